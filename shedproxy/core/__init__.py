@@ -1,0 +1,76 @@
+"""Decisions, pure. This is the only door into the core; its modules are not imported from outside.
+
+What lives here: one limit, one queue, one shed level per cell, and the facade that drives them.
+What may not: clocks, loops, sockets, files, threads, chance, logs, HTTP.
+"""
+
+from shedproxy.core.decision import (
+    EVIDENCE,
+    Decision,
+    Outcome,
+    Permit,
+    Rejected,
+    RejectReason,
+    Ticket,
+    TicketState,
+    Verdict,
+    explain_refusal,
+    refusal_holds,
+)
+from shedproxy.core.policy import (
+    CellPolicy,
+    FairnessPolicy,
+    LimitPolicy,
+    Mode,
+    Policy,
+    QueuePolicy,
+    ShedLevelPolicy,
+)
+from shedproxy.core.request import COHORTS, Criticality, Kind, Lane, Measure, RequestInfo
+from shedproxy.core.units import (
+    NS_PER_MS,
+    NS_PER_S,
+    NS_PER_US,
+    Instant,
+    Nanos,
+    milliseconds,
+    seconds,
+    to_milliseconds,
+    to_seconds,
+)
+
+__all__ = [
+    "COHORTS",
+    "EVIDENCE",
+    "NS_PER_MS",
+    "NS_PER_S",
+    "NS_PER_US",
+    "CellPolicy",
+    "Criticality",
+    "Decision",
+    "FairnessPolicy",
+    "Instant",
+    "Kind",
+    "Lane",
+    "LimitPolicy",
+    "Measure",
+    "Mode",
+    "Nanos",
+    "Outcome",
+    "Permit",
+    "Policy",
+    "QueuePolicy",
+    "RejectReason",
+    "Rejected",
+    "RequestInfo",
+    "ShedLevelPolicy",
+    "Ticket",
+    "TicketState",
+    "Verdict",
+    "explain_refusal",
+    "milliseconds",
+    "refusal_holds",
+    "seconds",
+    "to_milliseconds",
+    "to_seconds",
+]

@@ -1,0 +1,360 @@
+"""The answers of the core, and the numbers that led to them.
+
+A refusal is a value. It carries its reason, from a closed set, and the evidence: the numbers that
+the decision compared. `refusal_holds` recomputes the reason from the numbers alone, so that a
+checker, a test or a sceptical operator can verify any refusal after the fact.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, NamedTuple
+
+from shedproxy.core.request import RequestInfo
+from shedproxy.core.units import NS_PER_MS, Instant, Nanos
+
+__all__ = [
+    "EVIDENCE",
+    "Decision",
+    "Outcome",
+    "Permit",
+    "RejectReason",
+    "Rejected",
+    "Ticket",
+    "TicketState",
+    "Verdict",
+    "explain_refusal",
+    "refusal_holds",
+]
+
+
+class RejectReason(enum.IntEnum):
+    """Why a request was refused. The closed set: one label each in headers, logs and metrics."""
+
+    ROUTE_LIMIT = 0
+    CLASS_LIMIT = 1
+    SHED_LEVEL = 2
+    QUEUE_FULL = 3
+    QUEUE_TIMEOUT = 4
+    EVICTED = 5
+    DEADLINE = 6
+    FAIR_SHARE = 7
+    RESIDENT_LIMIT = 8
+    CONTROL_BUDGET = 9
+    DRAINING = 10
+    NO_UPSTREAM = 11
+    CONNECTION_LIMIT = 12
+
+    @property
+    def label(self) -> str:
+        """The word used in headers, logs and metrics."""
+        return self.name.lower()
+
+
+EVIDENCE: dict[RejectReason, tuple[str, ...]] = {
+    RejectReason.ROUTE_LIMIT: ("route_in_flight", "cost", "route_limit"),
+    RejectReason.CLASS_LIMIT: ("class_in_flight", "cost", "class_limit"),
+    RejectReason.SHED_LEVEL: ("rank", "cut_rank", "cut_share_ppm", "cut_phase_ppm"),
+    RejectReason.QUEUE_FULL: ("queue_length_max", "rank", "worst_rank"),
+    RejectReason.QUEUE_TIMEOUT: ("waited_ns", "wait_max_ns"),
+    RejectReason.EVICTED: ("queue_length_max", "rank", "better_rank", "waited_ns"),
+    RejectReason.DEADLINE: ("time_left_ns", "wait_expected_ns", "service_expected_ns"),
+    RejectReason.FAIR_SHARE: ("flow_in_system", "cost", "flow_share", "flows_active"),
+    RejectReason.RESIDENT_LIMIT: ("residents", "resident_limit"),
+    RejectReason.CONTROL_BUDGET: ("control_in_flight", "control_budget"),
+    RejectReason.DRAINING: (),
+    RejectReason.NO_UPSTREAM: ("upstreams_healthy", "upstreams"),
+    RejectReason.CONNECTION_LIMIT: ("connections", "connections_max"),
+}
+"""What `Rejected.numbers` holds, by reason; lengths in ns, ranks and counts as they were."""
+
+
+class Outcome(enum.IntEnum):
+    """How admitted work ended: what it teaches the estimator.
+
+    SUCCESS gives a latency sample. OVERLOAD (503/504 of the upstream, timeout, connection refused)
+    is hard evidence and gives no sample. ABANDONED (the client left) is a lower bound, kept as
+    censored. IGNORE (an error answer, a crash, an instant 4xx) says nothing about capacity: a fast
+    failure is load, not success.
+    """
+
+    SUCCESS = 0
+    OVERLOAD = 1
+    ABANDONED = 2
+    IGNORE = 3
+
+
+class Rejected:
+    """A refusal: why, with the numbers compared, and when to come back (0: do not say)."""
+
+    __slots__ = (
+        "at",
+        "in_flight",
+        "limit",
+        "numbers",
+        "queue_length",
+        "reason",
+        "request",
+        "retry_after_ns",
+        "waited_ns",
+    )
+
+    def __init__(
+        self,
+        request: RequestInfo,
+        reason: RejectReason,
+        at: Instant,
+        numbers: tuple[int, ...],
+        in_flight: int = 0,
+        limit: int = 0,
+        queue_length: int = 0,
+        retry_after_ns: int = 0,
+        waited_ns: int = 0,
+    ) -> None:
+        self.request = request
+        self.reason = reason
+        self.at = at
+        self.numbers = numbers
+        self.in_flight = in_flight
+        self.limit = limit
+        self.queue_length = queue_length
+        self.retry_after_ns = retry_after_ns
+        self.waited_ns = waited_ns
+
+    @property
+    def evidence(self) -> dict[str, int]:
+        """The numbers by name."""
+        return dict(zip(EVIDENCE[self.reason], self.numbers, strict=True))
+
+    def __repr__(self) -> str:
+        return f"Rejected({self.reason.label}, {self.evidence})"
+
+
+class Permit:
+    """The right to be in flight. Given back exactly once with `Shedder.release`.
+
+    `would_reject` is set in observe mode: what enforce mode would have answered.
+    """
+
+    __slots__ = (
+        "admitted_at",
+        "arrived_at",
+        "context",
+        "controller",
+        "cost",
+        "expires_at",
+        "flow_hash",
+        "in_flight_before",
+        "is_released",
+        "is_resident",
+        "is_zombie",
+        "request",
+        "responded_at",
+        "serial",
+        "would_reject",
+    )
+
+    def __init__(
+        self,
+        serial: int,
+        request: RequestInfo,
+        flow_hash: int,
+        cost: int,
+        arrived_at: Instant,
+        admitted_at: Instant,
+        expires_at: Instant | None,
+        in_flight_before: int,
+        controller: Any,
+    ) -> None:
+        self.serial = serial
+        self.request = request
+        self.flow_hash = flow_hash
+        self.cost = cost
+        self.arrived_at = arrived_at
+        self.admitted_at = admitted_at
+        self.expires_at = expires_at
+        self.in_flight_before = in_flight_before
+        self.controller = controller
+        self.responded_at: Instant | None = None
+        self.is_released = False
+        self.is_resident = False
+        self.is_zombie = False
+        self.would_reject: Rejected | None = None
+        self.context: Any = None
+
+    @property
+    def waited_ns(self) -> Nanos:
+        """Time spent in the queue."""
+        return Nanos(self.admitted_at - self.arrived_at)
+
+    def __repr__(self) -> str:
+        return f"Permit(#{self.serial} {self.request.route})"
+
+
+class TicketState(enum.IntEnum):
+    """Where a waiter is: each ticket leaves WAITING once."""
+
+    WAITING = 0
+    ADMITTED = 1
+    REJECTED = 2
+    ABANDONED = 3
+
+
+class Ticket:
+    """A place in the queue. Answered exactly once by a `Verdict`, unless abandoned first.
+
+    `evicted` is what followed from this arrival: the verdict of the waiter that had to leave.
+    `context` belongs to the driver (whom to wake); the core never looks at it.
+    """
+
+    __slots__ = (
+        "arrived_at",
+        "cohort",
+        "context",
+        "controller",
+        "cost",
+        "deadline_at",
+        "evicted",
+        "expires_at",
+        "flow_hash",
+        "queue_slot",
+        "rank",
+        "request",
+        "serial",
+        "state",
+    )
+
+    def __init__(
+        self,
+        serial: int,
+        request: RequestInfo,
+        flow_hash: int,
+        cohort: int,
+        rank: int,
+        arrived_at: Instant,
+        expires_at: Instant,
+        deadline_at: Instant | None = None,
+        controller: Any = None,
+    ) -> None:
+        self.serial = serial
+        self.request = request
+        self.flow_hash = flow_hash
+        self.cohort = cohort
+        self.rank = rank
+        """Importance: criticality * 1024 + cohort, retries below first tries of their class."""
+        self.cost = request.cost
+        self.arrived_at = arrived_at
+        self.expires_at = expires_at
+        """When it has waited long enough: the queue's bound, or what the deadline leaves."""
+        self.deadline_at = deadline_at
+        self.controller = controller
+        self.state = TicketState.WAITING
+        self.evicted: Verdict | None = None
+        self.queue_slot: Any = None
+        """Belongs to the queue that holds the ticket."""
+        self.context: Any = None
+
+    def __repr__(self) -> str:
+        return f"Ticket(#{self.serial} rank {self.rank} {self.state.name})"
+
+
+class Verdict(NamedTuple):
+    """The later answer to a ticket."""
+
+    ticket: Ticket
+    decision: Permit | Rejected
+
+
+Decision = Permit | Ticket | Rejected
+"""What `Shedder.arrive` answers: run now, wait, or no."""
+
+
+def refusal_holds(rejected: Rejected) -> bool:
+    """Recompute a refusal from its numbers: True when the reason follows from them."""
+    numbers = rejected.numbers
+    reason = rejected.reason
+    if len(numbers) != len(EVIDENCE[reason]):
+        return False
+    match reason:
+        case RejectReason.ROUTE_LIMIT | RejectReason.CLASS_LIMIT:
+            in_flight, cost, limit = numbers
+            return in_flight + cost > limit
+        case RejectReason.SHED_LEVEL:
+            rank, cut_rank, share_ppm, phase_ppm = numbers
+            return rank < cut_rank or (rank == cut_rank and phase_ppm < share_ppm)
+        case RejectReason.QUEUE_FULL:
+            length_max, rank, worst_rank = numbers
+            return rejected.queue_length >= length_max and rank <= worst_rank
+        case RejectReason.QUEUE_TIMEOUT:
+            waited_ns, wait_max_ns = numbers
+            return waited_ns >= wait_max_ns
+        case RejectReason.EVICTED:
+            length_max, rank, better_rank, _ = numbers
+            return rejected.queue_length >= length_max and rank < better_rank
+        case RejectReason.DEADLINE:
+            time_left_ns, wait_ns, service_ns = numbers
+            return time_left_ns <= 0 or time_left_ns < wait_ns + service_ns
+        case RejectReason.FAIR_SHARE:
+            in_system, cost, share, flows = numbers
+            return flows > 1 and in_system + cost > share
+        case RejectReason.RESIDENT_LIMIT | RejectReason.CONTROL_BUDGET:
+            count, limit = numbers
+            return count >= limit
+        case RejectReason.NO_UPSTREAM:
+            return numbers[0] == 0
+        case RejectReason.CONNECTION_LIMIT:
+            return numbers[0] >= numbers[1]
+        case RejectReason.DRAINING:
+            return True
+
+
+_SENTENCES: dict[RejectReason, str] = {
+    RejectReason.ROUTE_LIMIT: (
+        "route {route} has {route_in_flight} of {route_limit} in flight; this one takes {cost}"
+    ),
+    RejectReason.CLASS_LIMIT: (
+        "class {criticality} has {class_in_flight} of {class_limit} in flight;"
+        " this one takes {cost}"
+    ),
+    RejectReason.SHED_LEVEL: (
+        "demand is above capacity: rank {rank} is below the shed level {cut_rank}"
+        " (of 4096; the level itself loses {cut_share_ppm} ppm)"
+    ),
+    RejectReason.QUEUE_FULL: (
+        "the queue holds {queue_length} of {queue_length_max}, none of lower rank than {rank}"
+        " (lowest {worst_rank})"
+    ),
+    RejectReason.QUEUE_TIMEOUT: "waited {waited_ms} ms of at most {wait_max_ms} ms for a slot",
+    RejectReason.EVICTED: (
+        "the queue was full ({queue_length_max}) and rank {better_rank} came after rank {rank}"
+    ),
+    RejectReason.DEADLINE: (
+        "{time_left_ms} ms are left; waiting takes about {wait_expected_ms} ms and the work"
+        " {service_expected_ms} ms"
+    ),
+    RejectReason.FAIR_SHARE: (
+        "this tenant has {flow_in_system} in the system, its fair share is {flow_share}"
+        " among {flows_active} active tenants"
+    ),
+    RejectReason.RESIDENT_LIMIT: "{residents} of {resident_limit} streams are open",
+    RejectReason.CONTROL_BUDGET: (
+        "{control_in_flight} of {control_budget} control requests are in flight"
+    ),
+    RejectReason.DRAINING: "this instance is draining",
+    RejectReason.NO_UPSTREAM: "{upstreams_healthy} of {upstreams} upstreams are healthy",
+    RejectReason.CONNECTION_LIMIT: "{connections} of {connections_max} connections are open",
+}
+
+
+def explain_refusal(rejected: Rejected) -> str:
+    """One sentence for a person, made of the numbers that decided."""
+    values: dict[str, object] = {
+        "route": rejected.request.route,
+        "criticality": rejected.request.criticality.label,
+        "queue_length": rejected.queue_length,
+    }
+    for name, number in rejected.evidence.items():
+        values[name] = number
+        if name.endswith("_ns"):
+            values[name[:-3] + "_ms"] = round(number / NS_PER_MS, 1)
+    return _SENTENCES[rejected.reason].format(**values)

@@ -1,0 +1,113 @@
+"""What the operator decided, as frozen values. State lives in the Shedder and survives a change."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from shedproxy.core.request import Criticality
+from shedproxy.core.units import Nanos, milliseconds
+
+__all__ = [
+    "CellPolicy",
+    "FairnessPolicy",
+    "LimitPolicy",
+    "Mode",
+    "Policy",
+    "QueuePolicy",
+    "ShedLevelPolicy",
+]
+
+
+class Mode(enum.IntEnum):
+    """What is done with a refusal: not decided at all, decided and counted, or sent."""
+
+    OFF = 0
+    OBSERVE = 1
+    ENFORCE = 2
+
+    @property
+    def label(self) -> str:
+        """The word used in configuration, flags and metrics."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitPolicy:
+    """How many slots may be in flight, and who moves that number."""
+
+    algorithm: str = "adaptive"
+    """`adaptive` (ours), `fixed`, `aimd`, `vegas` or `gradient2`."""
+    initial: int = 8
+    minimum: int = 1
+    maximum: int = 1000
+    baseline_ns: Nanos | None = None
+    """Calibrated no-load latency of the cell's routes; None: learnt, at low in-flight only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePolicy:
+    """Where arrivals wait for a slot: bounded in time and in length."""
+
+    length_max: int = 1024
+    wait_max_ns: Nanos = field(default_factory=lambda: milliseconds(500))
+    deadline_share: float = 0.33
+    """Most of a request's remaining time that it may spend waiting."""
+    lifo_after_ns: Nanos = field(default_factory=lambda: milliseconds(100))
+    """A level whose queue has not been empty for this long serves newest first."""
+    shards: int = 64
+    hand: int = 4
+    """Queues per level, and how many of them one flow may use (shuffle sharding)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FairnessPolicy:
+    """A tenant's fair share of a contended cell. Without a tenant key all are one flow."""
+
+    enabled: bool = True
+    slack: float = 1.5
+    """How far above an equal share a tenant may go while others want the cell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShedLevelPolicy:
+    """The refusal loop: which ranks are refused on arrival, before they reach the queue."""
+
+    enabled: bool = True
+    wait_target_ns: Nanos = field(default_factory=lambda: milliseconds(50))
+    """Standing queue wait the loop steers to while demand is above capacity."""
+    period_ns: Nanos = field(default_factory=lambda: milliseconds(100))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellPolicy:
+    """One isolated share of the service: its own limit, queue, shed level and residents."""
+
+    name: str = "default"
+    limit: LimitPolicy = field(default_factory=LimitPolicy)
+    queue: QueuePolicy = field(default_factory=QueuePolicy)
+    fairness: FairnessPolicy = field(default_factory=FairnessPolicy)
+    shed_level: ShedLevelPolicy = field(default_factory=ShedLevelPolicy)
+    resident_limit: int = 10_000
+    """Most streams (SSE, WebSocket, long poll) at once; they take no slot of the limit."""
+    control_budget: int = 16
+    """Most control requests in flight at once; they bypass everything else."""
+    default_timeout_ns: Nanos | None = None
+    """Time a request has when no trusted header says; None: unknown, only the queue bounds it."""
+    class_limits: tuple[int | None, int | None, int | None, int | None] = (None, None, None, None)
+    """Most slots per criticality (index = Criticality); 0 refuses the class; None: no own bound."""
+
+    def class_limit(self, criticality: Criticality) -> int | None:
+        """The slots this class may hold at most, if bounded."""
+        return self.class_limits[criticality]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Everything the core is told by the operator."""
+
+    mode: Mode = Mode.ENFORCE
+    cells: tuple[CellPolicy, ...] = (CellPolicy(),)
+    """The first cell takes requests of unknown cells."""
+    salt: int = 0
+    """Mixed into cohort hashes by drivers; workers and proxies of one policy agree on it."""

@@ -1,0 +1,81 @@
+"""What the core knows of a request: what it is worth and what it takes. Nothing of HTTP."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+__all__ = ["COHORTS", "Criticality", "Kind", "Lane", "Measure", "RequestInfo"]
+
+COHORTS = 1024
+"""Cohorts per criticality. The cohort of a request is a hash of its task or user (never of its
+tenant), so that a multi-call task lives or dies together."""
+
+
+class Criticality(enum.IntEnum):
+    """How much a request matters, in the words of Google's SRE book. Shed from the bottom up."""
+
+    SHEDDABLE = 0
+    SHEDDABLE_PLUS = 1
+    CRITICAL = 2
+    CRITICAL_PLUS = 3
+
+    @property
+    def label(self) -> str:
+        """The word used in configuration, headers, logs and metrics."""
+        return self.name.lower()
+
+    @classmethod
+    def parse(cls, text: str) -> Criticality | None:
+        """The criticality a header or file names (`Critical-Plus`, `critical_plus`), or None."""
+        return _BY_LABEL.get(text.strip().lower().replace("-", "_"))
+
+
+_BY_LABEL = {member.name.lower(): member for member in Criticality}
+
+
+class Lane(enum.IntEnum):
+    """Data requests are admitted; control requests (health, readiness, admin) bypass admission."""
+
+    DATA = 0
+    CONTROL = 1
+
+
+class Kind(enum.IntEnum):
+    """How long a request stays. A stream is a resident: it takes no slot of the unary limit."""
+
+    AUTO = 0
+    UNARY = 1
+    STREAM = 2
+    LONGPOLL = 3
+
+
+class Measure(enum.IntEnum):
+    """Where a latency sample ends: `auto` is the end of a unary answer, else its head."""
+
+    AUTO = 0
+    HEAD = 1
+    END = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestInfo:
+    """What is the same for every request of a class on a route: made once, then shared.
+
+    What differs from request to request (flow, cohort, time left) is an argument of
+    `Shedder.arrive`, because building an object per request would cost more than the decision.
+    """
+
+    route: str = "default"
+    """Name of the rule that matched; latency is normalised per route."""
+    cell: str = "default"
+    criticality: Criticality = Criticality.CRITICAL
+    lane: Lane = Lane.DATA
+    kind: Kind = Kind.AUTO
+    measure: Measure = Measure.AUTO
+    cost: int = 1
+    """Slots taken while in flight, 1 or more."""
+    is_retry: bool = False
+    """Attempt 2 or later: ranks last in its class."""
+    route_limit: int | None = None
+    """Most requests of this route in flight; 0 refuses all; None: no bound of its own."""
