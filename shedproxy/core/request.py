@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-__all__ = ["COHORTS", "Criticality", "Kind", "Lane", "Measure", "RequestInfo"]
+__all__ = ["COHORTS", "Criticality", "Kind", "Lane", "Measure", "RequestInfo", "rank_of"]
 
 COHORTS = 1024
 """Cohorts per criticality. The cohort of a request is a hash of its task or user (never of its
@@ -79,3 +79,15 @@ class RequestInfo:
     """Attempt 2 or later: ranks last in its class."""
     route_limit: int | None = None
     """Most requests of this route in flight; 0 refuses all; None: no bound of its own."""
+
+
+def rank_of(request: RequestInfo, cohort: int) -> int:
+    """Importance, 0..4095: criticality x 1 024 + cohort, retries in the lower half of their class.
+
+    `cohort` is in 0..1023. Halving it makes `rank // 512` a strict order of classes in which
+    attempt 2 and later come after every first try.
+    """
+    half = cohort >> 1
+    if not request.is_retry:
+        half += COHORTS // 2
+    return request.criticality * COHORTS + half

@@ -1,0 +1,406 @@
+"""One cell's admission: one limit, one queue, one shed level. Admits, queues or rejects.
+
+Order of an arrival: control lane, route and class bounds, residents, deadline, fair share, shed
+level, a free slot, the queue. Each refusal carries the numbers that were compared. Knows nothing of
+other cells, HTTP or clocks; the Shedder is its only caller.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+from shedproxy.core.decision import (
+    Decision,
+    Outcome,
+    Permit,
+    Rejected,
+    RejectReason,
+    Ticket,
+    TicketState,
+    Verdict,
+)
+from shedproxy.core.policy import CellPolicy
+from shedproxy.core.request import Measure, RequestInfo, rank_of
+from shedproxy.core.screening import CONTROL, STREAMS, Screening
+from shedproxy.core.stats import CellStats
+from shedproxy.core.units import NS_PER_S, Instant, Nanos
+
+__all__ = ["NO_VERDICTS", "AdmissionController"]
+
+NO_VERDICTS: Sequence[Verdict] = ()
+
+
+class AdmissionController(Screening):
+    """One cell. `now` never runs backwards; nothing here sleeps, logs or calls back."""
+
+    __slots__ = ()
+
+    # --- arrivals ---------------------------------------------------------------------------
+
+    def arrive(
+        self,
+        request: RequestInfo,
+        *,
+        now: Instant,
+        flow_hash: int,
+        cohort: int,
+        time_left_ns: int | None,
+    ) -> Decision:
+        """Enforce mode: run now (Permit), wait (Ticket) or no (Rejected)."""
+        rank = rank_of(request, cohort)
+        if time_left_ns is None:
+            time_left_ns = self._policy.default_timeout_ns
+        refused = self._refusal(request, rank, flow_hash, time_left_ns, now)
+        if refused is not None:
+            return refused
+        if request.lane is CONTROL or request.kind in STREAMS:
+            return self._admit_aside(request, flow_hash, now)
+        self._level.on_arrival(rank, request.cost)
+        expires_at = None if time_left_ns is None else Instant(now + time_left_ns)
+        if not self._queue and self._has_room(request.cost):
+            self._count(request, flow_hash)
+            return self._start(request, flow_hash, now, now, expires_at)
+        self._limits.on_limit_reached()
+        self._level.on_saturated()
+        return self._enqueue(request, rank, flow_hash, cohort, time_left_ns, now)
+
+    def screen(
+        self,
+        request: RequestInfo,
+        *,
+        now: Instant,
+        flow_hash: int,
+        cohort: int,
+        time_left_ns: int | None,
+    ) -> Rejected | None:
+        """The provisional answer on a request's head: would it be refused outright?"""
+        if time_left_ns is None:
+            time_left_ns = self._policy.default_timeout_ns
+        return self._refusal(request, rank_of(request, cohort), flow_hash, time_left_ns, now)
+
+    def observe(
+        self,
+        request: RequestInfo,
+        *,
+        now: Instant,
+        flow_hash: int,
+        cohort: int,
+        time_left_ns: int | None,
+    ) -> Permit:
+        """Observe mode: always a permit; `would_reject` says what enforce would have answered.
+
+        What is in flight above the limit stands for the queue that enforce would have had.
+        """
+        rank = rank_of(request, cohort)
+        timeout_ns = self._policy.default_timeout_ns if time_left_ns is None else time_left_ns
+        refused = self._refusal(request, rank, flow_hash, timeout_ns, now)
+        expires_at = None if timeout_ns is None else Instant(now + timeout_ns)
+        if request.lane is CONTROL or request.kind in STREAMS:
+            permit = self._admit_aside(request, flow_hash, now)
+            permit.would_reject = refused
+            return permit
+        if refused is None:
+            self._level.on_arrival(rank, request.cost)
+            if not self._has_room(request.cost):
+                self._limits.on_limit_reached()
+                self._level.on_saturated()
+                refused = self._shadow_queue_refusal(request, rank, now)
+        self._count(request, flow_hash)
+        permit = self._start(request, flow_hash, now, now, expires_at)
+        if refused is not None:
+            permit.would_reject = refused
+            self._shadow_refused += permit.cost
+        return permit
+
+    def force(self, request: RequestInfo, *, now: Instant, flow_hash: int) -> Permit:
+        """Off mode: a permit that is counted and decides nothing."""
+        if request.lane is CONTROL or request.kind in STREAMS:
+            return self._admit_aside(request, flow_hash, now)
+        self._count(request, flow_hash)
+        return self._start(request, flow_hash, now, now, None)
+
+    # --- slots ------------------------------------------------------------------------------
+
+    def _has_room(self, cost: int) -> bool:
+        # A request wider than the whole limit runs when it is alone, or it never would.
+        return self.in_flight + cost <= self._limits.limit or not self.in_flight
+
+    def _start(
+        self,
+        request: RequestInfo,
+        flow_hash: int,
+        arrived_at: Instant,
+        now: Instant,
+        expires_at: Instant | None,
+    ) -> Permit:
+        self._serial += 1
+        cost = request.cost
+        permit = Permit(
+            self._serial,
+            request,
+            flow_hash,
+            cost,
+            arrived_at,
+            now,
+            expires_at,
+            self.in_flight,
+            self,
+        )
+        self.in_flight += cost
+        self._level.on_start(cost)
+        if self.in_flight >= self._limits.limit:
+            self._limits.on_limit_reached()
+        return permit
+
+    def _admit_aside(self, request: RequestInfo, flow_hash: int, now: Instant) -> Permit:
+        """Control requests and residents: counted, but they take no slot of the limit."""
+        self._serial += 1
+        permit = Permit(self._serial, request, flow_hash, 0, now, now, None, 0, self)
+        if request.lane is CONTROL:
+            self._control_in_flight += 1
+        else:
+            permit.is_resident = True
+            self._residents += 1
+            self._count_resident(request, 1)
+        return permit
+
+    # --- the queue --------------------------------------------------------------------------
+
+    def _enqueue(
+        self,
+        request: RequestInfo,
+        rank: int,
+        flow_hash: int,
+        cohort: int,
+        time_left_ns: int | None,
+        now: Instant,
+    ) -> Ticket | Rejected:
+        queue = self._policy.queue
+        wait_max_ns: int = queue.wait_max_ns
+        deadline_at: Instant | None = None
+        if time_left_ns is not None:
+            deadline_at = Instant(now + time_left_ns)
+            feasible_ns = time_left_ns - self._limits.expected_ns(request.route)
+            share_ns = int(time_left_ns * queue.deadline_share)
+            wait_max_ns = max(0, min(wait_max_ns, share_ns, feasible_ns))
+        self._serial += 1
+        ticket = Ticket(
+            self._serial,
+            request,
+            flow_hash,
+            cohort,
+            rank,
+            now,
+            Instant(now + wait_max_ns),
+            deadline_at,
+            self,
+        )
+        worst_rank = self._queue.worst_rank()
+        length = len(self._queue)
+        victim = self._queue.push(ticket, now=now)
+        if victim is ticket:
+            numbers = (queue.length_max, rank, max(worst_rank, rank))
+            return self._reject(request, RejectReason.QUEUE_FULL, numbers, now)
+        self._count(request, flow_hash)
+        if victim is not None:
+            ticket.evicted = self._evict(victim, rank, length, now)
+        return ticket
+
+    def _evict(self, victim: Ticket, better_rank: int, length: int, now: Instant) -> Verdict:
+        waited_ns = now - victim.arrived_at
+        numbers = (self._policy.queue.length_max, victim.rank, better_rank, waited_ns)
+        verdict = self._refuse_waiter(victim, RejectReason.EVICTED, numbers, now)
+        assert isinstance(verdict.decision, Rejected)
+        verdict.decision.queue_length = length
+        return verdict
+
+    def _refuse_waiter(
+        self, ticket: Ticket, reason: RejectReason, numbers: tuple[int, ...], now: Instant
+    ) -> Verdict:
+        ticket.state = TicketState.REJECTED
+        self._uncount(ticket.request, ticket.flow_hash)
+        waited_ns = now - ticket.arrived_at
+        return Verdict(ticket, self._reject(ticket.request, reason, numbers, now, waited_ns))
+
+    def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
+        """The waiter went away. Nothing if it was answered already."""
+        if ticket.state is not TicketState.WAITING:
+            return NO_VERDICTS
+        self._queue.remove(ticket)
+        ticket.state = TicketState.ABANDONED
+        self._uncount(ticket.request, ticket.flow_hash)
+        return self._dispatch(now)
+
+    def _expire(self, now: Instant) -> list[Verdict]:
+        verdicts = []
+        for ticket in self._queue.expire(now=now):
+            numbers = (now - ticket.arrived_at, ticket.expires_at - ticket.arrived_at)
+            verdicts.append(self._refuse_waiter(ticket, RejectReason.QUEUE_TIMEOUT, numbers, now))
+        return verdicts
+
+    def _dispatch(self, now: Instant) -> Sequence[Verdict]:
+        """Give free slots to the best waiters; those that waited too long leave first."""
+        queue = self._queue
+        if not queue:
+            return NO_VERDICTS
+        verdicts = self._expire(now)
+        while queue:
+            best = queue.peek(now=now)
+            assert best is not None
+            if not self._has_room(best.cost):
+                break
+            ticket = queue.pop(now=now)
+            assert ticket is not None
+            verdicts.append(self._admit_waiter(ticket, now))
+        return verdicts
+
+    def _admit_waiter(self, ticket: Ticket, now: Instant) -> Verdict:
+        ticket.state = TicketState.ADMITTED
+        request, arrived_at = ticket.request, ticket.arrived_at
+        permit = self._start(request, ticket.flow_hash, arrived_at, now, ticket.deadline_at)
+        return Verdict(ticket, permit)
+
+    # --- the end of work --------------------------------------------------------------------
+
+    def to_resident(self, permit: Permit, *, now: Instant) -> Sequence[Verdict]:
+        """The answer is a stream: its slot is freed, it stays as a resident."""
+        if permit.is_resident or permit.is_released or not permit.cost:
+            return NO_VERDICTS
+        self._free(permit)
+        permit.is_resident = True
+        self._residents += 1
+        self._count_resident(permit.request, 1)
+        self._sample(permit, Outcome.SUCCESS, now, 0)
+        return self._after_release(now)
+
+    def release(
+        self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int
+    ) -> Sequence[Verdict]:
+        """The upstream's work is done. The caller has marked the permit as released."""
+        if permit.is_resident:
+            self._residents -= 1
+            self._count_resident(permit.request, -1)
+            return NO_VERDICTS
+        if permit.request.lane is CONTROL:
+            self._control_in_flight -= 1
+            return NO_VERDICTS
+        self._free(permit)
+        self._sample(permit, outcome, now, stalled_ns)
+        return self._after_release(now)
+
+    def leave_zombie(self, permit: Permit, *, now: Instant) -> Sequence[Verdict]:
+        """The client left, the work may not have: keep the slot for the expected rest of it."""
+        expected_ns = self._limits.expected_ns(permit.request.route)
+        elapsed_ns = now - permit.admitted_at
+        # Unknown work is given as much again as it had, a long one a quarter of the mean.
+        rest_ns = max(expected_ns - elapsed_ns, expected_ns // 4)
+        if not expected_ns:
+            rest_ns = min(elapsed_ns, NS_PER_S)
+        permit.is_zombie = True
+        self._limits.on_censored(permit.request.route, elapsed_ns, now=now)
+        heapq.heappush(self._zombies, (Instant(now + rest_ns), permit.serial, permit))
+        return NO_VERDICTS
+
+    def _free(self, permit: Permit) -> None:
+        self.in_flight -= permit.cost
+        if permit.would_reject is not None:
+            self._shadow_refused -= permit.cost
+        self._uncount(permit.request, permit.flow_hash)
+
+    def _sample(self, permit: Permit, outcome: Outcome, now: Instant, stalled_ns: int) -> None:
+        request = permit.request
+        if outcome is Outcome.SUCCESS:
+            end = now
+            responded_at = permit.responded_at
+            if responded_at is not None and (request.measure is Measure.HEAD or permit.is_resident):
+                end, stalled_ns = responded_at, 0
+            self._limits.on_sample(
+                request.route,
+                max(0, end - permit.admitted_at - stalled_ns),
+                in_flight=permit.in_flight_before,
+                admitted_at=permit.admitted_at,
+                now=now,
+            )
+        elif outcome is Outcome.OVERLOAD:
+            self._limits.on_overload(now=now)
+        elif outcome is Outcome.ABANDONED:
+            self._limits.on_censored(request.route, now - permit.admitted_at, now=now)
+
+    def _after_release(self, now: Instant) -> Sequence[Verdict]:
+        self._limits.update(in_flight=self.in_flight, now=now)
+        if now >= self._level.is_due:
+            self._move_level(now)
+        return self._dispatch(now) if self._queue else NO_VERDICTS
+
+    # --- time and policy --------------------------------------------------------------------
+
+    def next_tick_at(self) -> Instant | None:
+        """When `tick` has something to do, or None."""
+        due = self._queue.next_expiry_at()
+        if self._zombies and (due is None or self._zombies[0][0] < due):
+            return self._zombies[0][0]
+        return due
+
+    def tick(self, *, now: Instant) -> Sequence[Verdict]:
+        """Expire waiters, let go of zombies whose work must be over, move the loops."""
+        while self._zombies and self._zombies[0][0] <= now:
+            permit = heapq.heappop(self._zombies)[2]
+            self._free(permit)
+        self._limits.update(in_flight=self.in_flight, now=now)
+        if now >= self._level.is_due:
+            self._move_level(now)
+        return self._dispatch(now)
+
+    def on_stall(self, *, now: Instant) -> None:
+        """The event loop stood still until now: what it measured meanwhile is its own."""
+        self._limits.on_stall(now=now)
+
+    def apply(self, policy: CellPolicy, *, now: Instant) -> Sequence[Verdict]:
+        """Take a new policy. What is in flight, waiting or learnt stays."""
+        self._policy = policy
+        self._limits.apply(policy.limit, now=now)
+        self._fair.apply(policy.fairness)
+        self._level.apply(policy.shed_level)
+        verdicts = []
+        length = len(self._queue)
+        for victim in self._queue.apply(policy.queue, now=now):
+            numbers = (policy.queue.length_max, victim.rank, victim.rank + 1, 0)
+            verdict = self._refuse_waiter(victim, RejectReason.EVICTED, numbers, now)
+            assert isinstance(verdict.decision, Rejected)
+            verdict.decision.queue_length = length
+            verdicts.append(verdict)
+        verdicts.extend(self._dispatch(now))
+        return verdicts
+
+    def release_queue(self, *, now: Instant) -> Sequence[Verdict]:
+        """Admit every waiter at once: the mode no longer refuses or delays."""
+        verdicts = []
+        while (ticket := self._queue.pop(now=now)) is not None:
+            verdicts.append(self._admit_waiter(ticket, now))
+        return verdicts
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing in flight, waiting or resident: a removed cell may be forgotten."""
+        return not (self.in_flight or self._residents or self._control_in_flight or self._queue)
+
+    def stats(self) -> CellStats:
+        """A read-out of the cell."""
+        level = self._level
+        return CellStats(
+            name=self._policy.name,
+            in_flight=self.in_flight,
+            limit=self._limits.limit,
+            queue_length=len(self._queue),
+            residents=self._residents,
+            zombies=len(self._zombies),
+            control_in_flight=self._control_in_flight,
+            shed_rank=level.cut_rank,
+            shed_share=level.share,
+            pressure=self.pressure(),
+            baseline_ns=Nanos(self._limits.cell_baseline_ns()),
+            offered_rps=level.offered_rps,
+            started_rps=level.started_rps,
+            last_change=self._limits.last_change,
+        )

@@ -1,0 +1,234 @@
+"""One cell's state, and what is refused before slots and queue are looked at.
+
+The base of AdmissionController: counts what is in the system and compares it with the policy. Every
+refusal made here carries the numbers that were compared.
+"""
+
+from __future__ import annotations
+
+from shedproxy.core.decision import Permit, Rejected, RejectReason
+from shedproxy.core.fair_share import FairShare
+from shedproxy.core.limit_loop import LimitLoop
+from shedproxy.core.policy import CellPolicy
+from shedproxy.core.queues import PriorityQueue
+from shedproxy.core.request import Kind, Lane, RequestInfo
+from shedproxy.core.shed_level import ShedLevel
+from shedproxy.core.units import NS_PER_S, Instant
+
+__all__ = ["CONTROL", "STREAMS", "Screening"]
+
+CONTROL = Lane.CONTROL
+STREAMS = (Kind.STREAM, Kind.LONGPOLL)
+
+
+class Screening:
+    """Counts of one cell and the refusals that follow from them alone."""
+
+    __slots__ = (
+        "_class_count",
+        "_control_in_flight",
+        "_fair",
+        "_level",
+        "_limits",
+        "_policy",
+        "_queue",
+        "_residents",
+        "_route_count",
+        "_serial",
+        "_shadow_refused",
+        "_zombies",
+        "in_flight",
+    )
+
+    def __init__(self, policy: CellPolicy, *, now: Instant) -> None:
+        self._policy = policy
+        self._limits = LimitLoop(policy.limit, now=now)
+        self._queue = PriorityQueue(policy.queue)
+        self._fair = FairShare(policy.fairness)
+        self._level = ShedLevel(policy.shed_level, now=now)
+        self.in_flight = 0
+        self._residents = 0
+        self._control_in_flight = 0
+        self._shadow_refused = 0
+        self._class_count = [0, 0, 0, 0]
+        self._route_count: dict[str, int] = {}
+        self._zombies: list[tuple[Instant, int, Permit]] = []
+        self._serial = 0
+
+    def _refusal(
+        self,
+        request: RequestInfo,
+        rank: int,
+        flow_hash: int,
+        time_left_ns: int | None,
+        now: Instant,
+    ) -> Rejected | None:
+        """Everything that refuses before slots and queue are looked at."""
+        if request.lane is CONTROL:
+            budget = self._policy.control_budget
+            if self._control_in_flight >= budget:
+                numbers = (self._control_in_flight, budget)
+                return self._reject(request, RejectReason.CONTROL_BUDGET, numbers, now)
+            return None
+        bounded = self._bound_refusal(request, now)
+        if bounded is not None:
+            return bounded
+        if request.kind in STREAMS:
+            bound = self._policy.resident_limit
+            if self._residents >= bound:
+                numbers = (self._residents, bound)
+                return self._reject(request, RejectReason.RESIDENT_LIMIT, numbers, now)
+            return None
+        if time_left_ns is not None:
+            late = self._deadline_refusal(request, rank, time_left_ns, now)
+            if late is not None:
+                return late
+        level = self._level
+        if now >= level.is_due:
+            self._move_level(now)
+        if (level.cut_rank or level.cut_share_ppm or self._queue) and self._policy.fairness.enabled:
+            unfair = self._fairness_refusal(request, flow_hash, now)
+            if unfair is not None:
+                return unfair
+        if level.share > 0.0:
+            cut = level.refusal(rank)
+            if cut is not None:
+                level.on_arrival(rank, request.cost)
+                return self._reject(request, RejectReason.SHED_LEVEL, cut, now)
+        return None
+
+    def _bound_refusal(self, request: RequestInfo, now: Instant) -> Rejected | None:
+        bound = request.route_limit
+        if bound is not None:
+            count = self._route_count.get(request.route, 0)
+            if count + request.cost > bound:
+                numbers = (count, request.cost, bound)
+                return self._reject(request, RejectReason.ROUTE_LIMIT, numbers, now)
+        bound = self._policy.class_limits[request.criticality]
+        if bound is not None:
+            count = self._class_count[request.criticality]
+            if count + request.cost > bound:
+                numbers = (count, request.cost, bound)
+                return self._reject(request, RejectReason.CLASS_LIMIT, numbers, now)
+        return None
+
+    def _deadline_refusal(
+        self, request: RequestInfo, rank: int, time_left_ns: int, now: Instant
+    ) -> Rejected | None:
+        # An idle cell tries anyway: an expectation learnt under load must not refuse for ever.
+        if time_left_ns > 0 and not self.in_flight:
+            return None
+        service_ns = self._limits.expected_ns(request.route)
+        wait_ns = self._expected_wait_ns(rank) if self._queue else 0
+        if time_left_ns > 0 and time_left_ns >= wait_ns + service_ns:
+            return None
+        numbers = (time_left_ns, wait_ns, service_ns)
+        return self._reject(request, RejectReason.DEADLINE, numbers, now)
+
+    def _fairness_refusal(
+        self, request: RequestInfo, flow_hash: int, now: Instant
+    ) -> Rejected | None:
+        in_system = self._fair.in_system(flow_hash)
+        flows = self._fair.flows_active + (in_system == 0)
+        if flows < 2:
+            return None
+        share = self._fair.share(self._limits.limit + len(self._queue))
+        if in_system + request.cost <= share:
+            return None
+        numbers = (in_system, request.cost, share, flows)
+        return self._reject(request, RejectReason.FAIR_SHARE, numbers, now)
+
+    def _expected_wait_ns(self, rank: int) -> int:
+        rate = self._level.started_rps
+        return int(self._queue.length_from(rank) * NS_PER_S / rate) if rate > 0 else 0
+
+    def _shadow_queue_refusal(
+        self, request: RequestInfo, rank: int, now: Instant
+    ) -> Rejected | None:
+        queue = self._policy.queue
+        waiting = self._waiting
+        bound = queue.length_max
+        rate = self._level.started_rps
+        if rate > 0:
+            bound = min(bound, max(1, int(rate * queue.wait_max_ns / NS_PER_S)))
+        if waiting < bound:
+            return None
+        refused = self._reject(request, RejectReason.QUEUE_FULL, (bound, rank, rank), now)
+        refused.queue_length = waiting
+        return refused
+
+    @property
+    def _waiting(self) -> int:
+        """Waiters; in observe mode, what is in flight above the limit stands for them."""
+        above = self.in_flight - self._shadow_refused - self._limits.limit
+        return max(len(self._queue), above, 0)
+
+    # --- counts ---
+
+    def _count(self, request: RequestInfo, flow_hash: int) -> None:
+        """Into the system: in flight or waiting."""
+        cost = request.cost
+        self._class_count[request.criticality] += cost
+        if request.route_limit is not None:
+            self._route_count[request.route] = self._route_count.get(request.route, 0) + cost
+        self._fair.enter(flow_hash, cost)
+
+    def _uncount(self, request: RequestInfo, flow_hash: int) -> None:
+        cost = request.cost
+        self._class_count[request.criticality] -= cost
+        if request.route in self._route_count:
+            left = self._route_count[request.route] - cost
+            if left > 0:
+                self._route_count[request.route] = left
+            else:
+                del self._route_count[request.route]
+        self._fair.leave(flow_hash, cost)
+
+    def _count_resident(self, request: RequestInfo, step: int) -> None:
+        cost = request.cost * step
+        self._class_count[request.criticality] += cost
+        if request.route_limit is not None or request.route in self._route_count:
+            left = self._route_count.get(request.route, 0) + cost
+            if left > 0:
+                self._route_count[request.route] = left
+            else:
+                self._route_count.pop(request.route, None)
+
+    def _reject(
+        self,
+        request: RequestInfo,
+        reason: RejectReason,
+        numbers: tuple[int, ...],
+        now: Instant,
+        waited_ns: int = 0,
+    ) -> Rejected:
+        return Rejected(
+            request,
+            reason,
+            now,
+            numbers,
+            self.in_flight,
+            self._limits.limit,
+            len(self._queue),
+            0,
+            waited_ns,
+        )
+
+    def _move_level(self, now: Instant) -> None:
+        self._level.update(
+            waiting=self._waiting,
+            limit=self._limits.limit,
+            wait_max_ns=self._policy.queue.wait_max_ns,
+            now=now,
+        )
+
+    def pressure(self) -> float:
+        """0 idle .. 1 saturated: slots first, then the queue, and 1 once the level refuses."""
+        level = self._level
+        if level.share > 0.0:
+            return 1.0
+        limit = self._limits.limit
+        wait_max_ns = self._policy.queue.wait_max_ns
+        wanted = level.wanted(limit=limit, wait_max_ns=wait_max_ns)
+        used = min(1.0, self.in_flight / limit) if limit else 1.0
+        return 0.8 * used + 0.2 * min(1.0, self._waiting / wanted)

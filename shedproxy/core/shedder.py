@@ -1,0 +1,237 @@
+"""The facade that drivers use: it is told what happened and when, and answers with values.
+
+One Shedder per process and event loop; it is not thread-safe. Two shedders fed the same calls give
+the same answers for ever: no clock, no chance, no hash order decides anything.
+
+The driver's contract: read the clock once per event, pass every verdict on in order, call `tick`
+at `next_tick_at()`, and give back each permit exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shedproxy.core.admission import NO_VERDICTS, AdmissionController
+from shedproxy.core.decision import (
+    Decision,
+    Outcome,
+    Permit,
+    Rejected,
+    RejectReason,
+    Ticket,
+    Verdict,
+)
+from shedproxy.core.policy import Mode, Policy
+from shedproxy.core.request import Lane, RequestInfo
+from shedproxy.core.stats import ShedderStats
+from shedproxy.core.units import Instant
+from shedproxy.errors import PermitAlreadyReleasedError
+
+__all__ = ["Shedder"]
+
+_ENFORCE = Mode.ENFORCE
+_OBSERVE = Mode.OBSERVE
+
+
+class Shedder:
+    """Admission for all cells of a policy."""
+
+    __slots__ = ("_cells", "_fallback", "_is_draining", "_mode", "_policy", "_retired")
+
+    def __init__(self, policy: Policy, *, now: Instant) -> None:
+        self._policy = policy
+        self._mode = policy.mode
+        self._is_draining = False
+        self._cells = {cell.name: AdmissionController(cell, now=now) for cell in policy.cells}
+        self._fallback = self._cells[policy.cells[0].name]
+        self._retired: list[AdmissionController] = []
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self._policy
+
+    def arrive(
+        self,
+        request: RequestInfo,
+        *,
+        now: Instant,
+        flow_hash: int = 0,
+        cohort: int = 0,
+        time_left_ns: int | None = None,
+    ) -> Decision:
+        """Decide on one request.
+
+        Args:
+            request: what it is worth and what it takes.
+            now: the instant of its arrival.
+            flow_hash: 64-bit hash of its tenant; fairness is computed over it.
+            cohort: 0..1023, a hash of its task or user.
+            time_left_ns: time until its deadline; None: the cell's default.
+
+        Returns:
+            A Permit (run now), a Ticket (wait; a Verdict follows) or a Rejected.
+        """
+        cell = self._cells.get(request.cell, self._fallback)
+        if self._is_draining and request.lane is Lane.DATA:
+            return Rejected(request, RejectReason.DRAINING, now, ())
+        if self._mode is _ENFORCE:
+            return cell.arrive(
+                request,
+                now=now,
+                flow_hash=flow_hash,
+                cohort=cohort,
+                time_left_ns=time_left_ns,
+            )
+        if self._mode is _OBSERVE:
+            return cell.observe(
+                request,
+                now=now,
+                flow_hash=flow_hash,
+                cohort=cohort,
+                time_left_ns=time_left_ns,
+            )
+        return cell.force(request, now=now, flow_hash=flow_hash)
+
+    def screen(
+        self,
+        request: RequestInfo,
+        *,
+        now: Instant,
+        flow_hash: int = 0,
+        cohort: int = 0,
+        time_left_ns: int | None = None,
+    ) -> Rejected | None:
+        """The provisional answer on a head whose body is still to come.
+
+        A refusal is final. None means go on, and takes nothing: the permit is asked for with
+        `arrive` once the body is in.
+        """
+        if self._is_draining and request.lane is Lane.DATA:
+            return Rejected(request, RejectReason.DRAINING, now, ())
+        if self._mode is not _ENFORCE:
+            return None
+        return self._cells.get(request.cell, self._fallback).screen(
+            request, now=now, flow_hash=flow_hash, cohort=cohort, time_left_ns=time_left_ns
+        )
+
+    def respond(self, permit: Permit, *, now: Instant) -> None:
+        """The head of the answer is here (the first call counts)."""
+        if permit.responded_at is None:
+            permit.responded_at = now
+
+    def to_resident(self, permit: Permit, *, now: Instant) -> Sequence[Verdict]:
+        """The answer turned out to be a stream: it stays, but frees its slot."""
+        controller: AdmissionController = permit.controller
+        return controller.to_resident(permit, now=now)
+
+    def release(
+        self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int = 0
+    ) -> Sequence[Verdict]:
+        """The upstream's work for this permit is done.
+
+        Args:
+            permit: given back exactly once.
+            outcome: what it teaches.
+            now: the instant of the last byte.
+            stalled_ns: time the client made the upstream wait; not the upstream's latency.
+
+        Raises:
+            PermitAlreadyReleasedError: on a second release; nothing has changed.
+        """
+        self._take_back(permit)
+        controller: AdmissionController = permit.controller
+        return controller.release(permit, outcome, now=now, stalled_ns=stalled_ns)
+
+    def leave_zombie(self, permit: Permit, *, now: Instant) -> Sequence[Verdict]:
+        """The client left and closing its upstream connection does not stop the work.
+
+        The slot is freed by `tick` after the expected rest of it. Permits that hold no slot are
+        released at once.
+
+        Raises:
+            PermitAlreadyReleasedError: when it was given back already.
+        """
+        if permit.is_resident or not permit.cost:
+            return self.release(permit, Outcome.ABANDONED, now=now)
+        self._take_back(permit)
+        controller: AdmissionController = permit.controller
+        return controller.leave_zombie(permit, now=now)
+
+    @staticmethod
+    def _take_back(permit: Permit) -> None:
+        if permit.is_released:
+            raise PermitAlreadyReleasedError(f"{permit!r} was released before")
+        permit.is_released = True
+
+    def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
+        """The waiter went away; nothing happens if it was answered before."""
+        controller: AdmissionController = ticket.controller
+        return controller.abandon(ticket, now=now)
+
+    def next_tick_at(self) -> Instant | None:
+        """When `tick` has something to do; None: only events matter."""
+        due: Instant | None = None
+        for cell in self._all():
+            at = cell.next_tick_at()
+            if at is not None and (due is None or at < due):
+                due = at
+        return due
+
+    def tick(self, *, now: Instant) -> Sequence[Verdict]:
+        """Let time pass: expiries, zombies, loops. Early calls are harmless."""
+        verdicts: list[Verdict] = []
+        for cell in self._all():
+            verdicts.extend(cell.tick(now=now))
+        if self._retired:
+            self._retired = [cell for cell in self._retired if not cell.is_idle]
+        return verdicts or NO_VERDICTS
+
+    def on_stall(self, *, now: Instant) -> None:
+        """The event loop was stalled until now: the stall must not pass for latency."""
+        for cell in self._all():
+            cell.on_stall(now=now)
+
+    def apply(self, policy: Policy, *, now: Instant) -> Sequence[Verdict]:
+        """Take a new policy. Permits, waiters, counters and what was learnt survive.
+
+        The in-flight work of a removed cell ends where it began; its waiters keep their place.
+        """
+        before, self._cells = self._cells, {}
+        verdicts: list[Verdict] = []
+        for cell_policy in policy.cells:
+            controller = before.pop(cell_policy.name, None)
+            if controller is None:
+                controller = AdmissionController(cell_policy, now=now)
+            else:
+                verdicts.extend(controller.apply(cell_policy, now=now))
+            self._cells[cell_policy.name] = controller
+        self._retired.extend(before.values())
+        self._fallback = self._cells[policy.cells[0].name]
+        self._policy = policy
+        self._mode = policy.mode
+        if self._mode is not _ENFORCE:
+            for controller in self._all():
+                verdicts.extend(controller.release_queue(now=now))
+        return verdicts or NO_VERDICTS
+
+    def drain(self) -> None:
+        """From now on every data request is refused as `draining`; what runs may finish."""
+        self._is_draining = True
+
+    def pressure(self, cell: str) -> float:
+        """0 idle .. 1 saturated."""
+        return self._cells.get(cell, self._fallback).pressure()
+
+    def stats(self) -> ShedderStats:
+        """A read-out of everything."""
+        return ShedderStats(
+            mode=self._mode,
+            is_draining=self._is_draining,
+            cells=tuple(cell.stats() for cell in self._cells.values()),
+        )
+
+    def _all(self) -> Sequence[AdmissionController]:
+        if self._retired:
+            return (*self._cells.values(), *self._retired)
+        return tuple(self._cells.values())

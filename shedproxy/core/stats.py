@@ -1,0 +1,46 @@
+"""Read-outs of a Shedder: frozen, made when somebody asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shedproxy.core.limits.protocol import LimitChange
+from shedproxy.core.policy import Mode
+from shedproxy.core.units import Nanos
+
+__all__ = ["CellStats", "ShedderStats"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellStats:
+    """One cell now. Counts are slots (cost), rates per second."""
+
+    name: str
+    in_flight: int
+    limit: int
+    queue_length: int
+    residents: int
+    zombies: int
+    """Permits of clients that left while the upstream may still be at work (part of in_flight)."""
+    control_in_flight: int
+    shed_rank: int
+    """Ranks (0..4095: criticality x 1 024 + cohort) below this are refused on arrival."""
+    shed_share: float
+    """Share of demand the refusal loop wants refused, 0..1."""
+    pressure: float
+    """0 idle .. 1 saturated."""
+    baseline_ns: Nanos
+    """Largest trusted no-load latency of the cell's routes; 0: none yet."""
+    offered_rps: float
+    started_rps: float
+    """Starts per second while saturated: the measured capacity; 0: never saturated."""
+    last_change: LimitChange | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShedderStats:
+    """The whole shedder now."""
+
+    mode: Mode
+    is_draining: bool
+    cells: tuple[CellStats, ...]
