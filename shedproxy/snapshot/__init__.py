@@ -12,6 +12,7 @@ from shedproxy.snapshot.document import (
     TlsDocument,
     UpstreamDocument,
 )
+from shedproxy.snapshot.rules import RuleTable, normalise_path, unreachable
 
 __all__ = [
     "CONTROL_PATHS",
@@ -21,7 +22,10 @@ __all__ = [
     "ProxyDocument",
     "RejectDocument",
     "Rule",
+    "RuleTable",
     "Timeouts",
     "TlsDocument",
     "UpstreamDocument",
+    "normalise_path",
+    "unreachable",
 ]
