@@ -1,0 +1,63 @@
+"""The test command: `python3 -m tests`.
+
+Builds the wheel, installs it in a fresh virtual environment, and runs the whole suite there with
+pytest: format, lint, types and import rules are tests like any other. Needs Python 3.11 and pip.
+
+    python3 -m tests                 everything that this machine can run
+    python3 -m tests --peers         a missing peer (nginx, HAProxy, Envoy, ...) is a failure
+    python3 -m tests -k wire -x      what pytest takes, it gets
+    python3 -m tests --here          in the environment that is active, without a build
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(*command: str | Path) -> None:
+    """Run a step and stop at the first that fails."""
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def pytest_in(python: Path, arguments: list[str]) -> int:
+    """The suite, without the source tree on the path: what is tested is what was installed."""
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    script = (
+        "import sys; sys.path[:] = [p for p in sys.path if p]; import pytest; pytest.console_main()"
+    )
+    command = [str(python), "-P", "-c", script, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode
+
+
+def main(arguments: list[str]) -> int:
+    """Build, install, test."""
+    if "--here" in arguments:
+        arguments.remove("--here")
+        return pytest_in(Path(sys.executable), arguments)
+    if sys.version_info < (3, 11):
+        sys.exit("shedproxy needs Python 3.11 or newer; this is " + sys.version.split()[0])
+    with tempfile.TemporaryDirectory(prefix="shedproxy-tests-") as scratch:
+        home = Path(scratch)
+        print("building the wheel and a fresh environment for it ...", flush=True)
+        venv.create(home / "env", with_pip=True)
+        python = home / "env" / "bin" / "python"
+        pip = (python, "-m", "pip", "--quiet", "--disable-pip-version-check")
+        run(*pip, "wheel", "--no-deps", "--wheel-dir", home / "dist", ".")
+        wheel = next((home / "dist").glob("shedproxy-*.whl"))
+        lock = ROOT / ".ci" / "requirements.lock"
+        pinned = ("--constraint", lock) if lock.exists() else ()
+        run(*pip, "install", *pinned, f"{wheel}[dev]")
+        return pytest_in(python, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
