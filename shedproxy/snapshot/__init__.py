@@ -1,5 +1,11 @@
 """Documents that cross a process boundary, pure: data, codec, rules. The only door is here."""
 
+from shedproxy.snapshot.codec import (
+    DOCUMENT_SIZE_MAX,
+    decode_document,
+    document_digest,
+    encode_document,
+)
 from shedproxy.snapshot.document import (
     CONTROL_PATHS,
     Classification,
@@ -16,6 +22,7 @@ from shedproxy.snapshot.rules import RuleTable, normalise_path, unreachable
 
 __all__ = [
     "CONTROL_PATHS",
+    "DOCUMENT_SIZE_MAX",
     "Classification",
     "Document",
     "Match",
@@ -26,6 +33,9 @@ __all__ = [
     "Timeouts",
     "TlsDocument",
     "UpstreamDocument",
+    "decode_document",
+    "document_digest",
+    "encode_document",
     "normalise_path",
     "unreachable",
 ]

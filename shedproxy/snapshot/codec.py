@@ -1,0 +1,260 @@
+"""A `Document` as bytes and back: JSON on one line, made from the dataclasses themselves.
+
+The envelope names the format and carries a SHA-256 digest of the document in canonical JSON, so a
+cut or altered copy is refused. Fields that this version does not know are ignored, fields that are
+missing have their defaults, a newer schema is refused whole. Enum members travel by label, lengths
+of time as nanoseconds; no number in a document is negative.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from shedproxy.errors import DocumentInvalidError, Problem
+from shedproxy.snapshot.document import Document
+
+__all__ = ["DOCUMENT_SIZE_MAX", "decode_document", "document_digest", "encode_document"]
+
+DOCUMENT_SIZE_MAX = 4 * 1024 * 1024
+"""Bytes; a longer document is refused before it is parsed."""
+
+_FORMAT = "shedproxy-document"
+_SCHEMA = 1
+
+_Path = tuple[str, ...]
+_Problems = list[Problem]
+_Decoder = Callable[[Any, _Path, _Problems], Any]
+
+
+def encode_document(document: Document) -> bytes:
+    """The document as one line of ASCII JSON, without the line's end.
+
+    Raises:
+        DocumentInvalidError: longer than `DOCUMENT_SIZE_MAX`.
+    """
+    body = _plain(document)
+    envelope = {"format": _FORMAT, "digest": _digest(body), "document": body}
+    data = json.dumps(envelope, separators=(",", ":")).encode()
+    if len(data) > DOCUMENT_SIZE_MAX:
+        raise DocumentInvalidError([_too_long(len(data))])
+    return data
+
+
+def decode_document(data: bytes) -> Document:
+    """The document that `encode_document` wrote, this version's or an older one's.
+
+    Raises:
+        DocumentInvalidError: with every problem found; nothing of the document may be used.
+    """
+    body = _open_envelope(data)
+    problems: _Problems = []
+    document = _dataclass_decoder(Document)(body, (), problems)
+    if problems:
+        raise DocumentInvalidError(problems)
+    return typing.cast("Document", document)
+
+
+def document_digest(document: Document) -> str:
+    """The digest under which the document travels: `sha256:` and 64 hex digits.
+
+    Equal for equal documents, whatever process asks.
+    """
+    return _digest(_plain(document))
+
+
+def _open_envelope(data: bytes) -> dict[str, Any]:
+    """The body, after everything that can be checked without looking into it."""
+    if len(data) > DOCUMENT_SIZE_MAX:
+        raise DocumentInvalidError([_too_long(len(data))])
+    try:
+        envelope = json.loads(data, parse_constant=_no_constant, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise DocumentInvalidError([Problem(message=f"not a document: {error}")]) from error
+    if not isinstance(envelope, dict) or envelope.get("format") != _FORMAT:
+        raise DocumentInvalidError([Problem(message="not a document of shedproxy")])
+    body = envelope.get("document")
+    if not isinstance(body, dict):
+        raise DocumentInvalidError([Problem(message="the envelope holds no document")])
+    if envelope.get("digest") != _digest(body):
+        raise DocumentInvalidError([Problem(message="digest does not fit: the copy is damaged")])
+    schema = body.get("schema", _SCHEMA)
+    if type(schema) is int and schema > _SCHEMA:
+        raise DocumentInvalidError(
+            [
+                Problem(
+                    message=f"schema {schema} is newer than this version understands ({_SCHEMA})",
+                    path=("schema",),
+                    help="upgrade shedproxy on this host first",
+                )
+            ]
+        )
+    return body
+
+
+def _too_long(size: int) -> Problem:
+    return Problem(message=f"a document of {size} bytes is too long: {DOCUMENT_SIZE_MAX} at most")
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a number a document may hold")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object as a dict; two values for one key would let two readers disagree."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return result
+
+
+def _digest(body: Any) -> str:
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    return f"sha256:{hashlib.sha256(canonical).hexdigest()}"
+
+
+def _plain(value: Any) -> Any:
+    """A value of a document in terms of JSON."""
+    if isinstance(value, enum.Enum):
+        return value.name.lower()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if dataclasses.is_dataclass(value):
+        return {
+            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    return value
+
+
+def _problem(path: _Path, message: str) -> Problem:
+    name = ".".join(path) or "document"
+    return Problem(message=f"{name}: {message}", path=path)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+@functools.cache
+def _dataclass_decoder(cls: type[Any]) -> _Decoder:
+    hints = typing.get_type_hints(cls)
+    decoders = {
+        field.name: _decoder_of(hints[field.name])
+        for field in dataclasses.fields(cls)
+        if field.init
+    }
+
+    def decode(value: Any, path: _Path, problems: _Problems) -> Any:
+        if not isinstance(value, dict):
+            problems.append(_problem(path, f"expected an object, found {_shown(value)}"))
+            return None
+        known = {
+            name: decoder(value[name], (*path, name), problems)
+            for name, decoder in decoders.items()
+            if name in value
+        }
+        # With problems on the list nobody gets to see the value, and None may not fit.
+        return None if problems else cls(**known)
+
+    return decode
+
+
+@functools.cache
+def _decoder_of(hint: Any) -> _Decoder:
+    """The decoder for one annotation; the forms that occur in documents, and no others."""
+    if isinstance(hint, typing.NewType):
+        return _decoder_of(hint.__supertype__)
+    origin = typing.get_origin(hint)
+    if origin in {types.UnionType, typing.Union}:
+        (inner,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
+        return _optional_decoder(_decoder_of(inner))
+    if origin is tuple:
+        first, *rest = typing.get_args(hint)
+        if rest == [...]:
+            return _list_decoder(_decoder_of(first))
+        return _row_decoder(tuple(_decoder_of(part) for part in (first, *rest)))
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _dataclass_decoder(hint)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return _enum_decoder(hint)
+    return _SCALARS[hint]
+
+
+def _optional_decoder(inner: _Decoder) -> _Decoder:
+    def decode(value: Any, path: _Path, problems: _Problems) -> Any:
+        return None if value is None else inner(value, path, problems)
+
+    return decode
+
+
+def _list_decoder(inner: _Decoder) -> _Decoder:
+    def decode(value: Any, path: _Path, problems: _Problems) -> Any:
+        if not isinstance(value, list):
+            problems.append(_problem(path, f"expected a list, found {_shown(value)}"))
+            return None
+        return tuple(inner(item, (*path, str(i)), problems) for i, item in enumerate(value))
+
+    return decode
+
+
+def _row_decoder(inner: tuple[_Decoder, ...]) -> _Decoder:
+    def decode(value: Any, path: _Path, problems: _Problems) -> Any:
+        if not isinstance(value, list) or len(value) != len(inner):
+            expected = f"expected a list of {len(inner)}, found {_shown(value)}"
+            problems.append(_problem(path, expected))
+            return None
+        return tuple(
+            decoder(item, (*path, str(i)), problems)
+            for i, (decoder, item) in enumerate(zip(inner, value, strict=True))
+        )
+
+    return decode
+
+
+def _enum_decoder(cls: type[enum.Enum]) -> _Decoder:
+    members = {member.name.lower(): member for member in cls}
+
+    def decode(value: Any, path: _Path, problems: _Problems) -> Any:
+        member = members.get(value) if isinstance(value, str) else None
+        if member is None:
+            allowed = ", ".join(members)
+            problems.append(_problem(path, f"expected one of {allowed}, found {_shown(value)}"))
+        return member
+
+    return decode
+
+
+def _string(value: Any, path: _Path, problems: _Problems) -> Any:
+    if not isinstance(value, str):
+        problems.append(_problem(path, f"expected a string, found {_shown(value)}"))
+    return value
+
+
+def _boolean(value: Any, path: _Path, problems: _Problems) -> Any:
+    if not isinstance(value, bool):
+        problems.append(_problem(path, f"expected true or false, found {_shown(value)}"))
+    return value
+
+
+def _integer(value: Any, path: _Path, problems: _Problems) -> Any:
+    if type(value) is not int or value < 0:
+        problems.append(_problem(path, f"expected an integer from 0, found {_shown(value)}"))
+    return value
+
+
+def _number(value: Any, path: _Path, problems: _Problems) -> Any:
+    if type(value) not in {int, float} or not 0 <= value < float("inf"):
+        problems.append(_problem(path, f"expected a number from 0, found {_shown(value)}"))
+        return value
+    return float(value)
+
+
+_SCALARS: dict[Any, _Decoder] = {str: _string, bool: _boolean, int: _integer, float: _number}
