@@ -1,0 +1,308 @@
+"""A request head becomes what the core knows of a request: its worth, its cost, its flow.
+
+Used by the wire proxy and by the middleware, so that both read the same head in the same way.
+Whom to believe is decided here: headers that raise a request count only from trusted peers, from
+anybody else they may only lower it. The path is the request's own (Host decides nothing unless a
+rule asks for it), a header sent twice counts once, the first time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+from shedproxy.core import COHORTS, Criticality, Kind, Lane, Policy, RequestInfo
+from shedproxy.dataplane.hints import (
+    VALUE_SIZE_MAX,
+    canonical_tenant,
+    is_repeated,
+    parse_deadline_ns,
+    parse_urgency,
+    trace_id,
+)
+from shedproxy.dataplane.recent import Recent
+from shedproxy.dataplane.trust import Trust
+from shedproxy.snapshot import Classification, Rule, RuleTable, normalise_path
+
+__all__ = ["Classified", "Classifier"]
+
+_PATH_SIZE_MAX = 256
+"""Longer paths are not remembered, so that the memory has a bound in bytes too."""
+_CLASS_SIZE_MAX = 32
+"""Bytes of a criticality header that count: more than any name has."""
+_GOLDEN = 0x9E3779B1
+"""2**32 over the golden ratio: consecutive serials fall evenly over the cohorts (Knuth, vol. 3,
+6.4, multiplicative hashing)."""
+
+_NO_RULE = -1
+_CONTROL = -2
+
+
+class Classified(NamedTuple):
+    """What `Shedder.arrive` wants to know. `rule` is -1 when no rule matched."""
+
+    info: RequestInfo
+    flow_hash: int
+    cohort: int
+    time_left_ns: int | None
+    rule: int
+
+
+class Classifier:
+    """One compiled `Classification`. Holds bounded caches and no state that decides anything.
+
+    `policy` gives the cells' default timeouts and the salt of the cohorts; without it both are
+    empty and the caller may give a default timeout per request.
+
+    Raises:
+        DocumentInvalidError: an entry of `trusted_peers` is no network.
+    """
+
+    def __init__(self, classification: Classification, policy: Policy | None = None) -> None:
+        policy = Policy(cells=()) if policy is None else policy
+        self._rules = RuleTable(classification.rules, classification.control_paths)
+        timeouts = {cell.name: cell.default_timeout_ns for cell in policy.cells}
+        first = policy.cells[0].default_timeout_ns if policy.cells else None
+        self._routes = [
+            _Route(rule, f"rule-{index}", classification.default_criticality)
+            for index, rule in enumerate(classification.rules)
+        ]
+        # Found by the negative indexes -2 and -1.
+        control = Rule(name="control", lane=Lane.CONTROL)
+        self._routes += [
+            _Route(control, "control", Criticality.CRITICAL_PLUS),
+            _Route(Rule(name="default"), "default", classification.default_criticality),
+        ]
+        for route in self._routes:
+            route.default_timeout_ns = timeouts.get(route.cell, first)
+        self._trust = Trust(classification.trusted_peers)
+        self._criticality = classification.criticality_header.lower().encode()
+        self._tenant = classification.tenant_header.lower().encode()
+        self._by_client = self._tenant == b"@client"
+        self._cohorts = _names(classification.cohort_headers)
+        self._attempts = _names(classification.attempt_headers)
+        self._deadlines = _names(classification.deadline_headers)
+        self._wanted = frozenset(self._wanted_names())
+        salt = (policy.salt % (1 << 64)).to_bytes(8, "big")
+        key = blake2b(classification.salt.encode() + salt, digest_size=32)
+        self._task_hash = blake2b(digest_size=8, key=key.digest(), person=b"cohort")
+        self._flow_hash = blake2b(digest_size=8, key=key.digest(), person=b"flow")
+        self._candidates = Recent(self._find_candidates)
+        self._classes = Recent(_parse_class)
+
+    def classify(
+        self,
+        method: str,
+        raw_path: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        *,
+        peer: str,
+        serial: int,
+        upgrade: bool = False,
+        default_timeout_ns: int | None = None,
+    ) -> Classified:
+        """Everything the core wants to know of one request. Never raises.
+
+        Args:
+            method: as received.
+            raw_path: the path without query, as received.
+            headers: lower-case names and values, in order.
+            peer: address of the connection's other end; "" for a unix socket.
+            serial: a number that differs between requests; gives the cohort of a lone request.
+            upgrade: the request wants to become a tunnel or a WebSocket: a stream.
+            default_timeout_ns: time the request has when no header says; None: its cell's.
+        """
+        wanted = self._wanted
+        found: dict[bytes, bytes] = {}
+        for name, value in headers:
+            if name in wanted and name not in found:
+                found[name] = value
+        if len(raw_path) <= _PATH_SIZE_MAX:
+            rule, candidates = self._candidates[method, raw_path]
+        else:
+            rule, candidates = self._find_candidates((method, raw_path))
+        if candidates:
+            rule = self._choose(candidates, found)
+        route = self._routes[rule]
+        time_left_ns = route.default_timeout_ns
+        if default_timeout_ns is not None:
+            time_left_ns = default_timeout_ns
+        criticality = route.criticality
+        kind = route.kind
+        if upgrade and not kind:
+            kind = Kind.STREAM
+        is_retry = False
+        trusted = False
+        if found:
+            trusted = self._trust.believes(peer)
+            criticality = self._read_criticality(found, route, trusted=trusted)
+            is_retry = self._read_attempt(found)
+            time_left_ns = self._read_deadline(found, time_left_ns, trusted=trusted)
+            # The header alone would let anybody out of the limit, so from strangers it does not
+            # count: their streams are seen when the answer begins.
+            if not kind and trusted and b"text/event-stream" in found.get(b"accept", b""):
+                kind = Kind.STREAM
+        info = route.infos[criticality * 8 + is_retry * 4 + kind]
+        if info is None:
+            info = route.intern(criticality, kind, is_retry=is_retry)
+        flow_hash = self._read_flow(found, headers, peer) if self._tenant else 0
+        cohort = self._read_cohort(found, serial)
+        return Classified(info, flow_hash, cohort, time_left_ns, rule if rule >= 0 else _NO_RULE)
+
+    def is_trusted(self, peer: str) -> bool:
+        """Whether headers of this address count in full."""
+        return self._trust.believes(peer)
+
+    def _wanted_names(self) -> list[bytes]:
+        """Every header that `classify` reads."""
+        names = [self._criticality, *self._cohorts, *self._attempts, *self._deadlines, b"priority"]
+        names += [name.encode() for name in self._rules.header_names]
+        if self._tenant and not self._by_client:
+            names.append(self._tenant)
+        if self._rules.needs_host:
+            names.append(b"host")
+        if self._trust.is_any:
+            names.append(b"accept")
+        return [name for name in names if name]
+
+    def _find_candidates(self, key: tuple[str, bytes]) -> tuple[int, tuple[int, ...]]:
+        """The rule that a method and path decide alone, or the rules that must see the headers."""
+        method, raw_path = key
+        if self._rules.is_control(method, raw_path):
+            return _CONTROL, ()
+        candidates = self._rules.candidates(method, normalise_path(raw_path))
+        if self._rules.needs_more(candidates):
+            return _NO_RULE, candidates
+        return (candidates[0] if candidates else _NO_RULE), ()
+
+    def _choose(self, candidates: tuple[int, ...], found: dict[bytes, bytes]) -> int:
+        def header(name: str) -> str | None:
+            value = found.get(name.encode())
+            return None if value is None else value.decode("latin-1")
+
+        host = found.get(b"host", b"").decode("latin-1")
+        return self._rules.choose(candidates, host, header)
+
+    def _read_criticality(
+        self, found: dict[bytes, bytes], route: _Route, *, trusted: bool
+    ) -> Criticality:
+        """The route's own class, or a trusted peer's word where the route leaves it open."""
+        decided = route.criticality
+        if route.is_control:
+            return decided
+        said = found.get(self._criticality)
+        if said is not None:
+            claimed = self._classes[said[:_CLASS_SIZE_MAX]]
+            if claimed is not None and (
+                claimed < decided or (trusted and not route.is_criticality_fixed)
+            ):
+                decided = claimed
+        said = found.get(b"priority")
+        if said is not None and decided:
+            urgency = parse_urgency(said)
+            if urgency >= 5:  # browsers send up to 4 for ordinary work
+                decided = min(
+                    decided, Criticality.SHEDDABLE if urgency >= 7 else Criticality.SHEDDABLE_PLUS
+                )
+        return decided
+
+    def _read_attempt(self, found: dict[bytes, bytes]) -> bool:
+        for name in self._attempts:
+            said = found.get(name)
+            if said is not None and is_repeated(name, said):
+                return True
+        return False
+
+    def _read_deadline(
+        self, found: dict[bytes, bytes], default_ns: int | None, *, trusted: bool
+    ) -> int | None:
+        for name in self._deadlines:
+            said = found.get(name)
+            if said is not None:
+                left_ns = parse_deadline_ns(said)
+                if left_ns is not None:
+                    if trusted or default_ns is None:
+                        return left_ns
+                    return min(left_ns, default_ns)
+        return default_ns
+
+    def _read_flow(
+        self, found: dict[bytes, bytes], headers: Sequence[tuple[bytes, bytes]], peer: str
+    ) -> int:
+        """The keyed hash of the tenant. A stranger cannot name one, so he is his address."""
+        tenant = peer.encode()
+        if self._trust.believes(peer):
+            if self._by_client:
+                tenant = self._trust.client_of(peer, headers).encode()
+            else:
+                tenant = canonical_tenant(found.get(self._tenant, b""))
+        if not tenant:
+            return 0
+        digest = self._flow_hash.copy()
+        digest.update(tenant)
+        return int.from_bytes(digest.digest(), "big")
+
+    def _read_cohort(self, found: dict[bytes, bytes], serial: int) -> int:
+        if found:
+            for name in self._cohorts:
+                said = found.get(name)
+                if said is None:
+                    continue
+                said = trace_id(said) if name == b"traceparent" else said.strip()
+                if said:
+                    digest = self._task_hash.copy()
+                    digest.update(said[:VALUE_SIZE_MAX])
+                    return int.from_bytes(digest.digest(), "big") % COHORTS
+        return (serial * _GOLDEN & 0xFFFFFFFF) >> 22
+
+
+def _parse_class(value: bytes) -> Criticality | None:
+    return Criticality.parse(value.decode("latin-1"))
+
+
+def _names(headers: Sequence[str]) -> tuple[bytes, ...]:
+    return tuple(name.lower().encode() for name in headers)
+
+
+class _Route:
+    """What a rule decides, and the RequestInfos made from it so far."""
+
+    __slots__ = (
+        "cell",
+        "criticality",
+        "default_timeout_ns",
+        "infos",
+        "is_control",
+        "is_criticality_fixed",
+        "kind",
+        "name",
+        "rule",
+    )
+
+    def __init__(self, rule: Rule, name: str, default_criticality: Criticality) -> None:
+        self.rule = rule
+        self.name = rule.name or name
+        self.cell = rule.cell or "default"
+        self.kind = rule.kind
+        self.is_control = rule.lane is Lane.CONTROL
+        self.is_criticality_fixed = rule.criticality is not None
+        self.criticality = default_criticality if rule.criticality is None else rule.criticality
+        self.default_timeout_ns: int | None = None
+        self.infos: list[RequestInfo | None] = [None] * (len(Criticality) * 8)
+
+    def intern(self, criticality: Criticality, kind: Kind, *, is_retry: bool) -> RequestInfo:
+        rule = self.rule
+        info = RequestInfo(
+            route=self.name,
+            cell=self.cell,
+            criticality=criticality,
+            lane=rule.lane,
+            kind=kind,
+            measure=rule.measure,
+            cost=rule.cost,
+            is_retry=is_retry,
+            route_limit=rule.limit,
+        )
+        self.infos[criticality * 8 + is_retry * 4 + kind] = info
+        return info

@@ -1,0 +1,22 @@
+"""A memory of answers with a bound."""
+
+from __future__ import annotations
+
+from shedproxy.dataplane.recent import Recent
+
+
+def test_an_answer_is_computed_once():
+    asked = []
+    recent = Recent(lambda key: asked.append(key) or key * 2)
+    assert [recent[4], recent[4]] == [8, 8]
+    assert asked == [4]
+
+
+def test_the_bound_holds_and_what_is_used_stays():
+    asked = []
+    recent = Recent(lambda key: asked.append(key) or str(key))
+    for key in range(10_000):
+        assert recent[key] == str(key)
+        assert recent["hot"] == "hot"
+        assert len(recent) <= 1024
+    assert asked.count("hot") == 1
