@@ -26,7 +26,15 @@ from shedproxy.core.policy import (
     QueuePolicy,
     ShedLevelPolicy,
 )
-from shedproxy.core.request import COHORTS, Criticality, Kind, Lane, Measure, RequestInfo
+from shedproxy.core.request import (
+    COHORTS,
+    Criticality,
+    Kind,
+    Lane,
+    Measure,
+    RequestInfo,
+    rank_of,
+)
 from shedproxy.core.units import (
     NS_PER_MS,
     NS_PER_S,
@@ -69,6 +77,7 @@ __all__ = [
     "Verdict",
     "explain_refusal",
     "milliseconds",
+    "rank_of",
     "refusal_holds",
     "seconds",
     "to_milliseconds",

@@ -65,20 +65,6 @@ class AdmissionController(Screening):
         self._level.on_saturated()
         return self._enqueue(request, rank, flow_hash, cohort, time_left_ns, now)
 
-    def screen(
-        self,
-        request: RequestInfo,
-        *,
-        now: Instant,
-        flow_hash: int,
-        cohort: int,
-        time_left_ns: int | None,
-    ) -> Rejected | None:
-        """The provisional answer on a request's head: would it be refused outright?"""
-        if time_left_ns is None:
-            time_left_ns = self._policy.default_timeout_ns
-        return self._refusal(request, rank_of(request, cohort), flow_hash, time_left_ns, now)
-
     def observe(
         self,
         request: RequestInfo,

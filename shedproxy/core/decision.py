@@ -94,6 +94,7 @@ class Rejected:
         "numbers",
         "queue_length",
         "reason",
+        "record_id",
         "request",
         "retry_after_ns",
         "waited_ns",
@@ -120,6 +121,8 @@ class Rejected:
         self.queue_length = queue_length
         self.retry_after_ns = retry_after_ns
         self.waited_ns = waited_ns
+        self.record_id = 0
+        """Belongs to the driver: where it recorded the refusal."""
 
     @property
     def evidence(self) -> dict[str, int]:

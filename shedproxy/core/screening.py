@@ -11,7 +11,7 @@ from shedproxy.core.fair_share import FairShare
 from shedproxy.core.limit_loop import LimitLoop
 from shedproxy.core.policy import CellPolicy
 from shedproxy.core.queues import PriorityQueue
-from shedproxy.core.request import Kind, Lane, RequestInfo
+from shedproxy.core.request import Kind, Lane, RequestInfo, rank_of
 from shedproxy.core.shed_level import ShedLevel
 from shedproxy.core.units import NS_PER_S, Instant
 
@@ -54,6 +54,20 @@ class Screening:
         self._route_count: dict[str, int] = {}
         self._zombies: list[tuple[Instant, int, Permit]] = []
         self._serial = 0
+
+    def screen(
+        self,
+        request: RequestInfo,
+        *,
+        now: Instant,
+        flow_hash: int,
+        cohort: int,
+        time_left_ns: int | None,
+    ) -> Rejected | None:
+        """The provisional answer on a request's head: would it be refused outright?"""
+        if time_left_ns is None:
+            time_left_ns = self._policy.default_timeout_ns
+        return self._refusal(request, rank_of(request, cohort), flow_hash, time_left_ns, now)
 
     def _refusal(
         self,

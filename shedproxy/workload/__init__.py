@@ -1,0 +1,16 @@
+"""What traffic is, pure: arrivals, mixes, results. One language for simulated and live load."""
+
+from shedproxy.workload.arrivals import RandomSource, constant_arrivals, poisson_arrivals
+from shedproxy.workload.mix import Mix
+from shedproxy.workload.results import ClassSummary, Row, Summary, summarise
+
+__all__ = [
+    "ClassSummary",
+    "Mix",
+    "RandomSource",
+    "Row",
+    "Summary",
+    "constant_arrivals",
+    "poisson_arrivals",
+    "summarise",
+]

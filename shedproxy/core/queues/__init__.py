@@ -1,0 +1,5 @@
+"""Where arrivals wait for a slot: strict priority, fairness between flows, bounded in every way."""
+
+from shedproxy.core.queues.priority import PriorityQueue
+
+__all__ = ["PriorityQueue"]

@@ -1,0 +1,173 @@
+"""One level of a cell's queue: equally important waiters, served fairly between flows.
+
+Start-time fair queueing (Goyal, Vin, Cheng 1996) over a fixed number of shards. Each shard has a
+virtual start; the shard with the least is served, and its start moves on by the cost of what left:
+
+    serve:      v = start(shard);  start(shard) += cost
+    wake up:    start(shard) = max(start(shard), v)
+
+v is the level's virtual time. Backlogged shards get equal cost, whatever their requests cost each,
+because every start stays within one request of v. The second line keeps an idle flow from building
+credit ("windup" in Kubernetes API Priority and Fairness): it comes back at v, not at the past.
+
+A flow may use the shards of its hand only, and joins the one with the least waiting cost. Ties go
+to the first of the hand, so that a flow with little to do stays on one shard. Shards serve first
+in, first out, or newest first where the caller says so.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from shedproxy.core.decision import Ticket
+from shedproxy.core.units import Instant
+
+__all__ = ["Level", "Shard"]
+
+
+class Shard:
+    """One of a level's queues. A waiting ticket's `queue_slot` points to it."""
+
+    __slots__ = ("index", "is_scheduled", "level", "order", "start", "waiters")
+
+    def __init__(self, level: Level, index: int) -> None:
+        self.level = level
+        self.index = index
+        self.start = 0
+        self.order = 0
+        self.is_scheduled = False
+        # Both ends and any waiter in between leave in O(1), and nothing is kept of those that left.
+        self.waiters: OrderedDict[Ticket, None] = OrderedDict()
+
+
+class Level:
+    """Waiters of one criticality and attempt. Every operation is O(log shards), or says so."""
+
+    __slots__ = (
+        "_order",
+        "_queued",
+        "_schedule",
+        "_shards",
+        "_virtual_now",
+        "busy_since",
+        "index",
+        "length",
+    )
+
+    def __init__(self, index: int, shard_count: int) -> None:
+        self.index = index
+        self.length = 0
+        self.busy_since = Instant(0)
+        """Since when it has not been empty."""
+        self._queued = [0] * shard_count
+        """Waiting cost per shard."""
+        self._shards: list[Shard | None] = [None] * shard_count
+        # At most one entry per shard: (start, order, shard). A shard's start and order only grow,
+        # so an entry that has fallen behind lies too near the top, is found there, and corrected.
+        self._schedule: list[tuple[int, int, Shard]] = []
+        self._order = 0
+        self._virtual_now = 0
+
+    def extend(self, shard_count: int) -> None:
+        """Have at least this many shards; surplus ones drain, none is taken away."""
+        more = shard_count - len(self._queued)
+        if more > 0:
+            self._queued.extend([0] * more)
+            self._shards.extend([None] * more)
+
+    def add(self, ticket: Ticket, hand: Sequence[int], *, now: Instant) -> None:
+        """Let a ticket wait in the shortest shard of its hand."""
+        index = self._shortest(hand)
+        shard = self._shards[index]
+        if shard is None:
+            shard = self._shards[index] = Shard(self, index)
+        if not self._queued[index]:
+            self._wake(shard)
+        self._queued[index] += ticket.cost
+        shard.waiters[ticket] = None
+        ticket.queue_slot = shard
+        if not self.length:
+            self.busy_since = now
+        self.length += 1
+
+    def _shortest(self, hand: Sequence[int]) -> int:
+        queued = self._queued
+        best = hand[0]
+        least = queued[best]
+        if least:
+            for index in hand:
+                if queued[index] < least:
+                    best, least = index, queued[index]
+        return best
+
+    def _wake(self, shard: Shard) -> None:
+        self._order = shard.order = self._order + 1
+        shard.start = max(shard.start, self._virtual_now)
+        if not shard.is_scheduled:
+            shard.is_scheduled = True
+            heapq.heappush(self._schedule, (shard.start, shard.order, shard))
+
+    def _next(self) -> Shard:
+        """The shard to serve. The level is not empty."""
+        schedule = self._schedule
+        while True:
+            _, order, shard = schedule[0]
+            if not self._queued[shard.index]:
+                self._rest(shard)
+            elif order != shard.order:
+                heapq.heapreplace(schedule, (shard.start, shard.order, shard))
+            else:
+                return shard
+
+    def _rest(self, shard: Shard) -> None:
+        """Take an empty shard off the top of the schedule, and the room its table took."""
+        heapq.heappop(self._schedule)
+        shard.is_scheduled = False
+        shard.waiters.clear()
+
+    def first(self, *, newest: bool) -> Ticket:
+        """The ticket that `take` would give. The level is not empty."""
+        waiters = self._next().waiters
+        return next(reversed(waiters)) if newest else next(iter(waiters))
+
+    def take(self, *, newest: bool) -> Ticket:
+        """Serve the shard whose turn it is: its oldest ticket, or its newest."""
+        shard = self._next()
+        ticket, _ = shard.waiters.popitem(last=newest)
+        ticket.queue_slot = None
+        self._virtual_now = shard.start
+        shard.start += ticket.cost
+        self._order = shard.order = self._order + 1
+        self._queued[shard.index] -= ticket.cost
+        self.length -= 1
+        if self._queued[shard.index]:
+            heapq.heapreplace(self._schedule, (shard.start, shard.order, shard))
+        else:
+            self._rest(shard)
+        return ticket
+
+    def discard(self, ticket: Ticket) -> None:
+        """Let a ticket of this level go unserved: its shard is charged nothing."""
+        shard: Shard = ticket.queue_slot
+        ticket.queue_slot = None
+        del shard.waiters[ticket]
+        self._queued[shard.index] -= ticket.cost
+        self.length -= 1
+
+    def longest(self, *, newest: bool) -> Ticket:
+        """The oldest or newest ticket of the shard with the most waiting cost. O(shards), in C."""
+        queued = self._queued
+        shard = self._shards[queued.index(max(queued))]
+        assert shard is not None
+        return next(reversed(shard.waiters)) if newest else next(iter(shard.waiters))
+
+    def queued_with(self, ticket: Ticket) -> int:
+        """Waiting cost of the shard that a ticket of this level waits in."""
+        shard: Shard = ticket.queue_slot
+        return self._queued[shard.index]
+
+    def shortest_queued(self, hand: Sequence[int]) -> int:
+        """Waiting cost of the shard that a newcomer with this hand would join."""
+        return self._queued[self._shortest(hand)]

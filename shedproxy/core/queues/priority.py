@@ -1,0 +1,246 @@
+"""The queue of one cell: strict priority between eight levels, fairness inside each.
+
+A level is criticality x (retry, first try), which is `rank // 512`. Nothing in it is served while a
+better level waits. Inside a level flows share by cost and a flow may use its hand of shards only
+(`level`). A level that has not been empty for `lifo_after_ns` serves newest first (adaptive LIFO,
+Maurer, "Fail at Scale", 2015): under a standing queue the oldest would be answered too late anyway.
+
+When the queue is full a newcomer of a strictly better level takes the place of a waiter of the
+worst one, in its longest shard: the one that would have been served last. Inside one level nobody
+is evicted for a newcomer, because no rank would explain it; `fair_victim` names the waiter that
+fairness between flows would evict, for a caller that can prove its flow is over its share.
+
+Requests without a tenant (flow 0) have a shard of their own: they are served in exact order, and
+never share a shard with a tenant.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Sequence
+from functools import lru_cache
+
+from shedproxy.core.decision import Ticket
+from shedproxy.core.policy import QueuePolicy
+from shedproxy.core.queues.level import Level
+from shedproxy.core.request import COHORTS, Criticality
+from shedproxy.core.sharding import deal_shards, mix64
+from shedproxy.core.units import Instant
+
+__all__ = ["PriorityQueue"]
+
+_LEVEL_BITS = 9
+_LEVELS = len(Criticality) * COHORTS >> _LEVEL_BITS
+_RANK_MAX = len(Criticality) * COHORTS - 1
+
+_ANONYMOUS_SHARD = 0
+_ANONYMOUS_HAND = (_ANONYMOUS_SHARD,)
+_HANDS_KEPT = 256
+"""Hands remembered per queue: dealing one takes longer than the rest of a push."""
+
+_NO_TICKETS: Sequence[Ticket] = ()
+_STALE_MAX = 64
+"""Entries of tickets that left, kept beyond one per waiter before they are swept out."""
+
+
+class PriorityQueue:
+    """Waiters of one cell. Each ticket pushed leaves once: popped, evicted, expired or removed.
+
+    `len()` is exact. Operations are O(log waiters), an eviction adds a scan of one list of shards.
+    `now` never runs backwards. A ticket's rank, cost and expiry do not change while it waits, and
+    it is only ever given to the queue that holds it.
+    """
+
+    __slots__ = (
+        "_arrivals",
+        "_expiries",
+        "_hand_of",
+        "_length",
+        "_levels",
+        "_occupied",
+        "_policy",
+        "_pushed",
+    )
+
+    def __init__(self, policy: QueuePolicy) -> None:
+        self._length = 0
+        self._pushed = 0
+        self._occupied = 0
+        """Bit i: level i is not empty."""
+        # Both keep tickets that left until they come up or outnumber the waiters.
+        self._expiries: list[tuple[Instant, int, Ticket]] = []
+        self._arrivals: deque[Ticket] = deque()
+        self._levels = tuple(Level(index, policy.shards + 1) for index in range(_LEVELS))
+        self._set_policy(policy)
+
+    def _set_policy(self, policy: QueuePolicy) -> None:
+        shards = max(1, policy.shards)
+        hand_size = min(max(1, policy.hand), shards)
+
+        def hand_of(flow_hash: int) -> tuple[int, ...]:
+            hand = deal_shards(mix64(flow_hash), shard_count=shards, hand_size=hand_size)
+            return tuple(_ANONYMOUS_SHARD + 1 + index for index in hand)
+
+        self._policy = policy
+        self._hand_of = lru_cache(_HANDS_KEPT)(hand_of)
+        for level in self._levels:
+            level.extend(shards + 1)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def push(self, ticket: Ticket, *, now: Instant) -> Ticket | None:
+        """Let a ticket wait.
+
+        Returns:
+            None: there was room. Another ticket: it was evicted for this one, of a strictly better
+            level (so its rank is lower). `ticket` itself: the queue is full and no waiter is of a
+            worse level (so its rank is at most `worst_rank()`); nothing was changed.
+        """
+        victim = None
+        if self._length >= self._policy.length_max:
+            if ticket.rank <= self.worst_rank():
+                return ticket
+            victim = self._last_in_line(self._worst_level(), now)
+            self._discard(victim)
+        level = self._levels[ticket.rank >> _LEVEL_BITS]
+        flow_hash = ticket.flow_hash
+        level.add(ticket, self._hand_of(flow_hash) if flow_hash else _ANONYMOUS_HAND, now=now)
+        self._occupied |= 1 << level.index
+        self._length += 1
+        self._pushed += 1
+        heapq.heappush(self._expiries, (ticket.expires_at, self._pushed, ticket))
+        self._arrivals.append(ticket)
+        if len(self._arrivals) > 2 * self._length + _STALE_MAX:
+            self._sweep_arrivals()
+        if len(self._expiries) > 2 * self._length + _STALE_MAX:
+            self._sweep_expiries()
+        return victim
+
+    def peek(self, *, now: Instant) -> Ticket | None:
+        """The ticket that `pop` would give."""
+        if not self._length:
+            return None
+        level = self._levels[self._occupied.bit_length() - 1]
+        return level.first(newest=self._serves_newest(level, now))
+
+    def pop(self, *, now: Instant) -> Ticket | None:
+        """The best waiter, removed. It may have expired: `expire` comes first."""
+        if not self._length:
+            return None
+        level = self._levels[self._occupied.bit_length() - 1]
+        ticket = level.take(newest=self._serves_newest(level, now))
+        self._count_out(level)
+        return ticket
+
+    def remove(self, ticket: Ticket) -> bool:
+        """Take out a waiter whose client left; False if it waits no longer. O(1)."""
+        if ticket.queue_slot is None:
+            return False
+        self._discard(ticket)
+        return True
+
+    def expire(self, *, now: Instant) -> Sequence[Ticket]:
+        """Take out the waiters whose `expires_at` is not after `now`, soonest first."""
+        expiries = self._expiries
+        if not expiries or expiries[0][0] > now:
+            return _NO_TICKETS
+        expired = []
+        while expiries and expiries[0][0] <= now:
+            ticket = heapq.heappop(expiries)[2]
+            if ticket.queue_slot is not None:
+                self._discard(ticket)
+                expired.append(ticket)
+        return expired
+
+    def next_expiry_at(self) -> Instant | None:
+        """When the first waiter expires, or None."""
+        expiries = self._expiries
+        while expiries and expiries[0][2].queue_slot is None:
+            heapq.heappop(expiries)
+        return expiries[0][0] if expiries else None
+
+    def worst_rank(self) -> int:
+        """The highest rank that evicts nobody: what a newcomer to a full queue has to exceed.
+
+        It is the top of the worst waiting level; -1 when nobody waits, 4095 when nobody ever may.
+        """
+        if self._occupied:
+            return (self._worst_level().index + 1 << _LEVEL_BITS) - 1
+        return -1 if self._policy.length_max > 0 else _RANK_MAX
+
+    def fair_victim(self, ticket: Ticket, *, now: Instant) -> Ticket | None:
+        """Whom fairness between flows would evict for a ticket that `push` has just given back.
+
+        A waiter of the same level and another flow, in the longest shard, when that shard stays no
+        shorter than the newcomer's becomes. It is still waiting. Neither rank nor length proves
+        that it has to leave: the caller checks that its flow is over its fair share, removes it,
+        and pushes the newcomer again.
+        """
+        level = self._levels[ticket.rank >> _LEVEL_BITS]
+        if not level.length:
+            return None
+        victim = self._last_in_line(level, now)
+        flow_hash = ticket.flow_hash
+        if victim.flow_hash == flow_hash:
+            return None
+        hand = self._hand_of(flow_hash) if flow_hash else _ANONYMOUS_HAND
+        left = level.queued_with(victim) - victim.cost
+        return victim if left >= level.shortest_queued(hand) + ticket.cost else None
+
+    def length_from(self, rank: int) -> int:
+        """Waiters of the level of this rank and of better ones: what may be served before it."""
+        return sum([level.length for level in self._levels[rank >> _LEVEL_BITS :]])
+
+    def oldest_arrival_at(self) -> Instant | None:
+        """When the waiter that was pushed first arrived, or None."""
+        arrivals = self._arrivals
+        while arrivals and arrivals[0].queue_slot is None:
+            arrivals.popleft()
+        return arrivals[0].arrived_at if arrivals else None
+
+    def apply(self, policy: QueuePolicy, *, now: Instant) -> Sequence[Ticket]:
+        """Take a new policy; returns the waiters for whom there is no room left, worst first.
+
+        Each of them ranks at most `worst_rank()`, then and afterwards. Other waiters stay where
+        they are: of fewer shards the surplus drains, new hands hold for newcomers.
+        """
+        self._set_policy(policy)
+        victims = []
+        while self._length > max(0, policy.length_max):
+            victim = self._last_in_line(self._worst_level(), now)
+            self._discard(victim)
+            victims.append(victim)
+        return victims
+
+    def _worst_level(self) -> Level:
+        occupied = self._occupied
+        return self._levels[(occupied & -occupied).bit_length() - 1]
+
+    def _serves_newest(self, level: Level, now: Instant) -> bool:
+        return now - level.busy_since >= self._policy.lifo_after_ns
+
+    def _last_in_line(self, level: Level, now: Instant) -> Ticket:
+        """Of the longest shard, the waiter that it would serve last."""
+        return level.longest(newest=not self._serves_newest(level, now))
+
+    def _discard(self, ticket: Ticket) -> None:
+        level: Level = ticket.queue_slot.level
+        level.discard(ticket)
+        self._count_out(level)
+
+    def _count_out(self, level: Level) -> None:
+        self._length -= 1
+        if not level.length:
+            self._occupied ^= 1 << level.index
+            if not self._length:
+                self._expiries.clear()
+                self._arrivals.clear()
+
+    def _sweep_expiries(self) -> None:
+        self._expiries = [entry for entry in self._expiries if entry[2].queue_slot is not None]
+        heapq.heapify(self._expiries)
+
+    def _sweep_arrivals(self) -> None:
+        self._arrivals = deque([t for t in self._arrivals if t.queue_slot is not None])

@@ -1,0 +1,325 @@
+"""Shedder <-> event loop: one clock read per event, one timer, every verdict passed on in order.
+
+The wire proxy and the middleware both run the core through this module; it is also the one place
+where decisions are counted and refusals recorded. No logging, no task, no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from shedproxy.clock import Clock, monotonic_now, wall_seconds
+from shedproxy.core import (
+    NS_PER_MS,
+    NS_PER_S,
+    Decision,
+    Instant,
+    Lane,
+    Mode,
+    Outcome,
+    Permit,
+    Rejected,
+    RejectReason,
+    RequestInfo,
+    Shedder,
+    Ticket,
+    Verdict,
+)
+from shedproxy.observability.meter import Gauge, Meter, ProcessGauge
+from shedproxy.observability.ring import RefusalRing
+from shedproxy.snapshot import Document
+
+__all__ = ["PUBLISH_INTERVAL_NS", "Driver", "Waiter"]
+
+PUBLISH_INTERVAL_NS = 100 * NS_PER_MS
+"""Gauges, heartbeat and the loop-lag probe run this often."""
+
+_STALL_NS = 25 * NS_PER_MS
+"""A loop later than this was stalled: what it timed meanwhile is its own doing."""
+
+_RETRY_AFTER_NS = NS_PER_S
+
+
+class Waiter(Protocol):
+    """Who waits for a ticket's verdict."""
+
+    def on_verdict(self, decision: Permit | Rejected) -> None:
+        """The answer. A waiter that has gone gives a permit back at once."""
+
+
+class Driver:
+    """Runs one Shedder on one event loop."""
+
+    def __init__(
+        self,
+        document: Document,
+        *,
+        meter: Meter | None = None,
+        ring: RefusalRing | None = None,
+        clock: Clock = monotonic_now,
+        on_heartbeat: Callable[[Instant], None] | None = None,
+    ) -> None:
+        self.document = document
+        self.meter = Meter() if meter is None else meter
+        self.ring = RefusalRing() if ring is None else ring
+        self._clock = clock
+        self._on_heartbeat = on_heartbeat
+        self.shedder = Shedder(document.policy, now=clock())
+        self._index_cells()
+        self._mode = document.policy.mode
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
+        self._tick_at: Instant | None = None
+        self._publish_timer: asyncio.TimerHandle | None = None
+        self._publish_at = Instant(0)
+
+    # --- life -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to publish gauges on the running loop. Timers need a running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._publish_at = self._clock()
+        self._publish()
+
+    def close(self) -> None:
+        """Stop the timers; what is in flight may still be released."""
+        for timer in (self._tick_timer, self._publish_timer):
+            if timer is not None:
+                timer.cancel()
+        self._tick_timer = self._publish_timer = None
+
+    # --- a request's life -------------------------------------------------------------------
+
+    def arrive(
+        self,
+        request: RequestInfo,
+        waiter: Waiter,
+        *,
+        flow_hash: int = 0,
+        cohort: int = 0,
+        time_left_ns: int | None = None,
+    ) -> Decision:
+        """Decide; on a Ticket, `waiter.on_verdict` is called later, exactly once."""
+        now = self._clock()
+        decision = self.shedder.arrive(
+            request, now=now, flow_hash=flow_hash, cohort=cohort, time_left_ns=time_left_ns
+        )
+        if type(decision) is Permit:
+            self._count_permit(decision)
+        elif type(decision) is Ticket:
+            decision.context = waiter
+            if decision.evicted is not None:
+                self._deliver((decision.evicted,))
+            self._arm(decision.expires_at)
+        else:
+            assert isinstance(decision, Rejected)
+            self._count_rejected(decision)
+        return decision
+
+    def screen(
+        self,
+        request: RequestInfo,
+        *,
+        flow_hash: int = 0,
+        cohort: int = 0,
+        time_left_ns: int | None = None,
+    ) -> Rejected | None:
+        """The provisional answer on a head: a refusal now, or None to go on."""
+        rejected = self.shedder.screen(
+            request,
+            now=self._clock(),
+            flow_hash=flow_hash,
+            cohort=cohort,
+            time_left_ns=time_left_ns,
+        )
+        if rejected is not None:
+            self._count_rejected(rejected)
+        return rejected
+
+    def respond(self, permit: Permit) -> None:
+        """The head of the answer is here."""
+        if permit.responded_at is None:
+            permit.responded_at = self._clock()
+
+    def to_resident(self, permit: Permit) -> None:
+        """The answer is a stream."""
+        self._settle(self.shedder.to_resident(permit, now=self._clock()))
+
+    def release(self, permit: Permit, outcome: Outcome, *, stalled_ns: int = 0) -> None:
+        """The upstream's work is done; waiters may run."""
+        verdicts = self.shedder.release(
+            permit, outcome, now=self._clock(), stalled_ns=stalled_ns
+        )
+        if verdicts:
+            self._deliver(verdicts)
+
+    def leave_zombie(self, permit: Permit) -> None:
+        """The client left; the work may go on."""
+        self._settle(self.shedder.leave_zombie(permit, now=self._clock()))
+        self._rearm()
+
+    def abandon(self, ticket: Ticket) -> None:
+        """The waiter went away."""
+        ticket.context = None
+        self._settle(self.shedder.abandon(ticket, now=self._clock()))
+
+    def reject(
+        self, request: RequestInfo, reason: RejectReason, numbers: tuple[int, ...]
+    ) -> Rejected:
+        """A refusal decided outside the core: counted and recorded like any other."""
+        rejected = Rejected(request, reason, self._clock(), numbers)
+        self._count_rejected(rejected)
+        return rejected
+
+    def pressure(self, cell: str) -> float:
+        """0 idle .. 1 saturated: for brown-out."""
+        return self.shedder.pressure(cell)
+
+    def cell_index(self, cell: str) -> int:
+        """Index of a cell in metrics; unknown cells count as the first."""
+        return self._cell_index.get(cell, 0)
+
+    @property
+    def mode(self) -> Mode:
+        """What is done with refusals now."""
+        return self._mode
+
+    # --- policy -----------------------------------------------------------------------------
+
+    def apply(self, document: Document) -> None:
+        """Take a new document; permits, waiters, counters and what was learnt survive."""
+        self.document = document
+        self._index_cells()
+        self._apply_mode(document.policy.mode)
+
+    def set_mode(self, mode: Mode) -> None:
+        """Change the mode alone (break-glass)."""
+        self._apply_mode(mode)
+
+    def drain(self) -> None:
+        """Refuse data requests from now on."""
+        self.shedder.drain()
+
+    def _apply_mode(self, mode: Mode) -> None:
+        self._mode = mode
+        policy = self.document.policy
+        if policy.mode is not mode:
+            policy = replace(policy, mode=mode)
+        self._settle(self.shedder.apply(policy, now=self._clock()))
+
+    def _index_cells(self) -> None:
+        self._cell_index = {
+            cell.name: index for index, cell in enumerate(self.document.policy.cells)
+        }
+
+    # --- verdicts and time ------------------------------------------------------------------
+
+    def _settle(self, verdicts: Sequence[Verdict]) -> None:
+        if verdicts:
+            self._deliver(verdicts)
+
+    def _deliver(self, verdicts: Sequence[Verdict]) -> None:
+        for ticket, decision in verdicts:
+            if type(decision) is Permit:
+                self._count_permit(decision)
+            else:
+                assert isinstance(decision, Rejected)
+                self._count_rejected(decision)
+            waiter, ticket.context = ticket.context, None
+            waiter.on_verdict(decision)
+
+    def _arm(self, at: Instant) -> None:
+        """One timer, never later than `at`."""
+        if self._loop is None or (self._tick_at is not None and self._tick_at <= at):
+            return
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+        self._tick_at = at
+        delay_s = max(0.0, (at - self._clock()) / NS_PER_S)
+        self._tick_timer = self._loop.call_later(delay_s, self._on_tick)
+
+    def _rearm(self) -> None:
+        at = self.shedder.next_tick_at()
+        if at is not None:
+            self._arm(at)
+
+    def _on_tick(self) -> None:
+        self._tick_timer = self._tick_at = None
+        self._settle(self.shedder.tick(now=self._clock()))
+        self._rearm()
+
+    def tick(self) -> None:
+        """Let time pass now: for loops without timers (tests in virtual time)."""
+        self._settle(self.shedder.tick(now=self._clock()))
+
+    # --- counting ---------------------------------------------------------------------------
+
+    def _count_permit(self, permit: Permit) -> None:
+        request = permit.request
+        cell = self._cell_index.get(request.cell, 0)
+        if request.lane is Lane.CONTROL:
+            self.meter.on_bypass(cell)
+            return
+        would_reject = permit.would_reject
+        if would_reject is not None:
+            self.meter.on_would_reject(cell, request.criticality, would_reject.reason)
+            self._record(would_reject, cell)
+            return
+        self.meter.on_admitted(cell, request.criticality, permit.admitted_at - permit.arrived_at)
+
+    def _count_rejected(self, rejected: Rejected) -> None:
+        request = rejected.request
+        cell = self._cell_index.get(request.cell, 0)
+        self.meter.on_rejected(cell, request.criticality, rejected.reason)
+        self._record(rejected, cell)
+
+    def _record(self, rejected: Rejected, cell: int) -> None:
+        if rejected.retry_after_ns <= 0:
+            rejected.retry_after_ns = _RETRY_AFTER_NS
+        rejected.record_id = self.ring.record(
+            rejected, cell=cell, mode=self._mode, wall_ns=int(wall_seconds() * NS_PER_S)
+        )
+
+    def refusal_id(self, rejected: Rejected) -> int:
+        """The id under which a refusal was recorded; see `ring.format_id`."""
+        return rejected.record_id
+
+    # --- gauges -----------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        assert self._loop is not None
+        now = self._clock()
+        lag_ns = max(0, now - self._publish_at)
+        if lag_ns > _STALL_NS:
+            self.shedder.on_stall(now=now)
+        self.meter.set_process(ProcessGauge.LOOP_LAG_NS, lag_ns)
+        # The loops move although nothing arrives, so that gauges tell the truth when idle.
+        self._settle(self.shedder.tick(now=now))
+        self._rearm()
+        self.publish_gauges()
+        if self._on_heartbeat is not None:
+            self._on_heartbeat(now)
+        self._publish_at = Instant(now + PUBLISH_INTERVAL_NS)
+        self._publish_timer = self._loop.call_later(PUBLISH_INTERVAL_NS / NS_PER_S, self._publish)
+
+    def publish_gauges(self) -> None:
+        """Write the read-out of every cell into the meter's slots."""
+        for index, cell in enumerate(self.shedder.stats().cells):
+            change = cell.last_change
+            for gauge, value in (
+                (Gauge.IN_FLIGHT, cell.in_flight),
+                (Gauge.LIMIT, cell.limit),
+                (Gauge.QUEUE_LENGTH, cell.queue_length),
+                (Gauge.RESIDENTS, cell.residents),
+                (Gauge.ZOMBIES, cell.zombies),
+                (Gauge.CONTROL_IN_FLIGHT, cell.control_in_flight),
+                (Gauge.SHED_RANK, cell.shed_rank),
+                (Gauge.SHED_SHARE_PPM, int(cell.shed_share * 1e6)),
+                (Gauge.PRESSURE_PPM, int(cell.pressure * 1e6)),
+                (Gauge.BASELINE_NS, cell.baseline_ns),
+                (Gauge.LIMIT_CAUSE, -1 if change is None else change.cause),
+            ):
+                self.meter.set_gauge(index, gauge, value)

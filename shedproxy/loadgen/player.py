@@ -1,0 +1,201 @@
+"""Plays a schedule of arrivals at a URL, open loop: what is due is sent, whatever came back.
+
+A request whose client has waited `deadline_ns` is given up and its connection closed. Arrivals
+beyond `in_flight_max` are recorded as failed without being sent, never silently left out. The
+player watches itself: a late or capped run says so in its `PlayerHealth`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from shedproxy.clock import Clock, monotonic_now
+from shedproxy.core import NS_PER_S, Criticality, Instant, Nanos
+from shedproxy.loadgen.client import LoadConnection
+from shedproxy.workload import Row
+
+__all__ = ["Player", "PlayerHealth"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayerHealth:
+    """Whether the generator kept its own schedule."""
+
+    send_lag_p99_ns: Nanos
+    """Sent minus intended, 99th percentile, of what was sent."""
+    not_sent: int
+    """Arrivals beyond the in-flight cap, or whose connection could not be opened."""
+
+
+class _Call:
+    __slots__ = ("connection", "criticality", "intended_at", "is_done", "sent_at")
+
+    def __init__(self, criticality: Criticality, intended_at: Instant) -> None:
+        self.criticality = criticality
+        self.intended_at = intended_at
+        self.sent_at = intended_at
+        self.connection: LoadConnection | None = None
+        self.is_done = False
+
+
+class Player:
+    """One run against one URL (http only, the path included)."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        deadline_ns: Nanos,
+        headers: Mapping[str, str] | None = None,
+        in_flight_max: int = 4_000,
+        clock: Clock = monotonic_now,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or parts.hostname is None:
+            raise ValueError(f"{url!r} is not an http:// URL")
+        self._host, self._port = parts.hostname, parts.port or 80
+        target = parts.path or "/"
+        if parts.query:
+            target += "?" + parts.query
+        lines = [f"GET {target} HTTP/1.1", f"host: {parts.netloc}"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        self._requests = {
+            criticality: "\r\n".join(
+                [*lines, f"x-criticality: {criticality.label}", "", ""]
+            ).encode()
+            for criticality in Criticality
+        }
+        self._deadline_ns = deadline_ns
+        self._in_flight_max = in_flight_max
+        self._clock = clock
+        self._idle: list[LoadConnection] = []
+        self._calls: dict[LoadConnection, _Call] = {}
+        self._pending: deque[_Call] = deque()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._deadlines: deque[_Call] = deque()
+        self._in_flight = 0
+        self._lags: list[int] = []
+        self._not_sent = 0
+        self.rows: list[Row] = []
+
+    async def play(self, arrivals: Iterable[tuple[Nanos, Criticality]]) -> PlayerHealth:
+        """Send everything at its time, wait for the last deadline, and return how it went.
+
+        `arrivals` are (offset from now, criticality), offsets rising. Rows are in `self.rows`.
+        """
+        started_at = self._clock()
+        schedule = iter(arrivals)
+        due = next(schedule, None)
+        while due is not None or self._in_flight:
+            now = self._clock()
+            due = self._send_due(due, schedule, started_at, now)
+            self._give_up(now)
+            await asyncio.sleep(self._pause_s(due, started_at))
+        for task in self._connecting:
+            task.cancel()
+        for connection in self._idle:
+            connection.abort()
+        self._lags.sort()
+        lag = self._lags[int(len(self._lags) * 0.99)] if self._lags else 0
+        return PlayerHealth(send_lag_p99_ns=Nanos(lag), not_sent=self._not_sent)
+
+    def _send_due(
+        self,
+        due: tuple[Nanos, Criticality] | None,
+        schedule: Iterator[tuple[Nanos, Criticality]],
+        started_at: Instant,
+        now: Instant,
+    ) -> tuple[Nanos, Criticality] | None:
+        while due is not None and started_at + due[0] <= now:
+            call = _Call(due[1], Instant(started_at + due[0]))
+            if self._in_flight < self._in_flight_max:
+                self._in_flight += 1
+                self._deadlines.append(call)
+                self._start(call)
+            else:
+                self._not_sent += 1
+                self._record(call, 0)
+            due = next(schedule, None)
+        return due
+
+    def _pause_s(self, due: tuple[Nanos, Criticality] | None, started_at: Instant) -> float:
+        wake_at = started_at + due[0] if due is not None else None
+        if self._deadlines:
+            give_up_at = self._deadlines[0].intended_at + self._deadline_ns
+            wake_at = give_up_at if wake_at is None else min(wake_at, give_up_at)
+        if wake_at is None:
+            return 0.001
+        # Never longer than this, so that the last answer ends the run soon.
+        return min(0.02, max(0.0, (wake_at - self._clock()) / NS_PER_S))
+
+    def _start(self, call: _Call) -> None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                self._send(connection, call)
+                return
+        self._pending.append(call)
+        task = asyncio.get_running_loop().create_task(self._connect())
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            _, connection = await loop.create_connection(
+                lambda: LoadConnection(self._on_done), self._host, self._port
+            )
+        except OSError:
+            if self._pending:
+                self._not_sent += 1
+                self._end(self._pending.popleft(), 0)
+            return
+        self._offer(connection)
+
+    def _offer(self, connection: LoadConnection) -> None:
+        while self._pending:
+            call = self._pending.popleft()
+            if not call.is_done:
+                self._send(connection, call)
+                return
+        self._idle.append(connection)
+
+    def _send(self, connection: LoadConnection, call: _Call) -> None:
+        call.connection = connection
+        call.sent_at = self._clock()
+        self._lags.append(call.sent_at - call.intended_at)
+        self._calls[connection] = call
+        connection.send(self._requests[call.criticality])
+
+    def _on_done(self, connection: LoadConnection, status: int) -> None:
+        call = self._calls.pop(connection)
+        self._end(call, status)
+        if connection.is_open:
+            self._offer(connection)
+
+    def _give_up(self, now: Instant) -> None:
+        while self._deadlines:
+            call = self._deadlines[0]
+            if not call.is_done:
+                if call.intended_at + self._deadline_ns > now:
+                    return
+                if call.connection is not None:
+                    self._calls.pop(call.connection, None)
+                    call.connection.abort()
+                self._end(call, 0)
+            self._deadlines.popleft()
+
+    def _end(self, call: _Call, status: int) -> None:
+        if not call.is_done:
+            call.is_done = True
+            self._in_flight -= 1
+            self._record(call, status)
+
+    def _record(self, call: _Call, status: int) -> None:
+        self.rows.append(
+            Row(call.criticality, call.intended_at, call.sent_at, self._clock(), status)
+        )

@@ -1,0 +1,101 @@
+"""The player sends what is due, whatever became of what it sent before."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shedproxy.core import Criticality, milliseconds, seconds
+from shedproxy.loadgen import Player
+from shedproxy.workload import constant_arrivals
+
+
+class Server:
+    """Answers each request after `wait_s`, or never."""
+
+    def __init__(self, wait_s: float | None) -> None:
+        self.wait_s = wait_s
+        self.requests = 0
+        self.handlers: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> str:
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        return f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/x?y=1"
+
+    async def __aexit__(self, *_: object) -> None:
+        self.server.close()
+        for handler in self.handlers:
+            handler.cancel()
+        await asyncio.gather(*self.handlers, return_exceptions=True)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.handlers.add(task)
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                self.requests += 1
+                if self.wait_s is None:
+                    continue
+                await asyncio.sleep(self.wait_s)
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+
+
+def arrivals(rate: float, length_s: float):
+    for offset in constant_arrivals(rate_rps=rate, duration_ns=seconds(length_s)):
+        yield offset, Criticality.CRITICAL
+
+
+@pytest.mark.anyio
+async def test_every_arrival_becomes_one_row() -> None:
+    """All served by a quick server."""
+    async with Server(0.0) as url:
+        player = Player(url, deadline_ns=seconds(2))
+        health = await player.play(arrivals(200, 0.25))
+    assert [row.status for row in player.rows] == [200] * 50
+    assert health.not_sent == 0
+    assert all(row.done_at >= row.sent_at >= row.intended_at for row in player.rows)
+
+
+@pytest.mark.anyio
+async def test_a_silent_server_does_not_slow_the_schedule() -> None:
+    """Open loop: all are sent, none answered, each given up at its deadline."""
+    server = Server(None)
+    async with server as url:
+        player = Player(url, deadline_ns=milliseconds(200))
+        await player.play(arrivals(200, 0.2))
+    assert server.requests == 40
+    assert [row.status for row in player.rows] == [0] * 40
+    assert all(row.latency_ns >= milliseconds(200) for row in player.rows)
+
+
+@pytest.mark.anyio
+async def test_arrivals_over_the_cap_are_counted_not_hidden() -> None:
+    """Ten fit; the rest are rows without an answer, and said to be unsent."""
+    async with Server(None) as url:
+        player = Player(url, deadline_ns=milliseconds(300), in_flight_max=10)
+        health = await player.play(arrivals(500, 0.1))
+    assert len(player.rows) == 50
+    assert health.not_sent == 40
+
+
+@pytest.mark.anyio
+async def test_a_refused_connection_is_a_failed_request() -> None:
+    """Nobody listens: rows with status 0, and the run ends."""
+    async with Server(0.0) as url:
+        pass
+    player = Player(url, deadline_ns=seconds(1))
+    health = await player.play(arrivals(50, 0.1))
+    assert [row.status for row in player.rows] == [0] * 5
+    assert health.not_sent == 5
+
+
+def test_only_http_urls_are_played() -> None:
+    """A clear error names the URL."""
+    with pytest.raises(ValueError, match="ftp://x"):
+        Player("ftp://x", deadline_ns=seconds(1))
