@@ -1,0 +1,157 @@
+"""The words that the metric table and the slots are written in: instruments, outcomes, gauges."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+__all__ = [
+    "DecisionOutcome",
+    "Gauge",
+    "Instrument",
+    "Label",
+    "Merge",
+    "Metric",
+    "ProcessCounter",
+    "ProcessGauge",
+    "RequestOutcome",
+    "WaitOutcome",
+]
+
+
+class Instrument(enum.Enum):
+    """How a metric behaves over time, in OpenTelemetry's words."""
+
+    COUNTER = "counter"
+    UP_DOWN = "updowncounter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Merge(enum.Enum):
+    """How the values of several workers become one."""
+
+    SUM = "sum"
+    MAX = "max"
+    MIN = "min"
+
+
+class DecisionOutcome(enum.IntEnum):
+    """What became of an arrival; each arrival counts under exactly one."""
+
+    ADMITTED = 0
+    REJECTED = 1
+    WOULD_REJECT = 2
+    """Observe mode: served, although enforce mode would have refused it."""
+    BYPASS = 3
+    """A control request: served without admission."""
+
+
+class RequestOutcome(enum.IntEnum):
+    """How an admitted request ended, for durations."""
+
+    SUCCESS = 0
+    CLIENT_ERROR = 1
+    SERVER_ERROR = 2
+    ABANDONED = 3
+    """The client left before its answer was complete."""
+    REJECTED = 4
+    """Refused: derived from the decisions and the waits of waiters refused later."""
+
+
+class WaitOutcome(enum.IntEnum):
+    """How a wait in the queue ended."""
+
+    ADMITTED = 0
+    REJECTED = 1
+
+
+class Gauge(enum.IntEnum):
+    """What the driver publishes of each cell, about ten times a second. The value is a slot."""
+
+    IN_FLIGHT = 0
+    LIMIT = 1
+    QUEUE_LENGTH = 2
+    RESIDENTS = 3
+    ZOMBIES = 4
+    CONTROL_IN_FLIGHT = 5
+    SHED_RANK = 6
+    SHED_SHARE_PPM = 7
+    PRESSURE_PPM = 8
+    BASELINE_NS = 9
+    LIMIT_CAUSE = 10
+    """LimitCause of the last change, -1: it never changed. For the status page, not exported:
+    `shedproxy.limit.changes` counts causes."""
+    DEMAND = 11
+    """Cost offered per second, as the driver measured it over its last period."""
+    UPSTREAMS_HEALTHY = 12
+    UPSTREAMS = 13
+    CAPACITY = 14
+    """Cost started per second while saturated."""
+
+
+class ProcessGauge(enum.IntEnum):
+    """What each worker publishes of itself. The value is a slot."""
+
+    LOOP_LAG_NS = 0
+    CONNECTIONS = 1
+    TUNNELS = 2
+    UPSTREAM_CONNECTIONS = 3
+    RSS_BYTES = 4
+
+
+class ProcessCounter(enum.IntEnum):
+    """What each worker counts outside any cell. The value is a slot."""
+
+    CONNECTIONS_ACCEPTED = 0
+    LOG_LINES_DROPPED = 1
+    LOG_LINES_SUPPRESSED = 2
+    LOOP_STALLS = 3
+    CPU_NS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label and every value it can have. `values` is empty for cells: those are configured."""
+
+    name: str
+    values: tuple[str, ...] = ()
+
+    @property
+    def prometheus_name(self) -> str:
+        """The name with the dots that Prometheus does not have replaced."""
+        return self.name.replace(".", "_")
+
+
+_SUFFIXES = {"s": "_seconds", "By": "_bytes", "1": "_ratio", "{request}/s": "_per_second"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One line of the table."""
+
+    name: str
+    instrument: Instrument
+    unit: str
+    meaning: str
+    labels: tuple[Label, ...] = ()
+    merge: Merge = Merge.SUM
+    scale: int = 1
+    """Stored integers divided by this give the exported unit."""
+    bounds: tuple[float, ...] = ()
+    """Upper bounds of a histogram, in the exported unit."""
+    is_always_shown: bool = True
+    """False: a gauge at 0 means "not known" and is left out. Counters at 0 are always left out."""
+
+    @property
+    def prometheus_family(self) -> str:
+        """Name of the family: translated, with its unit, without `_total`."""
+        name = self.name.replace(".", "_")
+        suffix = _SUFFIXES.get(self.unit, "")
+        return name if name.endswith(suffix) else name + suffix
+
+    @property
+    def prometheus_unit(self) -> str:
+        """The unit that ends the family name, or ""."""
+        suffix = _SUFFIXES.get(self.unit, "")
+        return suffix[1:] if suffix in {"_seconds", "_bytes", "_ratio"} else ""

@@ -1,0 +1,290 @@
+"""The one table of metrics: name, instrument, unit, labels with their closed sets, meaning.
+
+Every exporter reads this table, so that Prometheus and OpenTelemetry show the same series. Names
+and units follow the OpenTelemetry conventions; a Prometheus name is the usual translation of one.
+No tenant, path, client or id is ever a label: the number of series depends on the configuration
+alone, never on the traffic.
+"""
+
+from __future__ import annotations
+
+from shedproxy.core import NS_PER_S, Criticality, Mode, RejectReason
+from shedproxy.observability.fault import Fault
+from shedproxy.observability.metric import (
+    DecisionOutcome,
+    Instrument,
+    Label,
+    Merge,
+    Metric,
+    RequestOutcome,
+    WaitOutcome,
+)
+
+__all__ = [
+    "CELL",
+    "CELLS_MAX",
+    "CLASSES",
+    "DURATION_BOUNDS",
+    "LIMIT_CAUSES",
+    "METRICS",
+    "WAIT_BOUNDS",
+    "WORKER_STATES",
+    "metric_named",
+]
+
+CELLS_MAX = 64
+"""Most cells of one data plane; a cell is a number below this in slots and records."""
+
+DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Upper bounds in seconds that OpenTelemetry advises for http.server.request.duration."""
+
+WAIT_BOUNDS = (0.001, 0.0025, *DURATION_BOUNDS)
+"""Upper bounds in seconds of queue waits: the same, two steps finer at the short end."""
+
+PPM = 1_000_000
+"""Shares are stored in slots as integer parts per million."""
+
+CLASSES = tuple(member.label for member in Criticality)
+REASONS = tuple(member.label for member in RejectReason)
+FAULTS = tuple(member.label for member in Fault)
+LIMIT_CAUSES = (
+    "headroom",
+    "queueing",
+    "overload",
+    "app_limited",
+    "steady",
+    "clamped",
+    "configured",
+    "relearnt",
+)
+WORKER_STATES = ("starting", "serving", "announced", "draining", "stopped")
+
+CELL = Label("shedproxy.cell")
+CLASS = Label("shedproxy.class", ("", *CLASSES))
+OUTCOME = Label("shedproxy.outcome", tuple(member.name.lower() for member in DecisionOutcome))
+REQUEST_OUTCOME = Label(
+    "shedproxy.outcome", tuple(member.name.lower() for member in RequestOutcome)
+)
+WAIT_OUTCOME = Label("shedproxy.outcome", tuple(member.name.lower() for member in WaitOutcome))
+REASON = Label("shedproxy.reason", ("", *REASONS))
+FAULT = Label("shedproxy.fault", FAULTS)
+CAUSE = Label("shedproxy.cause", LIMIT_CAUSES)
+STATE = Label("shedproxy.state", WORKER_STATES)
+MODE = Label("shedproxy.mode", tuple(member.label for member in Mode))
+RESULT = Label("shedproxy.result", ("applied", "refused"))
+
+
+def _counter(name: str, unit: str, meaning: str, *labels: Label, scale: int = 1) -> Metric:
+    return Metric(
+        name=name,
+        instrument=Instrument.COUNTER,
+        unit=unit,
+        meaning=meaning,
+        labels=labels,
+        scale=scale,
+    )
+
+
+def _up_down(name: str, unit: str, meaning: str, *labels: Label) -> Metric:
+    return Metric(
+        name=name, instrument=Instrument.UP_DOWN, unit=unit, meaning=meaning, labels=labels
+    )
+
+
+def _gauge(
+    name: str,
+    unit: str,
+    meaning: str,
+    *labels: Label,
+    merge: Merge = Merge.MAX,
+    scale: int = 1,
+    is_always_shown: bool = True,
+) -> Metric:
+    return Metric(
+        name=name,
+        instrument=Instrument.GAUGE,
+        unit=unit,
+        meaning=meaning,
+        labels=labels,
+        merge=merge,
+        scale=scale,
+        is_always_shown=is_always_shown,
+    )
+
+
+def _histogram(name: str, bounds: tuple[float, ...], meaning: str, *labels: Label) -> Metric:
+    return Metric(
+        name=name,
+        instrument=Instrument.HISTOGRAM,
+        unit="s",
+        meaning=meaning,
+        labels=labels,
+        scale=NS_PER_S,
+        bounds=bounds,
+    )
+
+
+METRICS = (
+    _counter(
+        "shedproxy.decisions",
+        "{request}",
+        "Arrivals by what was decided; each arrival counts once. Reasons belong to refusals.",
+        CELL,
+        CLASS,
+        OUTCOME,
+        REASON,
+    ),
+    _counter(
+        "shedproxy.goodput",
+        "{request}",
+        "Requests that ended well and within their deadline.",
+        CELL,
+        CLASS,
+    ),
+    _histogram(
+        "http.server.request.duration",
+        DURATION_BOUNDS,
+        "Arrival to the end of the answer. Refusals have an outcome of their own.",
+        CELL,
+        CLASS,
+        REQUEST_OUTCOME,
+    ),
+    _histogram(
+        "shedproxy.queue.wait.duration",
+        WAIT_BOUNDS,
+        "Time in the queue of the requests that had to wait.",
+        CELL,
+        CLASS,
+        WAIT_OUTCOME,
+    ),
+    _counter(
+        "shedproxy.faults",
+        "{fault}",
+        "Exchanges that failed without being refused; no cell when the head was not understood.",
+        CELL,
+        FAULT,
+    ),
+    _counter(
+        "shedproxy.limit.changes",
+        "{change}",
+        "Updates of the concurrency limit by what moved or held it.",
+        CELL,
+        CAUSE,
+    ),
+    _up_down("shedproxy.in_flight", "{request}", "Slots taken by admitted requests.", CELL),
+    _gauge(
+        "shedproxy.limit",
+        "{request}",
+        "Slots there are: the limit in force.",
+        CELL,
+        merge=Merge.SUM,
+    ),
+    _up_down("shedproxy.queue.length", "{request}", "Requests waiting for a slot.", CELL),
+    _up_down("shedproxy.residents", "{stream}", "Open streams; they take no slot.", CELL),
+    _up_down(
+        "shedproxy.zombies",
+        "{request}",
+        "Slots held for work that may go on although nobody waits for it.",
+        CELL,
+    ),
+    _up_down("shedproxy.control.in_flight", "{request}", "Control requests in flight.", CELL),
+    _gauge(
+        "shedproxy.shed.level",
+        "{rank}",
+        "Ranks below this (of 4096; 0: none) are refused on arrival.",
+        CELL,
+    ),
+    _gauge(
+        "shedproxy.shed.share", "1", "Share of the level itself that is refused.", CELL, scale=PPM
+    ),
+    _gauge(
+        "shedproxy.pressure",
+        "1",
+        "0 idle to 1 saturated; made for autoscaling and brown-out.",
+        CELL,
+        scale=PPM,
+    ),
+    _gauge(
+        "shedproxy.baseline",
+        "s",
+        "Trusted latency without load; absent until there is one.",
+        CELL,
+        scale=NS_PER_S,
+        is_always_shown=False,
+    ),
+    _gauge(
+        "shedproxy.demand",
+        "{request}/s",
+        "Cost offered per second, refused or not.",
+        CELL,
+        merge=Merge.SUM,
+    ),
+    _gauge(
+        "shedproxy.capacity",
+        "{request}/s",
+        "Cost started per second while saturated; absent until the cell was.",
+        CELL,
+        merge=Merge.SUM,
+        is_always_shown=False,
+    ),
+    _gauge(
+        "shedproxy.upstream.healthy",
+        "{endpoint}",
+        "Upstreams in use, as the worker sees it that has fewest.",
+        CELL,
+        merge=Merge.MIN,
+    ),
+    _gauge(
+        "shedproxy.upstream.configured",
+        "{endpoint}",
+        "Upstreams configured; absent where there are none.",
+        CELL,
+        is_always_shown=False,
+    ),
+    _gauge(
+        "shedproxy.runtime.loop_lag",
+        "s",
+        "How late the event loop's timer ran, worst worker.",
+        scale=NS_PER_S,
+    ),
+    _counter(
+        "shedproxy.runtime.loop_stalls", "{stall}", "Times the event loop was late by over 100 ms."
+    ),
+    _counter("shedproxy.connections.accepted", "{connection}", "Client connections accepted."),
+    _up_down("shedproxy.connections.open", "{connection}", "Client connections open now."),
+    _up_down("shedproxy.tunnels.open", "{connection}", "Upgraded connections open now."),
+    _up_down(
+        "shedproxy.upstream.connections.open", "{connection}", "Connections to upstreams open now."
+    ),
+    _counter(
+        "shedproxy.access_log.dropped", "{line}", "Lines lost because their consumer was too slow."
+    ),
+    _counter(
+        "shedproxy.access_log.suppressed", "{line}", "Lines not written: over the bounded rate."
+    ),
+    _up_down("process.memory.usage", "By", "Resident memory, all workers."),
+    _counter("process.cpu.time", "s", "CPU used, all workers.", scale=NS_PER_S),
+    # From here on the supervisor gives the values; they have no slots.
+    _up_down("shedproxy.workers", "{process}", "Workers by state.", STATE),
+    _gauge("shedproxy.mode", "1", "1 for the mode in force, else 0.", MODE),
+    _counter(
+        "shedproxy.config.reloads",
+        "{reload}",
+        "Configurations read, by what became of them.",
+        RESULT,
+    ),
+    _counter("shedproxy.worker.restarts", "{restart}", "Workers started anew after their end."),
+    _gauge(
+        "shedproxy.worker.heartbeat.age",
+        "s",
+        "Time since the last sign of life, oldest worker.",
+    ),
+)
+"""Every metric, in the order in which they are shown."""
+
+_BY_NAME = {metric.name: metric for metric in METRICS}
+
+
+def metric_named(name: str) -> Metric:
+    """The line of the table, or KeyError: exporters show nothing that the table does not have."""
+    return _BY_NAME[name]

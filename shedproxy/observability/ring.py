@@ -1,0 +1,315 @@
+"""The last refusals, kept so that an operator can ask "why was this one refused?" by its id.
+
+Fixed-size records in one buffer, overwritten in a circle. The buffer may be shared memory: another
+process then reads it while the writer's event loop is blocked. A record's id is taken away before
+it is overwritten and given after it is complete; a reader looks at the id before and after copying
+and takes a record only when both are the id it wants.
+
+An id holds a nonce of the writer's start, the worker and a serial number, so that an id from before
+a restart never finds somebody else's record.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from shedproxy.core import Criticality, Instant, Mode, Rejected, RejectReason, RequestInfo
+
+__all__ = ["CAPACITY", "RefusalRecord", "RefusalRing", "find_refusal", "ring_size"]
+
+CAPACITY = 4096
+"""Refusals kept per worker."""
+
+_HEADER_SIZE = 64
+_RECORD_SIZE = 128
+_WORDS = _RECORD_SIZE // 8
+_NUMBERS_MAX = 4
+_ROUTE_SIZE = 36
+
+# wall, at, waited, retry after; in flight, limit, queue length; cell, cost; reason, criticality,
+# mode, count of numbers and (top bit) whether it is a retry; route; numbers.
+_BODY = "<4q3I2H4B36s{}q"
+_BODIES = tuple(struct.Struct(_BODY.format(count)) for count in range(_NUMBERS_MAX + 1))
+_RETRY_BIT = 0x80
+_U16, _U32 = 0xFFFF, 0xFFFF_FFFF
+_I64 = 2**63 - 1
+
+_SERIAL_BITS = 36
+_WORKER_BITS = 8
+_NONCE_BITS = 20
+_SERIAL_MASK = (1 << _SERIAL_BITS) - 1
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)} | {"O": 0, "I": 1, "L": 1}
+_ID_LENGTH = 13
+
+
+def ring_size(capacity: int = CAPACITY) -> int:
+    """Bytes that a ring of this capacity takes."""
+    return _HEADER_SIZE + capacity * _RECORD_SIZE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalRecord:
+    """One refusal as it was recorded: enough to recompute it."""
+
+    id: int
+    wall_ns: int
+    """When, in nanoseconds since the epoch; for people."""
+    at: Instant
+    reason: RejectReason
+    criticality: Criticality
+    is_retry: bool
+    cell: int
+    route: str
+    """Name of the route, cut to 36 bytes."""
+    cost: int
+    mode: Mode
+    """OBSERVE: it was served all the same."""
+    in_flight: int
+    limit: int
+    queue_length: int
+    waited_ns: int
+    retry_after_ns: int
+    numbers: tuple[int, ...]
+
+    def to_rejected(self, cell_name: str = "default") -> Rejected:
+        """The refusal as the core made it, for `explain_refusal` and `refusal_holds`."""
+        request = RequestInfo(
+            route=self.route,
+            cell=cell_name,
+            criticality=self.criticality,
+            cost=self.cost,
+            is_retry=self.is_retry,
+        )
+        return Rejected(
+            request=request,
+            reason=self.reason,
+            at=self.at,
+            numbers=self.numbers,
+            in_flight=self.in_flight,
+            limit=self.limit,
+            queue_length=self.queue_length,
+            retry_after_ns=self.retry_after_ns,
+            waited_ns=self.waited_ns,
+        )
+
+
+class RefusalRing:
+    """Writes refusals into a buffer and finds them again. One writer, any number of readers.
+
+    Args:
+        buffer: Where to write, of `ring_size()` bytes or more, or None for memory of its own. What
+            it already holds stays readable, and the new writer goes on behind it.
+        capacity: Records kept when there is no buffer; with one, what fits.
+        worker: Number of the worker, 0 to 255.
+        nonce: Tells this start of the writer from others; random when not given.
+    """
+
+    __slots__ = ("_buffer", "_capacity", "_prefix", "_serial", "_words")
+
+    def __init__(
+        self,
+        buffer: memoryview | None = None,
+        capacity: int = CAPACITY,
+        worker: int = 0,
+        *,
+        nonce: int | None = None,
+    ) -> None:
+        if buffer is None:
+            buffer = memoryview(bytearray(ring_size(capacity)))
+        self._buffer = buffer
+        self._capacity = (len(buffer) - _HEADER_SIZE) // _RECORD_SIZE
+        if self._capacity < 1:
+            raise ValueError(f"a ring needs at least {ring_size(1)} bytes, not {len(buffer)}")
+        self._words = buffer[: ring_size(self._capacity)].cast("Q")
+        self._serial = self._words[0] & _SERIAL_MASK
+        if nonce is None:
+            nonce = int.from_bytes(os.urandom(3), "little")
+        self._prefix = _prefix_of(nonce, worker)
+
+    def record(self, rejected: Rejected, *, cell: int, mode: int, wall_ns: int) -> int:
+        """Keep a refusal; the oldest one makes room. Returns the id under which it is found."""
+        serial = self._serial
+        at = _HEADER_SIZE + (serial % self._capacity) * _RECORD_SIZE
+        words = self._words
+        words[at >> 3] = 0
+        request = rejected.request
+        numbers = rejected.numbers
+        count = len(numbers)
+        try:
+            _BODIES[count].pack_into(
+                self._buffer,
+                at + 8,
+                wall_ns,
+                rejected.at,
+                rejected.waited_ns,
+                rejected.retry_after_ns,
+                rejected.in_flight,
+                rejected.limit,
+                rejected.queue_length,
+                cell,
+                request.cost,
+                rejected.reason,
+                request.criticality,
+                mode,
+                count | _RETRY_BIT if request.is_retry else count,
+                request.route.encode(),
+                *numbers,
+            )
+        except struct.error:
+            self._pack_clamped(at + 8, rejected, cell, mode, wall_ns)
+        refusal_id = self._prefix | serial
+        words[at >> 3] = refusal_id
+        serial = (serial + 1) & _SERIAL_MASK
+        if serial == 0:
+            # After 2**36 refusals serials repeat: a new nonce keeps ids apart.
+            self._prefix = _prefix_of(self._prefix >> _SERIAL_BITS + _WORKER_BITS, self.worker)
+        self._serial = words[0] = serial
+        return refusal_id
+
+    @property
+    def worker(self) -> int:
+        """Number of the worker that writes here."""
+        return (self._prefix >> _SERIAL_BITS) & ((1 << _WORKER_BITS) - 1)
+
+    @property
+    def capacity(self) -> int:
+        """Refusals it keeps."""
+        return self._capacity
+
+    def find(self, refusal_id: int) -> RefusalRecord | None:
+        """The refusal of this id, or None: never recorded here, or overwritten since."""
+        if refusal_id <= 0 or refusal_id >> 64:
+            return None
+        position = (refusal_id & _SERIAL_MASK) % self._capacity
+        return self._read(position, refusal_id)
+
+    def recent(self, count: int) -> list[RefusalRecord]:
+        """The last refusals, newest first; fewer when fewer are there."""
+        return list(self._recent(min(count, self._capacity)))
+
+    def release(self) -> None:
+        """Let go of the buffer, so that the memory behind it can be closed."""
+        self._words.release()
+        self._buffer.release()
+
+    @staticmethod
+    def format_id(refusal_id: int) -> str:
+        """The id as 13 letters and digits (Crockford's base 32: none looks like another)."""
+        return "".join(
+            _ALPHABET[(refusal_id >> shift) & 31] for shift in range(5 * _ID_LENGTH - 5, -1, -5)
+        )
+
+    @staticmethod
+    def parse_id(text: str) -> int | None:
+        """The id that a text names, in either case, or None when it is not one."""
+        letters = text.strip().upper()
+        if len(letters) != _ID_LENGTH:
+            return None
+        refusal_id = 0
+        for letter in letters:
+            value = _VALUES.get(letter)
+            if value is None:
+                return None
+            refusal_id = refusal_id << 5 | value
+        return refusal_id if 0 < refusal_id < 1 << 64 else None
+
+    def _recent(self, count: int) -> Iterator[RefusalRecord]:
+        newest = self._words[0] & _SERIAL_MASK
+        for back in range(1, count + 1):
+            position = ((newest - back) & _SERIAL_MASK) % self._capacity
+            refusal_id = self._words[(_HEADER_SIZE + position * _RECORD_SIZE) >> 3]
+            record = self._read(position, refusal_id) if refusal_id else None
+            if record is not None:
+                yield record
+
+    def _read(self, position: int, refusal_id: int) -> RefusalRecord | None:
+        at = _HEADER_SIZE + position * _RECORD_SIZE
+        if self._words[at >> 3] != refusal_id:
+            return None
+        body = bytes(self._buffer[at + 8 : at + _RECORD_SIZE])
+        if self._words[at >> 3] != refusal_id:
+            return None
+        return _unpack(refusal_id, body)
+
+    def _pack_clamped(
+        self, at: int, rejected: Rejected, cell: int, mode: int, wall_ns: int
+    ) -> None:
+        """Record numbers that do not fit as the nearest that do: a record beats an exception."""
+        request = rejected.request
+        numbers = [_clamp(number, -_I64, _I64) for number in rejected.numbers]
+        _BODIES[len(numbers)].pack_into(
+            self._buffer,
+            at,
+            *(
+                _clamp(number, -_I64, _I64)
+                for number in (wall_ns, rejected.at, rejected.waited_ns, rejected.retry_after_ns)
+            ),
+            *(
+                _clamp(number, 0, _U32)
+                for number in (rejected.in_flight, rejected.limit, rejected.queue_length)
+            ),
+            _clamp(cell, 0, _U16),
+            _clamp(request.cost, 0, _U16),
+            rejected.reason,
+            request.criticality,
+            mode,
+            len(numbers) | (_RETRY_BIT if request.is_retry else 0),
+            request.route.encode(),
+            *numbers,
+        )
+
+
+def find_refusal(rings: Iterable[RefusalRing], id_text: str) -> RefusalRecord | None:
+    """Look an id up in the rings of all workers; None when it is no id or no longer kept."""
+    refusal_id = RefusalRing.parse_id(id_text)
+    if refusal_id is None:
+        return None
+    for ring in rings:
+        record = ring.find(refusal_id)
+        if record is not None:
+            return record
+    return None
+
+
+def _prefix_of(nonce: int, worker: int) -> int:
+    """The upper bits of ids; never 0, which marks a record as not there."""
+    if not 0 <= worker < 1 << _WORKER_BITS:
+        raise ValueError(f"a worker's number is 0 to {(1 << _WORKER_BITS) - 1}, not {worker}")
+    nonce = nonce % ((1 << _NONCE_BITS) - 1) + 1
+    return (nonce << _WORKER_BITS | worker) << _SERIAL_BITS
+
+
+def _clamp(number: int, lowest: int, highest: int) -> int:
+    return max(lowest, min(number, highest))
+
+
+def _unpack(refusal_id: int, body: bytes) -> RefusalRecord | None:
+    head = _BODIES[0]
+    fields = head.unpack_from(body)
+    wall_ns, at, waited_ns, retry_after_ns, in_flight, limit, queue_length = fields[:7]
+    cell, cost, reason, criticality, mode, count_and_retry, route = fields[7:]
+    count = count_and_retry & ~_RETRY_BIT
+    numbers = struct.unpack_from(f"<{count}q", body, head.size)
+    return RefusalRecord(
+        id=refusal_id,
+        wall_ns=wall_ns,
+        at=Instant(at),
+        reason=RejectReason(reason),
+        criticality=Criticality(criticality),
+        is_retry=bool(count_and_retry & _RETRY_BIT),
+        cell=cell,
+        route=route.rstrip(b"\0").decode(errors="ignore"),
+        cost=cost,
+        mode=Mode(mode),
+        in_flight=in_flight,
+        limit=limit,
+        queue_length=queue_length,
+        waited_ns=waited_ns,
+        retry_after_ns=retry_after_ns,
+        numbers=numbers,
+    )
