@@ -1,0 +1,161 @@
+"""The chunked coding, strictly (RFC 9112 7.1).
+
+Extensions are bounded and dropped, trailers are bounded, checked and dropped: a trailer never
+becomes a header, because classification has read the headers long before (and two parsers that
+merge differently disagree). Every line ends in CRLF exactly.
+"""
+
+from __future__ import annotations
+
+import re
+
+from shedproxy.dataplane.wire.grammar import HeadError
+from shedproxy.observability.fault import Fault
+
+__all__ = ["LAST_CHUNK", "ChunkedReader", "encode_chunk"]
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+EXTENSION_SIZE_MAX = 256
+"""Bytes of extensions on one chunk, the semicolon included."""
+EXTENSIONS_SIZE_MAX = 16 * 1024
+"""Bytes of extensions in one body."""
+TRAILER_SIZE_MAX = 4 * 1024
+TRAILER_COUNT_MAX = 32
+
+_SIZE_MAX = 2**63 - 1
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)(;[\t\x20-\x7e\x80-\xff]*+)?+\r\n")
+_CHUNK_LINE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r?+)?+")
+_CHUNK_LINE_SIZE_MAX = 16 + EXTENSION_SIZE_MAX + 2
+_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n")
+_TRAILER_BEGUN = re.compile(
+    rb"(?:\r|(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++(?::[\t\x20-\x7e\x80-\xff]*+\r?+)?+)?+)"
+)
+
+_LINE, _DATA, _TRAILERS, _DONE = range(4)
+
+
+def encode_chunk(piece: bytes) -> bytes:
+    """One chunk around `piece`; nothing for an empty one, which would end the body."""
+    return b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
+
+
+class ChunkedReader:
+    """Takes a chunked body as it comes and gives back its payload.
+
+    After HeadError the reader is spent: the connection must be closed.
+    """
+
+    __slots__ = (
+        "_extensions_size",
+        "_fault",
+        "_pending",
+        "_remaining",
+        "_state",
+        "_trailer_count",
+        "_trailer_size",
+        "consumed",
+    )
+
+    def __init__(self, fault: Fault = Fault.BAD_REQUEST) -> None:
+        self._fault = fault
+        self._state = _LINE
+        self._pending = b""
+        """A line begun in an earlier feed: bounded by what one line may hold."""
+        self._remaining = 0
+        """Payload bytes left of the chunk, and then its CRLF: counts from size + 2 down."""
+        self._extensions_size = 0
+        self._trailer_size = 0
+        self._trailer_count = 0
+        self.consumed = 0
+        """Once done: index in the last data fed of the first byte that is not of this body."""
+
+    @property
+    def is_done(self) -> bool:
+        """True once the empty line after the last chunk is in."""
+        return self._state == _DONE
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
+        """Take what came and return its payload: one piece, or none.
+
+        The payload of all chunks in `data` is joined, so that a body of one-byte chunks costs the
+        other side no more than one of large chunks. Nothing may be fed once `is_done`.
+
+        Raises:
+            HeadError: the coding is broken or over a bound; the fault is the reader's.
+        """
+        if self._state == _DONE:
+            raise ValueError("the body is complete")
+        carried = len(self._pending)
+        raw = self._pending + data if carried else bytes(data)
+        self._pending = b""
+        pieces: list[bytes] = []
+        position, end = 0, len(raw)
+        while position < end:
+            if self._state == _DATA:
+                position = self._read_data(raw, position, pieces)
+            elif self._state == _LINE:
+                position = self._read_line(raw, position)
+            elif self._state == _TRAILERS:
+                position = self._read_trailer(raw, position)
+            else:
+                break
+        self.consumed = position - carried
+        return [b"".join(pieces)] if len(pieces) > 1 else pieces
+
+    def _read_data(self, raw: bytes, position: int, pieces: list[bytes]) -> int:
+        if self._remaining > 2:
+            piece = raw[position : position + self._remaining - 2]
+            pieces.append(piece)
+            position += len(piece)
+            self._remaining -= len(piece)
+        # What is left of the chunk is its CRLF; either byte may be in the next feed.
+        while self._remaining <= 2 and position < len(raw):
+            if raw[position] != (0x0D if self._remaining == 2 else 0x0A):
+                raise HeadError(self._fault, "chunk does not end in CRLF")
+            position += 1
+            self._remaining -= 1
+            if self._remaining == 0:
+                self._state = _LINE
+                break
+        return position
+
+    def _read_line(self, raw: bytes, position: int) -> int:
+        match = _CHUNK_LINE.match(raw, position)
+        if match is None:
+            begun = raw[position : position + _CHUNK_LINE_SIZE_MAX + 1]
+            if len(begun) > _CHUNK_LINE_SIZE_MAX or _CHUNK_LINE_BEGUN.fullmatch(begun) is None:
+                raise HeadError(self._fault, "malformed chunk size line")
+            self._pending = begun
+            return len(raw)
+        digits, extensions = match.groups()
+        if extensions is not None:
+            self._extensions_size += len(extensions)
+            if len(extensions) > EXTENSION_SIZE_MAX or self._extensions_size > EXTENSIONS_SIZE_MAX:
+                raise HeadError(self._fault, "chunk extensions are over their bound")
+        size = int(digits, 16)
+        if size > _SIZE_MAX:
+            raise HeadError(self._fault, "chunk size is over its bound")
+        self._remaining = size + 2
+        self._state = _DATA if size else _TRAILERS
+        return match.end()
+
+    def _read_trailer(self, raw: bytes, position: int) -> int:
+        if raw.startswith(b"\r\n", position):
+            self._state = _DONE
+            return position + 2
+        match = _TRAILER.match(raw, position)
+        if match is None:
+            begun = raw[position : position + TRAILER_SIZE_MAX + 2]
+            if _TRAILER_BEGUN.fullmatch(begun) is None:
+                raise HeadError(self._fault, "malformed trailer")
+            # One byte above the bound may be the CR of the empty line.
+            if self._trailer_size + len(begun) > TRAILER_SIZE_MAX + 1:
+                raise HeadError(self._fault, "trailers are over their bound")
+            self._pending = begun
+            return len(raw)
+        self._trailer_size += match.end() - position
+        self._trailer_count += 1
+        if self._trailer_size > TRAILER_SIZE_MAX or self._trailer_count > TRAILER_COUNT_MAX:
+            raise HeadError(self._fault, "trailers are over their bound")
+        return match.end()
