@@ -1,10 +1,10 @@
 """The refusal loop: which ranks are refused on arrival, so that the rest waits little.
 
 A rank is criticality x 1 024 cohorts. Each period the loop compares demand with what the cell
-really started while it was saturated, and admits that rate, a little more while the queue is
-shorter than wanted and a little less while it is longer:
+really started while it was saturated, and admits that rate, corrected so that a queue shorter or
+longer than wanted is brought to it within half a second (T):
 
-    admitted = started x (1 + gain),   gain = clamp((wanted - waiting) / wanted, -1/2, 1/2)
+    admitted = started + (wanted - waiting) / T,   within started x [1/2, 3/2]
     refused share p = 1 - admitted / offered
 
 The measured rate is a feed-forward, so p settles in a few periods and does not swing between all
@@ -38,6 +38,8 @@ _MEMORY_STARTS = 30.0
 """Rates are remembered for about this many starts, within the two bounds above."""
 _SHARE_MAX = 0.99
 """Never refuse everything: recovery must stay visible."""
+_CORRECTION_S = 0.5
+"""Five periods of the default policy: a correction within one would swing."""
 _GOLDEN_PPM = 618_034
 """Successive multiples of the golden ratio fill [0, 1) evenly: a fair coin without chance."""
 
@@ -48,8 +50,9 @@ def next_refused_share(
     """The share of demand to refuse; 0 while demand is not above what was started."""
     if offered_rps <= 0.0:
         return 0.0
-    gain = min(0.5, max(-0.5, (wanted - waiting) / wanted))
-    return min(_SHARE_MAX, max(0.0, 1.0 - started_rps * (1.0 + gain) / offered_rps))
+    admitted_rps = started_rps + (wanted - waiting) / _CORRECTION_S
+    admitted_rps = min(1.5 * started_rps, max(0.5 * started_rps, admitted_rps))
+    return min(_SHARE_MAX, max(0.0, 1.0 - admitted_rps / offered_rps))
 
 
 class ShedLevel:
@@ -70,6 +73,7 @@ class ShedLevel:
         "_policy",
         "_recent",
         "_recent_count",
+        "_roomy",
         "_saturated_s",
         "_started",
         "_started_total",
@@ -93,6 +97,8 @@ class ShedLevel:
         self._offered = 0
         self._started = 0
         self._was_saturated = False
+        self._roomy = 0
+        """Periods in a row in which nobody waited."""
         # Decayed totals: counts and the seconds they were counted over.
         self._offered_total = 0.0
         self._offered_s = 0.0
@@ -169,18 +175,18 @@ class ShedLevel:
         self._period_end = Instant(now + self._policy.period_ns)
         self._offered = self._started = 0
         was_saturated, self._was_saturated = self._was_saturated, False
-        if not self._policy.enabled:
+        self._roomy = 0 if was_saturated or waiting else self._roomy + 1
+        if not self._policy.enabled or (not self.share and self._roomy):
             return
-        if was_saturated or waiting:
-            share = next_refused_share(
-                offered_rps=self.offered_rps,
-                started_rps=self.started_rps,
-                waiting=waiting,
-                wanted=self.wanted(limit=limit, wait_max_ns=wait_max_ns),
-            )
-        else:
-            # Nobody waited: there was room for everyone admitted, so admit more.
-            share = self.share * 0.7 - 0.005
+        share = next_refused_share(
+            offered_rps=self.offered_rps,
+            started_rps=self.started_rps,
+            waiting=waiting,
+            wanted=self.wanted(limit=limit, wait_max_ns=wait_max_ns),
+        )
+        if self._roomy > 3:
+            # Nobody has waited for a while: what was started is no longer what can be.
+            share = min(share, self.share) * 0.7 - 0.005
         self._set_share(share)
 
     def _remember(self, elapsed_s: float, *, is_saturated: bool) -> None:
