@@ -1,0 +1,406 @@
+"""The heads the proxy sends: what is forwarded, what is dropped, what is ours. Pure.
+
+A head goes through unchanged (order, values) except for what ends at this hop. Framing fields are
+always written anew, so that nobody downstream reads a framing we did not decide. Names that we
+add or decide by are never taken from strangers. RFC 9110 7.6, RFC 7239.
+
+These run once per request: one pass, one dictionary look-up per field, one join.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shedproxy.dataplane.wire.framing import BodyKind, Headers, RequestFraming, ResponseFraming
+
+__all__ = [
+    "CONTINUE",
+    "HeaderContext",
+    "answer_body",
+    "build_request_head",
+    "build_response_head",
+    "header_context",
+]
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+RETRY_AFTER_MAX_S = 86_400
+"""An upstream's Retry-After above a day is a mistake or an attack on the service's callers."""
+
+_PASS: Final = 0
+_DROP: Final = 1
+_FORWARDED_FOR: Final = 2
+_FORWARDED_PROTO: Final = 3
+_FORWARDED_HOST: Final = 4
+_FORWARDED: Final = 5
+_FORWARDED_OTHER: Final = 6
+_CRITICALITY: Final = 7
+_ATTEMPT: Final = 8
+_TIME_LEFT: Final = 9
+_RETRY_AFTER: Final = 10
+_DATE: Final = 11
+_UPGRADE: Final = 12
+_UNKNOWN: Final = 13
+
+_OWN_PREFIXES = (b"shedproxy-", b"proxy-")
+_ENVOY_TIME_LEFT = b"x-envoy-expected-rq-timeout-ms"
+_line = b": ".join
+"""A field line from its (name, value); the quickest way there is."""
+
+_HOP_BY_HOP = (
+    b"connection keep-alive te trailer transfer-encoding upgrade content-length http2-settings"
+    b" proxy proxy-authenticate proxy-authorization proxy-connection proxy-authentication-info"
+).split()
+
+_END_TO_END = frozenset(
+    b"accept accept-encoding accept-language authorization baggage cache-control content-encoding"
+    b" content-language content-length content-range content-type cookie date etag expires"
+    b" forwarded from host if-match if-modified-since if-none-match if-range"
+    b" if-unmodified-since last-modified location origin priority range referer retry-after"
+    b" sec-websocket-accept sec-websocket-extensions sec-websocket-key sec-websocket-protocol"
+    b" sec-websocket-version server set-cookie traceparent tracestate user-agent vary via"
+    b" www-authenticate x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip"
+    b" x-request-id".split()
+)
+"""Never dropped because Connection lists them: what policy, security or meaning hangs on."""
+
+_REQUEST_ACTIONS: dict[bytes, int] = {
+    **dict.fromkeys(_END_TO_END, _PASS),
+    **dict.fromkeys(_HOP_BY_HOP, _DROP),
+    # Host is written first; the proxy answers Expect itself.
+    b"host": _DROP,
+    b"expect": _DROP,
+    b"x-forwarded-for": _FORWARDED_FOR,
+    b"x-forwarded-proto": _FORWARDED_PROTO,
+    b"x-forwarded-host": _FORWARDED_HOST,
+    b"forwarded": _FORWARDED,
+    b"x-forwarded-port": _FORWARDED_OTHER,
+    b"x-forwarded-prefix": _FORWARDED_OTHER,
+    b"x-forwarded-scheme": _FORWARDED_OTHER,
+    b"x-forwarded-server": _FORWARDED_OTHER,
+    b"x-forwarded-ssl": _FORWARDED_OTHER,
+    b"x-real-ip": _FORWARDED_OTHER,
+    b"x-request-timeout-ms": _TIME_LEFT,
+    b"x-envoy-expected-rq-timeout-ms": _TIME_LEFT,
+}
+
+_RESPONSE_ACTIONS: dict[bytes, int] = {
+    **dict.fromkeys(_END_TO_END, _PASS),
+    **dict.fromkeys(_HOP_BY_HOP, _DROP),
+    b"retry-after": _RETRY_AFTER,
+    b"date": _DATE,
+    b"upgrade": _UPGRADE,
+}
+
+_REASONS: dict[int, bytes] = {
+    100: b"Continue",
+    101: b"Switching Protocols",
+    103: b"Early Hints",
+    200: b"OK",
+    201: b"Created",
+    202: b"Accepted",
+    204: b"No Content",
+    206: b"Partial Content",
+    301: b"Moved Permanently",
+    302: b"Found",
+    303: b"See Other",
+    304: b"Not Modified",
+    307: b"Temporary Redirect",
+    308: b"Permanent Redirect",
+    400: b"Bad Request",
+    401: b"Unauthorized",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    409: b"Conflict",
+    410: b"Gone",
+    412: b"Precondition Failed",
+    413: b"Content Too Large",
+    415: b"Unsupported Media Type",
+    422: b"Unprocessable Content",
+    429: b"Too Many Requests",
+    500: b"Internal Server Error",
+    501: b"Not Implemented",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderContext:
+    """What is the same for every request of one listener. Made by `header_context`."""
+
+    ends: tuple[bytes, bytes]
+    """How a head ends for a request that came in HTTP/1.0 and in HTTP/1.1: with Via, or bare."""
+    scheme: bytes
+    preserve_host: bool
+    forward_criticality: bool
+    criticality_name: bytes
+    attempt_name: bytes
+    actions: dict[bytes, int]
+    protected: frozenset[bytes]
+    """Names that Connection cannot make the proxy drop."""
+
+
+def header_context(
+    *,
+    via: str = "shedproxy",
+    scheme: str = "http",
+    preserve_host: bool = True,
+    forward_criticality: bool = True,
+    criticality_header: str = "x-criticality",
+    attempt_headers: Sequence[str] = ("x-envoy-attempt-count", "x-retry-attempt"),
+    policy_headers: Sequence[str] = (),
+) -> HeaderContext:
+    """Compile what the configuration says into look-ups.
+
+    `policy_headers` are the other names decisions are made by (tenant, cohort, deadline, rules):
+    they reach the upstream whatever Connection lists.
+    """
+    criticality_name = criticality_header.lower().encode("latin-1")
+    attempts = [name.lower().encode("latin-1") for name in attempt_headers]
+    policy = [name.lower().encode("latin-1") for name in policy_headers]
+    actions = dict(_REQUEST_ACTIONS)
+    for name in attempts:
+        actions[name] = _ATTEMPT
+    if criticality_name:
+        actions[criticality_name] = _CRITICALITY
+    pseudonym = via.encode("latin-1")
+    ends = (b"via: 1.0 %b\r\n\r\n" % pseudonym, b"via: 1.1 %b\r\n\r\n" % pseudonym)
+    return HeaderContext(
+        ends=ends if via else (b"\r\n", b"\r\n"),
+        scheme=scheme.encode("latin-1"),
+        preserve_host=preserve_host,
+        forward_criticality=forward_criticality and bool(criticality_name),
+        criticality_name=criticality_name,
+        attempt_name=attempts[0] if attempts else b"",
+        actions=actions,
+        protected=_END_TO_END | set(actions) - set(_HOP_BY_HOP) | set(policy),
+    )
+
+
+def build_request_head(
+    context: HeaderContext,
+    method: bytes,
+    framing: RequestFraming,
+    headers: Headers,
+    *,
+    version_minor: int,
+    peer: bytes,
+    is_trusted: bool,
+    authority: bytes,
+    criticality: bytes,
+    retries: int = 0,
+    time_left_ms: int = -1,
+    pressure: bytes = b"",
+) -> bytes:
+    """The head sent to the upstream, in HTTP/1.1.
+
+    `headers` are as received (lower-case names); `peer` is the client's address as text, empty on
+    a unix socket; `is_trusted` says whether its forwarded headers count. `authority` is the
+    upstream's own, used where Host is not preserved or absent. `retries` counts our own tries
+    before this one, `time_left_ms` is -1 when unknown, `pressure` is sent when not empty.
+    """
+    host = framing.host
+    lines = [
+        b"%b %b HTTP/1.1\r\nhost: %b"
+        % (method, framing.path, host if context.preserve_host and host else authority)
+    ]
+    names = framing.connection_names
+    action_of = context.actions.get
+    special: list[tuple[int, bytes, bytes]] = []
+    for pair in headers:
+        name = pair[0]
+        action = action_of(name, _UNKNOWN)
+        if action == _UNKNOWN:
+            if (
+                b"_" in name
+                or name.startswith(_OWN_PREFIXES)
+                or (name in names and name not in context.protected)
+            ):
+                continue
+        elif action != _PASS:
+            if action != _DROP:
+                special.append((action, name, pair[1]))
+            continue
+        lines.append(_line(pair))
+    if special:
+        _add_forwarding(lines, context, special, peer, host, is_trusted=is_trusted)
+        _add_claims(lines, context, special, is_trusted, retries, time_left_ms)
+    else:
+        lines.append(_forwarding(peer, context.scheme, host))
+        if retries and context.attempt_name:
+            lines.append(b"%b: %d" % (context.attempt_name, retries + 1))
+    if context.forward_criticality:
+        lines.append(_line((context.criticality_name, criticality)))
+        if time_left_ms >= 0:
+            lines.append(b"x-request-timeout-ms: %d" % time_left_ms)
+    if pressure:
+        lines.append(b"shedproxy-pressure: " + pressure)
+    if framing.body == BodyKind.CHUNKED:
+        lines.append(b"transfer-encoding: chunked")
+    elif framing.length >= 0:
+        lines.append(b"content-length: %d" % framing.length)
+    if framing.upgrade:
+        lines.append(b"connection: upgrade\r\nupgrade: " + framing.upgrade)
+    lines.append(context.ends[version_minor])
+    return b"\r\n".join(lines)
+
+
+def build_response_head(
+    status: int,
+    reason: bytes,
+    framing: ResponseFraming,
+    headers: Headers,
+    *,
+    version_minor: int,
+    keep_alive: bool,
+    date: bytes = b"",
+) -> bytes:
+    """The head sent to the client, for a final answer, a 101 or another interim answer.
+
+    `version_minor` is the client's. The body must then be sent as `answer_body` says; where that
+    is UNTIL_CLOSE the connection is closed whatever `keep_alive` says. `date` is added to an
+    answer that has none; an empty `reason` is looked up.
+    """
+    lines = [b"HTTP/1.1 %d %b" % (status, reason or _REASONS.get(status, b""))]
+    names = framing.connection_names
+    for pair in headers:
+        name = pair[0]
+        action = _RESPONSE_ACTIONS.get(name, _UNKNOWN)
+        if action == _UNKNOWN:
+            if name.startswith(_OWN_PREFIXES) or (name in names and name not in _END_TO_END):
+                continue
+        elif action != _PASS:
+            if action == _DATE:
+                date = b""
+            elif action == _RETRY_AFTER:
+                pair = (name, _retry_after(pair[1]))  # noqa: PLW2901 - clamped, else as it came
+            elif action == _DROP or status != 426:
+                continue
+        lines.append(_line(pair))
+    if date:
+        lines.append(b"date: " + date)
+    if status < 200:
+        if framing.upgrade:
+            lines.append(b"connection: upgrade\r\nupgrade: " + framing.upgrade)
+    else:
+        body = answer_body(framing.body, version_minor)
+        if body == BodyKind.CHUNKED:
+            lines.append(b"transfer-encoding: chunked")
+        elif framing.length >= 0:
+            lines.append(b"content-length: %d" % framing.length)
+        if not keep_alive or body == BodyKind.UNTIL_CLOSE:
+            lines.append(b"connection: close")
+        elif version_minor == 0:
+            lines.append(b"connection: keep-alive")
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)
+
+
+def answer_body(body: int, version_minor: int) -> int:
+    """How the client is told where an answer ends, given how the upstream told us.
+
+    A body without a length goes on in chunks, so that a cut is seen; HTTP/1.0 knows no chunks.
+    """
+    if body in {BodyKind.CHUNKED, BodyKind.UNTIL_CLOSE}:
+        return BodyKind.CHUNKED if version_minor == 1 else BodyKind.UNTIL_CLOSE
+    return body
+
+
+def _forwarding(peer: bytes, scheme: bytes, host: bytes) -> bytes:
+    """The X-Forwarded fields of a request that came with none."""
+    if peer and host:
+        return b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-host: %b" % (
+            peer,
+            scheme,
+            host,
+        )
+    lines = [b"x-forwarded-proto: " + scheme]
+    if peer:
+        lines.append(b"x-forwarded-for: " + peer)
+    if host:
+        lines.append(b"x-forwarded-host: " + host)
+    return b"\r\n".join(lines)
+
+
+def _add_forwarding(
+    lines: list[bytes],
+    context: HeaderContext,
+    special: list[tuple[int, bytes, bytes]],
+    peer: bytes,
+    host: bytes,
+    *,
+    is_trusted: bool,
+) -> None:
+    """Extend what a trusted peer says of its client; replace what a stranger says."""
+    chain: list[bytes] = []
+    elements: list[bytes] = []
+    scheme, forwarded_host, has_elements = context.scheme, host, False
+    for action, name, value in special:
+        if action == _FORWARDED:
+            has_elements = True
+            if is_trusted:
+                elements.append(value)
+        elif not is_trusted:
+            continue
+        elif action == _FORWARDED_FOR:
+            chain.append(value)
+        elif action == _FORWARDED_PROTO:
+            scheme = value
+        elif action == _FORWARDED_HOST:
+            forwarded_host = value
+        elif action == _FORWARDED_OTHER:
+            lines.append(_line((name, value)))
+    if peer:
+        chain.append(peer)
+    lines.append(_forwarding(b", ".join(chain), scheme, forwarded_host))
+    if has_elements:
+        node = b'"[%b]"' % peer if b":" in peer else peer or b"unknown"
+        element = b"for=%b;proto=%b" % (node, context.scheme)
+        if host:
+            element += b';host="%b"' % host
+        lines.append(b"forwarded: " + b", ".join([*elements, element]))
+
+
+def _add_claims(
+    lines: list[bytes],
+    context: HeaderContext,
+    special: list[tuple[int, bytes, bytes]],
+    is_trusted: bool,
+    retries: int,
+    time_left_ms: int,
+) -> None:
+    """What came about criticality, attempt and time: replaced where decided, else as it was.
+
+    A stranger's criticality is never passed on; its attempt and its time left can only demote.
+    """
+    says_time = context.forward_criticality and time_left_ms >= 0
+    tries = 1
+    for action, name, value in special:
+        if action == _CRITICALITY:
+            if is_trusted and not context.forward_criticality:
+                lines.append(_line((name, value)))
+        elif action == _ATTEMPT:
+            if not retries:
+                lines.append(_line((name, value)))
+            elif len(value) < 4 and value.isdigit():
+                tries = max(tries, int(value))
+        elif action == _TIME_LEFT:
+            if not says_time:
+                lines.append(_line((name, value)))
+            elif name == _ENVOY_TIME_LEFT:
+                lines.append(b"%b: %d" % (name, time_left_ms))
+    if retries and context.attempt_name:
+        lines.append(b"%b: %d" % (context.attempt_name, tries + retries))
+
+
+def _retry_after(value: bytes) -> bytes:
+    """Seconds above a day become a day; a date or nonsense goes through."""
+    digits = value.strip(b" \t")
+    if digits.isdigit() and (len(digits) > 9 or int(digits) > RETRY_AFTER_MAX_S):
+        return b"%d" % RETRY_AFTER_MAX_S
+    return value
