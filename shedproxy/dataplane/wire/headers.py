@@ -11,8 +11,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
+from shedproxy.dataplane.wire.field_table import (
+    ATTEMPT,
+    CRITICALITY,
+    DATE,
+    DROP,
+    END_TO_END,
+    FORWARDED,
+    FORWARDED_FOR,
+    FORWARDED_HOST,
+    FORWARDED_OTHER,
+    FORWARDED_PROTO,
+    HOP_BY_HOP,
+    PASS,
+    REASONS,
+    REQUEST_ACTIONS,
+    RESPONSE_ACTIONS,
+    RETRY_AFTER,
+    TIME_LEFT,
+    UNKNOWN,
+)
 from shedproxy.dataplane.wire.framing import BodyKind, Headers, RequestFraming, ResponseFraming
 
 __all__ = [
@@ -29,104 +48,10 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 RETRY_AFTER_MAX_S = 86_400
 """An upstream's Retry-After above a day is a mistake or an attack on the service's callers."""
 
-_PASS: Final = 0
-_DROP: Final = 1
-_FORWARDED_FOR: Final = 2
-_FORWARDED_PROTO: Final = 3
-_FORWARDED_HOST: Final = 4
-_FORWARDED: Final = 5
-_FORWARDED_OTHER: Final = 6
-_CRITICALITY: Final = 7
-_ATTEMPT: Final = 8
-_TIME_LEFT: Final = 9
-_RETRY_AFTER: Final = 10
-_DATE: Final = 11
-_UPGRADE: Final = 12
-_UNKNOWN: Final = 13
-
 _OWN_PREFIXES = (b"shedproxy-", b"proxy-")
 _ENVOY_TIME_LEFT = b"x-envoy-expected-rq-timeout-ms"
 _line = b": ".join
 """A field line from its (name, value); the quickest way there is."""
-
-_HOP_BY_HOP = (
-    b"connection keep-alive te trailer transfer-encoding upgrade content-length http2-settings"
-    b" proxy proxy-authenticate proxy-authorization proxy-connection proxy-authentication-info"
-).split()
-
-_END_TO_END = frozenset(
-    b"accept accept-encoding accept-language authorization baggage cache-control content-encoding"
-    b" content-language content-length content-range content-type cookie date etag expires"
-    b" forwarded from host if-match if-modified-since if-none-match if-range"
-    b" if-unmodified-since last-modified location origin priority range referer retry-after"
-    b" sec-websocket-accept sec-websocket-extensions sec-websocket-key sec-websocket-protocol"
-    b" sec-websocket-version server set-cookie traceparent tracestate user-agent vary via"
-    b" www-authenticate x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip"
-    b" x-request-id".split()
-)
-"""Never dropped because Connection lists them: what policy, security or meaning hangs on."""
-
-_REQUEST_ACTIONS: dict[bytes, int] = {
-    **dict.fromkeys(_END_TO_END, _PASS),
-    **dict.fromkeys(_HOP_BY_HOP, _DROP),
-    # Host is written first; the proxy answers Expect itself.
-    b"host": _DROP,
-    b"expect": _DROP,
-    b"x-forwarded-for": _FORWARDED_FOR,
-    b"x-forwarded-proto": _FORWARDED_PROTO,
-    b"x-forwarded-host": _FORWARDED_HOST,
-    b"forwarded": _FORWARDED,
-    b"x-forwarded-port": _FORWARDED_OTHER,
-    b"x-forwarded-prefix": _FORWARDED_OTHER,
-    b"x-forwarded-scheme": _FORWARDED_OTHER,
-    b"x-forwarded-server": _FORWARDED_OTHER,
-    b"x-forwarded-ssl": _FORWARDED_OTHER,
-    b"x-real-ip": _FORWARDED_OTHER,
-    b"x-request-timeout-ms": _TIME_LEFT,
-    b"x-envoy-expected-rq-timeout-ms": _TIME_LEFT,
-}
-
-_RESPONSE_ACTIONS: dict[bytes, int] = {
-    **dict.fromkeys(_END_TO_END, _PASS),
-    **dict.fromkeys(_HOP_BY_HOP, _DROP),
-    b"retry-after": _RETRY_AFTER,
-    b"date": _DATE,
-    b"upgrade": _UPGRADE,
-}
-
-_REASONS: dict[int, bytes] = {
-    100: b"Continue",
-    101: b"Switching Protocols",
-    103: b"Early Hints",
-    200: b"OK",
-    201: b"Created",
-    202: b"Accepted",
-    204: b"No Content",
-    206: b"Partial Content",
-    301: b"Moved Permanently",
-    302: b"Found",
-    303: b"See Other",
-    304: b"Not Modified",
-    307: b"Temporary Redirect",
-    308: b"Permanent Redirect",
-    400: b"Bad Request",
-    401: b"Unauthorized",
-    403: b"Forbidden",
-    404: b"Not Found",
-    405: b"Method Not Allowed",
-    409: b"Conflict",
-    410: b"Gone",
-    412: b"Precondition Failed",
-    413: b"Content Too Large",
-    415: b"Unsupported Media Type",
-    422: b"Unprocessable Content",
-    429: b"Too Many Requests",
-    500: b"Internal Server Error",
-    501: b"Not Implemented",
-    502: b"Bad Gateway",
-    503: b"Service Unavailable",
-    504: b"Gateway Timeout",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,11 +88,11 @@ def header_context(
     criticality_name = criticality_header.lower().encode("latin-1")
     attempts = [name.lower().encode("latin-1") for name in attempt_headers]
     policy = [name.lower().encode("latin-1") for name in policy_headers]
-    actions = dict(_REQUEST_ACTIONS)
+    actions = dict(REQUEST_ACTIONS)
     for name in attempts:
-        actions[name] = _ATTEMPT
+        actions[name] = ATTEMPT
     if criticality_name:
-        actions[criticality_name] = _CRITICALITY
+        actions[criticality_name] = CRITICALITY
     pseudonym = via.encode("latin-1")
     ends = (b"via: 1.0 %b\r\n\r\n" % pseudonym, b"via: 1.1 %b\r\n\r\n" % pseudonym)
     return HeaderContext(
@@ -178,7 +103,7 @@ def header_context(
         criticality_name=criticality_name,
         attempt_name=attempts[0] if attempts else b"",
         actions=actions,
-        protected=_END_TO_END | set(actions) - set(_HOP_BY_HOP) | set(policy),
+        protected=END_TO_END | set(actions) - set(HOP_BY_HOP) | set(policy),
     )
 
 
@@ -214,16 +139,16 @@ def build_request_head(
     special: list[tuple[int, bytes, bytes]] = []
     for pair in headers:
         name = pair[0]
-        action = action_of(name, _UNKNOWN)
-        if action == _UNKNOWN:
+        action = action_of(name, UNKNOWN)
+        if action == UNKNOWN:
             if (
                 b"_" in name
                 or name.startswith(_OWN_PREFIXES)
                 or (name in names and name not in context.protected)
             ):
                 continue
-        elif action != _PASS:
-            if action != _DROP:
+        elif action != PASS:
+            if action != DROP:
                 special.append((action, name, pair[1]))
             continue
         lines.append(_line(pair))
@@ -266,20 +191,20 @@ def build_response_head(
     is UNTIL_CLOSE the connection is closed whatever `keep_alive` says. `date` is added to an
     answer that has none; an empty `reason` is looked up.
     """
-    lines = [b"HTTP/1.1 %d %b" % (status, reason or _REASONS.get(status, b""))]
+    lines = [b"HTTP/1.1 %d %b" % (status, reason or REASONS.get(status, b""))]
     names = framing.connection_names
     for pair in headers:
         name = pair[0]
-        action = _RESPONSE_ACTIONS.get(name, _UNKNOWN)
-        if action == _UNKNOWN:
-            if name.startswith(_OWN_PREFIXES) or (name in names and name not in _END_TO_END):
+        action = RESPONSE_ACTIONS.get(name, UNKNOWN)
+        if action == UNKNOWN:
+            if name.startswith(_OWN_PREFIXES) or (name in names and name not in END_TO_END):
                 continue
-        elif action != _PASS:
-            if action == _DATE:
+        elif action != PASS:
+            if action == DATE:
                 date = b""
-            elif action == _RETRY_AFTER:
+            elif action == RETRY_AFTER:
                 pair = (name, _retry_after(pair[1]))  # noqa: PLW2901 - clamped, else as it came
-            elif action == _DROP or status != 426:
+            elif action == DROP or status != 426:
                 continue
         lines.append(_line(pair))
     if date:
@@ -341,19 +266,19 @@ def _add_forwarding(
     elements: list[bytes] = []
     scheme, forwarded_host, has_elements = context.scheme, host, False
     for action, name, value in special:
-        if action == _FORWARDED:
+        if action == FORWARDED:
             has_elements = True
             if is_trusted:
                 elements.append(value)
         elif not is_trusted:
             continue
-        elif action == _FORWARDED_FOR:
+        elif action == FORWARDED_FOR:
             chain.append(value)
-        elif action == _FORWARDED_PROTO:
+        elif action == FORWARDED_PROTO:
             scheme = value
-        elif action == _FORWARDED_HOST:
+        elif action == FORWARDED_HOST:
             forwarded_host = value
-        elif action == _FORWARDED_OTHER:
+        elif action == FORWARDED_OTHER:
             lines.append(_line((name, value)))
     if peer:
         chain.append(peer)
@@ -381,15 +306,15 @@ def _add_claims(
     says_time = context.forward_criticality and time_left_ms >= 0
     tries = 1
     for action, name, value in special:
-        if action == _CRITICALITY:
+        if action == CRITICALITY:
             if is_trusted and not context.forward_criticality:
                 lines.append(_line((name, value)))
-        elif action == _ATTEMPT:
+        elif action == ATTEMPT:
             if not retries:
                 lines.append(_line((name, value)))
             elif len(value) < 4 and value.isdigit():
                 tries = max(tries, int(value))
-        elif action == _TIME_LEFT:
+        elif action == TIME_LEFT:
             if not says_time:
                 lines.append(_line((name, value)))
             elif name == _ENVOY_TIME_LEFT:
