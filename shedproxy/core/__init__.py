@@ -17,6 +17,7 @@ from shedproxy.core.decision import (
     explain_refusal,
     refusal_holds,
 )
+from shedproxy.core.limits.protocol import LimitCause, LimitChange
 from shedproxy.core.policy import (
     CellPolicy,
     FairnessPolicy,
@@ -35,6 +36,8 @@ from shedproxy.core.request import (
     RequestInfo,
     rank_of,
 )
+from shedproxy.core.shedder import Shedder
+from shedproxy.core.stats import CellStats, ShedderStats
 from shedproxy.core.units import (
     NS_PER_MS,
     NS_PER_S,
@@ -54,12 +57,15 @@ __all__ = [
     "NS_PER_S",
     "NS_PER_US",
     "CellPolicy",
+    "CellStats",
     "Criticality",
     "Decision",
     "FairnessPolicy",
     "Instant",
     "Kind",
     "Lane",
+    "LimitCause",
+    "LimitChange",
     "LimitPolicy",
     "Measure",
     "Mode",
@@ -72,6 +78,8 @@ __all__ = [
     "Rejected",
     "RequestInfo",
     "ShedLevelPolicy",
+    "Shedder",
+    "ShedderStats",
     "Ticket",
     "TicketState",
     "Verdict",

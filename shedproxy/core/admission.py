@@ -74,9 +74,9 @@ class AdmissionController(Screening):
         cohort: int,
         time_left_ns: int | None,
     ) -> Permit:
-        """Observe mode: always a permit; `would_reject` says what enforce would have answered.
+        """Observe mode: a permit; `would_reject` says what enforce would have answered.
 
-        What is in flight above the limit stands for the queue that enforce would have had.
+        What is in flight above the limit stands for the queue of enforce mode.
         """
         rank = rank_of(request, cohort)
         timeout_ns = self._policy.default_timeout_ns if time_left_ns is None else time_left_ns
@@ -139,18 +139,6 @@ class AdmissionController(Screening):
             self._limits.on_limit_reached()
         return permit
 
-    def _admit_aside(self, request: RequestInfo, flow_hash: int, now: Instant) -> Permit:
-        """Control requests and residents: counted, but they take no slot of the limit."""
-        self._serial += 1
-        permit = Permit(self._serial, request, flow_hash, 0, now, now, None, 0, self)
-        if request.lane is CONTROL:
-            self._control_in_flight += 1
-        else:
-            permit.is_resident = True
-            self._residents += 1
-            self._count_resident(request, 1)
-        return permit
-
     # --- the queue --------------------------------------------------------------------------
 
     def _enqueue(
@@ -185,29 +173,49 @@ class AdmissionController(Screening):
         worst_rank = self._queue.worst_rank()
         length = len(self._queue)
         victim = self._queue.push(ticket, now=now)
+        unfair: Verdict | None = None
         if victim is ticket:
-            numbers = (queue.length_max, rank, max(worst_rank, rank))
-            return self._reject(request, RejectReason.QUEUE_FULL, numbers, now)
+            unfair = self._evict_unfair(ticket, now)
+            if unfair is None:
+                numbers = (queue.length_max, rank, worst_rank)
+                return self._reject(request, RejectReason.QUEUE_FULL, numbers, now)
+            self._queue.push(ticket, now=now)
         self._count(request, flow_hash)
-        if victim is not None:
-            ticket.evicted = self._evict(victim, rank, length, now)
+        if unfair is not None:
+            ticket.evicted = unfair
+        elif victim is not None:
+            numbers = (queue.length_max, victim.rank, rank, now - victim.arrived_at)
+            ticket.evicted = self._refuse_waiter(victim, RejectReason.EVICTED, numbers, now, length)
         return ticket
 
-    def _evict(self, victim: Ticket, better_rank: int, length: int, now: Instant) -> Verdict:
-        waited_ns = now - victim.arrived_at
-        numbers = (self._policy.queue.length_max, victim.rank, better_rank, waited_ns)
-        verdict = self._refuse_waiter(victim, RejectReason.EVICTED, numbers, now)
-        assert isinstance(verdict.decision, Rejected)
-        verdict.decision.queue_length = length
-        return verdict
+    def _evict_unfair(self, ticket: Ticket, now: Instant) -> Verdict | None:
+        """Room in a full queue at the cost of a flow that holds more than its share."""
+        if not self._policy.fairness.enabled:
+            return None
+        victim = self._queue.fair_victim(ticket, now=now)
+        if victim is None:
+            return None
+        numbers = self._unfair_numbers(victim.flow_hash, victim.cost, is_counted=True)
+        if numbers is None:
+            return None
+        self._queue.remove(victim)
+        return self._refuse_waiter(victim, RejectReason.FAIR_SHARE, numbers, now)
 
     def _refuse_waiter(
-        self, ticket: Ticket, reason: RejectReason, numbers: tuple[int, ...], now: Instant
+        self,
+        ticket: Ticket,
+        reason: RejectReason,
+        numbers: tuple[int, ...],
+        now: Instant,
+        queue_length: int | None = None,
     ) -> Verdict:
         ticket.state = TicketState.REJECTED
         self._uncount(ticket.request, ticket.flow_hash)
-        waited_ns = now - ticket.arrived_at
-        return Verdict(ticket, self._reject(ticket.request, reason, numbers, now, waited_ns))
+        rejected = self._reject(ticket.request, reason, numbers, now)
+        rejected.waited_ns = now - ticket.arrived_at
+        if queue_length is not None:
+            rejected.queue_length = queue_length
+        return Verdict(ticket, rejected)
 
     def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
         """The waiter went away. Nothing if it was answered already."""
@@ -256,7 +264,7 @@ class AdmissionController(Screening):
         self._free(permit)
         permit.is_resident = True
         self._residents += 1
-        self._count_resident(permit.request, 1)
+        self._tally(permit.request, permit.request.cost)
         self._sample(permit, Outcome.SUCCESS, now, 0)
         return self._after_release(now)
 
@@ -266,7 +274,7 @@ class AdmissionController(Screening):
         """The upstream's work is done. The caller has marked the permit as released."""
         if permit.is_resident:
             self._residents -= 1
-            self._count_resident(permit.request, -1)
+            self._tally(permit.request, -permit.request.cost)
             return NO_VERDICTS
         if permit.request.lane is CONTROL:
             self._control_in_flight -= 1
@@ -339,7 +347,7 @@ class AdmissionController(Screening):
         return self._dispatch(now)
 
     def on_stall(self, *, now: Instant) -> None:
-        """The event loop stood still until now: what it measured meanwhile is its own."""
+        """The event loop stood still until now: not the upstream's latency."""
         self._limits.on_stall(now=now)
 
     def apply(self, policy: CellPolicy, *, now: Instant) -> Sequence[Verdict]:
@@ -348,14 +356,15 @@ class AdmissionController(Screening):
         self._limits.apply(policy.limit, now=now)
         self._fair.apply(policy.fairness)
         self._level.apply(policy.shed_level)
-        verdicts = []
         length = len(self._queue)
-        for victim in self._queue.apply(policy.queue, now=now):
-            numbers = (policy.queue.length_max, victim.rank, victim.rank + 1, 0)
-            verdict = self._refuse_waiter(victim, RejectReason.EVICTED, numbers, now)
-            assert isinstance(verdict.decision, Rejected)
-            verdict.decision.queue_length = length
-            verdicts.append(verdict)
+        victims = self._queue.apply(policy.queue, now=now)
+        bound, worst_rank = policy.queue.length_max, self._queue.worst_rank()
+        verdicts = [
+            self._refuse_waiter(
+                victim, RejectReason.QUEUE_FULL, (bound, victim.rank, worst_rank), now, length
+            )
+            for victim in victims
+        ]
         verdicts.extend(self._dispatch(now))
         return verdicts
 

@@ -100,11 +100,12 @@ class Screening:
         level = self._level
         if now >= level.is_due:
             self._move_level(now)
-        if (level.cut_rank or level.cut_share_ppm or self._queue) and self._policy.fairness.enabled:
-            unfair = self._fairness_refusal(request, flow_hash, now)
-            if unfair is not None:
-                return unfair
         if level.share > 0.0:
+            # Demand is above capacity: first to each tenant its share, then by rank.
+            if self._policy.fairness.enabled:
+                unfair = self._fairness_refusal(request, flow_hash, now)
+                if unfair is not None:
+                    return unfair
             cut = level.refusal(rank)
             if cut is not None:
                 level.on_arrival(rank, request.cost)
@@ -142,15 +143,21 @@ class Screening:
     def _fairness_refusal(
         self, request: RequestInfo, flow_hash: int, now: Instant
     ) -> Rejected | None:
-        in_system = self._fair.in_system(flow_hash)
-        flows = self._fair.flows_active + (in_system == 0)
+        numbers = self._unfair_numbers(flow_hash, request.cost, is_counted=False)
+        if numbers is None:
+            return None
+        return self._reject(request, RejectReason.FAIR_SHARE, numbers, now)
+
+    def _unfair_numbers(
+        self, flow_hash: int, cost: int, *, is_counted: bool
+    ) -> tuple[int, int, int, int] | None:
+        """The numbers that show a flow above its share with this request, or None."""
+        in_system = self._fair.in_system(flow_hash) - (cost if is_counted else 0)
+        flows = self._fair.flows_active + (in_system == 0 and not is_counted)
         if flows < 2:
             return None
         share = self._fair.share(self._limits.limit + len(self._queue))
-        if in_system + request.cost <= share:
-            return None
-        numbers = (in_system, request.cost, share, flows)
-        return self._reject(request, RejectReason.FAIR_SHARE, numbers, now)
+        return (in_system, cost, share, flows) if in_system + cost > share else None
 
     def _expected_wait_ns(self, rank: int) -> int:
         rate = self._level.started_rps
@@ -181,32 +188,32 @@ class Screening:
 
     def _count(self, request: RequestInfo, flow_hash: int) -> None:
         """Into the system: in flight or waiting."""
-        cost = request.cost
-        self._class_count[request.criticality] += cost
-        if request.route_limit is not None:
-            self._route_count[request.route] = self._route_count.get(request.route, 0) + cost
-        self._fair.enter(flow_hash, cost)
+        self._tally(request, request.cost)
+        self._fair.enter(flow_hash, request.cost)
 
     def _uncount(self, request: RequestInfo, flow_hash: int) -> None:
-        cost = request.cost
-        self._class_count[request.criticality] -= cost
-        if request.route in self._route_count:
-            left = self._route_count[request.route] - cost
-            if left > 0:
-                self._route_count[request.route] = left
-            else:
-                del self._route_count[request.route]
-        self._fair.leave(flow_hash, cost)
+        self._tally(request, -request.cost)
+        self._fair.leave(flow_hash, request.cost)
 
-    def _count_resident(self, request: RequestInfo, step: int) -> None:
-        cost = request.cost * step
+    def _tally(self, request: RequestInfo, cost: int) -> None:
+        # The request carries its bound, so that what was counted is what is counted off,
+        # whatever a new policy says meanwhile.
         self._class_count[request.criticality] += cost
-        if request.route_limit is not None or request.route in self._route_count:
-            left = self._route_count.get(request.route, 0) + cost
-            if left > 0:
-                self._route_count[request.route] = left
-            else:
-                self._route_count.pop(request.route, None)
+        if request.route_limit is not None:
+            route = request.route
+            self._route_count[route] = self._route_count.get(route, 0) + cost
+
+    def _admit_aside(self, request: RequestInfo, flow_hash: int, now: Instant) -> Permit:
+        """Control requests and residents: counted, but they take no slot of the limit."""
+        self._serial += 1
+        permit = Permit(self._serial, request, flow_hash, 0, now, now, None, 0, self)
+        if request.lane is CONTROL:
+            self._control_in_flight += 1
+        else:
+            permit.is_resident = True
+            self._residents += 1
+            self._tally(request, request.cost)
+        return permit
 
     def _reject(
         self,
@@ -214,7 +221,6 @@ class Screening:
         reason: RejectReason,
         numbers: tuple[int, ...],
         now: Instant,
-        waited_ns: int = 0,
     ) -> Rejected:
         return Rejected(
             request,
@@ -224,8 +230,6 @@ class Screening:
             self.in_flight,
             self._limits.limit,
             len(self._queue),
-            0,
-            waited_ns,
         )
 
     def _move_level(self, now: Instant) -> None:
