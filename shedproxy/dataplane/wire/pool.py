@@ -1,0 +1,335 @@
+"""The upstreams of one cell: which one next, and which of its connections. Pure bookkeeping.
+
+The pool never opens, closes or writes to anything. It holds opaque connection objects, is told
+what happened and when, and answers with what the caller should do (`Effects`).
+
+Choice: the fewest in use wins, ties go round. An attempt that failed counts as in use for a while
+longer, because an upstream that fails fast is otherwise always the least loaded and draws all the
+traffic. Passive health: `fail_after` attempts in a row that got no answer take an upstream out;
+after `retry_after_ns` one request probes it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from shedproxy.core import Instant, Lane
+
+__all__ = ["Effects", "Handover", "Slot", "Upstream", "UpstreamPool"]
+
+C = TypeVar("C", bound=Hashable)
+W = TypeVar("W", bound=Hashable)
+
+CONTROL_CONNECTIONS_MAX = 4
+"""Connections per upstream that only control requests use, outside the configured bound."""
+GHOSTS_MAX = 1024
+
+
+class _Lane(Generic[C]):
+    """The connections of one lane to one upstream."""
+
+    __slots__ = ("idle", "in_use", "in_use_max")
+
+    def __init__(self, in_use_max: int) -> None:
+        self.in_use_max = in_use_max
+        self.in_use = 0
+        """Connections a request holds, those being opened included."""
+        self.idle: OrderedDict[C, Instant] = OrderedDict()
+        """Since when each has been idle, oldest first; the newest is taken first, so that a burst's
+        connections age out."""
+
+
+class Upstream(Generic[C]):
+    """One address of the cell and what is known of it. `key` is the caller's name for it."""
+
+    __slots__ = (
+        "control",
+        "data",
+        "failures",
+        "ghosts",
+        "is_retired",
+        "key",
+        "out_until",
+        "probed_at",
+    )
+
+    def __init__(self, key: str, connections_max: int) -> None:
+        self.key = key
+        self.data: _Lane[C] = _Lane(connections_max)
+        self.control: _Lane[C] = _Lane(CONTROL_CONNECTIONS_MAX)
+        self.failures = 0
+        """Attempts in a row that got no answer."""
+        self.ghosts: deque[Instant] = deque(maxlen=GHOSTS_MAX)
+        """When each failed attempt stops counting as in use, soonest first."""
+        self.out_until: Instant | None = None
+        """None: in service. Else: out, and to be probed from then on."""
+        self.probed_at: Instant | None = None
+        self.is_retired = False
+        """No longer configured: what is in use ends, nothing new begins."""
+
+    def lane(self, lane: Lane) -> _Lane[C]:
+        """The connections of one lane."""
+        return self.data if lane is Lane.DATA else self.control
+
+    def load(self, now: Instant) -> int:
+        """Requests on it, and the failed ones that still count."""
+        ghosts = self.ghosts
+        while ghosts and ghosts[0] <= now:
+            ghosts.popleft()
+        return self.data.in_use + self.control.in_use + len(ghosts)
+
+
+class Slot(NamedTuple, Generic[C]):
+    """What a request may use: an idle connection, or None for "open one"."""
+
+    upstream: Upstream[C]
+    connection: C | None
+    lane: Lane
+
+
+class Handover(NamedTuple, Generic[C, W]):
+    """A waiter's turn has come."""
+
+    waiter: W
+    slot: Slot[C]
+
+
+class Effects(NamedTuple, Generic[C, W]):
+    """What the caller is to do now."""
+
+    close: Sequence[C] = ()
+    """Connections the pool has let go of."""
+    handovers: Sequence[Handover[C, W]] = ()
+    orphans: Sequence[W] = ()
+    """Waiters that no upstream in service is left for."""
+
+
+NOTHING: Effects[Any, Any] = Effects()
+
+
+class UpstreamPool(Generic[C, W]):
+    """The upstreams of one cell."""
+
+    __slots__ = (
+        "_connections_max",
+        "_fail_after",
+        "_idle_max_ns",
+        "_next",
+        "_retry_after_ns",
+        "_waiters",
+        "upstreams",
+    )
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        *,
+        connections_max: int = 512,
+        fail_after: int = 3,
+        retry_after_ns: int = 1_000_000_000,
+        idle_max_ns: int = 15_000_000_000,
+    ) -> None:
+        self._connections_max = connections_max
+        self._fail_after = fail_after
+        self._retry_after_ns = retry_after_ns
+        self._idle_max_ns = idle_max_ns
+        self._waiters: OrderedDict[W, None] = OrderedDict()
+        self._next = 0
+        self.upstreams: list[Upstream[C]] = [Upstream(key, connections_max) for key in keys]
+
+    # --- Taking -----------------------------------------------------------------------------
+
+    def acquire(
+        self,
+        *,
+        now: Instant,
+        lane: Lane = Lane.DATA,
+        avoid: Upstream[C] | None = None,
+    ) -> Slot[C] | None:
+        """A connection of the best upstream, or None when there is none in service or no room.
+
+        `avoid` is the upstream an earlier attempt failed on: it is taken only when it is the only
+        one. The slot goes back with `put_idle` or `forget`, exactly once.
+        """
+        upstream = self._choose(now, lane, avoid)
+        if upstream is None and avoid is not None:
+            upstream = self._choose(now, lane, None)
+        if upstream is None:
+            return None
+        if upstream.out_until is not None:
+            upstream.probed_at = now
+        side = upstream.lane(lane)
+        side.in_use += 1
+        return Slot(upstream, side.idle.popitem()[0] if side.idle else None, lane)
+
+    def wait(self, waiter: W) -> None:
+        """Stand in line for a connection of the data lane, after `acquire` had none."""
+        self._waiters[waiter] = None
+
+    def withdraw(self, waiter: W) -> bool:
+        """Leave the line; False when not in it (any more)."""
+        if waiter not in self._waiters:
+            return False
+        del self._waiters[waiter]
+        return True
+
+    @property
+    def waiting(self) -> int:
+        """Waiters in line."""
+        return len(self._waiters)
+
+    def healthy_count(self, *, now: Instant) -> int:
+        """Upstreams that may be given a request now, a due probe included."""
+        return sum(self._is_open(upstream, now) for upstream in self.upstreams)
+
+    # --- Giving back ------------------------------------------------------------------------
+
+    def put_idle(self, slot: Slot[C], connection: C, *, now: Instant) -> Effects[C, W]:
+        """The exchange is over and the connection may carry another."""
+        side = slot.upstream.lane(slot.lane)
+        side.in_use -= 1
+        if slot.upstream.is_retired:
+            return self._settle((connection,), now)
+        side.idle[connection] = now
+        return self._settle((), now) if self._waiters else NOTHING
+
+    def forget(self, slot: Slot[C], *, now: Instant) -> Effects[C, W]:
+        """The exchange is over and its connection is closed, or was never opened."""
+        slot.upstream.lane(slot.lane).in_use -= 1
+        return self._settle((), now) if self._waiters else NOTHING
+
+    def forget_idle(self, upstream: Upstream[C], connection: C) -> bool:
+        """An idle connection was closed by its upstream; False when it was not idle here."""
+        return (
+            upstream.data.idle.pop(connection, None) is not None
+            or upstream.control.idle.pop(connection, None) is not None
+        )
+
+    def tick(self, *, now: Instant) -> Effects[C, W]:
+        """What time alone changes: connections idle for too long, upstreams due for a probe."""
+        close: list[C] = []
+        for upstream in self.upstreams:
+            for side in (upstream.data, upstream.control):
+                idle = side.idle
+                while idle and now - next(iter(idle.values())) >= self._idle_max_ns:
+                    close.append(idle.popitem(last=False)[0])
+        return self._settle(close, now) if close or self._waiters else NOTHING
+
+    def close_idle(self) -> Sequence[C]:
+        """All idle connections, to be closed: the process is going."""
+        return [connection for upstream in self.upstreams for connection in _take_idle(upstream)]
+
+    # --- Health -----------------------------------------------------------------------------
+
+    def on_answer(self, upstream: Upstream[C], *, now: Instant, is_error: bool = False) -> bool:
+        """It answered; True when this puts it back in service. `is_error`: with a 5xx, which
+        says that it is there but must not make it look idle.
+        """
+        if is_error:
+            upstream.ghosts.append(Instant(now + self._retry_after_ns))
+        upstream.failures = 0
+        if upstream.out_until is None:
+            return False
+        upstream.out_until = upstream.probed_at = None
+        return True
+
+    def on_failure(self, upstream: Upstream[C], *, now: Instant) -> bool:
+        """A connect failed, or a connection ended without a byte of an answer; True when this
+        takes the upstream out of service. To be called before `forget`.
+        """
+        upstream.ghosts.append(Instant(now + self._retry_after_ns))
+        upstream.failures += 1
+        if upstream.failures < self._fail_after:
+            return False
+        was_in_service = upstream.out_until is None
+        upstream.out_until = Instant(now + self._retry_after_ns)
+        upstream.probed_at = None
+        return was_in_service
+
+    # --- Configuration ----------------------------------------------------------------------
+
+    def apply(
+        self,
+        keys: Sequence[str],
+        *,
+        connections_max: int,
+        fail_after: int,
+        retry_after_ns: int,
+        idle_max_ns: int,
+        now: Instant,
+    ) -> Effects[C, W]:
+        """Change the upstreams or their bounds. What is known of those that stay is kept; on
+        those that go, exchanges end and idle connections are closed.
+        """
+        self._connections_max = connections_max
+        self._fail_after = fail_after
+        self._retry_after_ns = retry_after_ns
+        self._idle_max_ns = idle_max_ns
+        known = {upstream.key: upstream for upstream in self.upstreams}
+        self.upstreams = [
+            known.pop(key) if key in known else Upstream(key, connections_max)
+            for key in dict.fromkeys(keys)
+        ]
+        for upstream in self.upstreams:
+            upstream.data.in_use_max = connections_max
+        close: list[C] = []
+        for upstream in known.values():
+            upstream.is_retired = True
+            close.extend(_take_idle(upstream))
+        return self._settle(close, now)
+
+    # --- Inside -----------------------------------------------------------------------------
+
+    def _is_open(self, upstream: Upstream[C], now: Instant) -> bool:
+        """In service, or due for a probe that nobody is making."""
+        out_until = upstream.out_until
+        if out_until is None:
+            return True
+        if now < out_until:
+            return False
+        probed_at = upstream.probed_at
+        # A probe that never came back (its client left) blocks the next for a while, not for ever.
+        return probed_at is None or now - probed_at >= self._retry_after_ns
+
+    def _choose(self, now: Instant, lane: Lane, avoid: Upstream[C] | None) -> Upstream[C] | None:
+        upstreams = self.upstreams
+        count = len(upstreams)
+        best: Upstream[C] | None = None
+        best_load = best_index = 0
+        for index in range(self._next, self._next + count):
+            upstream = upstreams[index % count]
+            side = upstream.lane(lane)
+            if side.in_use >= side.in_use_max or upstream is avoid:
+                continue
+            if not self._is_open(upstream, now):
+                continue
+            load = upstream.load(now)
+            if best is None or load < best_load:
+                best, best_load, best_index = upstream, load, index
+        if best is not None:
+            self._next = (best_index + 1) % count
+        return best
+
+    def _settle(self, close: Sequence[C], now: Instant) -> Effects[C, W]:
+        """Give waiters what is free; without any upstream in service they wait for nothing."""
+        handovers: list[Handover[C, W]] = []
+        waiters = self._waiters
+        while waiters:
+            slot = self.acquire(now=now)
+            if slot is None:
+                break
+            handovers.append(Handover(waiters.popitem(last=False)[0], slot))
+        orphans: list[W] = []
+        if waiters and not any(u.out_until is None for u in self.upstreams):
+            orphans = list(waiters)
+            waiters.clear()
+        return Effects(close, handovers, orphans)
+
+
+def _take_idle(upstream: Upstream[C]) -> list[C]:
+    taken = [*upstream.data.idle, *upstream.control.idle]
+    upstream.data.idle.clear()
+    upstream.control.idle.clear()
+    return taken
