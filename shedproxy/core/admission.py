@@ -195,9 +195,12 @@ class AdmissionController(Screening):
         victim = self._queue.fair_victim(ticket, now=now)
         if victim is None:
             return None
-        numbers = self._unfair_numbers(victim.flow_hash, victim.cost, is_counted=True)
-        if numbers is None:
+        cost, held = victim.cost, self._fair.in_system(victim.flow_hash)
+        flows = self._fair.flows_active + (self._fair.in_system(ticket.flow_hash) == 0)
+        share = self._fair.share(self._limits.limit + len(self._queue), flows=flows)
+        if flows < 2 or held <= share:
             return None
+        numbers = (held - cost, cost, share, flows)
         self._queue.remove(victim)
         return self._refuse_waiter(victim, RejectReason.FAIR_SHARE, numbers, now)
 

@@ -324,8 +324,8 @@ _SENTENCES: dict[RejectReason, str] = {
         " (of 4096; the level itself loses {cut_share_ppm} ppm)"
     ),
     RejectReason.QUEUE_FULL: (
-        "the queue holds {queue_length} of {queue_length_max}, none of lower rank than {rank}"
-        " (lowest {worst_rank})"
+        "the queue holds {queue_length} of {queue_length_max}; a newcomer must rank above"
+        " {worst_rank}, this one ranks {rank}"
     ),
     RejectReason.QUEUE_TIMEOUT: "waited {waited_ms} ms of at most {wait_max_ms} ms for a slot",
     RejectReason.EVICTED: (

@@ -123,12 +123,13 @@ class FairShare:
         """Flows with something in the system: an estimate, at least 1 unless there is nothing."""
         return self._estimates[self._used]
 
-    def share(self, capacity: int) -> int:
-        """The most one flow may have of `capacity` slots among the flows active now, at least 1.
+    def share(self, capacity: int, *, flows: int | None = None) -> int:
+        """The most one flow may have of `capacity` slots among `flows`, at least 1.
 
-        ceil(slack x capacity / flows); `UNBOUNDED_SHARE` while fairness is off.
+        ceil(slack x capacity / flows), `flows` being those active now unless the caller counts a
+        newcomer in; `UNBOUNDED_SHARE` while fairness is off.
         """
         if not self._policy.enabled:
             return UNBOUNDED_SHARE
-        flows = self._estimates[self._used] or 1
+        flows = flows or self._estimates[self._used] or 1
         return max(1, math.ceil(self._policy.slack * capacity / flows))

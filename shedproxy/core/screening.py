@@ -101,16 +101,31 @@ class Screening:
         if now >= level.is_due:
             self._move_level(now)
         if level.share > 0.0:
-            # Demand is above capacity: first to each tenant its share, then by rank.
-            if self._policy.fairness.enabled:
-                unfair = self._fairness_refusal(request, flow_hash, now)
-                if unfair is not None:
-                    return unfair
-            cut = level.refusal(rank)
-            if cut is not None:
-                level.on_arrival(rank, request.cost)
-                return self._reject(request, RejectReason.SHED_LEVEL, cut, now)
+            return self._overload_refusal(request, rank, flow_hash, now)
         return None
+
+    def _overload_refusal(
+        self, request: RequestInfo, rank: int, flow_hash: int, now: Instant
+    ) -> Rejected | None:
+        """Demand is above capacity: first to each tenant its share, then by rank."""
+        cost = request.cost
+        if self._policy.fairness.enabled:
+            in_system = self._fair.in_system(flow_hash)
+            flows = self._fair.flows_active + (in_system == 0)
+            if flows > 1:
+                capacity = self._limits.limit + len(self._queue)
+                share = self._fair.share(capacity, flows=flows)
+                if in_system + cost > share:
+                    numbers = (in_system, cost, share, flows)
+                    return self._reject(request, RejectReason.FAIR_SHARE, numbers, now)
+                if (in_system + cost) * flows <= capacity:
+                    # Not above an equal part: the excess is not this tenant's to give up.
+                    return None
+        cut = self._level.refusal(rank)
+        if cut is None:
+            return None
+        self._level.on_arrival(rank, cost)
+        return self._reject(request, RejectReason.SHED_LEVEL, cut, now)
 
     def _bound_refusal(self, request: RequestInfo, now: Instant) -> Rejected | None:
         bound = request.route_limit
@@ -139,25 +154,6 @@ class Screening:
             return None
         numbers = (time_left_ns, wait_ns, service_ns)
         return self._reject(request, RejectReason.DEADLINE, numbers, now)
-
-    def _fairness_refusal(
-        self, request: RequestInfo, flow_hash: int, now: Instant
-    ) -> Rejected | None:
-        numbers = self._unfair_numbers(flow_hash, request.cost, is_counted=False)
-        if numbers is None:
-            return None
-        return self._reject(request, RejectReason.FAIR_SHARE, numbers, now)
-
-    def _unfair_numbers(
-        self, flow_hash: int, cost: int, *, is_counted: bool
-    ) -> tuple[int, int, int, int] | None:
-        """The numbers that show a flow above its share with this request, or None."""
-        in_system = self._fair.in_system(flow_hash) - (cost if is_counted else 0)
-        flows = self._fair.flows_active + (in_system == 0 and not is_counted)
-        if flows < 2:
-            return None
-        share = self._fair.share(self._limits.limit + len(self._queue))
-        return (in_system, cost, share, flows) if in_system + cost > share else None
 
     def _expected_wait_ns(self, rank: int) -> int:
         rate = self._level.started_rps

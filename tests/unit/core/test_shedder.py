@@ -308,8 +308,8 @@ def test_a_tenant_over_its_share_is_refused_while_demand_is_above_capacity() -> 
             refused[gone.ticket.flow_hash // 7_777_777].append(gone.decision.reason)
 
     for ms in range(4000):
-        for _ in range(2 if ms % 10 else 3):
-            flow = 2 if ms % 10 == 0 and offered[1] % 2 else 1
+        for _ in range(3):
+            flow = 2 if ms % 20 == 0 and offered[2] * 60 <= offered[1] else 1
             offered[flow] += 1
             settle(arrive(shedder, ms, flow_hash=flow * 7_777_777), flow)
         if ms % 5 == 4 and running:
@@ -321,4 +321,5 @@ def test_a_tenant_over_its_share_is_refused_while_demand_is_above_capacity() -> 
                     refused[flow].append(verdict.decision.reason)
     assert RejectReason.FAIR_SHARE in refused[1]
     assert RejectReason.FAIR_SHARE not in refused[2]
-    assert len(refused[2]) / offered[2] < len(refused[1]) / offered[1] / 2
+    assert len(refused[1]) / offered[1] > 0.9
+    assert len(refused[2]) / offered[2] < 0.1
