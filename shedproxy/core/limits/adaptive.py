@@ -1,0 +1,288 @@
+"""Our default: hold latency at a fixed multiple of what it is without load.
+
+With L in flight, K slots busy and service time S, latency above the knee is L S / K (Little). So
+latency / baseline is L / K, and holding it at a target holds the limit at target x K wherever it
+started. The anchor is absolute: the baseline is never learnt under load, so there is no ratchet.
+Four things make that safe:
+
+- Small extra latency is noise, never queueing: a healthy service of a millisecond is left alone.
+- The limit grows only when it was in the way, and faster the longer nothing objects.
+- Before a trusted baseline it ramps; when latency then rises for sure, the limit dips once to learn
+  the baseline at low in-flight and returns straight to what the two latencies say.
+- Latency that stays high although the limit was lowered is put to a trial (`trial.py`): when more
+  in flight finishes more, the service became slower, and the baseline follows it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
+from shedproxy.core.limits.trial import Tally, Trial, TrialResult
+from shedproxy.core.policy import LimitPolicy
+from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
+from shedproxy.core.window import WindowSummary
+
+__all__ = ["AdaptiveLimit", "next_grown_level", "next_shrunk_level", "strain", "target_ns"]
+
+TARGET_RATIO = 1.3
+"""Latency held, over baseline: enough in the service to keep it busy, little enough to wait."""
+NOISE_NS = 5 * NS_PER_MS
+"""Extra latency that is never taken for queueing: scheduling, a lagging loop, a small batch."""
+HEALTHY_NS = 10 * NS_PER_MS
+"""Mean latency that is never taken for queueing."""
+
+_GROWTH_MAX = 1.5
+_SHRINK_MAX = 0.7
+"""Most the limit moves in one window."""
+_STREAK_FAST = 4
+"""After this many windows of headroom in a row growth is as fast as at the start."""
+_ERROR_GOOD = 0.1
+"""Relative standard error of a window's mean up to which it is believed in full."""
+_OVERLOAD_BACKOFF = 0.9
+_OVERLOAD_SHARE = 0.02
+"""Fewer overload outcomes than this are an upstream's background noise."""
+_DIP_LEVEL = 2.0
+_DIP_SAMPLES_MAX = 96
+_DIP_LENGTH_MAX_NS = 2 * NS_PER_S
+_TRIAL_BELOW = 0.6
+"""A trial begins when the limit fell to this share of where its fall began."""
+_TRIAL_PAUSE = 12
+"""Windows between two trials at the lower bound of the policy."""
+_FASTER_RATIO = 0.85
+_FASTER_SAMPLES = 48
+
+
+def target_ns(baseline_ns: int) -> int:
+    """The mean latency to hold, for a no-load latency; both ns."""
+    return max(round(baseline_ns * TARGET_RATIO), baseline_ns + NOISE_NS, HEALTHY_NS)
+
+
+def strain(window: WindowSummary) -> float | None:
+    """Mean latency over its target: above 1 work waits inside the service. None: no baseline."""
+    if window.rtt_ratio > 0:
+        rtt_ns = window.baseline_mean_ns + window.rtt_excess_ns
+        return max(rtt_ns, 1) / target_ns(window.baseline_mean_ns)
+    if 0 < window.rtt_mean_ns <= HEALTHY_NS:
+        return window.rtt_mean_ns / HEALTHY_NS
+    return None
+
+
+def next_grown_level(level: float, *, strain: float, streak: int) -> float:
+    """One window with headroom (strain <= 1); `streak` counts them, this one included.
+
+    Towards level / strain, a third of the way at first and the whole way later; by half after
+    `_STREAK_FAST` windows with clear headroom. At most x 1.5.
+    """
+    room = min(1 / strain, _GROWTH_MAX) - 1
+    step = room * min(streak / 3, 1.0)
+    if streak >= _STREAK_FAST and strain < 0.85:
+        step = _GROWTH_MAX - 1
+    return level + max(level * step, 0.25 * min(streak, 4) * min(1.0, room * 4))
+
+
+def next_shrunk_level(level: float, *, in_flight: float, strain: float, error: float) -> float:
+    """One window with strain > 1, measured at a mean `in_flight`: towards in_flight / strain.
+
+    Latency is proportional to in-flight there, so that this is where strain would be 1, whatever
+    the limit has become since. Half of the way, less when the window is noisy (`error`: relative
+    standard error), most of it when noise cannot explain the strain. At most x 0.7, never up.
+    """
+    wanted = in_flight / strain
+    if strain - 1 > 3 * error:
+        gain = 0.8
+    else:
+        gain = 0.5 * min(1.0, max(0.3, _ERROR_GOOD / max(error, 1e-9)))
+    return min(level, max(level + gain * (wanted - level), level * _SHRINK_MAX))
+
+
+class _Dip:
+    """A short time at low in-flight, to learn what latency is without load."""
+
+    __slots__ = ("began_at", "in_flight", "rtt_ns", "samples")
+
+    def __init__(self, window: WindowSummary, *, now: Instant) -> None:
+        self.began_at = now
+        self.in_flight = window.in_flight_mean
+        self.rtt_ns = window.rtt_mean_ns
+        self.samples = 0
+
+    def is_over(self, window: WindowSummary, *, now: Instant) -> bool:
+        """The baseline is trusted, or it is no use waiting any longer."""
+        self.samples += window.sample_count
+        return (
+            not _is_provisional(window)
+            or not window.limit_was_reached
+            or self.samples >= _DIP_SAMPLES_MAX
+            or now - self.began_at >= _DIP_LENGTH_MAX_NS
+        )
+
+    def level_after(self, baseline_ns: int) -> float:
+        """Where latency would be on target, from the two latencies measured."""
+        wanted = self.in_flight * target_ns(baseline_ns) / max(self.rtt_ns, 1)
+        return min(wanted, self.in_flight * _GROWTH_MAX)
+
+
+def _is_provisional(window: WindowSummary) -> bool:
+    return window.provisional_count * 2 > window.sample_count
+
+
+class AdaptiveLimit:
+    """Remembers the level (the limit before rounding up) and what it is in the middle of."""
+
+    def __init__(self, policy: LimitPolicy) -> None:
+        self._policy = policy
+        self._level = float(clamp_limit(policy.initial, policy))
+        self._peak = self._level
+        """Where the present fall of the limit began."""
+        self._streak = _STREAK_FAST
+        self._dip: _Dip | None = None
+        self._may_dip = True
+        self._trial: Trial | None = None
+        self._trial_pause = 0
+        self._faster = Tally()
+
+    @property
+    def limit(self) -> int:
+        """Slots: the level rounded up, so that the next request is at hand when one ends."""
+        return int(clamp_limit(math.ceil(round(self._level, 6)), self._policy))
+
+    def apply(self, policy: LimitPolicy) -> None:
+        """Take new bounds."""
+        self._policy = policy
+        self._level = float(clamp_limit(self._level, policy))
+        self._peak = self._level
+
+    def on_window(self, window: WindowSummary, *, now: Instant) -> LimitChange:
+        """Judge a window. RELEARNT asks the caller to multiply baselines by `rtt_ratio`."""
+        before = self.limit
+        ratio = window.rtt_ratio
+        relearnt = self._relearn(window)
+        if relearnt:
+            ratio, cause = relearnt, LimitCause.RELEARNT
+        else:
+            cause = self._move(window, now=now)
+        wanted = self._level
+        self._level = float(clamp_limit(wanted, self._policy))
+        after = self.limit
+        if cause in (LimitCause.HEADROOM, LimitCause.QUEUEING, LimitCause.OVERLOAD):
+            if self._level != wanted and after == before:
+                cause = LimitCause.CLAMPED
+            elif after == before:
+                cause = LimitCause.STEADY
+        return LimitChange(before, after, cause, now, ratio)
+
+    # --- the service changed ------------------------------------------------------------------
+
+    def _relearn(self, window: WindowSummary) -> float:
+        """The factor by which the service became slower or faster; 0.0: no evidence."""
+        faster = self._judge_faster(window)
+        if faster:
+            return faster
+        trial = self._trial
+        if trial is None or _has_overload(window):
+            return 0.0
+        result = trial.on_window(window)
+        if result is TrialResult.RUNNING:
+            return 0.0
+        self._trial = None
+        self._trial_pause = _TRIAL_PAUSE
+        if result is TrialResult.SLOWER:
+            # The knee is where the two phases say; from there the target as ever.
+            self._rest_at(min(trial.knee * TARGET_RATIO, trial.level * 4))
+            self._streak = _STREAK_FAST
+            return trial.slow_ratio
+        self._rest_at(trial.level)
+        return 0.0
+
+    def _judge_faster(self, window: WindowSummary) -> float:
+        """Mean latency cannot be below the no-load latency: then that one is out of date."""
+        if window.rtt_ratio <= 0 or window.rtt_ratio >= 1:
+            self._faster.reset()
+            return 0.0
+        tally = self._faster
+        tally.add(window)
+        if tally.sample_count < _FASTER_SAMPLES or tally.ratio > _FASTER_RATIO:
+            return 0.0
+        if 1 - tally.ratio < 3 * tally.error:
+            return 0.0
+        ratio = tally.ratio
+        tally.reset()
+        self._trial = None
+        return ratio
+
+    # --- the limit moves ----------------------------------------------------------------------
+
+    def _move(self, window: WindowSummary, *, now: Instant) -> LimitCause:
+        if _has_overload(window):
+            self._trial = self._dip = None
+            self._rest_at(self._level * _OVERLOAD_BACKOFF)
+            return LimitCause.OVERLOAD
+        if not window.sample_count:
+            return LimitCause.STEADY
+        if self._dip is not None:
+            return self._move_in_dip(self._dip, window, now=now)
+        if self._trial is not None:
+            self._level = self._trial.wanted_level
+            return LimitCause.QUEUEING
+        if not window.limit_was_reached:
+            return LimitCause.APP_LIMITED
+        strained = strain(window)
+        if self._may_dip and _is_provisional(window) and _is_dip_due(window, strained):
+            self._dip = _Dip(window, now=now)
+            self._may_dip = False
+            self._level = min(self._level, _DIP_LEVEL)
+            return LimitCause.QUEUEING
+        if strained is None:
+            return LimitCause.STEADY
+        if strained <= 1:
+            return self._grow(strained)
+        return self._shrink(window, strained)
+
+    def _grow(self, strained: float) -> LimitCause:
+        self._streak += 1
+        self._level = next_grown_level(self._level, strain=strained, streak=self._streak)
+        self._peak = max(self._level, 0.9 * self._peak + 0.1 * self._level)
+        return LimitCause.HEADROOM
+
+    def _shrink(self, window: WindowSummary, strained: float) -> LimitCause:
+        self._streak = 0
+        self._trial_pause -= 1
+        self._level = next_shrunk_level(
+            self._level,
+            in_flight=window.in_flight_mean,
+            strain=strained,
+            error=window.rtt_error,
+        )
+        floor = float(clamp_limit(1.0, self._policy))
+        is_stuck = self._level <= floor and self._trial_pause <= 0
+        if self._level <= self._peak * _TRIAL_BELOW or is_stuck:
+            self._trial = Trial(max(self._level, floor))
+        return LimitCause.QUEUEING
+
+    def _move_in_dip(self, dip: _Dip, window: WindowSummary, *, now: Instant) -> LimitCause:
+        if not dip.is_over(window, now=now):
+            return LimitCause.STEADY
+        self._dip = None
+        baseline_ns = window.baseline_mean_ns
+        self._rest_at(max(dip.level_after(baseline_ns), self._level))
+        self._streak = 1
+        return LimitCause.HEADROOM
+
+    def _rest_at(self, level: float) -> None:
+        self._level = self._peak = level
+        self._streak = 0
+
+
+def _has_overload(window: WindowSummary) -> bool:
+    answers = window.sample_count + window.overload_count
+    return window.overload_count > 0 and window.overload_count >= answers * _OVERLOAD_SHARE
+
+
+def _is_dip_due(window: WindowSummary, strained: float | None) -> bool:
+    """Latency is high for sure, the few samples behind a provisional baseline considered."""
+    if strained is None:
+        return True
+    # The baseline rests on a handful of samples as scattered as the window's own.
+    scatter = window.rtt_error * math.sqrt(window.sample_count)
+    return math.log(max(strained, 1e-9)) > scatter

@@ -1,0 +1,75 @@
+"""Running means of latency, in integer nanoseconds and constant memory."""
+
+from __future__ import annotations
+
+import math
+
+from shedproxy.core.units import NS_PER_S, Instant
+
+__all__ = ["DecayedMean", "SampleMean"]
+
+
+class DecayedMean:
+    """The recent mean: a sample weighs 1/16, and more the longer it was silent before it.
+
+    After a second of silence the next sample replaces the mean: what was true before says less
+    than what is measured now.
+    """
+
+    __slots__ = ("_updated_at", "value_ns")
+
+    WEIGHT_SHIFT = 4
+    SILENCE_NS = NS_PER_S
+
+    def __init__(self) -> None:
+        self.value_ns = 0
+        """The mean; 0 before the first sample."""
+        self._updated_at = 0
+
+    def add(self, sample_ns: int, *, now: Instant) -> None:
+        """Take one sample."""
+        silence_ns = now - self._updated_at
+        self._updated_at = now
+        step = sample_ns - self.value_ns
+        if silence_ns << self.WEIGHT_SHIFT <= self.SILENCE_NS and self.value_ns:
+            self.value_ns += step >> self.WEIGHT_SHIFT
+        elif silence_ns >= self.SILENCE_NS or not self.value_ns:
+            self.value_ns = sample_ns
+        else:
+            self.value_ns += step * silence_ns // self.SILENCE_NS
+
+
+class SampleMean:
+    """A mean over at most the last `memory` samples or so, and how well it is known.
+
+    Exact until `memory` samples are in; from then on each weighs 1/memory.
+    """
+
+    __slots__ = ("_memory", "_variance", "count", "value_ns")
+
+    def __init__(self, memory: int = 128) -> None:
+        self._memory = memory
+        self._variance = 0.0
+        self.count = 0
+        self.value_ns = 0
+        """The mean; 0 before the first sample."""
+
+    def add(self, sample_ns: int) -> None:
+        """Take one sample (Welford's recurrence, with a floor under the weight)."""
+        self.count += 1
+        weight = min(self.count, self._memory)
+        step = sample_ns - self.value_ns
+        self.value_ns += step // weight
+        self._variance += (step * (sample_ns - self.value_ns) - self._variance) / weight
+
+    def relative_error(self) -> float:
+        """Standard error of the mean over the mean; infinite before the second sample."""
+        weight = min(self.count, self._memory)
+        if weight < 2 or self.value_ns <= 0:
+            return math.inf
+        return math.sqrt(max(self._variance, 0.0) / (weight - 1)) / self.value_ns
+
+    def rescale(self, factor: float) -> None:
+        """Multiply what was learnt by `factor`: the same samples, all longer or shorter."""
+        self.value_ns = max(1, round(self.value_ns * factor))
+        self._variance *= factor * factor

@@ -1,0 +1,186 @@
+"""One window of measurement: what a limit estimator is told, once per service time or so.
+
+A window is measured in samples and in service times, never in wall seconds: a service that answers
+in 1 ms is judged a thousand times while one that answers in 1 s is judged once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
+
+__all__ = ["Window", "WindowSummary"]
+
+_SAMPLES_MIN = 16
+_SAMPLES_MAX = 200
+_SAMPLES_FEW = 4
+"""Enough once a window has lasted its longest."""
+_LENGTH_MAX_NS = NS_PER_S
+"""A window lasts at most this, or one mean latency where that is longer."""
+_OVERLOAD_LENGTH_NS = 100 * NS_PER_MS
+"""Hard evidence without samples waits at least this long (and one latency)."""
+_RTT_NONE = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowSummary:
+    """What was seen between two instants. Lengths in ns; means are over the samples."""
+
+    started_at: Instant
+    ended_at: Instant
+    sample_count: int = 0
+    """Latency samples, the useful censored ones included."""
+    censored_count: int = 0
+    """Clients that left before the answer; their time so far is a lower bound of the latency."""
+    overload_count: int = 0
+    """Timeouts, refused connections, 503 and 504 of the upstream."""
+    provisional_count: int = 0
+    """Samples whose route has no trusted baseline yet."""
+    rtt_min_ns: int = 0
+    rtt_mean_ns: int = 0
+    rtt_ratio: float = 0.0
+    """Sum of latencies over sum of route baselines; 0.0 when no baseline is known."""
+    rtt_excess_ns: int = 0
+    """Mean of latency less baseline, over the samples with a baseline. Can be negative."""
+    rtt_error: float = 0.0
+    """Relative standard error of the mean latency, 0..1."""
+    baseline_mean_ns: int = 0
+    """Mean baseline of the samples that have one; 0: none."""
+    in_flight_max: int = 0
+    in_flight_mean: float = 0.0
+    """In flight with the sample itself, as each sample was admitted."""
+    throughput_rps: float = 0.0
+    limit_was_reached: bool = False
+
+
+class Window:
+    """Collects samples with integer additions only, and says when there are enough.
+
+    `add` is on the path of every request; everything else runs once per window.
+    """
+
+    __slots__ = (
+        "_baseline_sum",
+        "_censored_count",
+        "_excess_square_sum",
+        "_excess_sum",
+        "_in_flight_max",
+        "_in_flight_sum",
+        "_known_count",
+        "_overload_count",
+        "_provisional_count",
+        "_rtt_last_ns",
+        "_rtt_min",
+        "_rtt_sum",
+        "_sample_count",
+        "_started_at",
+        "limit_was_reached",
+    )
+
+    def __init__(self, *, now: Instant) -> None:
+        self._rtt_last_ns = 0
+        self.restart(now=now)
+
+    def restart(self, *, now: Instant) -> None:
+        """Forget what was collected and begin at `now`."""
+        self._started_at = now
+        self._sample_count = 0
+        self._known_count = 0
+        self._censored_count = 0
+        self._overload_count = 0
+        self._provisional_count = 0
+        self._rtt_sum = 0
+        self._rtt_min = _RTT_NONE
+        self._baseline_sum = 0
+        self._excess_sum = 0
+        self._excess_square_sum = 0
+        self._in_flight_max = 0
+        self._in_flight_sum = 0
+        self.limit_was_reached = False
+
+    def add(self, rtt_ns: int, baseline_ns: int, in_flight: int) -> None:
+        """A latency, the baseline of its route (0: unknown), and what was in flight before it."""
+        self._sample_count += 1
+        self._rtt_sum += rtt_ns
+        if rtt_ns < self._rtt_min:  # noqa: PLR1730  # a call costs as much as all of this
+            self._rtt_min = rtt_ns
+        self._in_flight_sum += in_flight
+        if in_flight >= self._in_flight_max:
+            self._in_flight_max = in_flight + 1
+        if baseline_ns:
+            excess_ns = rtt_ns - baseline_ns
+            self._known_count += 1
+            self._baseline_sum += baseline_ns
+            self._excess_sum += excess_ns
+            self._excess_square_sum += excess_ns * excess_ns
+
+    def add_censored(self, elapsed_ns: int, baseline_ns: int, in_flight: int) -> None:
+        """The client left after `elapsed_ns`. It teaches something only above the baseline."""
+        self._censored_count += 1
+        if 0 < baseline_ns < elapsed_ns:
+            self.add(elapsed_ns, baseline_ns, in_flight)
+
+    def add_overload(self) -> None:
+        """Hard evidence: a timeout, a refused connection, a 503 or 504 of the upstream."""
+        self._overload_count += 1
+
+    def add_provisional(self) -> None:
+        """The sample just added was judged by a baseline that is not trusted yet, or by none."""
+        self._provisional_count += 1
+
+    def is_ready(self, limit: int, *, now: Instant) -> bool:
+        """Whether there is enough to judge: about `limit` samples over at least one latency.
+
+        A window that has lasted 1 s (or one latency, if longer) is content with 4 samples, and
+        one with nothing but overload with 100 ms (or the latency last seen).
+        """
+        count = self._sample_count
+        wanted = limit if limit > _SAMPLES_MIN else _SAMPLES_MIN  # noqa: FURB136  # no call
+        elapsed_ns = now - self._started_at
+        if count >= wanted or count >= _SAMPLES_MAX:
+            return elapsed_ns * count >= self._rtt_sum
+        if count >= _SAMPLES_FEW and elapsed_ns >= _LENGTH_MAX_NS:
+            return elapsed_ns * count >= self._rtt_sum
+        if self._overload_count:
+            rtt_ns = self._rtt_sum // count if count else self._rtt_last_ns
+            return elapsed_ns >= max(_OVERLOAD_LENGTH_NS, rtt_ns)
+        return False
+
+    def close(self, *, in_flight: int, now: Instant) -> WindowSummary:
+        """Summarise, and begin the next window at `now`. `in_flight` is that of now."""
+        count = self._sample_count
+        known = self._known_count
+        elapsed_ns = max(1, now - self._started_at)
+        self._rtt_last_ns = self._rtt_sum // count if count else self._rtt_last_ns
+        known_rtt_sum = self._baseline_sum + self._excess_sum
+        summary = WindowSummary(
+            started_at=self._started_at,
+            ended_at=now,
+            sample_count=count,
+            censored_count=self._censored_count,
+            overload_count=self._overload_count,
+            provisional_count=self._provisional_count,
+            rtt_min_ns=self._rtt_min if count else 0,
+            rtt_mean_ns=self._rtt_sum // count if count else 0,
+            rtt_ratio=known_rtt_sum / self._baseline_sum if known else 0.0,
+            rtt_excess_ns=self._excess_sum // known if known else 0,
+            rtt_error=self._relative_error(known_rtt_sum),
+            baseline_mean_ns=self._baseline_sum // known if known else 0,
+            in_flight_max=max(self._in_flight_max, in_flight),
+            in_flight_mean=self._in_flight_sum / count + 1 if count else float(in_flight),
+            throughput_rps=count * NS_PER_S / elapsed_ns,
+            limit_was_reached=self.limit_was_reached,
+        )
+        self.restart(now=now)
+        return summary
+
+    def _relative_error(self, known_rtt_sum: int) -> float:
+        known = self._known_count
+        if known < 2 or known_rtt_sum <= 0:
+            return 1.0
+        # Of the excess over each route's baseline, so that a mix of fast and slow routes is not
+        # taken for noise.
+        spread = self._excess_square_sum - self._excess_sum * self._excess_sum / known
+        return min(1.0, math.sqrt(max(0.0, spread) * known / (known - 1)) / known_rtt_sum)
