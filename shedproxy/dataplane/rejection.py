@@ -1,0 +1,328 @@
+"""Refusals and faults as HTTP answers: the only place where a reason gets a status.
+
+A refusal must cost far less than the work it turns away, so everything but its id and its
+Retry-After is rendered once per document; one refusal joins a handful of ready pieces.
+The body is RFC 9457 problem+json with the types the IETF HTTPAPI group registers for capacity
+(`temporary-reduced-capacity`) and quota (`quota-exceeded`). It tells strangers the reason, never
+how much capacity there is.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from http import HTTPStatus
+from typing import NamedTuple
+from zlib import crc32
+
+from shedproxy.core import NS_PER_S, Criticality, Rejected, RejectReason
+from shedproxy.observability.fault import Fault
+from shedproxy.snapshot import RejectDocument
+
+__all__ = [
+    "FAULTS",
+    "FRONTS",
+    "ID_LENGTH",
+    "REASONS",
+    "Blame",
+    "Front",
+    "ReasonEntry",
+    "Rejections",
+]
+
+ID_LENGTH = 13
+"""Characters of a refusal's id: fixed, so that the length of the body is known beforehand."""
+
+
+class Blame(enum.IntEnum):
+    """Whose shortage it is; decides the status and the problem type."""
+
+    CELL = 0
+    """The service is short of capacity: 503, or what the balancer in front takes well."""
+    TENANT = 1
+    """This caller is over its share: 429."""
+    INSTANCE = 2
+    """This instance cannot serve, another may: 503 behind every front, to be retried there."""
+
+
+class ReasonEntry(NamedTuple):
+    """How one RejectReason looks."""
+
+    blame: Blame
+    retry_after: bool
+    """Whether coming back later can help."""
+    detail: str
+
+
+REASONS: dict[RejectReason, ReasonEntry] = {
+    RejectReason.ROUTE_LIMIT: ReasonEntry(
+        Blame.CELL, True, "This route has all the work in flight that it may have."
+    ),
+    RejectReason.CLASS_LIMIT: ReasonEntry(
+        Blame.CELL, True, "This class of requests has all the work in flight that it may have."
+    ),
+    RejectReason.SHED_LEVEL: ReasonEntry(
+        Blame.CELL, True, "Demand is above capacity and more important requests go first."
+    ),
+    RejectReason.QUEUE_FULL: ReasonEntry(
+        Blame.CELL, True, "Too many requests that are no less important are waiting."
+    ),
+    RejectReason.QUEUE_TIMEOUT: ReasonEntry(
+        Blame.CELL, True, "No capacity came free in the time a request may wait."
+    ),
+    RejectReason.EVICTED: ReasonEntry(
+        Blame.CELL, True, "A more important request took this one's place in the queue."
+    ),
+    # No Retry-After: by its caller's own word, later is too late.
+    RejectReason.DEADLINE: ReasonEntry(
+        Blame.CELL, False, "The request cannot be finished in the time its caller has left."
+    ),
+    RejectReason.FAIR_SHARE: ReasonEntry(
+        Blame.TENANT, True, "This caller has more than its fair share while others wait."
+    ),
+    RejectReason.RESIDENT_LIMIT: ReasonEntry(Blame.CELL, True, "Too many streams are open."),
+    RejectReason.CONTROL_BUDGET: ReasonEntry(
+        Blame.CELL, True, "Too many control requests are in flight."
+    ),
+    RejectReason.DRAINING: ReasonEntry(Blame.INSTANCE, True, "This instance is shutting down."),
+    RejectReason.NO_UPSTREAM: ReasonEntry(
+        Blame.INSTANCE, True, "The service behind this proxy cannot be reached."
+    ),
+    RejectReason.CONNECTION_LIMIT: ReasonEntry(Blame.CELL, True, "Too many connections are open."),
+}
+
+FAULTS: dict[Fault, str] = {
+    Fault.BAD_REQUEST: "The request is not valid HTTP/1.1.",
+    Fault.HEAD_TIMEOUT: "The request head did not arrive in time.",
+    Fault.BODY_TIMEOUT: "The request body did not arrive in time.",
+    Fault.LENGTH_REQUIRED: "The request needs a Content-Length.",
+    Fault.BODY_TOO_LARGE: "The request body is too large.",
+    Fault.TARGET_TOO_LONG: "The request target is too long.",
+    Fault.EXPECTATION: "Only 100-continue can be expected.",
+    Fault.HEAD_TOO_LARGE: "The request head is too large or has too many fields.",
+    Fault.METHOD: "The method or the transfer coding is not served.",
+    Fault.VERSION: "Only HTTP/1.1 and HTTP/1.0 are served.",
+    Fault.UPSTREAM_CONNECT: "The service could not be reached.",
+    Fault.UPSTREAM_CONNECT_TIMEOUT: "The service could not be reached in time.",
+    Fault.UPSTREAM_CLOSED: "The service closed the connection before it had answered.",
+    Fault.UPSTREAM_BAD_RESPONSE: "The service gave an answer that is not valid HTTP/1.1.",
+    Fault.UPSTREAM_TIMEOUT: "The service did not answer in time.",
+    Fault.CLIENT_GONE: "The client left before the answer was complete.",
+    Fault.SLOW_CLIENT: "The client was too slow.",
+    Fault.INTERNAL: "The proxy failed.",
+}
+"""What the answer to a fault says; its status is the fault's own."""
+
+
+class Front(NamedTuple):
+    """What the balancer in front neither retries nor counts against a healthy host."""
+
+    status_cell: int = 503
+    headers_cell: tuple[tuple[str, str], ...] = ()
+
+
+FRONTS: dict[str, Front] = {
+    "none": Front(),
+    # Outlier detection ejects after a run of 5xx; the header stops retries of the router.
+    "envoy": Front(429, (("x-envoy-ratelimited", "true"),)),
+    # `observe layer7` counts 5xx against the server, `retry-on 503` repeats them.
+    "haproxy": Front(429),
+    # `proxy_next_upstream http_503` repeats it and counts it towards max_fails.
+    "nginx": Front(429),
+    # Anomaly mitigation counts a target's 5xx.
+    "alb": Front(429),
+}
+"""By the document's `front`. A `status_capacity` other than 503 wins over the preset's."""
+
+_TYPES = "https://iana.org/assignments/http-problem-types#"
+_CAPACITY = (
+    _TYPES + "temporary-reduced-capacity",
+    "Request cannot be satisfied due to temporary server capacity constraints",
+)
+_QUOTA = (
+    _TYPES + "quota-exceeded",
+    "Request cannot be satisfied as assigned quota has been exceeded",
+)
+_FRAMING_NAMES = frozenset(("connection", "content-length", "shedproxy-id", "transfer-encoding"))
+_CONTENT_TYPES = {"problem": "application/problem+json", "text": "text/plain; charset=utf-8"}
+_CRITICALITIES = len(Criticality)
+_ID_MARK = "0" * ID_LENGTH
+_KEEP = b"\r\n\r\n"
+_CLOSE = b"\r\nconnection: close\r\n\r\n"
+
+
+class _Rendered(NamedTuple):
+    """One reason and criticality: an answer without its Retry-After, id and connection."""
+
+    head: bytes
+    """Up to and with `retry-after: `, or up to and with `shedproxy-id: ` when there is none."""
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    """Up to the id; empty when there is no body."""
+    body_end: bytes
+    says_retry: bool
+
+
+class Rejections:
+    """The refusals and faults of one document, rendered as far as they can be beforehand."""
+
+    __slots__ = ("_document", "_fault_rendered", "_max_s", "_min_s", "_rendered")
+
+    def __init__(self, document: RejectDocument) -> None:
+        self._document = document
+        self._min_s = max(1, -(-document.retry_after_min_ns // NS_PER_S))
+        self._max_s = max(self._min_s, -(-document.retry_after_max_ns // NS_PER_S))
+        self._rendered = [
+            self._render(RejectReason(reason), Criticality(criticality))
+            for reason in range(len(RejectReason))
+            for criticality in range(_CRITICALITIES)
+        ]
+        self._fault_rendered = [self._render_fault(fault) for fault in Fault]
+
+    def wire(self, rejected: Rejected, refusal_id: str, *, head: bool, keep_alive: bool) -> bytes:
+        """The whole answer to a request refused by the proxy.
+
+        `refusal_id` has `ID_LENGTH` characters. `head`: the method was HEAD, so the body is left
+        out and its length is said all the same.
+        """
+        rendered = self._rendered[rejected.reason * _CRITICALITIES + rejected.request.criticality]
+        text = refusal_id.encode("ascii")
+        end = _KEEP if keep_alive else _CLOSE
+        if rendered.says_retry:
+            seconds = self._retry_after_s(rejected.retry_after_ns, text)
+            if head or not rendered.body:
+                return b"%b%d\r\nshedproxy-id: %b%b" % (rendered.head, seconds, text, end)
+            return b"%b%d\r\nshedproxy-id: %b%b%b%b%b" % (
+                rendered.head,
+                seconds,
+                text,
+                end,
+                rendered.body,
+                text,
+                rendered.body_end,
+            )
+        if head or not rendered.body:
+            return rendered.head + text + end
+        return b"".join((rendered.head, text, end, rendered.body, text, rendered.body_end))
+
+    def asgi(
+        self, rejected: Rejected, refusal_id: str
+    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """Status, headers and body of a request refused by the middleware."""
+        rendered = self._rendered[rejected.reason * _CRITICALITIES + rejected.request.criticality]
+        text = refusal_id.encode("ascii")
+        headers = [*rendered.headers, (b"shedproxy-id", text)]
+        if rendered.says_retry:
+            seconds = self._retry_after_s(rejected.retry_after_ns, text)
+            headers.append((b"retry-after", b"%d" % seconds))
+        if not rendered.body:
+            return rendered.status, headers, b""
+        return rendered.status, headers, b"".join((rendered.body, text, rendered.body_end))
+
+    def fault_wire(self, fault: Fault, *, head: bool, keep_alive: bool) -> bytes:
+        """The whole answer to a fault of the proxy."""
+        start, body = self._fault_rendered[fault]
+        return b"".join((start, _KEEP if keep_alive else _CLOSE, b"" if head else body))
+
+    def status(self, reason: RejectReason) -> int:
+        """The HTTP status a refusal for this reason is answered with."""
+        return self._rendered[reason * _CRITICALITIES].status
+
+    def _retry_after_s(self, hint_ns: int, text: bytes) -> int:
+        """Whole seconds, spread by the id so that those refused together do not come back so.
+
+        From the larger of the configured least and the core's hint, up to the configured most, or
+        twice the hint where that is more.
+        """
+        low, high = self._min_s, self._max_s
+        if hint_ns > low * NS_PER_S:
+            low = -(-hint_ns // NS_PER_S)
+            high = max(high, 2 * low)
+        # The multiplier is 2^32 / golden ratio: ids that differ in one place land far apart.
+        return low + ((crc32(text) * 0x9E3779B1 >> 8) & 0xFFFFFF) % (high - low + 1)
+
+    def _render(self, reason: RejectReason, criticality: Criticality) -> _Rendered:
+        document = self._document
+        entry = REASONS[reason]
+        front = FRONTS[document.front]
+        added = list(document.headers)
+        status = document.status_capacity
+        if entry.blame is Blame.TENANT:
+            status = document.status_tenant
+        elif entry.blame is Blame.CELL:
+            added += front.headers_cell
+            if status == Front().status_cell:
+                status = front.status_cell
+        kind, title = _QUOTA if entry.blame is Blame.TENANT else _CAPACITY
+        problem: dict[str, str | int] = {
+            "type": kind,
+            "title": title,
+            "status": status,
+            "detail": entry.detail,
+            "reason": reason.label,
+            "criticality": criticality.label,
+            "id": _ID_MARK,
+        }
+        body = self._body(problem)
+        before, _, after = body.rpartition(_ID_MARK.encode("ascii"))
+        headers = _headers(reason.label, len(body), self._content_type, added)
+        says_retry = entry.retry_after and all(name != "retry-after" for name, _ in headers)
+        start = _start(status, headers)
+        return _Rendered(
+            head=start + (b"\r\nretry-after: " if says_retry else b"\r\nshedproxy-id: "),
+            status=status,
+            headers=tuple((n.encode("latin-1"), v.encode("latin-1")) for n, v in headers),
+            body=before,
+            body_end=after,
+            says_retry=says_retry,
+        )
+
+    def _render_fault(self, fault: Fault) -> tuple[bytes, bytes]:
+        problem: dict[str, str | int] = {
+            "type": "about:blank",
+            "title": _phrase(fault.status),
+            "status": fault.status,
+            "detail": FAULTS[fault],
+            "reason": fault.label,
+        }
+        body = self._body(problem)
+        headers = _headers(fault.label, len(body), self._content_type, [])
+        return _start(fault.status, headers), body
+
+    @property
+    def _content_type(self) -> str | None:
+        return _CONTENT_TYPES.get(self._document.body)
+
+    def _body(self, problem: dict[str, str | int]) -> bytes:
+        """The body in the document's style; the id, if any, is its last part."""
+        if self._document.body == "problem":
+            return json.dumps(problem, separators=(",", ":")).encode("ascii")
+        if self._document.body == "text":
+            line = f"{problem['status']} {problem['reason']}: {problem['detail']}"
+            return (f"{line} id {problem['id']}\n" if "id" in problem else line + "\n").encode()
+        return b""
+
+
+def _headers(
+    reason: str, length: int, content_type: str | None, added: list[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Header fields of an answer. Configured ones replace ours, framing excepted."""
+    own = [("content-type", content_type)] if content_type else []
+    own += [("cache-control", "no-store"), ("shedproxy-reason", reason)]
+    given = [(n.lower(), v) for n, v in added if n.lower() not in _FRAMING_NAMES]
+    replaced = {name for name, _ in given}
+    kept = [(name, value) for name, value in own if name not in replaced]
+    return [*kept, *given, ("content-length", str(length))]
+
+
+def _start(status: int, headers: list[tuple[str, str]]) -> bytes:
+    lines = [f"HTTP/1.1 {status} {_phrase(status)}", *(f"{n}: {v}" for n, v in headers)]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Client Closed Request" if status == 499 else "Refused"
