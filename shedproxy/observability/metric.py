@@ -80,7 +80,7 @@ class Gauge(enum.IntEnum):
     PRESSURE_PPM = 8
     BASELINE_NS = 9
     LIMIT_CAUSE = 10
-    """LimitCause of the last change, -1: it never changed. For the status page, not exported:
+    """1 + LimitCause of the last change, 0: it never changed. For the status page, not exported:
     `shedproxy.limit.changes` counts causes."""
     DEMAND = 11
     """Cost offered per second, as the driver measured it over its last period."""

@@ -8,7 +8,7 @@ alone, never on the traffic.
 
 from __future__ import annotations
 
-from shedproxy.core import NS_PER_S, Criticality, Mode, RejectReason
+from shedproxy.core import NS_PER_S, Criticality, LimitCause, Mode, RejectReason
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.metric import (
     DecisionOutcome,
@@ -47,16 +47,7 @@ PPM = 1_000_000
 CLASSES = tuple(member.label for member in Criticality)
 REASONS = tuple(member.label for member in RejectReason)
 FAULTS = tuple(member.label for member in Fault)
-LIMIT_CAUSES = (
-    "headroom",
-    "queueing",
-    "overload",
-    "app_limited",
-    "steady",
-    "clamped",
-    "configured",
-    "relearnt",
-)
+LIMIT_CAUSES = tuple(member.label for member in LimitCause)
 WORKER_STATES = ("starting", "serving", "announced", "draining", "stopped")
 
 CELL = Label("shedproxy.cell")

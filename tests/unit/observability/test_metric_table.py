@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from shedproxy.core import Criticality, RejectReason
+from shedproxy.core import Criticality, LimitCause, RejectReason
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.metric import Instrument
 from shedproxy.observability.metric_table import (
@@ -53,7 +53,7 @@ def test_the_number_of_series_is_bounded_whatever_the_traffic(metric):
     assert CELLS_MAX == 64
 
 
-def test_every_class_reason_and_fault_is_a_value_of_its_label():
+def test_every_class_reason_cause_and_fault_is_a_value_of_its_label():
     assert values_of("shedproxy.decisions", "shedproxy.class") == {
         "",
         *(member.label for member in Criticality),
@@ -61,6 +61,9 @@ def test_every_class_reason_and_fault_is_a_value_of_its_label():
     assert values_of("shedproxy.decisions", "shedproxy.reason") == {
         "",
         *(member.label for member in RejectReason),
+    }
+    assert values_of("shedproxy.limit.changes", "shedproxy.cause") == {
+        cause.label for cause in LimitCause
     }
     assert values_of("shedproxy.faults", "shedproxy.fault") == {fault.label for fault in Fault}
 

@@ -1,0 +1,93 @@
+"""A consumer that stops reading costs lines, never the caller's time."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from shedproxy.observability.log_writer import LogWriter
+from shedproxy.testing import eventually
+
+
+@pytest.fixture
+def pipe():
+    ends = dict(zip(("read", "write"), os.pipe(), strict=True))
+    yield ends
+    for end in ends.values():
+        os.close(end)
+
+
+def read_lines(fd: int, count: int) -> list[str]:
+    """Read until this many lines are here."""
+    data = b""
+    while data.count(b"\n") < count:
+        data += os.read(fd, 65536)
+    return data.decode().splitlines()
+
+
+def test_lines_arrive_in_order(pipe):
+    writer = LogWriter(pipe["write"])
+    writer.write(["one", "two"])
+    writer.write(["three"])
+    assert read_lines(pipe["read"], 3) == ["one", "two", "three"]
+    writer.close()
+    assert writer.dropped == 0
+
+
+def test_close_writes_what_waits(pipe):
+    writer = LogWriter(pipe["write"])
+    writer.write(f"line {number}" for number in range(100))
+    writer.close()
+    assert len(read_lines(pipe["read"], 100)) == 100
+
+
+def test_a_full_pipe_drops_lines_and_counts_them(pipe):
+    writer = LogWriter(pipe["write"], lines_max=50)
+    line = "x" * 4096
+    offered = 500
+    for _ in range(offered):
+        writer.write([line])
+    assert writer.dropped > 0
+
+    drained = []
+
+    def said() -> bool:
+        drained.extend(read_lines(pipe["read"], 1))
+        return any("log lines dropped" in text for text in drained)
+
+    writer.write(["after"])
+    eventually(said, what="a line about the dropped ones")
+    notices = [json.loads(text) for text in drained if text.startswith("{")]
+    assert 0 < notices[0]["lines"] <= writer.dropped
+    assert len(drained) < offered
+    os.close(pipe.pop("read"))
+    writer.close()
+
+
+def test_close_gives_up_on_a_consumer_that_never_reads(pipe):
+    writer = LogWriter(pipe["write"], lines_max=1000)
+    writer.write("y" * 4096 for _ in range(1000))
+    writer.close(timeout_s=0.05)
+    writer.write(["late"])
+    assert writer.dropped == 1
+    os.close(pipe.pop("read"))
+    writer.close()
+
+
+def test_a_consumer_that_is_gone_is_no_error(pipe):
+    writer = LogWriter(pipe["write"])
+    os.close(pipe.pop("read"))
+    writer.write(["one", "two"])
+    eventually(lambda: writer.dropped == 2, what="the lines counted as dropped")
+    writer.write(["three"])
+    writer.close()
+    assert writer.dropped == 3
+
+
+def test_what_is_no_text_is_written_escaped(pipe):
+    writer = LogWriter(pipe["write"])
+    writer.write(["bad \udcff surrogate"])
+    assert read_lines(pipe["read"], 1) == ["bad \\udcff surrogate"]
+    writer.close()
