@@ -18,6 +18,7 @@ from shedproxy.core import (
     Decision,
     Instant,
     Lane,
+    LimitChange,
     Mode,
     Outcome,
     Permit,
@@ -28,7 +29,8 @@ from shedproxy.core import (
     Ticket,
     Verdict,
 )
-from shedproxy.observability.meter import Gauge, Meter, ProcessGauge
+from shedproxy.observability.meter import Meter
+from shedproxy.observability.metric import Gauge, ProcessCounter, ProcessGauge
 from shedproxy.observability.ring import RefusalRing
 from shedproxy.snapshot import Document
 
@@ -75,6 +77,7 @@ class Driver:
         self._tick_at: Instant | None = None
         self._publish_timer: asyncio.TimerHandle | None = None
         self._publish_at = Instant(0)
+        self._last_changes: dict[str, LimitChange] = {}
 
     # --- life -------------------------------------------------------------------------------
 
@@ -150,9 +153,7 @@ class Driver:
 
     def release(self, permit: Permit, outcome: Outcome, *, stalled_ns: int = 0) -> None:
         """The upstream's work is done; waiters may run."""
-        verdicts = self.shedder.release(
-            permit, outcome, now=self._clock(), stalled_ns=stalled_ns
-        )
+        verdicts = self.shedder.release(permit, outcome, now=self._clock(), stalled_ns=stalled_ns)
         if verdicts:
             self._deliver(verdicts)
 
@@ -181,6 +182,11 @@ class Driver:
     def cell_index(self, cell: str) -> int:
         """Index of a cell in metrics; unknown cells count as the first."""
         return self._cell_index.get(cell, 0)
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that times every decision, for durations that fit them."""
+        return self._clock
 
     @property
     def mode(self) -> Mode:
@@ -273,7 +279,7 @@ class Driver:
     def _count_rejected(self, rejected: Rejected) -> None:
         request = rejected.request
         cell = self._cell_index.get(request.cell, 0)
-        self.meter.on_rejected(cell, request.criticality, rejected.reason)
+        self.meter.on_rejected(cell, request.criticality, rejected.reason, rejected.waited_ns)
         self._record(rejected, cell)
 
     def _record(self, rejected: Rejected, cell: int) -> None:
@@ -295,6 +301,7 @@ class Driver:
         lag_ns = max(0, now - self._publish_at)
         if lag_ns > _STALL_NS:
             self.shedder.on_stall(now=now)
+            self.meter.count(ProcessCounter.LOOP_STALLS)
         self.meter.set_process(ProcessGauge.LOOP_LAG_NS, lag_ns)
         # The loops move although nothing arrives, so that gauges tell the truth when idle.
         self._settle(self.shedder.tick(now=now))
@@ -307,8 +314,12 @@ class Driver:
 
     def publish_gauges(self) -> None:
         """Write the read-out of every cell into the meter's slots."""
+        meter = self.meter
         for index, cell in enumerate(self.shedder.stats().cells):
             change = cell.last_change
+            if change is not None and change is not self._last_changes.get(cell.name):
+                self._last_changes[cell.name] = change
+                meter.on_limit_change(index, change.cause)
             for gauge, value in (
                 (Gauge.IN_FLIGHT, cell.in_flight),
                 (Gauge.LIMIT, cell.limit),
@@ -321,5 +332,7 @@ class Driver:
                 (Gauge.PRESSURE_PPM, int(cell.pressure * 1e6)),
                 (Gauge.BASELINE_NS, cell.baseline_ns),
                 (Gauge.LIMIT_CAUSE, -1 if change is None else change.cause),
+                (Gauge.DEMAND, round(cell.offered_rps)),
+                (Gauge.CAPACITY, round(cell.started_rps)),
             ):
-                self.meter.set_gauge(index, gauge, value)
+                meter.set_gauge(index, gauge, value)

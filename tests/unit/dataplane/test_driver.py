@@ -1,0 +1,211 @@
+"""The adapter between the core and a loop: one clock, one timer, every verdict delivered once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shedproxy.core import (
+    CellPolicy,
+    Instant,
+    Lane,
+    LimitPolicy,
+    Mode,
+    Outcome,
+    Permit,
+    Policy,
+    QueuePolicy,
+    Rejected,
+    RejectReason,
+    RequestInfo,
+    Ticket,
+    milliseconds,
+    refusal_holds,
+)
+from shedproxy.dataplane.driver import Driver
+from shedproxy.observability.metric import Gauge, ProcessCounter
+from shedproxy.snapshot import Document
+
+REQUEST = RequestInfo()
+
+
+class Hand:
+    """A clock moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = Instant(0)
+
+    def __call__(self) -> Instant:
+        return self.now
+
+
+class Caller:
+    """A waiter that remembers its verdicts."""
+
+    def __init__(self) -> None:
+        self.verdicts: list[Permit | Rejected] = []
+
+    def on_verdict(self, decision: Permit | Rejected) -> None:
+        self.verdicts.append(decision)
+
+
+def document(limit: int = 1, mode: Mode = Mode.ENFORCE, **queue: object) -> Document:
+    cell = CellPolicy(
+        limit=LimitPolicy(algorithm="fixed", initial=limit),
+        queue=QueuePolicy(**queue),  # type: ignore[arg-type]
+    )
+    return Document(policy=Policy(mode=mode, cells=(cell,)))
+
+
+def driver(limit: int = 1, **queue: object) -> tuple[Driver, Hand]:
+    clock = Hand()
+    return Driver(document(limit, **queue), clock=clock), clock
+
+
+def test_a_waiter_hears_once_when_a_slot_is_free() -> None:
+    """And the wait is counted."""
+    subject, clock = driver()
+    first, second = Caller(), Caller()
+    running = subject.arrive(REQUEST, first)
+    assert isinstance(running, Permit)
+    assert isinstance(subject.arrive(REQUEST, second), Ticket)
+    clock.now = Instant(milliseconds(7))
+    subject.release(running, Outcome.SUCCESS)
+    [permit] = second.verdicts
+    assert isinstance(permit, Permit)
+    assert permit.waited_ns == milliseconds(7)
+    assert first.verdicts == []
+    assert subject.meter.admitted(0) == 2
+
+
+def test_an_evicted_waiter_hears_from_the_arrival_that_took_its_place() -> None:
+    """Synchronously, with a recorded refusal."""
+    subject, _ = driver(length_max=1)
+    subject.arrive(RequestInfo(), Caller())
+    low, high = Caller(), Caller()
+    subject.arrive(RequestInfo(criticality=0), low)  # type: ignore[arg-type]
+    subject.arrive(RequestInfo(), high)
+    [rejected] = low.verdicts
+    assert isinstance(rejected, Rejected)
+    record = subject.ring.find(subject.refusal_id(rejected))
+    assert record is not None
+    assert record.reason is RejectReason.EVICTED
+    assert refusal_holds(record.to_rejected())
+    assert high.verdicts == []
+
+
+def test_an_abandoned_waiter_hears_nothing() -> None:
+    """Its slot goes to the next."""
+    subject, _ = driver()
+    running = subject.arrive(REQUEST, Caller())
+    gone, patient = Caller(), Caller()
+    ticket = subject.arrive(REQUEST, gone)
+    subject.arrive(REQUEST, patient)
+    assert isinstance(ticket, Ticket)
+    assert isinstance(running, Permit)
+    subject.abandon(ticket)
+    subject.release(running, Outcome.SUCCESS)
+    assert gone.verdicts == []
+    assert len(patient.verdicts) == 1
+
+
+def test_refusals_are_counted_and_recorded_with_their_numbers() -> None:
+    """Those of the core and those decided outside it alike."""
+    subject, _ = driver(length_max=0)
+    subject.arrive(REQUEST, Caller())
+    refused = subject.arrive(REQUEST, Caller())
+    assert isinstance(refused, Rejected)
+    outside = subject.reject(REQUEST, RejectReason.NO_UPSTREAM, (0, 2))
+    for rejected in (refused, outside):
+        record = subject.ring.find(subject.refusal_id(rejected))
+        assert record is not None
+        assert record.to_rejected().numbers == rejected.numbers
+        assert rejected.retry_after_ns > 0
+    assert subject.meter.rejected(0, RejectReason.QUEUE_FULL) == 1
+    assert subject.meter.rejected(0, RejectReason.NO_UPSTREAM) == 1
+
+
+def test_control_requests_are_counted_apart() -> None:
+    """They bypass admission."""
+    subject, _ = driver()
+    subject.arrive(RequestInfo(lane=Lane.CONTROL), Caller())
+    assert subject.meter.bypassed(0) == 1
+    assert subject.meter.admitted(0) == 0
+
+
+def test_observe_counts_what_enforce_would_refuse() -> None:
+    """And records it, so that `explain --id` works before anything is enforced."""
+    clock = Hand()
+    subject = Driver(document(1, Mode.OBSERVE, length_max=0), clock=clock)
+    assert isinstance(subject.arrive(REQUEST, Caller()), Permit)
+    second = subject.arrive(REQUEST, Caller())
+    assert isinstance(second, Permit)
+    assert second.would_reject is not None
+    assert subject.meter.would_reject(0) == 1
+    record = subject.ring.find(subject.refusal_id(second.would_reject))
+    assert record is not None
+    assert record.mode is Mode.OBSERVE
+
+
+def test_a_mode_survives_nothing_it_should_not() -> None:
+    """Break-glass off lets waiters in; back to enforce the limit holds again."""
+    subject, _ = driver()
+    subject.arrive(REQUEST, Caller())
+    waiter = Caller()
+    subject.arrive(REQUEST, waiter)
+    subject.set_mode(Mode.OFF)
+    assert isinstance(waiter.verdicts[0], Permit)
+    subject.set_mode(Mode.ENFORCE)
+    assert isinstance(subject.arrive(REQUEST, Caller()), Ticket)
+
+
+def test_a_new_document_keeps_counters_and_slots() -> None:
+    """Only what the operator decided has changed."""
+    subject, _ = driver()
+    subject.arrive(REQUEST, Caller())
+    waiter = Caller()
+    subject.arrive(REQUEST, waiter)
+    subject.apply(document(2))
+    assert isinstance(waiter.verdicts[0], Permit)
+    assert subject.meter.admitted(0) == 2
+    assert subject.shedder.stats().cells[0].in_flight == 2
+
+
+@pytest.mark.anyio
+async def test_on_a_loop_waiters_expire_by_themselves_and_gauges_are_published() -> None:
+    """One timer for the queue, one for the read-outs."""
+    beats: list[Instant] = []
+    subject = Driver(document(wait_max_ns=milliseconds(20)), on_heartbeat=beats.append)
+    subject.start()
+    try:
+        subject.arrive(REQUEST, Caller())
+        waiter = Caller()
+        subject.arrive(REQUEST, waiter)
+        async with asyncio.timeout(5):
+            while not waiter.verdicts or len(beats) < 2:
+                await asyncio.sleep(0.005)
+        [rejected] = waiter.verdicts
+        assert isinstance(rejected, Rejected)
+        assert rejected.reason is RejectReason.QUEUE_TIMEOUT
+        assert subject.meter.gauge(0, Gauge.IN_FLIGHT) == 1
+        assert subject.meter.gauge(0, Gauge.LIMIT) == 1
+    finally:
+        subject.close()
+
+
+@pytest.mark.anyio
+async def test_a_stalled_loop_is_noticed() -> None:
+    """It is counted, and what was timed meanwhile is not blamed on the upstream."""
+    subject = Driver(document())
+    subject.start()
+    try:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + 0.3
+        while loop.time() < until:
+            pass
+        async with asyncio.timeout(5):
+            while not subject.meter.counted(ProcessCounter.LOOP_STALLS):
+                await asyncio.sleep(0.005)
+    finally:
+        subject.close()
