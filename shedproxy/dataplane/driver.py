@@ -331,7 +331,7 @@ class Driver:
                 (Gauge.SHED_SHARE_PPM, int(cell.shed_share * 1e6)),
                 (Gauge.PRESSURE_PPM, int(cell.pressure * 1e6)),
                 (Gauge.BASELINE_NS, cell.baseline_ns),
-                (Gauge.LIMIT_CAUSE, -1 if change is None else change.cause),
+                (Gauge.LIMIT_CAUSE, 0 if change is None else change.cause + 1),
                 (Gauge.DEMAND, round(cell.offered_rps)),
                 (Gauge.CAPACITY, round(cell.started_rps)),
             ):

@@ -15,7 +15,6 @@ import enum
 import mmap
 import os
 import struct
-import tempfile
 
 from shedproxy.core import Instant, Mode
 from shedproxy.errors import StartupError
@@ -286,5 +285,7 @@ def _memory_file() -> int:
     """An unnamed file in memory, or where the system has none, an unlinked temporary file."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("shedproxy", os.MFD_CLOEXEC)
+    import tempfile  # noqa: PLC0415 - rarely needed, and every worker would carry it
+
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())

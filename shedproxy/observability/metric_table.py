@@ -239,7 +239,9 @@ METRICS = (
         scale=NS_PER_S,
     ),
     _counter(
-        "shedproxy.runtime.loop_stalls", "{stall}", "Times the event loop was late by over 100 ms."
+        "shedproxy.runtime.loop_stalls",
+        "{stall}",
+        "Times the event loop was so late that what it timed meanwhile does not count.",
     ),
     _counter("shedproxy.connections.accepted", "{connection}", "Client connections accepted."),
     _up_down("shedproxy.connections.open", "{connection}", "Client connections open now."),

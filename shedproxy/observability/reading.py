@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from shedproxy.core import RejectReason
-from shedproxy.observability.meter import Slots
 from shedproxy.observability.metric import Gauge, Instrument, Merge, Metric, RequestOutcome
 from shedproxy.observability.metric_table import (
     CELL,
@@ -71,38 +70,55 @@ def sample_of(name: str, value: float, *labels: str) -> Sample:
 
 
 def samples(
-    workers: Sequence[Slots], cell_names: Sequence[str], extra: Iterable[Sample] = ()
+    workers: Sequence[Sequence[int]], cell_names: Sequence[str], extra: Iterable[Sample] = ()
 ) -> Iterator[Sample]:
     """Every series in use, in the order of the table, all series of a metric together.
 
     Args:
         workers: The slots of each worker; of the middleware, its one list.
         cell_names: Names by number, as configured.
-        extra: Samples from elsewhere (`sample_of`), to be put in their place.
+        extra: Samples from elsewhere (`sample_of`), to be put in their place; the supervisor's
+            own count of something that workers count too is added to theirs.
     """
     process = _Block([slots[: LAYOUT.cells] for slots in workers])
     cells = [
         (name, _Block([_cell_slots(slots, number) for slots in workers]))
         for number, name in enumerate(cell_names)
     ]
-    others: dict[str, list[Sample]] = {}
-    for sample in extra:
-        others.setdefault(sample.metric.name, []).append(sample)
+    others: dict[str, dict[tuple[str, ...], float | HistogramValue]] = {}
+    for metric, labels, value in extra:
+        others.setdefault(metric.name, {})[labels] = value
     for metric in METRICS:
         in_cells, in_process = _SERIES_OF[metric.name]
         for name, block in cells:
             for series in in_cells:
-                value = block.value(series)
-                if value is not None:
-                    yield Sample(metric, (name, *series.labels), value)
+                value_or_none = block.value(series)
+                if value_or_none is not None:
+                    yield Sample(metric, (name, *series.labels), value_or_none)
             if metric is _DURATION:
                 yield from _rejected_durations(name, block)
-        for series in in_process:
-            value = process.value(series)
-            if value is not None:
-                no_cell = ("",) if metric.labels and metric.labels[0] is CELL else ()
-                yield Sample(metric, (*no_cell, *series.labels), value)
-        yield from others.get(metric.name, ())
+        yield from _process_samples(metric, in_process, process, others.get(metric.name, {}))
+
+
+def _process_samples(
+    metric: Metric,
+    in_process: Iterable[Series],
+    process: _Block,
+    others: dict[tuple[str, ...], float | HistogramValue],
+) -> Iterator[Sample]:
+    """Series of the workers' own blocks, and those from elsewhere."""
+    for series in in_process:
+        no_cell = ("",) if metric.labels and metric.labels[0] is CELL else ()
+        labels = (*no_cell, *series.labels)
+        value = process.value(series)
+        if value is None:
+            continue
+        added = others.pop(labels, 0)
+        if isinstance(value, HistogramValue) or isinstance(added, HistogramValue):
+            raise TypeError(f"{metric.name}: histograms of workers and others do not mix")
+        yield Sample(metric, labels, value + added)
+    for labels, value in others.items():
+        yield Sample(metric, labels, value)
 
 
 class _Block:
@@ -110,7 +126,7 @@ class _Block:
 
     __slots__ = ("rows", "sums")
 
-    def __init__(self, blocks: Sequence[Slots]) -> None:
+    def __init__(self, blocks: Sequence[Sequence[int]]) -> None:
         self.rows = [list(block) for block in blocks]
         self.sums: list[int] = [sum(column) for column in zip(*self.rows, strict=True)]
 
@@ -140,7 +156,7 @@ def _is_hidden_at_zero(metric: Metric) -> bool:
     return metric.instrument is Instrument.COUNTER or not metric.is_always_shown
 
 
-def _cell_slots(slots: Slots, number: int) -> Slots:
+def _cell_slots(slots: Sequence[int], number: int) -> Sequence[int]:
     start = LAYOUT.cell_start(number)
     return slots[start : start + LAYOUT.cell_stride]
 

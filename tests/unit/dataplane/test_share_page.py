@@ -108,6 +108,16 @@ def test_an_unused_page_takes_little_memory():
     page.close()
 
 
+def test_a_system_without_memory_files_uses_a_temporary_one(monkeypatch):
+    monkeypatch.delattr(os, "memfd_create")
+    page = SharePage.create(1)
+    Meter(page.worker(0).slots).on_bypass(0)
+    other = SharePage.attach(os.dup(page.fd))
+    assert Meter(other.worker(0).slots).bypassed(0) == 1
+    other.close()
+    page.close()
+
+
 def test_closing_lets_go_of_everything_it_handed_out(page):
     view = page.worker(0)
     meter, ring = Meter(view.slots), view.ring

@@ -146,6 +146,15 @@ def test_shared_memory_reads_like_a_list():
     assert read(memory) == read(plain)
 
 
+@pytest.mark.parametrize("by_workers", [0, 4])
+def test_what_the_supervisor_counts_too_is_added_to_the_workers_count(by_workers):
+    meter = Meter()
+    meter.count(ProcessCounter.LOG_LINES_DROPPED, by_workers)
+    listed = list(samples([meter.slots], [], [sample_of("shedproxy.access_log.dropped", 3)]))
+    found = [s.value for s in listed if s.metric.name == "shedproxy.access_log.dropped"]
+    assert found == [by_workers + 3]
+
+
 @pytest.mark.parametrize(
     ("name", "labels", "error"),
     [
