@@ -9,16 +9,26 @@ from __future__ import annotations
 from shedproxy.core.series import DecayedMean, SampleMean
 from shedproxy.core.units import Instant
 
-__all__ = ["ROUTES_MAX", "BaselineTable", "RouteLatency"]
+__all__ = ["LOW_SHARE", "ROUTES_MAX", "BaselineTable", "RouteLatency", "low_in_flight"]
 
 ROUTES_MAX = 256
 """Routes with a baseline of their own; the ones after them share one."""
 
+LOW_SHARE = 0.3
+"""In flight up to this share of the limit is low. Latency there is the true baseline or at most
+this share of what the limit allows: below 1 / target, so that learning there cannot climb."""
+
+_LOW_ALWAYS = 2
 _TRUSTED_SAMPLES = 10
 _TRUSTED_ERROR = 0.2
 """A mean of few, scattered samples is no baseline: its standard error must be below a fifth,"""
 _TRUSTED_ANYWAY = 40
 """or the samples this many."""
+
+
+def low_in_flight(limit: int) -> int:
+    """Most in flight, with the request itself, that counts as low: at least 2."""
+    return max(_LOW_ALWAYS, int(limit * LOW_SHARE))
 
 
 class RouteLatency:

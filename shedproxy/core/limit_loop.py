@@ -6,9 +6,10 @@ requests or outcomes beyond their latency.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
-from shedproxy.core.baseline import BaselineTable
+from shedproxy.core.baseline import BaselineTable, low_in_flight
 from shedproxy.core.limits import make_estimator
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.policy import LimitPolicy
@@ -17,11 +18,9 @@ from shedproxy.core.window import Window
 
 __all__ = ["LimitLoop"]
 
-_LOW_SHARE = 0.3
-"""In flight up to this share of the limit is low. Latency there is at most this share of what the
-limit allows, or the true baseline: below 1 / target, so that learning there cannot climb."""
-_LOW_IN_FLIGHT = 1
-"""Low whatever the limit is, and all that is low before the first trusted baseline."""
+
+_LOW_STEPS = 16
+"""Former bounds of low in-flight that are remembered, for samples admitted under them."""
 
 
 class LimitLoop:
@@ -31,7 +30,9 @@ class LimitLoop:
         "_baselines",
         "_estimator",
         "_in_flight_last",
+        "_limit_peak",
         "_low_max",
+        "_low_steps",
         "_policy",
         "_valid_from",
         "_window",
@@ -46,10 +47,13 @@ class LimitLoop:
         self._baselines = BaselineTable(policy.baseline_ns)
         self._window = Window(now=now)
         self._valid_from = now
-        self._low_max = _LOW_IN_FLIGHT
+        self._limit_peak = 0
+        self._low_max = 0
+        self._low_steps: deque[tuple[Instant, int]] = deque(maxlen=_LOW_STEPS)
         self._in_flight_last = 0
         self.limit = self._estimator.limit
         """Slots that may be in flight now."""
+        self._set_low(now=now)
         self.last_change: LimitChange | None = None
         """The last judgement, moved or not; None before the first."""
 
@@ -61,7 +65,10 @@ class LimitLoop:
             return
         self._in_flight_last = in_flight
         baseline_ns = self._baselines.observe(
-            route, rtt_ns, is_low=in_flight <= self._low_max, now=now
+            route,
+            rtt_ns,
+            is_low=in_flight < self._low_max and self._was_low(in_flight, admitted_at),
+            now=now,
         )
         if baseline_ns > 0:
             self._window.add(rtt_ns, baseline_ns, in_flight)
@@ -132,5 +139,24 @@ class LimitLoop:
     def _take(self, change: LimitChange) -> None:
         self.last_change = change
         self.limit = change.limit_after
+        self._set_low(now=change.at)
+
+    def _set_low(self, *, now: Instant) -> None:
+        # Until a baseline is trusted, low is measured by the highest limit tried: the estimator
+        # may dip below it in order to learn.
         if self._baselines.is_seasoned:
-            self._low_max = max(_LOW_IN_FLIGHT, int(self.limit * _LOW_SHARE))
+            self._limit_peak = self.limit
+        else:
+            self._limit_peak = max(self._limit_peak, self.limit)
+        low = low_in_flight(self._limit_peak)
+        if not self._low_steps or self._low_steps[-1][1] != low:
+            self._low_steps.append((now, low))
+            self._low_max = max(step for _, step in self._low_steps)
+
+    def _was_low(self, in_flight: int, admitted_at: Instant) -> bool:
+        # By what counted as low when it was admitted. By what counts now, a rising limit would
+        # let in, of the requests admitted before, those alone that took long.
+        for since, low in reversed(self._low_steps):
+            if admitted_at >= since:
+                return in_flight < low
+        return in_flight < low_in_flight(0)

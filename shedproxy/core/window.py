@@ -44,8 +44,9 @@ class WindowSummary:
     """Sum of latencies over sum of route baselines; 0.0 when no baseline is known."""
     rtt_excess_ns: int = 0
     """Mean of latency less baseline, over the samples with a baseline. Can be negative."""
-    rtt_error: float = 0.0
-    """Relative standard error of the mean latency, 0..1."""
+    rtt_error: float = 1.0
+    """Standard error of the mean latency, in baselines; 1.0: unknown or worse. Queued requests wait
+    for the same others, so that their mean errs as the service times do, not as they do."""
     baseline_mean_ns: int = 0
     """Mean baseline of the samples that have one; 0: none."""
     in_flight_max: int = 0
@@ -166,7 +167,7 @@ class Window:
             rtt_mean_ns=self._rtt_sum // count if count else 0,
             rtt_ratio=known_rtt_sum / self._baseline_sum if known else 0.0,
             rtt_excess_ns=self._excess_sum // known if known else 0,
-            rtt_error=self._relative_error(known_rtt_sum),
+            rtt_error=self._error(),
             baseline_mean_ns=self._baseline_sum // known if known else 0,
             in_flight_max=max(self._in_flight_max, in_flight),
             in_flight_mean=self._in_flight_sum / count + 1 if count else float(in_flight),
@@ -176,11 +177,11 @@ class Window:
         self.restart(now=now)
         return summary
 
-    def _relative_error(self, known_rtt_sum: int) -> float:
+    def _error(self) -> float:
         known = self._known_count
-        if known < 2 or known_rtt_sum <= 0:
+        if known < 2:
             return 1.0
         # Of the excess over each route's baseline, so that a mix of fast and slow routes is not
         # taken for noise.
         spread = self._excess_square_sum - self._excess_sum * self._excess_sum / known
-        return min(1.0, math.sqrt(max(0.0, spread) * known / (known - 1)) / known_rtt_sum)
+        return min(1.0, math.sqrt(max(0.0, spread) * known / (known - 1)) / self._baseline_sum)

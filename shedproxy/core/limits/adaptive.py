@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 
+from shedproxy.core.baseline import low_in_flight
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.limits.trial import Tally, Trial, TrialResult
 from shedproxy.core.policy import LimitPolicy
@@ -38,11 +39,12 @@ _SHRINK_MAX = 0.7
 _STREAK_FAST = 4
 """After this many windows of headroom in a row growth is as fast as at the start."""
 _ERROR_GOOD = 0.1
-"""Relative standard error of a window's mean up to which it is believed in full."""
+"""Standard error of a window, in baselines, up to which it is believed in full."""
 _OVERLOAD_BACKOFF = 0.9
 _OVERLOAD_SHARE = 0.02
 """Fewer overload outcomes than this are an upstream's background noise."""
-_DIP_LEVEL = 2.0
+_DIP_AFTER = 3
+"""Windows of high latency in doubt before a dip settles the doubt."""
 _DIP_SAMPLES_MAX = 96
 _DIP_LENGTH_MAX_NS = 2 * NS_PER_S
 _TRIAL_BELOW = 0.6
@@ -85,8 +87,8 @@ def next_shrunk_level(level: float, *, in_flight: float, strain: float, error: f
     """One window with strain > 1, measured at a mean `in_flight`: towards in_flight / strain.
 
     Latency is proportional to in-flight there, so that this is where strain would be 1, whatever
-    the limit has become since. Half of the way, less when the window is noisy (`error`: relative
-    standard error), most of it when noise cannot explain the strain. At most x 0.7, never up.
+    the limit has become since. Half of the way, less when the window is noisy (`error`: standard
+    error in baselines), most of it when noise cannot explain the strain. At most x 0.7, never up.
     """
     wanted = in_flight / strain
     if strain - 1 > 3 * error:
@@ -138,6 +140,7 @@ class AdaptiveLimit:
         self._streak = _STREAK_FAST
         self._dip: _Dip | None = None
         self._may_dip = True
+        self._doubts = 0
         self._trial: Trial | None = None
         self._trial_pause = 0
         self._faster = Tally()
@@ -197,14 +200,14 @@ class AdaptiveLimit:
 
     def _judge_faster(self, window: WindowSummary) -> float:
         """Mean latency cannot be below the no-load latency: then that one is out of date."""
-        if window.rtt_ratio <= 0 or window.rtt_ratio >= 1:
+        if not 0 < window.rtt_ratio < 1 or _is_provisional(window):
             self._faster.reset()
             return 0.0
         tally = self._faster
         tally.add(window)
         if tally.sample_count < _FASTER_SAMPLES or tally.ratio > _FASTER_RATIO:
             return 0.0
-        if 1 - tally.ratio < 3 * tally.error:
+        if 1 - tally.ratio < 3 * tally.error * tally.ratio:
             return 0.0
         ratio = tally.ratio
         tally.reset()
@@ -228,14 +231,15 @@ class AdaptiveLimit:
         if not window.limit_was_reached:
             return LimitCause.APP_LIMITED
         strained = strain(window)
-        if self._may_dip and _is_provisional(window) and _is_dip_due(window, strained):
-            self._dip = _Dip(window, now=now)
-            self._may_dip = False
-            self._level = min(self._level, _DIP_LEVEL)
-            return LimitCause.QUEUEING
+        if self._may_dip and _is_provisional(window) and (strained is None or strained > 1):
+            return self._doubt(window, strained, now=now)
         if strained is None:
             return LimitCause.STEADY
         if strained <= 1:
+            if self._faster.window_count and window.rtt_ratio < _FASTER_RATIO:
+                # Not before it is clear whether the service became faster: while the limit grows,
+                # what ends first is what was short, and latency cannot be judged.
+                return LimitCause.STEADY
             return self._grow(strained)
         return self._shrink(window, strained)
 
@@ -260,6 +264,16 @@ class AdaptiveLimit:
             self._trial = Trial(max(self._level, floor))
         return LimitCause.QUEUEING
 
+    def _doubt(self, window: WindowSummary, strained: float | None, *, now: Instant) -> LimitCause:
+        """High latency by a baseline of a handful of samples: hold, then learn a better one."""
+        self._doubts += 1
+        if self._doubts < _DIP_AFTER and not _is_high_for_sure(window, strained):
+            return LimitCause.STEADY
+        self._dip = _Dip(window, now=now)
+        self._may_dip = False
+        self._level = min(self._level, float(low_in_flight(self.limit)))
+        return LimitCause.QUEUEING
+
     def _move_in_dip(self, dip: _Dip, window: WindowSummary, *, now: Instant) -> LimitCause:
         if not dip.is_over(window, now=now):
             return LimitCause.STEADY
@@ -279,10 +293,9 @@ def _has_overload(window: WindowSummary) -> bool:
     return window.overload_count > 0 and window.overload_count >= answers * _OVERLOAD_SHARE
 
 
-def _is_dip_due(window: WindowSummary, strained: float | None) -> bool:
-    """Latency is high for sure, the few samples behind a provisional baseline considered."""
+def _is_high_for_sure(window: WindowSummary, strained: float | None) -> bool:
+    """More than the scatter of single samples explains: the baseline may rest on one of them."""
     if strained is None:
-        return True
-    # The baseline rests on a handful of samples as scattered as the window's own.
+        return False
     scatter = window.rtt_error * math.sqrt(window.sample_count)
     return math.log(max(strained, 1e-9)) > scatter

@@ -19,40 +19,54 @@ __all__ = ["Tally", "Trial", "TrialResult"]
 class Tally:
     """Several windows at one limit, taken together."""
 
-    __slots__ = ("_error_square_sum", "_in_flight_sum", "_ratio_sum", "sample_count")
+    __slots__ = (
+        "_in_flight_sum",
+        "_ratio_square_sum",
+        "_ratio_sum",
+        "sample_count",
+        "window_count",
+    )
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
         """Forget all."""
+        self.window_count = 0
         self.sample_count = 0
         self._in_flight_sum = 0.0
         self._ratio_sum = 0.0
-        self._error_square_sum = 0.0
+        self._ratio_square_sum = 0.0
 
     def add(self, window: WindowSummary) -> None:
-        """Take a window, weighted by its samples."""
-        count = window.sample_count
-        self.sample_count += count
-        self._in_flight_sum += window.in_flight_mean * count
-        self._ratio_sum += window.rtt_ratio * count
-        self._error_square_sum += (window.rtt_error * window.rtt_ratio * count) ** 2
+        """Take a window."""
+        self.window_count += 1
+        self.sample_count += window.sample_count
+        self._in_flight_sum += window.in_flight_mean
+        self._ratio_sum += window.rtt_ratio
+        self._ratio_square_sum += window.rtt_ratio * window.rtt_ratio
 
     @property
     def in_flight(self) -> float:
         """Mean in flight; 0.0 of nothing."""
-        return self._in_flight_sum / self.sample_count if self.sample_count else 0.0
+        return self._in_flight_sum / self.window_count if self.window_count else 0.0
 
     @property
     def ratio(self) -> float:
         """Mean latency over baseline; 0.0 of nothing."""
-        return self._ratio_sum / self.sample_count if self.sample_count else 0.0
+        return self._ratio_sum / self.window_count if self.window_count else 0.0
 
     @property
     def error(self) -> float:
-        """Relative standard error of the ratio."""
-        return math.sqrt(self._error_square_sum) / self._ratio_sum if self._ratio_sum else 1.0
+        """Relative standard error of the ratio, from how the windows differ; 1.0 of under 3.
+
+        Requests that queue behind each other are not independent; windows nearly are.
+        """
+        count = self.window_count
+        if count < 3:
+            return 1.0
+        spread = self._ratio_square_sum - self._ratio_sum * self._ratio_sum / count
+        return math.sqrt(max(0.0, spread) * count / (count - 1)) / self._ratio_sum
 
 
 class TrialResult(enum.Enum):
@@ -67,8 +81,8 @@ class TrialResult(enum.Enum):
     """More in flight finished more: what looks like waiting is work."""
 
 
-_ERROR_WANTED = 0.08
-_SAMPLES_ENOUGH = 240
+_ERROR_WANTED = 0.04
+_SAMPLES_ENOUGH = 320
 _SLOPE_MAX = 0.62
 """Of log latency over log in-flight: 1 when all above the knee, 0 when all below."""
 _SPREAD_MIN = 1.25
@@ -126,4 +140,5 @@ class Trial:
         if spread < _SPREAD_MIN:
             return TrialResult.VOID
         slope = math.log(self._raised.ratio / self._before.ratio) / math.log(spread)
-        return TrialResult.SLOWER if slope < _SLOPE_MAX else TrialResult.QUEUEING
+        error = math.hypot(self._raised.error, self._before.error) / math.log(spread)
+        return TrialResult.SLOWER if slope + error < _SLOPE_MAX else TrialResult.QUEUEING
