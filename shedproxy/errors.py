@@ -32,7 +32,8 @@ class Problem:
     """One thing wrong with a document: where it is, what is wrong, how to mend it.
 
     `path` names the place in the document (`("cell", "default", "limit", "max")`); `line` and
-    `column` count from 1 and are 0 where the document has no text (environment, flags).
+    `column` count from 1 and are 0 where there is no text. `message` says what is wrong, `note`
+    stands beside the caret, `help` says how to mend it.
     """
 
     message: str
@@ -43,7 +44,9 @@ class Problem:
     length: int = 1
     note: str = ""
     help: str = ""
-    severity: Literal["error", "warning"] = "error"
+    severity: Literal["error", "warning", "hint"] = "error"
+    excerpt: tuple[tuple[int, str], ...] = ()
+    """Numbered lines of the source to show; the caret (`column`, `length`) is under the last."""
 
 
 class DocumentInvalidError(ShedproxyError):

@@ -1,0 +1,39 @@
+"""Settings: TOML, environment and flags become a `Document`, or every problem at once.
+
+The only door is here. `models` and `cells` say what may be set; `layers` reads it, `problems`,
+`checks` and `advice` judge it, `compile` turns it into what data planes run.
+"""
+
+from shedproxy.settings.load import (
+    EffectiveValue,
+    Loaded,
+    load_document,
+    load_settings,
+    require_upstream,
+)
+from shedproxy.settings.models import (
+    ControlSettings,
+    LogSettings,
+    ServerSettings,
+    Settings,
+    TelemetrySettings,
+)
+from shedproxy.settings.quantities import parse_duration, parse_size, show_duration
+from shedproxy.settings.render import render_problems
+
+__all__ = [
+    "ControlSettings",
+    "EffectiveValue",
+    "Loaded",
+    "LogSettings",
+    "ServerSettings",
+    "Settings",
+    "TelemetrySettings",
+    "load_document",
+    "load_settings",
+    "parse_duration",
+    "parse_size",
+    "render_problems",
+    "require_upstream",
+    "show_duration",
+]

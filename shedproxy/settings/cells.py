@@ -1,0 +1,158 @@
+"""The tables of one cell: `[cell.NAME]` and what is below it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from shedproxy.settings.quantities import Duration, TextList, UpstreamUrl, at_least, invalid
+from shedproxy.settings.section import ClassLimits, Section, preset
+
+__all__ = [
+    "CellSettings",
+    "DeadlineSettings",
+    "FairnessSettings",
+    "LimitSettings",
+    "QueueSettings",
+    "ShedLevelSettings",
+    "StreamsSettings",
+    "TransportSettings",
+    "UpstreamTlsSettings",
+]
+
+_LIMIT_MAX = 1_000_000
+
+
+def _fixed_limit(value: Any) -> Any:
+    """`limit = 64` stands for a fixed limit of 64."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return value
+    if value < 1:
+        raise invalid(
+            "a limit must be at least 1",
+            help_text="to refuse every request, use a rule with limit = 0",
+        )
+    return {"algorithm": "fixed", "initial": value}
+
+
+class LimitSettings(Section):
+    """How many requests may be in flight, from admission to the last byte of the answer.
+    `limit = 64` in [cell.NAME] is short for a fixed limit.
+    """
+
+    algorithm: Literal["adaptive", "fixed", "aimd", "vegas", "gradient2"] = "adaptive"
+    """Who moves the limit: "adaptive" (ours), "fixed" (nobody), or one of the published ones."""
+    initial: int | None = preset(None, ge=1, le=_LIMIT_MAX)
+    """Where the limit starts, or stays if fixed. Unset: 8, brought between min and max."""
+    min: int = preset(1, ge=1, le=_LIMIT_MAX)
+    """The limit never falls below this."""
+    max: int = preset(1000, ge=1, le=_LIMIT_MAX)
+    """The limit never grows above this."""
+    baseline: Annotated[Duration, at_least("1us")] | None = None
+    """Latency of the service without load. Unset: learnt, only while few requests are in flight."""
+
+
+class QueueSettings(Section):
+    """Where requests wait for a free slot: bounded in time and in length."""
+
+    length_max: int = preset(1024, ge=0, le=_LIMIT_MAX)
+    """Requests that may wait; a better arrival takes the place of the worst waiter."""
+    wait_max: Duration = preset("500ms")
+    """Longest time a request may wait."""
+    deadline_share: float = preset(0.33, gt=0, le=1)
+    """Most of a request's remaining time that it may spend waiting."""
+    lifo_after: Duration = preset("100ms")
+    """A queue that has not been empty for this long serves its newest first."""
+    shards: int = preset(64, ge=1, le=4096)
+    """Queues per class among which tenants are spread."""
+    hand: int = preset(4, ge=1, le=64)
+    """How many of these queues one tenant may use (shuffle sharding)."""
+
+
+class FairnessSettings(Section):
+    """What one tenant may take while others want the cell too (`headers.tenant` names tenants)."""
+
+    enabled: bool = True
+    """Whether tenants over their share are refused (429) while the cell is contended."""
+    slack: float = preset(1.5, ge=1, le=100)
+    """How many equal shares one tenant may hold."""
+
+
+class ShedLevelSettings(Section):
+    """Refuses the least important classes on arrival while demand is above capacity."""
+
+    enabled: bool = True
+    """Without it only a full queue and expired waiters are refused."""
+    wait_target: Annotated[Duration, at_least("1ms")] = preset("50ms")
+    """The wait in the queue that is aimed at while demand is above capacity."""
+    period: Annotated[Duration, at_least("10ms")] = preset("100ms")
+    """Time between two moves of the level."""
+
+
+class StreamsSettings(Section):
+    """Server-sent events, WebSockets and long polls: they stay long and take no slot."""
+
+    limit: int = preset(10_000, ge=0, le=_LIMIT_MAX)
+    """Most streams open at once."""
+
+
+class DeadlineSettings(Section):
+    """How long a request is worth answering."""
+
+    default: Annotated[Duration, at_least("1ms")] | None = None
+    """Time a request has when no trusted header says. Unset: unknown, only the queue bounds it."""
+
+
+class UpstreamTlsSettings(Section):
+    """TLS towards `https://` upstreams."""
+
+    ca: str = ""
+    """PEM file of the authorities to believe; "" means those of the system."""
+    verify: bool = True
+    """Whether certificate and name of the upstream are checked. Leave it on."""
+    server_name: str = ""
+    """Name to expect in the certificate and to send as SNI; "" means the host of the URL."""
+    cert: str = ""
+    """PEM file of the client certificate to show, if the upstream wants one."""
+    key: str = ""
+    """PEM file of its key."""
+
+
+def _cancels(value: Any) -> Any:
+    """`cancels = true` is as good as `cancels = "true"`."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+class TransportSettings(Section):
+    """How the cell talks to its upstreams."""
+
+    connections_max: int = preset(512, ge=1, le=65_535)
+    """Most connections to one upstream."""
+    cancels: Annotated[Literal["auto", "true", "false"], BeforeValidator(_cancels)] = "auto"
+    """Whether closing a connection stops the upstream's work on it: true for asyncio servers, false
+    for sync workers and thread pools. false keeps the slot of a client that left for the time its
+    work is expected to go on. auto: as false."""
+    fail_after: int = preset(3, ge=1, le=1000)
+    """Connect failures in a row that take an upstream out."""
+    retry_after: Annotated[Duration, at_least("10ms")] = preset("1s")
+    """How long it stays out before one request tries it again."""
+    tls: UpstreamTlsSettings = UpstreamTlsSettings()
+
+
+class CellSettings(Section):
+    """An isolated share of the service: its own limit, queue and refusals. Rules choose the cell;
+    without a rule it is `default`.
+    """
+
+    upstream: Annotated[list[UpstreamUrl], TextList] = preset([])
+    """Where requests go: "http://host:port", "https://host:port" or "unix:/path"; of several the
+    least loaded. Without any, those of cell `default`."""
+    limit: Annotated[LimitSettings, BeforeValidator(_fixed_limit)] = LimitSettings()
+    queue: QueueSettings = QueueSettings()
+    fairness: FairnessSettings = FairnessSettings()
+    shed_level: ShedLevelSettings = ShedLevelSettings()
+    streams: StreamsSettings = StreamsSettings()
+    deadline: DeadlineSettings = DeadlineSettings()
+    transport: TransportSettings = TransportSettings()
+    class_limits: ClassLimits = ClassLimits()

@@ -1,0 +1,224 @@
+"""What no single value shows: bounds that contradict each other, names that lead nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path as FilePath
+
+from shedproxy.errors import Problem
+from shedproxy.settings.cells import CellSettings
+from shedproxy.settings.compile import cells_of, initial_limit
+from shedproxy.settings.layers import Layer, locate
+from shedproxy.settings.models import RuleSettings, Settings
+from shedproxy.settings.problems import at_path
+from shedproxy.settings.quantities import show_duration, split_address
+from shedproxy.settings.shape import Path, nearest
+
+__all__ = ["check_settings", "label_of"]
+
+
+def check_settings(
+    settings: Settings, layers: Sequence[Layer], broken: Sequence[Path] = ()
+) -> list[Problem]:
+    """Every contradiction between values that are valid each for itself.
+
+    `broken` are the paths of values that were refused already and stand at their defaults in
+    `settings`: what is compared with one of them is left out.
+    """
+    check = _Check(layers, broken)
+    return [
+        *(
+            problem
+            for name, cell in settings.cell.items()
+            for problem in _check_cell(("cell", name), cell, check)
+        ),
+        *_check_rules(settings, check),
+        *_check_server(settings, check),
+        *_check_reject(settings, check),
+        *_check_files(settings, check),
+    ]
+
+
+def label_of(rule: RuleSettings, index: int) -> str:
+    """How messages name a rule: by number, and by name or path if it has one."""
+    name = rule.name or next(iter(rule.match.path), "")
+    return f'rule {index + 1} ("{name}")' if name else f"rule {index + 1}"
+
+
+class _Check:
+    """Knows where values stand, and which of them not to speak of."""
+
+    def __init__(self, layers: Sequence[Layer], broken: Sequence[Path]) -> None:
+        self._layers = layers
+        self._broken = [path for path in broken if path]
+
+    def error(
+        self,
+        path: Path,
+        message: str,
+        *,
+        note: str = "",
+        help_text: str = "",
+        related: Path = (),
+        on_key: bool = False,
+    ) -> Iterator[Problem]:
+        """One problem, unless one of the two values was refused before."""
+        for bad in self._broken:
+            for used in (path, related):
+                if used[: len(bad)] == bad or (used and bad[: len(used)] == used):
+                    return
+        yield at_path(
+            self._layers,
+            path,
+            message,
+            note=note,
+            help_text=help_text,
+            on_key=on_key,
+            beside=related,
+        )
+
+    def where(self, path: Path) -> str:
+        """` (line 60)` where the value stands in a file, else ``."""
+        line = locate(self._layers, path).line
+        return f" (line {line})" if line else ""
+
+
+def _check_cell(path: Path, cell: CellSettings, check: _Check) -> Iterator[Problem]:
+    limit, owner = cell.limit, f'cell "{path[1]}"'
+    low, high, first = ((*path, "limit", key) for key in ("min", "max", "initial"))
+    if limit.algorithm == "fixed":
+        if limit.initial is None:
+            yield from check.error(
+                (*path, "limit", "algorithm"),
+                f"{owner}: a fixed limit needs its value",
+                help_text=f"add initial = {limit.max if limit.max < 1000 else 64}",
+                related=first,
+            )
+    elif limit.max < limit.min:
+        yield from check.error(
+            high,
+            f"{owner}: limit.max must be at least limit.min",
+            note=f"{limit.max} is below min = {limit.min}{check.where(low)}",
+            help_text="lower min or raise max",
+            related=low,
+        )
+    elif limit.initial is not None and not limit.min <= limit.initial <= limit.max:
+        bound, name = (low, "min") if limit.initial < limit.min else (high, "max")
+        relation = "below" if name == "min" else "above"
+        yield from check.error(
+            first,
+            f"{owner}: limit.initial must lie between limit.min and limit.max",
+            note=f"{limit.initial} is {relation} {name} = {getattr(limit, name)}"
+            f"{check.where(bound)}",
+            related=bound,
+        )
+    if cell.queue.hand > cell.queue.shards:
+        yield from check.error(
+            (*path, "queue", "hand"),
+            f"{owner}: queue.hand must be at most queue.shards",
+            note=f"{cell.queue.hand} queues out of {cell.queue.shards}",
+            related=(*path, "queue", "shards"),
+        )
+
+
+def _check_rules(settings: Settings, check: _Check) -> Iterator[Problem]:
+    cells = cells_of(settings)
+    for index, rule in enumerate(settings.rule):
+        path, label = ("rule", str(index)), label_of(rule, index)
+        name = rule.cell or "default"
+        cell = cells.get(name)
+        if cell is None:
+            near = nearest(name, cells)
+            yield from check.error(
+                (*path, "cell"),
+                f'{label} names an unknown cell "{name}"',
+                note=f'did you mean "{near}"?' if near else "",
+                help_text=f"cells are {', '.join(cells)}; [cell.{name}] would make another",
+                related=("cell", name),
+            )
+        elif rule.lane == "data":
+            limit = cell.limit
+            most = initial_limit(limit) if limit.algorithm == "fixed" else limit.max
+            if rule.cost > most:
+                yield from check.error(
+                    (*path, "cost"),
+                    f"{label} costs more than its cell ever has",
+                    note=f'{rule.cost} slots, cell "{name}" has at most {most}',
+                    related=("cell", name, "limit", "max"),
+                )
+        if rule.limit is not None and 0 < rule.limit < rule.cost:
+            yield from check.error(
+                (*path, "limit"),
+                f"{label} can never be admitted: its cost is above its limit",
+                note=f"{rule.limit} is below cost = {rule.cost}{check.where((*path, 'cost'))}",
+                help_text="to refuse always, write limit = 0",
+                related=(*path, "cost"),
+            )
+
+
+def _check_server(settings: Settings, check: _Check) -> Iterator[Problem]:
+    server = settings.server
+    seen: dict[str, Path] = {}
+    listeners = [(("server", "listen", str(i)), text) for i, text in enumerate(server.listen)]
+    for path, text in [*listeners, (("control", "listen"), settings.control.listen)]:
+        if text in seen and not text.endswith(":0"):
+            yield from check.error(
+                path,
+                f'"{text}" is listened on twice',
+                note=f"as in {'.'.join(seen[text][:2])}{check.where(seen[text])}",
+                related=seen[text],
+            )
+        seen.setdefault(text, path)
+    if split_address(settings.control.listen)[0] == "fd":
+        yield from check.error(
+            ("control", "listen"),
+            "control.listen must be an address of its own",
+            note="an inherited socket cannot be named",
+        )
+    if server.target_size_max > server.head_size_max:
+        yield from check.error(
+            ("server", "target_size_max"),
+            "server.target_size_max must be at most server.head_size_max",
+            note=f"{server.target_size_max} is above {server.head_size_max} bytes"
+            f"{check.where(('server', 'head_size_max'))}",
+            related=("server", "head_size_max"),
+        )
+
+
+def _check_reject(settings: Settings, check: _Check) -> Iterator[Problem]:
+    spread = settings.reject.retry_after
+    if spread.max < spread.min:
+        yield from check.error(
+            ("reject", "retry_after", "max"),
+            "reject.retry_after.max must be at least min",
+            note=f"{show_duration(spread.max)} is below min = {show_duration(spread.min)}",
+            related=("reject", "retry_after", "min"),
+        )
+
+
+def _check_files(settings: Settings, check: _Check) -> Iterator[Problem]:
+    """Certificates come in pairs, and every file that is named is there."""
+    owners: list[tuple[Path, str, str]] = [
+        (("server", "tls"), settings.server.tls.cert, settings.server.tls.key)
+    ]
+    files: list[tuple[Path, str]] = [(("control", "token_file"), settings.control.token_file)]
+    for name, cell in settings.cell.items():
+        tls = cell.transport.tls
+        owner: Path = ("cell", name, "transport", "tls")
+        owners.append((owner, tls.cert, tls.key))
+        files.append(((*owner, "ca"), tls.ca))
+    for owner, cert, key in owners:
+        files += [((*owner, "cert"), cert), ((*owner, "key"), key)]
+        if bool(cert) != bool(key):
+            given, missing = ("cert", "key") if cert else ("key", "cert")
+            yield from check.error(
+                (*owner, given),
+                f"{'.'.join((*owner, given))} needs {missing} beside it",
+                note="only one of the pair is given",
+                related=(*owner, missing),
+            )
+    for path, file in files:
+        if file and not FilePath(file).is_file():
+            yield from check.error(
+                path, f"{'.'.join(path)}: no such file", help_text=f"looked for {file}"
+            )

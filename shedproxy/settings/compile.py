@@ -1,0 +1,226 @@
+"""Settings become the `Document` that data planes run."""
+
+from __future__ import annotations
+
+from shedproxy.core import (
+    CellPolicy,
+    Criticality,
+    FairnessPolicy,
+    Kind,
+    Lane,
+    LimitPolicy,
+    Measure,
+    Mode,
+    Policy,
+    QueuePolicy,
+    ShedLevelPolicy,
+)
+from shedproxy.settings.cells import CellSettings, LimitSettings, UpstreamTlsSettings
+from shedproxy.settings.models import RuleSettings, Settings
+from shedproxy.settings.section import ClassLimits
+from shedproxy.snapshot import (
+    Classification,
+    Document,
+    Match,
+    ProxyDocument,
+    RejectDocument,
+    Rule,
+    Timeouts,
+    TlsDocument,
+    UpstreamDocument,
+)
+
+__all__ = ["cells_of", "compile_document", "initial_limit"]
+
+_INITIAL = LimitPolicy().initial
+"""Where a limit starts when nothing says, inside its bounds."""
+
+
+def compile_document(settings: Settings) -> Document:
+    """The document of valid settings. Pure: equal settings give equal documents."""
+    cells = cells_of(settings)
+    return Document(
+        policy=Policy(
+            mode=Mode[settings.mode.upper()],
+            cells=tuple(_cell(name, cell, settings) for name, cell in cells.items()),
+        ),
+        classification=_classification(settings),
+        reject=_reject(settings),
+        proxy=_proxy(settings, cells),
+    )
+
+
+def cells_of(settings: Settings) -> dict[str, CellSettings]:
+    """All cells by name, `default` first whether or not it was written."""
+    default = settings.cell.get("default", CellSettings())
+    return {"default": default, **{k: v for k, v in settings.cell.items() if k != "default"}}
+
+
+def initial_limit(limit: LimitSettings) -> int:
+    """Where the limit starts: as written, or 8 brought between the bounds."""
+    if limit.initial is not None:
+        return limit.initial
+    return max(limit.min, min(limit.max, _INITIAL))
+
+
+def _cell(name: str, cell: CellSettings, settings: Settings) -> CellPolicy:
+    limit, queue = cell.limit, cell.queue
+    initial = initial_limit(limit)
+    is_fixed = limit.algorithm == "fixed"
+    return CellPolicy(
+        name=name,
+        limit=LimitPolicy(
+            algorithm=limit.algorithm,
+            initial=initial,
+            minimum=initial if is_fixed else limit.min,
+            maximum=initial if is_fixed else limit.max,
+            baseline_ns=limit.baseline,
+        ),
+        queue=QueuePolicy(
+            length_max=queue.length_max,
+            wait_max_ns=queue.wait_max,
+            deadline_share=queue.deadline_share,
+            lifo_after_ns=queue.lifo_after,
+            shards=queue.shards,
+            hand=queue.hand,
+        ),
+        fairness=FairnessPolicy(enabled=cell.fairness.enabled, slack=cell.fairness.slack),
+        shed_level=ShedLevelPolicy(
+            enabled=cell.shed_level.enabled,
+            wait_target_ns=cell.shed_level.wait_target,
+            period_ns=cell.shed_level.period,
+        ),
+        resident_limit=cell.streams.limit,
+        control_budget=settings.control.budget,
+        default_timeout_ns=cell.deadline.default,
+        class_limits=_class_limits(cell.class_limits, settings.classes.limits),
+    )
+
+
+def _class_limits(
+    own: ClassLimits, common: ClassLimits
+) -> tuple[int | None, int | None, int | None, int | None]:
+    """The bounds of a cell by Criticality: its own where it has one."""
+
+    def bound(criticality: Criticality) -> int | None:
+        value: int | None = getattr(own, criticality.label)
+        shared: int | None = getattr(common, criticality.label)
+        return shared if value is None else value
+
+    return (
+        bound(Criticality.SHEDDABLE),
+        bound(Criticality.SHEDDABLE_PLUS),
+        bound(Criticality.CRITICAL),
+        bound(Criticality.CRITICAL_PLUS),
+    )
+
+
+def _classification(settings: Settings) -> Classification:
+    headers = settings.headers
+    return Classification(
+        rules=tuple(_rule(rule) for rule in settings.rule),
+        control_paths=tuple(settings.control.paths),
+        default_criticality=Criticality[settings.classes.default.upper()],
+        criticality_header=headers.criticality,
+        tenant_header=headers.tenant,
+        cohort_headers=tuple(headers.cohort),
+        attempt_headers=tuple(headers.attempt),
+        deadline_headers=tuple(headers.deadline),
+        trusted_peers=tuple(settings.server.trusted_proxies),
+    )
+
+
+def _rule(rule: RuleSettings) -> Rule:
+    match = rule.match
+    return Rule(
+        name=rule.name,
+        match=Match(
+            path=tuple(match.path),
+            method=tuple(method.upper() for method in match.method),
+            header=tuple(match.header.items()),
+            host=tuple(match.host),
+        ),
+        criticality=None if rule.criticality is None else Criticality[rule.criticality.upper()],
+        cell=rule.cell,
+        lane=Lane[rule.lane.upper()],
+        kind=Kind[rule.kind.upper()],
+        measure=Measure[rule.measure.upper()],
+        cost=rule.cost,
+        limit=rule.limit,
+    )
+
+
+def _reject(settings: Settings) -> RejectDocument:
+    reject = settings.reject
+    return RejectDocument(
+        front=reject.front,
+        status_capacity=reject.status_capacity,
+        status_tenant=reject.status_tenant,
+        retry_after_min_ns=reject.retry_after.min,
+        retry_after_max_ns=reject.retry_after.max,
+        headers=tuple(reject.headers.items()),
+        body=reject.body,
+    )
+
+
+def _proxy(settings: Settings, cells: dict[str, CellSettings]) -> ProxyDocument:
+    server, timeouts = settings.server, settings.server.timeouts
+    tls = None
+    if server.tls.cert:
+        tls = TlsDocument(cert=server.tls.cert, key=server.tls.key)
+    return ProxyDocument(
+        upstreams=tuple(
+            _upstream(name, cell, cell.upstream or cells["default"].upstream)
+            for name, cell in cells.items()
+            if cell.upstream or cells["default"].upstream
+        ),
+        timeouts=Timeouts(
+            connect_ns=timeouts.connect,
+            response_ns=timeouts.response,
+            upstream_idle_ns=timeouts.upstream_idle,
+            client_head_ns=timeouts.client_head,
+            client_body_ns=timeouts.client_body,
+            client_idle_ns=timeouts.client_idle,
+            client_write_ns=timeouts.client_write,
+            body_rate_min=server.body_rate_min,
+            pool_idle_ns=timeouts.pool_idle,
+            tunnel_idle_ns=timeouts.tunnel_idle,
+        ),
+        tls=tls,
+        head_size_max=server.head_size_max,
+        target_size_max=server.target_size_max,
+        field_count_max=server.field_count_max,
+        body_size_max=server.body_size_max,
+        permit_body_size=server.permit_body_size,
+        buffer_size=server.buffer_size,
+        connections_max=server.connections_max,
+        requests_per_connection_max=server.requests_per_connection_max,
+        via=server.via,
+        preserve_host=server.preserve_host,
+        forward_pressure=settings.headers.forward_pressure,
+        forward_criticality=settings.headers.forward_criticality,
+        drain_announce_ns=server.drain.announce,
+        drain_grace_ns=server.drain.grace,
+        access_log=settings.log.access,
+        access_log_share=settings.log.access_share,
+    )
+
+
+def _upstream(name: str, cell: CellSettings, urls: list[str]) -> UpstreamDocument:
+    transport = cell.transport
+    has_tls = any(url.startswith("https:") for url in urls)
+    return UpstreamDocument(
+        cell=name,
+        urls=tuple(urls),
+        connections_max=transport.connections_max,
+        cancels=transport.cancels,
+        fail_after=transport.fail_after,
+        retry_after_ns=transport.retry_after,
+        tls=_upstream_tls(transport.tls) if has_tls else None,
+    )
+
+
+def _upstream_tls(tls: UpstreamTlsSettings) -> TlsDocument:
+    return TlsDocument(
+        cert=tls.cert, key=tls.key, ca=tls.ca, verify=tls.verify, server_name=tls.server_name
+    )

@@ -1,0 +1,354 @@
+"""Where settings come from: a file, environment variables, flags. Each value knows its place.
+
+A layer holds raw values, nested as in the file, and can show where each was written. The layer
+that comes first in a list of layers wins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from shedproxy.errors import ConfigInvalidError, Problem
+from shedproxy.settings.models import Settings
+from shedproxy.settings.shape import Path, annotation_at, nearest
+from shedproxy.settings.toml_index import TomlIndex
+
+__all__ = [
+    "PREFIX",
+    "FileLayer",
+    "Layer",
+    "Spot",
+    "WrittenLayer",
+    "environment_layer",
+    "flag_layer",
+    "holds",
+    "locate",
+    "name_of",
+    "read_file",
+]
+
+PREFIX = "SHEDPROXY_"
+"""Of environment variables; `__` stands between the keys."""
+
+FILE_SIZE_MAX = 4 * 1024 * 1024
+"""Bytes of a configuration file that are read."""
+
+_NO_SETTING = frozenset(("SHEDPROXY_CONFIG",))
+
+# A Service called `shedproxy` (or `shedproxy-control`) makes Kubernetes set these in every pod.
+_KUBERNETES = re.compile(
+    r"SHEDPROXY(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)"
+)
+
+_FLAGS = {
+    "cell.default.limit": "--limit",
+    "cell.default.upstream": "UPSTREAM",
+    "control.listen": "--control",
+    "server.listen": "--listen",
+    "server.workers": "--workers",
+}
+
+_FILE_KEYS = frozenset(("cert", "key", "ca", "token_file"))
+
+
+class Spot(NamedTuple):
+    """A place to show: a stretch of the last line of `excerpt`."""
+
+    source: str
+    line: int = 0
+    column: int = 0
+    length: int = 1
+    excerpt: tuple[tuple[int, str], ...] = ()
+
+
+class Layer(Protocol):
+    """One source of values."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Nested as in the file, not yet validated."""
+
+    def describe(self, path: Path) -> str:
+        """In a few words, where the value at `path` was set."""
+
+    def spot(self, path: Path, *, on_key: bool) -> Spot:
+        """Where key or value at `path` is written; `path` is in the layer."""
+
+
+def holds(values: Any, path: Path) -> bool:
+    """Whether nested values have something at `path`."""
+    for part in path:
+        if isinstance(values, dict) and part in values:
+            values = values[part]
+        elif isinstance(values, list) and part.isdecimal() and int(part) < len(values):
+            values = values[int(part)]
+        else:
+            return False
+    return True
+
+
+def locate(layers: Sequence[Layer], path: Path, *, on_key: bool = False) -> Spot:
+    """The spot of `path` in the first layer that has it, or that of what is nearest above it."""
+    for length in range(len(path), 0, -1):
+        for layer in layers:
+            if holds(layer.values, path[:length]):
+                return layer.spot(path[:length], on_key=on_key and length == len(path))
+    return Spot("")
+
+
+class FileLayer:
+    """A TOML text. Paths of files in it are relative to its folder."""
+
+    def __init__(self, text: str, name: str, folder: FilePath) -> None:
+        self.values: dict[str, Any] = tomllib.loads(text)
+        self.name = name
+        self._index = TomlIndex(text)
+        for section in ("server", "control", "cell"):
+            _resolve_files(self.values.get(section), folder)
+
+    def describe(self, path: Path) -> str:
+        """`file:line`."""
+        place = self._index.value(path)
+        return f"{self.name}:{place.line}" if place else self.name
+
+    def spot(self, path: Path, *, on_key: bool) -> Spot:
+        """With the line itself as excerpt."""
+        place = self._index.key(path) if on_key else self._index.value(path)
+        if place is None:
+            return self.spot(path[:-1], on_key=on_key) if path else Spot(self.name)
+        line, column, length = place
+        return Spot(self.name, line, column, length, ((line, self._index.line(line)),))
+
+
+def _resolve_files(table: Any, folder: FilePath) -> None:
+    """Make relative names of files absolute, in place: they are known by their keys."""
+    for key, value in table.items() if isinstance(table, dict) else ():
+        if isinstance(value, dict):
+            _resolve_files(value, folder)
+        elif key in _FILE_KEYS and isinstance(value, str) and value:
+            table[key] = str(folder / value)
+
+
+def read_file(file: FilePath) -> FileLayer:
+    """The layer of a configuration file.
+
+    Raises:
+        ConfigInvalidError: it cannot be read, or is not TOML.
+    """
+    name = str(file)
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(FILE_SIZE_MAX + 1)
+    except OSError as error:
+        raise ConfigInvalidError([_unreadable(name, error)]) from error
+    if len(data) > FILE_SIZE_MAX:
+        raise ConfigInvalidError([Problem(message=f"{name} is longer than 4 MiB", source=name)])
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        problem = Problem(message=f"{name} is not UTF-8 text", source=name, line=line, column=1)
+        raise ConfigInvalidError([problem]) from error
+    try:
+        return FileLayer(text, name, file.absolute().parent)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigInvalidError([_syntax_problem(name, text, error)]) from error
+    except RecursionError as error:
+        problem = Problem(message=f"{name} is nested too deeply", source=name)
+        raise ConfigInvalidError([problem]) from error
+
+
+def _unreadable(name: str, error: OSError) -> Problem:
+    help_text = ""
+    if isinstance(error, FileNotFoundError):
+        help_text = f"`shedproxy init {name}` writes one"
+    return Problem(message=f"cannot read {name}: {error.strerror}", source=name, help=help_text)
+
+
+_AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+def _syntax_problem(name: str, text: str, error: tomllib.TOMLDecodeError) -> Problem:
+    message = str(error)
+    lines = text.split("\n")
+    match = _AT.search(message)
+    if match and match[1]:
+        line, column = int(match[1]), int(match[2])
+    else:
+        line = len(text.rstrip().split("\n"))
+        column = len(lines[line - 1].rstrip()) + 1
+    shown = lines[line - 1].rstrip("\r")
+    reason, length, help_text = _AT.sub("", message), 1, _syntax_help(shown)
+    if reason.startswith("Cannot "):
+        # Said at the end of the statement; the key is what is wrong.
+        key = shown.split("=")[0].strip()
+        column, length = shown.index(key) + 1, len(key)
+        help_text = "a key or table may be written once"
+    elif reason == "Illegal character '\\n'":
+        reason, help_text = "text does not end on its line", "the closing quote is missing"
+    return Problem(
+        message=f"not TOML: {reason[:1].lower()}{reason[1:]}",
+        source=name,
+        line=line,
+        column=min(column, len(shown) + 1),
+        length=length,
+        help=help_text,
+        excerpt=((line, shown),),
+    )
+
+
+def _syntax_help(line: str) -> str:
+    _, equals, value = line.partition("=")
+    bare = value.split("#")[0].strip()
+    if equals and re.fullmatch(r"[A-Za-z/.:][^\s\"']*", bare) and bare not in {"true", "false"}:
+        return f'text stands in quotes: "{bare}"'
+    if re.match(r"\s*[\w-]+\s*:\s", line):
+        return "a key and its value are joined by =, not by a colon"
+    return ""
+
+
+class WrittenLayer:
+    """Values that were given one by one, each under a name: variables or flags."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.problems: list[Problem] = []
+        self._written: dict[Path, tuple[str, str]] = {}
+
+    def set(self, path: Path, value: Any, *, name: str, text: str) -> None:
+        """Put a value at `path`; `name` and `text` are what was written, joined by `=` or blank."""
+        if isinstance(value, str):
+            value = _fitting(value, path)
+        self._written[path] = (name, text)
+        table = self.values
+        for part in path[:-1]:
+            inner = table.setdefault(part, {})
+            if not isinstance(inner, dict):
+                # `..._LIMIT=64` beside `..._LIMIT__MAX=80`: the more exact name wins.
+                inner = table[part] = {}
+            table = inner
+        table[path[-1]] = value
+
+    def describe(self, path: Path) -> str:
+        """Name of the variable or flag."""
+        return self._nearest(path)[0].strip("= ")
+
+    def spot(self, path: Path, *, on_key: bool) -> Spot:
+        """With what was written as excerpt; there is no line number."""
+        name, text = self._nearest(path)
+        shown = text.replace("\n", " ")
+        if on_key or not shown:
+            column, length = 1, len(name.strip("= "))
+        else:
+            column, length = len(name) + 1, len(shown)
+        source = "environment" if name.startswith(PREFIX) else "command line"
+        return Spot(source, 0, column, length, ((0, f"{name}{shown}"),))
+
+    def _nearest(self, path: Path) -> tuple[str, str]:
+        for length in range(len(path), 0, -1):
+            if path[:length] in self._written:
+                return self._written[path[:length]]
+        for written, shown in self._written.items():
+            if written[: len(path)] == path:
+                return shown
+        return ("", "")
+
+
+def environment_layer(environ: Mapping[str, str], cells: Sequence[str] = ()) -> WrittenLayer:
+    """The layer of `SHEDPROXY_...` variables.
+
+    `cells` are names that exist already: `CHECK_OUT` finds `check-out`. Variables that name no
+    table are warned about, not refused: others may use the prefix.
+    """
+    layer = WrittenLayer()
+    spelled = {name.replace("-", "_"): name for name in cells}
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or name in _NO_SETTING or _KUBERNETES.fullmatch(name):
+            continue
+        path = tuple(part for part in name[len(PREFIX) :].lower().split("__") if part)
+        if not path or path[0] not in Settings.model_fields:
+            layer.problems.append(_unknown_variable(name, path))
+            continue
+        if path[0] == "cell" and len(path) > 1:
+            path = ("cell", spelled.get(path[1], path[1]), *path[2:])
+        layer.set(path, environ[name], name=f"{name}=", text=environ[name])
+    return layer
+
+
+def _unknown_variable(name: str, path: Path) -> Problem:
+    near = nearest(path[0], Settings.model_fields) if path else ""
+    better = PREFIX + "__".join((near, *path[1:])).upper()
+    return Problem(
+        message=f"{name} is not a setting",
+        source="environment",
+        column=1,
+        length=len(name),
+        note=f"did you mean {better}?" if near else "ignored",
+        severity="warning",
+        excerpt=((0, name),),
+    )
+
+
+def flag_layer(overrides: Mapping[str, object]) -> WrittenLayer:
+    """The layer of flags: dotted keys (`server.listen`); None means that a flag was not given."""
+    layer = WrittenLayer()
+    for key, value in overrides.items():
+        if value is None:
+            continue
+        text = _written(value)
+        if key == "mode":
+            name, text = f"--{value}", ""
+        elif key == "cell.default.upstream":
+            name = ""
+        else:
+            name = f"{_FLAGS.get(key, f'--set {key}')} "
+        layer.set(tuple(key.split(".")), _plain(value), name=name, text=text)
+    return layer
+
+
+def _plain(value: object) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _written(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _fitting(text: str, path: Path) -> Any:
+    """The value that a text stands for where it is to stand: as text, as TOML, or as a list.
+
+    What fits nowhere stays text, and validation says what was expected.
+    """
+    annotation = annotation_at(path)
+    if annotation is None:
+        return text
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    for candidate in _readings(text):
+        try:
+            adapter.validate_python(candidate, strict=True)
+        except ValidationError:
+            continue
+        return candidate
+    return text
+
+
+def _readings(text: str) -> Iterator[Any]:
+    yield text
+    with contextlib.suppress(tomllib.TOMLDecodeError, RecursionError):
+        yield tomllib.loads(f"value = {text}")["value"]
+    yield [part.strip() for part in text.split(",") if part.strip()]
+
+
+def name_of(layers: Sequence[Layer], path: Path) -> str:
+    """Where the value at `path` comes from: `file:line`, a variable, a flag, or `default`."""
+    for layer in layers:
+        if holds(layer.values, path):
+            return layer.describe(path)
+    return "default"
