@@ -1,0 +1,157 @@
+"""The books of one exchange: its permit, what it counted as, and its line in the log.
+
+A permit is given back exactly once, here, whatever ends the exchange first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shedproxy.clock import wall_seconds
+from shedproxy.core import Instant, Lane, Outcome, Permit, Rejected, RequestInfo, Ticket
+from shedproxy.dataplane.access_log import AccessRecord
+from shedproxy.dataplane.wire.framing import RequestFraming
+from shedproxy.dataplane.wire.tokens import RequestTokens
+from shedproxy.observability.fault import Fault
+from shedproxy.observability.ring import RefusalRing
+
+if TYPE_CHECKING:
+    from shedproxy.dataplane.wire.client_side import ClientConnection
+    from shedproxy.dataplane.wire.live import Live
+    from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
+    from shedproxy.dataplane.wire.upstreams import UpstreamGroup
+
+__all__ = ["Accounting"]
+
+UNKNOWN_REQUEST = RequestInfo()
+
+
+class Accounting:
+    """What every exchange has, and how it is settled."""
+
+    __slots__ = (
+        "body_size",
+        "client",
+        "framing",
+        "group",
+        "info",
+        "is_finished",
+        "live",
+        "method",
+        "permit",
+        "reason",
+        "refusal_id",
+        "retries",
+        "stalled_ns",
+        "started_at",
+        "status",
+        "ticket",
+        "tokens",
+        "upstream",
+        "waited_ns",
+        "was_admitted",
+    )
+
+    def __init__(
+        self,
+        client: ClientConnection,
+        live: Live,
+        tokens: RequestTokens,
+        framing: RequestFraming,
+        now: Instant,
+    ) -> None:
+        self.client = client
+        self.live = live
+        """The configuration this request is decided and served by, from its first byte on."""
+        self.tokens = tokens
+        self.framing = framing
+        self.method = tokens.method
+        self.started_at = now
+        self.info = UNKNOWN_REQUEST
+        self.group: UpstreamGroup | None = None
+        """Whose connection it uses or waits for."""
+        self.upstream: UpstreamConnection | None = None
+        self.retries = 0
+        self.ticket: Ticket | None = None
+        self.permit: Permit | None = None
+        self.was_admitted = False
+        self.waited_ns = 0
+        self.stalled_ns = 0
+        """Time the client made the upstream wait."""
+        self.status = 0
+        """Of the answer once its head is written; 0 before."""
+        self.body_size = 0
+        """Bytes of the answer's payload passed on."""
+        self.reason = ""
+        self.refusal_id = ""
+        self.is_finished = False
+
+    # --- the permit -------------------------------------------------------------------------
+
+    def hold(self, permit: Permit) -> None:
+        """The request is admitted."""
+        self.permit = permit
+        self.was_admitted = True
+        self.waited_ns = permit.admitted_at - permit.arrived_at
+
+    def release(self, outcome: Outcome) -> None:
+        """The upstream's work is done. Harmless when the permit was given back before."""
+        permit = self.permit
+        if permit is not None:
+            self.permit = None
+            self.live.driver.release(permit, outcome, stalled_ns=self.stalled_ns)
+
+    def leave(self) -> None:
+        """The client has left work behind that closing the connection does not stop."""
+        permit = self.permit
+        if permit is not None:
+            self.permit = None
+            self.live.driver.leave_zombie(permit)
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def note_fault(self, fault: Fault) -> None:
+        """Count a fault, and remember it for the log."""
+        self.reason = fault.label
+        driver = self.live.driver
+        driver.meter.on_fault(driver.cell_index(self.info.cell), fault)
+
+    def note_refusal(self, rejected: Rejected) -> None:
+        """Remember a refusal for the log; the driver has counted it."""
+        self.reason = rejected.reason.label
+        self.refusal_id = RefusalRing.format_id(self.live.driver.refusal_id(rejected))
+        self.waited_ns = rejected.waited_ns
+
+    def settle(self, expires_at: Instant | None) -> None:
+        """Count the exchange and log it; `expires_at` is its deadline."""
+        live = self.live
+        now = live.clock()
+        info = self.info
+        duration_ns = now - self.started_at
+        if self.was_admitted and info.lane is not Lane.CONTROL:
+            driver = live.driver
+            is_good = (
+                not self.reason and self.status < 500 and (expires_at is None or now <= expires_at)
+            )
+            driver.meter.on_finished(
+                driver.cell_index(info.cell), info.criticality, self.status, duration_ns, is_good
+            )
+        log = live.log
+        if log.wants_refused(now) if self.reason else log.wants_admitted():
+            log.append(
+                AccessRecord(
+                    wall_seconds(),
+                    self.client.peer,
+                    self.method.decode("latin-1"),
+                    self.tokens.target,
+                    self.status,
+                    info.route,
+                    info.cell,
+                    info.criticality.label,
+                    duration_ns,
+                    self.waited_ns,
+                    self.body_size,
+                    self.reason,
+                    self.refusal_id,
+                )
+            )

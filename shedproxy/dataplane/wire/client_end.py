@@ -1,0 +1,191 @@
+"""The client's socket, without HTTP: writing with a bound, slow readers, half-closes, good-byes.
+
+A connection to a client ends in one of three ways. `close` lets what is written go out first.
+`linger` also keeps reading for a moment (and throws away what it reads), because closing with
+unread bytes makes the kernel reset the connection, and the reset can overtake the answer. `cut`
+is for answers that cannot be completed: the client must not take them for whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
+
+if TYPE_CHECKING:
+    from shedproxy.dataplane.wire.server import WireServer
+
+__all__ = ["ClientEnd"]
+
+LINGER_NS = 2 * NS_PER_S
+"""How long what a refused client still sends is read and thrown away."""
+LINGER_SIZE_MAX = 1024 * 1024
+"""After so many bytes they are no longer read; the connection still ends when the time is up."""
+PROBE_NS = 250 * NS_PER_MS
+"""Between two looks at a client that has closed its sending side."""
+_TCP_CLOSE = 7
+_RESET = struct.pack("ii", 1, 0)
+
+
+class ClientEnd(asyncio.Protocol):
+    """Transport concerns of a client connection; its deadlines lie in the worker's wheel."""
+
+    __slots__ = (
+        "_drained",
+        "_drained_at",
+        "_lingered",
+        "deadline_at",
+        "is_closed",
+        "is_ending",
+        "is_half_closed",
+        "is_reading_paused",
+        "is_write_blocked",
+        "peer",
+        "peer_bytes",
+        "server",
+        "transport",
+        "wheel_tick",
+        "written",
+    )
+
+    def __init__(self, server: WireServer) -> None:
+        self.server = server
+        self.transport: asyncio.Transport
+        self.peer = ""
+        """Address of the client; "" on a unix socket."""
+        self.peer_bytes = b""
+        self.deadline_at = 0
+        self.wheel_tick = -1
+        self.written = 0
+        """Bytes handed to the transport since the connection began."""
+        self.is_closed = False
+        """The transport is gone."""
+        self.is_ending = False
+        """No more requests: what is written goes out, what comes in is thrown away."""
+        self.is_half_closed = False
+        """The client has closed its sending side, and may still read."""
+        self.is_reading_paused = False
+        self.is_write_blocked = False
+        self._drained = 0
+        self._drained_at = 0
+        self._lingered = 0
+
+    # --- reading and writing ----------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send; the bound is kept by whoever reads `is_write_blocked`."""
+        self.written += len(data)
+        self.transport.write(data)
+
+    def pause_reading(self) -> None:
+        """Let the kernel's window hold the client back."""
+        if not self.is_reading_paused and not self.is_closed:
+            self.is_reading_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self.is_reading_paused and not self.is_closed:
+            self.is_reading_paused = False
+            self.transport.resume_reading()
+
+    def wake_at(self, at: int) -> None:
+        """Call `on_deadline` at `at`, or at an earlier deadline that is set already."""
+        if not self.deadline_at or at < self.deadline_at:
+            self.deadline_at = at
+            self.server.wheel.watch(self)
+
+    def on_deadline(self, now: Instant) -> None:
+        """The deadline has passed: see what it was for."""
+        raise NotImplementedError
+
+    # --- slow readers -----------------------------------------------------------------------
+
+    def start_write_watch(self) -> None:
+        """The client does not keep up: from now on it must take some bytes in each period."""
+        now = self.server.clock()
+        self._drained = self.written - self.transport.get_write_buffer_size()
+        self._drained_at = now
+        self.wake_at(now + self.server.live.timeouts.client_write_ns)
+
+    def has_stalled(self, now: Instant) -> bool:
+        """Whether the client read less than the minimum rate in the last whole period."""
+        timeouts = self.server.live.timeouts
+        elapsed_ns = now - self._drained_at
+        if elapsed_ns < timeouts.client_write_ns:
+            self.wake_at(self._drained_at + timeouts.client_write_ns)
+            return False
+        drained = self.written - self.transport.get_write_buffer_size()
+        least = max(1, timeouts.body_rate_min * elapsed_ns // NS_PER_S)
+        if drained - self._drained < least:
+            return True
+        self._drained = drained
+        self._drained_at = now
+        self.wake_at(now + timeouts.client_write_ns)
+        return False
+
+    # --- half-closes ------------------------------------------------------------------------
+
+    def is_gone(self) -> bool:
+        """Whether a half-closed client has reset the connection since.
+
+        The loop no longer watches a socket whose end of input it has seen, so that the kernel is
+        asked.
+        """
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
+            return False
+        with contextlib.suppress(OSError):
+            state: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+            return state[0] == _TCP_CLOSE
+        return True
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Send what is written, then close; a client that does not take it is cut off."""
+        if self.is_closed:
+            return
+        self.is_ending = True
+        self.deadline_at = self.server.clock() + LINGER_NS
+        if self.transport.get_write_buffer_size():
+            self.deadline_at = self.server.clock() + self.server.live.timeouts.client_write_ns
+        self.server.wheel.watch(self)
+        self.transport.close()
+
+    def linger(self) -> None:
+        """The same, but first read on for a moment, so that the answer is not lost to a reset."""
+        if self.is_closed:
+            return
+        if self.is_half_closed:
+            self.end()
+            return
+        self.is_ending = True
+        self._lingered = 0
+        self.deadline_at = self.server.clock() + LINGER_NS
+        self.server.wheel.watch(self)
+        self.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def discard(self, size: int) -> None:
+        """Bytes that came while lingering."""
+        self._lingered += size
+        if self._lingered > LINGER_SIZE_MAX:
+            self.pause_reading()
+
+    def cut(self, *, reset: bool = False) -> None:
+        """End at once. With `reset` even an answer that lasts until close is seen to be cut."""
+        if self.is_closed:
+            return
+        self.is_ending = True
+        if reset:
+            sock = self.transport.get_extra_info("socket")
+            if sock is not None:
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()

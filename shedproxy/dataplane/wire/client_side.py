@@ -1,0 +1,392 @@
+"""One connection from a client: request heads, bodies, keep-alive and pipelining.
+
+One request is in flight at a time; what a client sends ahead waits here, bounded by not reading on.
+Bytes of a body that nobody wants are thrown away by their framing or not at all: they are never
+read as a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from shedproxy.core import NS_PER_S, Instant
+from shedproxy.dataplane.wire.body import BodyReader
+from shedproxy.dataplane.wire.client_end import PROBE_NS, ClientEnd
+from shedproxy.dataplane.wire.exchange import Exchange
+from shedproxy.dataplane.wire.framing import (
+    BodyKind,
+    HeadError,
+    check_request_head,
+    find_head_end,
+    overflow_fault,
+    request_framing,
+)
+from shedproxy.dataplane.wire.rate import RateWatch
+from shedproxy.dataplane.wire.tokens import read_request
+from shedproxy.observability.fault import Fault
+
+if TYPE_CHECKING:
+    from shedproxy.dataplane.wire.live import Live
+    from shedproxy.dataplane.wire.server import WireServer
+    from shedproxy.dataplane.wire.tunnel import Tunnel
+
+__all__ = ["ClientConnection"]
+
+DISCARD_SIZE_MAX = 64 * 1024
+DISCARD_NS = NS_PER_S
+"""A refused body of at most this size and time is read and thrown away; else the end is near."""
+
+
+class ClientConnection(ClientEnd):
+    """HTTP/1.1 towards a client."""
+
+    __slots__ = (
+        "_body",
+        "_body_at",
+        "_buffer",
+        "_discarded",
+        "_is_advancing",
+        "_is_trusted",
+        "_rate",
+        "_seen",
+        "_trusted_by",
+        "exchange",
+        "served",
+        "tunnel",
+    )
+
+    def __init__(self, server: WireServer) -> None:
+        super().__init__(server)
+        self.exchange: Exchange | None = None
+        self.tunnel: Tunnel | None = None
+        self.served = 0
+        """Requests begun on this connection."""
+        self._buffer: bytes | bytearray = b""
+        """A head begun, or what was sent ahead."""
+        self._seen = 0
+        """Bytes of a begun head that hold no end of it."""
+        self._body: BodyReader | None = None
+        """The request body still to come, wanted (`exchange` is set) or thrown away."""
+        self._body_at = 0
+        self._discarded = 0
+        self._rate: RateWatch | None = None
+        self._is_advancing = False
+        self._trusted_by: Live | None = None
+        self._is_trusted = False
+
+    # --- asyncio.Protocol -------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are transports by shape, not by class.
+        self.transport = cast("asyncio.Transport", transport)
+        server = self.server
+        peername = transport.get_extra_info("peername")
+        if type(peername) is tuple:
+            self.peer = peername[0]
+            self.peer_bytes = self.peer.encode()
+        if not server.on_connected(self):
+            return
+        self.transport.set_write_buffer_limits(high=server.live.proxy.buffer_size)
+        # A connection that never says a word is as slow as one that never ends its head.
+        self.deadline_at = server.clock() + server.live.timeouts.client_head_ns
+        server.wheel.watch(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.is_ending:
+            self.discard(len(data))
+        elif self._body is not None:
+            self._feed_body(self._body, data)
+        elif self.exchange is None:
+            if self._buffer:
+                buffer = bytearray(self._buffer) if type(self._buffer) is bytes else self._buffer
+                buffer += data
+                self._advance(buffer)
+            else:
+                self._advance(data)
+        elif self.tunnel is not None:
+            self.tunnel.on_client_data(data)
+        else:
+            self._buffer = bytes(self._buffer) + data
+            if len(self._buffer) > self.server.live.proxy.head_size_max:
+                self.pause_reading()
+
+    def eof_received(self) -> bool:
+        if self.tunnel is not None:
+            return self.tunnel.on_client_eof()
+        exchange = self.exchange
+        if self.is_ending or exchange is None or self._body is not None or self.server.is_tls:
+            return False
+        # Closed altogether, or only its sending side? A client that is there must put up with a
+        # 100 (RFC 9110 15.2); one that is gone answers it with a reset.
+        self.is_half_closed = True
+        exchange.probe()
+        self.wake_at(self.server.clock() + PROBE_NS)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_closed = True
+        self.server.wheel.forget(self)
+        self.server.on_disconnected(self)
+        self._body = None
+        if self.tunnel is not None:
+            self.tunnel.on_client_closed()
+        elif self.exchange is not None:
+            self.exchange.on_client_gone()
+
+    def pause_writing(self) -> None:
+        self.is_write_blocked = True
+        if self.tunnel is not None:
+            self.tunnel.pause_upstream()
+            return
+        self.start_write_watch()
+        if self.exchange is not None:
+            self.exchange.on_client_blocked()
+
+    def resume_writing(self) -> None:
+        self.is_write_blocked = False
+        if self.tunnel is not None:
+            self.tunnel.resume_upstream()
+        elif self.exchange is not None:
+            self.exchange.on_client_ready()
+        else:
+            self._go_on()
+
+    def is_trusted_by(self, live: Live) -> bool:
+        """Whether this configuration believes what the client says of others."""
+        if self._trusted_by is not live:
+            self._trusted_by = live
+            self._is_trusted = live.classifier.is_trusted(self.peer)
+        return self._is_trusted
+
+    # --- requests ---------------------------------------------------------------------------
+
+    def _advance(self, data: bytes | bytearray) -> None:
+        """Serve what is in `data` until a request has to wait for something."""
+        self._is_advancing = True
+        try:
+            while not self.is_closed:
+                end = find_head_end(data, self._seen)
+                size_max = self.server.live.proxy.head_size_max
+                if end < 0 and len(data) <= size_max:
+                    self._await_head(data)
+                    return
+                if end < 0 or end > size_max:
+                    self._refuse_head(
+                        overflow_fault(data, target_size_max=self.server.live.proxy.target_size_max)
+                    )
+                    return
+                self._seen = 0
+                self._buffer = b""
+                self._begin(bytes(data[:end]), bytes(data[end:]))
+                if self.is_busy or self.is_ending or self.is_write_blocked or not self._buffer:
+                    return
+                data = self._buffer
+        finally:
+            self._is_advancing = False
+
+    def _await_head(self, data: bytes | bytearray) -> None:
+        if not self._seen:
+            self.deadline_at = self.server.clock() + self.server.live.timeouts.client_head_ns
+            self.server.wheel.watch(self)
+        self._buffer = data
+        self._seen = len(data)
+
+    def _begin(self, head: bytes, rest: bytes) -> None:
+        server = self.server
+        live = server.live
+        proxy = live.proxy
+        try:
+            check_request_head(
+                head, target_size_max=proxy.target_size_max, field_count_max=proxy.field_count_max
+            )
+            tokens = read_request(head)
+            framing = request_framing(
+                tokens.method, tokens.version_minor, tokens.target, tokens.headers
+            )
+        except HeadError as error:
+            self._refuse_head(error.fault)
+            return
+        self.deadline_at = 0
+        self.served += 1
+        now = server.clock()
+        exchange = Exchange(self, live, tokens, framing, now)
+        self.exchange = exchange
+        if framing.body == BodyKind.NONE:
+            self._buffer = rest
+            exchange.begin()
+            return
+        body = BodyReader(framing.body, framing.length, Fault.BAD_REQUEST)
+        self._body = body
+        self._body_at = now
+        self._rate = None
+        self.wake_at(now + live.timeouts.client_body_ns)
+        exchange.begin()
+        if rest and self._body is body and not self.is_ending:
+            self._feed_body(body, rest)
+
+    def _refuse_head(self, fault: Fault) -> None:
+        """Answer a head that is no request of ours; nothing after it can be trusted."""
+        self._buffer = b""
+        self._seen = 0
+        self.server.on_bad_head(self, fault)
+        self.write(self.server.live.rejections.fault_wire(fault, head=False, keep_alive=False))
+        self.linger()
+
+    def _feed_body(self, body: BodyReader, data: bytes) -> None:
+        exchange = self.exchange
+        try:
+            piece = body.feed(data)
+        except HeadError as error:
+            self._body = None
+            if exchange is None:
+                self.linger()
+            else:
+                exchange.on_bad_body(error.fault)
+            return
+        if body.is_complete:
+            self._body = None
+            self._buffer = body.leftover
+        if exchange is None:
+            self._discarded += len(data)
+            if body.is_complete:
+                self._go_idle()
+            elif self._discarded > DISCARD_SIZE_MAX:
+                self.linger()
+            return
+        self._body_at = self.server.clock()
+        exchange.on_body(piece, complete=body.is_complete)
+
+    @property
+    def is_busy(self) -> bool:
+        """A request is under way, or the rest of a refused one is being thrown away."""
+        return self.exchange is not None or self._body is not None
+
+    # --- between requests -------------------------------------------------------------------
+
+    def can_keep(self) -> bool:
+        """Whether the connection can be kept when the present exchange ended now.
+
+        Not when more of an unwanted body is to come than is worth reading, and not when the client
+        waits for a 100 that it will not get: then nobody knows whether the body follows.
+        """
+        body = self._body
+        if body is None:
+            return True
+        exchange = self.exchange
+        if exchange is not None and exchange.framing.expect_continue and not exchange.has_continued:
+            return False
+        return body.remaining <= DISCARD_SIZE_MAX
+
+    def finish_exchange(self, *, keep_alive: bool) -> None:
+        """The answer is written. The next request, or the end of the connection."""
+        self.exchange = None
+        if self.is_closed or self.is_ending:
+            return
+        if not keep_alive:
+            if self._body is not None or self._buffer or self.is_reading_paused:
+                self.linger()
+            else:
+                self.end()
+        elif self._body is not None:
+            self._discarded = 0
+            self.deadline_at = self.server.clock() + DISCARD_NS
+            self.server.wheel.watch(self)
+            self.resume_reading()
+        else:
+            self._go_idle()
+
+    def _go_idle(self) -> None:
+        server = self.server
+        if self.is_half_closed and not self._buffer:
+            self.end()
+            return
+        self.deadline_at = server.clock() + server.live.timeouts.client_idle_ns
+        server.wheel.watch(self)
+        if self._buffer and not self._is_advancing:
+            # Not at once: a client that sends ahead must not keep the loop from the others.
+            server.loop.call_soon(self._go_on)
+        elif self.is_reading_paused:
+            self.resume_reading()
+
+    def _go_on(self) -> None:
+        """Serve what was sent ahead."""
+        if self.is_busy or self.is_write_blocked or self.is_closed or self.is_ending:
+            return
+        data, self._buffer = self._buffer, b""
+        if data:
+            self._seen = 0
+            self._advance(data)
+        if not self.is_busy:
+            self.resume_reading()
+
+    def take_ahead(self) -> bytes:
+        """What was sent after the request, for a tunnel to pass on."""
+        ahead, self._buffer = bytes(self._buffer), b""
+        return ahead
+
+    def say_goodbye(self) -> None:
+        """Draining: close when nothing is under way."""
+        if not self.is_busy and not self._buffer:
+            self.end()
+
+    # --- time -------------------------------------------------------------------------------
+
+    def watch_rate(self, received: int, now: Instant) -> None:
+        """From now on the body must keep the minimum rate."""
+        self._rate = RateWatch(received, now)
+        self.wake_at(self._rate.ends_at)
+
+    def hold_body(self) -> None:
+        """The upstream, or the queue, does not take more of the body now."""
+        if self._rate is not None:
+            self._rate.was_paused = True
+        self.pause_reading()
+
+    def take_body(self) -> None:
+        """More of the body may come."""
+        if self.is_reading_paused and self._body is not None:
+            now = self.server.clock()
+            self._body_at = now
+            self.wake_at(now + self.server.live.timeouts.client_body_ns)
+        self.resume_reading()
+
+    def on_deadline(self, now: Instant) -> None:
+        """The deadline has passed: see what it was for."""
+        self.deadline_at = 0
+        if self.is_ending:
+            self.transport.abort()
+        elif self.tunnel is not None:
+            self.tunnel.on_deadline(now)
+        elif self.is_write_blocked and self.has_stalled(now):
+            if self.exchange is not None:
+                self.exchange.on_client_stalled()
+            self.cut()
+        elif self.exchange is not None:
+            self._check_exchange(self.exchange, now)
+        elif self._body is not None:
+            self.linger()
+        elif self._seen:
+            self._refuse_head(Fault.HEAD_TIMEOUT)
+        elif not self.is_write_blocked:
+            self.end()
+
+    def _check_exchange(self, exchange: Exchange, now: Instant) -> None:
+        if self._body is not None and not self.is_reading_paused:
+            timeouts = self.server.live.timeouts
+            idle_at = self._body_at + timeouts.client_body_ns
+            if now >= idle_at:
+                exchange.fail(Fault.BODY_TIMEOUT)
+                return
+            self.wake_at(idle_at)
+            rate = self._rate
+            if rate is not None:
+                if rate.is_too_slow(exchange.received, now, rate_min=timeouts.body_rate_min):
+                    exchange.fail(Fault.SLOW_CLIENT)
+                    return
+                self.wake_at(rate.ends_at)
+        if self.is_half_closed:
+            if self.is_gone():
+                self.cut()
+                return
+            self.wake_at(now + PROBE_NS)

@@ -1,0 +1,209 @@
+"""How an exchange ends when it does not end well: refusals, faults, and clients that leave.
+
+Whatever happens, three things follow once: the upstream's connection is free or closed, the permit
+is given back, and the client has an answer, a cut, or nobody is there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shedproxy.core import Outcome, Rejected, RejectReason
+from shedproxy.dataplane.wire.accounting import Accounting
+from shedproxy.dataplane.wire.headers import CONTINUE
+from shedproxy.dataplane.wire.pool import Upstream
+from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
+from shedproxy.observability.fault import Fault
+
+__all__ = ["IDEMPOTENT", "Ending", "outcome_of"]
+
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
+"""Methods that may be sent a second time after the first try left no answer (RFC 9110 9.2.2)."""
+
+_KEEPING_FAULTS = frozenset(
+    (
+        Fault.BODY_TOO_LARGE,
+        Fault.UPSTREAM_CONNECT,
+        Fault.UPSTREAM_CONNECT_TIMEOUT,
+        Fault.UPSTREAM_CLOSED,
+        Fault.UPSTREAM_BAD_RESPONSE,
+        Fault.UPSTREAM_TIMEOUT,
+    )
+)
+"""Faults that say nothing against the client's connection."""
+
+
+def outcome_of(status: int) -> Outcome:
+    """What the upstream's status teaches: a quick refusal of its own is no sign of health."""
+    if status < 400:
+        return Outcome.SUCCESS
+    return Outcome.OVERLOAD if status in {503, 504} else Outcome.IGNORE
+
+
+class Ending(Accounting):
+    """The ways out of an exchange."""
+
+    __slots__ = ()
+
+    @property
+    def is_replayable(self) -> bool:
+        """Whether the request may be sent a second time."""
+        raise NotImplementedError
+
+    def on_upstream(self, upstream: UpstreamConnection) -> None:
+        """The connection that was asked for."""
+        raise NotImplementedError
+
+    def finish(self, outcome: Outcome, *, keep_alive: bool) -> None:
+        """The answer is written, or there is none to write: settle and tell the client's side."""
+        if self.is_finished:
+            return
+        self.is_finished = True
+        permit = self.permit
+        expires_at = None if permit is None else permit.expires_at
+        self.release(outcome)
+        self.settle(expires_at)
+        self.client.finish_exchange(keep_alive=keep_alive)
+
+    # --- no ---------------------------------------------------------------------------------
+
+    def refuse(self, rejected: Rejected) -> None:
+        """Answer with the refusal, in canned bytes."""
+        self.note_refusal(rejected)
+        keep_alive = self._may_keep()
+        rejections = self.live.rejections
+        self.status = rejections.status(rejected.reason)
+        self.was_admitted = False
+        self.client.write(
+            rejections.wire(
+                rejected, self.refusal_id, head=self.method == b"HEAD", keep_alive=keep_alive
+            )
+        )
+        self.finish(Outcome.IGNORE, keep_alive=keep_alive)
+
+    def on_no_upstream(self) -> None:
+        """None of the cell's upstreams is in service."""
+        group = self.group
+        assert group is not None
+        healthy, total = group.health()
+        live = self.live
+        self.refuse(live.driver.reject(self.info, RejectReason.NO_UPSTREAM, (healthy, total)))
+
+    def fail(self, fault: Fault, outcome: Outcome = Outcome.IGNORE) -> None:
+        """Something went wrong: answer the fault, or cut the answer that has begun."""
+        if self.is_finished:
+            return
+        self._let_go_of_upstream()
+        self.note_fault(fault)
+        if self.status:
+            self._cut(outcome)
+            return
+        self.status = fault.status
+        keep_alive = fault in _KEEPING_FAULTS and self._may_keep()
+        self.client.write(
+            self.live.rejections.fault_wire(
+                fault, head=self.method == b"HEAD", keep_alive=keep_alive
+            )
+        )
+        self.finish(outcome, keep_alive=keep_alive)
+
+    def on_bad_body(self, fault: Fault) -> None:
+        """The framing of the request body is broken."""
+        self.fail(fault)
+
+    def _cut(self, outcome: Outcome) -> None:
+        """The client must see that its answer is not whole."""
+        self.is_finished = True
+        permit = self.permit
+        self.release(outcome)
+        self.settle(None if permit is None else permit.expires_at)
+        self.client.cut(reset=True)
+
+    def _may_keep(self) -> bool:
+        # HTTP/1.0 would want to be told; refusing it is no time to negotiate.
+        return (
+            self.framing.keep_alive
+            and self.tokens.version_minor == 1
+            and self.client.can_keep()
+            and self.live.keeps_clients(self.client.served)
+        )
+
+    def _let_go_of_upstream(self) -> None:
+        """Leave the queue, the line for a connection, or the connection."""
+        ticket, self.ticket = self.ticket, None
+        if ticket is not None:
+            self.live.driver.abandon(ticket)
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.close()
+        elif self.permit is not None and self.group is not None:
+            self.group.withdraw(self)
+
+    # --- the upstream fails -----------------------------------------------------------------
+
+    def on_upstream_failed(self, fault: Fault, upstream: UpstreamConnection) -> None:
+        """The connection is gone (or was closed for what it said) before the answer was whole."""
+        self.upstream = None
+        if not self.status and fault is Fault.UPSTREAM_CLOSED and not upstream.has_answered:
+            if upstream.served > 1:
+                # The upstream closed an idle connection while the request was under way to it.
+                if not self.retries and self.is_replayable and self.group is not None:
+                    self.retries += 1
+                    self.group.acquire(self, is_fresh=True)
+                    return
+            else:
+                upstream.group.on_dead(upstream)
+        self.fail(fault, Outcome.OVERLOAD if fault is Fault.UPSTREAM_TIMEOUT else Outcome.IGNORE)
+
+    def on_connect_failed(self, fault: Fault, avoid: Upstream[Any]) -> None:
+        """No connection: nothing was sent, so another upstream may be tried, once."""
+        group = self.group
+        if not self.retries and group is not None and group.has_other(avoid):
+            self.retries += 1
+            group.acquire(self, avoid=avoid)
+            return
+        self.fail(fault, Outcome.OVERLOAD)
+
+    # --- the client fails -------------------------------------------------------------------
+
+    def on_client_gone(self, fault: Fault = Fault.CLIENT_GONE) -> None:
+        """Nobody waits for the answer any more.
+
+        The upstream's connection is closed at once. Whether that stops the work is the upstream's
+        matter: where it does not, the permit stays for the expected rest of it. A request that was
+        never whole, or never sent, leaves no work behind.
+        """
+        if self.is_finished:
+            return
+        self.is_finished = True
+        self.note_fault(fault)
+        permit, upstream = self.permit, self.upstream
+        self._let_go_of_upstream()
+        if permit is not None:
+            if upstream is None or not upstream.is_request_sent:
+                self.release(Outcome.IGNORE)
+            elif permit.is_resident or upstream.group.is_cancelled_by_close:
+                self.release(Outcome.ABANDONED)
+            else:
+                self.leave()
+        self.status = Fault.CLIENT_GONE.status
+        self.settle(None)
+
+    def on_client_stalled(self) -> None:
+        """The client does not read its answer."""
+        self.on_client_gone(Fault.SLOW_CLIENT)
+
+    def on_client_blocked(self) -> None:
+        """As much as may be held for the client is held."""
+        if self.upstream is not None and self.status:
+            self.upstream.pause()
+
+    def on_client_ready(self) -> None:
+        """The client has caught up."""
+        if self.upstream is not None:
+            self.upstream.resume()
+
+    def probe(self) -> None:
+        """Make a client that is gone show it."""
+        if not self.status and self.tokens.version_minor:
+            self.client.write(CONTINUE)

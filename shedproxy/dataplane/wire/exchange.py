@@ -1,0 +1,372 @@
+"""One request and its answer, between a client connection and an upstream connection.
+
+Its life: screened on the head, admitted once enough of the body is in, sent, answered, settled.
+It owns no socket and no timer. Both sides call it; it may end at any of their calls, and whatever
+ends it first, the permit goes back once and the client is told once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shedproxy.core import (
+    NS_PER_MS,
+    Instant,
+    Outcome,
+    Permit,
+    Rejected,
+    Ticket,
+    TicketState,
+)
+from shedproxy.dataplane.classify import Classified
+from shedproxy.dataplane.wire.ending import IDEMPOTENT, Ending, outcome_of
+from shedproxy.dataplane.wire.framing import (
+    LAST_CHUNK,
+    BodyKind,
+    RequestFraming,
+    ResponseFraming,
+    encode_chunk,
+)
+from shedproxy.dataplane.wire.headers import (
+    CONTINUE,
+    answer_body,
+    build_request_head,
+    build_response_head,
+)
+from shedproxy.dataplane.wire.tokens import RequestTokens, ResponseTokens
+from shedproxy.dataplane.wire.tunnel import Tunnel
+from shedproxy.observability.fault import Fault
+
+if TYPE_CHECKING:
+    from shedproxy.dataplane.wire.client_side import ClientConnection
+    from shedproxy.dataplane.wire.live import Live
+    from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
+
+__all__ = ["Exchange"]
+
+_NONE = int(BodyKind.NONE)
+_CHUNKED = int(BodyKind.CHUNKED)
+
+
+class Exchange(Ending):
+    """Is the `Waiter` of its own ticket, and a place in a pool's line for a connection."""
+
+    __slots__ = (
+        "_classified",
+        "_held",
+        "_is_arrived",
+        "_is_body_complete",
+        "_out",
+        "_uploads_since",
+        "has_continued",
+        "is_upstream_kept",
+        "received",
+    )
+
+    def __init__(
+        self,
+        client: ClientConnection,
+        live: Live,
+        tokens: RequestTokens,
+        framing: RequestFraming,
+        now: Instant,
+    ) -> None:
+        super().__init__(client, live, tokens, framing, now)
+        self._classified: Classified
+        self._is_arrived = False
+        self._is_body_complete = framing.body == _NONE
+        self._held: list[bytes] | None = []
+        """The body so far; None once a byte of it is gone and cannot be sent again."""
+        self._out = _NONE
+        """How the client is told where the answer ends."""
+        self._uploads_since = 0
+        self.received = 0
+        """Bytes of the request body that have come."""
+        self.has_continued = False
+        self.is_upstream_kept = False
+
+    # --- admission --------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """The head is in: classify it, and arrive, or wait for the body."""
+        live, client, framing = self.live, self.client, self.framing
+        path = framing.path
+        query = path.find(b"?")
+        classified = live.classifier.classify(
+            self.method.decode(),
+            path if query < 0 else path[:query],
+            self.tokens.headers,
+            peer=client.peer,
+            serial=live.next_serial(),
+            upgrade=bool(framing.upgrade),
+        )
+        self._classified = classified
+        self.info = classified.info
+        self.group = group = live.group_of(classified.info.cell)
+        if group.is_out:
+            self.on_no_upstream()
+            return
+        if framing.body == _NONE:
+            self._arrive()
+            return
+        size_max = live.proxy.body_size_max
+        if size_max and framing.length > size_max:
+            self.fail(Fault.BODY_TOO_LARGE)
+            return
+        rejected = live.driver.screen(
+            classified.info,
+            flow_hash=classified.flow_hash,
+            cohort=classified.cohort,
+            time_left_ns=classified.time_left_ns,
+        )
+        if rejected is not None:
+            self.refuse(rejected)
+            return
+        if framing.expect_continue:
+            self.has_continued = True
+            client.write(CONTINUE)
+
+    def _arrive(self) -> None:
+        self._is_arrived = True
+        _, flow_hash, cohort, left_ns, _ = self._classified
+        if left_ns is not None and self.received:
+            left_ns = max(0, left_ns - (self.live.clock() - self.started_at))
+        decision = self.live.driver.arrive(
+            self.info, self, flow_hash=flow_hash, cohort=cohort, time_left_ns=left_ns
+        )
+        if type(decision) is Permit:
+            self._run(decision)
+        elif type(decision) is Ticket:
+            # What followed from the arrival may have answered it already.
+            if decision.state is TicketState.WAITING:
+                self.ticket = decision
+                if not self._is_body_complete:
+                    self.client.hold_body()
+        else:
+            assert isinstance(decision, Rejected)
+            self.refuse(decision)
+
+    def on_verdict(self, decision: Permit | Rejected) -> None:
+        """The queue's answer."""
+        self.ticket = None
+        if type(decision) is Permit:
+            if self.is_finished:
+                self.live.driver.release(decision, Outcome.ABANDONED)
+            else:
+                self._run(decision)
+        elif not self.is_finished:
+            assert isinstance(decision, Rejected)
+            self.refuse(decision)
+
+    def _run(self, permit: Permit) -> None:
+        self.hold(permit)
+        group = self.group
+        assert group is not None
+        group.acquire(self)
+
+    # --- towards the upstream ---------------------------------------------------------------
+
+    @property
+    def is_replayable(self) -> bool:
+        """Whether it may be sent again: it changes nothing twice, and all of it is still here."""
+        return self.method in IDEMPOTENT and self._is_body_complete and self._held is not None
+
+    def on_upstream(self, upstream: UpstreamConnection) -> None:
+        """A connection is there: send what there is."""
+        permit = self.permit
+        assert permit is not None
+        now = self.live.clock()
+        expires_at = permit.expires_at
+        if expires_at is not None and now >= expires_at:
+            upstream.group.give_back(upstream)
+            self.fail(Fault.UPSTREAM_TIMEOUT, Outcome.OVERLOAD)
+            return
+        self.upstream = upstream
+        head = self._build_head(upstream, -1 if expires_at is None else expires_at - now)
+        is_complete = self._is_body_complete
+        held = self._held
+        if held:
+            head = b"".join((head, *self._encode_upload(held, is_complete)))
+            if not is_complete:
+                self._held = None
+        upstream.begin(self, head, complete=is_complete, deadline_at=self._answer_by(now))
+        if not is_complete:
+            self._uploads_since = now
+            self.client.watch_rate(self.received, now)
+            self.client.take_body()
+
+    def _build_head(self, upstream: UpstreamConnection, left_ns: int) -> bytes:
+        live, info, tokens = self.live, self.info, self.tokens
+        pressure = b""
+        if live.proxy.forward_pressure:
+            pressure = b"%.2f" % live.driver.pressure(info.cell)
+        return build_request_head(
+            live.header_context,
+            tokens.method,
+            self.framing,
+            tokens.headers,
+            version_minor=tokens.version_minor,
+            peer=self.client.peer_bytes,
+            is_trusted=self.client.is_trusted_by(live),
+            authority=upstream.authority,
+            criticality=live.criticality_labels[info.criticality],
+            retries=self.retries,
+            time_left_ms=left_ns // NS_PER_MS if left_ns >= 0 else -1,
+            pressure=pressure,
+        )
+
+    def _answer_by(self, now: Instant) -> int:
+        """When the head of the answer must be here."""
+        at = now + self.live.timeouts.response_ns
+        permit = self.permit
+        if permit is not None and permit.expires_at is not None:
+            return min(at, permit.expires_at)
+        return at
+
+    def _encode_upload(self, pieces: list[bytes], is_complete: bool) -> list[bytes]:
+        if self.framing.body != _CHUNKED:
+            return pieces
+        data = b"".join(pieces)
+        return [encode_chunk(data), LAST_CHUNK] if is_complete else [encode_chunk(data)]
+
+    def on_body(self, piece: bytes, *, complete: bool) -> None:
+        """More of the request body."""
+        self.received += len(piece)
+        self._is_body_complete = complete
+        proxy = self.live.proxy
+        if proxy.body_size_max and self.received > proxy.body_size_max:
+            self.fail(Fault.BODY_TOO_LARGE)
+            return
+        upstream = self.upstream
+        if upstream is not None:
+            now = self.live.clock()
+            if complete:
+                self.stalled_ns += now - self._uploads_since
+            data = self._encode_upload([piece], complete)
+            upstream.send(
+                b"".join(data) if len(data) > 1 else data[0],
+                complete=complete,
+                deadline_at=self._answer_by(now),
+            )
+            return
+        if self._held is not None and piece:
+            self._held.append(piece)
+        if not self._is_arrived:
+            if complete or self.received >= proxy.permit_body_size:
+                self._arrive()
+        elif not complete:
+            self.client.hold_body()
+
+    def on_upload_blocked(self) -> None:
+        """The upstream does not take more of the body."""
+        self.client.hold_body()
+
+    def on_upload_ready(self) -> None:
+        """It does again."""
+        self.client.take_body()
+
+    # --- the answer -------------------------------------------------------------------------
+
+    def on_interim(self, tokens: ResponseTokens, framing: ResponseFraming) -> None:
+        """A 1xx answer. The 100 is ours to give; HTTP/1.0 knows none of them."""
+        if tokens.status != 100 and self.tokens.version_minor:
+            self.client.write(self._answer_head(tokens, framing, keep_alive=True))
+
+    def on_head(
+        self,
+        tokens: ResponseTokens,
+        framing: ResponseFraming,
+        piece: bytes,
+        *,
+        complete: bool,
+        now: Instant,
+    ) -> None:
+        """The head of the answer, with as much of its body as came along."""
+        permit = self.permit
+        assert permit is not None
+        self.live.driver.respond(permit)
+        self._held = None
+        self.status = tokens.status
+        self.is_upstream_kept = framing.keep_alive
+        if framing.is_event_stream and not permit.is_resident:
+            self.live.driver.to_resident(permit)
+        self._out = answer_body(framing.body, self.tokens.version_minor)
+        head = self._answer_head(tokens, framing, keep_alive=self._keeps_client())
+        if complete:
+            self.on_answer_complete(piece, head)
+            return
+        self.client.write(self._encode_answer(piece, head) if piece else head)
+        if self.client.is_write_blocked and self.upstream is not None:
+            self.upstream.pause()
+
+    def _answer_head(
+        self, tokens: ResponseTokens, framing: ResponseFraming, *, keep_alive: bool
+    ) -> bytes:
+        return build_response_head(
+            tokens.status,
+            tokens.reason,
+            framing,
+            tokens.headers,
+            version_minor=self.tokens.version_minor,
+            keep_alive=keep_alive,
+        )
+
+    def _encode_answer(self, piece: bytes, head: bytes = b"") -> bytes:
+        self.body_size += len(piece)
+        if self._out == _CHUNKED:
+            return head + encode_chunk(piece)
+        return head + piece
+
+    def on_answer(self, piece: bytes, now: Instant) -> None:
+        """More of the answer's body."""
+        permit = self.permit
+        if permit is not None and not permit.is_resident and permit.cost:
+            responded_at = permit.responded_at
+            if responded_at is not None and now - responded_at > self.live.timeouts.response_ns:
+                # An answer that trickles this long is a stream by another name.
+                self.live.driver.to_resident(permit)
+        self.client.write(self._encode_answer(piece))
+
+    def on_answer_complete(self, piece: bytes, head: bytes = b"") -> None:
+        """The last byte of the answer has been read: the upstream's work is done."""
+        data = self._encode_answer(piece, head) if piece or head else b""
+        if self._out == _CHUNKED:
+            data += LAST_CHUNK
+        if data:
+            self.client.write(data)
+        self.upstream = None
+        if not self._is_body_complete and self._uploads_since:
+            self.stalled_ns += self.live.clock() - self._uploads_since
+        keep_alive = self._keeps_client() and self._out != BodyKind.UNTIL_CLOSE
+        self.finish(outcome_of(self.status), keep_alive=keep_alive)
+
+    def _keeps_client(self) -> bool:
+        """Whether the client's connection outlives this answer."""
+        return (
+            self.framing.keep_alive
+            and self._is_body_complete
+            and self.live.keeps_clients(self.client.served)
+        )
+
+    # --- switching protocols ----------------------------------------------------------------
+
+    def may_switch(self, protocol: bytes) -> bool:
+        """Whether this 101 is what the client asked for."""
+        return bool(self.framing.upgrade) and protocol == self.framing.upgrade
+
+    def on_switch(self, tokens: ResponseTokens, framing: ResponseFraming, data: bytes) -> None:
+        """From here on bytes go both ways."""
+        permit, upstream = self.permit, self.upstream
+        assert permit is not None
+        assert upstream is not None
+        self.live.driver.respond(permit)
+        if not permit.is_resident:
+            self.live.driver.to_resident(permit)
+        self.status = 101
+        self.client.write(self._answer_head(tokens, framing, keep_alive=True))
+        Tunnel(self, self.client, upstream).open(data)
+
+    def on_tunnel_closed(self) -> None:
+        """Both ends are closed."""
+        self.upstream = None
+        self.finish(Outcome.SUCCESS, keep_alive=False)

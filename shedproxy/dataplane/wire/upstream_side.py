@@ -1,0 +1,335 @@
+"""One connection to an upstream: sends a request, reads the answer, knows whether it may be reused.
+
+A connection carries one exchange at a time. It goes back to the pool only after a provably complete
+exchange: the whole request was sent, the whole answer read, and not a byte came after it (bytes
+after an answer would become the answer of the next client).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from typing import TYPE_CHECKING, Any, cast
+
+from shedproxy.core import Instant
+from shedproxy.dataplane.wire.body import BodyReader
+from shedproxy.dataplane.wire.framing import (
+    BodyKind,
+    HeadError,
+    ResponseFraming,
+    check_response_head,
+    find_head_end,
+    response_framing,
+)
+from shedproxy.dataplane.wire.pool import Slot, Upstream
+from shedproxy.dataplane.wire.tokens import ResponseTokens, read_response
+from shedproxy.observability.fault import Fault
+
+if TYPE_CHECKING:
+    from shedproxy.dataplane.wire.exchange import Exchange
+    from shedproxy.dataplane.wire.tunnel import Tunnel
+    from shedproxy.dataplane.wire.upstreams import UpstreamGroup
+
+__all__ = ["UpstreamConnection"]
+
+RESPONSE_HEAD_SIZE_MAX = 64 * 1024
+INTERIM_ANSWERS_MAX = 16
+"""More 1xx answers than this to one request are an attack or a loop."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """The protocol towards an upstream. Whose turn it is: `exchange`, or None while idle."""
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_interims",
+        "_is_closed",
+        "_paused_at",
+        "_seen",
+        "authority",
+        "deadline_at",
+        "entry",
+        "exchange",
+        "group",
+        "has_answered",
+        "is_established",
+        "is_request_sent",
+        "served",
+        "slot",
+        "stalled_ns",
+        "transport",
+        "tunnel",
+        "wheel_tick",
+    )
+
+    def __init__(self, group: UpstreamGroup, entry: Upstream[Any], authority: bytes) -> None:
+        self.group = group
+        self.entry = entry
+        """The pool's record of the upstream."""
+        self.authority = authority
+        """The upstream's own name, for a request without a Host."""
+        self.slot: Slot[Any] | None = None
+        """What must be given back to the pool; None while idle."""
+        self.is_established = False
+        self.exchange: Exchange | None = None
+        self.tunnel: Tunnel | None = None
+        self.transport: asyncio.Transport
+        self.deadline_at = 0
+        self.wheel_tick = -1
+        self.served = 0
+        """Exchanges begun on it; more than 1 means that it was reused."""
+        self.has_answered = False
+        """A byte of the present exchange's answer has come."""
+        self.is_request_sent = False
+        self.stalled_ns = 0
+        """Time the present exchange's client made the upstream wait for a reader."""
+        self._paused_at = 0
+        self._body: BodyReader | None = None
+        self._buffer = b""
+        self._seen = 0
+        self._interims = 0
+        self._is_closed = False
+
+    # --- asyncio.Protocol -------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are transports by shape, not by class.
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=self.group.buffer_size)
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            if self.tunnel is not None:
+                self.tunnel.on_upstream_data(data)
+            else:
+                self.close()
+            return
+        self.has_answered = True
+        body = self._body
+        if body is None:
+            self._read_head(exchange, self._buffer + data if self._buffer else data)
+            return
+        now = self.group.clock()
+        self.deadline_at = now + self.group.timeouts.upstream_idle_ns
+        try:
+            piece = body.feed(data)
+        except HeadError:
+            self._fail(Fault.UPSTREAM_BAD_RESPONSE)
+            return
+        if not body.is_complete:
+            if piece:
+                exchange.on_answer(piece, now)
+            return
+        self._complete(exchange, body, piece)
+
+    def eof_received(self) -> bool:
+        if self.tunnel is not None:
+            return self.tunnel.on_upstream_eof()
+        exchange, body = self.exchange, self._body
+        if exchange is not None and body is not None and body.kind == BodyKind.UNTIL_CLOSE:
+            self._detach(reusable=False)
+            exchange.on_answer_complete(b"")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.group.wheel.forget(self)
+        if not self._is_closed:
+            self._is_closed = True
+            self.group.on_closed(self)
+        if self.tunnel is not None:
+            self.tunnel.on_upstream_closed()
+        elif self.exchange is not None:
+            self._fail(Fault.UPSTREAM_CLOSED)
+
+    def pause_writing(self) -> None:
+        if self.tunnel is not None:
+            self.tunnel.pause_client()
+        elif self.exchange is not None:
+            self.exchange.on_upload_blocked()
+
+    def resume_writing(self) -> None:
+        if self.tunnel is not None:
+            self.tunnel.resume_client()
+        elif self.exchange is not None:
+            self.exchange.on_upload_ready()
+
+    # --- the exchange's commands ------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request may be written to it."""
+        return not (self._is_closed or self.transport.is_closing())
+
+    def is_readable(self) -> bool:
+        """Whether something came (most likely its end) that the loop has not read yet."""
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def begin(self, exchange: Exchange, data: bytes, *, complete: bool, deadline_at: int) -> None:
+        """Send a request: its head and what there is of its body, in one write."""
+        self.exchange = exchange
+        self.served += 1
+        self.has_answered = False
+        self.is_request_sent = complete
+        self.stalled_ns = 0
+        self._body = None
+        self._interims = 0
+        self.deadline_at = deadline_at
+        self.group.wheel.watch(self)
+        self.transport.write(data)
+
+    def send(self, data: bytes, *, complete: bool, deadline_at: int) -> None:
+        """Send more of the request's body."""
+        self.is_request_sent = complete
+        if self._body is None:
+            self.deadline_at = deadline_at
+            self.group.wheel.watch(self)
+        if data:
+            self.transport.write(data)
+
+    def pause(self) -> None:
+        """Stop reading: the client does not keep up."""
+        if not self._paused_at and not self._is_closed:
+            self._paused_at = self.group.clock()
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused_at and not self._is_closed:
+            now = self.group.clock()
+            self.stalled_ns += now - self._paused_at
+            self._paused_at = 0
+            self.deadline_at = now + self.group.timeouts.upstream_idle_ns
+            self.group.wheel.watch(self)
+            self.transport.resume_reading()
+
+    def close(self) -> None:
+        """End the connection at once; the exchange on it, if any, is not told."""
+        self.exchange = None
+        self.tunnel = None
+        self.group.wheel.forget(self)
+        if not self._is_closed:
+            self._is_closed = True
+            self.transport.abort()
+            self.group.on_closed(self)
+
+    def end_tunnel(self) -> None:
+        """The tunnel is over: what was written still goes out."""
+        self.tunnel = None
+        if not self._is_closed:
+            self._is_closed = True
+            self.transport.close()
+            self.group.on_closed(self)
+
+    def on_deadline(self, now: Instant) -> None:
+        """The answer, or its next byte, did not come; or nobody wanted the connection."""
+        if self.exchange is None:
+            if self.tunnel is None:
+                self.close()
+            return
+        if self._paused_at:
+            return
+        self._fail(Fault.UPSTREAM_TIMEOUT)
+
+    # --- the answer -------------------------------------------------------------------------
+
+    def _read_head(self, exchange: Exchange, data: bytes) -> None:
+        end = find_head_end(data, self._seen)
+        while end >= 0:
+            if end > RESPONSE_HEAD_SIZE_MAX:
+                break
+            self._seen = 0
+            self._buffer = b""
+            head, data = data[:end], data[end:]
+            try:
+                check_response_head(head)
+                tokens = read_response(head)
+                framing = response_framing(
+                    exchange.method, tokens.status, tokens.version_minor, tokens.headers
+                )
+            except HeadError:
+                self._fail(Fault.UPSTREAM_BAD_RESPONSE)
+                return
+            if tokens.status >= 200:
+                self._begin_body(exchange, tokens, framing, data)
+                return
+            if tokens.status == 101:
+                self._switch(exchange, tokens, framing, data)
+                return
+            self._interims += 1
+            if self._interims > INTERIM_ANSWERS_MAX:
+                break
+            exchange.on_interim(tokens, framing)
+            if self.exchange is not exchange:
+                return
+            end = find_head_end(data, 0)
+        else:
+            if len(data) <= RESPONSE_HEAD_SIZE_MAX and (len(data) < 5 or data.startswith(b"HTTP/")):
+                self._buffer = data
+                self._seen = len(data)
+                return
+        self._fail(Fault.UPSTREAM_BAD_RESPONSE)
+
+    def _begin_body(
+        self, exchange: Exchange, tokens: ResponseTokens, framing: ResponseFraming, data: bytes
+    ) -> None:
+        body = BodyReader(framing.body, framing.length, Fault.UPSTREAM_BAD_RESPONSE)
+        self._body = body
+        group = self.group
+        group.on_answer(self, is_error=tokens.status >= 500)
+        now = group.clock()
+        if framing.is_event_stream:
+            self.deadline_at = 0
+        else:
+            self.deadline_at = now + group.timeouts.upstream_idle_ns
+            group.wheel.watch(self)
+        try:
+            piece = body.feed(data) if data else b""
+        except HeadError:
+            self._fail(Fault.UPSTREAM_BAD_RESPONSE)
+            return
+        if not body.is_complete:
+            exchange.on_head(tokens, framing, piece, complete=False, now=now)
+            return
+        # The head is told first, because it may only be written whole with its body; the
+        # connection is given back before the permit, so that a waiter finds it free.
+        is_reusable = framing.keep_alive and self.is_request_sent and not body.leftover
+        self._detach(reusable=is_reusable)
+        exchange.on_head(tokens, framing, piece, complete=True, now=now)
+
+    def _complete(self, exchange: Exchange, body: BodyReader, piece: bytes) -> None:
+        is_reusable = self.is_request_sent and not body.leftover and exchange.is_upstream_kept
+        self._detach(reusable=is_reusable)
+        exchange.on_answer_complete(piece)
+
+    def _switch(
+        self, exchange: Exchange, tokens: ResponseTokens, framing: ResponseFraming, data: bytes
+    ) -> None:
+        if not exchange.may_switch(framing.upgrade):
+            self._fail(Fault.UPSTREAM_BAD_RESPONSE)
+            return
+        self.exchange = None
+        self.deadline_at = 0
+        exchange.on_switch(tokens, framing, data)
+
+    def _fail(self, fault: Fault) -> None:
+        exchange = self.exchange
+        self.close()
+        if exchange is not None:
+            exchange.on_upstream_failed(fault, self)
+
+    def _detach(self, *, reusable: bool) -> None:
+        """The exchange is over on this side: back to the pool, or closed."""
+        exchange, self.exchange = self.exchange, None
+        self._body = None
+        if self._paused_at:
+            self.resume()
+        if exchange is not None:
+            exchange.stalled_ns += self.stalled_ns
+        if reusable and self.is_open:
+            self.group.give_back(self)
+        else:
+            self.close()

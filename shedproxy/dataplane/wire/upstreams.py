@@ -1,0 +1,241 @@
+"""The upstreams of one cell with their real connections: what the pool decides is done here.
+
+A task exists only while a connection is being opened: one per connection, none per request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from shedproxy.core import NS_PER_S, Instant, Lane
+from shedproxy.dataplane.wire.pool import Effects, Slot, Upstream, UpstreamPool
+from shedproxy.dataplane.wire.target import Target
+from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
+from shedproxy.observability.fault import Fault
+from shedproxy.snapshot import ProxyDocument, UpstreamDocument
+
+if TYPE_CHECKING:
+    from shedproxy.dataplane.wire.ending import Ending
+    from shedproxy.dataplane.wire.server import WireServer
+
+__all__ = ["UpstreamGroup"]
+
+
+class UpstreamGroup:
+    """Connections of one cell. Survives a reload of its document.
+
+    Raises:
+        ValueError: a URL of the document is not one.
+        OSError: a TLS file cannot be read.
+    """
+
+    def __init__(
+        self, server: WireServer, document: UpstreamDocument, proxy: ProxyDocument
+    ) -> None:
+        self.server = server
+        self.loop = server.loop
+        self.clock = server.clock
+        self.wheel = server.wheel
+        self.is_out = False
+        """No upstream in service; looked at again by `tick` and by every answer."""
+        self.connections = 0
+        """Open or being opened."""
+        self.deadline_at = 0
+        self.wheel_tick = -1
+        self._dials: set[asyncio.Task[None]] = set()
+        self._line: deque[tuple[int, Ending]] = deque()
+        """Who waits for a connection, and until when; who has left is still in here."""
+        self._targets: dict[str, Target] = {}
+        self._pool: UpstreamPool[UpstreamConnection, Ending] = UpstreamPool(())
+        self.apply(document, proxy)
+
+    def apply(self, document: UpstreamDocument, proxy: ProxyDocument) -> None:
+        """Take a new document; upstreams that stay keep their connections and their health."""
+        targets = {url: Target(url, document.tls) for url in document.urls}
+        if document == getattr(self, "document", None):
+            targets = self._targets
+        self.document = document
+        self.timeouts = proxy.timeouts
+        self.buffer_size = proxy.buffer_size
+        self.is_cancelled_by_close = document.cancels == "true"
+        self._targets |= targets
+        effects = self._pool.apply(
+            document.urls,
+            connections_max=document.connections_max,
+            fail_after=document.fail_after,
+            retry_after_ns=document.retry_after_ns,
+            idle_max_ns=proxy.timeouts.pool_idle_ns,
+            now=self.clock(),
+        )
+        self._look_at_health()
+        self._carry_out(effects)
+
+    # --- taking and giving back -------------------------------------------------------------
+
+    def acquire(
+        self, exchange: Ending, *, avoid: Upstream[Any] | None = None, is_fresh: bool = False
+    ) -> None:
+        """Give the exchange a connection, now or later: it is told by `on_upstream` or a failure.
+
+        `is_fresh`: not one that was used before.
+        """
+        now = self.clock()
+        lane = exchange.info.lane
+        slot = self._pool.acquire(now=now, lane=lane, avoid=avoid)
+        if slot is None and lane is Lane.CONTROL:
+            slot = self._pool.acquire(now=now, avoid=avoid)
+        if slot is not None:
+            self._use(slot, exchange, is_fresh=is_fresh)
+        elif not self._pool.healthy_count(now=now):
+            self.is_out = True
+            exchange.on_no_upstream()
+        else:
+            self._pool.wait(exchange)
+            until = now + self.timeouts.connect_ns
+            self._line.append((until, exchange))
+            self.deadline_at = self._line[0][0]
+            self.wheel.watch(self)
+
+    def withdraw(self, exchange: Ending) -> None:
+        """The exchange no longer wants a connection. One that is being opened goes to the pool."""
+        self._pool.withdraw(exchange)
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """The exchange on it is over and it may carry another."""
+        slot, connection.slot = connection.slot, None
+        assert slot is not None
+        connection.deadline_at = 0
+        effects = self._pool.put_idle(slot, connection, now=self.clock())
+        if effects.close or effects.handovers or effects.orphans:
+            self._carry_out(effects)
+
+    def on_closed(self, connection: UpstreamConnection) -> None:
+        """A connection is closed, by whoever."""
+        if not connection.is_established:
+            return
+        self.connections -= 1
+        slot, connection.slot = connection.slot, None
+        if slot is None:
+            self._pool.forget_idle(connection.entry, connection)
+        else:
+            self._carry_out(self._pool.forget(slot, now=self.clock()))
+
+    # --- health -----------------------------------------------------------------------------
+
+    def on_answer(self, connection: UpstreamConnection, *, is_error: bool) -> None:
+        """The upstream answered."""
+        if self._pool.on_answer(connection.entry, now=self.clock(), is_error=is_error):
+            self.is_out = False
+
+    def on_dead(self, connection: UpstreamConnection) -> None:
+        """It took a new connection and closed it without a byte."""
+        if self._pool.on_failure(connection.entry, now=self.clock()):
+            self._look_at_health()
+
+    def health(self) -> tuple[int, int]:
+        """Upstreams in service, and all."""
+        return self._pool.healthy_count(now=self.clock()), len(self._pool.upstreams)
+
+    def has_other(self, avoid: Upstream[Any]) -> bool:
+        """Whether a second try can go somewhere else."""
+        healthy, _ = self.health()
+        is_counted = avoid.out_until is None and not avoid.is_retired
+        return healthy > (1 if is_counted else 0)
+
+    def _look_at_health(self) -> None:
+        self.is_out = not self._pool.healthy_count(now=self.clock())
+
+    def tick(self) -> None:
+        """Called about once a second: idle connections, probes."""
+        self._look_at_health()
+        self._carry_out(self._pool.tick(now=self.clock()))
+
+    def retire(self) -> None:
+        """The cell is gone, or the process is going: idle connections close, others end."""
+        for connection in self._pool.close_idle():
+            connection.close()
+        self._carry_out(
+            self._pool.apply(
+                (),
+                connections_max=1,
+                fail_after=1,
+                retry_after_ns=NS_PER_S,
+                idle_max_ns=NS_PER_S,
+                now=self.clock(),
+            )
+        )
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def on_deadline(self, now: Instant) -> None:
+        """Somebody has stood in line for too long."""
+        line = self._line
+        while line and line[0][0] <= now:
+            exchange = line.popleft()[1]
+            if self._pool.withdraw(exchange):
+                exchange.fail(Fault.UPSTREAM_CONNECT_TIMEOUT)
+        self.deadline_at = line[0][0] if line else 0
+        if line:
+            self.wheel.watch(self)
+
+    def _carry_out(self, effects: Effects[UpstreamConnection, Ending]) -> None:
+        for connection in effects.close:
+            connection.close()
+        for waiter, slot in effects.handovers:
+            self._use(slot, waiter)
+        for orphan in effects.orphans:
+            self.is_out = True
+            orphan.on_no_upstream()
+
+    def _use(
+        self, slot: Slot[UpstreamConnection], exchange: Ending, *, is_fresh: bool = False
+    ) -> None:
+        connection = slot.connection
+        if connection is not None:
+            if (
+                connection.is_open
+                and not is_fresh
+                and (exchange.is_replayable or not connection.is_readable())
+            ):
+                connection.slot = slot
+                exchange.on_upstream(connection)
+                return
+            connection.close()
+        self.connections += 1
+        task = self.loop.create_task(self._dial(slot, exchange))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    async def _dial(self, slot: Slot[UpstreamConnection], exchange: Ending) -> None:
+        upstream = slot.upstream
+        target = self._targets[upstream.key]
+        fault = Fault.UPSTREAM_CONNECT
+        factory = partial(UpstreamConnection, self, upstream, target.authority)
+        connection: UpstreamConnection | None = None
+        try:
+            async with asyncio.timeout(self.timeouts.connect_ns / NS_PER_S):
+                _, protocol = await target.connect(factory, now=self.clock())
+            assert isinstance(protocol, UpstreamConnection)
+            connection = protocol if protocol.is_open else None
+        except TimeoutError:
+            fault = Fault.UPSTREAM_CONNECT_TIMEOUT
+        except (OSError, UnicodeError):
+            pass
+        if connection is None:
+            self.connections -= 1
+            if self._pool.on_failure(upstream, now=self.clock()):
+                self._look_at_health()
+            effects = self._pool.forget(slot, now=self.clock())
+            if not exchange.is_finished:
+                exchange.on_connect_failed(fault, upstream)
+            self._carry_out(effects)
+            return
+        connection.slot = slot
+        connection.is_established = True
+        if exchange.is_finished:
+            self.give_back(connection)
+        else:
+            exchange.on_upstream(connection)
