@@ -222,6 +222,8 @@ def build_response_head(
             lines.append(b"connection: close")
         elif version_minor == 0:
             lines.append(b"connection: keep-alive")
+        if status == 426:
+            lines.append(b"connection: upgrade")
     lines.append(b"\r\n")
     return b"\r\n".join(lines)
 
