@@ -9,6 +9,7 @@ rule asks for it), a header sent twice counts once, the first time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -76,6 +77,7 @@ class Classifier:
         ]
         for route in self._routes:
             route.default_timeout_ns = timeouts.get(route.cell, first)
+        self._marked: dict[tuple[int, int], tuple[_Route, Rule]] = {}
         self._trust = Trust(classification.trusted_peers)
         self._criticality = classification.criticality_header.lower().encode()
         self._tenant = classification.tenant_header.lower().encode()
@@ -101,6 +103,7 @@ class Classifier:
         serial: int,
         upgrade: bool = False,
         default_timeout_ns: int | None = None,
+        mark: Rule | None = None,
     ) -> Classified:
         """Everything the core wants to know of one request. Never raises.
 
@@ -112,6 +115,8 @@ class Classifier:
             serial: a number that differs between requests; gives the cohort of a lone request.
             upgrade: the request wants to become a tunnel or a WebSocket: a stream.
             default_timeout_ns: time the request has when no header says; None: its cell's.
+            mark: what the code says of the endpoint; it fills what no rule decides. The same
+                object for the same endpoint, because what is made from it is kept.
         """
         wanted = self._wanted
         found: dict[bytes, bytes] = {}
@@ -124,7 +129,7 @@ class Classifier:
             rule, candidates = self._find_candidates((method, raw_path))
         if candidates:
             rule = self._choose(candidates, found)
-        route = self._routes[rule]
+        route = self._routes[rule] if mark is None else self._marked_route(rule, mark)
         time_left_ns = route.default_timeout_ns
         if default_timeout_ns is not None:
             time_left_ns = default_timeout_ns
@@ -175,6 +180,16 @@ class Classifier:
         if self._rules.needs_more(candidates):
             return _NO_RULE, candidates
         return (candidates[0] if candidates else _NO_RULE), ()
+
+    def _marked_route(self, rule: int, mark: Rule) -> _Route:
+        """The route of a rule with its gaps filled by a mark: the operator's word comes first."""
+        known = self._marked.get((rule, id(mark)))
+        if known is None:
+            base = self._routes[rule]
+            route = base if base.is_control else base.filled_by(mark, is_default=rule == _NO_RULE)
+            # The mark is kept with it, or another one could get its id.
+            known = self._marked[rule, id(mark)] = (route, mark)
+        return known[0]
 
     def _choose(self, candidates: tuple[int, ...], found: dict[bytes, bytes]) -> int:
         def header(name: str) -> str | None:
@@ -290,6 +305,20 @@ class _Route:
         self.criticality = default_criticality if rule.criticality is None else rule.criticality
         self.default_timeout_ns: int | None = None
         self.infos: list[RequestInfo | None] = [None] * (len(Criticality) * 8)
+
+    def filled_by(self, mark: Rule, *, is_default: bool) -> _Route:
+        rule = self.rule
+        merged = replace(
+            rule,
+            name=mark.name if is_default else self.name,
+            criticality=mark.criticality if rule.criticality is None else rule.criticality,
+            kind=rule.kind or mark.kind,
+            cost=mark.cost if rule.cost == 1 else rule.cost,
+            limit=mark.limit if rule.limit is None else rule.limit,
+        )
+        route = _Route(merged, self.name, self.criticality)
+        route.default_timeout_ns = self.default_timeout_ns
+        return route
 
     def intern(self, criticality: Criticality, kind: Kind, *, is_retry: bool) -> RequestInfo:
         rule = self.rule

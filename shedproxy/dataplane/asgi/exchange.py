@@ -1,0 +1,230 @@
+"""One request from its arrival to the release of its permit.
+
+The middleware is immutable; everything that changes during a request is here. The permit is given
+back exactly once: by whoever takes it out of the exchange first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from shedproxy.core import NS_PER_S, Kind, Lane, Outcome, Permit, Rejected, Ticket
+from shedproxy.dataplane.asgi.client_watch import ClientWatch
+from shedproxy.dataplane.asgi.types import App, Message, Receive, Scope, Send
+from shedproxy.dataplane.driver import Driver
+
+__all__ = ["Exchange", "outcome_of"]
+
+READER_PATIENCE_NS = NS_PER_S
+"""A client that takes no byte of a started answer for this long no longer holds a slot."""
+
+_CLIENT_GONE = 499
+_APP_FAILED = 500
+
+
+class Exchange:
+    """A request, its place in the queue, its permit. To the app, `send` and `receive`."""
+
+    __slots__ = (
+        "_driver",
+        "_is_gone",
+        "_patience",
+        "_permit",
+        "_receive",
+        "_send",
+        "_sending_since",
+        "_stalled_ns",
+        "_status",
+        "_verdict",
+        "_watch",
+    )
+
+    def __init__(self, driver: Driver, receive: Receive, send: Send) -> None:
+        self._driver = driver
+        self._receive = receive
+        self._send = send
+        self._permit: Permit | None = None
+        self._status = 0
+        self._stalled_ns = 0
+        self._is_gone = False
+        self._sending_since: int | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self._verdict: asyncio.Future[Permit | Rejected] | None = None
+        self._watch: ClientWatch | None = None
+
+    # --- waiting ----------------------------------------------------------------------------
+
+    def on_verdict(self, decision: Permit | Rejected) -> None:
+        """The driver's answer to the ticket."""
+        verdict = self._verdict
+        if verdict is not None and not verdict.done():
+            verdict.set_result(decision)
+        elif type(decision) is Permit:
+            self._driver.release(decision, Outcome.IGNORE)
+
+    async def wait(self, ticket: Ticket, scope: Scope) -> Permit | Rejected | None:
+        """The answer to the ticket; None when the client left first."""
+        self._verdict = verdict = asyncio.get_running_loop().create_future()
+        self._watch = watch = ClientWatch(self._receive)
+        try:
+            is_gone = await watch.until(verdict, is_allowed=_may_read(scope))
+            decision = None if is_gone else await verdict
+        except BaseException:
+            self._leave_queue(ticket, verdict)
+            raise
+        if decision is None:
+            self._leave_queue(ticket, verdict)
+        if type(decision) is not Permit:
+            watch.close()
+        return decision
+
+    def _leave_queue(self, ticket: Ticket, verdict: asyncio.Future[Permit | Rejected]) -> None:
+        assert self._watch is not None
+        self._watch.close()
+        if verdict.done() and not verdict.cancelled():
+            decision = verdict.result()
+            if type(decision) is Permit:
+                self._driver.release(decision, Outcome.IGNORE)
+        else:
+            verdict.cancel()
+            self._driver.abandon(ticket)
+
+    # --- running ----------------------------------------------------------------------------
+
+    async def run(self, app: App, scope: Scope, permit: Permit) -> None:
+        """Run the app and give the permit back when its answer, or it, has ended."""
+        self._permit = permit
+        receive = self._receive if self._watch is None else self._watch.receive
+        # An app that returns without an answer has most likely seen its client leave.
+        outcome, status = Outcome.ABANDONED, _CLIENT_GONE
+        try:
+            await app(scope, receive, self.send)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            if not self._is_gone:
+                outcome, status = Outcome.IGNORE, _APP_FAILED
+            raise
+        finally:
+            if self._permit is not None:
+                self._finish(outcome, status)
+            if self._watch is not None:
+                self._watch.close()
+
+    async def run_socket(self, app: App, scope: Scope, permit: Permit) -> None:
+        """The same for a WebSocket: open until the app returns; no message is looked at."""
+        self._permit = permit
+        receive = self._receive if self._watch is None else self._watch.receive
+        outcome, status = Outcome.SUCCESS, 101
+        try:
+            await app(scope, receive, self._send)
+        except asyncio.CancelledError:
+            outcome, status = Outcome.ABANDONED, _CLIENT_GONE
+            raise
+        except BaseException:
+            outcome, status = Outcome.IGNORE, _APP_FAILED
+            raise
+        finally:
+            self._finish(outcome, status)
+            if self._watch is not None:
+                self._watch.close()
+
+    async def send(self, message: Message) -> None:
+        """What the app gets as `send`: sees the head and the end of the answer."""
+        kind = message["type"]
+        permit = self._permit
+        if permit is not None:
+            if kind == "http.response.start":
+                self._status = message["status"]
+                self._driver.respond(permit)
+                if permit.request.kind is Kind.AUTO and _is_event_stream(
+                    message.get("headers", ())
+                ):
+                    self._driver.to_resident(permit)
+            elif kind in _ENDINGS:
+                if message.get("more_body", False):
+                    await self._send_part(message)
+                    return
+                self._finish(outcome_of(self._status), self._status)
+        try:
+            await self._send(message)
+        except OSError:
+            self._is_gone = True
+            raise
+
+    async def _send_part(self, message: Message) -> None:
+        """A part of a longer answer: the time the client takes is not the app's."""
+        clock = self._driver.clock
+        if self._patience is None:
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_later(READER_PATIENCE_NS / NS_PER_S, self._look_at_reader)
+        self._sending_since = since = clock()
+        try:
+            await self._send(message)
+        except OSError:
+            self._is_gone = True
+            raise
+        finally:
+            self._sending_since = None
+            self._stalled_ns += clock() - since
+
+    def _look_at_reader(self) -> None:
+        """A slow reader keeps its answer, not its slot: else a few of them would hold them all."""
+        if self._permit is None or self._permit.is_resident:
+            return
+        left_ns = READER_PATIENCE_NS
+        if self._sending_since is not None:
+            left_ns -= self._driver.clock() - self._sending_since
+            if left_ns <= 0:
+                self._driver.to_resident(self._permit)
+                return
+        loop = asyncio.get_running_loop()
+        self._patience = loop.call_later(left_ns / NS_PER_S, self._look_at_reader)
+
+    def _finish(self, outcome: Outcome, status: int) -> None:
+        """Give the permit back. The one place that does."""
+        permit, self._permit = self._permit, None
+        assert permit is not None
+        if self._patience is not None:
+            self._patience.cancel()
+        driver = self._driver
+        driver.release(permit, outcome, stalled_ns=self._stalled_ns)
+        request = permit.request
+        if request.lane is Lane.DATA:
+            now = driver.clock()
+            expires_at = permit.expires_at
+            driver.meter.on_finished(
+                driver.cell_index(request.cell),
+                request.criticality,
+                status,
+                now - permit.arrived_at,
+                outcome is Outcome.SUCCESS and (expires_at is None or now <= expires_at),
+            )
+
+
+_ENDINGS = frozenset(("http.response.body", "http.response.zerocopysend", "http.response.pathsend"))
+"""Messages that end an answer unless they say that more follows."""
+
+
+def outcome_of(status: int) -> Outcome:
+    """What an answer with this status says of the app's capacity."""
+    if status < 400:
+        return Outcome.SUCCESS
+    return Outcome.OVERLOAD if status in {503, 504} else Outcome.IGNORE
+
+
+def _is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    for name, value in headers:
+        if len(name) == 12 and name.lower() == b"content-type":
+            return value.lstrip().lower().startswith(b"text/event-stream")
+    return False
+
+
+def _may_read(scope: Scope) -> bool:
+    """Whether we may ask the server for messages while the request waits.
+
+    Not when the client waits for 100 Continue: the server sends it when it is first asked, and the
+    body of a request that may yet be refused would begin to flow.
+    """
+    return all(name != b"expect" for name, _ in scope.get("headers", ()))

@@ -1,0 +1,189 @@
+"""The middleware: one line in any ASGI application.
+
+    app = ShedMiddleware(app)
+
+Pure ASGI 3.0, standard library only. It decides before the body is asked for, adds no task to a
+request that does not have to wait, and gives every permit back exactly once. The address of the
+client is what the server says it is: uvicorn believes X-Forwarded-For from 127.0.0.1 unless it is
+told otherwise (`--no-proxy-headers`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from shedproxy.core import Permit, Policy, Rejected, Ticket
+from shedproxy.dataplane.asgi.exchange import Exchange
+from shedproxy.dataplane.asgi.refusal import refuse
+from shedproxy.dataplane.asgi.runtime import ClassifyHook, Runtime
+from shedproxy.dataplane.asgi.state import ShedState
+from shedproxy.dataplane.asgi.types import App, Receive, Scope, Send
+from shedproxy.dataplane.driver import Driver
+from shedproxy.snapshot import Classification, Document, RejectDocument, Rule
+
+if TYPE_CHECKING:
+    from shedproxy.dataplane.asgi.control_thread import ControlThread
+
+__all__ = ["ShedMiddleware"]
+
+
+class ShedMiddleware:
+    """Keeps an ASGI app inside its measured capacity.
+
+    Args:
+        app: the application, or the next middleware.
+        policy: a Policy, a whole Document, the path of a TOML file, or None for the defaults.
+        rules: put before the rules of the classification.
+        classification: replaces the document's.
+        reject: replaces how the document's refusals look.
+        classify: called with (scope, RequestInfo) after rules, marks and headers; returns a
+            Criticality, another RequestInfo, or None to leave it.
+        config: path of a TOML file; the same as a path as `policy`.
+        driver: a running driver to use instead of one of its own; its owner starts and closes it.
+        control: "host:port" of a control lane on a thread of its own: /livez, /readyz, /-/status,
+            /metrics. It answers while the event loop is blocked, unless by C code that holds the
+            GIL; only another process (`shedproxy run`, `shedproxy app`) answers then.
+
+    Raises:
+        DocumentInvalidError: the file or an entry of `trusted_peers` is wrong.
+        TypeError: both `policy` and `config` name a document.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        policy: Policy | Document | str | os.PathLike[str] | None = None,
+        *,
+        rules: Sequence[Rule] = (),
+        classification: Classification | None = None,
+        reject: RejectDocument | None = None,
+        classify: ClassifyHook | None = None,
+        config: str | os.PathLike[str] | None = None,
+        driver: Driver | None = None,
+        control: str | None = None,
+    ) -> None:
+        self.app = app
+        document = _document_from(policy, config) if driver is None else driver.document
+        if classification is not None:
+            document = replace(document, classification=classification)
+        if rules:
+            combined = (*rules, *document.classification.rules)
+            document = replace(
+                document, classification=replace(document.classification, rules=combined)
+            )
+        if reject is not None:
+            document = replace(document, reject=reject)
+        if driver is not None and document is not driver.document:
+            driver.apply(document)
+        self._document = document
+        self._driver = driver
+        self._hook = classify
+        self._control = _control_for(control)
+        self._runtimes: dict[asyncio.AbstractEventLoop, Runtime] = {}
+        self._last: Runtime | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI connection: a request, a WebSocket, or the lifespan."""
+        scope_type = scope["type"]
+        if scope_type not in {"http", "websocket"}:
+            if scope_type == "lifespan":
+                await self._lifespan(scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
+            return
+        runtime = self._runtime()
+        driver = runtime.driver
+        info, flow_hash, cohort, time_left_ns, _ = runtime.classify(scope)
+        exchange = Exchange(driver, receive, send)
+        decision: Permit | Ticket | Rejected | None = driver.arrive(
+            info, exchange, flow_hash=flow_hash, cohort=cohort, time_left_ns=time_left_ns
+        )
+        if type(decision) is Ticket:
+            decision = await exchange.wait(decision, scope)
+        if type(decision) is Permit:
+            state = scope.get("state")
+            if state is None:
+                state = scope["state"] = {}
+            state["shedproxy"] = ShedState(driver, info)
+            if scope_type == "http":
+                await exchange.run(self.app, scope, decision)
+            else:
+                await exchange.run_socket(self.app, scope, decision)
+        elif decision is not None:
+            assert isinstance(decision, Rejected)
+            await refuse(driver, runtime.rejections, decision, scope, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passed through untouched; our timers begin and end with it."""
+        self._runtime()
+        await self.app(scope, receive, send)
+        # Not after an error: a server goes on without lifespan when the app does not know it.
+        self.close()
+
+    def close(self) -> None:
+        """Stop the timers of the running loop and the control lane. Requests may still end."""
+        runtime = self._runtimes.pop(asyncio.get_running_loop(), None)
+        if runtime is not None:
+            runtime.close()
+        self._last = None
+        if self._control is not None and not self._runtimes:
+            self._control.close()
+
+    def _runtime(self) -> Runtime:
+        """This event loop's runtime: made when it is first needed."""
+        loop = asyncio.get_running_loop()
+        last = self._last
+        if last is not None and last.loop is loop:
+            return last
+        runtime = self._runtimes.get(loop)
+        if runtime is None:
+            for other in [other for other in self._runtimes if other.is_closed()]:
+                del self._runtimes[other]
+            given = self._driver
+            runtime = Runtime(
+                self.app,
+                Driver(self._document) if given is None else given,
+                hook=self._hook,
+                is_owner=given is None,
+            )
+            self._runtimes[loop] = runtime
+            if self._control is not None:
+                self._control.watch(runtime)
+        self._last = runtime
+        return runtime
+
+
+def _document_from(
+    policy: Policy | Document | str | os.PathLike[str] | None,
+    config: str | os.PathLike[str] | None,
+) -> Document:
+    if isinstance(policy, str | os.PathLike):
+        policy, path = None, policy
+        if config is not None:
+            raise TypeError("give the path of the configuration once, as policy or as config")
+    else:
+        path = config
+    if path is not None:
+        if policy is not None:
+            raise TypeError("give a policy or a configuration file, not both")
+        # By name: only who uses a file pays for reading one, in imports too.
+        settings = importlib.import_module("shedproxy.settings")
+        document = settings.load_document(path)
+        assert isinstance(document, Document)
+        return document
+    if isinstance(policy, Document):
+        return policy
+    return Document() if policy is None else Document(policy=policy)
+
+
+def _control_for(address: str | None) -> ControlThread | None:
+    if address is None:
+        return None
+    from shedproxy.dataplane.asgi.control_thread import ControlThread  # noqa: PLC0415 - optional
+
+    return ControlThread(address)

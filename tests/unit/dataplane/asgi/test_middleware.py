@@ -1,0 +1,324 @@
+"""The middleware from outside: what the client gets, what the app sees, what is in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from shedproxy import Criticality, Document, Match, Mode, Policy, Rule
+from shedproxy.core import CellPolicy, RejectReason, RequestInfo
+from shedproxy.dataplane.asgi import ShedMiddleware, ShedState
+from shedproxy.snapshot import Classification, RejectDocument
+from shedproxy.testing import AsgiProbe, a_policy, eventually_async
+
+pytestmark = pytest.mark.anyio
+
+
+async def hello(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+def in_flight(middleware):
+    return middleware._driver.shedder.stats().cells[0].in_flight
+
+
+async def test_an_answer_passes_and_frees_its_slot(shed):
+    middleware = shed(hello, limit=1)
+    for _ in range(3):
+        request = AsgiProbe(middleware).request()
+        assert await request.end() is None
+        assert (request.status, request.body) == (200, b"hello")
+    assert in_flight(middleware) == 0
+    assert middleware._driver.meter.finished(0) == 3
+    assert middleware._driver.meter.goodput(0) == 3
+
+
+async def test_over_the_limit_is_refused_before_the_body_is_asked_for(shed, held):
+    middleware = shed(held, limit=1, queue_length=0)
+    probe = AsgiProbe(middleware)
+    first = probe.request()
+    await eventually_async(lambda: held.started)
+    second = probe.request("POST", "/upload")
+    assert await second.end() is None
+    assert (second.status, second.receive_count) == (503, 0)
+    assert second.headers["shedproxy-reason"] == "queue_full"
+    assert int(second.headers["retry-after"]) >= 1
+    assert middleware._driver.ring.find(
+        middleware._driver.ring.parse_id(second.headers["shedproxy-id"])
+    )
+    held.gate.set()
+    await first.end()
+    assert first.status == 200
+
+
+async def test_head_is_refused_without_a_body(shed):
+    middleware = shed(hello, class_limits=(0, 0, 0, 0))
+    request = AsgiProbe(middleware).request("HEAD")
+    await request.end()
+    assert (request.status, request.body) == (503, b"")
+
+
+async def test_a_client_that_left_does_not_hear_of_its_refusal(shed):
+    request = AsgiProbe(shed(hello, class_limits=(0, 0, 0, 0))).request()
+    request.send_error = OSError("gone")
+    assert await request.end() is None
+
+
+async def test_health_paths_pass_a_full_service(shed, held):
+    middleware = shed(held, limit=1, queue_length=0)
+    probe = AsgiProbe(middleware)
+    requests = [probe.request(), probe.request("GET", "/livez"), probe.request("HEAD", "/healthz")]
+    await eventually_async(lambda: len(held.started) == 3)
+    held.gate.set()
+    for request in requests:
+        await request.end()
+        assert request.status == 200
+    assert middleware._driver.meter.bypassed(0) == 2
+
+
+async def test_the_app_hears_of_the_load(shed):
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope["state"]["shedproxy"])
+        await hello(scope, receive, send)
+
+    middleware = shed(app, limit=4)
+    request = AsgiProbe(middleware).request(headers=[(b"x-criticality", b"sheddable")])
+    request.scope["state"]["mine"] = 1
+    await request.end()
+    (state,) = seen
+    assert isinstance(state, ShedState)
+    assert state.criticality is Criticality.SHEDDABLE
+    assert 0 <= state.pressure <= 1
+    assert request.scope["state"]["mine"] == 1
+
+
+async def test_a_scope_without_state_gets_one(shed):
+    request = AsgiProbe(shed(hello)).request(state=None)
+    await request.end()
+    assert isinstance(request.scope["state"]["shedproxy"], ShedState)
+
+
+async def test_the_lifespan_passes_untouched_and_ends_our_timers():
+    seen = []
+
+    async def app(scope, receive, send):
+        if scope["type"] != "lifespan":
+            return await hello(scope, receive, send)
+        seen.append((await receive())["type"])
+        await send({"type": "lifespan.startup.complete"})
+        seen.append((await receive())["type"])
+        await send({"type": "lifespan.shutdown.complete"})
+
+    middleware = ShedMiddleware(app)
+    probe = AsgiProbe(middleware)
+    lifespan = probe.lifespan()
+    lifespan.feed({"type": "lifespan.startup"})
+    assert (await lifespan.read())["type"] == "lifespan.startup.complete"
+    await probe.request().end()
+    lifespan.feed({"type": "lifespan.shutdown"})
+    assert await lifespan.end() is None
+    assert seen == ["lifespan.startup", "lifespan.shutdown"]
+    # It serves on all the same: some servers end the lifespan first.
+    late = probe.request()
+    await late.end()
+    assert late.status == 200
+    middleware.close()
+
+
+async def test_an_app_without_lifespan_says_so_itself():
+    async def app(scope, receive, send):
+        assert scope["type"] == "http"
+        await hello(scope, receive, send)
+
+    middleware = ShedMiddleware(app)
+    assert isinstance(await AsgiProbe(middleware).lifespan().end(), AssertionError)
+    request = AsgiProbe(middleware).request()
+    await request.end()
+    assert request.status == 200
+    middleware.close()
+
+
+async def test_other_scope_types_pass():
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope["type"])
+
+    await ShedMiddleware(app)({"type": "telepathy"}, None, None)
+    assert seen == ["telepathy"]
+
+
+def test_every_event_loop_has_its_own_driver():
+    middleware = ShedMiddleware(hello, a_policy(limit=2))
+
+    async def one():
+        request = AsgiProbe(middleware).request()
+        await request.end()
+        assert request.status == 200
+
+    for _ in range(3):
+        asyncio.run(one())
+
+
+async def test_rules_marks_nothing_and_the_callable_have_the_last_word(shed):
+    seen = []
+
+    def classify(scope, info):
+        seen.append(info.criticality)
+        plan = dict(scope["headers"]).get(b"x-plan")
+        return {b"free": Criticality.SHEDDABLE, b"odd": RequestInfo(route="odd")}.get(plan)
+
+    async def app(scope, receive, send):
+        state = scope["state"]["shedproxy"]
+        seen.append((state.criticality, state.route))
+        await hello(scope, receive, send)
+
+    rule = Rule(name="shop", match=Match(path=("/shop/*",)), criticality=Criticality.CRITICAL_PLUS)
+    middleware = shed(app, classify=classify, rules=[rule])
+    for plan in (b"free", b"free", b"odd", b"none"):
+        await AsgiProbe(middleware).request("GET", "/shop/1", [(b"x-plan", plan)]).end()
+    top = Criticality.CRITICAL_PLUS
+    assert seen == [
+        top,
+        (Criticality.SHEDDABLE, "shop"),
+        top,
+        (Criticality.SHEDDABLE, "shop"),
+        top,
+        (Criticality.CRITICAL, "odd"),
+        top,
+        (top, "shop"),
+    ]
+
+
+async def test_a_new_document_is_taken_while_serving(shed):
+    middleware = shed(hello)
+    probe = AsgiProbe(middleware)
+    await probe.request().end()
+    driver = middleware._driver
+    closed = Rule(match=Match(path=("/closed",)), limit=0)
+    driver.apply(
+        Document(
+            classification=Classification(rules=(closed,)),
+            reject=RejectDocument(status_capacity=529),
+        )
+    )
+    request = probe.request("GET", "/closed")
+    await request.end()
+    assert (request.status, request.headers["shedproxy-reason"]) == (529, "route_limit")
+
+
+async def test_observe_mode_refuses_nothing(shed, held):
+    middleware = shed(held, limit=1, queue_length=0, mode=Mode.OBSERVE)
+    requests = [AsgiProbe(middleware).request() for _ in range(5)]
+    await eventually_async(lambda: len(held.started) == 5)
+    held.gate.set()
+    for request in requests:
+        await request.end()
+        assert request.status == 200
+    assert in_flight(middleware) == 0
+    assert middleware._driver.meter.would_reject(0) >= 1
+
+
+async def test_a_document_may_be_composed_from_parts():
+    middleware = ShedMiddleware(
+        hello,
+        Policy(),
+        rules=[Rule(name="first", match=Match(path=("/x",)), limit=0)],
+        classification=Classification(rules=(Rule(name="second"),)),
+        reject=RejectDocument(status_capacity=529),
+    )
+    probe = AsgiProbe(middleware)
+    refused, served = probe.request("GET", "/x"), probe.request("GET", "/y")
+    await refused.end()
+    await served.end()
+    assert (refused.status, served.status) == (529, 200)
+    assert served.scope["state"]["shedproxy"].route == "second"
+    middleware.close()
+
+
+async def test_parts_given_beside_a_driver_are_applied_to_it(a_driver):
+    driver = a_driver()
+    middleware = ShedMiddleware(hello, driver=driver, rules=[Rule(limit=0)])
+    request = AsgiProbe(middleware).request()
+    await request.end()
+    assert request.headers["shedproxy-reason"] == RejectReason.ROUTE_LIMIT.label
+
+
+def test_a_policy_and_a_file_exclude_each_other():
+    with pytest.raises(TypeError, match="not both"):
+        ShedMiddleware(hello, Policy(), config="x.toml")
+    with pytest.raises(TypeError, match="once"):
+        ShedMiddleware(hello, "a.toml", config="b.toml")
+
+
+@pytest.mark.parametrize("how", ["policy", "config"])
+async def test_a_configuration_file(how, tmp_path):
+    path = tmp_path / "shedproxy.toml"
+    path.write_text(
+        '[reject]\nstatus_capacity = 529\n\n[[rule]]\nmatch.path = "/closed"\nlimit = 0\n'
+    )
+    middleware = ShedMiddleware(hello, **{how: path})
+    request = AsgiProbe(middleware).request("GET", "/closed")
+    await request.end()
+    assert request.status == 529
+    middleware.close()
+
+
+async def test_draining_refuses_with_its_reason(shed):
+    middleware = shed(hello)
+    middleware._driver.drain()
+    request = AsgiProbe(middleware).request()
+    await request.end()
+    assert (request.status, request.headers["shedproxy-reason"]) == (503, "draining")
+
+
+async def test_a_peer_on_a_unix_socket_has_no_address(shed):
+    request = AsgiProbe(shed(hello), client=None).request(raw_path=None)
+    await request.end()
+    assert request.status == 200
+
+
+async def test_a_cell_without_residents_refuses_sockets_with_an_answer(shed):
+    middleware = shed(hello, resident_limit=0)
+    socket = AsgiProbe(middleware).websocket()
+    await socket.end()
+    assert [message["type"] for message in socket.sent] == [
+        "websocket.http.response.start",
+        "websocket.http.response.body",
+    ]
+    assert (socket.status, socket.headers["shedproxy-reason"]) == (503, "resident_limit")
+    old = AsgiProbe(middleware).websocket(can_deny=False)
+    await old.end()
+    assert old.sent == [{"type": "websocket.close", "code": 1013, "reason": "overloaded"}]
+
+
+def test_import_brings_no_third_party_package():
+    code = (
+        "import sys; before = set(sys.modules); from shedproxy import ShedMiddleware;"
+        "print('\\n'.join(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    brought = {name.partition(".")[0] for name in done.stdout.split()}
+    assert brought <= {"shedproxy", *sys.stdlib_module_names}
+    # The control lane is optional, and its server is the heaviest import of all.
+    assert "http.server" not in done.stdout.split()
+
+
+def test_the_cells_of_a_policy_are_all_there():
+    policy = Policy(cells=(CellPolicy(), CellPolicy(name="slow")))
+    rules = [Rule(match=Match(path=("/slow",)), cell="slow")]
+
+    async def main():
+        middleware = ShedMiddleware(hello, policy, rules=rules)
+        request = AsgiProbe(middleware).request("GET", "/slow")
+        await request.end()
+        middleware.close()
+        return request.scope["state"]["shedproxy"].cell
+
+    assert asyncio.run(main()) == "slow"
