@@ -154,25 +154,29 @@ def build_request_head(
         lines.append(_line(pair))
     if special:
         _add_forwarding(lines, context, special, peer, host, is_trusted=is_trusted)
-        _add_claims(lines, context, special, is_trusted, retries, time_left_ms)
     else:
         lines.append(_forwarding(peer, context.scheme, host))
-        if retries and context.attempt_name:
-            lines.append(b"%b: %d" % (context.attempt_name, retries + 1))
+    if special or retries:
+        _add_claims(lines, context, special, is_trusted, retries, time_left_ms)
     if context.forward_criticality:
         lines.append(_line((context.criticality_name, criticality)))
         if time_left_ms >= 0:
             lines.append(b"x-request-timeout-ms: %d" % time_left_ms)
     if pressure:
         lines.append(b"shedproxy-pressure: " + pressure)
+    if framing.body or framing.length >= 0 or framing.upgrade:
+        _add_framing(lines, framing)
+    lines.append(context.ends[version_minor])
+    return b"\r\n".join(lines)
+
+
+def _add_framing(lines: list[bytes], framing: RequestFraming) -> None:
     if framing.body == BodyKind.CHUNKED:
         lines.append(b"transfer-encoding: chunked")
     elif framing.length >= 0:
         lines.append(b"content-length: %d" % framing.length)
     if framing.upgrade:
         lines.append(b"connection: upgrade\r\nupgrade: " + framing.upgrade)
-    lines.append(context.ends[version_minor])
-    return b"\r\n".join(lines)
 
 
 def build_response_head(
