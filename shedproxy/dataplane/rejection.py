@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from http import HTTPStatus
 from typing import NamedTuple
 from zlib import crc32
@@ -145,6 +146,8 @@ _QUOTA = (
 )
 _FRAMING_NAMES = frozenset(("connection", "content-length", "shedproxy-id", "transfer-encoding"))
 _CONTENT_TYPES = {"problem": "application/problem+json", "text": "text/plain; charset=utf-8"}
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _CRITICALITIES = len(Criticality)
 _ID_MARK = "0" * ID_LENGTH
 _KEEP = b"\r\n\r\n"
@@ -165,11 +168,17 @@ class _Rendered(NamedTuple):
 
 
 class Rejections:
-    """The refusals and faults of one document, rendered as far as they can be beforehand."""
+    """The refusals and faults of one document, rendered as far as they can be beforehand.
+
+    Raises:
+        ValueError: the document names a front, a body or a status that there is none of, or a
+            header that would break the head.
+    """
 
     __slots__ = ("_document", "_fault_rendered", "_max_s", "_min_s", "_rendered")
 
     def __init__(self, document: RejectDocument) -> None:
+        _check(document)
         self._document = document
         self._min_s = max(1, -(-document.retry_after_min_ns // NS_PER_S))
         self._max_s = max(self._min_s, -(-document.retry_after_max_ns // NS_PER_S))
@@ -302,6 +311,20 @@ class Rejections:
             line = f"{problem['status']} {problem['reason']}: {problem['detail']}"
             return (f"{line} id {problem['id']}\n" if "id" in problem else line + "\n").encode()
         return b""
+
+
+def _check(document: RejectDocument) -> None:
+    """Refuse a document whose answers would not be HTTP."""
+    if document.front not in FRONTS:
+        raise ValueError(f"reject.front is none of {', '.join(FRONTS)}: {document.front!r}")
+    if document.body not in {*_CONTENT_TYPES, "empty"}:
+        raise ValueError(f"reject.body is none of problem, text, empty: {document.body!r}")
+    for status in (document.status_capacity, document.status_tenant):
+        if not 400 <= status <= 599:
+            raise ValueError(f"reject.status is not between 400 and 599: {status}")
+    for name, value in document.headers:
+        if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
+            raise ValueError(f"reject.headers has one that breaks the head: {name!r}: {value!r}")
 
 
 def _headers(

@@ -9,6 +9,7 @@ These run once per request: one pass, one dictionary look-up per field, one join
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,6 +49,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 RETRY_AFTER_MAX_S = 86_400
 """An upstream's Retry-After above a day is a mistake or an attack on the service's callers."""
 
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z:]*")
 _OWN_PREFIXES = (b"shedproxy-", b"proxy-")
 _ENVOY_TIME_LEFT = b"x-envoy-expected-rq-timeout-ms"
 _line = b": ".join
@@ -84,7 +86,13 @@ def header_context(
 
     `policy_headers` are the other names decisions are made by (tenant, cohort, deadline, rules):
     they reach the upstream whatever Connection lists.
+
+    Raises:
+        ValueError: a name or the pseudonym could not stand in a head.
     """
+    for text in (via, criticality_header, *attempt_headers, *policy_headers):
+        if _NAME.fullmatch(text) is None:
+            raise ValueError(f"not a name that can stand in a head: {text!r}")
     criticality_name = criticality_header.lower().encode("latin-1")
     attempts = [name.lower().encode("latin-1") for name in attempt_headers]
     policy = [name.lower().encode("latin-1") for name in policy_headers]
@@ -134,8 +142,7 @@ def build_request_head(
         b"%b %b HTTP/1.1\r\nhost: %b"
         % (method, framing.path, host if context.preserve_host and host else authority)
     ]
-    names = framing.connection_names
-    action_of = context.actions.get
+    names, action_of = framing.connection_names, context.actions.get
     special: list[tuple[int, bytes, bytes]] = []
     for pair in headers:
         name = pair[0]

@@ -268,6 +268,24 @@ def test_configured_headers_are_added_and_replace_ours_but_not_the_framing():
     assert "connection" not in fields
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        RejectDocument(front="apache"),
+        RejectDocument(body="html"),
+        RejectDocument(status_capacity=200),
+        RejectDocument(status_tenant=1000),
+        RejectDocument(headers=(("x-a", "1\r\nset-cookie: b"),)),
+        RejectDocument(headers=(("x-a: b\r\nx-c", "1"),)),
+        RejectDocument(headers=(("", "1"),)),
+        RejectDocument(headers=(("x-a", "\u20ac"),)),
+    ],
+)
+def test_a_document_that_would_break_the_answer_is_refused_whole(document):
+    with pytest.raises(ValueError, match="reject"):
+        Rejections(document)
+
+
 # --- Faults -------------------------------------------------------------------------------------
 
 

@@ -311,6 +311,20 @@ def test_pressure_is_sent_when_asked():
     assert values(fields, b"shedproxy-pressure") == [b"0.42"]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"via": "a\r\nx: y"},
+        {"criticality_header": "x y"},
+        {"attempt_headers": ("x\n",)},
+        {"policy_headers": ("\u20ac",)},
+    ],
+)
+def test_a_name_that_would_break_the_head_is_refused(wrong):
+    with pytest.raises(ValueError, match="name"):
+        header_context(**wrong)
+
+
 token = st.text("abcdefghijklmnopqrstuvwxyz-_", min_size=1, max_size=12).map(str.encode)
 value = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20).map(
     lambda text: text.strip().encode()
