@@ -6,6 +6,8 @@ raises the load. So only samples admitted at low in-flight count, whoever wants 
 
 from __future__ import annotations
 
+import math
+
 from shedproxy.core.series import DecayedMean, SampleMean
 from shedproxy.core.units import Instant
 
@@ -34,16 +36,19 @@ def low_in_flight(limit: int) -> int:
 class RouteLatency:
     """The latencies of one route: without load, and lately."""
 
-    __slots__ = ("_low", "is_trusted", "recent")
+    __slots__ = ("_former", "_low", "is_trusted", "recent")
 
     def __init__(self) -> None:
         self._low = SampleMean()
+        self._former: SampleMean | None = None
         self.recent = DecayedMean()
         self.is_trusted = False
 
     @property
     def baseline_ns(self) -> int:
         """Mean latency at low in-flight, trusted or not; 0: no such sample yet."""
+        if not self._low.count and self._former is not None:
+            return self._former.value_ns
         return self._low.value_ns
 
     @property
@@ -55,27 +60,41 @@ class RouteLatency:
         """A sample admitted at low in-flight."""
         low = self._low
         low.add(rtt_ns)
-        if not self.is_trusted and low.count >= _TRUSTED_SAMPLES:
-            self.is_trusted = low.count >= _TRUSTED_ANYWAY or low.relative_error() <= _TRUSTED_ERROR
+        if self.is_trusted or low.count < _TRUSTED_SAMPLES:
+            return
+        if low.count >= _TRUSTED_ANYWAY or low.error_ns() <= low.value_ns * _TRUSTED_ERROR:
+            self.is_trusted = True
+            self._settle()
 
-    def rescale(self, factor: float) -> None:
-        """Multiply the baseline."""
-        if self._low.count:
-            self._low.rescale(factor)
+    def distrust(self) -> None:
+        """Learn the baseline again. The former serves until the first new sample."""
+        if self.is_trusted:
+            self.is_trusted = False
+            self._former = self._low
+            self._low = SampleMean()
+
+    def _settle(self) -> None:
+        # Both say the same within their errors: together they say it better.
+        former, self._former = self._former, None
+        if former is None:
+            return
+        error_ns = math.hypot(former.error_ns(), self._low.error_ns())
+        if abs(former.value_ns - self._low.value_ns) <= 2 * error_ns:
+            self._low.merge(former)
 
 
 class BaselineTable:
-    """Baselines and recent latencies by route: bounded, and by hand where calibration gave one.
+    """Baselines and recent latencies by route: bounded, or given by calibration.
 
-    A calibrated baseline wins over what is learnt. Only `rescale` moves it: evidence that the
-    service itself has become slower or faster.
+    A calibrated baseline wins over what is learnt, until `distrust`: the service was seen to have
+    changed since.
     """
 
-    __slots__ = ("_given_ns", "_overflow", "_routes", "_scale", "is_seasoned")
+    __slots__ = ("_given_ns", "_is_overruled", "_overflow", "_routes", "is_seasoned")
 
     def __init__(self, given_ns: int | None = None) -> None:
         self._given_ns = given_ns
-        self._scale = 1.0
+        self._is_overruled = False
         self._routes: dict[str, RouteLatency] = {}
         self._overflow = RouteLatency()
         self.is_seasoned = given_ns is not None
@@ -85,16 +104,15 @@ class BaselineTable:
         return len(self._routes)
 
     def calibrate(self, given_ns: int | None) -> None:
-        """Take a calibrated baseline, or return to the learnt ones (None)."""
-        if given_ns != self._given_ns:
-            self._given_ns = given_ns
-            self._scale = 1.0
-            self.is_seasoned = given_ns is not None or any(
-                latency.is_trusted for latency in self._latencies()
-            )
+        """Take a calibrated baseline, or return to the learnt ones (None). No news: no change."""
+        if given_ns == self._given_ns:
+            return
+        self._given_ns = given_ns
+        self._is_overruled = False
+        self.is_seasoned = given_ns is not None or self._has_trusted()
 
     def observe(self, route: str, rtt_ns: int, *, is_low: bool, now: Instant) -> int:
-        """Take a sample and give the baseline to judge it by; see `judge`."""
+        """Take a sample and give the baseline to judge it by, as `judge` does."""
         latency = self._routes.get(route)
         if latency is None:
             latency = self._enter(route)
@@ -103,16 +121,11 @@ class BaselineTable:
             latency.add_low(rtt_ns)
             if latency.is_trusted:
                 self.is_seasoned = True
-        if self._given_ns is not None:
-            return round(self._given_ns * self._scale)
-        return latency.baseline_ns if latency.is_trusted else -latency.baseline_ns
+        return self._judge(latency)
 
     def judge(self, route: str) -> int:
         """Baseline of a route: negative when it is not trusted yet, 0 when there is none."""
-        if self._given_ns is not None:
-            return round(self._given_ns * self._scale)
-        latency = self._routes.get(route, self._overflow)
-        return latency.baseline_ns if latency.is_trusted else -latency.baseline_ns
+        return self._judge(self._routes.get(route, self._overflow))
 
     def baseline_ns(self, route: str) -> int:
         """Trusted no-load latency of a route; 0: none yet."""
@@ -120,13 +133,12 @@ class BaselineTable:
 
     def expected_ns(self, route: str) -> int:
         """Recent mean latency of a route, load included; 0: unknown."""
-        latency = self._routes.get(route)
-        return latency.recent.value_ns if latency is not None else self._overflow.recent.value_ns
+        return self._routes.get(route, self._overflow).recent.value_ns
 
     def typical_ns(self) -> int:
-        """The baseline most samples were taken for: of the route with the most; 0: none."""
-        if self._given_ns is not None:
-            return round(self._given_ns * self._scale)
+        """Trusted baseline of the route with the most samples at low in-flight; 0: none."""
+        if self._given_ns is not None and not self._is_overruled:
+            return self._given_ns
         busiest = max(
             (latency for latency in self._latencies() if latency.is_trusted),
             key=lambda latency: latency.low_count,
@@ -134,13 +146,23 @@ class BaselineTable:
         )
         return busiest.baseline_ns if busiest is not None else 0
 
-    def rescale(self, factor: float) -> None:
-        """All baselines times `factor`: the service itself changed."""
-        if self._given_ns is not None:
-            self._scale *= factor
-            return
+    def distrust(self) -> None:
+        """The service changed: learn all baselines again. The former serve until there are new."""
+        self.is_seasoned = False
+        self._is_overruled = self._given_ns is not None
         for latency in self._latencies():
-            latency.rescale(factor)
+            latency.distrust()
+
+    def _judge(self, latency: RouteLatency) -> int:
+        if self._given_ns is not None:
+            if not self._is_overruled:
+                return self._given_ns
+            if not latency.low_count:
+                return -self._given_ns
+        return latency.baseline_ns if latency.is_trusted else -latency.baseline_ns
+
+    def _has_trusted(self) -> bool:
+        return any(latency.is_trusted for latency in self._latencies())
 
     def _latencies(self) -> tuple[RouteLatency, ...]:
         return (*self._routes.values(), self._overflow)

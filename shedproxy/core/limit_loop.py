@@ -101,7 +101,7 @@ class LimitLoop:
         summary = self._window.close(in_flight=in_flight, now=now)
         change = self._estimator.on_window(summary, now=now)
         if change.cause is LimitCause.RELEARNT:
-            self._baselines.rescale(change.rtt_ratio)
+            self._baselines.distrust()
         self._take(change)
         return change
 

@@ -62,14 +62,21 @@ class SampleMean:
         self.value_ns += step // weight
         self._variance += (step * (sample_ns - self.value_ns) - self._variance) / weight
 
-    def relative_error(self) -> float:
-        """Standard error of the mean over the mean; infinite before the second sample."""
+    def error_ns(self) -> float:
+        """Standard error of the mean; infinite before the second sample."""
         weight = min(self.count, self._memory)
-        if weight < 2 or self.value_ns <= 0:
+        if weight < 2:
             return math.inf
-        return math.sqrt(max(self._variance, 0.0) / (weight - 1)) / self.value_ns
+        return math.sqrt(max(self._variance, 0.0) / (weight - 1))
 
-    def rescale(self, factor: float) -> None:
-        """Multiply what was learnt by `factor`: the same samples, all longer or shorter."""
-        self.value_ns = max(1, round(self.value_ns * factor))
-        self._variance *= factor * factor
+    def merge(self, other: SampleMean) -> None:
+        """Take the samples of another mean as well."""
+        count = self.count + other.count
+        if not count:
+            return
+        share = other.count / count
+        step = other.value_ns - self.value_ns
+        self._variance += (other._variance - self._variance) * share
+        self._variance += step * step * share * (1 - share)
+        self.value_ns += round(step * share)
+        self.count = count

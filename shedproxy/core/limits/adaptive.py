@@ -7,10 +7,12 @@ Four things make that safe:
 
 - Small extra latency is noise, never queueing: a healthy service of a millisecond is left alone.
 - The limit grows only when it was in the way, and faster the longer nothing objects.
-- Before a trusted baseline it ramps; when latency then rises for sure, the limit dips once to learn
-  the baseline at low in-flight and returns straight to what the two latencies say.
-- Latency that stays high although the limit was lowered is put to a trial (`trial.py`): when more
-  in flight finishes more, the service became slower, and the baseline follows it.
+- Before a trusted baseline it ramps. When latency then seems high, the limit dips once, for a few
+  dozen samples, to learn the baseline at low in-flight, and returns straight to where the two
+  latencies say.
+- Latency that stays high although the limit fell far, or falls below the baseline, puts the
+  baseline in doubt: the same dip settles whether the service changed (then the baseline follows)
+  or lost capacity (then the limit does). Correlating the two in passing cannot tell them apart.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ import math
 
 from shedproxy.core.baseline import low_in_flight
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
-from shedproxy.core.limits.trial import Tally, Trial, TrialResult
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
 from shedproxy.core.window import WindowSummary
@@ -40,19 +41,21 @@ _STREAK_FAST = 4
 """After this many windows of headroom in a row growth is as fast as at the start."""
 _ERROR_GOOD = 0.1
 """Standard error of a window, in baselines, up to which it is believed in full."""
+_MOVES = frozenset({LimitCause.HEADROOM, LimitCause.QUEUEING, LimitCause.OVERLOAD})
 _OVERLOAD_BACKOFF = 0.9
 _OVERLOAD_SHARE = 0.02
 """Fewer overload outcomes than this are an upstream's background noise."""
 _DIP_AFTER = 3
-"""Windows of high latency in doubt before a dip settles the doubt."""
+"""Windows of high latency by an untrusted baseline before a dip."""
 _DIP_SAMPLES_MAX = 96
 _DIP_LENGTH_MAX_NS = 2 * NS_PER_S
-_TRIAL_BELOW = 0.6
-"""A trial begins when the limit fell to this share of where its fall began."""
-_TRIAL_PAUSE = 12
-"""Windows between two trials at the lower bound of the policy."""
+_SLOWER_BELOW = 0.6
+"""A dip when the limit fell to this share of where its fall began, and latency is high still."""
+_SLOWER_PAUSE = 12
+"""Windows between two dips at the lower bound of the policy."""
 _FASTER_RATIO = 0.85
-_FASTER_SAMPLES = 48
+_FASTER_WINDOWS = 6
+"""A dip after this many windows in a row of latency below this share of the baseline."""
 
 
 def target_ns(baseline_ns: int) -> int:
@@ -141,9 +144,8 @@ class AdaptiveLimit:
         self._dip: _Dip | None = None
         self._may_dip = True
         self._doubts = 0
-        self._trial: Trial | None = None
-        self._trial_pause = 0
-        self._faster = Tally()
+        self._pause = 0
+        self._fast_windows = 0
 
     @property
     def limit(self) -> int:
@@ -157,78 +159,27 @@ class AdaptiveLimit:
         self._peak = self._level
 
     def on_window(self, window: WindowSummary, *, now: Instant) -> LimitChange:
-        """Judge a window. RELEARNT asks the caller to multiply baselines by `rtt_ratio`."""
+        """Judge a window. RELEARNT asks the caller to distrust the baselines."""
         before = self.limit
-        ratio = window.rtt_ratio
-        relearnt = self._relearn(window)
-        if relearnt:
-            ratio, cause = relearnt, LimitCause.RELEARNT
-        else:
-            cause = self._move(window, now=now)
+        cause = self._move(window, now=now)
         wanted = self._level
         self._level = float(clamp_limit(wanted, self._policy))
         after = self.limit
-        if cause in (LimitCause.HEADROOM, LimitCause.QUEUEING, LimitCause.OVERLOAD):
-            if self._level != wanted and after == before:
-                cause = LimitCause.CLAMPED
-            elif after == before:
-                cause = LimitCause.STEADY
-        return LimitChange(before, after, cause, now, ratio)
-
-    # --- the service changed ------------------------------------------------------------------
-
-    def _relearn(self, window: WindowSummary) -> float:
-        """The factor by which the service became slower or faster; 0.0: no evidence."""
-        faster = self._judge_faster(window)
-        if faster:
-            return faster
-        trial = self._trial
-        if trial is None or _has_overload(window):
-            return 0.0
-        result = trial.on_window(window)
-        if result is TrialResult.RUNNING:
-            return 0.0
-        self._trial = None
-        self._trial_pause = _TRIAL_PAUSE
-        if result is TrialResult.SLOWER:
-            # The knee is where the two phases say; from there the target as ever.
-            self._rest_at(min(trial.knee * TARGET_RATIO, trial.level * 4))
-            self._streak = _STREAK_FAST
-            return trial.slow_ratio
-        self._rest_at(trial.level)
-        return 0.0
-
-    def _judge_faster(self, window: WindowSummary) -> float:
-        """Mean latency cannot be below the no-load latency: then that one is out of date."""
-        if not 0 < window.rtt_ratio < 1 or _is_provisional(window):
-            self._faster.reset()
-            return 0.0
-        tally = self._faster
-        tally.add(window)
-        if tally.sample_count < _FASTER_SAMPLES or tally.ratio > _FASTER_RATIO:
-            return 0.0
-        if 1 - tally.ratio < 3 * tally.error * tally.ratio:
-            return 0.0
-        ratio = tally.ratio
-        tally.reset()
-        self._trial = None
-        return ratio
-
-    # --- the limit moves ----------------------------------------------------------------------
+        if after == before and cause in _MOVES:
+            cause = LimitCause.STEADY if self._level == wanted else LimitCause.CLAMPED
+        return LimitChange(before, after, cause, now, window.rtt_ratio)
 
     def _move(self, window: WindowSummary, *, now: Instant) -> LimitCause:
         if _has_overload(window):
-            self._trial = self._dip = None
+            self._dip = None
             self._rest_at(self._level * _OVERLOAD_BACKOFF)
             return LimitCause.OVERLOAD
         if not window.sample_count:
             return LimitCause.STEADY
         if self._dip is not None:
             return self._move_in_dip(self._dip, window, now=now)
-        if self._trial is not None:
-            self._level = self._trial.wanted_level
-            return LimitCause.QUEUEING
         if not window.limit_was_reached:
+            self._fast_windows = 0
             return LimitCause.APP_LIMITED
         strained = strain(window)
         if self._may_dip and _is_provisional(window) and (strained is None or strained > 1):
@@ -236,43 +187,57 @@ class AdaptiveLimit:
         if strained is None:
             return LimitCause.STEADY
         if strained <= 1:
-            if self._faster.window_count and window.rtt_ratio < _FASTER_RATIO:
-                # Not before it is clear whether the service became faster: while the limit grows,
-                # what ends first is what was short, and latency cannot be judged.
-                return LimitCause.STEADY
-            return self._grow(strained)
-        return self._shrink(window, strained)
+            return self._grow(window, strained, now=now)
+        return self._shrink(window, strained, now=now)
 
-    def _grow(self, strained: float) -> LimitCause:
+    def _grow(self, window: WindowSummary, strained: float, *, now: Instant) -> LimitCause:
+        if 0 < window.rtt_ratio < _FASTER_RATIO and not _is_provisional(window):
+            # Hold until it is clear whether the service became faster: while the limit grows, what
+            # ends first is what was short, and latency cannot be judged.
+            self._fast_windows += 1
+            if self._fast_windows < _FASTER_WINDOWS:
+                return LimitCause.STEADY
+            return self._relearn(window, now=now)
+        self._fast_windows = 0
         self._streak += 1
         self._level = next_grown_level(self._level, strain=strained, streak=self._streak)
         self._peak = max(self._level, 0.9 * self._peak + 0.1 * self._level)
         return LimitCause.HEADROOM
 
-    def _shrink(self, window: WindowSummary, strained: float) -> LimitCause:
-        self._streak = 0
-        self._trial_pause -= 1
+    def _shrink(self, window: WindowSummary, strained: float, *, now: Instant) -> LimitCause:
+        self._streak = self._fast_windows = 0
+        self._pause -= 1
         self._level = next_shrunk_level(
             self._level,
             in_flight=window.in_flight_mean,
             strain=strained,
             error=window.rtt_error,
         )
-        floor = float(clamp_limit(1.0, self._policy))
-        is_stuck = self._level <= floor and self._trial_pause <= 0
-        if self._level <= self._peak * _TRIAL_BELOW or is_stuck:
-            self._trial = Trial(max(self._level, floor))
+        is_stuck = self._level <= clamp_limit(1, self._policy) and self._pause <= 0
+        if self._level <= self._peak * _SLOWER_BELOW or is_stuck:
+            return self._relearn(window, now=now)
         return LimitCause.QUEUEING
+
+    # --- dips -----------------------------------------------------------------------------------
 
     def _doubt(self, window: WindowSummary, strained: float | None, *, now: Instant) -> LimitCause:
         """High latency by a baseline of a handful of samples: hold, then learn a better one."""
         self._doubts += 1
         if self._doubts < _DIP_AFTER and not _is_high_for_sure(window, strained):
             return LimitCause.STEADY
-        self._dip = _Dip(window, now=now)
-        self._may_dip = False
-        self._level = min(self._level, float(low_in_flight(self.limit)))
+        self._begin_dip(window, now=now)
         return LimitCause.QUEUEING
+
+    def _relearn(self, window: WindowSummary, *, now: Instant) -> LimitCause:
+        self._pause = _SLOWER_PAUSE
+        self._fast_windows = 0
+        self._begin_dip(window, now=now)
+        return LimitCause.RELEARNT
+
+    def _begin_dip(self, window: WindowSummary, *, now: Instant) -> None:
+        self._may_dip = False
+        self._dip = _Dip(window, now=now)
+        self._level = min(self._level, float(low_in_flight(self.limit)))
 
     def _move_in_dip(self, dip: _Dip, window: WindowSummary, *, now: Instant) -> LimitCause:
         if not dip.is_over(window, now=now):
@@ -280,7 +245,8 @@ class AdaptiveLimit:
         self._dip = None
         baseline_ns = window.baseline_mean_ns
         self._rest_at(max(dip.level_after(baseline_ns), self._level))
-        self._streak = 1
+        # What the dip found is as good as a row of windows with headroom.
+        self._streak = _STREAK_FAST - 1
         return LimitCause.HEADROOM
 
     def _rest_at(self, level: float) -> None:

@@ -31,7 +31,7 @@ class LimitCause(enum.IntEnum):
     CONFIGURED = 6
     """The operator said so."""
     RELEARNT = 7
-    """The service itself became slower or faster: the baselines were multiplied by the ratio."""
+    """The service seems to have become slower or faster: baselines are learnt anew."""
 
     @property
     def label(self) -> str:
@@ -48,7 +48,7 @@ class LimitChange:
     cause: LimitCause
     at: Instant
     rtt_ratio: float = 0.0
-    """Mean latency over no-load latency, as judged; with RELEARNT: new over former baseline."""
+    """Mean latency over no-load latency in the window; 0.0: unknown."""
 
 
 class LimitEstimator(Protocol):

@@ -1,0 +1,81 @@
+"""Running means forget at the stated rate and know how well they are known."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+
+import pytest
+
+from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
+from shedproxy.core.series import DecayedMean, SampleMean
+
+
+def test_the_first_sample_is_the_mean() -> None:
+    mean = DecayedMean()
+    mean.add(7, now=Instant(5))
+    assert mean.value_ns == 7
+
+
+def test_in_a_dense_series_a_sample_weighs_a_sixteenth() -> None:
+    mean = DecayedMean()
+    mean.add(1600, now=Instant(0))
+    mean.add(3200, now=Instant(1))
+    assert mean.value_ns == 1700
+
+
+def test_a_sample_after_silence_replaces_the_mean() -> None:
+    """And after half of that silence it weighs half."""
+    mean = DecayedMean()
+    mean.add(1000, now=Instant(0))
+    mean.add(2000, now=Instant(NS_PER_S // 2))
+    assert mean.value_ns == 1500
+    mean.add(9000, now=Instant(2 * NS_PER_S))
+    assert mean.value_ns == 9000
+
+
+def test_sample_mean_is_the_mean_with_its_standard_error() -> None:
+    rng = random.Random(1)
+    samples = [round(rng.expovariate(1 / NS_PER_MS)) for _ in range(100)]
+    mean = SampleMean()
+    for sample in samples:
+        mean.add(sample)
+    assert mean.value_ns == pytest.approx(statistics.mean(samples), rel=1e-3)
+    expected = statistics.stdev(samples) / 10
+    assert mean.error_ns() == pytest.approx(expected, rel=0.02)
+
+
+def test_one_sample_has_no_known_error() -> None:
+    mean = SampleMean()
+    mean.add(5)
+    assert math.isinf(mean.error_ns())
+
+
+def test_sample_mean_follows_a_change_within_its_memory() -> None:
+    mean = SampleMean(memory=16)
+    for _ in range(1000):
+        mean.add(1000)
+    for _ in range(64):
+        mean.add(2000)
+    assert mean.value_ns == pytest.approx(2000, rel=0.05)
+
+
+def test_merged_means_are_the_mean_of_all() -> None:
+    left, right, both = SampleMean(), SampleMean(), SampleMean()
+    for sample in (10_000, 20_000, 60_000):
+        left.add(sample)
+        both.add(sample)
+    for sample in (40_000, 70_000):
+        right.add(sample)
+        both.add(sample)
+    left.merge(right)
+    assert left.count == 5
+    assert left.value_ns == pytest.approx(both.value_ns, abs=5)
+    assert left.error_ns() == pytest.approx(both.error_ns(), rel=0.01)
+
+
+def test_merging_nothing_changes_nothing() -> None:
+    mean = SampleMean()
+    mean.merge(SampleMean())
+    assert (mean.count, mean.value_ns) == (0, 0)

@@ -1,0 +1,116 @@
+"""A window is measured in samples and service times, and sums up what it saw."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
+from shedproxy.core.window import Window
+
+MS = NS_PER_MS
+
+
+def filled(count: int, rtt_ns: int = 10 * MS, baseline_ns: int = 10 * MS) -> Window:
+    window = Window(now=Instant(0))
+    for _ in range(count):
+        window.add(rtt_ns, baseline_ns, 3)
+    return window
+
+
+def test_ready_needs_samples_and_one_mean_latency() -> None:
+    window = filled(16)
+    assert not window.is_ready(8, now=Instant(10 * MS - 1))
+    assert window.is_ready(8, now=Instant(10 * MS))
+    assert not filled(15).is_ready(8, now=Instant(10 * MS))
+
+
+def test_a_higher_limit_wants_as_many_samples_up_to_200() -> None:
+    assert not filled(60).is_ready(64, now=Instant(10 * MS))
+    assert filled(64).is_ready(64, now=Instant(10 * MS))
+    assert filled(200).is_ready(1000, now=Instant(10 * MS))
+
+
+def test_after_a_second_four_samples_do() -> None:
+    assert not filled(3).is_ready(8, now=Instant(NS_PER_S))
+    assert filled(4).is_ready(8, now=Instant(NS_PER_S))
+
+
+def test_a_slow_service_gets_one_latency_before_it_is_judged() -> None:
+    assert not filled(5, rtt_ns=3 * NS_PER_S).is_ready(8, now=Instant(2 * NS_PER_S))
+    assert filled(5, rtt_ns=3 * NS_PER_S).is_ready(8, now=Instant(3 * NS_PER_S))
+
+
+def test_overload_alone_is_judged_after_100_ms_or_one_latency() -> None:
+    window = Window(now=Instant(0))
+    window.add_overload()
+    assert not window.is_ready(8, now=Instant(99 * MS))
+    assert window.is_ready(8, now=Instant(100 * MS))
+    window.add(400 * MS, 400 * MS, 1)
+    assert not window.is_ready(8, now=Instant(399 * MS))
+    assert window.is_ready(8, now=Instant(400 * MS))
+
+
+def test_an_empty_window_is_never_ready() -> None:
+    assert not Window(now=Instant(0)).is_ready(1, now=Instant(3600 * NS_PER_S))
+
+
+def test_the_summary_normalises_by_each_route() -> None:
+    """A mix of a fast and a slow route without load has the ratio 1 and no scatter."""
+    window = Window(now=Instant(0))
+    for _ in range(10):
+        window.add(5 * MS, 5 * MS, 1)
+        window.add(200 * MS, 200 * MS, 2)
+    summary = window.close(in_flight=7, now=Instant(NS_PER_S))
+    assert summary.rtt_ratio == 1.0
+    assert summary.rtt_error == 0.0
+    assert summary.rtt_excess_ns == 0
+    assert summary.rtt_min_ns == 5 * MS
+    assert summary.rtt_mean_ns == summary.baseline_mean_ns == 102_500_000
+    assert summary.in_flight_mean == 2.5
+    assert summary.in_flight_max == 7
+    assert summary.throughput_rps == 20.0
+
+
+def test_without_a_baseline_there_is_no_ratio() -> None:
+    window = Window(now=Instant(0))
+    window.add(5 * MS, 0, 0)
+    window.add_provisional()
+    summary = window.close(in_flight=0, now=Instant(1))
+    assert (summary.rtt_ratio, summary.baseline_mean_ns, summary.rtt_error) == (0.0, 0, 1.0)
+    assert (summary.sample_count, summary.provisional_count) == (1, 1)
+
+
+def test_a_client_that_left_counts_only_when_it_waited_longer_than_the_baseline() -> None:
+    window = Window(now=Instant(0))
+    window.add_censored(5 * MS, 10 * MS, 0)
+    window.add_censored(50 * MS, 10 * MS, 0)
+    window.add_censored(50 * MS, 0, 0)
+    summary = window.close(in_flight=0, now=Instant(1))
+    assert (summary.censored_count, summary.sample_count) == (3, 1)
+    assert summary.rtt_ratio == 5.0
+
+
+def test_closing_begins_anew() -> None:
+    window = filled(20)
+    window.limit_was_reached = True
+    window.add_overload()
+    assert window.close(in_flight=0, now=Instant(5)).limit_was_reached
+    summary = window.close(in_flight=2, now=Instant(9))
+    assert not summary.limit_was_reached
+    assert (summary.started_at, summary.sample_count, summary.overload_count) == (5, 0, 0)
+    assert (summary.rtt_min_ns, summary.in_flight_mean) == (0, 2.0)
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**10), st.integers(1, 10**10)), min_size=2))
+def test_ratio_and_excess_agree(samples: list[tuple[int, int]]) -> None:
+    window = Window(now=Instant(0))
+    for rtt_ns, baseline_ns in samples:
+        window.add(rtt_ns, baseline_ns, 0)
+    summary = window.close(in_flight=0, now=Instant(1))
+    expected = sum(rtt for rtt, _ in samples) / sum(baseline for _, baseline in samples)
+    assert summary.rtt_ratio == pytest.approx(expected)
+    assert 0.0 <= summary.rtt_error <= 1.0
+    mean = summary.baseline_mean_ns + summary.rtt_excess_ns
+    assert mean == pytest.approx(summary.rtt_mean_ns, abs=2)
