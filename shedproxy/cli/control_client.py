@@ -1,0 +1,116 @@
+"""HTTP to a control listener, with errors that say what was tried and what to do."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+__all__ = ["ControlClient", "ControlError"]
+
+_TIMEOUT_S = 10.0
+
+
+class ControlError(Exception):
+    """The instance cannot be reached, or said no."""
+
+    def __init__(self, message: str, *, is_usage: bool = False) -> None:
+        self.is_usage = is_usage
+        """The request itself was wrong."""
+        super().__init__(message)
+
+
+class ControlClient:
+    """One control listener. Proxies and other settings of the environment do not apply."""
+
+    def __init__(
+        self, url: str, *, token: str = "", transport: httpx2.BaseTransport | None = None
+    ) -> None:
+        self._shown = url
+        base = url
+        if url.startswith("unix:") and len(url) > len("unix:"):
+            transport = transport or httpx2.HTTPTransport(
+                uds=url.removeprefix("unix:"), trust_env=False
+            )
+            base = "http://localhost"
+        elif "://" not in url:
+            base = f"http://127.0.0.1{url}" if url.startswith(":") else f"http://{url}"
+        if not base.startswith(("http://", "https://")):
+            raise ControlError(
+                f"{url!r} is no control listener: expected http://host:port or unix:/path",
+                is_usage=True,
+            )
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        try:
+            self._http = httpx2.Client(
+                base_url=base,
+                headers=headers,
+                timeout=_TIMEOUT_S,
+                trust_env=False,
+                transport=transport,
+            )
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise ControlError(f"{url!r} is no URL: {error}", is_usage=True) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: list[tuple[str, str]] | None = None,
+        body: dict[str, Any] | None = None,
+        good: tuple[int, ...] = (200,),
+    ) -> dict[str, Any]:
+        """The JSON object that was answered.
+
+        Raises:
+            ControlError: nothing answers, it is no control listener, or it refused.
+        """
+        try:
+            answer = self._http.request(method, path, params=tuple(query or ()), json=body)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise ControlError(
+                f"nothing answers at {self._shown}: {error}\n"
+                "  is shedproxy running? Its control listener is what --control or"
+                " control.listen say; pass that as URL"
+            ) from error
+        except httpx2.TimeoutException as error:
+            raise ControlError(f"{self._shown} did not answer within {_TIMEOUT_S:g} s") from error
+        except httpx2.HTTPError as error:
+            what = str(error) or type(error).__name__
+            raise ControlError(f"{self._shown}: {what}") from error
+        content = _read_object(answer)
+        if answer.status_code in good and content is not None:
+            return content
+        raise self._refusal(answer, content)
+
+    def _refusal(self, answer: httpx2.Response, content: dict[str, Any] | None) -> ControlError:
+        if content is None or "detail" not in content:
+            return ControlError(
+                f"{self._shown} answered {answer.status_code} {answer.reason_phrase}: this is no"
+                " control listener of shedproxy (the port of the proxy itself?)"
+            )
+        detail = str(content["detail"])
+        if answer.status_code in {401, 403}:
+            detail += "\n  pass the token with --token-file"
+        return ControlError(detail, is_usage=answer.status_code in {400, 422})
+
+
+def _read_object(answer: httpx2.Response) -> dict[str, Any] | None:
+    try:
+        content = answer.json()
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None

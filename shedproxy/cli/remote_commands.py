@@ -1,0 +1,208 @@
+"""Commands that speak to a running instance through its control listener."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shedproxy.cli.control_client import ControlClient, ControlError
+from shedproxy.cli.remote_views import (
+    clear_screen,
+    print_explanation,
+    print_mode,
+    print_reload,
+    print_status,
+)
+
+__all__ = ["drain", "explain", "mode", "reload", "status"]
+
+DEFAULT_URL = "http://127.0.0.1:9900"
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_CONFIG = 3
+
+Url = Annotated[
+    str,
+    typer.Argument(
+        metavar="[URL]",
+        help='Control listener: "http://host:port" or "unix:/path".',
+    ),
+]
+TokenFile = Annotated[
+    str,
+    typer.Option(
+        "--token-file",
+        envvar="SHEDPROXY_CONTROL__TOKEN_FILE",
+        metavar="FILE",
+        help="File with the token that the control listener asks for.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as it came.")]
+
+
+def status(
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every second.")] = False,
+) -> None:
+    """Show what a running instance does now.
+
+    Examples:
+        shedproxy status
+        shedproxy status http://127.0.0.1:9901 --json
+    """
+    with _client(url) as client:
+        while True:
+            content = _ask(client, "GET", "/-/status")
+            if watch and not as_json and sys.stdout.isatty():
+                clear_screen()
+            if as_json:
+                _print_json(content)
+            else:
+                print_status(content)
+            if not watch:
+                return
+            try:
+                time.sleep(1)  # noqa: TID251 - a person watches
+            except KeyboardInterrupt:
+                return
+
+
+def mode(
+    name: Annotated[str, typer.Argument(metavar="observe|enforce|off|configured")],
+    url: Url = DEFAULT_URL,
+    for_: Annotated[
+        str, typer.Option("--for", metavar="TIME", help="How long, like 10m; at most 7d.")
+    ] = "1h",
+    token_file: TokenFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Override the mode for a while; `configured` ends it early.
+
+    Examples:
+        shedproxy mode observe --for 10m
+        shedproxy mode configured
+    """
+    order = {"mode": name} if name == "configured" else {"mode": name, "for": for_}
+    with _client(url, token_file) as client:
+        content = _ask(client, "POST", "/-/mode", body=order)
+    _print_json(content) if as_json else print_mode(content)
+
+
+def explain(
+    method: Annotated[str, typer.Argument(metavar="METHOD")] = "",
+    path: Annotated[str, typer.Argument(metavar="PATH")] = "",
+    url: Url = DEFAULT_URL,
+    header: Annotated[
+        list[str] | None, typer.Option("-H", "--header", metavar="K:V", help="A request header.")
+    ] = None,
+    refusal_id: Annotated[
+        str, typer.Option("--id", metavar="ID", help="A refusal that was answered (shedproxy-id).")
+    ] = "",
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Ask a file, no running instance."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what would happen to a request now, or why one was refused.
+
+    Examples:
+        shedproxy explain GET /reports/7 -H 'x-criticality: sheddable'
+        shedproxy explain --id 0F3K9QZ7M1C2A
+        shedproxy explain POST /orders --config shedproxy.toml
+    """
+    if refusal_id and "://" in method:  # `explain --id ID URL`
+        method, url = "", method
+    if not refusal_id and not path.startswith("/"):
+        raise typer.BadParameter("give METHOD and PATH (like GET /orders), or --id")
+    headers = [_split_header(text) for text in header or ()]
+    if config is not None:
+        content = _explain_offline(config, method, path, headers)
+    else:
+        query = [("method", method), ("path", path)] if method else []
+        query += [("header", f"{name}:{value}") for name, value in headers]
+        if refusal_id:
+            query.append(("id", refusal_id))
+        with _client(url) as client:
+            content = _ask(client, "GET", "/-/explain", query=query)
+    _print_json(content) if as_json else print_explanation(content)
+
+
+def reload(url: Url = DEFAULT_URL, token_file: TokenFile = "", as_json: AsJson = False) -> None:
+    """Read the configuration again; a bad one is refused and the last good one kept."""
+    with _client(url, token_file) as client:
+        content = _ask(client, "POST", "/-/reload", body={}, good=(200, 422))
+    _print_json(content) if as_json else print_reload(content)
+    if not content["ok"]:
+        raise typer.Exit(EXIT_CONFIG)
+
+
+def drain(url: Url = DEFAULT_URL, token_file: TokenFile = "") -> None:
+    """End an instance in order: readiness off, requests in flight finish."""
+    with _client(url, token_file) as client:
+        content = _ask(client, "POST", "/-/drain", body={}, good=(202,))
+    typer.echo(content["state"])
+
+
+def _client(url: str, token_file: str = "") -> ControlClient:
+    token = ""
+    if token_file:
+        try:
+            token = Path(token_file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            typer.echo(f"error: {token_file}: {error.strerror}", err=True)
+            raise typer.Exit(EXIT_FAILED) from None
+    try:
+        return ControlClient(url, token=token)
+    except ControlError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(EXIT_USAGE) from None
+
+
+def _ask(
+    client: ControlClient,
+    method: str,
+    path: str,
+    *,
+    query: list[tuple[str, str]] | None = None,
+    body: dict[str, Any] | None = None,
+    good: tuple[int, ...] = (200,),
+) -> dict[str, Any]:
+    try:
+        return client.ask(method, path, query=query, body=body, good=good)
+    except ControlError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(EXIT_USAGE if error.is_usage else EXIT_FAILED) from None
+
+
+def _explain_offline(
+    file: Path, method: str, path: str, headers: list[tuple[str, str]]
+) -> dict[str, Any]:
+    from shedproxy.errors import ConfigInvalidError
+    from shedproxy.settings import load_settings, render_problems
+    from shedproxy.supervisor.explain import explain_head
+
+    try:
+        loaded = load_settings(file, environ=dict(os.environ))
+    except ConfigInvalidError as error:
+        sys.stderr.write(render_problems(error.problems, color=sys.stderr.isatty()))
+        raise typer.Exit(EXIT_CONFIG) from None
+    return explain_head(loaded.document, method.upper(), path, headers)
+
+
+def _split_header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise typer.BadParameter(f"{text!r} is not of the form name:value", param_hint="-H")
+    return name.strip().lower(), value.strip()
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    typer.echo(json.dumps(content, indent=2))

@@ -1,0 +1,290 @@
+"""The control listener's HTTP: health, metrics, status, explain, and the few changes it allows.
+
+It runs in the supervisor, which holds no data connection, so it answers while the data loops are
+blocked or overloaded. What it shows and does is behind `Operations`; here is only HTTP and who may.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from shedproxy.supervisor.health import Report
+from shedproxy.supervisor.orders import ModeOrder, OrderInvalidError
+
+__all__ = ["Access", "Operations", "make_app"]
+
+BODY_SIZE_MAX = 16 * 1024
+"""Bytes of a request to change something."""
+
+
+class Operations(Protocol):
+    """What the control listener can show and do."""
+
+    def liveness(self) -> Report:
+        """Whether a restart is needed."""
+
+    def readiness(self) -> Report:
+        """Whether to send traffic here."""
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """The exposition and its content type."""
+
+    def status(self) -> dict[str, Any]:
+        """Everything `shedproxy status` shows."""
+
+    def explain(
+        self, method: str, path: str, headers: list[tuple[str, str]], refusal_id: str
+    ) -> dict[str, Any]:
+        """What would happen to such a request now, or what happened to the refusal."""
+
+    def config(self) -> dict[str, Any]:
+        """Effective values, each with its source."""
+
+    def order_mode(self, order: ModeOrder, *, who: str) -> dict[str, Any]:
+        """Override the mode for a while."""
+
+    async def reload(self, *, who: str) -> dict[str, Any]:
+        """Read the configuration again; the result, good or bad."""
+
+    def drain(self, *, who: str) -> dict[str, Any]:
+        """Begin to end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who may change something."""
+
+    token: Callable[[], str]
+    """The token in force ("": none), read when needed so that it can be rotated."""
+    needs_token: bool
+    """True when others than this host can reach the listener."""
+
+    def refuse(self, request: Request) -> Response | None:
+        """Answer to a caller who may not, None for one who may."""
+        if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+            return problem(403, "Cross-site request", "a web page may not change this service")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            return problem(
+                415,
+                "Unsupported media type",
+                "send content-type: application/json (a web page cannot without asking first)",
+            )
+        token = self.token()
+        if token:
+            given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+            if hmac.compare_digest(given.encode(), token.encode()):
+                return None
+            return problem(
+                401,
+                "Token required",
+                "send authorization: Bearer with the content of control.token_file",
+                headers={"www-authenticate": "Bearer"},
+            )
+        if self.needs_token:
+            return problem(
+                403,
+                "No token configured",
+                "this listener is reachable from other hosts; set control.token_file to allow"
+                " changes through it",
+            )
+        if not _is_local_name(request.headers.get("host", "")):
+            # A page whose name was pointed at this host (DNS rebinding) counts as same-origin.
+            return problem(403, "Foreign host name", "use an address or localhost in the URL")
+        return None
+
+
+def make_app(operations: Operations, access: Access) -> Starlette:
+    """The control listener's application."""
+
+    def livez(request: Request) -> Response:
+        return _health(operations.liveness(), request)
+
+    def readyz(request: Request) -> Response:
+        return _health(operations.readiness(), request)
+
+    def metrics(request: Request) -> Response:
+        body, content_type = operations.metrics(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+    def status(_: Request) -> Response:
+        return _json(operations.status())
+
+    def config(_: Request) -> Response:
+        return _json(operations.config())
+
+    async def mode(request: Request, body: dict[str, Any]) -> Response:
+        return _json(operations.order_mode(ModeOrder.parse(body), who=_who(request)))
+
+    async def reload(request: Request, _: dict[str, Any]) -> Response:
+        result = await operations.reload(who=_who(request))
+        return _json(result, status=200 if result["ok"] else 422)
+
+    async def drain(request: Request, _: dict[str, Any]) -> Response:
+        return _json(operations.drain(who=_who(request)), status=202)
+
+    routes = [
+        *(_get(path, livez) for path in ("/livez", "/healthz")),
+        _get("/readyz", readyz),
+        _get("/metrics", metrics),
+        _get("/-/status", status),
+        _get("/-/explain", _explain_endpoint(operations)),
+        _get("/-/config", config),
+        _post("/-/mode", mode, access),
+        _post("/-/reload", reload, access),
+        _post("/-/drain", drain, access),
+    ]
+    return Starlette(
+        routes=routes, exception_handlers={HTTPException: _on_http, Exception: _on_error}
+    )
+
+
+def problem(
+    status: int,
+    title: str,
+    detail: str,
+    *,
+    errors: list[dict[str, str]] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """An RFC 9457 answer; `errors` name the places in the request."""
+    content: dict[str, Any] = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+    }
+    if errors:
+        content["errors"] = errors
+    return JSONResponse(
+        content, status, headers=headers, media_type="application/problem+json"
+    )
+
+
+def _get(path: str, show: Callable[[Request], Response]) -> Route:
+    # A coroutine on purpose: Starlette runs plain functions in a thread, and threads may be busy.
+    async def endpoint(request: Request) -> Response:
+        try:
+            response = show(request)
+        except OrderInvalidError as error:
+            return _unprocessable(error)
+        response.headers["cache-control"] = "no-store"
+        return response
+
+    return Route(path, endpoint, methods=["GET"])
+
+
+def _post(
+    path: str,
+    change: Callable[[Request, dict[str, Any]], Awaitable[Response]],
+    access: Access,
+) -> Route:
+    async def endpoint(request: Request) -> Response:
+        refusal = access.refuse(request)
+        if refusal is not None:
+            return refusal
+        try:
+            return await change(request, await _read_object(request))
+        except OrderInvalidError as error:
+            return _unprocessable(error)
+
+    return Route(path, endpoint, methods=["POST"])
+
+
+def _explain_endpoint(operations: Operations) -> Callable[[Request], Response]:
+    def explain(request: Request) -> Response:
+        query = request.query_params
+        unknown = set(query) - {"method", "path", "header", "id"}
+        if unknown:
+            name = min(unknown)
+            raise OrderInvalidError(
+                f"?{name}", f"unknown parameter {name!r}; known: method, path, header, id"
+            )
+        refusal_id = query.get("id", "")
+        path = query.get("path", "")
+        if not refusal_id and not path.startswith("/"):
+            raise OrderInvalidError("?path", "give a path that begins with /, or an id")
+        headers = []
+        for text in query.getlist("header"):
+            name, colon, value = text.partition(":")
+            if not colon or not name.strip():
+                raise OrderInvalidError("?header", f"{text!r} is not of the form name:value")
+            headers.append((name.strip().lower(), value.strip()))
+        method = query.get("method", "GET").upper()
+        return _json(operations.explain(method, path, headers, refusal_id))
+
+    return explain
+
+
+def _health(report: Report, request: Request) -> Response:
+    text = report.text(verbose="verbose" in request.query_params)
+    return PlainTextResponse(text, 200 if report.ok else 503)
+
+
+def _json(content: dict[str, Any], *, status: int = 200) -> Response:
+    body = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    return Response(body, status, media_type="application/json")
+
+
+async def _read_object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object; an empty one is `{}`."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_SIZE_MAX:
+            raise HTTPException(413, f"the body is larger than {BODY_SIZE_MAX} bytes")
+    if not body.strip():
+        return {}
+    try:
+        content = json.loads(body)
+    except ValueError as error:
+        raise HTTPException(400, f"the body is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise OrderInvalidError("", "the body must be a JSON object")
+    return content
+
+
+def _unprocessable(error: OrderInvalidError) -> Response:
+    return problem(
+        422, "Invalid request", str(error), errors=[{"place": error.place, "detail": str(error)}]
+    )
+
+
+async def _on_http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    title = {400: "Bad request", 404: "Not found", 405: "Method not allowed"}
+    headers = dict(error.headers) if error.headers else None
+    return problem(
+        error.status_code, title.get(error.status_code, "Refused"), error.detail, headers=headers
+    )
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    return problem(500, "Internal error", f"{type(error).__name__}: see the log")
+
+
+def _who(request: Request) -> str:
+    return request.client.host if request.client else "unix"
+
+
+def _is_local_name(host: str) -> bool:
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+    name = name.removeprefix("[").removesuffix("]").lower()
+    if name in {"", "localhost"}:  # "": HTTP over a unix socket may go without
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

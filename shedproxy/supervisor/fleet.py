@@ -1,0 +1,200 @@
+"""The workers together: started, told the document, watched, drained and stopped as one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from shedproxy.clock import Clock, monotonic_now
+from shedproxy.core import Mode, Nanos, seconds, to_seconds
+from shedproxy.errors import StartupError
+from shedproxy.snapshot import Document, encode_document
+from shedproxy.supervisor.channel import Message
+from shedproxy.supervisor.process import Backoff, WorkerCommand, WorkerProcess, WorkerState
+
+__all__ = ["Fleet"]
+
+_SERVING = frozenset({WorkerState.READY, WorkerState.DRAINING})
+_REAP_BOUND = seconds(6)
+
+
+class Fleet:
+    """Owns every worker process. The document it holds is what a (re)started worker gets."""
+
+    def __init__(
+        self,
+        command: WorkerCommand,
+        *,
+        workers: int,
+        document: Document,
+        reset_worker: Callable[[int], None],
+        report: Callable[[str, dict[str, Any]], None],
+        on_log_lines: Callable[[Iterable[str]], None],
+        clock: Clock = monotonic_now,
+        make_backoff: Callable[[], Backoff] = Backoff,
+    ) -> None:
+        self._text = encode_document(document).decode()
+        self._revision = document.revision
+        self._reset_worker = reset_worker
+        self._report = report
+        self._on_log_lines = on_log_lines
+        self._upstreams: list[dict[str, dict[str, bool]]] = [{} for _ in range(workers)]
+        self.is_announced = False
+        """Draining was announced: answers ask clients to go elsewhere."""
+        self.workers = [
+            WorkerProcess(index, command, self, clock=clock, backoff=make_backoff())
+            for index in range(workers)
+        ]
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start every worker and wait until all are ready.
+
+        Raises:
+            StartupError: one ended before it was ready; nothing is left running.
+        """
+        for worker in self.workers:
+            worker.start()
+        for worker in self.workers:
+            while not worker.has_been_ready:
+                if worker.state in {WorkerState.BACKOFF, WorkerState.STOPPED}:
+                    await self.stop()
+                    raise StartupError(_startup_failure(worker))
+                worker.changed.clear()
+                await worker.changed.wait()
+
+    def announce(self) -> None:
+        """Answers say `connection: close` from now on; everything is still served."""
+        self.is_announced = True
+        self._post("announce")
+
+    async def drain(self, grace: Nanos) -> bool:
+        """Let requests in flight end; True when all did within `grace`."""
+        for worker in self.workers:
+            worker.drain(grace)
+        # A worker reports at its own grace; a blocked one does not, so the wait has a bound too.
+        bound = Nanos(grace + grace // 10 + 500_000_000)
+        return all(await asyncio.gather(*(worker.drained(bound) for worker in self.workers)))
+
+    async def stop(self) -> None:
+        """End every process in order; bounded."""
+        await asyncio.gather(*(worker.stop() for worker in self.workers))
+
+    async def kill(self) -> None:
+        """End every process now."""
+        for worker in self.workers:
+            worker.kill()
+        async with asyncio.timeout(to_seconds(_REAP_BOUND)):
+            await self.stop()
+
+    # --- documents ----------------------------------------------------------------------------
+
+    def apply(self, document: Document) -> None:
+        """Give every worker a new document; workers that start later get it first."""
+        self._text = encode_document(document).decode()
+        self._revision = document.revision
+        self._post("document", document=self._text)
+
+    def set_mode(self, document: Document, mode: Mode) -> None:
+        """Change the mode alone; `document` is the one in force with that mode."""
+        self._text = encode_document(document).decode()
+        self._post("mode", mode=mode.label)
+
+    async def applied(self, revision: int, bound: Nanos) -> int:
+        """Wait, bounded, until the workers run `revision`; returns how many do."""
+        deadline = asyncio.get_running_loop().time() + to_seconds(bound)
+        for worker in self.workers:
+            while worker.revision < revision and not worker.problems:
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0 or worker.state is WorkerState.STOPPED:
+                    break
+                worker.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await worker.changed.wait()
+        return sum(worker.revision >= revision for worker in self.workers)
+
+    # --- read-outs ----------------------------------------------------------------------------
+
+    @property
+    def is_started(self) -> bool:
+        """Some worker has been ready."""
+        return any(worker.has_been_ready for worker in self.workers)
+
+    @property
+    def restarts(self) -> int:
+        """Since the start, all workers."""
+        return sum(worker.restarts for worker in self.workers)
+
+    def upstreams(self) -> dict[str, dict[str, bool]]:
+        """Health by cell and URL: healthy when any serving worker could use it last."""
+        merged: dict[str, dict[str, bool]] = {}
+        for worker, cells in zip(self.workers, self._upstreams, strict=True):
+            if worker.state not in _SERVING:
+                continue
+            for cell, health in cells.items():
+                known = merged.setdefault(cell, {})
+                for url, ok in health.items():
+                    known[url] = known.get(url, False) or ok
+        return merged
+
+    # --- Owner of the processes ---------------------------------------------------------------
+
+    def first_messages(self) -> list[dict[str, Any]]:
+        """The document (with the mode in force), and the announcement if it was made."""
+        messages: list[dict[str, Any]] = [{"op": "document", "document": self._text}]
+        if self.is_announced:
+            messages.append({"op": "announce"})
+        return messages
+
+    def on_spawn(self, index: int) -> None:
+        """Clear what described the dead worker; its counters stay."""
+        self._upstreams[index] = {}
+        self._reset_worker(index)
+
+    def on_message(self, index: int, message: Message) -> None:
+        """Messages that concern all, or a log."""
+        match message["op"]:
+            case "log":
+                self._on_log_lines(str(line) for line in message.get("lines", ()))
+            case "upstreams":
+                self._upstreams[index] = _read_upstreams(message.get("cells"))
+            case "refused":
+                problems = list(message.get("problems", ()))
+                self._report("worker refused a document", {"worker": index, "problems": problems})
+            case "ready":
+                pid = self.workers[index].pid
+                self._report("worker ready", {"worker": index, "worker_pid": pid})
+
+    def on_exit(self, index: int, how: str, *, failures: int) -> None:
+        """A worker died: said in the log, once more loudly when it does nothing else."""
+        worker = self.workers[index]
+        event = "worker crash loop" if worker.is_crash_looping else "worker died"
+        self._report(event, {"worker": index, "how": how, "failures": failures})
+
+    def _post(self, op: str, **fields: Any) -> None:
+        for worker in self.workers:
+            worker.post(op, **fields)
+
+
+def _startup_failure(worker: WorkerProcess) -> str:
+    lines = [f"worker {worker.index} did not start: {worker.last_exit or 'stopped'}"]
+    lines += [
+        str(found.get("message", found)) if isinstance(found, dict) else str(found)
+        for found in worker.problems
+    ]
+    return "\n  ".join(lines)
+
+
+def _read_upstreams(cells: Any) -> dict[str, dict[str, bool]]:
+    """Health by cell and URL from a worker's message; anything else is left out."""
+    if not isinstance(cells, dict):
+        return {}
+    found: dict[str, dict[str, bool]] = {}
+    for cell, health in cells.items():
+        if isinstance(health, dict):
+            found[str(cell)] = {str(url): bool(ok) for url, ok in health.items()}
+    return found

@@ -1,0 +1,100 @@
+"""The supervisor's own log: what happened, one line each, JSON or text; and the workers' lines.
+
+Written by a thread, so that a full pipe stops nothing. Values are escaped in both forms, so that
+nothing a client or a file says can forge a line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from shedproxy.clock import wall_seconds
+from shedproxy.errors import Problem
+from shedproxy.observability.log_writer import LogWriter
+from shedproxy.settings import LogSettings, render_problems
+
+__all__ = ["Journal"]
+
+_LEVELS = ("debug", "info", "warning", "error")
+_LEVEL_OF = {
+    "worker ready": "debug",
+    "worker died": "warning",
+    "worker crash loop": "error",
+    "worker refused a document": "error",
+    "reload refused": "error",
+    "configuration warning": "warning",
+    "mode": "warning",
+}
+"""Events that are not `info`."""
+
+
+class Journal:
+    """Says what happens on standard error."""
+
+    def __init__(
+        self,
+        settings: LogSettings,
+        *,
+        fd: int | None = None,
+        is_terminal: bool | None = None,
+        wall: Callable[[], float] = wall_seconds,
+    ) -> None:
+        self._writer = LogWriter(sys.stderr.fileno() if fd is None else fd)
+        self._is_terminal = sys.stderr.isatty() if is_terminal is None else is_terminal
+        self._wall = wall
+        self.configure(settings)
+
+    def configure(self, settings: LogSettings) -> None:
+        """Take new settings."""
+        self._level = _LEVELS.index(settings.level)
+        self._is_text = settings.format == "text" or (
+            settings.format == "auto" and self._is_terminal
+        )
+
+    def report(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Say that something happened."""
+        level = _LEVEL_OF.get(event, "info")
+        if _LEVELS.index(level) < self._level:
+            return
+        now = self._wall()
+        if self._is_text:
+            self._writer.write([_text(now, level, event, facts)])
+            return
+        line = {"kind": "event", "time": round(now, 3), "level": level, "event": event, **facts}
+        self._writer.write([json.dumps(line, default=str)])
+
+    def show_problems(self, problems: Sequence[Problem]) -> None:
+        """Say what is wrong with a document: as text with carets, or as JSON."""
+        if self._is_text:
+            text = render_problems(problems, color=self._is_terminal)
+            self._writer.write(text.rstrip("\n").split("\n"))
+            return
+        for problem in problems:
+            self.report(
+                "configuration problem",
+                {
+                    "severity": problem.severity,
+                    "message": problem.message,
+                    "source": problem.source,
+                    "line": problem.line,
+                    "column": problem.column,
+                },
+            )
+
+    def pass_on(self, lines: Iterable[str]) -> None:
+        """Lines that a worker wrote, each complete and escaped already."""
+        self._writer.write(line.replace("\n", "\\n") for line in lines)
+
+    def close(self) -> None:
+        """Write what waits, bounded."""
+        self._writer.close()
+
+
+def _text(now: float, level: str, event: str, facts: Mapping[str, Any]) -> str:
+    when = datetime.fromtimestamp(now, tz=UTC).isoformat(timespec="milliseconds")
+    shown = " ".join(f"{name}={json.dumps(value, default=str)}" for name, value in facts.items())
+    return f"{when} {level:<7} {event} {shown}".rstrip()

@@ -1,0 +1,72 @@
+"""Uvicorn in the supervisor's own loop, without its signal handlers, logs and lifespan."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from shedproxy.supervisor.sockets import Listener
+
+__all__ = ["ControlListener"]
+
+_STOP_BOUND = 2.0
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.answers = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say when it answers."""
+        await super().startup(sockets=sockets)
+        self.answers.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the supervisor's."""
+        yield
+
+
+class ControlListener:
+    """Serves an ASGI app on sockets that are already bound."""
+
+    def __init__(self, app: ASGIApp, listeners: list[Listener]) -> None:
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _Server(config)
+        self._sockets = [listener.socket for listener in listeners]
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Return when it answers."""
+        self._task = asyncio.create_task(
+            self._server.serve(sockets=self._sockets), name="control listener"
+        )
+        await self._server.answers.wait()
+
+    async def stop(self) -> None:
+        """Answer what was asked, then close; bounded."""
+        if self._task is None:
+            return
+        self._server.should_exit = True
+        done, _ = await asyncio.wait({self._task}, timeout=_STOP_BOUND)
+        if not done:
+            self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task

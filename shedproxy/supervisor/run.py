@@ -1,0 +1,325 @@
+"""The supervisor: composes the parts, starts them in order, and ends them in order.
+
+Order of the start: configuration, page, sockets, control listener, workers, so that health is
+answered from the first moment and a taken port is found before anything runs. Order of the end:
+readiness off, announce, drain, stop, so that balancers notice before anybody is turned away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shedproxy.core import Mode, Nanos, to_seconds
+from shedproxy.dataplane.share_page import SharePage
+from shedproxy.settings import Loaded, require_upstream
+from shedproxy.snapshot import Document
+from shedproxy.supervisor.banner import render_banner
+from shedproxy.supervisor.configuration import Configuration, ReloadResult
+from shedproxy.supervisor.control import Access, make_app
+from shedproxy.supervisor.exporters import Exporters
+from shedproxy.supervisor.fleet import Fleet
+from shedproxy.supervisor.inspection import Inspection
+from shedproxy.supervisor.journal import Journal
+from shedproxy.supervisor.listener import ControlListener
+from shedproxy.supervisor.notify import Notifier
+from shedproxy.supervisor.operations import LiveOperations
+from shedproxy.supervisor.process import WorkerCommand
+from shedproxy.supervisor.sockets import Listener, bind_all, close_all
+
+__all__ = ["RunOptions", "Supervisor", "run_supervisor"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the command line decided."""
+
+    file: Path | None = None
+    overrides: Mapping[str, object] = field(default_factory=dict)
+    """Settings given as flags, by dotted name; None: not given."""
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    kind: str = "wire"
+    worker_arguments: tuple[str, ...] = ()
+    target: str = ""
+    """What an `asgi` worker serves, for the banner."""
+    verbose: bool = False
+    """Print the banner although stderr is no terminal."""
+
+
+def run_supervisor(options: RunOptions) -> int:
+    """Serve until told to end; returns the exit code.
+
+    Raises:
+        ConfigInvalidError: the configuration was refused; carries every problem.
+        StartupError: a port is taken, a worker did not start.
+    """
+    configuration = Configuration(
+        options.file,
+        environ=options.environ,
+        overrides=options.overrides,
+        check=require_upstream if options.kind == "wire" else _accept,
+    )
+    asyncio.run(Supervisor(configuration, options).run())
+    return 0
+
+
+class Supervisor:
+    """One running instance."""
+
+    def __init__(self, configuration: Configuration, options: RunOptions) -> None:
+        self._configuration = configuration
+        self._options = options
+        self._notifier = Notifier(options.environ)
+        self._journal = Journal(configuration.loaded.settings.log)
+        self._end = asyncio.Event()
+        """Set by the first signal: begin to drain."""
+        self._hurry = asyncio.Event()
+        """Set by the second: do not wait for anything."""
+        self._operations: LiveOperations | None = None
+
+    async def run(self) -> None:
+        """Start, serve, end."""
+        settings = self._configuration.loaded.settings
+        page = SharePage.create(settings.server.workers)
+        data: list[Listener] = []
+        control: list[Listener] = []
+        try:
+            data = bind_all(settings.server.listen)
+            control = bind_all([settings.control.listen])
+            fleet = self._make_fleet(page, data)
+            await self._serve(page, fleet, data, control)
+        finally:
+            close_all([*data, *control])
+            page.close()
+            self._journal.close()
+
+    def _make_fleet(self, page: SharePage, data: list[Listener]) -> Fleet:
+        command = WorkerCommand(
+            page_fd=page.fd,
+            listen_fds=tuple(listener.socket.fileno() for listener in data),
+            kind=self._options.kind,
+            arguments=self._options.worker_arguments,
+        )
+        return Fleet(
+            command,
+            workers=len(page),
+            document=self._configuration.document,
+            reset_worker=page.reset,
+            report=self._journal.report,
+            on_log_lines=self._journal.pass_on,
+        )
+
+    async def _serve(
+        self, page: SharePage, fleet: Fleet, data: list[Listener], control: list[Listener]
+    ) -> None:
+        operations = self._compose(page, fleet, data, control)
+        listener = ControlListener(make_app(operations, self._access(control)), control)
+        exporters = Exporters(
+            self._configuration.loaded.settings,
+            operations.samples,
+            environ=self._options.environ,
+        )
+        self._handle_signals()
+        await listener.start()
+        tasks: set[asyncio.Task[None]] = set()
+        try:
+            if not await self._start(fleet):
+                return
+            exporters.start()
+            self._announce_start(operations)
+            tasks = {
+                asyncio.create_task(self._configuration.run(), name="configuration"),
+                asyncio.create_task(self._beat(operations), name="beat"),
+            }
+            end = asyncio.create_task(self._end.wait())
+            done, _ = await asyncio.wait({end, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            end.cancel()
+            for task in done - {end}:
+                await task  # a part of ours broke: end with its error
+            await self._drain(fleet, operations, data)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await fleet.stop()
+            await listener.stop()
+            await asyncio.to_thread(exporters.close)
+
+    def _compose(
+        self, page: SharePage, fleet: Fleet, data: list[Listener], control: list[Listener]
+    ) -> LiveOperations:
+        configuration = self._configuration
+        operations = LiveOperations(
+            configuration,
+            fleet,
+            Inspection(page, fleet),
+            begin_drain=self._begin_end,
+            report=self._journal.report,
+        )
+        operations.listening = [listener.bound for listener in data]
+        operations.control = [listener.bound for listener in control]
+        self._operations = operations
+
+        def on_document(document: Document) -> None:
+            fleet.apply(document)
+            self._journal.configure(configuration.loaded.settings.log)
+
+        def on_mode(mode: Mode, cause: str) -> None:
+            fleet.set_mode(configuration.document, mode)
+            self._journal.report("mode", {"mode": mode.label, "cause": cause})
+            self._notifier.status(self._status_line())
+
+        configuration.on_document = on_document
+        configuration.on_mode = on_mode
+        configuration.on_result = self._on_reload
+        return operations
+
+    def _access(self, control: list[Listener]) -> Access:
+        def read_token() -> str:
+            file = self._configuration.loaded.settings.control.token_file
+            if not file:
+                return ""
+            try:
+                return Path(file).read_text(encoding="utf-8").strip() or _NO_TOKEN
+            except OSError:
+                return _NO_TOKEN  # an unreadable token must not open the door
+
+        is_public = not all(listener.address.is_loopback for listener in control)
+        return Access(token=read_token, needs_token=is_public)
+
+    # --- start ----------------------------------------------------------------------------------
+
+    async def _start(self, fleet: Fleet) -> bool:
+        """Start the workers; False when told to end meanwhile."""
+        start = asyncio.create_task(fleet.start())
+        end = asyncio.create_task(self._end.wait())
+        await asyncio.wait({start, end}, return_when=asyncio.FIRST_COMPLETED)
+        end.cancel()
+        if start.done():
+            await start
+            return True
+        start.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await start
+        return False
+
+    def _announce_start(self, operations: LiveOperations) -> None:
+        settings = self._configuration.loaded.settings
+        self._journal.report(
+            "started",
+            {
+                "listening": operations.listening,
+                "control": operations.control,
+                "mode": self._configuration.mode.label,
+                "workers": settings.server.workers,
+            },
+        )
+        for problem in self._configuration.loaded.warnings:
+            self._journal.report("configuration warning", {"message": problem.message})
+        if self._options.verbose or sys.stderr.isatty():
+            sys.stderr.write(
+                render_banner(
+                    self._configuration.document,
+                    listening=operations.listening,
+                    control=operations.control,
+                    target=self._options.target,
+                )
+            )
+        self._notifier.ready(self._status_line())
+
+    async def _beat(self, operations: LiveOperations) -> None:
+        """Once a second: what readiness remembers, and the watchdog while the workers live."""
+        period = 1.0
+        if self._notifier.watchdog_ns:
+            period = min(period, to_seconds(self._notifier.watchdog_ns) / 2)
+        while True:
+            operations.sample()
+            if operations.liveness().ok:
+                self._notifier.alive()
+            await asyncio.sleep(period)
+
+    # --- signals and reloads --------------------------------------------------------------------
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self._begin_end, signal.Signals(signum).name)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+
+    def _begin_end(self, cause: str) -> None:
+        if self._end.is_set():
+            self._hurry.set()
+        self._journal.report("hurry" if self._hurry.is_set() else "draining", {"cause": cause})
+        if self._operations is not None:
+            self._operations.is_draining = True
+        self._end.set()
+
+    def _on_hangup(self) -> None:
+        self._notifier.reloading()
+        self._configuration.request_reload("sighup")
+
+    def _on_reload(self, result: ReloadResult) -> None:
+        facts: dict[str, Any] = {"cause": result.cause, "revision": result.revision}
+        if result.ok:
+            if result.needs_restart:
+                facts["needs_restart"] = list(result.needs_restart)
+            self._journal.report("reloaded", facts)
+        else:
+            self._journal.report("reload refused", facts)
+            self._journal.show_problems(result.problems)
+        self._notifier.ready(self._status_line())
+
+    def _status_line(self) -> str:
+        configuration = self._configuration
+        line = f"mode {configuration.mode.label}, revision {configuration.revision}"
+        return line if configuration.last_result.ok else line + ", last reload refused"
+
+    # --- end ------------------------------------------------------------------------------------
+
+    async def _drain(
+        self, fleet: Fleet, operations: LiveOperations, data: list[Listener]
+    ) -> None:
+        proxy = self._configuration.document.proxy
+        operations.is_draining = True
+        self._notifier.stopping("draining")
+        fleet.announce()
+        if await self._hurried(asyncio.create_task(_pause(proxy.drain_announce_ns))):
+            return
+        # Workers hold copies: a socket closes for good when they have taken what was waiting.
+        close_all(data)
+        drained = asyncio.create_task(fleet.drain(proxy.drain_grace_ns))
+        if not await self._hurried(drained):
+            self._journal.report("drained", {"is_complete": drained.result()})
+
+    async def _hurried(self, waiting: asyncio.Task[Any]) -> bool:
+        """Wait for `waiting`; True when a second signal came first."""
+        hurry = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait({waiting, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if waiting.done():
+            await waiting
+            return False
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+        return True
+
+
+def _accept(_: Loaded) -> None:
+    """An application needs no upstream."""
+
+
+async def _pause(length: Nanos) -> None:
+    await asyncio.sleep(to_seconds(length))
+
+
+_NO_TOKEN = secrets.token_urlsafe(32)
+"""Stands for a token that cannot be read: nobody has it."""

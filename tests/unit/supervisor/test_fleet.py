@@ -1,0 +1,126 @@
+"""All workers together, played by a script that speaks the protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import shedproxy.supervisor.fleet as fleet_module
+from shedproxy.core import Mode, milliseconds, seconds
+from shedproxy.errors import StartupError
+from shedproxy.supervisor.fleet import Fleet
+from shedproxy.supervisor.process import Backoff, WorkerCommand
+from shedproxy.testing import eventually_async
+
+FAKE = str(Path(__file__).parent / "fake_worker.py")
+
+pytestmark = pytest.mark.anyio
+
+
+class FakeDocument:
+    """Stands for a Document: the fake worker reads what it should do from its text."""
+
+    def __init__(self, on_start: str = "ready", revision: int = 1) -> None:
+        self.revision = revision
+        self.text = json.dumps({"on_start": on_start, "revision": revision})
+
+
+class Journal:
+    def __init__(self) -> None:
+        self.resets: list[int] = []
+        self.events: list[tuple[str, dict]] = []
+        self.lines: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def plain_documents(monkeypatch):
+    monkeypatch.setattr(fleet_module, "encode_document", lambda document: document.text.encode())
+
+
+def make_fleet(journal: Journal, document=None, *arguments: str, workers: int = 2) -> Fleet:
+    return Fleet(
+        WorkerCommand(page_fd=2, listen_fds=(), program=(FAKE,), arguments=arguments),
+        workers=workers,
+        document=document or FakeDocument(),
+        reset_worker=journal.resets.append,
+        report=lambda event, facts: journal.events.append((event, facts)),
+        on_log_lines=journal.lines.extend,
+        make_backoff=lambda: Backoff(first=milliseconds(5)),
+    )
+
+
+@contextlib.asynccontextmanager
+async def started(journal: Journal, *arguments: str):
+    fleet = make_fleet(journal, None, *arguments)
+    try:
+        await fleet.start()
+        yield fleet
+    finally:
+        await fleet.stop()
+
+
+async def test_start_returns_when_every_worker_is_ready():
+    journal = Journal()
+    async with started(journal) as fleet:
+        assert fleet.is_started
+        assert len({worker.pid for worker in fleet.workers}) == 2
+        assert sorted(journal.resets) == [0, 1]
+
+
+async def test_a_worker_that_cannot_start_is_a_startup_failure_and_leaves_nothing():
+    fleet = make_fleet(Journal(), FakeDocument("refuse"))
+    with pytest.raises(StartupError, match=r"exit code 3\n  cannot import app"):
+        await fleet.start()
+    assert all(worker.pid == 0 for worker in fleet.workers)
+
+
+async def test_a_new_document_reaches_every_worker_and_those_started_later():
+    journal = Journal()
+    async with started(journal) as fleet:
+        fleet.apply(FakeDocument(revision=2))
+        assert await fleet.applied(2, seconds(10)) == 2
+        os.kill(fleet.workers[0].pid, signal.SIGKILL)
+        await eventually_async(lambda: fleet.restarts == 1)
+        await eventually_async(lambda: fleet.workers[0].pid)
+        assert await fleet.applied(2, seconds(10)) == 2
+        assert "worker died" in [event for event, _ in journal.events]
+
+
+async def test_a_mode_is_sent_alone():
+    journal = Journal()
+    async with started(journal) as fleet:
+        fleet.set_mode(FakeDocument(revision=1), Mode.OBSERVE)
+        await eventually_async(
+            lambda: [line for line in journal.lines if '"mode":"observe"' in line][1]
+        )
+
+
+async def test_upstreams_are_healthy_when_one_worker_can_use_them():
+    journal = Journal()
+    async with started(journal) as fleet:
+        await eventually_async(lambda: len(journal.lines) == 2)
+        fleet.on_message(0, {"op": "upstreams", "cells": {"default": {"http://a": False}}})
+        assert fleet.upstreams() == {"default": {"http://a": True}}
+        fleet.on_message(1, {"op": "upstreams", "cells": {"default": {"http://a": False}}})
+        assert fleet.upstreams() == {"default": {"http://a": False}}
+        fleet.on_message(1, {"op": "upstreams", "cells": "nonsense"})
+
+
+async def test_drain_is_complete_when_every_worker_says_so():
+    async with started(Journal()) as fleet:
+        assert await fleet.drain(seconds(5))
+
+
+async def test_a_stubborn_worker_ends_the_drain_at_its_bound():
+    async with started(Journal(), "--stubborn", "yes") as fleet:
+        pids = [worker.pid for worker in fleet.workers]
+        assert not await fleet.drain(milliseconds(10))
+        await fleet.kill()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
