@@ -20,8 +20,11 @@ from shedproxy.settings.models import (
 )
 from shedproxy.settings.quantities import parse_duration, parse_size, show_duration
 from shedproxy.settings.render import render_problems
+from shedproxy.settings.schema import SCHEMA_FILE, settings_json_schema
+from shedproxy.settings.template import commented_default_toml
 
 __all__ = [
+    "SCHEMA_FILE",
     "ControlSettings",
     "EffectiveValue",
     "Loaded",
@@ -29,11 +32,13 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "TelemetrySettings",
+    "commented_default_toml",
     "load_document",
     "load_settings",
     "parse_duration",
     "parse_size",
     "render_problems",
     "require_upstream",
+    "settings_json_schema",
     "show_duration",
 ]

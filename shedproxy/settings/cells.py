@@ -43,13 +43,13 @@ class LimitSettings(Section):
 
     algorithm: Literal["adaptive", "fixed", "aimd", "vegas", "gradient2"] = "adaptive"
     """Who moves the limit: "adaptive" (ours), "fixed" (nobody), or one of the published ones."""
-    initial: int | None = preset(None, ge=1, le=_LIMIT_MAX)
+    initial: int | None = preset(None, ge=1, le=_LIMIT_MAX, examples=[8])
     """Where the limit starts, or stays if fixed. Unset: 8, brought between min and max."""
     min: int = preset(1, ge=1, le=_LIMIT_MAX)
     """The limit never falls below this."""
     max: int = preset(1000, ge=1, le=_LIMIT_MAX)
     """The limit never grows above this."""
-    baseline: Annotated[Duration, at_least("1us")] | None = None
+    baseline: Annotated[Duration, at_least("1us")] | None = preset(None, examples=["20ms"])
     """Latency of the service without load. Unset: learnt, only while few requests are in flight."""
 
 
@@ -100,7 +100,7 @@ class StreamsSettings(Section):
 class DeadlineSettings(Section):
     """How long a request is worth answering."""
 
-    default: Annotated[Duration, at_least("1ms")] | None = None
+    default: Annotated[Duration, at_least("1ms")] | None = preset(None, examples=["2s"])
     """Time a request has when no trusted header says. Unset: unknown, only the queue bounds it."""
 
 
@@ -129,7 +129,10 @@ class TransportSettings(Section):
 
     connections_max: int = preset(512, ge=1, le=65_535)
     """Most connections to one upstream."""
-    cancels: Annotated[Literal["auto", "true", "false"], BeforeValidator(_cancels)] = "auto"
+    cancels: Annotated[
+        Literal["auto", "true", "false"],
+        BeforeValidator(_cancels, json_schema_input_type=Literal["auto", "true", "false"] | bool),
+    ] = "auto"
     """Whether closing a connection stops the upstream's work on it: true for asyncio servers, false
     for sync workers and thread pools. false keeps the slot of a client that left for the time its
     work is expected to go on. auto: as false."""
@@ -148,7 +151,9 @@ class CellSettings(Section):
     upstream: Annotated[list[UpstreamUrl], TextList] = preset([])
     """Where requests go: "http://host:port", "https://host:port" or "unix:/path"; of several the
     least loaded. Without any, those of cell `default`."""
-    limit: Annotated[LimitSettings, BeforeValidator(_fixed_limit)] = LimitSettings()
+    limit: Annotated[
+        LimitSettings, BeforeValidator(_fixed_limit, json_schema_input_type=int | LimitSettings)
+    ] = LimitSettings()
     queue: QueueSettings = QueueSettings()
     fairness: FairnessSettings = FairnessSettings()
     shed_level: ShedLevelSettings = ShedLevelSettings()

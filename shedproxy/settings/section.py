@@ -45,7 +45,7 @@ def form(pattern: str, expected: str) -> StringConstraints:
 class ClassLimits(Section):
     """Most requests in flight per class and cell; 0 refuses the whole class."""
 
-    critical_plus: int | None = preset(None, ge=0)
-    critical: int | None = preset(None, ge=0)
-    sheddable_plus: int | None = preset(None, ge=0)
-    sheddable: int | None = preset(None, ge=0)
+    critical_plus: int | None = preset(None, ge=0, examples=[100])
+    critical: int | None = preset(None, ge=0, examples=[100])
+    sheddable_plus: int | None = preset(None, ge=0, examples=[100])
+    sheddable: int | None = preset(None, ge=0, examples=[100])
