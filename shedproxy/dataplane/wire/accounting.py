@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from shedproxy.clock import wall_seconds
 from shedproxy.core import Instant, Lane, Outcome, Permit, Rejected, RequestInfo, Ticket
-from shedproxy.dataplane.access_log import AccessRecord
 from shedproxy.dataplane.wire.framing import RequestFraming
 from shedproxy.dataplane.wire.tokens import RequestTokens
+from shedproxy.observability.access_log import AccessRecord
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.ring import RefusalRing
 

@@ -349,6 +349,8 @@ class ClientConnection(ClientEnd):
             now = self.server.clock()
             self._body_at = now
             self.wake_at(now + self.server.live.timeouts.client_body_ns)
+            if self._rate is not None:
+                self.wake_at(self._rate.ends_at)
         self.resume_reading()
 
     def on_deadline(self, now: Instant) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from shedproxy.clock import Clock, monotonic_now, wall_seconds
 from shedproxy.core import NS_PER_S, Nanos, RejectReason, RequestInfo
-from shedproxy.dataplane.access_log import AccessLog, AccessRecord
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.wire.client_side import ClientConnection
 from shedproxy.dataplane.wire.live import Live
@@ -18,6 +17,7 @@ from shedproxy.dataplane.wire.timer_wheel import TimerWheel
 from shedproxy.dataplane.wire.tls import server_context
 from shedproxy.dataplane.wire.upstreams import UpstreamGroup
 from shedproxy.errors import DocumentInvalidError, Problem
+from shedproxy.observability.access_log import AccessLog, AccessRecord
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.meter import Gauge, ProcessCounter, ProcessGauge
 from shedproxy.observability.ring import RefusalRing
@@ -54,7 +54,7 @@ class WireServer:
         self.clock = clock
         self.loop = asyncio.get_running_loop()
         self.wheel = TimerWheel(now=clock())
-        self.log = AccessLog()
+        self.log = AccessLog(meter=driver.meter)
         self.requests = 0
         self.tunnels = 0
         self.is_announcing = False
@@ -227,13 +227,13 @@ class WireServer:
         """Open or being opened, of all cells."""
         return sum(group.connections for group in self._groups.values())
 
-    def upstream_health(self) -> dict[str, dict[str, int]]:
-        """Per cell: upstreams in service, and all."""
-        found = {}
-        for cell, group in self._groups.items():
-            healthy, total = group.health()
-            found[cell] = {"healthy": healthy, "total": total}
-        return found
+    def upstream_health(self) -> dict[str, dict[str, bool]]:
+        """By cell and URL: in service or not."""
+        return {cell: group.health_by_url() for cell, group in self._groups.items()}
+
+    def log_lines(self) -> list[str]:
+        """Lines for the access log since the last call."""
+        return self.log.flush()
 
     # --- time -------------------------------------------------------------------------------
 

@@ -139,6 +139,10 @@ class UpstreamGroup:
         """Upstreams in service, and all."""
         return self._pool.healthy_count(now=self.clock()), len(self._pool.upstreams)
 
+    def health_by_url(self) -> dict[str, bool]:
+        """Each upstream: in service or not."""
+        return {upstream.key: upstream.out_until is None for upstream in self._pool.upstreams}
+
     def has_other(self, avoid: Upstream[Any]) -> bool:
         """Whether a second try can go somewhere else."""
         healthy, _ = self.health()

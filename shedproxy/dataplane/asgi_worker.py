@@ -1,0 +1,148 @@
+"""A worker that runs an ASGI application: uvicorn with the middleware mounted.
+
+Imported only by workers of the kind `asgi`: uvicorn is not light.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import uvicorn
+
+from shedproxy.core import NS_PER_S, Nanos
+from shedproxy.dataplane.asgi.middleware import ShedMiddleware
+from shedproxy.dataplane.classify import Classifier
+from shedproxy.dataplane.driver import Driver
+from shedproxy.errors import DocumentInvalidError, Problem, StartupError
+from shedproxy.snapshot import Document
+
+__all__ = ["AsgiService", "load_application"]
+
+_POLL_S = 0.02
+
+
+def load_application(target: str, *, app_dir: str = "", is_factory: bool = False) -> Any:
+    """Import `MODULE:APP` (APP may be dotted), and call it when it is a factory.
+
+    Raises:
+        StartupError: no such module or attribute; what the module itself raises goes through.
+    """
+    if app_dir:
+        path = os.path.abspath(app_dir)  # noqa: PTH100 - sys.path holds text
+        if path not in sys.path:
+            sys.path.insert(0, path)
+    module_name, _, names = target.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name:
+            raise
+        raise StartupError(
+            f"there is no module {module_name!r} in {app_dir or os.getcwd()}"  # noqa: PTH109
+        ) from error
+    for name in names.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            raise StartupError(f"module {module_name!r} has no attribute {names!r}") from error
+    return found() if is_factory else found
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server in a loop whose signals belong to the worker."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class AsgiService:
+    """Runs the application until drained or closed.
+
+    Raises:
+        StartupError: the application cannot be imported.
+    """
+
+    def __init__(
+        self, driver: Driver, target: str, *, app_dir: str = "", is_factory: bool = False
+    ) -> None:
+        application = load_application(target, app_dir=app_dir, is_factory=is_factory)
+        self._driver = driver
+        self._middleware = ShedMiddleware(application, driver=driver)
+        timeouts = driver.document.proxy.timeouts
+        tls = driver.document.proxy.tls
+        self._config = uvicorn.Config(
+            self._middleware,
+            loop="none",
+            http="httptools",
+            # "auto": Django and others have no lifespan; one that fails to start still stops us.
+            lifespan="auto",
+            access_log=False,
+            log_config=None,
+            proxy_headers=False,
+            timeout_keep_alive=max(1, timeouts.client_idle_ns // NS_PER_S),
+            h11_max_incomplete_event_size=driver.document.proxy.head_size_max,
+            ssl_certfile=None if tls is None else tls.cert,
+            ssl_keyfile=None if tls is None else tls.key or None,
+        )
+        self._server = _Server(self._config)
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Start the application and serve it.
+
+        Raises:
+            StartupError: the application's start failed.
+        """
+        self._serving = asyncio.get_running_loop().create_task(
+            self._server.serve(sockets=list(sockets))
+        )
+        while not self._server.started:
+            if self._serving.done():
+                error = self._serving.exception()
+                raise StartupError(f"the application did not start: {error or 'see its log'}")
+            await asyncio.sleep(_POLL_S)
+
+    def apply(self, document: Document) -> None:
+        """Admit by another document. What uvicorn was started with stays as it is."""
+        try:
+            Classifier(document.classification, document.policy)
+        except ValueError as error:
+            raise DocumentInvalidError([Problem(message=str(error))]) from error
+        # The middleware sees that the driver's document is another one.
+        self._driver.apply(document)
+
+    def announce(self) -> None:
+        """Answers carry Connection: close from now on."""
+        self._server.server_state.default_headers.append((b"connection", b"close"))
+
+    async def drain(self, grace_ns: Nanos) -> int:
+        """Let requests end, then the application; how many connections were cut off."""
+        if self._serving is None:
+            return 0
+        self._config.timeout_graceful_shutdown = max(1, -(-grace_ns // NS_PER_S))
+        self._server.should_exit = True
+        await asyncio.wait({self._serving}, timeout=grace_ns / NS_PER_S + 2)
+        return len(self._server.server_state.connections)
+
+    def close(self) -> None:
+        """Stop at once."""
+        self._server.force_exit = True
+        self._server.should_exit = True
+        if self._serving is not None:
+            self._serving.cancel()
+
+    def log_lines(self) -> list[str]:
+        """The application has its own log."""
+        return []
+
+    def upstream_health(self) -> dict[str, dict[str, bool]]:
+        """There is no upstream: the application is here."""
+        return {}

@@ -1,0 +1,344 @@
+"""The process that carries traffic: `python -m shedproxy.dataplane.worker`, started by `run`.
+
+It owns nothing: listening sockets, the page its numbers are written to and the channel it is told
+things on are the supervisor's and come as file descriptors. It ends when the channel ends, after a
+drain, so that a supervisor that died leaves nothing behind. It imports little, because there may be
+many of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from shedproxy.clock import monotonic_now
+from shedproxy.core import Instant, Mode, Nanos, seconds
+from shedproxy.dataplane.channel import WorkerChannel
+from shedproxy.dataplane.driver import Driver
+from shedproxy.dataplane.share_page import SharePage, WorkerState, WorkerView
+from shedproxy.errors import DocumentInvalidError, Problem, ShedproxyError, StartupError
+from shedproxy.observability.meter import Meter, ProcessCounter, ProcessGauge
+from shedproxy.snapshot import Document, decode_document
+
+__all__ = ["Options", "Service", "Worker", "main", "parse_options"]
+
+EXIT_STARTUP = 3
+_SECOND = 1.0
+_LAST_WORD = seconds(5)
+"""After a drain the supervisor has this long to say stop."""
+_FDS_KEPT = 128
+"""Descriptors for everything but connections."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The command line."""
+
+    kind: str = "wire"
+    index: int = 0
+    page_fd: int = -1
+    channel_fd: int = -1
+    listen_fds: tuple[int, ...] = ()
+    app: str = ""
+    """`MODULE:APP`, for the kind `asgi`."""
+    app_dir: str = ""
+    is_factory: bool = False
+
+
+def parse_options(arguments: Sequence[str]) -> Options:
+    """Read the command line.
+
+    Raises:
+        StartupError: an argument is unknown or has no value.
+    """
+    values: dict[str, Any] = {}
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        name = word.removeprefix("--").replace("-", "_")
+        if word == "--factory":
+            values["is_factory"] = True
+            continue
+        if name not in Options.__dataclass_fields__ or not words:
+            raise StartupError(f"worker: cannot read argument {word!r}")
+        text = words.pop(0)
+        try:
+            if name in {"index", "page_fd", "channel_fd"}:
+                values[name] = int(text)
+            elif name == "listen_fds":
+                values[name] = tuple(int(part) for part in text.split(",") if part)
+            else:
+                values[name] = text
+        except ValueError as error:
+            raise StartupError(f"worker: {word} {text!r} is not a number") from error
+    return Options(**values)
+
+
+class Service(Protocol):
+    """What a worker runs: the raw proxy, or an application under uvicorn."""
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Serve on these sockets."""
+
+    def apply(self, document: Document) -> None:
+        """Serve by another document; raises DocumentInvalidError and changes nothing."""
+
+    def announce(self) -> None:
+        """Ask clients to go elsewhere."""
+
+    async def drain(self, grace_ns: Nanos) -> int:
+        """Finish; how many connections were cut off."""
+
+    def close(self) -> None:
+        """Stop at once."""
+
+    def log_lines(self) -> list[str]:
+        """Lines for the access log since the last call."""
+
+    def upstream_health(self) -> dict[str, dict[str, bool]]:
+        """By cell and URL: in service or not."""
+
+
+class Worker:
+    """One worker's life: told what to do on the channel, seen through the page."""
+
+    def __init__(self, options: Options, view: WorkerView) -> None:
+        self._options = options
+        self._view = view
+        self._meter = Meter(view.slots)
+        self._channel = WorkerChannel(self._on_message, self._on_supervisor_gone)
+        self._driver: Driver | None = None
+        self._service: Service | None = None
+        self._document: Document | None = None
+        self._ended: asyncio.Future[int]
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._upstreams: dict[str, dict[str, bool]] = {}
+        self._cpu_ns = 0
+
+    async def run(self) -> int:
+        """Serve until told otherwise; the exit code."""
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        # Ctrl-C is for the supervisor, which then drains its workers.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        loop.add_signal_handler(signal.SIGTERM, self._on_terminate)
+        await self._channel.open(self._options.channel_fd)
+        try:
+            return await self._ended
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            if self._service is not None:
+                self._service.close()
+            if self._driver is not None:
+                self._driver.close()
+            self._view.state = WorkerState.STOPPED
+            # Connections that are closed have their say before the loop ends.
+            await asyncio.sleep(0)
+            self._channel.close()
+
+    # --- messages ---------------------------------------------------------------------------
+
+    def _on_message(self, message: dict[str, Any]) -> None:
+        match message.get("op"):
+            case "document":
+                self._on_document(str(message.get("document", "")))
+            case "mode" if self._driver is not None:
+                mode = str(message.get("mode", "")).upper()
+                if mode in Mode.__members__:
+                    self._driver.set_mode(Mode[mode])
+                    self._view.mode = Mode[mode]
+            case "announce" if self._service is not None:
+                self._service.announce()
+                self._view.state = WorkerState.ANNOUNCED
+            case "drain":
+                self._own(self._drain(Nanos(int(message.get("grace_ns", 0))), _LAST_WORD))
+            case "stop":
+                self._end(0)
+
+    def _on_document(self, text: str) -> None:
+        try:
+            document = decode_document(text.encode())
+            if self._service is None:
+                self._own(self._begin(document))
+                return
+            self._service.apply(document)
+        except DocumentInvalidError as error:
+            self._refuse(error.problems)
+            return
+        self._on_applied(document)
+
+    def _on_applied(self, document: Document) -> None:
+        self._document = document
+        self._view.revision = document.revision
+        self._view.mode = document.policy.mode
+        self._channel.post("applied", revision=document.revision)
+
+    def _refuse(self, problems: Sequence[Problem]) -> None:
+        told = [
+            {"message": problem.message, "path": list(problem.path), "help": problem.help}
+            for problem in problems
+        ]
+        self._channel.post("refused", problems=told)
+        if self._service is None:
+            self._end(EXIT_STARTUP)
+
+    async def _begin(self, document: Document) -> None:
+        """The first document: build everything, serve, say so."""
+        view = self._view
+        view.mode = document.policy.mode
+        driver = Driver(
+            document, meter=self._meter, ring=view.ring, on_heartbeat=self._on_heartbeat
+        )
+        self._driver = driver
+        try:
+            service = self._make_service(driver)
+            sockets = [socket.socket(fileno=fd) for fd in self._options.listen_fds]
+            driver.start()
+            await service.start(sockets)
+        except DocumentInvalidError as error:
+            self._refuse(error.problems)
+            return
+        except (OSError, ImportError, AttributeError, ShedproxyError) as error:
+            self._refuse([Problem(message=str(error))])
+            return
+        self._service = service
+        # What lives now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        view.state = WorkerState.SERVING
+        self._on_applied(document)
+        self._channel.post("ready")
+        self._every_second()
+
+    def _make_service(self, driver: Driver) -> Service:
+        if self._options.kind == "asgi":
+            from shedproxy.dataplane.asgi_worker import AsgiService  # noqa: PLC0415 - uvicorn
+
+            options = self._options
+            return AsgiService(
+                driver, options.app, app_dir=options.app_dir, is_factory=options.is_factory
+            )
+        from shedproxy.dataplane.wire.server import WireServer  # noqa: PLC0415 - httptools
+
+        return WireServer(driver, connections_max=_room_for_connections())
+
+    # --- time -------------------------------------------------------------------------------
+
+    def _on_heartbeat(self, now: Instant) -> None:
+        self._view.heartbeat = now
+
+    def _every_second(self) -> None:
+        service = self._service
+        assert service is not None
+        lines = service.log_lines()
+        if lines:
+            self._channel.post_log(lines)
+        health = service.upstream_health()
+        if health != self._upstreams:
+            self._upstreams = health
+            self._channel.post("upstreams", cells=health)
+        cpu_ns = time.process_time_ns()
+        self._meter.count(ProcessCounter.CPU_NS, cpu_ns - self._cpu_ns)
+        self._cpu_ns = cpu_ns
+        self._meter.set_process(ProcessGauge.RSS_BYTES, _resident_size())
+        asyncio.get_running_loop().call_later(_SECOND, self._every_second)
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def _on_terminate(self) -> None:
+        self._own(self._drain(self._grace(), Nanos(0)))
+
+    def _on_supervisor_gone(self) -> None:
+        self._own(self._drain(self._grace(), Nanos(0)))
+
+    def _grace(self) -> Nanos:
+        return Nanos(0) if self._document is None else self._document.proxy.drain_grace_ns
+
+    async def _drain(self, grace_ns: Nanos, last_word_ns: Nanos) -> None:
+        """Finish what is under way, report, and end unless something is still to be said."""
+        self._view.state = WorkerState.DRAINING
+        left = 0
+        if self._service is not None:
+            left = await self._service.drain(grace_ns)
+            lines = self._service.log_lines()
+            if lines:
+                self._channel.post_log(lines)
+        self._channel.post("drained", left=left)
+        if last_word_ns:
+            await asyncio.sleep(last_word_ns / seconds(1))
+        self._end(0)
+
+    def _end(self, code: int) -> None:
+        if not self._ended.done():
+            self._ended.set_result(code)
+
+    def _own(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None and not self._ended.done():
+            error = task.exception()
+            assert error is not None
+            self._ended.set_exception(error)
+
+
+def _room_for_connections() -> int:
+    """Clients that the process can hold with an upstream connection each; 0: no known bound.
+
+    The soft bound on descriptors is raised to the hard one first.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 0
+    return max(8, (soft - _FDS_KEPT) // 2)
+
+
+def _resident_size() -> int:
+    """Bytes of memory the process has in use; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 - once a second, no Path
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a worker with the given command line; the exit code."""
+    import uvloop  # noqa: PLC0415 - not wanted by who only reads the options
+
+    try:
+        options = parse_options(sys.argv[1:] if arguments is None else arguments)
+        page = SharePage.attach(options.page_fd)
+    except ShedproxyError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_STARTUP
+    view = page.worker(options.index)
+    view.pid = os.getpid()
+    view.started_at = monotonic_now()
+    view.state = WorkerState.STARTING
+
+    async def serve() -> int:
+        return await Worker(options, view).run()
+
+    return uvloop.run(serve())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
