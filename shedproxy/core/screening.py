@@ -11,7 +11,7 @@ from shedproxy.core.fair_share import FairShare
 from shedproxy.core.limit_loop import LimitLoop
 from shedproxy.core.policy import CellPolicy
 from shedproxy.core.queues import PriorityQueue
-from shedproxy.core.request import Kind, Lane, RequestInfo, rank_of
+from shedproxy.core.request import COHORTS, Criticality, Kind, Lane, RequestInfo, rank_of
 from shedproxy.core.shed_level import ShedLevel
 from shedproxy.core.units import NS_PER_S, Instant
 
@@ -229,8 +229,15 @@ class Screening:
         )
 
     def _move_level(self, now: Instant) -> None:
+        waiting = self._waiting
+        queue = self._queue
+        if queue:
+            waiting_from = [queue.length_from(c * COHORTS) for c in range(len(Criticality))]
+        else:
+            # Observe mode knows how many would wait, not which.
+            waiting_from = [waiting] * len(Criticality)
         self._level.update(
-            waiting=self._waiting,
+            waiting_from=waiting_from,
             limit=self._limits.limit,
             wait_max_ns=self._policy.queue.wait_max_ns,
             now=now,

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 
 from shedproxy.core.policy import ShedLevelPolicy
@@ -40,6 +41,8 @@ _SHARE_MAX = 0.99
 """Never refuse everything: recovery must stay visible."""
 _CORRECTION_S = 0.5
 """Five periods of the default policy: a correction within one would swing."""
+_CALM_PERIODS = 3
+"""Periods without waiting before the loop believes that there is room again."""
 _GOLDEN_PPM = 618_034
 """Successive multiples of the golden ratio fill [0, 1) evenly: a fair coin without chance."""
 
@@ -63,6 +66,7 @@ class ShedLevel:
     """
 
     __slots__ = (
+        "_calm",
         "_offered",
         "_offered_s",
         "_offered_total",
@@ -73,6 +77,7 @@ class ShedLevel:
         "_policy",
         "_recent",
         "_recent_count",
+        "_refused_classes",
         "_roomy",
         "_saturated_s",
         "_started",
@@ -97,6 +102,9 @@ class ShedLevel:
         self._offered = 0
         self._started = 0
         self._was_saturated = False
+        self._calm = 0
+        self._refused_classes = 0
+        """Classes, from the lowest, that the cut may reach into."""
         self._roomy = 0
         """Periods in a row in which nobody waited."""
         # Decayed totals: counts and the seconds they were counted over.
@@ -165,10 +173,16 @@ class ShedLevel:
         ceiling = rate * wait_max_ns / (2 * NS_PER_S)
         return max(1.0, min(wanted, ceiling)) if rate > 0 else wanted
 
-    def update(self, *, waiting: int, limit: int, wait_max_ns: int, now: Instant) -> None:
-        """Close a period (cheap to call early: it returns at once) and move the level."""
+    def update(
+        self, *, waiting_from: Sequence[int], limit: int, wait_max_ns: int, now: Instant
+    ) -> None:
+        """Close a period (cheap to call early: it returns at once) and move the level.
+
+        `waiting_from[c]` counts the waiters of criticality c and better.
+        """
         if now < self._period_end:
             return
+        waiting = waiting_from[0]
         elapsed_s = (now - self._period_start) / NS_PER_S
         self._remember(elapsed_s, is_saturated=self._was_saturated or waiting > 0)
         self._period_start = now
@@ -176,18 +190,51 @@ class ShedLevel:
         self._offered = self._started = 0
         was_saturated, self._was_saturated = self._was_saturated, False
         self._roomy = 0 if was_saturated or waiting else self._roomy + 1
-        if not self._policy.enabled or (not self.share and self._roomy):
+        if not self._policy.enabled or not (self.share or self._is_overload(waiting, wait_max_ns)):
             return
+        wanted = self.wanted(limit=limit, wait_max_ns=wait_max_ns)
         share = next_refused_share(
             offered_rps=self.offered_rps,
             started_rps=self.started_rps,
             waiting=waiting,
-            wanted=self.wanted(limit=limit, wait_max_ns=wait_max_ns),
+            wanted=wanted,
         )
-        if self._roomy > 3:
+        if self._roomy > _CALM_PERIODS:
             # Nobody has waited for a while: what was started is no longer what can be.
             share = min(share, self.share) * 0.7 - 0.005
         self._set_share(share)
+        self._spare_served_classes(waiting_from, wanted, wait_max_ns)
+
+    def _spare_served_classes(
+        self, waiting_from: Sequence[int], wanted: float, wait_max_ns: int
+    ) -> None:
+        """Keep the cut below classes that get through the queue without waiting much.
+
+        They go first anyway: refusing them would free nothing, and an overshoot of the share must
+        not cost the most important their place. A class begins to be refused by the same rule as
+        the cell, and is let off again once those of it and better have not waited for a while.
+        """
+        begin = self.started_rps * wait_max_ns / (2 * NS_PER_S)
+        refused = self._refused_classes
+        while refused < len(waiting_from) and waiting_from[refused] > begin:
+            refused += 1
+        if refused and waiting_from[refused - 1] < wanted / 4:
+            self._calm += 1
+            if self._calm > _CALM_PERIODS:
+                refused -= 1
+                self._calm = 0
+        else:
+            self._calm = 0
+        self._refused_classes = refused
+        if self.cut_rank >= refused * COHORTS:
+            self.cut_rank, self.cut_share_ppm = refused * COHORTS, 0
+
+    def _is_overload(self, waiting: int, wait_max_ns: int) -> bool:
+        """Whether to begin: the queue already takes half of the longest wait there may be.
+
+        A shorter one is a burst, which the queue is there to hold: refusing it would be wrong.
+        """
+        return waiting > self.started_rps * wait_max_ns / (2 * NS_PER_S) and self._roomy == 0
 
     def _remember(self, elapsed_s: float, *, is_saturated: bool) -> None:
         rate = self.started_rps
@@ -204,7 +251,7 @@ class ShedLevel:
     def _set_share(self, share: float) -> None:
         if share <= 0.0:
             self.share = 0.0
-            self.cut_rank = self.cut_share_ppm = 0
+            self.cut_rank = self.cut_share_ppm = self._refused_classes = 0
             return
         self.share = share
         totals = [

@@ -38,7 +38,14 @@ def test_a_queue_of_the_wanted_length_refuses_exactly_the_excess() -> None:
 
 
 def play(
-    level: ShedLevel, *, offered: float, capacity: float, periods: int, start: int, seed: int = 1
+    level: ShedLevel,
+    *,
+    offered: float,
+    capacity: float,
+    periods: int,
+    start: int,
+    seed: int = 1,
+    critical: int = 0,
 ) -> tuple[list[float], list[int]]:
     """A cell in miniature: what passes waits for `capacity` starts per period."""
     rng = random.Random(seed)
@@ -61,7 +68,12 @@ def play(
         if waiting:
             level.on_saturated()
         now = Instant(start + (period + 1) * PERIOD)
-        level.update(waiting=int(waiting), limit=4, wait_max_ns=500_000_000, now=now)
+        level.update(
+            waiting_from=[int(waiting), critical, critical, 0],
+            limit=4,
+            wait_max_ns=500_000_000,
+            now=now,
+        )
         shares.append(level.share)
     return shares, passed_ranks
 
@@ -70,7 +82,7 @@ def play(
 def test_share_settles_on_the_excess_and_does_not_swing(factor: float) -> None:
     """CoDel-like refusal swings between all and nothing; this stays within a few points."""
     level = ShedLevel(ShedLevelPolicy(), now=Instant(0))
-    shares, _ = play(level, offered=20 * factor, capacity=20, periods=200, start=0)
+    shares, _ = play(level, offered=20 * factor, capacity=20, periods=200, start=0, critical=50)
     settled = shares[100:]
     mean = sum(settled) / len(settled)
     assert mean == pytest.approx(1 - 1 / factor, abs=0.06)
@@ -100,6 +112,15 @@ def test_the_lower_class_goes_first() -> None:
     assert level.cut_rank < rank_of(RequestInfo(criticality=Criticality.CRITICAL), 0)
 
 
+def test_a_class_that_does_not_wait_is_not_refused() -> None:
+    """Whatever the share: it goes first, so refusing it would free nothing."""
+    level = ShedLevel(ShedLevelPolicy(), now=Instant(0))
+    play(level, offered=400, capacity=20, periods=50, start=0, critical=0)
+    assert level.share > 0.9
+    assert level.cut_rank == 1024
+    assert level.refusal(rank_of(RequestInfo(criticality=Criticality.CRITICAL), 0)) is None
+
+
 def test_a_single_cohort_is_cut_by_share() -> None:
     """All traffic on one rank: the fractional last rank refuses evenly, without chance."""
     level = ShedLevel(ShedLevelPolicy(), now=Instant(0))
@@ -114,7 +135,8 @@ def test_a_single_cohort_is_cut_by_share() -> None:
             level.on_start(1)
         level.on_saturated()
         now += PERIOD
-        level.update(waiting=10, limit=4, wait_max_ns=500_000_000, now=Instant(now))
+        waiting_from = [10 if level.share else 60] * 4
+        level.update(waiting_from=waiting_from, limit=4, wait_max_ns=500_000_000, now=Instant(now))
     assert level.cut_rank == rank
     answers = [level.refusal(rank) is None for _ in range(100)]
     assert sum(answers) == pytest.approx(100 * (1 - level.cut_share_ppm / PPM), abs=2)
