@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from shedproxy.cli.control_client import ControlClient, ControlError
+from shedproxy.cli.output import print_problems
 from shedproxy.cli.remote_views import (
     clear_screen,
     print_explanation,
@@ -186,13 +187,13 @@ def _explain_offline(
     file: Path, method: str, path: str, headers: list[tuple[str, str]]
 ) -> dict[str, Any]:
     from shedproxy.errors import ConfigInvalidError
-    from shedproxy.settings import load_settings, render_problems
+    from shedproxy.settings import load_settings
     from shedproxy.supervisor.explain import explain_head
 
     try:
         loaded = load_settings(file, environ=dict(os.environ))
     except ConfigInvalidError as error:
-        sys.stderr.write(render_problems(error.problems, color=sys.stderr.isatty()))
+        print_problems(error.problems)
         raise typer.Exit(EXIT_CONFIG) from None
     return explain_head(loaded.document, method.upper(), path, headers)
 

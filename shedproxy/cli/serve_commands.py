@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shedproxy.cli.output import print_problems
 from shedproxy.errors import ConfigInvalidError, StartupError
 
 if TYPE_CHECKING:
@@ -206,7 +207,6 @@ def _serve(
     print_config: bool,
     verbose: bool,
 ) -> None:
-    from shedproxy.settings import render_problems
     from shedproxy.supervisor.run import RunOptions, run_supervisor
 
     options = RunOptions(
@@ -223,7 +223,7 @@ def _serve(
             return
         raise typer.Exit(run_supervisor(options))
     except ConfigInvalidError as error:
-        sys.stderr.write(render_problems(error.problems, color=sys.stderr.isatty()))
+        print_problems(error.problems)
         raise typer.Exit(EXIT_STARTUP) from None
     except StartupError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -232,12 +232,12 @@ def _serve(
 
 def _show_config(options: RunOptions, *, print_config: bool) -> None:
     """What `run` would start with. ConfigInvalidError when it would not start."""
-    from shedproxy.settings import load_settings, render_problems, require_upstream
+    from shedproxy.settings import load_settings, require_upstream
 
     loaded = load_settings(options.file, environ=options.environ, overrides=options.overrides)
     if options.kind == _Way.PROXY.value:
         require_upstream(loaded)
-    sys.stderr.write(render_problems(loaded.warnings, color=sys.stderr.isatty()))
+    print_problems(loaded.warnings)
     if not print_config:
         typer.echo("configuration is good")
         return

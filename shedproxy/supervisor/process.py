@@ -22,6 +22,7 @@ from shedproxy.core import Instant, Nanos, seconds, to_seconds
 from shedproxy.supervisor.channel import Channel, Message
 
 __all__ = [
+    "WORKER_PROGRAM",
     "Backoff",
     "Owner",
     "WorkerCommand",
@@ -35,6 +36,8 @@ STABLE_AFTER = seconds(10)
 """A worker that served this long was no part of a crash loop."""
 CRASH_LOOP_FAILURES = 3
 """So many deaths in a row, none of them stable, are called a crash loop."""
+WORKER_PROGRAM = ("-m", "shedproxy.dataplane.worker")
+"""What the interpreter runs as a worker."""
 _EXIT_POLL = 0.25
 _TERM_BOUND = 2.0
 
@@ -47,7 +50,7 @@ class WorkerCommand:
     listen_fds: tuple[int, ...]
     kind: str = "wire"
     """`wire` (the raw proxy) or `asgi` (an application under uvicorn)."""
-    program: tuple[str, ...] = ("-m", "shedproxy.dataplane.worker")
+    program: tuple[str, ...] = WORKER_PROGRAM
     arguments: tuple[str, ...] = ()
     """The application's, for `asgi`."""
 

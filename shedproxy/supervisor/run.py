@@ -32,7 +32,7 @@ from shedproxy.supervisor.journal import Journal
 from shedproxy.supervisor.listener import ControlListener
 from shedproxy.supervisor.notify import Notifier
 from shedproxy.supervisor.operations import LiveOperations
-from shedproxy.supervisor.process import WorkerCommand
+from shedproxy.supervisor.process import WORKER_PROGRAM, WorkerCommand
 from shedproxy.supervisor.sockets import Listener, bind_all, close_all
 
 __all__ = ["RunOptions", "Supervisor", "run_supervisor"]
@@ -47,6 +47,7 @@ class RunOptions:
     """Settings given as flags, by dotted name; None: not given."""
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     kind: str = "wire"
+    worker_program: tuple[str, ...] = WORKER_PROGRAM
     worker_arguments: tuple[str, ...] = ()
     target: str = ""
     """What an `asgi` worker serves, for the banner."""
@@ -106,6 +107,7 @@ class Supervisor:
             page_fd=page.fd,
             listen_fds=tuple(listener.socket.fileno() for listener in data),
             kind=self._options.kind,
+            program=self._options.worker_program,
             arguments=self._options.worker_arguments,
         )
         return Fleet(

@@ -57,12 +57,14 @@ class Address:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Listener:
     """One bound socket, and the address it was asked for."""
 
     address: Address
     socket: socket.socket
+    owns_file: bool = False
+    """The file of a unix socket is ours to remove."""
 
     @property
     def bound(self) -> str:
@@ -142,7 +144,8 @@ def bind(address: Address) -> list[Listener]:
 def close_all(listeners: list[Listener]) -> None:
     """Close the sockets; files of unix sockets that are still ours are removed."""
     for listener in listeners:
-        if listener.address.kind == "unix" and listener.socket.fileno() >= 0:
+        if listener.owns_file:
+            listener.owns_file = False
             with contextlib.suppress(OSError):
                 os.unlink(listener.address.path)  # noqa: PTH108
         listener.socket.close()
@@ -193,7 +196,7 @@ def _bind_unix(address: Address) -> Listener:
     except OSError as error:
         bound.close()
         raise StartupError(_explain(address, error)) from error
-    return Listener(address, bound)
+    return Listener(address, bound, owns_file=True)
 
 
 def _remove_stale(address: Address) -> None:

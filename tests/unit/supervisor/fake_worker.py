@@ -1,7 +1,8 @@
 """A worker that only speaks the channel's protocol; its behaviour is chosen by the document.
 
 Run as a script by the tests. The document's text is a JSON object here:
-`{"on_start": "ready" | "exit" | "hang" | "garbage" | "refuse", "revision": N}`.
+`{"on_start": "ready" | "exit" | "hang" | "garbage" | "refuse", "revision": N}`;
+a real one means ready.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def say(op: str, **fields: object) -> None:
 
 def on_document(text: str) -> None:
     document = json.loads(text)
-    match document["on_start"]:
+    match document.get("on_start", "ready"):
         case "exit":
             sys.exit(7)
         case "garbage":
@@ -41,7 +42,7 @@ def on_document(text: str) -> None:
             sys.exit(3)
         case "ready":
             say("ready")
-            say("applied", revision=document["revision"])
+            say("applied", revision=document.get("revision", 0))
             say("upstreams", cells={"default": {"http://a": True}})
             say("log", lines=[f"pid {os.getpid()}"])
 
