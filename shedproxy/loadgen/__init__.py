@@ -1,6 +1,9 @@
-"""Live load: an open-loop player, its HTTP client, and a service of known capacity to aim at."""
+"""Live load: an open-loop player, its HTTP client, and a service of known capacity to aim at.
+
+What may not live here: decisions about admission, and anything a data plane imports.
+`loadgen.service` is run as a module, so it is not imported here.
+"""
 
 from shedproxy.loadgen.player import Player, PlayerHealth
-from shedproxy.loadgen.service import DemoService
 
-__all__ = ["DemoService", "Player", "PlayerHealth"]
+__all__ = ["Player", "PlayerHealth"]

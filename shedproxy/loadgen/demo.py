@@ -10,10 +10,11 @@ import random
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from shedproxy.core import Criticality, Nanos, seconds, to_milliseconds
 from shedproxy.loadgen.player import Player, PlayerHealth
@@ -96,21 +97,24 @@ class ProxyProcess:
             f"--control=127.0.0.1:{self.control_port}",
         ]
         self._process: subprocess.Popen[bytes] | None = None
+        self._said: IO[bytes]
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
+        # A file, not a pipe: nobody reads it unless the start fails, and a full pipe blocks.
+        self._said = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=self._said,
         )
         give_up_at = time.perf_counter() + _START_S
         while not self._is_ready():
             if self._process.poll() is not None or time.perf_counter() > give_up_at:
+                self._said.seek(0)
+                said = self._said.read().decode(errors="replace").strip()
                 self.__exit__()
-                assert self._process.stderr is not None
-                said = self._process.stderr.read().decode(errors="replace").strip()
                 raise RuntimeError(f"shedproxy did not start: {said or 'no message'}")
             self._pause()
         return self
@@ -138,6 +142,7 @@ class ProxyProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._said.close()
 
 
 Progress = Callable[[str, float, list[Row]], None]

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from shedproxy.core import Criticality, seconds
-from shedproxy.loadgen import DemoService, Player
+from shedproxy.loadgen import Player
+from shedproxy.loadgen.service import DemoService
 from shedproxy.workload import constant_arrivals
 
 
