@@ -173,19 +173,16 @@ class AdmissionController(Screening):
         worst_rank = self._queue.worst_rank()
         length = len(self._queue)
         victim = self._queue.push(ticket, now=now)
-        unfair: Verdict | None = None
         if victim is ticket:
-            unfair = self._evict_unfair(ticket, now)
-            if unfair is None:
-                numbers = (queue.length_max, rank, worst_rank)
-                return self._reject(request, RejectReason.QUEUE_FULL, numbers, now)
+            ticket.evicted = self._evict_unfair(ticket, now)
+            if ticket.evicted is None:
+                full = (queue.length_max, rank, worst_rank)
+                return self._reject(request, RejectReason.QUEUE_FULL, full, now)
             self._queue.push(ticket, now=now)
-        self._count(request, flow_hash)
-        if unfair is not None:
-            ticket.evicted = unfair
         elif victim is not None:
             numbers = (queue.length_max, victim.rank, rank, now - victim.arrived_at)
             ticket.evicted = self._refuse_waiter(victim, RejectReason.EVICTED, numbers, now, length)
+        self._count(request, flow_hash)
         return ticket
 
     def _evict_unfair(self, ticket: Ticket, now: Instant) -> Verdict | None:
@@ -238,8 +235,7 @@ class AdmissionController(Screening):
 
     def _dispatch(self, now: Instant) -> Sequence[Verdict]:
         """Give free slots to the best waiters; those that waited too long leave first."""
-        queue = self._queue
-        if not queue:
+        if not (queue := self._queue):
             return NO_VERDICTS
         verdicts = self._expire(now)
         while queue:

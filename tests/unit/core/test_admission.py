@@ -1,0 +1,111 @@
+"""Slots, the queue, and the end of work in one cell."""
+
+from __future__ import annotations
+
+import pytest
+
+from shedproxy.core import (
+    Criticality,
+    Outcome,
+    Permit,
+    QueuePolicy,
+    Rejected,
+    RejectReason,
+    Shedder,
+    Ticket,
+    milliseconds,
+)
+from shedproxy.errors import PermitAlreadyReleasedError
+
+
+def test_slots_then_the_queue_then_no(fixed, at, arrive) -> None:
+    """Limit 2, queue 1: two run, one waits, the fourth is told that the queue is full."""
+    shedder = Shedder(fixed(2, queue=QueuePolicy(length_max=1)), now=at(0))
+    kinds = [type(arrive(shedder)) for _ in range(4)]
+    assert kinds == [Permit, Permit, Ticket, Rejected]
+
+
+def test_a_freed_slot_goes_to_the_best_waiter(fixed, at, arrive) -> None:
+    """Critical first, though it came last."""
+    shedder = Shedder(fixed(1), now=at(0))
+    running = arrive(shedder)
+    low = arrive(shedder, criticality=Criticality.SHEDDABLE)
+    high = arrive(shedder, criticality=Criticality.CRITICAL)
+    [verdict] = shedder.release(running, Outcome.SUCCESS, now=at(10))
+    assert verdict.ticket is high
+    assert isinstance(verdict.decision, Permit)
+    assert verdict.decision.waited_ns == milliseconds(10)
+    assert low.state.name == "WAITING"
+
+
+def test_a_better_arrival_evicts_the_worst_waiter(fixed, at, arrive, reason) -> None:
+    """And the victim's verdict comes with the newcomer's ticket."""
+    shedder = Shedder(fixed(1, queue=QueuePolicy(length_max=1)), now=at(0))
+    arrive(shedder)
+    low = arrive(shedder, criticality=Criticality.SHEDDABLE)
+    high = arrive(shedder, criticality=Criticality.CRITICAL_PLUS)
+    assert high.evicted is not None
+    assert high.evicted.ticket is low
+    assert reason(high.evicted.decision) is RejectReason.EVICTED
+
+
+def test_waiting_too_long_is_a_refusal_with_the_wait_in_it(fixed, at, arrive, reason) -> None:
+    """The tick at `next_tick_at` answers."""
+    queue = QueuePolicy(wait_max_ns=milliseconds(200))
+    shedder = Shedder(fixed(1, queue=queue), now=at(0))
+    arrive(shedder)
+    ticket = arrive(shedder, 10)
+    assert shedder.next_tick_at() == at(210)
+    assert not shedder.tick(now=at(209))
+    [verdict] = shedder.tick(now=at(210))
+    assert verdict.ticket is ticket
+    assert reason(verdict.decision) is RejectReason.QUEUE_TIMEOUT
+    assert verdict.decision.waited_ns == milliseconds(200)
+
+
+def test_a_deadline_bounds_the_wait(fixed, at, arrive) -> None:
+    """A third of the time left, at most."""
+    shedder = Shedder(fixed(1), now=at(0))
+    arrive(shedder)
+    ticket = arrive(shedder, time_left_ns=milliseconds(300))
+    assert isinstance(ticket, Ticket)
+    assert ticket.expires_at == at(99)
+
+
+def test_an_answer_that_turns_out_to_be_a_stream_frees_its_slot(fixed, at, arrive) -> None:
+    """The next waiter runs."""
+    shedder = Shedder(fixed(1), now=at(0))
+    permit = arrive(shedder)
+    ticket = arrive(shedder)
+    shedder.respond(permit, now=at(5))
+    [verdict] = shedder.to_resident(permit, now=at(5))
+    assert verdict.ticket is ticket
+    assert shedder.stats().cells[0].residents == 1
+    assert not shedder.to_resident(permit, now=at(6))
+
+
+def test_a_zombie_keeps_its_slot_for_the_expected_rest(fixed, at, arrive) -> None:
+    """Work of 100 ms whose client left after 40 ms holds its slot for 60 more."""
+    shedder = Shedder(fixed(1), now=at(0))
+    for step in range(30):
+        permit = arrive(shedder, step * 100)
+        shedder.release(permit, Outcome.SUCCESS, now=at(step * 100 + 100))
+    permit = arrive(shedder, 3000)
+    ticket = arrive(shedder, 3000)
+    assert not shedder.leave_zombie(permit, now=at(3040))
+    assert shedder.stats().cells[0].zombies == 1
+    due = shedder.next_tick_at()
+    assert due is not None
+    assert due == pytest.approx(at(3100), abs=milliseconds(2))
+    [verdict] = shedder.tick(now=due)
+    assert verdict.ticket is ticket
+    with pytest.raises(PermitAlreadyReleasedError):
+        shedder.release(permit, Outcome.SUCCESS, now=at(3200))
+
+
+def test_a_request_wider_than_the_limit_runs_alone(fixed, at, arrive) -> None:
+    """Or it never would."""
+    shedder = Shedder(fixed(3), now=at(0))
+    wide = arrive(shedder, cost=7)
+    assert isinstance(wide, Permit)
+    assert isinstance(arrive(shedder, cost=1), Ticket)
