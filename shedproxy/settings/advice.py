@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from shedproxy.errors import Problem
 from shedproxy.settings.checks import label_of
 from shedproxy.settings.compile import cells_of, compile_document
-from shedproxy.settings.layers import Layer, locate
+from shedproxy.settings.layers import Layer, is_written, locate
 from shedproxy.settings.models import RuleSettings, Settings
 from shedproxy.settings.problems import at_path
 from shedproxy.settings.quantities import show_duration, split_address
@@ -124,7 +124,7 @@ def _waits(settings: Settings, layers: Sequence[Layer]) -> Iterator[Problem]:
         deadline, wait = cell.deadline.default, cell.queue.wait_max
         if deadline is not None and wait > deadline:
             key: Path = ("cell", name, "queue", "wait_max")
-            if not locate(layers, key).line:
+            if not is_written(layers, key):
                 key = ("cell", name, "deadline", "default")
             yield at_path(
                 layers,

@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 from shedproxy.errors import Problem
 from shedproxy.settings.cells import CellSettings
 from shedproxy.settings.compile import cells_of, initial_limit
-from shedproxy.settings.layers import Layer, locate
+from shedproxy.settings.layers import Layer, is_written, locate
 from shedproxy.settings.models import RuleSettings, Settings
 from shedproxy.settings.problems import at_path
 from shedproxy.settings.quantities import show_duration, split_address
@@ -62,11 +62,16 @@ class _Check:
         related: Path = (),
         on_key: bool = False,
     ) -> Iterator[Problem]:
-        """One problem, unless one of the two values was refused before."""
+        """One problem, unless one of the two values was refused before.
+
+        The caret goes under `path`, or under `related` when only that was written.
+        """
         for bad in self._broken:
             for used in (path, related):
                 if used[: len(bad)] == bad or (used and bad[: len(used)] == used):
                     return
+        if not is_written(self._layers, path) and is_written(self._layers, related):
+            path, related = related, ()
         yield at_path(
             self._layers,
             path,
@@ -79,7 +84,7 @@ class _Check:
 
     def where(self, path: Path) -> str:
         """` (line 60)` where the value stands in a file, else ``."""
-        line = locate(self._layers, path).line
+        line = locate(self._layers, path).line if is_written(self._layers, path) else 0
         return f" (line {line})" if line else ""
 
 
@@ -165,7 +170,7 @@ def _check_server(settings: Settings, check: _Check) -> Iterator[Problem]:
             yield from check.error(
                 path,
                 f'"{text}" is listened on twice',
-                note=f"as in {'.'.join(seen[text][:2])}{check.where(seen[text])}",
+                note=f"as in {'.'.join(seen[text][:2])}{check.where(seen[text][:2])}",
                 related=seen[text],
             )
         seen.setdefault(text, path)

@@ -29,6 +29,7 @@ __all__ = [
     "environment_layer",
     "flag_layer",
     "holds",
+    "is_written",
     "locate",
     "name_of",
     "read_file",
@@ -92,6 +93,11 @@ def holds(values: Any, path: Path) -> bool:
         else:
             return False
     return True
+
+
+def is_written(layers: Sequence[Layer], path: Path) -> bool:
+    """Whether somebody wrote the value at `path`; otherwise it is a default."""
+    return any(holds(layer.values, path) for layer in layers)
 
 
 def locate(layers: Sequence[Layer], path: Path, *, on_key: bool = False) -> Spot:

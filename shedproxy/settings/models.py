@@ -287,6 +287,7 @@ class Settings(BaseSettings):
         frozen=True,
         validate_default=True,
         use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
 
     version: Literal[1] = 1

@@ -21,6 +21,8 @@ def settings_json_schema() -> dict[str, Any]:
             entry.pop("title", None)
             if isinstance(entry.get("default"), dict):
                 del entry["default"]
+            if "patternProperties" in entry:
+                entry["additionalProperties"] = False
             if "description" in entry:
                 entry["description"] = " ".join(entry["description"].split())
     schema["title"] = "shedproxy settings"

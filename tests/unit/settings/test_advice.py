@@ -1,0 +1,77 @@
+"""What is valid and hardly meant is warned about, and nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+
+CASES = [
+    # text, line, under the caret, message
+    ('[[rule]]\nmatch.path = "/r/**"\n[[rule]]\nmatch.path = "/r/a"', 3, "[[rule]]",
+     'rule 2 ("/r/a") can never match'),
+    ('[[rule]]\nname = "a"\nmatch.path = "/a"\n[[rule]]\nname = "a"\nmatch.path = "/b"', 5, '"a"',
+     'two rules are named "a"'),
+    ('[[rule]]\nmatch.path = ["/x", "/healthz"]', 2, '"/healthz"',
+     'rule 1 ("/x") does not see GET /healthz'),
+    ('[[rule]]\nlane = "control"\nmatch.path = "/admin/**"', 2, '"control"',
+     'rule 1 ("/admin/**") takes many requests past admission'),
+    ('[server]\ntrusted_strip_headers = true\ntrusted_proxies = ["unix", "::/0"]', 3, '"::/0"',
+     '"::/0" trusts everybody'),
+    ('[server]\ntrusted_proxies = ["10.0.0.0/8"]', 2, '["10.0.0.0/8"]',
+     "a trusted proxy that passes x-criticality on lets its clients choose their class"),
+    ('[headers]\ntenant = "X-Tenant"', 2, '"X-Tenant"',
+     "headers.tenant has no effect: nobody is trusted to send x-tenant"),
+    ('[cell.default]\nqueue.wait_max = "3s"\ndeadline.default = "2s"', 2, '"3s"',
+     'cell "default" lets requests wait longer than they have'),
+    ('[cell.default]\ndeadline.default = "200ms"', 2, '"200ms"',
+     'cell "default" lets requests wait longer than they have'),
+    ('[control]\nlisten = ":9900"', 2, '":9900"',
+     "the control listener is open to other hosts, and there is no token"),
+    ("[classes.limits]\nsheddable = 0\nsheddable_plus = 0\ncritical = 0\ncritical_plus = 0", 1,
+     "[classes.limits]", "classes.limits refuse every request"),
+    ("[classes.limits]\ncritical = 0", 2, "0",
+     "every request without a class of its own is refused: critical is the default"),
+    ("[cell.default.class_limits]\ncritical = 0", 2, "0",
+     "every request without a class of its own is refused: critical is the default"),
+    ("[[rule]]\nlimit = 0", 2, "0", "rule 1 refuses every request that reaches it"),
+    ('[cell.default.limit]\nalgorithm = "fixed"\ninitial = 4\nmax = 9', 4, "max",
+     'limit.max of cell "default" has no effect: a fixed limit does not move'),
+    ("[cell.spare]\nlimit = 2", 1, "spare", 'no rule sends requests to cell "spare"'),
+    ('[telemetry]\nendpoint = "http://a:1"', 2, "endpoint",
+     "telemetry.endpoint has no effect while telemetry.otlp is false"),
+    ("[cell.default.transport.tls]\nverify = false", 2, "false",
+     'cell "default" accepts any certificate from its upstreams'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line", "caret", "message"), CASES, ids=[c[3] for c in CASES])
+def test_one_warning(written, under, text, line, caret, message):
+    (problem,) = written.warnings(text)
+    assert problem.message == message
+    assert (problem.line, under(problem)) == (line, caret)
+
+
+def test_a_hint_asks_whether_closing_stops_the_work(written, under):
+    (problem,) = written.load("[cell.default.transport]\ncancels = true").warnings
+    assert problem.severity == "hint"
+    assert under(problem) == "true"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'mode = "observe"',
+        '[control]\nlisten = "localhost:9900"',
+        '[control]\nlisten = "[::1]:9900"',
+        '[control]\nlisten = "unix:/run/c.sock"',
+        '[control]\nlisten = ":9900"\ntoken_file = "shedproxy.toml"',
+        '[server]\ntrusted_proxies = ["10.0.0.0/8", "unix"]\ntrusted_strip_headers = true',
+        '[headers]\ntenant = "@client"',
+        '[[rule]]\nmatch = { path = "/healthz", method = "POST" }',
+        '[[rule]]\nlane = "control"\nmatch.path = "/admin/reload"',
+        '[[rule]]\nmatch.path = "/a"\nlimit = 0',
+        "[classes.limits]\nsheddable = 0",
+        "[cell.default.transport]\ncancels = false",
+    ],
+)
+def test_what_is_meant_is_not_warned_about(written, text):
+    assert written.warnings(text) == []

@@ -1,0 +1,215 @@
+"""What is written becomes what data planes run."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from shedproxy.core import Criticality, Kind, Lane, Measure, Mode, milliseconds, seconds
+from shedproxy.snapshot import Document, Match, Rule, TlsDocument, UpstreamDocument
+
+TEXT = """
+mode = "observe"
+[server]
+trusted_proxies = ["10.0.0.0/8"]
+connections_max = 7
+requests_per_connection_max = 8
+head_size_max = "32KiB"
+target_size_max = "9KiB"
+field_count_max = 50
+body_size_max = "1MiB"
+body_rate_min = 100
+permit_body_size = "1KiB"
+buffer_size = "64KiB"
+via = "edge"
+preserve_host = false
+[server.timeouts]
+client_head = "1s"
+client_body = "2s"
+client_idle = "3s"
+client_write = "4s"
+connect = "5s"
+response = "6s"
+upstream_idle = "7s"
+pool_idle = "8s"
+tunnel_idle = "9s"
+[server.tls]
+cert = "shedproxy.toml"
+key = "shedproxy.toml"
+[server.drain]
+announce = "3s"
+grace = "4s"
+[control]
+paths = ["/up"]
+budget = 3
+[classes]
+default = "sheddable_plus"
+limits = { sheddable = 0, critical = 9 }
+[headers]
+criticality = "X-Class"
+tenant = "X-Tenant"
+cohort = ["X-Task"]
+attempt = ["X-Try"]
+deadline = ["X-Left"]
+forward_criticality = false
+forward_pressure = true
+[cell.slow]
+upstream = "https://slow:443"
+limit = 5
+class_limits = { critical = 4 }
+streams.limit = 6
+deadline.default = "2s"
+fairness = { enabled = false, slack = 2 }
+shed_level = { enabled = false, wait_target = "20ms", period = "200ms" }
+[cell.slow.queue]
+length_max = 1
+wait_max = "20ms"
+deadline_share = 0.5
+lifo_after = "30ms"
+shards = 8
+hand = 2
+[cell.slow.transport]
+connections_max = 11
+cancels = true
+fail_after = 2
+retry_after = "3s"
+tls = { verify = false, server_name = "s" }
+[cell.default]
+upstream = ["http://a:1", "http://b:2/"]
+limit = { algorithm = "vegas", min = 20, max = 30, baseline = "21ms" }
+[cell.same]
+[[rule]]
+name = "r"
+match = { path = "/a/**", method = "post", header = { "X-K" = "v*" }, host = "h" }
+criticality = "critical_plus"
+cell = "slow"
+lane = "control"
+kind = "longpoll"
+measure = "head"
+cost = 2
+limit = 4
+[reject]
+front = "envoy"
+status_capacity = 529
+status_tenant = 430
+retry_after = { min = "2s", max = "3s" }
+headers = { "Access-Control-Allow-Origin" = "*" }
+body = "text"
+[log]
+access = "all"
+access_share = 1
+"""
+
+
+def test_every_setting_arrives(written):
+    document = written.load(TEXT).document
+    default, slow, same = document.policy.cells
+    assert document.policy.mode is Mode.OBSERVE
+    assert (default.name, slow.name, same.name) == ("default", "slow", "same")
+    assert (default.limit.initial, default.limit.minimum, default.limit.maximum) == (20, 20, 30)
+    assert default.limit.algorithm == "vegas"
+    assert default.limit.baseline_ns == milliseconds(21)
+    assert (slow.limit.initial, slow.limit.minimum, slow.limit.maximum) == (5, 5, 5)
+    assert slow.class_limits == (0, None, 4, None)
+    assert default.class_limits == (0, None, 9, None)
+    assert (slow.resident_limit, slow.control_budget) == (6, 3)
+    assert slow.default_timeout_ns == seconds(2)
+    assert (slow.fairness.enabled, slow.fairness.slack) == (False, 2)
+    assert dataclasses.astuple(slow.shed_level) == (False, milliseconds(20), milliseconds(200))
+    assert dataclasses.astuple(slow.queue) == (
+        1, milliseconds(20), 0.5, milliseconds(30), 8, 2,
+    )  # fmt: skip
+
+    classification = document.classification
+    assert classification.rules == (
+        Rule(
+            name="r",
+            match=Match(path=("/a/**",), method=("POST",), header=(("x-k", "v*"),), host=("h",)),
+            criticality=Criticality.CRITICAL_PLUS,
+            cell="slow",
+            lane=Lane.CONTROL,
+            kind=Kind.LONGPOLL,
+            measure=Measure.HEAD,
+            cost=2,
+            limit=4,
+        ),
+    )
+    assert classification.default_criticality is Criticality.SHEDDABLE_PLUS
+    assert classification.control_paths == ("/up",)
+    assert classification.criticality_header == "x-class"
+    assert classification.tenant_header == "x-tenant"
+    assert classification.cohort_headers == ("x-task",)
+    assert classification.attempt_headers == ("x-try",)
+    assert classification.deadline_headers == ("x-left",)
+    assert classification.trusted_peers == ("10.0.0.0/8",)
+
+    reject = document.reject
+    assert (reject.front, reject.status_capacity, reject.status_tenant) == ("envoy", 529, 430)
+    assert (reject.retry_after_min_ns, reject.retry_after_max_ns) == (seconds(2), seconds(3))
+    assert reject.headers == (("access-control-allow-origin", "*"),)
+    assert reject.body == "text"
+
+
+def test_every_setting_of_the_proxy_arrives(written):
+    proxy = written.load(TEXT).document.proxy
+    file = str(written.file)
+    common = UpstreamDocument(cell="default", urls=("http://a:1", "http://b:2"))
+    assert proxy.upstreams == (
+        common,
+        UpstreamDocument(
+            cell="slow",
+            urls=("https://slow:443",),
+            connections_max=11,
+            cancels="true",
+            fail_after=2,
+            retry_after_ns=seconds(3),
+            tls=TlsDocument(verify=False, server_name="s"),
+        ),
+        dataclasses.replace(common, cell="same"),
+    )
+    assert proxy.tls == TlsDocument(cert=file, key=file)
+    timeouts = dataclasses.asdict(proxy.timeouts)
+    assert timeouts == {
+        "client_head_ns": seconds(1),
+        "client_body_ns": seconds(2),
+        "client_idle_ns": seconds(3),
+        "client_write_ns": seconds(4),
+        "connect_ns": seconds(5),
+        "response_ns": seconds(6),
+        "upstream_idle_ns": seconds(7),
+        "pool_idle_ns": seconds(8),
+        "tunnel_idle_ns": seconds(9),
+        "body_rate_min": 100,
+    }
+    assert (proxy.connections_max, proxy.requests_per_connection_max) == (7, 8)
+    assert (proxy.head_size_max, proxy.target_size_max, proxy.field_count_max) == (32768, 9216, 50)
+    assert (proxy.body_size_max, proxy.permit_body_size, proxy.buffer_size) == (
+        1048576,
+        1024,
+        65536,
+    )
+    assert (proxy.via, proxy.preserve_host) == ("edge", False)
+    assert (proxy.forward_criticality, proxy.forward_pressure) == (False, True)
+    assert (proxy.drain_announce_ns, proxy.drain_grace_ns) == (seconds(3), seconds(4))
+    assert (proxy.access_log, proxy.access_log_share) == ("all", 1)
+
+
+def test_no_field_of_a_document_is_forgotten(written):
+    """Every field that settings can reach differs from its default in TEXT."""
+    out_of_reach = {"schema", "revision", "salt"}
+
+    def same(one, other, path=""):
+        for field in dataclasses.fields(one):
+            a, b = getattr(one, field.name), getattr(other, field.name)
+            if dataclasses.is_dataclass(a) and dataclasses.is_dataclass(b):
+                yield from same(a, b, f"{path}{field.name}.")
+            elif a == b and field.name not in out_of_reach:
+                yield path + field.name
+
+    assert list(same(written.load(TEXT).document, Document())) == []
+
+
+def test_the_limit_starts_between_its_bounds(written):
+    def initial(text):
+        return written.load(f"[cell.default.limit]\n{text}").document.policy.cells[0].limit.initial
+
+    assert [initial(text) for text in ("", "min = 20", "max = 4", "initial = 30")] == [8, 20, 4, 30]
