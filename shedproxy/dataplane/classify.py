@@ -36,6 +36,7 @@ _GOLDEN = 0x9E3779B1
 """2**32 over the golden ratio: consecutive serials fall evenly over the cohorts (Knuth, vol. 3,
 6.4, multiplicative hashing)."""
 
+_STREAM = Kind.STREAM
 _NO_RULE = -1
 _CONTROL = -2
 
@@ -136,7 +137,7 @@ class Classifier:
         criticality = route.criticality
         kind = route.kind
         if upgrade and not kind:
-            kind = Kind.STREAM
+            kind = _STREAM
         is_retry = False
         trusted = False
         if found:
@@ -147,7 +148,7 @@ class Classifier:
             # The header alone would let anybody out of the limit, so from strangers it does not
             # count: their streams are seen when the answer begins.
             if not kind and trusted and b"text/event-stream" in found.get(b"accept", b""):
-                kind = Kind.STREAM
+                kind = _STREAM
         info = route.infos[criticality * 8 + is_retry * 4 + kind]
         if info is None:
             info = route.intern(criticality, kind, is_retry=is_retry)

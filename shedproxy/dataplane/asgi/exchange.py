@@ -7,7 +7,7 @@ back exactly once: by whoever takes it out of the exchange first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from shedproxy.core import NS_PER_S, Kind, Lane, Outcome, Permit, Rejected, Ticket
 from shedproxy.dataplane.asgi.client_watch import ClientWatch
@@ -22,13 +22,18 @@ READER_PATIENCE_NS = NS_PER_S
 _CLIENT_GONE = 499
 _APP_FAILED = 500
 
+# Before Python 3.12 a look-up of an enum's member costs more than a call; these are hot.
+_AUTO = Kind.AUTO
+_DATA = Lane.DATA
+_SUCCESS = Outcome.SUCCESS
+_ABANDONED = Outcome.ABANDONED
+
 
 class Exchange:
     """A request, its place in the queue, its permit. To the app, `send` and `receive`."""
 
     __slots__ = (
         "_driver",
-        "_is_gone",
         "_patience",
         "_permit",
         "_receive",
@@ -47,7 +52,6 @@ class Exchange:
         self._permit: Permit | None = None
         self._status = 0
         self._stalled_ns = 0
-        self._is_gone = False
         self._sending_since: int | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._verdict: asyncio.Future[Permit | Rejected] | None = None
@@ -97,13 +101,14 @@ class Exchange:
         self._permit = permit
         receive = self._receive if self._watch is None else self._watch.receive
         # An app that returns without an answer has most likely seen its client leave.
-        outcome, status = Outcome.ABANDONED, _CLIENT_GONE
+        outcome, status = _ABANDONED, _CLIENT_GONE
         try:
             await app(scope, receive, self.send)
         except asyncio.CancelledError:
             raise
-        except BaseException:
-            if not self._is_gone:
+        except BaseException as error:
+            # Since ASGI 2.4 `send` raises OSError when the client has gone.
+            if not (self._status and isinstance(error, OSError)):
                 outcome, status = Outcome.IGNORE, _APP_FAILED
             raise
         finally:
@@ -116,11 +121,11 @@ class Exchange:
         """The same for a WebSocket: open until the app returns; no message is looked at."""
         self._permit = permit
         receive = self._receive if self._watch is None else self._watch.receive
-        outcome, status = Outcome.SUCCESS, 101
+        outcome, status = _SUCCESS, 101
         try:
             await app(scope, receive, self._send)
         except asyncio.CancelledError:
-            outcome, status = Outcome.ABANDONED, _CLIENT_GONE
+            outcome, status = _ABANDONED, _CLIENT_GONE
             raise
         except BaseException:
             outcome, status = Outcome.IGNORE, _APP_FAILED
@@ -130,28 +135,26 @@ class Exchange:
             if self._watch is not None:
                 self._watch.close()
 
-    async def send(self, message: Message) -> None:
-        """What the app gets as `send`: sees the head and the end of the answer."""
-        kind = message["type"]
+    def send(self, message: Message) -> Awaitable[None]:
+        """What the app gets as `send`: sees the head and the end of the answer.
+
+        Not a coroutine function, because one more frame per message costs more than the rest.
+        """
         permit = self._permit
         if permit is not None:
+            kind = message["type"]
             if kind == "http.response.start":
-                self._status = message["status"]
+                status = message["status"]
+                # What is no status is the server's to refuse; here it counts as a failure.
+                self._status = status if 100 <= status < 1000 else _APP_FAILED
                 self._driver.respond(permit)
-                if permit.request.kind is Kind.AUTO and _is_event_stream(
-                    message.get("headers", ())
-                ):
+                if permit.request.kind is _AUTO and _is_event_stream(message.get("headers", ())):
                     self._driver.to_resident(permit)
             elif kind in _ENDINGS:
                 if message.get("more_body", False):
-                    await self._send_part(message)
-                    return
+                    return self._send_part(message)
                 self._finish(outcome_of(self._status), self._status)
-        try:
-            await self._send(message)
-        except OSError:
-            self._is_gone = True
-            raise
+        return self._send(message)
 
     async def _send_part(self, message: Message) -> None:
         """A part of a longer answer: the time the client takes is not the app's."""
@@ -162,9 +165,6 @@ class Exchange:
         self._sending_since = since = clock()
         try:
             await self._send(message)
-        except OSError:
-            self._is_gone = True
-            raise
         finally:
             self._sending_since = None
             self._stalled_ns += clock() - since
@@ -191,7 +191,7 @@ class Exchange:
         driver = self._driver
         driver.release(permit, outcome, stalled_ns=self._stalled_ns)
         request = permit.request
-        if request.lane is Lane.DATA:
+        if request.lane is _DATA:
             now = driver.clock()
             expires_at = permit.expires_at
             driver.meter.on_finished(
@@ -199,7 +199,7 @@ class Exchange:
                 request.criticality,
                 status,
                 now - permit.arrived_at,
-                outcome is Outcome.SUCCESS and (expires_at is None or now <= expires_at),
+                outcome is _SUCCESS and (expires_at is None or now <= expires_at),
             )
 
 
@@ -210,14 +210,15 @@ _ENDINGS = frozenset(("http.response.body", "http.response.zerocopysend", "http.
 def outcome_of(status: int) -> Outcome:
     """What an answer with this status says of the app's capacity."""
     if status < 400:
-        return Outcome.SUCCESS
+        return _SUCCESS
     return Outcome.OVERLOAD if status in {503, 504} else Outcome.IGNORE
 
 
 def _is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     for name, value in headers:
-        if len(name) == 12 and name.lower() == b"content-type":
-            return value.lstrip().lower().startswith(b"text/event-stream")
+        # Lengths first: most answers are settled by them.
+        if len(name) == 12 and len(value) >= 17 and name.lower() == b"content-type":
+            return value.lstrip()[:17].lower() == b"text/event-stream"
     return False
 
 

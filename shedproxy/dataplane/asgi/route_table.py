@@ -27,35 +27,39 @@ _Key = tuple[str, str, str]
 
 
 class RouteTable:
-    """The routes behind an app, read at the first question and again when routes were added."""
+    """The routes behind an app. Empty until `refresh` is called, which is cheap when nothing new
+    is there; routes that were added are seen at the next call.
+    """
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        self._routes: Sequence[Any] | None = None
+        self._routes: Sequence[Any] = ()
         self._route_count = -1
         self._rows: _Rows | None = None
         self._recent = Recent(self._search)
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether there is anything to find."""
+        return self._rows is not None
+
+    def refresh(self) -> None:
+        """Read the routes again if their number has changed."""
+        if not self._routes:
+            self._routes = _routes_behind(self._app)
+        if len(self._routes) != self._route_count:
+            self._route_count = len(self._routes)
+            rows = _Rows(self._routes, "", 0)
+            self._rows = rows if rows.marked else None
+            self._recent = Recent(self._search)
 
     def mark_for(self, scope_type: str, method: str, path: str) -> Rule | None:
         """The mark of the endpoint that will answer, with the endpoint's name; None: no mark.
 
         `path` is decoded and has no root path.
         """
-        if self._routes is None:
-            self._routes = _routes_behind(self._app)
-        if len(self._routes) != self._route_count:
-            self._read()
-        if self._rows is None:
-            return None
         key = (scope_type, method, path)
         return (self._search(key) if len(path) > _PATH_SIZE_MAX else self._recent[key])[0]
-
-    def _read(self) -> None:
-        assert self._routes is not None
-        self._route_count = len(self._routes)
-        rows = _Rows(self._routes, "", 0)
-        self._rows = rows if rows.marked else None
-        self._recent = Recent(self._search)
 
     def _search(self, key: _Key) -> tuple[Rule | None]:
         return (None if self._rows is None else self._rows.find(*key),)

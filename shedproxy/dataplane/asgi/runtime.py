@@ -13,7 +13,7 @@ from shedproxy.dataplane.asgi.types import Scope
 from shedproxy.dataplane.classify import Classified, Classifier
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.rejection import Rejections
-from shedproxy.snapshot import Document
+from shedproxy.snapshot import Document, Rule
 
 __all__ = ["ClassifyHook", "Runtime"]
 
@@ -21,14 +21,19 @@ ClassifyHook = Callable[[Scope, RequestInfo], Criticality | RequestInfo | None]
 """The app's own word on a request, after rules, marks and headers; must be cheap and not block."""
 
 
+_ROUTES_LOOK = 255
+"""The router's table is looked at on the first request and on every 256th: apps add routes late,
+not often."""
+
+
 class Runtime:
     """One per event loop. The driver may be shared with whoever made it (a worker)."""
 
     __slots__ = (
-        "_app",
         "_changed",
-        "_classifier",
+        "_classify",
         "_document",
+        "_has_marks",
         "_hook",
         "_routes",
         "_serial",
@@ -44,9 +49,10 @@ class Runtime:
         self.loop = asyncio.get_running_loop()
         self.driver = driver
         self.is_owner = is_owner
-        self._app = app
         self._hook = hook
         self._serial = 0
+        self._routes = RouteTable(app)
+        self._has_marks = False
         self.refresh()
         if is_owner:
             driver.start()
@@ -54,9 +60,8 @@ class Runtime:
     def refresh(self) -> None:
         """Compile the driver's document; called again when it took another one."""
         self._document: Document = self.driver.document
-        self._classifier = Classifier(self._document.classification, self._document.policy)
+        self._classify = Classifier(self._document.classification, self._document.policy).classify
         self.rejections = Rejections(self._document.reject)
-        self._routes = RouteTable(self._app)
         self._changed: dict[tuple[int, Criticality], tuple[RequestInfo, RequestInfo]] = {}
 
     def close(self) -> None:
@@ -68,27 +73,31 @@ class Runtime:
         """What the core wants to know of this request. The Host decides nothing."""
         if self.driver.document is not self._document:
             self.refresh()
-        self._serial += 1
-        path: str = scope["path"]
-        raw_path = scope.get("raw_path")
+        self._serial = serial = self._serial + 1
+        if serial & _ROUTES_LOOK == 1:
+            self._routes.refresh()
+            self._has_marks = self._routes.has_marks
         client = scope.get("client")
         is_socket = scope["type"] == "websocket"
-        method = "GET" if is_socket else scope["method"]
-        root_path = scope.get("root_path", "")
-        classified = self._classifier.classify(
-            method,
-            raw_path or path.encode("utf-8", "surrogatepass"),
+        classified = self._classify(
+            "GET" if is_socket else scope["method"],
+            scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass"),
             scope["headers"],
             peer=client[0] if client else "",
-            serial=self._serial,
+            serial=serial,
             upgrade=is_socket,
-            mark=self._routes.mark_for(
-                scope["type"], method, path.removeprefix(root_path) if root_path else path
-            ),
+            mark=self._find_mark(scope) if self._has_marks else None,
         )
         if self._hook is None:
             return classified
         return classified._replace(info=self._ask_hook(scope, classified.info))
+
+    def _find_mark(self, scope: Scope) -> Rule | None:
+        path: str = scope["path"]
+        root_path: str = scope.get("root_path", "")
+        if root_path:
+            path = path.removeprefix(root_path)
+        return self._routes.mark_for(scope["type"], scope.get("method", "GET"), path)
 
     def _ask_hook(self, scope: Scope, info: RequestInfo) -> RequestInfo:
         assert self._hook is not None

@@ -57,6 +57,16 @@ def test_what_a_status_teaches(status, outcome):
     assert outcome_of(status) is outcome
 
 
+@pytest.mark.parametrize("status", [0, 99, 1000, -1])
+async def test_what_is_no_status_is_a_failure_and_no_crash(shed, outcomes, status):
+    async def app(scope, receive, send):
+        await send(start(status))
+        await send(body())
+
+    assert await AsgiProbe(shed(app)).request().end() is None
+    assert outcomes == [Outcome.IGNORE]
+
+
 async def test_the_slot_is_free_at_the_last_part_of_the_body(shed, outcomes):
     """Work after the answer (background tasks) is not the answer's latency."""
     gate = asyncio.Event()

@@ -26,6 +26,7 @@ async def plain(request): ...
 
 
 def name(table, path, method="GET", scope_type="http"):
+    table.refresh()
     mark = table.mark_for(scope_type, method, path)
     return None if mark is None else (mark.criticality, mark.name)
 
@@ -55,6 +56,8 @@ def test_starlette_routes_in_order():
 
 def test_the_same_endpoint_has_the_same_mark_object():
     table = RouteTable(Router([Route("/items/{item}", report)]))
+    table.refresh()
+    assert table.has_marks
     first, second = (table.mark_for("http", "GET", f"/items/{n}") for n in (1, 2))
     long = table.mark_for("http", "GET", "/items/" + "x" * 1000)
     assert first is second is long
@@ -149,4 +152,6 @@ class Ouroboros:
 
 @pytest.mark.parametrize("app", [plain, object(), Ouroboros(), Starlette()])
 def test_apps_without_marked_routes(app):
-    assert name(RouteTable(app), "/") is None
+    table = RouteTable(app)
+    assert name(table, "/") is None
+    assert not table.has_marks
