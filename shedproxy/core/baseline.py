@@ -22,10 +22,11 @@ this share of what the limit allows: below 1 / target, so that learning there ca
 
 _LOW_ALWAYS = 2
 _TRUSTED_SAMPLES = 10
-_TRUSTED_ERROR = 0.2
-"""A mean of few, scattered samples is no baseline: its standard error must be below a fifth,"""
-_TRUSTED_ANYWAY = 40
-"""or the samples this many."""
+_TRUSTED_ERROR = 0.25
+"""A mean of few, scattered samples is no baseline: its error must be known to be below this,"""
+_TRUSTED_ANYWAY = 64
+_TRUSTED_TURNS = 10
+"""or the samples this many, and this many times what was in flight."""
 
 
 def low_in_flight(limit: int) -> int:
@@ -36,42 +37,65 @@ def low_in_flight(limit: int) -> int:
 class RouteLatency:
     """The latencies of one route: without load, and lately."""
 
-    __slots__ = ("_former", "_low", "is_trusted", "recent")
+    __slots__ = (
+        "_former",
+        "_low",
+        "_low_in_flight",
+        "is_trusted",
+        "judged_ns",
+        "recent",
+        "trusted_ns",
+    )
 
     def __init__(self) -> None:
         self._low = SampleMean()
+        self._low_in_flight = 1
         self._former: SampleMean | None = None
         self.recent = DecayedMean()
         self.is_trusted = False
-
-    @property
-    def baseline_ns(self) -> int:
-        """Mean latency at low in-flight, trusted or not; 0: no such sample yet."""
-        if not self._low.count and self._former is not None:
-            return self._former.value_ns
-        return self._low.value_ns
+        self.judged_ns = 0
+        """The baseline; negative while it is not trusted, 0 before the first sample."""
+        self.trusted_ns = 0
+        """The last baseline that was trusted; 0: none yet."""
 
     @property
     def low_count(self) -> int:
         """Samples the baseline is made of."""
         return self._low.count
 
-    def add_low(self, rtt_ns: int) -> None:
-        """A sample admitted at low in-flight."""
+    def add_low(self, rtt_ns: int, in_flight: int) -> None:
+        """A sample admitted at low in-flight: with itself, that many."""
         low = self._low
         low.add(rtt_ns)
-        if self.is_trusted or low.count < _TRUSTED_SAMPLES:
+        if self.is_trusted:
+            self.judged_ns = self.trusted_ns = low.value_ns
             return
-        if low.count >= _TRUSTED_ANYWAY or low.error_ns() <= low.value_ns * _TRUSTED_ERROR:
+        self._low_in_flight = max(self._low_in_flight, in_flight)
+        if self._is_known():
             self.is_trusted = True
             self._settle()
+            self.judged_ns = self.trusted_ns = self._low.value_ns
+        else:
+            self.judged_ns = -low.value_ns
+
+    def _is_known(self) -> bool:
+        low = self._low
+        if low.count < _TRUSTED_SAMPLES:
+            return False
+        if low.count >= max(_TRUSTED_ANYWAY, _TRUSTED_TURNS * self._low_in_flight):
+            return True
+        # What ends first is what was short: of n in flight the n longest are not in yet.
+        missing = low.scatter() * self._low_in_flight / low.count
+        return low.error_ns() <= low.value_ns * (_TRUSTED_ERROR - missing)
 
     def distrust(self) -> None:
         """Learn the baseline again. The former serves until the first new sample."""
         if self.is_trusted:
             self.is_trusted = False
+            self.judged_ns = -self._low.value_ns
             self._former = self._low
             self._low = SampleMean()
+            self._low_in_flight = 1
 
     def _settle(self) -> None:
         # Both say the same within their errors: together they say it better.
@@ -111,40 +135,45 @@ class BaselineTable:
         self._is_overruled = False
         self.is_seasoned = given_ns is not None or self._has_trusted()
 
-    def observe(self, route: str, rtt_ns: int, *, is_low: bool, now: Instant) -> int:
-        """Take a sample and give the baseline to judge it by, as `judge` does."""
+    def observe(self, route: str, rtt_ns: int, *, low_in_flight: int, now: Instant) -> int:
+        """Take a sample and give the baseline to judge it by, as `judge` does.
+
+        `low_in_flight` is what was in flight with it, or 0 when that was not low.
+        """
         latency = self._routes.get(route)
         if latency is None:
             latency = self._enter(route)
         latency.recent.add(rtt_ns, now=now)
-        if is_low:
-            latency.add_low(rtt_ns)
+        if low_in_flight:
+            latency.add_low(rtt_ns, low_in_flight)
             if latency.is_trusted:
                 self.is_seasoned = True
-        return self._judge(latency)
+        return latency.judged_ns if self._given_ns is None else self._judge(latency)
 
     def judge(self, route: str) -> int:
         """Baseline of a route: negative when it is not trusted yet, 0 when there is none."""
         return self._judge(self._routes.get(route, self._overflow))
 
     def baseline_ns(self, route: str) -> int:
-        """Trusted no-load latency of a route; 0: none yet."""
-        return max(0, self.judge(route))
+        """No-load latency of a route as last trusted; 0: never yet."""
+        if self._given_ns is not None and not self._is_overruled:
+            return self._given_ns
+        return self._routes.get(route, self._overflow).trusted_ns or self._given_ns or 0
 
     def expected_ns(self, route: str) -> int:
         """Recent mean latency of a route, load included; 0: unknown."""
         return self._routes.get(route, self._overflow).recent.value_ns
 
     def typical_ns(self) -> int:
-        """Trusted baseline of the route with the most samples at low in-flight; 0: none."""
+        """Baseline of the route with the most samples at low in-flight; 0: none yet."""
         if self._given_ns is not None and not self._is_overruled:
             return self._given_ns
         busiest = max(
-            (latency for latency in self._latencies() if latency.is_trusted),
+            (latency for latency in self._latencies() if latency.trusted_ns),
             key=lambda latency: latency.low_count,
             default=None,
         )
-        return busiest.baseline_ns if busiest is not None else 0
+        return busiest.trusted_ns if busiest is not None else self._given_ns or 0
 
     def distrust(self) -> None:
         """The service changed: learn all baselines again. The former serve until there are new."""
@@ -154,12 +183,11 @@ class BaselineTable:
             latency.distrust()
 
     def _judge(self, latency: RouteLatency) -> int:
-        if self._given_ns is not None:
-            if not self._is_overruled:
-                return self._given_ns
-            if not latency.low_count:
-                return -self._given_ns
-        return latency.baseline_ns if latency.is_trusted else -latency.baseline_ns
+        if self._given_ns is None:
+            return latency.judged_ns
+        if not self._is_overruled:
+            return self._given_ns
+        return latency.judged_ns if latency.low_count else -self._given_ns
 
     def _has_trusted(self) -> bool:
         return any(latency.is_trusted for latency in self._latencies())

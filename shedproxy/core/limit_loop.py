@@ -67,7 +67,11 @@ class LimitLoop:
         baseline_ns = self._baselines.observe(
             route,
             rtt_ns,
-            is_low=in_flight < self._low_max and self._was_low(in_flight, admitted_at),
+            low_in_flight=(
+                in_flight + 1
+                if in_flight < self._low_max and self._was_low(in_flight, admitted_at)
+                else 0
+            ),
             now=now,
         )
         if baseline_ns > 0:
@@ -78,7 +82,7 @@ class LimitLoop:
 
     def on_censored(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
         """The client left after `elapsed_ns`: the latency would have been longer than that."""
-        baseline_ns = self._baselines.baseline_ns(route)
+        baseline_ns = self._baselines.judge(route)
         self._window.add_censored(elapsed_ns, baseline_ns, self._in_flight_last)
 
     def on_overload(self, *, now: Instant) -> None:
@@ -110,11 +114,11 @@ class LimitLoop:
         return self._baselines.expected_ns(route)
 
     def baseline_ns(self, route: str) -> int:
-        """Trusted no-load latency of a route; 0: none yet."""
+        """No-load latency of a route as last trusted; 0: never yet."""
         return self._baselines.baseline_ns(route)
 
     def cell_baseline_ns(self) -> int:
-        """Trusted no-load latency of the route most measured; 0: none yet."""
+        """The same of the route most measured."""
         return self._baselines.typical_ns()
 
     def apply(self, policy: LimitPolicy, *, now: Instant) -> None:

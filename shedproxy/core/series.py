@@ -8,6 +8,10 @@ from shedproxy.core.units import NS_PER_S, Instant
 
 __all__ = ["DecayedMean", "SampleMean"]
 
+_SILENCE_NS = NS_PER_S
+_DENSE_NS = NS_PER_S >> 4
+"""Silence after which a sample weighs more than 1/16."""
+
 
 class DecayedMean:
     """The recent mean: a sample weighs 1/16, and more the longer it was silent before it.
@@ -18,25 +22,21 @@ class DecayedMean:
 
     __slots__ = ("_updated_at", "value_ns")
 
-    WEIGHT_SHIFT = 4
-    SILENCE_NS = NS_PER_S
-
     def __init__(self) -> None:
         self.value_ns = 0
         """The mean; 0 before the first sample."""
-        self._updated_at = 0
+        self._updated_at = -_SILENCE_NS
 
     def add(self, sample_ns: int, *, now: Instant) -> None:
         """Take one sample."""
         silence_ns = now - self._updated_at
         self._updated_at = now
-        step = sample_ns - self.value_ns
-        if silence_ns << self.WEIGHT_SHIFT <= self.SILENCE_NS and self.value_ns:
-            self.value_ns += step >> self.WEIGHT_SHIFT
-        elif silence_ns >= self.SILENCE_NS or not self.value_ns:
+        if silence_ns <= _DENSE_NS:
+            self.value_ns += (sample_ns - self.value_ns) >> 4
+        elif silence_ns >= _SILENCE_NS:
             self.value_ns = sample_ns
         else:
-            self.value_ns += step * silence_ns // self.SILENCE_NS
+            self.value_ns += (sample_ns - self.value_ns) * silence_ns // _SILENCE_NS
 
 
 class SampleMean:
@@ -68,6 +68,10 @@ class SampleMean:
         if weight < 2:
             return math.inf
         return math.sqrt(max(self._variance, 0.0) / (weight - 1))
+
+    def scatter(self) -> float:
+        """Variance over the square of the mean (1 for exponential samples); 0.0 of nothing."""
+        return self._variance / (self.value_ns * self.value_ns) if self.value_ns > 0 else 0.0
 
     def merge(self, other: SampleMean) -> None:
         """Take the samples of another mean as well."""

@@ -20,7 +20,7 @@ _SAMPLES_FEW = 4
 _LENGTH_MAX_NS = NS_PER_S
 """A window lasts at most this, or one mean latency where that is longer."""
 _OVERLOAD_LENGTH_NS = 100 * NS_PER_MS
-"""Hard evidence without samples waits at least this long (and one latency)."""
+"""A little hard evidence waits at least this long (and one latency)."""
 _RTT_NONE = 1 << 62
 
 
@@ -134,19 +134,23 @@ class Window:
     def is_ready(self, limit: int, *, now: Instant) -> bool:
         """Whether there is enough to judge: about `limit` samples over at least one latency.
 
-        A window that has lasted 1 s (or one latency, if longer) is content with 4 samples, and
-        one with nothing but overload with 100 ms (or the latency last seen).
+        A window that has lasted 1 s (or one latency, if longer) is content with 4 samples. With
+        overload it takes one latency alone, at least 100 ms while the overloads are under 4.
         """
         count = self._sample_count
         wanted = limit if limit > _SAMPLES_MIN else _SAMPLES_MIN  # noqa: FURB136  # no call
         elapsed_ns = now - self._started_at
-        if count >= wanted or count >= _SAMPLES_MAX:
-            return elapsed_ns * count >= self._rtt_sum
-        if count >= _SAMPLES_FEW and elapsed_ns >= _LENGTH_MAX_NS:
+        if (
+            count >= wanted
+            or count >= _SAMPLES_MAX
+            or (elapsed_ns >= _LENGTH_MAX_NS and count >= _SAMPLES_FEW)
+        ):
             return elapsed_ns * count >= self._rtt_sum
         if self._overload_count:
             rtt_ns = self._rtt_sum // count if count else self._rtt_last_ns
-            return elapsed_ns >= max(_OVERLOAD_LENGTH_NS, rtt_ns)
+            if not rtt_ns or self._overload_count < _SAMPLES_FEW:
+                rtt_ns = max(_OVERLOAD_LENGTH_NS, rtt_ns)
+            return elapsed_ns >= rtt_ns
         return False
 
     def close(self, *, in_flight: int, now: Instant) -> WindowSummary:

@@ -45,14 +45,26 @@ _MOVES = frozenset({LimitCause.HEADROOM, LimitCause.QUEUEING, LimitCause.OVERLOA
 _OVERLOAD_BACKOFF = 0.9
 _OVERLOAD_SHARE = 0.02
 """Fewer overload outcomes than this are an upstream's background noise."""
+_CEILING_NEAR = 0.8
+_CEILING_GROWTH = 0.02
+_CEILING_PASSED = 1.2
 _DIP_AFTER = 3
 """Windows of high latency by an untrusted baseline before a dip."""
-_DIP_SAMPLES_MAX = 96
-_DIP_LENGTH_MAX_NS = 2 * NS_PER_S
+_DIP_SAMPLES_MAX = 320
+_DIP_LENGTH_MAX_NS = 3 * NS_PER_S
 _SLOWER_BELOW = 0.6
-"""A dip when the limit fell to this share of where its fall began, and latency is high still."""
-_SLOWER_PAUSE = 12
-"""Windows between two dips at the lower bound of the policy."""
+"""A dip when the limit fell to this share of where its fall began,"""
+_SLOWER_STRAIN_FALLEN = 0.05
+"""and the mean logarithm of the strain says that it was not a run of bad luck;"""
+_SLOWER_STRAIN = 0.2
+"""or when that mean does not settle near 0 although the limit moves."""
+_STRAIN_WINDOWS = 24
+"""Windows that mean is over."""
+_PAUSE_MIN = 12
+_PAUSE_MAX = 768
+"""Windows of strain before strain alone leads to another dip; doubles when a dip found nothing."""
+_CHANGED = 0.25
+"""Share by which a dip must move the baseline to have found something."""
 _FASTER_RATIO = 0.85
 _FASTER_WINDOWS = 6
 """A dip after this many windows in a row of latency below this share of the baseline."""
@@ -104,12 +116,14 @@ def next_shrunk_level(level: float, *, in_flight: float, strain: float, error: f
 class _Dip:
     """A short time at low in-flight, to learn what latency is without load."""
 
-    __slots__ = ("began_at", "in_flight", "rtt_ns", "samples")
+    __slots__ = ("baseline_ns", "began_at", "in_flight", "rtt_ns", "samples")
 
     def __init__(self, window: WindowSummary, *, now: Instant) -> None:
         self.began_at = now
         self.in_flight = window.in_flight_mean
         self.rtt_ns = window.rtt_mean_ns
+        self.baseline_ns = window.baseline_mean_ns
+        """What was believed before."""
         self.samples = 0
 
     def is_over(self, window: WindowSummary, *, now: Instant) -> bool:
@@ -140,11 +154,15 @@ class AdaptiveLimit:
         self._level = float(clamp_limit(policy.initial, policy))
         self._peak = self._level
         """Where the present fall of the limit began."""
+        self._ceiling = math.inf
+        """The level at which the service last refused or timed out."""
         self._streak = _STREAK_FAST
         self._dip: _Dip | None = None
         self._may_dip = True
         self._doubts = 0
         self._pause = 0
+        self._pause_next = _PAUSE_MIN
+        self._strain_mean = 0.0
         self._fast_windows = 0
 
     @property
@@ -172,6 +190,7 @@ class AdaptiveLimit:
     def _move(self, window: WindowSummary, *, now: Instant) -> LimitCause:
         if _has_overload(window):
             self._dip = None
+            self._ceiling = self._level
             self._rest_at(self._level * _OVERLOAD_BACKOFF)
             return LimitCause.OVERLOAD
         if not window.sample_count:
@@ -186,6 +205,8 @@ class AdaptiveLimit:
             return self._doubt(window, strained, now=now)
         if strained is None:
             return LimitCause.STEADY
+        step = max(-1.0, min(1.0, math.log(strained))) - self._strain_mean
+        self._strain_mean += step / _STRAIN_WINDOWS
         if strained <= 1:
             return self._grow(window, strained, now=now)
         return self._shrink(window, strained, now=now)
@@ -200,7 +221,13 @@ class AdaptiveLimit:
             return self._relearn(window, now=now)
         self._fast_windows = 0
         self._streak += 1
-        self._level = next_grown_level(self._level, strain=strained, streak=self._streak)
+        grown = next_grown_level(self._level, strain=strained, streak=self._streak)
+        if self._level >= self._ceiling * _CEILING_NEAR:
+            # Near what was refused or timed out last time: slowly.
+            grown = min(grown, self._level + max(0.1, self._level * _CEILING_GROWTH))
+            if grown > self._ceiling * _CEILING_PASSED:
+                self._ceiling = math.inf
+        self._level = grown
         self._peak = max(self._level, 0.9 * self._peak + 0.1 * self._level)
         return LimitCause.HEADROOM
 
@@ -213,8 +240,11 @@ class AdaptiveLimit:
             strain=strained,
             error=window.rtt_error,
         )
-        is_stuck = self._level <= clamp_limit(1, self._policy) and self._pause <= 0
-        if self._level <= self._peak * _SLOWER_BELOW or is_stuck:
+        has_fallen = self._level <= self._peak * _SLOWER_BELOW
+        is_at_floor = self._level <= clamp_limit(1, self._policy)
+        if has_fallen and self._strain_mean > _SLOWER_STRAIN_FALLEN:
+            return self._relearn(window, now=now)
+        if self._pause <= 0 and (is_at_floor or self._strain_mean > _SLOWER_STRAIN):
             return self._relearn(window, now=now)
         return LimitCause.QUEUEING
 
@@ -229,13 +259,13 @@ class AdaptiveLimit:
         return LimitCause.QUEUEING
 
     def _relearn(self, window: WindowSummary, *, now: Instant) -> LimitCause:
-        self._pause = _SLOWER_PAUSE
         self._fast_windows = 0
         self._begin_dip(window, now=now)
         return LimitCause.RELEARNT
 
     def _begin_dip(self, window: WindowSummary, *, now: Instant) -> None:
         self._may_dip = False
+        self._strain_mean = 0.0
         self._dip = _Dip(window, now=now)
         self._level = min(self._level, float(low_in_flight(self.limit)))
 
@@ -244,6 +274,12 @@ class AdaptiveLimit:
             return LimitCause.STEADY
         self._dip = None
         baseline_ns = window.baseline_mean_ns
+        change = abs(baseline_ns - dip.baseline_ns)
+        if change > _CHANGED * dip.baseline_ns:
+            self._pause_next = _PAUSE_MIN
+        else:
+            self._pause_next = min(2 * self._pause_next, _PAUSE_MAX)
+        self._pause = self._pause_next
         self._rest_at(max(dip.level_after(baseline_ns), self._level))
         # What the dip found is as good as a row of windows with headroom.
         self._streak = _STREAK_FAST - 1

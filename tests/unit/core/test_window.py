@@ -52,6 +52,14 @@ def test_overload_alone_is_judged_after_100_ms_or_one_latency() -> None:
     assert window.is_ready(8, now=Instant(400 * MS))
 
 
+def test_much_overload_is_judged_after_one_latency() -> None:
+    window = filled(4, rtt_ns=20 * MS)
+    for _ in range(4):
+        window.add_overload()
+    assert not window.is_ready(8, now=Instant(19 * MS))
+    assert window.is_ready(8, now=Instant(20 * MS))
+
+
 def test_an_empty_window_is_never_ready() -> None:
     assert not Window(now=Instant(0)).is_ready(1, now=Instant(3600 * NS_PER_S))
 

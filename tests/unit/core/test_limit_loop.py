@@ -1,0 +1,479 @@
+"""The limit finds the capacity of a simulated service, from any start, and keeps it.
+
+Virtual time: a service of known capacity, clients, our loop and a queue bounded in time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+import statistics
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from shedproxy.core import NS_PER_MS, NS_PER_S, Instant, LimitPolicy, milliseconds
+from shedproxy.core.limit_loop import LimitLoop
+from shedproxy.core.limits.protocol import LimitCause, LimitChange
+
+MS = NS_PER_MS
+Draw = Callable[[random.Random, float], float]
+
+
+def constant(rng: random.Random, mean: float) -> float:
+    return mean
+
+
+def exponential(rng: random.Random, mean: float) -> float:
+    return rng.expovariate(1 / mean)
+
+
+def lognormal(rng: random.Random, mean: float) -> float:
+    return rng.lognormvariate(math.log(mean) - 0.5, 1.0)
+
+
+@dataclass
+class Job:
+    arrived_at: int
+    admitted_at: int
+    in_flight: int
+    work_ns: float
+    is_closed: bool
+
+
+@dataclass
+class Seen:
+    """What happened in one stretch of a run."""
+
+    capacity_rps: float
+    seconds: float
+    arrivals: int = 0
+    refused: int = 0
+    done: int = 0
+    good: int = 0
+    rtt_sum_ns: int = 0
+    limits: list[int] = field(default_factory=list)
+
+    @property
+    def goodput(self) -> float:
+        """Answers within 1 s of arrival, over capacity."""
+        return self.good / self.seconds / self.capacity_rps
+
+    @property
+    def rtt_mean_ms(self) -> float:
+        return self.rtt_sum_ns / max(1, self.done) / MS
+
+
+class World:
+    """`slots` served first come, first served, or (`is_shared`) that many cores shared by all.
+
+    With `refuses_above`, what comes when so much is in flight fails at once: evidence of overload.
+    """
+
+    WAIT_MAX_NS = 200 * MS
+    LENGTH_MAX = 1024
+
+    def __init__(
+        self,
+        slots: int,
+        service_ms: float,
+        draw: Draw = constant,
+        *,
+        seed: int = 1,
+        policy: LimitPolicy | None = None,
+        is_shared: bool = False,
+        refuses_above: int | None = None,
+    ) -> None:
+        self.slots = slots
+        self.service_ms = service_ms
+        self.draw = draw
+        self.is_shared = is_shared
+        self.refuses_above = refuses_above
+        self.rng = random.Random(seed)
+        self.now = 0
+        self.loop = LimitLoop(policy or LimitPolicy(), now=Instant(0))
+        self.waiting: deque[tuple[int, bool]] = deque()
+        self.in_flight = 0
+        self.overloads = 0
+        self.changes: list[LimitChange] = []
+        self.rate = 0.0
+        self._busy = 0
+        self._backlog: deque[Job] = deque()
+        self._attained = 0.0
+        self._attained_at = 0
+        self._jobs: list[tuple[float, int, Job]] = []
+        self._epoch = 0
+        self._events: list[tuple[int, int, Callable[..., None], tuple[object, ...]]] = []
+        self._serial = 0
+        self._seen = Seen(1, 1)
+
+    @property
+    def capacity_rps(self) -> float:
+        return self.slots * 1000 / self.service_ms
+
+    def offer(self, load: float) -> None:
+        """Poisson arrivals at `load` times capacity, from now on."""
+        was_silent = not self.rate
+        self.rate = load * self.capacity_rps
+        if was_silent:
+            self._at(self.now, self._arrive_open)
+
+    def add_clients(self, count: int) -> None:
+        """Clients that ask again as soon as they are answered."""
+        for _ in range(count):
+            self._at(self.now, self._arrive, True)
+
+    def run(self, seconds: float) -> Seen:
+        """Run, and say what happened in that time."""
+        self._seen = Seen(self.capacity_rps, seconds)
+        end = self.now + round(seconds * NS_PER_S)
+        while self._events and self._events[0][0] <= end:
+            self.now, _, call, arguments = heapq.heappop(self._events)
+            call(*arguments)
+        self.now = end
+        self._seen.limits = self._seen.limits or [self.loop.limit]
+        return self._seen
+
+    def _at(self, when: float, call: Callable[..., None], *arguments: object) -> None:
+        self._serial += 1
+        heapq.heappush(self._events, (int(when), self._serial, call, arguments))
+
+    def _arrive_open(self) -> None:
+        self._at(self.now + self.rng.expovariate(self.rate) * NS_PER_S, self._arrive_open)
+        self._arrive(False)
+
+    def _arrive(self, is_closed: bool) -> None:
+        self._seen.arrivals += 1
+        if self.in_flight < self.loop.limit and not self.waiting:
+            self._start(self.now, is_closed)
+            return
+        self.loop.on_limit_reached()
+        if len(self.waiting) < self.LENGTH_MAX:
+            self.waiting.append((self.now, is_closed))
+        else:
+            self._refuse(is_closed)
+
+    def _refuse(self, is_closed: bool) -> None:
+        self._seen.refused += 1
+        if is_closed:
+            self._at(self.now + MS, self._arrive, True)
+
+    def _start(self, arrived_at: int, is_closed: bool) -> None:
+        work = max(1.0, self.draw(self.rng, self.service_ms) * MS)
+        job = Job(arrived_at, self.now, self.in_flight, work, is_closed)
+        self.in_flight += 1
+        if self.in_flight >= self.loop.limit:
+            self.loop.on_limit_reached()
+        if self.refuses_above is not None and job.in_flight >= self.refuses_above:
+            self._at(self.now + MS, self._fail)
+        elif self.is_shared:
+            self._advance()
+            self._serial += 1
+            heapq.heappush(self._jobs, (self._attained + work, self._serial, job))
+            self._plan()
+        elif self._busy < self.slots:
+            self._busy += 1
+            self._at(self.now + work, self._finish, job)
+        else:
+            self._backlog.append(job)
+
+    def _advance(self) -> None:
+        if self._jobs:
+            pace = min(1.0, self.slots / len(self._jobs))
+            self._attained += (self.now - self._attained_at) * pace
+        self._attained_at = self.now
+
+    def _plan(self) -> None:
+        self._epoch += 1
+        if self._jobs:
+            pace = min(1.0, self.slots / len(self._jobs))
+            left = (self._jobs[0][0] - self._attained) / pace
+            self._at(self.now + max(0, math.ceil(left)), self._finish_shared, self._epoch)
+
+    def _finish_shared(self, epoch: int) -> None:
+        if epoch == self._epoch:
+            self._advance()
+            _, _, job = heapq.heappop(self._jobs)
+            self._plan()
+            self._end(job)
+
+    def _finish(self, job: Job) -> None:
+        self._busy -= 1
+        if self._backlog and self._busy < self.slots:
+            self._busy += 1
+            after = self._backlog.popleft()
+            self._at(self.now + after.work_ns, self._finish, after)
+        self._end(job)
+
+    def _fail(self) -> None:
+        self.overloads += 1
+        self.in_flight -= 1
+        self.loop.on_overload(now=Instant(self.now))
+        self._after()
+
+    def _end(self, job: Job) -> None:
+        seen, now = self._seen, self.now
+        self.in_flight -= 1
+        seen.done += 1
+        seen.good += now - job.arrived_at <= NS_PER_S
+        seen.rtt_sum_ns += now - job.admitted_at
+        self.loop.on_sample(
+            "r",
+            now - job.admitted_at,
+            in_flight=job.in_flight,
+            admitted_at=Instant(job.admitted_at),
+            now=Instant(now),
+        )
+        if job.is_closed:
+            self._at(now, self._arrive, True)
+        self._after()
+
+    def _after(self) -> None:
+        change = self.loop.update(in_flight=self.in_flight, now=Instant(self.now))
+        if change is not None:
+            self.changes.append(change)
+            self._seen.limits.append(change.limit_after)
+        while self.waiting:
+            arrived_at, is_closed = self.waiting[0]
+            is_late = self.now - arrived_at >= self.WAIT_MAX_NS
+            if not is_late and self.in_flight >= self.loop.limit:
+                break
+            self.waiting.popleft()
+            if is_late:
+                self._refuse(is_closed)
+            else:
+                self._start(arrived_at, is_closed)
+
+
+def overloaded(world: World, load: float) -> Seen:
+    """What happens after 5 s of this load."""
+    world.offer(load)
+    world.run(5)
+    return world.run(3 if world.slots == 64 else 80 if world.service_ms == 200 else 12)
+
+
+SERVICES = [(4, 20), (16, 40), (4, 5), (2, 200), (64, 10)]
+
+
+@pytest.mark.parametrize("load", [1.2, 3, 10])
+@pytest.mark.parametrize("draw", [constant, exponential, lognormal])
+@pytest.mark.parametrize(("slots", "service_ms"), SERVICES)
+def test_goodput_stays_at_capacity_from_a_cold_start(
+    slots: int, service_ms: int, draw: Draw, load: float
+) -> None:
+    """Under overload from the first request on, after 5 s, as if the capacity had been known."""
+    if slots == 64 and load == 10:
+        pytest.skip("says no more than 3 x and takes long")
+    best, seen = (
+        overloaded(World(slots, service_ms, draw, policy=policy), load)
+        for policy in (
+            LimitPolicy(algorithm="fixed", initial=math.ceil(1.3 * slots)),
+            LimitPolicy(),
+        )
+    )
+    print(
+        f"{slots} x {service_ms} ms {draw.__name__} {load}x: goodput {seen.goodput:.3f}"
+        f" (known: {best.goodput:.3f}),"
+        f" limit {min(seen.limits)}..{statistics.median(seen.limits)}..{max(seen.limits)},"
+        f" rtt {seen.rtt_mean_ms / service_ms:.2f} S"
+    )
+    assert seen.goodput >= (0.98 if draw is constant else 0.93) * min(1.0, best.goodput)
+    assert 0.9 * slots <= statistics.median(seen.limits) <= 2 * slots + 4
+    assert seen.rtt_mean_ms <= 2.2 * service_ms + 5
+    if draw is constant:
+        assert max(seen.limits) <= 2 * slots + 1
+        assert seen.limits[-1] == seen.limits[len(seen.limits) // 2], "and it rests"
+
+
+@pytest.mark.parametrize("draw", [constant, exponential, lognormal])
+@pytest.mark.parametrize(("slots", "service_ms"), [(4, 20), (16, 40), (4, 5), (64, 10)])
+def test_nothing_is_refused_at_half_of_capacity(slots: int, service_ms: int, draw: Draw) -> None:
+    """Not while it learns, either."""
+    world = World(slots, service_ms, draw)
+    world.offer(0.5)
+    seen = world.run(4 if slots == 64 else 12)
+    assert seen.refused == 0
+    assert seen.rtt_mean_ms <= 1.4 * service_ms
+
+
+@pytest.mark.parametrize("draw", [constant, exponential])
+@pytest.mark.parametrize("clients", [8, 16, 64])
+def test_a_service_below_a_millisecond_is_left_alone(clients: int, draw: Draw) -> None:
+    """Two shared cores, 0.3 ms of work: latency grows with the clients, and is healthy."""
+    world = World(2, 0.3, draw, is_shared=True)
+    world.add_clients(clients)
+    seen = world.run(2)
+    assert seen.refused == 0
+    assert seen.done / 2 >= 0.95 * world.capacity_rps
+    assert world.loop.limit >= clients
+
+
+@pytest.mark.parametrize("draw", [constant, exponential])
+@pytest.mark.parametrize("slots", [4, 16])
+def test_a_slower_service_is_relearnt_and_so_is_its_return(slots: int, draw: Draw) -> None:
+    """20 -> 60 -> 20 ms under load: throughput is back at the new capacity within 3 s
+    (5 s when work is scattered: it takes the more samples to know)."""
+    world = World(slots, 20, draw)
+    world.offer(1.5)
+    world.run(5)
+    for service_ms in (60, 20):
+        world.service_ms = service_ms
+        world.offer(1.5)
+        world.run(3 if draw is constant else 5)
+        seen = world.run(8)
+        assert seen.done / 8 >= (0.97 if draw is constant else 0.88) * world.capacity_rps
+        assert statistics.median(seen.limits) <= 2 * slots + 4
+        assert world.loop.cell_baseline_ns() == pytest.approx(service_ms * MS, rel=0.4)
+    assert LimitCause.RELEARNT in {change.cause for change in world.changes}
+
+
+def test_lost_capacity_lowers_the_limit_and_not_the_standard() -> None:
+    """Half of the slots gone: the baseline is what it was, the limit halves."""
+    world = World(16, 20)
+    world.offer(2)
+    world.run(4)
+    world.slots = 8
+    world.run(4)
+    assert world.loop.limit == pytest.approx(1.3 * 8, abs=2)
+    assert world.loop.baseline_ns("r") == 20 * MS
+
+
+def test_ten_minutes_of_overload_move_nothing() -> None:
+    world = World(4, 20)
+    world.offer(1.5)
+    world.run(10)
+    before = (world.loop.limit, world.loop.baseline_ns("r"))
+    seen = world.run(600)
+    assert (world.loop.limit, world.loop.baseline_ns("r")) == before
+    assert set(seen.limits) == {before[0]}
+
+
+def test_ten_minutes_of_noisy_overload_do_not_ratchet() -> None:
+    world = World(4, 20, exponential)
+    world.offer(1.5)
+    world.run(60)
+    baselines, limits = [], []
+    for _ in range(20):
+        seen = world.run(30)
+        limits.append(statistics.median(seen.limits))
+        baselines.append(world.loop.cell_baseline_ns())
+        assert seen.goodput >= 0.9
+    known = [baseline for baseline in baselines if baseline]
+    assert min(known) >= 0.6 * 20 * MS
+    assert max(known) <= 1.5 * 20 * MS
+    assert min(limits) >= 4
+    assert max(limits) <= 10
+
+
+def test_fast_failures_teach_nothing() -> None:
+    """An instant error is load, not success: no sample, no growth, whatever their number."""
+    loop = LimitLoop(LimitPolicy(), now=Instant(0))
+    for index in range(10_000):
+        loop.on_limit_reached()
+        assert loop.update(in_flight=8, now=Instant(index * MS)) is None
+    assert loop.limit == 8
+
+
+def test_a_service_that_refuses_above_five_is_held_near_five() -> None:
+    """Hard evidence without any latency: 503 at once above 5 in flight."""
+    world = World(5, 20, refuses_above=5)
+    world.offer(1.5)
+    world.run(3)
+    world.overloads = 0
+    seen = world.run(10)
+    assert seen.goodput >= 0.93
+    assert 4.5 <= statistics.mean(seen.limits) <= 5.5
+    # One slot too many fails a thousand times a second: it must not be there for long.
+    assert sum(limit > 5 for limit in seen.limits) <= 0.25 * len(seen.limits)
+
+
+def test_a_calibrated_baseline_needs_no_learning() -> None:
+    world = World(4, 20, policy=LimitPolicy(baseline_ns=milliseconds(20)))
+    world.offer(3)
+    world.run(0.5)
+    assert world.loop.limit == 6
+    assert world.loop.baseline_ns("anything") == 20 * MS
+
+
+def test_causes_say_what_happened() -> None:
+    """Light load: never the limit. Overload: it grows or shrinks, then rests."""
+    world = World(16, 20)
+    world.offer(0.1)
+    world.run(5)
+    assert {change.cause for change in world.changes} == {LimitCause.APP_LIMITED}
+    world.changes.clear()
+    world.offer(2)
+    world.run(5)
+    causes = Counter(change.cause for change in world.changes)
+    assert causes[LimitCause.HEADROOM] >= 2
+    assert causes.most_common(1)[0][0] is LimitCause.STEADY
+    assert world.loop.last_change == world.changes[-1]
+
+
+def sample(loop: LimitLoop, rtt_ms: float, at_ms: float, in_flight: int = 0) -> None:
+    loop.on_sample(
+        "r",
+        round(rtt_ms * MS),
+        in_flight=in_flight,
+        admitted_at=Instant(round((at_ms - rtt_ms) * MS)),
+        now=Instant(round(at_ms * MS)),
+    )
+
+
+def test_samples_of_a_stalled_loop_are_discarded() -> None:
+    """What was admitted before the stall ended measured our own standstill."""
+    loop = LimitLoop(LimitPolicy(), now=Instant(0))
+    loop.on_stall(now=Instant(3000 * MS))
+    for _ in range(50):
+        sample(loop, 2900, 3100)
+    assert loop.expected_ns("r") == 0
+    sample(loop, 20, 3200)
+    assert loop.expected_ns("r") == 20 * MS
+
+
+def test_what_counts_as_low_is_what_did_at_admission() -> None:
+    """While the limit rises, slow requests of before are not taken for low in-flight ones."""
+    loop = LimitLoop(LimitPolicy(initial=8), now=Instant(0))
+    for index in range(10):
+        sample(loop, 20, 100 + index)
+    assert loop.baseline_ns("r") == 20 * MS
+    loop.apply(LimitPolicy(minimum=100), now=Instant(200 * MS))
+    assert loop.limit == 100
+    for index in range(20):
+        sample(loop, 500, 600 + index, in_flight=20)
+    assert loop.baseline_ns("r") == 20 * MS
+
+
+def test_clients_that_left_late_are_evidence() -> None:
+    loop = LimitLoop(LimitPolicy(), now=Instant(0))
+    for index in range(20):
+        sample(loop, 20, 100 + index)
+    assert loop.update(in_flight=1, now=Instant(150 * MS)) is not None
+    loop.on_limit_reached()
+    for _ in range(20):
+        loop.on_censored("r", 200 * MS, now=Instant(300 * MS))
+    change = loop.update(in_flight=8, now=Instant(400 * MS))
+    assert change is not None
+    assert change.cause is LimitCause.QUEUEING
+    assert change.rtt_ratio == 10.0
+
+
+def test_a_new_policy_keeps_what_was_learnt() -> None:
+    world = World(4, 20)
+    world.offer(3)
+    world.run(3)
+    loop, now = world.loop, Instant(world.now)
+    loop.apply(LimitPolicy(maximum=5), now=now)
+    assert (loop.limit, loop.baseline_ns("r")) == (5, 20 * MS)
+    assert loop.last_change is not None
+    assert loop.last_change.cause is LimitCause.CONFIGURED
+    loop.apply(LimitPolicy(algorithm="fixed", initial=40), now=now)
+    assert loop.limit == 40
+    loop.apply(LimitPolicy(algorithm="adaptive", initial=8), now=now)
+    assert loop.limit == 40, "the limit in force is where the new algorithm starts"
+    with pytest.raises(ValueError, match="reno"):
+        loop.apply(LimitPolicy(algorithm="reno"), now=now)
+    assert loop.limit == 40
