@@ -117,6 +117,9 @@ class ClientConnection(ClientEnd):
         exchange = self.exchange
         if self.is_ending or exchange is None or self._body is not None or self.server.is_tls:
             return False
+        if exchange.is_streaming:
+            # It may be silent for hours, and who only listens has no reason to say good-bye.
+            return False
         # Closed altogether, or only its sending side? A client that is there must put up with a
         # 100 (RFC 9110 15.2); one that is gone answers it with a reset.
         self.is_half_closed = True

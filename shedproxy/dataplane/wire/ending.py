@@ -189,6 +189,11 @@ class Ending(Accounting):
         self.status = Fault.CLIENT_GONE.status
         self.settle(None)
 
+    @property
+    def is_streaming(self) -> bool:
+        """Whether a stream is being sent that has no end of its own."""
+        return bool(self.status) and self.permit is not None and self.permit.is_resident
+
     def on_client_stalled(self) -> None:
         """The client does not read its answer."""
         self.on_client_gone(Fault.SLOW_CLIENT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from shedproxy.core import Instant
@@ -17,7 +18,7 @@ __all__ = ["Tunnel"]
 class Tunnel:
     """Joins a client connection and an upstream connection until both have ended."""
 
-    __slots__ = ("_active_at", "_client", "_exchange", "_is_closed", "_upstream")
+    __slots__ = ("_active_at", "_client", "_exchange", "_is_closed", "_is_half_closed", "_upstream")
 
     def __init__(
         self, exchange: Exchange, client: ClientConnection, upstream: UpstreamConnection
@@ -26,6 +27,7 @@ class Tunnel:
         self._client = client
         self._upstream = upstream
         self._is_closed = False
+        self._is_half_closed = False
         self._active_at: Instant = client.server.clock()
 
     def open(self, data: bytes) -> None:
@@ -78,18 +80,21 @@ class Tunnel:
     # --- the end ----------------------------------------------------------------------------
 
     def on_client_eof(self) -> bool:
-        """The client has said all; the upstream may go on."""
-        if self._upstream.transport.can_write_eof():
-            self._upstream.transport.write_eof()
-            return True
-        return False
+        """The client has said all; the upstream may go on. False: close the client's side."""
+        return self._on_eof(self._upstream.transport)
 
     def on_upstream_eof(self) -> bool:
-        """The upstream has said all; the client may go on."""
-        if self._client.transport.can_write_eof():
-            self._client.transport.write_eof()
-            return True
-        return False
+        """The upstream has said all; the client may go on. False: close the upstream's side."""
+        return self._on_eof(self._client.transport)
+
+    def _on_eof(self, other: asyncio.Transport) -> bool:
+        if self._is_half_closed or not other.can_write_eof():
+            # Both have said all, or the other side (TLS) cannot be told apart from its end.
+            self._close()
+            return False
+        self._is_half_closed = True
+        other.write_eof()
+        return True
 
     def on_client_closed(self) -> None:
         """The client's connection is gone."""

@@ -84,8 +84,8 @@ class Upstream:
         self.open = 0
         self._tasks: set[asyncio.Task] = set()
 
-    async def start(self, port: int = 0) -> Upstream:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+    async def start(self, port: int = 0, **options) -> Upstream:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, **options)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -251,8 +251,8 @@ class Bench:
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
 
-    async def upstream(self, handler: Handler, port: int = 0) -> Upstream:
-        upstream = await Upstream(handler).start(port)
+    async def upstream(self, handler: Handler, port: int = 0, **options) -> Upstream:
+        upstream = await Upstream(handler).start(port, **options)
         self._stack.push_async_callback(upstream.aclose)
         return upstream
 

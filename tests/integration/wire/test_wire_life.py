@@ -1,0 +1,295 @@
+"""Tunnels, TLS, unix sockets, several upstreams, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import replace
+
+import pytest
+import trustme
+
+from shedproxy.core import milliseconds, seconds
+from shedproxy.errors import DocumentInvalidError
+from shedproxy.observability.fault import Fault
+from shedproxy.snapshot import TlsDocument, UpstreamDocument
+from shedproxy.testing import eventually_async
+
+pytestmark = [pytest.mark.anyio, pytest.mark.integration]
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+GET = b"GET / HTTP/1.1\r\nHost: e\r\n\r\n"
+UPGRADE = b"GET /ws HTTP/1.1\r\nHost: e\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+async def echo(talk) -> None:
+    head = await talk.head()
+    assert b"upgrade: websocket\r\n" in head
+    talk.send(SWITCH + b"first")
+    while data := await talk.reader.read(65536):
+        talk.send(data)
+        await talk.drain()
+
+
+async def hang(talk) -> None:
+    await talk.head()
+    await talk.closed()
+
+
+async def test_a_tunnel_passes_bytes_both_ways(bench) -> None:
+    upstream = await bench.upstream(echo)
+    proxy = await bench.proxy(upstream.url, limit=1)
+    client = await proxy.connect()
+    client.send(UPGRADE + b"ahead")
+    answer = await client.answer()
+    assert (answer.status, answer.field("upgrade")) == (101, "websocket")
+    assert await client.reader.readexactly(10) == b"firstahead"
+    assert (proxy.cell.in_flight, proxy.cell.residents, proxy.server.tunnels) == (0, 1, 1)
+    blob = bytes(range(256)) * 20_000
+    client.send(blob)
+    assert await asyncio.wait_for(client.reader.readexactly(len(blob)), 10) == blob
+    client.half_close()
+    assert await client.rest() == b""
+    await proxy.idle()
+    assert proxy.server.tunnels == 0
+    await eventually_async(lambda: proxy.server.upstream_connections == 0)
+
+
+@pytest.mark.parametrize("who", ["client", "upstream"])
+async def test_a_tunnel_ends_with_either_end(bench, who) -> None:
+    over = asyncio.Event()
+
+    async def handle(talk) -> None:
+        await talk.head()
+        talk.send(SWITCH)
+        if who == "upstream":
+            talk.send(b"bye")
+            await talk.drain()
+            talk.close()
+        await talk.closed()
+        over.set()
+
+    upstream = await bench.upstream(handle)
+    proxy = await bench.proxy(upstream.url)
+    client = await proxy.connect()
+    client.send(UPGRADE)
+    assert (await client.answer()).status == 101
+    if who == "client":
+        client.reset()
+    else:
+        assert await client.rest() == b"bye"
+        client.close()
+    await asyncio.wait_for(over.wait(), 10)
+    await proxy.idle()
+    assert proxy.server.tunnels == 0
+
+
+async def test_an_idle_tunnel_is_closed(bench) -> None:
+    upstream = await bench.upstream(echo)
+    proxy = await bench.proxy(upstream.url, timeouts={"tunnel_idle_ns": milliseconds(150)})
+    client = await proxy.connect()
+    client.send(UPGRADE)
+    await client.answer()
+    assert await client.rest() == b"first"
+    await proxy.idle()
+
+
+async def test_an_upgrade_that_is_declined_is_an_ordinary_answer(bench, answering) -> None:
+    upstream = await bench.upstream(answering(OK))
+    proxy = await bench.proxy(upstream.url)
+    client = await proxy.connect()
+    assert (await client.ask(UPGRADE)).body == b"hello"
+    assert (await client.ask(GET)).body == b"hello"
+    assert upstream.connections == 1
+    await proxy.idle()
+
+
+async def test_the_least_loaded_upstream_is_chosen(bench) -> None:
+    gate = asyncio.Event()
+
+    async def handle(talk) -> None:
+        while True:
+            await talk.head()
+            await gate.wait()
+            talk.send(OK)
+
+    upstreams = [await bench.upstream(handle) for _ in range(3)]
+    proxy = await bench.proxy(*(upstream.url for upstream in upstreams))
+    clients = [await proxy.connect() for _ in range(9)]
+    for client in clients:
+        client.send(GET)
+    await eventually_async(lambda: sum(len(u.heads) for u in upstreams) == 9)
+    assert [len(upstream.heads) for upstream in upstreams] == [3, 3, 3]
+    gate.set()
+    for client in clients:
+        assert (await client.answer()).status == 200
+    await proxy.idle()
+
+
+async def test_a_unix_socket_is_an_upstream_too(bench, tmp_path) -> None:
+    async def serve(reader, writer) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await writer.drain()
+        writer.close()
+
+    path = str(tmp_path / "up.sock")
+    server = await asyncio.start_unix_server(serve, path)
+    proxy = await bench.proxy(f"unix:{path}")
+    assert (await (await proxy.connect()).ask(b"GET / HTTP/1.0\r\n\r\n")).status == 200
+    server.close()
+    await proxy.idle()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("tls")
+    ca = trustme.CA()
+    cert = ca.issue_cert("localhost", "127.0.0.1")
+    names = {name: str(folder / name) for name in ("ca", "cert", "key")}
+    ca.cert_pem.write_to_path(names["ca"])
+    cert.private_key_pem.write_to_path(names["key"])
+    with open(names["cert"], "wb") as file:
+        file.write(b"".join(blob.bytes() for blob in cert.cert_chain_pems))
+    return names
+
+
+async def test_tls_on_both_sides(bench, files) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files["cert"], files["key"])
+    upstream = await bench.upstream(_echo_body, ssl=context)
+    proxy = await bench.proxy(
+        f"https://localhost:{upstream.port}",
+        upstream={"tls": TlsDocument(ca=files["ca"])},
+        proxy={"tls": TlsDocument(cert=files["cert"], key=files["key"]), "via": ""},
+    )
+    client = await proxy.connect(
+        ssl=ssl.create_default_context(cafile=files["ca"]), server_hostname="localhost"
+    )
+    for size in (10, 500_000):
+        client.send(b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: %d\r\n\r\n" % size)
+        client.send(b"z" * size)
+        assert (await client.answer()).body == b"z" * size
+    assert b"x-forwarded-proto: https" in upstream.heads[0]
+    assert upstream.connections == 1
+    await proxy.idle()
+
+
+async def _echo_body(talk) -> None:
+    while True:
+        head = await talk.head()
+        size = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+        body = await talk.exactly(size)
+        talk.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body)
+
+
+async def test_an_upstream_certificate_that_is_not_trusted_is_a_502(bench, files) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files["cert"], files["key"])
+    upstream = await bench.upstream(hang, ssl=context)
+    proxy = await bench.proxy(f"https://localhost:{upstream.port}")
+    answer = await (await proxy.connect()).ask(GET)
+    assert (answer.status, answer.field("shedproxy-reason")) == (502, "upstream_connect")
+    insecure = replace(
+        proxy.document,
+        proxy=replace(
+            proxy.document.proxy,
+            upstreams=(
+                UpstreamDocument(
+                    urls=(f"https://127.0.0.1:{upstream.port}",), tls=TlsDocument(verify=False)
+                ),
+            ),
+        ),
+    )
+    proxy.server.apply(insecure)
+    client = await proxy.connect()
+    client.send(GET)
+    await eventually_async(lambda: upstream.heads)
+
+
+async def test_a_drain_lets_what_is_under_way_end_and_accepts_nothing_new(bench) -> None:
+    """H1."""
+    go = asyncio.Event()
+
+    async def handle(talk) -> None:
+        while True:
+            await talk.head()
+            await go.wait()
+            talk.send(OK)
+
+    upstream = await bench.upstream(handle)
+    proxy = await bench.proxy(upstream.url)
+    busy, idle = await proxy.connect(), await proxy.connect()
+    await eventually_async(lambda: len(proxy.server.clients) == 2)
+    busy.send(GET)
+    await eventually_async(lambda: upstream.heads)
+    draining = asyncio.create_task(proxy.server.drain(seconds(10)))
+    assert await idle.rest() == b""
+    assert not draining.done()
+    go.set()
+    answer = await busy.answer()
+    assert (answer.status, answer.field("connection")) == (200, "close")
+    assert await asyncio.wait_for(draining, 10) == 0
+
+
+async def test_a_drain_ends_at_its_grace_with_an_answer_for_the_rest(bench) -> None:
+    """H2."""
+    upstream = await bench.upstream(hang)
+    proxy = await bench.proxy(upstream.url)
+    client = await proxy.connect()
+    client.send(GET)
+    await eventually_async(lambda: upstream.heads)
+    assert await asyncio.wait_for(proxy.server.drain(milliseconds(100)), 10) == 1
+    assert (await client.answer()).status == 504
+    await proxy.idle()
+
+
+async def test_announced_servers_ask_clients_to_go(bench, answering) -> None:
+    upstream = await bench.upstream(answering(OK))
+    proxy = await bench.proxy(upstream.url)
+    client = await proxy.connect()
+    assert (await client.ask(GET)).field("connection") is None
+    proxy.server.announce()
+    assert (await client.ask(GET)).field("connection") == "close"
+    assert (await (await proxy.connect()).ask(GET)).status == 200
+
+
+async def test_a_document_that_cannot_be_served_changes_nothing(bench, answering) -> None:
+    upstream = await bench.upstream(answering(OK))
+    proxy = await bench.proxy(upstream.url)
+    bad = replace(
+        proxy.document,
+        proxy=replace(proxy.document.proxy, upstreams=(UpstreamDocument(urls=("ftp://x",)),)),
+    )
+    with pytest.raises(DocumentInvalidError):
+        proxy.server.apply(bad)
+    assert (await (await proxy.connect()).ask(GET)).status == 200
+
+
+async def test_a_removed_upstream_ends_what_it_has_and_gets_nothing_new(bench) -> None:
+    go = asyncio.Event()
+
+    async def handle(talk) -> None:
+        while True:
+            await talk.head()
+            await go.wait()
+            talk.send(OK)
+
+    old, new = await bench.upstream(handle), await bench.upstream(handle)
+    proxy = await bench.proxy(old.url)
+    busy, client = await proxy.connect(), await proxy.connect()
+    busy.send(GET)
+    await eventually_async(lambda: old.heads)
+    proxy.server.apply(
+        replace(
+            proxy.document,
+            proxy=replace(proxy.document.proxy, upstreams=(UpstreamDocument(urls=(new.url,)),)),
+        )
+    )
+    go.set()
+    assert (await busy.answer()).status == 200
+    assert (await client.ask(GET)).status == 200
+    assert (len(old.heads), len(new.heads)) == (1, 1)
+    await eventually_async(lambda: old.open == 0)
+    assert proxy.driver.meter.faults(0, Fault.UPSTREAM_CLOSED) == 0
