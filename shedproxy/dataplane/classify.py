@@ -131,15 +131,14 @@ class Classifier:
         if candidates:
             rule = self._choose(candidates, found)
         route = self._routes[rule] if mark is None else self._marked_route(rule, mark)
-        time_left_ns = route.default_timeout_ns
-        if default_timeout_ns is not None:
-            time_left_ns = default_timeout_ns
+        time_left_ns = (
+            route.default_timeout_ns if default_timeout_ns is None else default_timeout_ns
+        )
         criticality = route.criticality
         kind = route.kind
         if upgrade and not kind:
             kind = _STREAM
         is_retry = False
-        trusted = False
         if found:
             trusted = self._trust.believes(peer)
             criticality = self._read_criticality(found, route, trusted=trusted)
