@@ -178,12 +178,7 @@ class Demo:
         with DemoService(slots=self._slots, service_ms=self._service_ms) as service:
             capacity_rps = service.capacity_rps
             bare, _ = self._half("bare", service.url, capacity_rps, progress)
-        # A fresh service, so that the bare half's backlog is not the proxy's to clear.
-        with (
-            DemoService(slots=self._slots, service_ms=self._service_ms) as service,
-            ProxyProcess(service.url) as proxy,
-        ):
-            shed, health = self._half("shedproxy", proxy.url, capacity_rps, progress)
+        shed, _, health = self.run_shed(progress)
         return DemoResult(
             capacity_rps=capacity_rps,
             overload=self.overload,
@@ -192,6 +187,19 @@ class Demo:
             shed=shed,
             health=health,
         )
+
+    def run_shed(self, progress: Progress) -> tuple[Summary, float, PlayerHealth]:
+        """The half through shedproxy alone: its summary, the capacity, how the player kept up.
+
+        A fresh service, so that the bare half's backlog is not the proxy's to clear.
+        """
+        with (
+            DemoService(slots=self._slots, service_ms=self._service_ms) as service,
+            ProxyProcess(service.url) as proxy,
+        ):
+            capacity_rps = service.capacity_rps
+            shed, health = self._half("shedproxy", proxy.url, capacity_rps, progress)
+        return shed, capacity_rps, health
 
     def _half(
         self, name: str, url: str, capacity_rps: float, progress: Progress

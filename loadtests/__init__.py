@@ -1,0 +1,1 @@
+"""Load tests of the running product, bounded in time and count, loopback only."""

@@ -1,0 +1,74 @@
+"""`python -m loadtests`: goodput of a small service through shedproxy at rising overload.
+
+    python -m loadtests                         0.5, 1.2, 3 and 10 x the capacity of 4 slots x 20 ms
+    python -m loadtests --factors 2 5 --for 30  other factors; seconds per factor
+    python -m loadtests --slots 16 --service-ms 40 --json
+
+Every step starts a fresh service and a fresh proxy with defaults, so each includes a cold start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from shedproxy.core import Criticality, seconds, to_milliseconds
+from shedproxy.loadgen.demo import Demo
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtests",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--factors", type=float, nargs="+", default=[0.5, 1.2, 3.0, 10.0])
+    parser.add_argument("--for", type=float, default=10.0, dest="length", help="seconds a factor")
+    parser.add_argument("--slots", type=int, default=4)
+    parser.add_argument("--service-ms", type=float, default=20.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    if not 2 <= chosen.length <= 120 or min(chosen.factors) <= 0 or max(chosen.factors) > 20:
+        parser.error("factors lie in 0..20, and a factor takes 2 to 120 seconds")
+    return chosen
+
+
+def main() -> None:
+    chosen = options()
+    if not chosen.json:
+        print(
+            f"{'offered':>8} {'goodput':>8} {'p50 ms':>7} {'p99 ms':>7}  critical  refused  failed"
+        )
+    for factor in chosen.factors:
+        demo = Demo(
+            duration_ns=seconds(chosen.length),
+            slots=chosen.slots,
+            service_ms=chosen.service_ms,
+            overload=factor,
+            seed=chosen.seed,
+        )
+        summary, capacity_rps, health = demo.run_shed(lambda *_: None)
+        critical = summary.by_class[Criticality.CRITICAL]
+        row = {
+            "factor": factor,
+            "goodput_ratio": round(summary.goodput_rps / min(capacity_rps, summary.offered_rps), 4),
+            "p50_ms": round(to_milliseconds(summary.p50_ns or 0), 1),
+            "p99_ms": round(to_milliseconds(summary.p99_ns or 0), 1),
+            "critical_served_ratio": round(critical.served / critical.offered, 4),
+            "refused": summary.refused,
+            "failed": summary.failed,
+            "send_lag_p99_ms": round(to_milliseconds(health.send_lag_p99_ns), 2),
+        }
+        if chosen.json:
+            print(json.dumps(row), flush=True)
+            continue
+        print(
+            f"{factor:>7.1f}x {row['goodput_ratio']:>8.3f} {row['p50_ms']:>7} {row['p99_ms']:>7}"
+            f"  {row['critical_served_ratio']:>8.1%} {row['refused']:>8} {row['failed']:>7}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
