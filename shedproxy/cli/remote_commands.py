@@ -119,7 +119,7 @@ def explain(
         shedproxy explain --id 0F3K9QZ7M1C2A
         shedproxy explain POST /orders --config shedproxy.toml
     """
-    if refusal_id and "://" in method:  # `explain --id ID URL`
+    if refusal_id and method and not path:  # `explain --id ID URL`
         method, url = "", method
     if not refusal_id and not path.startswith("/"):
         raise typer.BadParameter("give METHOD and PATH (like GET /orders), or --id")
