@@ -224,6 +224,7 @@ class ClientConnection(ClientEnd):
         self._body_at = now
         self._rate = None
         self.wake_at(now + live.timeouts.client_body_ns)
+        self.resume_reading()  # what was sent ahead may have stopped it
         exchange.begin()
         if rest and self._body is body and not self.is_ending:
             self._feed_body(body, rest)
