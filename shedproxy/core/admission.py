@@ -36,8 +36,6 @@ class AdmissionController(Screening):
 
     __slots__ = ()
 
-    # --- arrivals ---------------------------------------------------------------------------
-
     def arrive(
         self,
         request: RequestInfo,
@@ -106,8 +104,6 @@ class AdmissionController(Screening):
         self._count(request, flow_hash)
         return self._start(request, flow_hash, now, now, None)
 
-    # --- slots ------------------------------------------------------------------------------
-
     def _has_room(self, cost: int) -> bool:
         # A request wider than the whole limit runs when it is alone, or it never would.
         return self.in_flight + cost <= self._limits.limit or not self.in_flight
@@ -138,8 +134,6 @@ class AdmissionController(Screening):
         if self.in_flight >= self._limits.limit:
             self._limits.on_limit_reached()
         return permit
-
-    # --- the queue --------------------------------------------------------------------------
 
     def _enqueue(
         self,
@@ -254,17 +248,18 @@ class AdmissionController(Screening):
         permit = self._start(request, ticket.flow_hash, arrived_at, now, ticket.deadline_at)
         return Verdict(ticket, permit)
 
-    # --- the end of work --------------------------------------------------------------------
-
     def to_resident(self, permit: Permit, *, now: Instant) -> Sequence[Verdict]:
-        """The answer is a stream: its slot is freed, it stays as a resident."""
+        """The answer is a stream: it frees its slot, unless the residents are at their bound."""
         if permit.is_resident or permit.is_released or not permit.cost:
+            return NO_VERDICTS
+        self._sample(permit, Outcome.SUCCESS, now, 0)
+        permit.is_sampled = True
+        if self._residents >= self._policy.resident_limit:
             return NO_VERDICTS
         self._free(permit)
         permit.is_resident = True
         self._residents += 1
         self._tally(permit.request, permit.request.cost)
-        self._sample(permit, Outcome.SUCCESS, now, 0)
         return self._after_release(now)
 
     def release(
@@ -291,7 +286,7 @@ class AdmissionController(Screening):
         if not expected_ns:
             rest_ns = min(elapsed_ns, NS_PER_S)
         permit.is_zombie = True
-        self._limits.on_censored(permit.request.route, elapsed_ns, now=now)
+        self._sample(permit, Outcome.ABANDONED, now, 0)
         heapq.heappush(self._zombies, (Instant(now + rest_ns), permit.serial, permit))
         return NO_VERDICTS
 
@@ -302,12 +297,13 @@ class AdmissionController(Screening):
         self._uncount(permit.request, permit.flow_hash)
 
     def _sample(self, permit: Permit, outcome: Outcome, now: Instant, stalled_ns: int) -> None:
+        if permit.is_sampled:
+            return
         request = permit.request
         if outcome is Outcome.SUCCESS:
             end = now
-            responded_at = permit.responded_at
-            if responded_at is not None and (request.measure is Measure.HEAD or permit.is_resident):
-                end, stalled_ns = responded_at, 0
+            if permit.responded_at is not None and request.measure is Measure.HEAD:
+                end, stalled_ns = permit.responded_at, 0
             self._limits.on_sample(
                 request.route,
                 max(0, end - permit.admitted_at - stalled_ns),
@@ -325,8 +321,6 @@ class AdmissionController(Screening):
         if now >= self._level.is_due:
             self._move_level(now)
         return self._dispatch(now) if self._queue else NO_VERDICTS
-
-    # --- time and policy --------------------------------------------------------------------
 
     def next_tick_at(self) -> Instant | None:
         """When `tick` has something to do, or None."""

@@ -150,6 +150,7 @@ class Permit:
         "in_flight_before",
         "is_released",
         "is_resident",
+        "is_sampled",
         "is_zombie",
         "request",
         "responded_at",
@@ -181,6 +182,8 @@ class Permit:
         self.responded_at: Instant | None = None
         self.is_released = False
         self.is_resident = False
+        self.is_sampled = False
+        """Its latency has been taken: a stream is measured to its head, however long it stays."""
         self.is_zombie = False
         self.would_reject: Rejected | None = None
         self.context: Any = None

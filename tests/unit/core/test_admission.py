@@ -84,6 +84,20 @@ def test_an_answer_that_turns_out_to_be_a_stream_frees_its_slot(fixed, at, arriv
     assert not shedder.to_resident(permit, now=at(6))
 
 
+def test_beyond_the_bound_of_residents_a_stream_keeps_its_slot(fixed, at, arrive) -> None:
+    """Else any number of streams could slip past both bounds."""
+    shedder = Shedder(fixed(2, resident_limit=1), now=at(0))
+    first, second = arrive(shedder), arrive(shedder)
+    shedder.to_resident(first, now=at(1))
+    shedder.to_resident(second, now=at(1))
+    [cell] = shedder.stats().cells
+    assert (cell.residents, cell.in_flight) == (1, 1)
+    for permit in (first, second):
+        shedder.release(permit, Outcome.SUCCESS, now=at(2))
+    [cell] = shedder.stats().cells
+    assert (cell.residents, cell.in_flight) == (0, 0)
+
+
 def test_a_zombie_keeps_its_slot_for_the_expected_rest(fixed, at, arrive) -> None:
     """Work of 100 ms whose client left after 40 ms holds its slot for 60 more."""
     shedder = Shedder(fixed(1), now=at(0))
