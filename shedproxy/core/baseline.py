@@ -11,7 +11,14 @@ import math
 from shedproxy.core.series import DecayedMean, SampleMean
 from shedproxy.core.units import Instant
 
-__all__ = ["LOW_SHARE", "ROUTES_MAX", "BaselineTable", "RouteLatency", "low_in_flight"]
+__all__ = [
+    "LOW_ALWAYS",
+    "LOW_SHARE",
+    "ROUTES_MAX",
+    "BaselineTable",
+    "RouteLatency",
+    "low_in_flight",
+]
 
 ROUTES_MAX = 256
 """Routes with a baseline of their own; the ones after them share one."""
@@ -20,7 +27,9 @@ LOW_SHARE = 0.3
 """In flight up to this share of the limit is low. Latency there is the true baseline or at most
 this share of what the limit allows: below 1 / target, so that learning there cannot climb."""
 
-_LOW_ALWAYS = 2
+LOW_ALWAYS = 2
+"""Low whatever the limit is: nothing can be learnt of a service that gets less."""
+
 _TRUSTED_SAMPLES = 10
 _TRUSTED_ERROR = 0.25
 """A mean of few, scattered samples is no baseline: its error must be known to be below this,"""
@@ -31,7 +40,7 @@ _TRUSTED_TURNS = 10
 
 def low_in_flight(limit: int) -> int:
     """Most in flight, with the request itself, that counts as low: at least 2."""
-    return max(_LOW_ALWAYS, int(limit * LOW_SHARE))
+    return max(LOW_ALWAYS, int(limit * LOW_SHARE))
 
 
 class RouteLatency:
@@ -114,15 +123,13 @@ class BaselineTable:
     changed since.
     """
 
-    __slots__ = ("_given_ns", "_is_overruled", "_overflow", "_routes", "is_seasoned")
+    __slots__ = ("_given_ns", "_is_overruled", "_overflow", "_routes")
 
     def __init__(self, given_ns: int | None = None) -> None:
         self._given_ns = given_ns
         self._is_overruled = False
         self._routes: dict[str, RouteLatency] = {}
         self._overflow = RouteLatency()
-        self.is_seasoned = given_ns is not None
-        """Whether any route has a trusted baseline."""
 
     def __len__(self) -> int:
         return len(self._routes)
@@ -133,7 +140,6 @@ class BaselineTable:
             return
         self._given_ns = given_ns
         self._is_overruled = False
-        self.is_seasoned = given_ns is not None or self._has_trusted()
 
     def observe(self, route: str, rtt_ns: int, *, low_in_flight: int, now: Instant) -> int:
         """Take a sample and give the baseline to judge it by, as `judge` does.
@@ -146,8 +152,6 @@ class BaselineTable:
         latency.recent.add(rtt_ns, now=now)
         if low_in_flight:
             latency.add_low(rtt_ns, low_in_flight)
-            if latency.is_trusted:
-                self.is_seasoned = True
         return latency.judged_ns if self._given_ns is None else self._judge(latency)
 
     def judge(self, route: str) -> int:
@@ -177,7 +181,6 @@ class BaselineTable:
 
     def distrust(self) -> None:
         """The service changed: learn all baselines again. The former serve until there are new."""
-        self.is_seasoned = False
         self._is_overruled = self._given_ns is not None
         for latency in self._latencies():
             latency.distrust()
@@ -188,9 +191,6 @@ class BaselineTable:
         if not self._is_overruled:
             return self._given_ns
         return latency.judged_ns if latency.low_count else -self._given_ns
-
-    def _has_trusted(self) -> bool:
-        return any(latency.is_trusted for latency in self._latencies())
 
     def _latencies(self) -> tuple[RouteLatency, ...]:
         return (*self._routes.values(), self._overflow)

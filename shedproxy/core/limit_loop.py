@@ -30,7 +30,6 @@ class LimitLoop:
         "_baselines",
         "_estimator",
         "_in_flight_last",
-        "_limit_peak",
         "_low_max",
         "_low_steps",
         "_policy",
@@ -47,7 +46,6 @@ class LimitLoop:
         self._baselines = BaselineTable(policy.baseline_ns)
         self._window = Window(now=now)
         self._valid_from = now
-        self._limit_peak = 0
         self._low_max = 0
         self._low_steps: deque[tuple[Instant, int]] = deque(maxlen=_LOW_STEPS)
         self._in_flight_last = 0
@@ -146,13 +144,7 @@ class LimitLoop:
         self._set_low(now=change.at)
 
     def _set_low(self, *, now: Instant) -> None:
-        # Until a baseline is trusted, low is measured by the highest limit tried: the estimator
-        # may dip below it in order to learn.
-        if self._baselines.is_seasoned:
-            self._limit_peak = self.limit
-        else:
-            self._limit_peak = max(self._limit_peak, self.limit)
-        low = low_in_flight(self._limit_peak)
+        low = self._estimator.low_in_flight
         if not self._low_steps or self._low_steps[-1][1] != low:
             self._low_steps.append((now, low))
             self._low_max = max(step for _, step in self._low_steps)

@@ -47,7 +47,7 @@ class SampleMean:
 
     __slots__ = ("_memory", "_variance", "count", "value_ns")
 
-    def __init__(self, memory: int = 128) -> None:
+    def __init__(self, memory: int = 512) -> None:
         self._memory = memory
         self._variance = 0.0
         self.count = 0

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 
-from shedproxy.core.baseline import low_in_flight
+from shedproxy.core.baseline import LOW_ALWAYS, low_in_flight
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
@@ -160,6 +160,10 @@ class AdaptiveLimit:
         self._dip: _Dip | None = None
         self._may_dip = True
         self._doubts = 0
+        self._is_anchored = False
+        """Whether the limit rests on a trusted baseline."""
+        self._rtt_lowest_ns = 0
+        self._throughput_max = 0.0
         self._pause = 0
         self._pause_next = _PAUSE_MIN
         self._strain_mean = 0.0
@@ -169,6 +173,13 @@ class AdaptiveLimit:
     def limit(self) -> int:
         """Slots: the level rounded up, so that the next request is at hand when one ends."""
         return int(clamp_limit(math.ceil(round(self._level, 6)), self._policy))
+
+    @property
+    def low_in_flight(self) -> int:
+        """All of a dip; nearly nothing before a trusted baseline; then a share of the limit."""
+        if self._dip is not None:
+            return max(LOW_ALWAYS, self.limit)
+        return low_in_flight(self.limit) if self._is_anchored else LOW_ALWAYS
 
     def apply(self, policy: LimitPolicy) -> None:
         """Take new bounds."""
@@ -197,6 +208,9 @@ class AdaptiveLimit:
             return LimitCause.STEADY
         if self._dip is not None:
             return self._move_in_dip(self._dip, window, now=now)
+        self._is_anchored = self._is_anchored or not _is_provisional(window)
+        self._rtt_lowest_ns = min(self._rtt_lowest_ns or window.rtt_mean_ns, window.rtt_mean_ns)
+        self._throughput_max = max(self._throughput_max, window.throughput_rps)
         if not window.limit_was_reached:
             self._fast_windows = 0
             return LimitCause.APP_LIMITED
@@ -255,24 +269,28 @@ class AdaptiveLimit:
         self._doubts += 1
         if self._doubts < _DIP_AFTER and not _is_high_for_sure(window, strained):
             return LimitCause.STEADY
-        self._begin_dip(window, now=now)
+        # What was busy at the best throughput if the lowest latency was that without load (the
+        # bandwidth-delay product of BBR): the ramp may have gone far beyond it.
+        busy = self._throughput_max * self._rtt_lowest_ns / NS_PER_S
+        self._begin_dip(window, at_most=max(float(LOW_ALWAYS), busy / 2), now=now)
         return LimitCause.QUEUEING
 
     def _relearn(self, window: WindowSummary, *, now: Instant) -> LimitCause:
         self._fast_windows = 0
-        self._begin_dip(window, now=now)
+        self._begin_dip(window, at_most=math.inf, now=now)
         return LimitCause.RELEARNT
 
-    def _begin_dip(self, window: WindowSummary, *, now: Instant) -> None:
+    def _begin_dip(self, window: WindowSummary, *, at_most: float, now: Instant) -> None:
         self._may_dip = False
         self._strain_mean = 0.0
         self._dip = _Dip(window, now=now)
-        self._level = min(self._level, float(low_in_flight(self.limit)))
+        self._level = min(self._level, at_most, float(low_in_flight(self.limit)))
 
     def _move_in_dip(self, dip: _Dip, window: WindowSummary, *, now: Instant) -> LimitCause:
         if not dip.is_over(window, now=now):
             return LimitCause.STEADY
         self._dip = None
+        self._is_anchored = True
         baseline_ns = window.baseline_mean_ns
         change = abs(baseline_ns - dip.baseline_ns)
         if change > _CHANGED * dip.baseline_ns:

@@ -6,6 +6,7 @@ fills every queue of the service before it backs off; here for comparison.
 
 from __future__ import annotations
 
+from shedproxy.core.baseline import low_in_flight
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.units import Instant, Nanos, seconds
@@ -46,6 +47,11 @@ class AimdLimit:
     def limit(self) -> int:
         """Slots."""
         return self._limit
+
+    @property
+    def low_in_flight(self) -> int:
+        """A share of the limit."""
+        return low_in_flight(self.limit)
 
     def on_window(self, window: WindowSummary, *, now: Instant) -> LimitChange:
         """Move by the formula, inside the policy's bounds."""

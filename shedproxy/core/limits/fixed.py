@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shedproxy.core.baseline import low_in_flight
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.units import Instant
@@ -20,6 +21,11 @@ class FixedLimit:
     def limit(self) -> int:
         """Slots."""
         return self._limit
+
+    @property
+    def low_in_flight(self) -> int:
+        """A share of the limit."""
+        return low_in_flight(self.limit)
 
     def on_window(self, window: WindowSummary, *, now: Instant) -> LimitChange:
         """Nothing moves it."""

@@ -6,6 +6,7 @@ that a lasting overload becomes the norm and the limit ratchets up; here for com
 
 from __future__ import annotations
 
+from shedproxy.core.baseline import low_in_flight
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.units import Instant
@@ -68,6 +69,11 @@ class Gradient2Limit:
     def limit(self) -> int:
         """Slots."""
         return int(self._limit)
+
+    @property
+    def low_in_flight(self) -> int:
+        """A share of the limit."""
+        return low_in_flight(self.limit)
 
     def on_window(self, window: WindowSummary, *, now: Instant) -> LimitChange:
         """A window is one sample: its mean latency and its highest in-flight."""

@@ -59,6 +59,11 @@ class LimitEstimator(Protocol):
         """Slots that may be in flight now."""
         ...
 
+    @property
+    def low_in_flight(self) -> int:
+        """Most in flight, with the request itself, at which latency is that without load."""
+        ...
+
     def on_window(self, window: WindowSummary, *, now: Instant) -> LimitChange:
         """Judge a window and move the limit."""
         ...

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from shedproxy.core.baseline import low_in_flight
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.units import Instant
@@ -104,6 +105,11 @@ class VegasLimit:
     def rtt_noload_ns(self) -> int:
         """The latency taken for that of an idle service; 0 before the first sample."""
         return self._rtt_noload_ns
+
+    @property
+    def low_in_flight(self) -> int:
+        """A share of the limit."""
+        return low_in_flight(self.limit)
 
     def on_window(self, window: WindowSummary, *, now: Instant) -> LimitChange:
         """A window is one sample: its mean latency, its highest in-flight, any overload."""

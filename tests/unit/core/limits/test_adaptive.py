@@ -35,6 +35,7 @@ def seen(ratio: float, in_flight: float, **changes: object) -> WindowSummary:
         "baseline_mean_ns": BASELINE,
         "in_flight_max": round(in_flight),
         "in_flight_mean": in_flight,
+        "throughput_rps": in_flight / max(ratio, 0.01) * NS_PER_S / BASELINE,
         "limit_was_reached": True,
     }
     return WindowSummary(**(values | changes))  # type: ignore[arg-type]
@@ -150,6 +151,22 @@ def test_high_latency_by_an_untrusted_baseline_leads_to_a_dip() -> None:
     assert tell(limit, seen(1.0, 6, provisional_count=20)).limit_after == 6
     change = tell(limit, seen(1.0, 6))
     assert (change.limit_after, change.cause) == (13, LimitCause.HEADROOM)
+
+
+def test_a_dip_goes_below_the_knee_however_far_the_ramp_went() -> None:
+    """Latency was 100 ms at 8 in flight, throughput 200/s at best: at most 20 were busy."""
+    limit = AdaptiveLimit(LimitPolicy(initial=100))
+    tell(limit, seen(1.0, 8, provisional_count=20, limit_was_reached=False))
+    assert limit.low_in_flight == 2
+    change = tell(limit, seen(5.0, 100, provisional_count=20))
+    assert change.limit_after == limit.low_in_flight == 10
+
+
+def test_low_is_a_share_of_a_limit_that_rests_on_a_trusted_baseline() -> None:
+    limit = AdaptiveLimit(LimitPolicy(initial=100))
+    assert limit.low_in_flight == 2
+    tell(limit, seen(1.0, 50, limit_was_reached=False))
+    assert limit.low_in_flight == 30
 
 
 def test_in_doubt_the_limit_holds_before_it_dips() -> None:
