@@ -98,7 +98,8 @@ class Exchange(Ending):
             self.tokens.headers,
             peer=client.peer,
             serial=live.next_serial(),
-            upgrade=bool(framing.upgrade),
+            # Asking for a tunnel takes a slot like any request, and 101 gives it back: an
+            # upstream that ignores the wish would else serve anybody past the limit.
         )
         self._classified = classified
         self.info = classified.info
