@@ -137,7 +137,12 @@ def explain(
 
 
 def reload(url: Url = DEFAULT_URL, token_file: TokenFile = "", as_json: AsJson = False) -> None:
-    """Read the configuration again; a bad one is refused and the last good one kept."""
+    """Read the configuration again; a bad one is refused and the last good one kept.
+
+    Examples:
+        shedproxy reload
+        shedproxy reload unix:/run/shedproxy/control.sock
+    """
     with _client(url, token_file) as client:
         content = _ask(client, "POST", "/-/reload", body={}, good=(200, 422))
     _print_json(content) if as_json else print_reload(content)
@@ -146,7 +151,12 @@ def reload(url: Url = DEFAULT_URL, token_file: TokenFile = "", as_json: AsJson =
 
 
 def drain(url: Url = DEFAULT_URL, token_file: TokenFile = "") -> None:
-    """End an instance in order: readiness off, requests in flight finish."""
+    """End an instance in order: readiness off, requests in flight finish.
+
+    Examples:
+        shedproxy drain
+        shedproxy drain http://10.0.0.5:9900 --token-file /etc/shedproxy/token
+    """
     with _client(url, token_file) as client:
         content = _ask(client, "POST", "/-/drain", body={}, good=(202,))
     typer.echo(content["state"])

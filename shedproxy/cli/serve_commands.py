@@ -242,4 +242,4 @@ def _show_config(options: RunOptions, *, print_config: bool) -> None:
         typer.echo("configuration is good")
         return
     for name, value, source in loaded.effective():
-        typer.echo(f"{name} = {json.dumps(value)}  # {source}")
+        typer.echo(f"{name} = {json.dumps(value)}  # {source or 'command line'}")

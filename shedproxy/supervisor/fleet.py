@@ -13,6 +13,7 @@ from shedproxy.errors import StartupError
 from shedproxy.snapshot import Document, encode_document
 from shedproxy.supervisor.channel import Message
 from shedproxy.supervisor.process import Backoff, WorkerCommand, WorkerProcess, WorkerState
+from shedproxy.supervisor.shares import document_for_worker
 
 __all__ = ["Fleet"]
 
@@ -35,8 +36,9 @@ class Fleet:
         clock: Clock = monotonic_now,
         make_backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
-        self._text = encode_document(document).decode()
-        self._revision = document.revision
+        self._document = document
+        self._told = [document] * workers
+        """The document that each worker was told last."""
         self._reset_worker = reset_worker
         self._report = report
         self._on_log_lines = on_log_lines
@@ -94,14 +96,18 @@ class Fleet:
 
     def apply(self, document: Document) -> None:
         """Give every worker a new document; workers that start later get it first."""
-        self._text = encode_document(document).decode()
-        self._revision = document.revision
-        self._post("document", document=self._text)
+        self._document = document
+        for worker in self.workers:
+            if worker.ready_at is not None:
+                self._tell(worker)
 
     def set_mode(self, document: Document, mode: Mode) -> None:
         """Change the mode alone; `document` is the one in force with that mode."""
-        self._text = encode_document(document).decode()
-        self._post("mode", mode=mode.label)
+        self._document = document
+        for worker in self.workers:
+            if worker.ready_at is not None:
+                self._told[worker.index] = document
+                worker.post("mode", mode=mode.label)
 
     async def applied(self, revision: int, bound: Nanos) -> int:
         """Wait, bounded, until the workers run `revision`; returns how many do."""
@@ -143,12 +149,10 @@ class Fleet:
 
     # --- Owner of the processes ---------------------------------------------------------------
 
-    def first_messages(self) -> list[dict[str, Any]]:
-        """The document (with the mode in force), and the announcement if it was made."""
-        messages: list[dict[str, Any]] = [{"op": "document", "document": self._text}]
-        if self.is_announced:
-            messages.append({"op": "announce"})
-        return messages
+    def first_messages(self, index: int) -> list[dict[str, Any]]:
+        """The document, with the mode in force."""
+        self._told[index] = self._document
+        return [{"op": "document", "document": self._text_for(index)}]
 
     def on_spawn(self, index: int) -> None:
         """Clear what described the dead worker; its counters stay."""
@@ -166,14 +170,29 @@ class Fleet:
                 problems = list(message.get("problems", ()))
                 self._report("worker refused a document", {"worker": index, "problems": problems})
             case "ready":
-                pid = self.workers[index].pid
-                self._report("worker ready", {"worker": index, "worker_pid": pid})
+                self._on_ready(self.workers[index])
 
     def on_exit(self, index: int, how: str, *, failures: int) -> None:
         """A worker died: said in the log, once more loudly when it does nothing else."""
         worker = self.workers[index]
         event = "worker crash loop" if worker.is_crash_looping else "worker died"
         self._report(event, {"worker": index, "how": how, "failures": failures})
+
+    def _on_ready(self, worker: WorkerProcess) -> None:
+        """A starting worker heeds its first document only: say what changed meanwhile."""
+        self._report("worker ready", {"worker": worker.index, "worker_pid": worker.pid})
+        if self._told[worker.index] is not self._document:
+            self._tell(worker)
+        if self.is_announced:
+            worker.post("announce")
+
+    def _tell(self, worker: WorkerProcess) -> None:
+        self._told[worker.index] = self._document
+        worker.post("document", document=self._text_for(worker.index))
+
+    def _text_for(self, index: int) -> str:
+        part = document_for_worker(self._document, index, len(self._told))
+        return encode_document(part).decode()
 
     def _post(self, op: str, **fields: Any) -> None:
         for worker in self.workers:

@@ -139,7 +139,7 @@ class LiveOperations:
             "revision": self._configuration.revision,
             "file": str(self._configuration.file or ""),
             "values": {
-                name: {"value": _masked(value), "source": source}
+                name: {"value": _masked(value), "source": source or "command line"}
                 for name, value, source in loaded.effective()
             },
             "warnings": [show_problem(problem) for problem in loaded.warnings],

@@ -113,7 +113,7 @@ class Backoff:
 class Owner(Protocol):
     """What a worker process needs of the supervisor."""
 
-    def first_messages(self) -> list[dict[str, Any]]:
+    def first_messages(self, index: int) -> list[dict[str, Any]]:
         """What a new worker is told, the document first."""
 
     def on_spawn(self, index: int) -> None:
@@ -291,7 +291,7 @@ class WorkerProcess:
         finally:
             theirs.close()
         self._life = life = _Life(popen, channel, self._clock())
-        for message in self._owner.first_messages():
+        for message in self._owner.first_messages(self.index):
             channel.post(**message)
         return life
 

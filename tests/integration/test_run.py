@@ -178,6 +178,11 @@ async def test_a_killed_worker_heals_and_no_connection_is_refused(start, service
     second.close()
 
 
+async def test_a_limit_is_for_all_workers_together(start, service):
+    proxy = await in_thread(start, "run", service.url, "--workers", "2", "--limit", "5")
+    await eventually_async(lambda: in_thread(lambda: proxy.cell["limit"] == 5))
+
+
 async def test_other_workers_serve_on_while_one_is_dead(start, service, load):
     proxy = await in_thread(start, "run", service.url, "--workers", "2")
     pids = [worker["pid"] for worker in (await in_thread(lambda: proxy.status))["workers"]]

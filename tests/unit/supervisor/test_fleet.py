@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -40,6 +41,7 @@ class Journal:
 @pytest.fixture(autouse=True)
 def plain_documents(monkeypatch):
     monkeypatch.setattr(fleet_module, "encode_document", lambda document: document.text.encode())
+    monkeypatch.setattr(fleet_module, "document_for_worker", lambda document, *_: document)
 
 
 def make_fleet(journal: Journal, document=None, *arguments: str, workers: int = 2) -> Fleet:
@@ -98,6 +100,23 @@ async def test_a_mode_is_sent_alone():
         await eventually_async(
             lambda: [line for line in journal.lines if '"mode":"observe"' in line][1]
         )
+
+
+async def test_what_changed_while_a_worker_started_is_said_when_it_is_ready():
+    journal = Journal()
+    fleet = make_fleet(journal, workers=1)
+    start = asyncio.create_task(fleet.start())
+    try:
+        await eventually_async(lambda: fleet.workers[0].pid)
+        fleet.apply(FakeDocument(revision=2))
+        fleet.set_mode(FakeDocument(revision=3), Mode.OBSERVE)
+        fleet.announce()
+        await start
+        assert await fleet.applied(3, seconds(10)) == 1
+        await eventually_async(lambda: any("announce" in line for line in journal.lines))
+        assert not any('"op":"mode"' in line for line in journal.lines)
+    finally:
+        await fleet.stop()
 
 
 async def test_upstreams_are_healthy_when_one_worker_can_use_them():

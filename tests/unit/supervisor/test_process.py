@@ -29,7 +29,7 @@ class Owner:
         self.spawns = 0
         self.exits: list[tuple[str, int]] = []
 
-    def first_messages(self):
+    def first_messages(self, index):
         return [{"op": "document", "document": json.dumps(self.document)}]
 
     def on_spawn(self, index):
