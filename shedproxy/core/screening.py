@@ -109,7 +109,7 @@ class Screening:
     ) -> Rejected | None:
         """Demand is above capacity: first to each tenant its share, then by rank."""
         cost = request.cost
-        if self._policy.fairness.enabled:
+        if flow_hash and self._policy.fairness.enabled:
             in_system = self._fair.in_system(flow_hash)
             flows = self._fair.flows_active + (in_system == 0)
             if flows > 1:
@@ -185,11 +185,13 @@ class Screening:
     def _count(self, request: RequestInfo, flow_hash: int) -> None:
         """Into the system: in flight or waiting."""
         self._tally(request, request.cost)
-        self._fair.enter(flow_hash, request.cost)
+        if flow_hash:
+            self._fair.enter(flow_hash, request.cost)
 
     def _uncount(self, request: RequestInfo, flow_hash: int) -> None:
         self._tally(request, -request.cost)
-        self._fair.leave(flow_hash, request.cost)
+        if flow_hash:
+            self._fair.leave(flow_hash, request.cost)
 
     def _tally(self, request: RequestInfo, cost: int) -> None:
         # The request carries its bound, so that what was counted is what is counted off,

@@ -167,9 +167,15 @@ class ShedLevel:
         return None
 
     def wanted(self, *, limit: int, wait_max_ns: int) -> float:
-        """Waiters that keep the slots filled without making anybody wait for long."""
+        """Waiters that keep the slots filled without making anybody wait for long.
+
+        The target wait's worth, and three standard deviations of a queue that Poisson arrivals at
+        this rate fill and the correction empties: a shorter one would run dry now and then.
+        """
         rate = self.started_rps
-        wanted = max(rate * self._policy.wait_target_ns / NS_PER_S, limit / 2, 2.0)
+        deviation = math.sqrt(rate * _CORRECTION_S / 2)
+        wait_target_s = self._policy.wait_target_ns / NS_PER_S
+        wanted = max(rate * wait_target_s, 3.0 * deviation, limit / 2, 2.0)
         ceiling = rate * wait_max_ns / (2 * NS_PER_S)
         return max(1.0, min(wanted, ceiling)) if rate > 0 else wanted
 
