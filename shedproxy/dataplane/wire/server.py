@@ -238,13 +238,17 @@ class WireServer:
     # --- time -------------------------------------------------------------------------------
 
     def _on_tick(self) -> None:
+        self.turn()
+        self._timer = self.loop.call_later(self.wheel.tick_ns / NS_PER_S, self._on_tick)
+
+    def turn(self) -> None:
+        """Let time pass: tell everybody whose deadline has passed."""
         now = self.clock()
         for item in self.wheel.advance(now):
             item.on_deadline(now)
         if now >= self._second_at:
             self._second_at = now + _SECOND_NS
             self._on_second()
-        self._timer = self.loop.call_later(self.wheel.tick_ns / NS_PER_S, self._on_tick)
 
     def _on_second(self) -> None:
         meter = self.driver.meter

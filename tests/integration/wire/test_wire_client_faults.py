@@ -16,6 +16,10 @@ pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 GET = b"GET / HTTP/1.1\r\nHost: e\r\n\r\n"
+TWO_FRAMINGS = (
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+)
 
 
 def faults(proxy, fault: Fault, cell: int = 0) -> int:
@@ -257,8 +261,7 @@ async def test_a_half_closed_client_of_http_1_0_is_not_asked(bench) -> None:
         (b"GET / HTTP/1.1\nHost: a\n\n\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 2\r\n\r\n", 400),
         (
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
-            + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            TWO_FRAMINGS,
             400,
         ),
         (b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),

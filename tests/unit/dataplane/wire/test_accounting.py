@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from shedproxy.core import Criticality, milliseconds
+
+pytestmark = pytest.mark.anyio
+
+GET = b"GET /a?q HTTP/1.1\r\nHost: e\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+async def test_a_served_request_is_counted_with_its_duration_and_logged(still) -> None:
+    bench = still(access_log="all")
+    client = bench.client()
+    upstream = await bench.ask(client, GET)
+    bench.clock.advance(milliseconds(30))
+    upstream.protocol.data_received(OK)
+    meter = bench.driver.meter
+    assert (meter.finished(0), meter.goodput(0, Criticality.CRITICAL)) == (1, 1)
+    line = json.loads(bench.server.log_lines()[0])
+    assert (line["status"], line["duration_ms"], line["body_size"]) == (200, 30.0, 2)
+    assert line["peer"] == "192.0.2.7"
+
+
+@pytest.mark.parametrize("status", [b"500 No", b"503 Busy"])
+async def test_an_error_of_the_upstream_is_no_goodput(still, status) -> None:
+    bench = still()
+    client = bench.client()
+    upstream = await bench.ask(client, GET)
+    upstream.protocol.data_received(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+    assert (bench.driver.meter.finished(0), bench.driver.meter.goodput(0)) == (1, 0)
+
+
+async def test_an_answer_after_its_deadline_is_no_goodput(still) -> None:
+    bench = still()
+    client = bench.client()
+    upstream = await bench.ask(
+        client, b"GET / HTTP/1.1\r\nHost: e\r\nX-Request-Timeout-Ms: 50\r\n\r\n"
+    )
+    bench.clock.advance(milliseconds(60))
+    upstream.protocol.data_received(OK)
+    assert (bench.driver.meter.finished(0), bench.driver.meter.goodput(0)) == (1, 0)
+
+
+async def test_control_requests_do_not_count_as_served_work(still) -> None:
+    bench = still()
+    client = bench.client()
+    upstream = await bench.ask(client, b"GET /healthz HTTP/1.1\r\nHost: e\r\n\r\n")
+    upstream.protocol.data_received(OK)
+    meter = bench.driver.meter
+    assert (meter.finished(0), meter.bypassed(0)) == (0, 1)
+
+
+async def test_a_client_that_leaves_is_a_499_in_the_log(still) -> None:
+    bench = still(access_log="all")
+    client = bench.client()
+    await bench.ask(client, GET)
+    client.lose()
+    line = json.loads(bench.server.log_lines()[0])
+    assert (line["status"], line["reason"]) == (499, "client_gone")

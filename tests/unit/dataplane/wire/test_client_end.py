@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from shedproxy.core import seconds
+from shedproxy.dataplane.wire.client_end import LINGER_NS, LINGER_SIZE_MAX
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_reader_must_take_the_minimum_rate_in_each_period(still) -> None:
+    bench = still(timeouts={"client_write_ns": seconds(10), "body_rate_min": 100})
+    transport = bench.client()
+    end = transport.protocol
+    end.write(b"x" * 10_000)
+    transport.buffered = 10_000
+    end.start_write_watch()
+    assert not end.has_stalled(bench.clock.advance(seconds(9)))
+    transport.buffered = 9_000
+    assert not end.has_stalled(bench.clock.advance(seconds(1)))
+    transport.buffered = 8_001
+    assert end.has_stalled(bench.clock.advance(seconds(10)))
+
+
+async def test_lingering_reads_for_a_bounded_time_and_size(still) -> None:
+    bench = still()
+    transport = bench.client()
+    end = transport.protocol
+    end.linger()
+    assert transport.has_eof
+    end.data_received(b"x" * LINGER_SIZE_MAX)
+    assert not transport.is_paused
+    end.data_received(b"x")
+    assert transport.is_paused
+    assert not transport.is_closed
+    await bench.advance(LINGER_NS + seconds(1))
+    assert transport.is_aborted
+
+
+async def test_the_end_waits_for_what_is_written_but_not_for_ever(still) -> None:
+    bench = still(timeouts={"client_write_ns": seconds(3)})
+    transport = bench.client()
+    end = transport.protocol
+    transport.buffered = 5
+    transport.close = lambda: None  # the kernel does not take it
+    end.end()
+    await bench.advance(seconds(2))
+    assert not transport.is_aborted
+    await bench.advance(seconds(2))
+    assert transport.is_aborted
+
+
+async def test_a_cut_can_be_made_visible_as_a_reset(still) -> None:
+    bench = still()
+    transport = bench.client()
+    transport.protocol.cut(reset=True)
+    assert transport.is_aborted
+    assert transport.socket.options[0][:2] == (socket.SOL_SOCKET, socket.SO_LINGER)
+
+
+async def test_the_nearest_wake_up_counts(still) -> None:
+    bench = still()
+    end = bench.client().protocol
+    end.deadline_at = 0
+    end.wake_at(500)
+    end.wake_at(900)
+    assert end.deadline_at == 500
+    end.wake_at(300)
+    assert end.deadline_at == 300

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import pytest
+
+from shedproxy.core import Outcome, seconds
+from shedproxy.dataplane.wire.ending import outcome_of
+from shedproxy.observability.fault import Fault
+
+pytestmark = pytest.mark.anyio
+
+GET = b"GET /a HTTP/1.1\r\nHost: e\r\n\r\n"
+POST = b"POST /a HTTP/1.1\r\nHost: e\r\nContent-Length: 1\r\n\r\nx"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (200, Outcome.SUCCESS),
+        (304, Outcome.SUCCESS),
+        (404, Outcome.IGNORE),
+        (429, Outcome.IGNORE),
+        (500, Outcome.IGNORE),
+        (502, Outcome.IGNORE),
+        (503, Outcome.OVERLOAD),
+        (504, Outcome.OVERLOAD),
+    ],
+)
+def test_what_a_status_teaches(status: int, outcome: Outcome) -> None:
+    assert outcome_of(status) is outcome
+
+
+async def _reused(bench, client):
+    """An upstream connection that has served one request."""
+    upstream = await bench.ask(client, GET)
+    upstream.protocol.data_received(OK)
+    await bench.settle()
+    client.take()
+    upstream.take()
+    return upstream
+
+
+async def test_a_get_on_a_reused_connection_that_dies_is_sent_again_once(still) -> None:
+    bench = still()
+    client = bench.client()
+    upstream = await _reused(bench, client)
+    assert await bench.ask(client, GET) is upstream
+    upstream.lose()
+    await bench.settle()
+    assert client.take() == b""
+    fresh = bench.upstreams[-1]
+    assert fresh is not upstream
+    assert b"x-envoy-attempt-count: 2" in fresh.take()
+    fresh.lose()
+    await bench.settle()
+    assert client.take().startswith(b"HTTP/1.1 502 ")
+    assert bench.dials == 2
+    assert bench.cell.in_flight == 0
+
+
+async def test_a_post_is_not_sent_again(still) -> None:
+    bench = still()
+    client = bench.client()
+    upstream = await _reused(bench, client)
+    assert await bench.ask(client, POST) is upstream
+    upstream.lose()
+    assert client.take().startswith(b"HTTP/1.1 502 ")
+    assert bench.dials == 1
+
+
+async def test_an_answer_that_began_is_never_asked_for_again(still) -> None:
+    bench = still()
+    client = bench.client()
+    upstream = await _reused(bench, client)
+    await bench.ask(client, GET)
+    upstream.protocol.data_received(b"H")
+    upstream.lose()
+    assert client.take().startswith(b"HTTP/1.1 502 ")
+    assert bench.dials == 1
+
+
+async def test_a_connect_that_fails_goes_to_the_other_upstream_once(still) -> None:
+    bench = still(upstream={"urls": ("http://10.0.0.1", "http://10.0.0.2"), "fail_after": 9})
+    bench.failure = ConnectionRefusedError()
+    client = bench.client()
+    client.protocol.data_received(POST)
+    await bench.settle()
+    assert bench.dials == 2
+    assert client.take().startswith(b"HTTP/1.1 502 ")
+    assert not client.is_closed
+
+
+async def test_a_client_that_leaves_frees_or_leaves_a_zombie(still) -> None:
+    for cancels, zombies in (("true", 0), ("false", 1), ("auto", 1)):
+        bench = still(upstream={"cancels": cancels})
+        client = bench.client()
+        upstream = await bench.ask(client, GET)
+        bench.clock.advance(seconds(1))
+        client.lose()
+        assert upstream.is_aborted
+        assert bench.cell.zombies == zombies
+        bench.clock.advance(seconds(9))
+        bench.driver.tick()
+        assert bench.cell.in_flight == 0
+
+
+async def test_a_client_that_leaves_before_its_request_was_sent_leaves_no_work(still) -> None:
+    bench = still()
+    client = bench.client()
+    client.protocol.data_received(GET)
+    client.lose()
+    assert (bench.cell.in_flight, bench.cell.zombies) == (0, 0)
+    await bench.settle()
+    # The connection that was being opened for it serves the next one.
+    assert bench.upstreams[0].take() == b""
+    other = bench.client()
+    assert await bench.ask(other, GET) is bench.upstreams[0]
+    assert bench.dials == 1
+
+
+async def test_a_fault_after_the_head_cuts_the_answer(still) -> None:
+    bench = still()
+    client = bench.client()
+    upstream = await bench.ask(client, GET)
+    upstream.protocol.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab")
+    client.take()
+    upstream.lose()
+    assert client.take() == b""
+    assert client.is_aborted
+    assert bench.driver.meter.faults(0, Fault.UPSTREAM_CLOSED) == 1
+    assert bench.cell.in_flight == 0
+
+
+async def test_nothing_that_comes_after_the_end_counts_twice(still) -> None:
+    bench = still()
+    client = bench.client()
+    upstream = await bench.ask(client, GET)
+    exchange = client.protocol.exchange
+    upstream.protocol.data_received(OK)
+    exchange.fail(Fault.UPSTREAM_TIMEOUT)
+    exchange.on_client_gone()
+    exchange.finish(Outcome.SUCCESS, keep_alive=True)
+    assert client.take().count(b"HTTP/1.1") == 1
+    assert bench.driver.meter.finished(0) == 1

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import pytest
+
+from shedproxy.core import milliseconds, seconds
+
+pytestmark = pytest.mark.anyio
+
+GET = b"GET /a HTTP/1.1\r\nHost: e\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+async def test_head_and_body_leave_in_one_write_each_way(still) -> None:
+    bench = still()
+    client = bench.client()
+    writes = []
+    client.write = writes.append
+    upstream = await bench.ask(
+        client, b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 3\r\n\r\nabc"
+    )
+    assert upstream.take().endswith(b"content-length: 3\r\nvia: 1.1 shedproxy\r\n\r\nabc")
+    upstream.protocol.data_received(OK)
+    assert writes == [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]
+    assert bench.cell.in_flight == 0
+
+
+async def test_the_permit_is_taken_when_enough_of_the_body_is_in(still) -> None:
+    bench = still(permit_body_size=10)
+    client = bench.client()
+    client.protocol.data_received(b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 20\r\n\r\n")
+    client.protocol.data_received(b"x" * 9)
+    assert bench.cell.in_flight == 0
+    upstream = await bench.ask(client, b"y")
+    assert bench.cell.in_flight == 1
+    assert upstream.take().endswith(b"x" * 9 + b"y")
+    client.protocol.data_received(b"z" * 10)
+    assert upstream.take() == b"z" * 10
+    upstream.protocol.data_received(OK)
+    assert client.take().endswith(b"ok")
+    assert not client.is_closed
+
+
+async def test_the_upload_is_not_the_upstreams_latency(still) -> None:
+    bench = still(permit_body_size=1)
+    client = bench.client()
+    released = []
+    bench.driver.release = lambda permit, outcome, *, stalled_ns: released.append(
+        (bench.clock() - permit.admitted_at, stalled_ns)
+    )
+    upstream = await bench.ask(client, b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 20\r\n\r\nx")
+    bench.clock.advance(seconds(3))
+    client.protocol.data_received(b"y" * 19)
+    bench.clock.advance(milliseconds(10))
+    upstream.protocol.data_received(OK)
+    assert released == [(seconds(3) + milliseconds(10), seconds(3))]
+
+
+async def test_a_client_that_reads_slowly_is_not_the_upstreams_latency(still) -> None:
+    bench = still()
+    client = bench.client()
+    released = []
+    bench.driver.release = lambda permit, outcome, *, stalled_ns: released.append(stalled_ns)
+    upstream = await bench.ask(client, GET)
+    upstream.protocol.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+    client.protocol.pause_writing()
+    assert upstream.is_paused
+    bench.clock.advance(seconds(2))
+    client.protocol.resume_writing()
+    assert not upstream.is_paused
+    upstream.protocol.data_received(b"cd")
+    assert released == [seconds(2)]
+
+
+async def test_interim_answers_go_to_who_can_read_them(still) -> None:
+    bench = still()
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n"
+    for version, expected in ((b"1.1", 1), (b"1.0", 0)):
+        client = bench.client()
+        upstream = await bench.ask(client, b"GET / HTTP/" + version + b"\r\nHost: e\r\n\r\n")
+        upstream.protocol.data_received(b"HTTP/1.1 100 Continue\r\n\r\n" + interim + OK)
+        sent = client.take()
+        assert sent.count(b" 103 ") == expected
+        assert b" 100 " not in sent
+
+
+async def test_an_answer_that_says_it_is_a_stream_becomes_a_resident(still) -> None:
+    bench = still()
+    client = bench.client()
+    upstream = await bench.ask(client, GET)
+    upstream.protocol.data_received(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
+    )
+    assert (bench.cell.in_flight, bench.cell.residents) == (0, 1)
+    await bench.advance(seconds(600))
+    assert not upstream.is_closed
+    upstream.protocol.data_received(b"data: x\n\n")
+    assert client.take().endswith(b"9\r\ndata: x\n\n\r\n")
+    client.lose()
+    assert upstream.is_closed
+    assert bench.cell.residents == 0
+
+
+async def test_only_the_protocol_that_was_asked_for_may_be_switched_to(still) -> None:
+    bench = still()
+    client = bench.client()
+    upstream = await bench.ask(
+        client,
+        b"GET / HTTP/1.1\r\nHost: e\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    )
+    upstream.protocol.data_received(
+        b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: smtp\r\n\r\n"
+    )
+    assert client.take().startswith(b"HTTP/1.1 502 ")
+
+
+async def test_a_deadline_that_passed_before_a_connection_was_there_is_a_504(still) -> None:
+    bench = still()
+    client = bench.client()
+    client.protocol.data_received(b"GET / HTTP/1.1\r\nHost: e\r\nX-Request-Timeout-Ms: 50\r\n\r\n")
+    bench.clock.advance(milliseconds(60))
+    await bench.settle()
+    assert client.take().startswith(b"HTTP/1.1 504 ")
+    assert bench.upstreams[0].take() == b""
+    assert bench.cell.in_flight == 0

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from shedproxy.snapshot import Classification, Match, Rule
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_connection_has_as_many_requests_as_it_may(still) -> None:
+    bench = still(requests_per_connection_max=3)
+    live = bench.server.live
+    assert [live.keeps_clients(served) for served in (1, 2, 3)] == [True, True, False]
+    unbounded = still().server
+    assert unbounded.live.keeps_clients(10**9)
+    unbounded.announce()
+    assert not unbounded.live.keeps_clients(1)
+
+
+async def test_serials_differ_over_reloads(still) -> None:
+    bench = still()
+    first = bench.server.live.next_serial()
+    bench.server.apply(bench.driver.document)
+    assert bench.server.live.next_serial() == first + 1
+
+
+async def test_an_unknown_cell_uses_the_first_cells_upstreams(still) -> None:
+    live = still().server.live
+    assert live.group_of("nowhere") is live.group_of("default")
+
+
+async def test_headers_that_decide_are_protected_from_connection(still) -> None:
+    rule = Rule(name="beta", match=Match(header=(("x-beta", "*"),)))
+    classification = Classification(rules=(rule,), tenant_header="X-Tenant")
+    live = still(document={"classification": classification}).server.live
+    assert {b"x-beta", b"x-tenant", b"traceparent"} <= live.header_context.protected

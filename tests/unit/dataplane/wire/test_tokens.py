@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from shedproxy.dataplane.wire.framing import HeadError
+from shedproxy.dataplane.wire.tokens import read_request, read_response
+from shedproxy.observability.fault import Fault
+
+
+def test_a_request_head_in_tokens() -> None:
+    tokens = read_request(b"\r\nPURGE /a?b HTTP/1.0\r\nHost: E\r\nX-A:  b c \t\r\nX-A:\r\n\r\n")
+    assert (tokens.method, tokens.target, tokens.version_minor) == (b"PURGE", b"/a?b", 0)
+    assert tokens.headers == [(b"host", b"E"), (b"x-a", b"b c"), (b"x-a", b"")]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b"Upgrade: x\r\nConnection: upgrade\r\n",
+        b"Content-Length: 9\r\n",
+        b"Expect: 100-continue\r\n",
+    ],
+)
+def test_what_follows_the_head_is_not_the_parsers_business(more: bytes) -> None:
+    tokens = read_request(b"GET / HTTP/1.1\r\nHost: e\r\n" + more + b"\r\n")
+    assert tokens.version_minor == 1
+    assert tokens.headers[0] == (b"host", b"e")
+
+
+def test_a_response_head_in_tokens() -> None:
+    tokens = read_response(b"HTTP/1.1 404 Not Here\r\nETag: a\r\n\r\n")
+    assert tokens == (404, b"Not Here", 1, [(b"etag", b"a")])
+    assert read_response(b"HTTP/1.0 200\r\n\r\n")[:3] == (200, b"", 0)
+    assert (
+        read_response(b"HTTP/1.1 101 S\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n").status == 101
+    )
+
+
+def test_what_the_parser_refuses_is_a_fault_of_its_side() -> None:
+    with pytest.raises(HeadError) as request:
+        read_request(b"NOPE / HTTP/1.1\r\n\r\n")
+    assert request.value.fault is Fault.BAD_REQUEST
+    with pytest.raises(HeadError) as response:
+        read_response(b"ICY 200 OK\r\n\r\n")
+    assert response.value.fault is Fault.UPSTREAM_BAD_RESPONSE

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+
+from shedproxy.core import seconds
+from shedproxy.observability.fault import Fault
+
+pytestmark = pytest.mark.anyio
+
+GET = b"GET /a HTTP/1.1\r\nHost: e\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+async def test_who_waits_for_a_connection_gets_the_next_one(still) -> None:
+    bench = still(upstream={"connections_max": 1})
+    first, second = bench.client(), bench.client()
+    upstream = await bench.ask(first, GET)
+    second.protocol.data_received(GET)
+    await bench.settle()
+    assert bench.dials == 1
+    upstream.take()
+    upstream.protocol.data_received(OK)
+    assert upstream.take().startswith(b"GET /a")
+    upstream.protocol.data_received(OK)
+    assert second.take().endswith(b"ok")
+
+
+async def test_who_waits_too_long_for_a_connection_is_told(still) -> None:
+    bench = still(upstream={"connections_max": 1}, timeouts={"connect_ns": seconds(1)})
+    first, second, third = bench.client(), bench.client(), bench.client()
+    await bench.ask(first, GET)
+    second.protocol.data_received(GET)
+    await bench.advance(seconds(0.5))
+    third.protocol.data_received(GET)
+    await bench.advance(seconds(0.7))
+    assert second.take().startswith(b"HTTP/1.1 504 ")
+    assert third.take() == b""
+    await bench.advance(seconds(0.5))
+    assert third.take().startswith(b"HTTP/1.1 504 ")
+    assert bench.driver.meter.faults(0, Fault.UPSTREAM_CONNECT_TIMEOUT) == 2
+    assert bench.cell.in_flight == 1
+
+
+async def test_who_left_the_line_is_not_told_anything(still) -> None:
+    bench = still(upstream={"connections_max": 1})
+    first, second = bench.client(), bench.client()
+    upstream = await bench.ask(first, GET)
+    second.protocol.data_received(GET)
+    second.lose()
+    upstream.protocol.data_received(OK)
+    upstream.take()
+    await bench.advance(seconds(3))
+    assert upstream.take() == b""
+    assert bench.cell.in_flight == 0
+
+
+async def test_idle_connections_are_closed_after_a_while(still) -> None:
+    bench = still(timeouts={"pool_idle_ns": seconds(15)})
+    client = bench.client()
+    upstream = await bench.ask(client, GET)
+    upstream.protocol.data_received(OK)
+    await bench.advance(seconds(14))
+    assert not upstream.is_closed
+    await bench.advance(seconds(3))
+    assert upstream.is_closed
+    assert bench.server.upstream_connections == 0
+
+
+async def test_an_upstream_that_is_out_refuses_before_admission_until_a_probe(still) -> None:
+    bench = still(upstream={"fail_after": 1, "retry_after_ns": seconds(5)})
+    bench.failure = ConnectionRefusedError()
+    client = bench.client()
+    client.protocol.data_received(GET)
+    await bench.settle()
+    assert client.take().startswith(b"HTTP/1.1 502 ")
+    assert bench.server.upstream_health() == {"default": {"http://10.0.0.1:80": False}}
+    admitted = bench.driver.meter.admitted(0)
+    client.protocol.data_received(GET)
+    assert b"shedproxy-reason: no_upstream" in client.take()
+    assert bench.driver.meter.admitted(0) == admitted
+    bench.failure = None
+    await bench.advance(seconds(7))
+    upstream = await bench.ask(client, GET)
+    upstream.protocol.data_received(OK)
+    assert client.take().endswith(b"ok")
+    assert bench.server.upstream_health() == {"default": {"http://10.0.0.1:80": True}}
+
+
+async def test_a_retired_cell_ends_what_it_has(still) -> None:
+    bench = still()
+    busy, done = bench.client(), bench.client()
+    working = await bench.ask(busy, GET)
+    idle = await bench.ask(done, GET)
+    idle.protocol.data_received(OK)
+    bench.group.retire()
+    assert idle.is_closed
+    assert not working.is_closed
+    working.protocol.data_received(OK)
+    assert working.is_closed
+    assert busy.take().endswith(b"ok")
