@@ -31,36 +31,7 @@ def print_status(content: dict[str, Any]) -> None:
         ("config", _config(content["config"])),
     ]
     _print_facts(facts)
-    _print_table(
-        ("cell", "in flight", "limit", "queue", "streams", "zombies", "pressure", "shed level"),
-        [
-            (
-                cell["name"],
-                cell["in_flight"],
-                cell["limit"],
-                cell["queue_length"],
-                cell["residents"],
-                cell["zombies"],
-                f"{cell['pressure']:.2f}",
-                cell["shed_rank"],
-            )
-            for cell in content["cells"]
-        ],
-    )
-    _print_table(
-        ("cell", "admitted", "refused", "would refuse", "baseline", "limit moved by"),
-        [
-            (
-                cell["name"],
-                cell["admitted"],
-                cell["rejected"],
-                cell["would_reject"],
-                "-" if cell["baseline_ms"] is None else f"{cell['baseline_ms']:.1f} ms",
-                cell["limit_cause"] or "-",
-            )
-            for cell in content["cells"]
-        ],
-    )
+    _print_cells(content["cells"])
     _print_table(
         ("worker", "pid", "state", "heartbeat", "restarts", "connections", "last exit"),
         [
@@ -82,6 +53,39 @@ def print_status(content: dict[str, Any]) -> None:
             (url, cell, "healthy" if ok else "out")
             for cell, health in content["upstreams"].items()
             for url, ok in health.items()
+        ],
+    )
+
+
+def _print_cells(cells: Sequence[dict[str, Any]]) -> None:
+    _print_table(
+        ("cell", "in flight", "limit", "queue", "streams", "zombies", "pressure", "shed level"),
+        [
+            (
+                cell["name"],
+                cell["in_flight"],
+                cell["limit"],
+                cell["queue_length"],
+                cell["residents"],
+                cell["zombies"],
+                f"{cell['pressure']:.2f}",
+                cell["shed_rank"],
+            )
+            for cell in cells
+        ],
+    )
+    _print_table(
+        ("cell", "admitted", "refused", "would refuse", "baseline", "limit moved by"),
+        [
+            (
+                cell["name"],
+                cell["admitted"],
+                cell["rejected"],
+                cell["would_reject"],
+                "-" if cell["baseline_ms"] is None else f"{cell['baseline_ms']:.1f} ms",
+                cell["limit_cause"] or "-",
+            )
+            for cell in cells
         ],
     )
 
@@ -138,8 +142,7 @@ def _print_refusal(refusal: dict[str, Any]) -> None:
     sent = "sent" if refusal["was_sent"] else f"not sent (mode {refusal['mode']})"
     numbers = ", ".join(f"{name}={value}" for name, value in refusal["numbers"].items())
     counts = (
-        f"{refusal['in_flight']} of {refusal['limit']} in flight,"
-        f" {refusal['queue_length']} waiting"
+        f"{refusal['in_flight']} of {refusal['limit']} in flight, {refusal['queue_length']} waiting"
     )
     holds = "the reason follows from the numbers" if refusal["holds"] else "DOES NOT HOLD"
     _print_facts(

@@ -167,9 +167,7 @@ def problem(
     }
     if errors:
         content["errors"] = errors
-    return JSONResponse(
-        content, status, headers=headers, media_type="application/problem+json"
-    )
+    return JSONResponse(content, status, headers=headers, media_type="application/problem+json")
 
 
 def _get(path: str, show: Callable[[Request], Response]) -> Route:

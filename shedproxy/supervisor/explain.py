@@ -247,9 +247,7 @@ def _flips(
         )
     class_limit = cell.class_limit(info.criticality)
     if class_limit is not None:
-        flips.append(
-            _flip("class_in_flight", class_limit - info.cost + 1, "refuse", "class_limit")
-        )
+        flips.append(_flip("class_in_flight", class_limit - info.cost + 1, "refuse", "class_limit"))
     if info.kind in {Kind.STREAM, Kind.LONGPOLL}:
         return [*flips, _flip("residents", cell.resident_limit, "refuse", "resident_limit")]
     limit = cell.limit.initial if numbers is None else numbers.limit

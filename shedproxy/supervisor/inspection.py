@@ -200,4 +200,3 @@ class Inspection:
 
     def _max(self, cell: int, gauge: Gauge) -> int:
         return max(meter.gauge(cell, gauge) for meter in self._meters)
-

@@ -119,8 +119,9 @@ class LiveOperations:
             record = self._inspection.find(refusal_id)
             if record is None:
                 raise OrderInvalidError(
-                    "?id", f"{refusal_id!r} is not kept: mistyped, older than the last 4096"
-                    " refusals of its worker, or of another instance"
+                    "?id",
+                    f"{refusal_id!r} is not kept: mistyped, older than the last 4096"
+                    " refusals of its worker, or of another instance",
                 )
             return {"refusal": self._inspection.refusal(record, document)}
         return explain_head(

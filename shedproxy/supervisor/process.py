@@ -367,5 +367,3 @@ def _describe_exit(code: int | None) -> str:
     with contextlib.suppress(ValueError):
         return f"ended by {signal.Signals(-code).name}"
     return f"ended by signal {-code}"
-
-

@@ -286,9 +286,7 @@ class Supervisor:
 
     # --- end ------------------------------------------------------------------------------------
 
-    async def _drain(
-        self, fleet: Fleet, operations: LiveOperations, data: list[Listener]
-    ) -> None:
+    async def _drain(self, fleet: Fleet, operations: LiveOperations, data: list[Listener]) -> None:
         proxy = self._configuration.document.proxy
         operations.is_draining = True
         self._notifier.stopping("draining")

@@ -68,6 +68,4 @@ def _rule(rule: Rule, index: int, workers: int) -> Rule:
 
 
 def _upstream(upstream: UpstreamDocument, index: int, workers: int) -> UpstreamDocument:
-    return replace(
-        upstream, connections_max=part_of(upstream.connections_max, index, workers)
-    )
+    return replace(upstream, connections_max=part_of(upstream.connections_max, index, workers))

@@ -48,8 +48,10 @@ async def test_reloads_under_load_drop_no_connection_and_keep_counters(
             proxy.signal(signal.SIGHUP)
             await eventually_async(
                 lambda revision=revision, limit=limit: in_thread(
-                    lambda: proxy.status["workers"][0]["revision"] == revision
-                    and proxy.cell["limit"] == limit
+                    lambda: (
+                        proxy.status["workers"][0]["revision"] == revision
+                        and proxy.cell["limit"] == limit
+                    )
                 )
             )
             assert await in_thread(lambda: proxy.cell["admitted"]) >= before
@@ -207,9 +209,7 @@ async def test_sigterm_finishes_what_is_in_flight(start, service, connect):
 
 
 async def test_a_hung_upstream_ends_the_drain_at_its_grace(start, service, connect):
-    proxy = await in_thread(
-        start, "run", service.url, SHEDPROXY_SERVER__DRAIN__GRACE="500ms"
-    )
+    proxy = await in_thread(start, "run", service.url, SHEDPROXY_SERVER__DRAIN__GRACE="500ms")
     connection = await connect(await in_thread(lambda: proxy.address))
     hung = asyncio.create_task(connection.get("/slow/600"))
     await eventually_async(lambda: in_thread(lambda: proxy.cell["in_flight"] == 1))

@@ -88,9 +88,7 @@ def test_a_blocked_application_does_not_block_the_control_listener(start, tmp_pa
 
 
 def test_a_stopped_worker_fails_liveness_beyond_its_bound_and_recovers(start):
-    instance = start(
-        "run", "http://127.0.0.1:9", SHEDPROXY_CONTROL__LIVEZ_BOUND="1500ms"
-    )
+    instance = start("run", "http://127.0.0.1:9", SHEDPROXY_CONTROL__LIVEZ_BOUND="1500ms")
     pid = instance.worker_pid()
     os.kill(pid, signal.SIGSTOP)
     try:
