@@ -26,8 +26,8 @@ LINGER_NS = 2 * NS_PER_S
 LINGER_SIZE_MAX = 1024 * 1024
 """After so many bytes they are no longer read; the connection still ends when the time is up."""
 PROBE_NS = 250 * NS_PER_MS
-"""Between two looks at a client that has closed its sending side."""
-_TCP_CLOSE = 7
+"""Between two looks at a client that has closed its sending side, or is not read from."""
+_TCP_CLOSE, _TCP_CLOSE_WAIT = 7, 8
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -87,6 +87,12 @@ class ClientEnd(asyncio.Protocol):
             self.is_reading_paused = True
             self.transport.pause_reading()
 
+    def go_deaf(self) -> None:
+        """Pause for long perhaps: the loop would not see that the client leaves, so look again."""
+        if not self.is_reading_paused and not self.is_closed:
+            self.pause_reading()
+            self.wake_at(self.server.clock() + PROBE_NS)
+
     def resume_reading(self) -> None:
         """Read on."""
         if self.is_reading_paused and not self.is_closed:
@@ -130,18 +136,18 @@ class ClientEnd(asyncio.Protocol):
 
     # --- half-closes ------------------------------------------------------------------------
 
-    def is_gone(self) -> bool:
-        """Whether a half-closed client has reset the connection since.
+    def is_gone(self, *, or_half: bool = False) -> bool:
+        """Whether a client that is not read from has reset the connection since.
 
-        The loop no longer watches a socket whose end of input it has seen, so that the kernel is
-        asked.
+        The loop does not watch such a socket, so that the kernel is asked. With `or_half` a closed
+        sending side counts too.
         """
         sock = self.transport.get_extra_info("socket")
         if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
             return False
         with contextlib.suppress(OSError):
             state: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
-            return state[0] == _TCP_CLOSE
+            return state[0] == _TCP_CLOSE or (or_half and state[0] == _TCP_CLOSE_WAIT)
         return True
 
     # --- the end ----------------------------------------------------------------------------

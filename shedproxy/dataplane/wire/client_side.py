@@ -109,7 +109,7 @@ class ClientConnection(ClientEnd):
         else:
             self._buffer = bytes(self._buffer) + data
             if len(self._buffer) > self.server.live.proxy.head_size_max:
-                self.pause_reading()
+                self.go_deaf()
 
     def eof_received(self) -> bool:
         if self.tunnel is not None:
@@ -170,14 +170,13 @@ class ClientConnection(ClientEnd):
         try:
             while not self.is_closed:
                 end = find_head_end(data, self._seen)
-                size_max = self.server.live.proxy.head_size_max
+                proxy = self.server.live.proxy
+                size_max = proxy.head_size_max
                 if end < 0 and len(data) <= size_max:
                     self._await_head(data)
                     return
                 if end < 0 or end > size_max:
-                    self._refuse_head(
-                        overflow_fault(data, target_size_max=self.server.live.proxy.target_size_max)
-                    )
+                    self._refuse_head(overflow_fault(data, target_size_max=proxy.target_size_max))
                     return
                 self._seen = 0
                 self._buffer = b""
@@ -210,9 +209,11 @@ class ClientConnection(ClientEnd):
         except HeadError as error:
             self._refuse_head(error.fault)
             return
-        self.deadline_at = 0
         self.served += 1
         now = server.clock()
+        self.deadline_at = 0
+        if self.is_reading_paused:
+            self.wake_at(now + PROBE_NS)
         exchange = Exchange(self, live, tokens, framing, now)
         self.exchange = exchange
         if framing.body == BodyKind.NONE:
@@ -224,10 +225,11 @@ class ClientConnection(ClientEnd):
         self._body_at = now
         self._rate = None
         self.wake_at(now + live.timeouts.client_body_ns)
-        self.resume_reading()  # what was sent ahead may have stopped it
         exchange.begin()
         if rest and self._body is body and not self.is_ending:
             self._feed_body(body, rest)
+        if self._body is body and exchange.is_collecting:
+            self.resume_reading()  # what was sent ahead may have stopped it
 
     def _refuse_head(self, fault: Fault) -> None:
         """Answer a head that is no request of ours; nothing after it can be trusted."""
@@ -345,7 +347,7 @@ class ClientConnection(ClientEnd):
         """The upstream, or the queue, does not take more of the body now."""
         if self._rate is not None:
             self._rate.was_paused = True
-        self.pause_reading()
+        self.go_deaf()
 
     def take_body(self) -> None:
         """More of the body may come."""
@@ -391,8 +393,8 @@ class ClientConnection(ClientEnd):
                     exchange.fail(Fault.SLOW_CLIENT)
                     return
                 self.wake_at(rate.ends_at)
-        if self.is_half_closed:
-            if self.is_gone():
+        if self.is_half_closed or self.is_reading_paused:
+            if self.is_gone(or_half=exchange.is_streaming):
                 self.cut()
                 return
             self.wake_at(now + PROBE_NS)

@@ -192,7 +192,10 @@ class Ending(Accounting):
     @property
     def is_streaming(self) -> bool:
         """Whether a stream is being sent that has no end of its own."""
-        return bool(self.status) and self.permit is not None and self.permit.is_resident
+        permit = self.permit
+        return (
+            bool(self.status) and permit is not None and (permit.is_resident or permit.is_sampled)
+        )
 
     def on_client_stalled(self) -> None:
         """The client does not read its answer."""

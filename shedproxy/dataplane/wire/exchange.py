@@ -165,6 +165,11 @@ class Exchange(Ending):
         assert group is not None
         group.acquire(self)
 
+    @property
+    def is_collecting(self) -> bool:
+        """Whether more of the body is needed before it can arrive."""
+        return not self._is_arrived and not self.is_finished
+
     # --- towards the upstream ---------------------------------------------------------------
 
     @property
