@@ -1,0 +1,1 @@
+"""What shedproxy costs, beside its peers on the same machine in the same minutes."""

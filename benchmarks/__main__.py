@@ -1,0 +1,62 @@
+"""`python -m benchmarks NAME`: measure one thing and print it.
+
+    python -m benchmarks decisions      core decisions, per limit algorithm and queue length
+    python -m benchmarks middleware     what ShedMiddleware adds to a request, in process
+    python -m benchmarks proxy          CPU of a proxied request, beside nginx, HAProxy and Envoy
+    python -m benchmarks refusal        CPU of a refused request, beside nginx and uvicorn
+
+README.md beside this file says how to read what is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from benchmarks import decisions, middleware, proxy, refusal
+from benchmarks.method import NotMeasuredError, Report
+
+BENCHMARKS = {
+    "decisions": decisions.measure,
+    "middleware": middleware.measure,
+    "proxy": proxy.measure,
+    "refusal": refusal.measure,
+}
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=BENCHMARKS, metavar="NAME")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.add_argument("--quick", action="store_true", help="fewer, shorter rounds: a trial run")
+    return parser.parse_args()
+
+
+def command() -> str:
+    """What to type to see the same again."""
+    return shlex.join([Path(sys.executable).name, "-m", "benchmarks", *sys.argv[1:]])
+
+
+def main() -> int:
+    chosen = options()
+    try:
+        report: Report = BENCHMARKS[chosen.name](quick=chosen.quick)
+    except NotMeasuredError as error:
+        print(f"{chosen.name}: not measured: {error}", file=sys.stderr)
+        return 1
+    if chosen.json:
+        print(json.dumps(report.as_json(chosen.name, command(), quick=chosen.quick), indent=1))
+    else:
+        print(report.as_text(command()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
