@@ -43,6 +43,8 @@ class Fleet:
         self._report = report
         self._on_log_lines = on_log_lines
         self._upstreams: list[dict[str, dict[str, bool]]] = [{} for _ in range(workers)]
+        self.is_started = False
+        """Every worker has been ready."""
         self.is_announced = False
         """Draining was announced: answers ask clients to go elsewhere."""
         self.workers = [
@@ -55,18 +57,21 @@ class Fleet:
     async def start(self) -> None:
         """Start every worker and wait until all are ready.
 
+        A worker that somebody kills meanwhile is started again, like later.
+
         Raises:
-            StartupError: one ended before it was ready; nothing is left running.
+            StartupError: one gave up before it was ready; nothing is left running.
         """
         for worker in self.workers:
             worker.start()
         for worker in self.workers:
             while not worker.has_been_ready:
-                if worker.state in {WorkerState.BACKOFF, WorkerState.STOPPED}:
+                if _has_given_up(worker):
                     await self.stop()
                     raise StartupError(_startup_failure(worker))
                 worker.changed.clear()
                 await worker.changed.wait()
+        self.is_started = True
 
     def announce(self) -> None:
         """Answers say `connection: close` from now on; everything is still served."""
@@ -124,11 +129,6 @@ class Fleet:
         return sum(worker.revision >= revision for worker in self.workers)
 
     # --- read-outs ----------------------------------------------------------------------------
-
-    @property
-    def is_started(self) -> bool:
-        """Some worker has been ready."""
-        return any(worker.has_been_ready for worker in self.workers)
 
     @property
     def restarts(self) -> int:
@@ -197,6 +197,14 @@ class Fleet:
     def _post(self, op: str, **fields: Any) -> None:
         for worker in self.workers:
             worker.post(op, **fields)
+
+
+def _has_given_up(worker: WorkerProcess) -> bool:
+    if worker.state is WorkerState.STOPPED:
+        return True
+    return worker.state is WorkerState.BACKOFF and (
+        worker.has_ended_itself or worker.is_crash_looping
+    )
 
 
 def _startup_failure(worker: WorkerProcess) -> str:

@@ -156,6 +156,8 @@ class WorkerProcess:
         self.revision = -1
         """Of the document it runs, as it reported; -1 before the first report."""
         self.last_exit = ""
+        self.has_ended_itself = False
+        """The last process ended by an exit, not by a signal."""
         self.problems: list[Any] = []
         """Why it refused its document or could not start, as it reported."""
         self.has_been_ready = False
@@ -339,6 +341,7 @@ class WorkerProcess:
             await _gone(life.popen, _TERM_BOUND)
         code = life.popen.poll()
         how = _describe_exit(code)
+        self.has_ended_itself = code is not None and code >= 0
         self.last_exit = f"{self.last_exit}; {how}" if self._was_slow(life) else how
         self._life = None
 

@@ -81,6 +81,21 @@ async def test_a_worker_that_cannot_start_is_a_startup_failure_and_leaves_nothin
     assert all(worker.pid == 0 for worker in fleet.workers)
 
 
+async def test_a_worker_killed_while_it_starts_is_started_again():
+    fleet = make_fleet(Journal(), FakeDocument("hang"), workers=1)
+    start = asyncio.create_task(fleet.start())
+    try:
+        await eventually_async(lambda: fleet.workers[0].pid)
+        assert not fleet.is_started
+        fleet.apply(FakeDocument())
+        os.kill(fleet.workers[0].pid, signal.SIGKILL)
+        await start
+        assert fleet.restarts == 1
+        assert fleet.is_started
+    finally:
+        await fleet.stop()
+
+
 async def test_a_new_document_reaches_every_worker_and_those_started_later():
     journal = Journal()
     async with started(journal) as fleet:
