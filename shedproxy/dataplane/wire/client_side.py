@@ -14,16 +14,9 @@ from shedproxy.core import NS_PER_S, Instant
 from shedproxy.dataplane.wire.body import BodyReader
 from shedproxy.dataplane.wire.client_end import PROBE_NS, ClientEnd
 from shedproxy.dataplane.wire.exchange import Exchange
-from shedproxy.dataplane.wire.framing import (
-    BodyKind,
-    HeadError,
-    check_request_head,
-    find_head_end,
-    overflow_fault,
-    request_framing,
-)
+from shedproxy.dataplane.wire.framing import BodyKind, HeadError, find_head_end, overflow_fault
+from shedproxy.dataplane.wire.head_memory import RequestHeads
 from shedproxy.dataplane.wire.rate import RateWatch
-from shedproxy.dataplane.wire.tokens import read_request
 from shedproxy.observability.fault import Fault
 
 if TYPE_CHECKING:
@@ -46,6 +39,7 @@ class ClientConnection(ClientEnd):
         "_body_at",
         "_buffer",
         "_discarded",
+        "_heads",
         "_is_advancing",
         "_is_trusted",
         "_rate",
@@ -70,6 +64,7 @@ class ClientConnection(ClientEnd):
         """The request body still to come, wanted (`exchange` is set) or thrown away."""
         self._body_at = 0
         self._discarded = 0
+        self._heads = RequestHeads()
         self._rate: RateWatch | None = None
         self._is_advancing = False
         self._trusted_by: Live | None = None
@@ -197,15 +192,8 @@ class ClientConnection(ClientEnd):
     def _begin(self, head: bytes, rest: bytes) -> None:
         server = self.server
         live = server.live
-        proxy = live.proxy
         try:
-            check_request_head(
-                head, target_size_max=proxy.target_size_max, field_count_max=proxy.field_count_max
-            )
-            tokens = read_request(head)
-            framing = request_framing(
-                tokens.method, tokens.version_minor, tokens.target, tokens.headers
-            )
+            tokens, framing = self._heads.read(head, live)
         except HeadError as error:
             self._refuse_head(error.fault)
             return

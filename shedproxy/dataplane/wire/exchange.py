@@ -203,10 +203,15 @@ class Exchange(Ending):
 
     def _build_head(self, upstream: UpstreamConnection, left_ns: int) -> bytes:
         live, info, tokens = self.live, self.info, self.tokens
+        # What is the same for every request with these tokens is put together once.
+        is_plain = left_ns < 0 and not self.retries and not live.proxy.forward_pressure
+        key = (upstream.authority, info.criticality)
+        if is_plain and (built := tokens.built.get(key)) is not None:
+            return built
         pressure = b""
         if live.proxy.forward_pressure:
             pressure = b"%.2f" % live.driver.pressure(info.cell)
-        return build_request_head(
+        head = build_request_head(
             live.header_context,
             tokens.method,
             self.framing,
@@ -220,6 +225,9 @@ class Exchange(Ending):
             time_left_ms=left_ns // NS_PER_MS if left_ns >= 0 else -1,
             pressure=pressure,
         )
+        if is_plain:
+            tokens.built[key] = head
+        return head
 
     def _answer_by(self, now: Instant) -> int:
         """When the head of the answer must be here."""
@@ -308,14 +316,19 @@ class Exchange(Ending):
     def _answer_head(
         self, tokens: ResponseTokens, framing: ResponseFraming, *, keep_alive: bool
     ) -> bytes:
-        return build_response_head(
-            tokens.status,
-            tokens.reason,
-            framing,
-            tokens.headers,
-            version_minor=self.tokens.version_minor,
-            keep_alive=keep_alive,
-        )
+        version_minor = self.tokens.version_minor
+        key = version_minor * 2 + keep_alive
+        head = tokens.built.get(key)
+        if head is None:
+            head = tokens.built[key] = build_response_head(
+                tokens.status,
+                tokens.reason,
+                framing,
+                tokens.headers,
+                version_minor=version_minor,
+                keep_alive=keep_alive,
+            )
+        return head
 
     def _encode_answer(self, piece: bytes, head: bytes = b"") -> bytes:
         self.body_size += len(piece)

@@ -23,6 +23,9 @@ class RequestTokens(NamedTuple):
     target: bytes
     version_minor: int
     headers: list[tuple[bytes, bytes]]
+    built: dict[tuple[bytes, int], bytes]
+    """Heads made from this one for an upstream (by its authority and the criticality decided), so
+    that a client which repeats itself is not translated again."""
 
 
 class ResponseTokens(NamedTuple):
@@ -32,6 +35,8 @@ class ResponseTokens(NamedTuple):
     reason: bytes
     version_minor: int
     headers: list[tuple[bytes, bytes]]
+    built: dict[int, bytes]
+    """Heads made from this one for clients, by version and keep-alive."""
 
 
 class _Sink:
@@ -69,7 +74,7 @@ def read_request(head: bytes) -> RequestTokens:
     except httptools.HttpParserError as error:
         raise HeadError(Fault.BAD_REQUEST, str(error)) from error
     minor = 0 if parser.get_http_version() == "1.0" else 1
-    return RequestTokens(parser.get_method(), sink.text, minor, sink.headers)
+    return RequestTokens(parser.get_method(), sink.text, minor, sink.headers, {})
 
 
 def read_response(head: bytes) -> ResponseTokens:
@@ -87,4 +92,4 @@ def read_response(head: bytes) -> ResponseTokens:
     except httptools.HttpParserError as error:
         raise HeadError(Fault.UPSTREAM_BAD_RESPONSE, str(error)) from error
     minor = 0 if parser.get_http_version() == "1.0" else 1
-    return ResponseTokens(parser.get_status_code(), sink.text, minor, sink.headers)
+    return ResponseTokens(parser.get_status_code(), sink.text, minor, sink.headers, {})

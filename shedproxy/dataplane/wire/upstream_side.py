@@ -13,16 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from shedproxy.core import Instant
 from shedproxy.dataplane.wire.body import BodyReader
-from shedproxy.dataplane.wire.framing import (
-    BodyKind,
-    HeadError,
-    ResponseFraming,
-    check_response_head,
-    find_head_end,
-    response_framing,
-)
+from shedproxy.dataplane.wire.framing import BodyKind, HeadError, ResponseFraming, find_head_end
+from shedproxy.dataplane.wire.head_memory import ResponseHeads
 from shedproxy.dataplane.wire.pool import Slot, Upstream
-from shedproxy.dataplane.wire.tokens import ResponseTokens, read_response
+from shedproxy.dataplane.wire.tokens import ResponseTokens
 from shedproxy.observability.fault import Fault
 
 if TYPE_CHECKING:
@@ -43,6 +37,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_buffer",
+        "_heads",
         "_interims",
         "_is_closed",
         "_paused_at",
@@ -89,6 +84,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._buffer = b""
         self._seen = 0
         self._interims = 0
+        self._heads = ResponseHeads()
         self._is_closed = False
 
     # --- asyncio.Protocol -------------------------------------------------------------------
@@ -245,11 +241,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._buffer = b""
             head, data = data[:end], data[end:]
             try:
-                check_response_head(head)
-                tokens = read_response(head)
-                framing = response_framing(
-                    exchange.method, tokens.status, tokens.version_minor, tokens.headers
-                )
+                tokens, framing = self._heads.read(head, exchange.method)
             except HeadError:
                 self._fail(Fault.UPSTREAM_BAD_RESPONSE)
                 return
@@ -279,7 +271,9 @@ class UpstreamConnection(asyncio.Protocol):
         body = BodyReader(framing.body, framing.length, Fault.UPSTREAM_BAD_RESPONSE)
         self._body = body
         group = self.group
-        group.on_answer(self, is_error=tokens.status >= 500)
+        entry = self.entry
+        if tokens.status >= 500 or entry.failures or entry.out_until is not None:
+            group.on_answer(self, is_error=tokens.status >= 500)
         now = group.clock()
         if framing.is_event_stream:
             self.deadline_at = 0

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from shedproxy.dataplane.wire.framing import BodyKind, HeadError
+from shedproxy.dataplane.wire.head_memory import (
+    REMEMBERED_SIZE_MAX,
+    RequestHeads,
+    ResponseHeads,
+)
+
+pytestmark = pytest.mark.anyio
+
+GET = b"GET /a HTTP/1.1\r\nHost: e\r\n\r\n"
+SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+
+
+async def test_the_same_head_is_read_once(still) -> None:
+    live = still().server.live
+    heads = RequestHeads()
+    first = heads.read(GET, live)
+    assert heads.read(bytes(bytearray(GET)), live) is first
+    other = heads.read(GET.replace(b"/a", b"/b"), live)
+    assert other[0].target == b"/b"
+    assert heads.read(GET, live)[0].target == b"/a"
+
+
+async def test_another_configuration_reads_it_anew(still) -> None:
+    bench = still()
+    heads = RequestHeads()
+    first = heads.read(GET, bench.server.live)
+    bench.server.apply(bench.driver.document)
+    assert heads.read(GET, bench.server.live) is not first
+
+
+async def test_a_large_head_is_not_remembered_and_a_bad_one_not_accepted(still) -> None:
+    live = still().server.live
+    heads = RequestHeads()
+    large = GET[:-2] + b"A: " + b"x" * REMEMBERED_SIZE_MAX + b"\r\n\r\n"
+    assert heads.read(large, live) is not heads.read(large, live)
+    for _ in range(2):
+        with pytest.raises(HeadError):
+            heads.read(b"GET / HTTP/1.1\r\n\r\n", live)
+
+
+async def test_an_answer_means_what_its_request_makes_it_mean() -> None:
+    heads = ResponseHeads()
+    first = heads.read(SIZED, b"GET")
+    assert heads.read(SIZED, b"GET") is first
+    assert first[1].body == BodyKind.SIZED
+    assert heads.read(SIZED, b"HEAD")[1].body == BodyKind.NONE
+    assert heads.read(SIZED, b"GET")[1].body == BodyKind.SIZED
+
+
+async def test_repeated_requests_are_the_same_on_both_sides_of_the_memory(still) -> None:
+    bench = still()
+    client = bench.client()
+    sent, got = set(), set()
+    for _ in range(3):
+        upstream = await bench.ask(client, GET)
+        sent.add(upstream.take())
+        upstream.protocol.data_received(SIZED + b"hello")
+        got.add(client.take())
+    assert len(sent) == len(got) == 1
+    # The memory of one client is not another's: each has its own address in the head.
+    other = bench.client("198.51.100.9")
+    upstream = await bench.ask(other, GET)
+    assert b"x-forwarded-for: 198.51.100.9" in upstream.take()
