@@ -191,8 +191,8 @@ class Exchange(Ending):
         head = self._build_head(upstream, -1 if expires_at is None else expires_at - now)
         is_complete = self._is_body_complete
         held = self._held
-        if held:
-            head = b"".join((head, *self._encode_upload(held, is_complete)))
+        if held or (is_complete and self.framing.body == _CHUNKED):
+            head = b"".join((head, *self._encode_upload(held or [], is_complete)))
             if not is_complete:
                 self._held = None
         upstream.begin(self, head, complete=is_complete, deadline_at=self._answer_by(now))
