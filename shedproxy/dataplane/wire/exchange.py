@@ -46,6 +46,7 @@ __all__ = ["Exchange"]
 
 _NONE = int(BodyKind.NONE)
 _CHUNKED = int(BodyKind.CHUNKED)
+_UNTIL_CLOSE = int(BodyKind.UNTIL_CLOSE)
 
 
 class Exchange(Ending):
@@ -293,7 +294,6 @@ class Exchange(Ending):
         piece: bytes,
         *,
         complete: bool,
-        now: Instant,
     ) -> None:
         """The head of the answer, with as much of its body as came along."""
         permit = self.permit
@@ -305,9 +305,10 @@ class Exchange(Ending):
         if framing.is_event_stream and not permit.is_resident:
             self.live.driver.to_resident(permit)
         self._out = answer_body(framing.body, self.tokens.version_minor)
-        head = self._answer_head(tokens, framing, keep_alive=self._keeps_client())
+        keep_alive = self._keeps_client()
+        head = self._answer_head(tokens, framing, keep_alive=keep_alive)
         if complete:
-            self.on_answer_complete(piece, head)
+            self._end_answer(self._encode_answer(piece, head), keep_alive=keep_alive)
             return
         self.client.write(self._encode_answer(piece, head) if piece else head)
         if self.client.is_write_blocked and self.upstream is not None:
@@ -346,17 +347,22 @@ class Exchange(Ending):
                 self.live.driver.to_resident(permit)
         self.client.write(self._encode_answer(piece))
 
-    def on_answer_complete(self, piece: bytes, head: bytes = b"") -> None:
-        """The last byte of the answer has been read: the upstream's work is done."""
-        data = self._encode_answer(piece, head) if piece or head else b""
+    def on_answer_complete(self, piece: bytes) -> None:
+        """The last byte of the answer has been read."""
+        data = self._encode_answer(piece) if piece else b""
+        self._end_answer(data, keep_alive=self._keeps_client())
+
+    def _end_answer(self, data: bytes, *, keep_alive: bool) -> None:
+        """Send the last of it: the upstream's work is done."""
         if self._out == _CHUNKED:
             data += LAST_CHUNK
+        elif self._out == _UNTIL_CLOSE:
+            keep_alive = False
         if data:
             self.client.write(data)
         self.upstream = None
-        if not self._is_body_complete and self._uploads_since:
+        if self._uploads_since and not self._is_body_complete:
             self.stalled_ns += self.live.clock() - self._uploads_since
-        keep_alive = self._keeps_client() and self._out != BodyKind.UNTIL_CLOSE
         self.finish(outcome_of(self.status), keep_alive=keep_alive)
 
     def _keeps_client(self) -> bool:

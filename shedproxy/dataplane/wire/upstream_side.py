@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["UpstreamConnection"]
 
 RESPONSE_HEAD_SIZE_MAX = 64 * 1024
+_NONE = int(BodyKind.NONE)
+_SIZED = int(BodyKind.SIZED)
 INTERIM_ANSWERS_MAX = 16
 """More 1xx answers than this to one request are an attack or a loop."""
 
@@ -268,17 +270,22 @@ class UpstreamConnection(asyncio.Protocol):
     def _begin_body(
         self, exchange: Exchange, tokens: ResponseTokens, framing: ResponseFraming, data: bytes
     ) -> None:
-        body = BodyReader(framing.body, framing.length, Fault.UPSTREAM_BAD_RESPONSE)
-        self._body = body
         group = self.group
         entry = self.entry
         if tokens.status >= 500 or entry.failures or entry.out_until is not None:
             group.on_answer(self, is_error=tokens.status >= 500)
-        now = group.clock()
+        size = len(data)
+        if size == framing.length if framing.body == _SIZED else framing.body == _NONE and not size:
+            # All of it came at once, and nothing else: the usual case.
+            self._detach(reusable=framing.keep_alive and self.is_request_sent)
+            exchange.on_head(tokens, framing, data, complete=True)
+            return
+        body = BodyReader(framing.body, framing.length, Fault.UPSTREAM_BAD_RESPONSE)
+        self._body = body
         if framing.is_event_stream:
             self.deadline_at = 0
         else:
-            self.deadline_at = now + group.timeouts.upstream_idle_ns
+            self.deadline_at = group.clock() + group.timeouts.upstream_idle_ns
             group.wheel.watch(self)
         try:
             piece = body.feed(data) if data else b""
@@ -286,13 +293,13 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(Fault.UPSTREAM_BAD_RESPONSE)
             return
         if not body.is_complete:
-            exchange.on_head(tokens, framing, piece, complete=False, now=now)
+            exchange.on_head(tokens, framing, piece, complete=False)
             return
         # The head is told first, because it may only be written whole with its body; the
         # connection is given back before the permit, so that a waiter finds it free.
         is_reusable = framing.keep_alive and self.is_request_sent and not body.leftover
         self._detach(reusable=is_reusable)
-        exchange.on_head(tokens, framing, piece, complete=True, now=now)
+        exchange.on_head(tokens, framing, piece, complete=True)
 
     def _complete(self, exchange: Exchange, body: BodyReader, piece: bytes) -> None:
         is_reusable = self.is_request_sent and not body.leftover and exchange.is_upstream_kept

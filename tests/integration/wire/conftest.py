@@ -100,7 +100,7 @@ class Upstream:
         self.open += 1
         try:
             await self.handler(Conversation(self, reader, writer))
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        except (asyncio.IncompleteReadError, OSError, RuntimeError, asyncio.CancelledError):
             pass
         finally:
             self.open -= 1
