@@ -69,12 +69,10 @@ class Row:
     name: str
     spread: Spread
     budget: Budget | None = None
-    detail: Mapping[str, float] = field(default_factory=dict)
 
     def as_text(self, width: int) -> str:
-        detail = "".join(f"  {key} {value:g}" for key, value in self.detail.items())
         budget = f"  ({self.budget})" if self.budget else ""
-        return f"  {self.name:<{width}} {self.spread}{detail}{budget}"
+        return f"  {self.name:<{width}} {self.spread}{budget}"
 
     def as_json(self) -> dict[str, Any]:
         spread = self.spread
@@ -87,7 +85,7 @@ class Row:
         }
         if self.budget:
             line |= {"target": self.budget.target, "floor": self.budget.floor}
-        return line | dict(self.detail)
+        return line
 
 
 @dataclass(slots=True)

@@ -68,7 +68,11 @@ _REFUSE = """
 """
 
 _ANSWER = """
-  server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ return 200 "{body}"; }} }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location = /small {{ return 200 "{body}"; }}
+    location / {{ add_header X-Request-Id $request_id; return 200 "{body}"; }}
+  }}
 """
 
 _HAPROXY = """
@@ -104,7 +108,10 @@ def _nginx(name: str, http: str, *, home: Path, port: int, **how: Any) -> Server
 
 
 def upstream(home: Path, port: int) -> Server | None:
-    """nginx, which answers with 128 bytes; it shares a core with the generator."""
+    """nginx, which answers with 128 bytes; it shares a core with the generator.
+
+    The head of its answer is the same for a second on /small, and never elsewhere.
+    """
     http = _ANSWER.format(port=port, body="x" * BODY_SIZE)
     return _nginx("upstream", http, home=home, port=port, is_measured=False)
 

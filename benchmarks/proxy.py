@@ -29,20 +29,22 @@ def measure(*, quick: bool) -> Report:
         }
         servers = [server for server in found.values() if server is not None]
         with running([upstream]), running(servers):
-            values, wrong = take_turns(servers, rounds=2 if quick else 5, seconds=1 if quick else 2)
-    ours = values["shedproxy"]
+            values, wrong = take_turns(servers, home, rounds=1 if quick else 5, seconds=1)
     notes = [] if is_pinned() else ["one core only: nothing is pinned, the generator disturbs"]
+    notes += [f"{name} refused {count} in all" for name, count in wrong.items() if count]
     return Report(
         title=f"CPU of the proxy's processes, GET of {peers.BODY_SIZE} bytes,"
         f" {CONNECTIONS} keep-alive connections",
         unit="us per request",
         rows=[
-            Row(name, Spread.of(times), detail={"refused": wrong[name]} if wrong[name] else {})
-            for name, times in values.items()
+            Row(f"{name}, {load}", Spread.of(times))
+            for load, by_name in values.items()
+            for name, times in by_name.items()
         ],
         ratios=[
-            ratio(f"shedproxy / {name}", ours, times, BUDGETS.get(name))
-            for name, times in values.items()
+            ratio(f"shedproxy / {name}, {load}", by_name["shedproxy"], times, BUDGETS.get(name))
+            for load, by_name in values.items()
+            for name, times in by_name.items()
             if name != "shedproxy"
         ],
         absent=[name for name, server in found.items() if server is None],

@@ -1,4 +1,7 @@
-"""CPU of one refused request: by the proxy, by the middleware, beside nginx and uvicorn."""
+"""CPU of one refused request: by the proxy, by the middleware, beside nginx and uvicorn.
+
+`middleware` is the very app of `uvicorn 200` behind a ShedMiddleware that refuses everything.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ match = { path = "/**" }
 limit = 0
 """
 
-PROXY, MIDDLEWARE = "shedproxy", "uvicorn, ShedMiddleware refusing"
-NGINX, UVICORN = "nginx return 503", "uvicorn, bare 200"
+PROXY, MIDDLEWARE = "shedproxy", "middleware"
+NGINX, UVICORN = "nginx return 503", "uvicorn 200"
 BUDGETS = {
     (PROXY, NGINX): Budget(target=1.6, floor=2.0),
     (PROXY, UVICORN): Budget(target=0.33, floor=0.4),
@@ -41,14 +44,19 @@ def measure(*, quick: bool) -> Report:
         }
         servers = [server for server in found.values() if server is not None]
         with running([upstream]), running(servers):
-            values, _ = take_turns(servers, rounds=2 if quick else 5, seconds=1 if quick else 2)
+            values, _ = take_turns(servers, home, rounds=1 if quick else 5, seconds=1)
     notes = [] if is_pinned() else ["one core only: nothing is pinned, the generator disturbs"]
     return Report(
         title=f"CPU of the refusing processes, {CONNECTIONS} keep-alive connections",
         unit="us per request",
-        rows=[Row(name, Spread.of(times)) for name, times in values.items()],
+        rows=[
+            Row(f"{name}, {load}", Spread.of(times))
+            for load, by_name in values.items()
+            for name, times in by_name.items()
+        ],
         ratios=[
-            ratio(f"{ours} / {theirs}", values[ours], values[theirs], budget)
+            ratio(f"{ours} / {theirs}, {load}", by_name[ours], by_name[theirs], budget)
+            for load, by_name in values.items()
             for (ours, theirs), budget in BUDGETS.items()
         ],
         notes=notes,

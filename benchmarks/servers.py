@@ -24,7 +24,9 @@ from benchmarks.method import NotMeasuredError
 
 __all__ = [
     "CONNECTIONS",
+    "LOADS",
     "Server",
+    "Values",
     "free_port",
     "is_pinned",
     "program",
@@ -33,6 +35,25 @@ __all__ = [
 ]
 
 CONNECTIONS = 16
+DIFFERENT, ALIKE = "heads differ", "heads alike"
+LOADS = {
+    DIFFERENT: """
+        local headers = {
+          ["user-agent"] = "benchmark/1.0", ["accept"] = "application/json",
+          ["accept-encoding"] = "gzip, deflate", ["cookie"] = "session=0123456789abcdef"}
+        local serial = 0
+        request = function()
+          serial = serial + 1
+          headers["traceparent"] = string.format("00-%032x-%016x-01", serial, serial)
+          return wrk.format("GET", "/items/" .. serial * 7919 % 100000, headers)
+        end
+    """,
+    ALIKE: "",
+}
+"""Scripts of wrk. Traffic of many users has no two heads alike (paths, traces, cookies); a client
+that polls, and a generator left to itself, sends the same bytes for ever. A server that remembers
+what it has seen shows it in the difference."""
+
 WARM_UP = 300
 """Requests before the first round, one after the other: caches and pools find their place."""
 WRONG_MAX = 0.001
@@ -192,17 +213,19 @@ class Load:
     """Of them, those with a status that was not wanted."""
 
 
-def _drive(server: Server, seconds: int) -> Load:
+Values = dict[str, dict[str, list[float]]]
+"""By load and server: microseconds per request, one value a round."""
+
+
+def _drive(server: Server, script: Path | None, seconds: int) -> Load:
     wrk = program("wrk")
     if wrk is None:
         raise NotMeasuredError("wrk is not on this machine")
+    command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", server.url]
+    if script is not None:
+        command += ["-s", str(script)]
     with _on(OTHER_CORE):
-        done = subprocess.run(
-            [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", server.url],
-            capture_output=True,
-            text=True,
-            timeout=seconds + 20,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 20)
     counted = _REQUESTS.search(done.stdout)
     answered = int(counted[1]) if counted else 0
     errors = _SOCKET_ERRORS.search(done.stdout)
@@ -214,24 +237,31 @@ def _drive(server: Server, seconds: int) -> Load:
 
 
 def take_turns(
-    servers: Sequence[Server], *, rounds: int, seconds: int
-) -> tuple[dict[str, list[float]], Mapping[str, int]]:
-    """CPU microseconds per answered request, a value per server and round; and wrong answers."""
-    values: dict[str, list[float]] = {server.name: [] for server in servers}
-    wrong = dict.fromkeys(values, 0)
+    servers: Sequence[Server], home: Path, *, rounds: int, seconds: int
+) -> tuple[Values, Mapping[str, int]]:
+    """CPU per answered request under each of `LOADS`; and how many answers were wrong."""
+    values: Values = {name: {server.name: [] for server in servers} for name in LOADS}
+    scripts: dict[str, Path | None] = dict.fromkeys(LOADS)
+    for name, text in LOADS.items():
+        if text:
+            scripts[name] = home / f"{name.replace(' ', '-')}.lua"
+            scripts[name].write_text(text)
+    wrong = dict.fromkeys((server.name for server in servers), 0)
     for server in servers:
         server.warm_up()
     for _ in range(rounds):
-        for server in servers:
-            before = server.cpu_ns()
-            load = _drive(server, seconds)
-            values[server.name].append((server.cpu_ns() - before) / load.answered / 1000)
-            wrong[server.name] += load.wrong
-            if load.wrong > WRONG_MAX * load.answered:
-                raise NotMeasuredError(
-                    f"{server.name}: {load.wrong} of {load.answered} answers were not"
-                    f" {server.status}"
-                )
+        for name, script in scripts.items():
+            for server in servers:
+                before = server.cpu_ns()
+                load = _drive(server, script, seconds)
+                spent_ns = server.cpu_ns() - before
+                values[name][server.name].append(spent_ns / load.answered / 1000)
+                wrong[server.name] += load.wrong
+                if load.wrong > WRONG_MAX * load.answered:
+                    raise NotMeasuredError(
+                        f"{server.name}: {load.wrong} of {load.answered} answers were not"
+                        f" {server.status}"
+                    )
     return values, wrong
 
 
