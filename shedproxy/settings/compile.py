@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 from shedproxy.core import (
     CellPolicy,
     Criticality,
@@ -42,6 +44,7 @@ def compile_document(settings: Settings) -> Document:
     return Document(
         policy=Policy(
             mode=Mode[settings.mode.upper()],
+            salt=_salt_number(settings.headers.salt),
             cells=tuple(_cell(name, cell, settings) for name, cell in cells.items()),
         ),
         classification=_classification(settings),
@@ -115,6 +118,11 @@ def _class_limits(
     )
 
 
+def _salt_number(salt: str) -> int:
+    """The salt as the core takes it: 0 without one, else 64 bits of its hash."""
+    return int.from_bytes(blake2b(salt.encode(), digest_size=8).digest(), "big") if salt else 0
+
+
 def _classification(settings: Settings) -> Classification:
     headers = settings.headers
     return Classification(
@@ -127,6 +135,7 @@ def _classification(settings: Settings) -> Classification:
         attempt_headers=tuple(headers.attempt),
         deadline_headers=tuple(headers.deadline),
         trusted_peers=tuple(settings.server.trusted_proxies),
+        salt=headers.salt or Classification().salt,
     )
 
 

@@ -50,11 +50,12 @@ _KUBERNETES = re.compile(
 
 _FLAGS = {
     "cell.default.limit": "--limit",
-    "cell.default.upstream": "UPSTREAM",
     "control.listen": "--control",
     "server.listen": "--listen",
     "server.workers": "--workers",
 }
+
+_ARGUMENTS = {"cell.default.upstream": "UPSTREAM"}
 
 _FILE_KEYS = frozenset(("cert", "key", "ca", "token_file"))
 
@@ -120,9 +121,13 @@ class FileLayer:
             _resolve_files(self.values.get(section), folder)
 
     def describe(self, path: Path) -> str:
-        """`file:line`."""
-        place = self._index.value(path)
-        return f"{self.name}:{place.line}" if place else self.name
+        """`file:line`, of the nearest key above where `path` itself is not written."""
+        while path:
+            place = self._index.value(path)
+            if place is not None:
+                return f"{self.name}:{place.line}"
+            path = path[:-1]
+        return self.name
 
     def spot(self, path: Path, *, on_key: bool) -> Spot:
         """With the line itself as excerpt."""
@@ -227,9 +232,14 @@ class WrittenLayer:
         self.values: dict[str, Any] = {}
         self.problems: list[Problem] = []
         self._written: dict[Path, tuple[str, str]] = {}
+        self._labels: dict[tuple[str, str], str] = {}
 
-    def set(self, path: Path, value: Any, *, name: str, text: str) -> None:
-        """Put a value at `path`; `name` and `text` are what was written, joined by `=` or blank."""
+    def set(self, path: Path, value: Any, *, name: str, text: str, label: str = "") -> None:
+        """Put a value at `path`; `name` and `text` are what was written, joined by `=` or blank.
+
+        `label` is what to call the place, if not by the name.
+        """
+        self._labels[name, text] = label
         if isinstance(value, str):
             value = _fitting(value, path)
         self._written[path] = (name, text)
@@ -243,8 +253,9 @@ class WrittenLayer:
         table[path[-1]] = value
 
     def describe(self, path: Path) -> str:
-        """Name of the variable or flag."""
-        return self._nearest(path)[0].strip("= ")
+        """Name of the variable, `flag --limit` or `argument UPSTREAM`."""
+        written = self._nearest(path)
+        return self._labels.get(written) or written[0].strip("= ")
 
     def spot(self, path: Path, *, on_key: bool) -> Spot:
         """With what was written as excerpt; there is no line number."""
@@ -311,11 +322,12 @@ def flag_layer(overrides: Mapping[str, object]) -> WrittenLayer:
         text = _written(value)
         if key == "mode":
             name, text = f"--{value}", ""
-        elif key == "cell.default.upstream":
+        elif key in _ARGUMENTS:
             name = ""
         else:
             name = f"{_FLAGS.get(key, f'--set {key}')} "
-        layer.set(tuple(key.split(".")), _plain(value), name=name, text=text)
+        label = f"argument {_ARGUMENTS[key]}" if key in _ARGUMENTS else f"flag {name.strip()}"
+        layer.set(tuple(key.split(".")), _plain(value), name=name, text=text, label=label)
     return layer
 
 
@@ -353,8 +365,21 @@ def _readings(text: str) -> Iterator[Any]:
 
 
 def name_of(layers: Sequence[Layer], path: Path) -> str:
-    """Where the value at `path` comes from: `file:line`, a variable, a flag, or `default`."""
+    """Where a value that somebody wrote comes from: `file:line`, a variable, a flag.
+
+    A short form (`limit = 64`) stands for the values below it. "default" when nobody wrote it.
+    """
     for layer in layers:
-        if holds(layer.values, path):
+        if holds(layer.values, path) or _holds_short_form(layer.values, path):
             return layer.describe(path)
     return "default"
+
+
+def _holds_short_form(values: Any, path: Path) -> bool:
+    for part in path:
+        if not isinstance(values, dict):
+            return not isinstance(values, list)
+        if part not in values:
+            return False
+        values = values[part]
+    return False

@@ -30,6 +30,10 @@ from shedproxy.snapshot import Document
 
 __all__ = ["EffectiveValue", "Loaded", "load_document", "load_settings", "require_upstream"]
 
+_SECRETS = frozenset(("headers.salt",))
+"""Values that are never shown."""
+_HIDDEN = "***"
+
 _ROUNDS_MAX = 8
 """Values refused in one round may hide others: validation is repeated without them."""
 
@@ -40,9 +44,9 @@ class EffectiveValue(NamedTuple):
     name: str
     """As in a file: `cell.default.limit.max`."""
     value: Any
-    """In terms of JSON, lengths of time with their unit."""
+    """In terms of JSON, lengths of time with their unit; `***` stands for a secret."""
     source: str
-    """`default`, `shedproxy.toml:61`, the name of a variable or of a flag."""
+    """`default`, `shedproxy.toml:61`, the name of a variable, `flag --limit`, `argument UPSTREAM`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +56,16 @@ class Loaded:
     settings: Settings
     document: Document
     sources: Mapping[str, str]
-    """By name, for every value that is not the default: `shedproxy.toml:61`, a variable, a flag."""
+    """By name, for every value that somebody wrote: `shedproxy.toml:61`, a variable, a flag."""
     warnings: tuple[Problem, ...] = ()
     file: FilePath | None = None
 
     def effective(self) -> Iterator[EffectiveValue]:
         """Every value in force, defaults included, in the order of the models."""
-        for path, value in _leaves(self.settings, ()):
+        for path, value, _ in _leaves(self.settings, ()):
             name = path_text(path)
-            yield EffectiveValue(name, value, self.sources.get(name, "default"))
+            shown = _HIDDEN if value and name in _SECRETS else value
+            yield EffectiveValue(name, shown, self.sources.get(name, "default"))
 
 
 def load_settings(
@@ -104,9 +109,9 @@ def load_settings(
         settings=settings,
         document=compile_document(settings),
         sources={
-            path_text(path): source
-            for path, _ in _leaves(settings, ())
-            if (source := name_of(layers, path)) != "default"
+            path_text(path): name_of(layers, path)
+            for path, _, is_written in _leaves(settings, ())
+            if is_written
         },
         warnings=tuple(_in_order([*environment.problems, *advise(settings, layers)])),
         file=file,
@@ -202,12 +207,14 @@ def _in_order(problems: Sequence[Problem]) -> list[Problem]:
     return sorted(unique, key=lambda problem: (problem.line, problem.column))
 
 
-def _leaves(model: BaseModel, path: Path) -> Iterator[tuple[Path, Any]]:
+def _leaves(model: BaseModel, path: Path) -> Iterator[tuple[Path, Any, bool]]:
+    """Every value below `model`: its path, itself, and whether somebody wrote it."""
     for name in type(model).model_fields:
-        yield from _leaves_of(getattr(model, name), (*path, name))
+        is_written = name in model.model_fields_set
+        yield from _leaves_of(getattr(model, name), (*path, name), is_written=is_written)
 
 
-def _leaves_of(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+def _leaves_of(value: Any, path: Path, *, is_written: bool) -> Iterator[tuple[Path, Any, bool]]:
     if isinstance(value, BaseModel):
         yield from _leaves(value, path)
     elif isinstance(value, dict) and path == ("cell",):
@@ -217,6 +224,6 @@ def _leaves_of(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
         for index, rule in enumerate(value):
             yield from _leaves(rule, (*path, str(index)))
     elif value is not None and is_duration(annotation_at(path)):
-        yield path, show_duration(value)
+        yield path, show_duration(value), is_written
     else:
-        yield path, value
+        yield path, value, is_written

@@ -186,6 +186,10 @@ class HeadersSettings(Section):
         ["x-request-timeout-ms", "x-envoy-expected-rq-timeout-ms", "grpc-timeout"]
     )
     """Time left for the request, in ms (or in the form of gRPC)."""
+    salt: str = preset("", max_length=256)
+    """Secret that the hashes of tasks and tenants depend on, so that nobody outside can choose one
+    that suits him. Proxies in a row that should serve or refuse the same tasks share it, as the
+    workers of one do; "" is the same everywhere."""
     forward_criticality: bool = True
     """Send class, attempt and time left to the upstream."""
     forward_pressure: bool = False

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
-from shedproxy.core import Criticality, Kind, Lane, Measure, Mode, milliseconds, seconds
-from shedproxy.snapshot import Document, Match, Rule, TlsDocument, UpstreamDocument
+from shedproxy.core import Criticality, Kind, Lane, Measure, Mode, Policy, milliseconds, seconds
+from shedproxy.snapshot import (
+    Classification,
+    Document,
+    Match,
+    Rule,
+    TlsDocument,
+    UpstreamDocument,
+)
 
 TEXT = """
 mode = "observe"
@@ -52,6 +59,7 @@ attempt = ["X-Try"]
 deadline = ["X-Left"]
 forward_criticality = false
 forward_pressure = true
+salt = "pepper"
 [cell.slow]
 upstream = "https://slow:443"
 limit = 5
@@ -195,7 +203,7 @@ def test_every_setting_of_the_proxy_arrives(written):
 
 def test_no_field_of_a_document_is_forgotten(written):
     """Every field that settings can reach differs from its default in TEXT."""
-    out_of_reach = {"schema", "revision", "salt"}
+    out_of_reach = {"schema", "revision"}
 
     def same(one, other, path=""):
         for field in dataclasses.fields(one):
@@ -213,3 +221,15 @@ def test_the_limit_starts_between_its_bounds(written):
         return written.load(f"[cell.default.limit]\n{text}").document.policy.cells[0].limit.initial
 
     assert [initial(text) for text in ("", "min = 20", "max = 4", "initial = 30")] == [8, 20, 4, 30]
+
+
+def test_a_salt_keys_both_hashes_and_none_is_the_common_one(written):
+    def salts(text):
+        document = written.load(f"[headers]\n{text}").document
+        return document.classification.salt, document.policy.salt
+
+    assert salts("") == salts('salt = ""') == (Classification().salt, Policy().salt)
+    assert salts('salt = "a"') == salts('salt = "a"')
+    assert salts('salt = "a"')[0] == "a"
+    assert len({salts(text)[1] for text in ("", 'salt = "a"', 'salt = "b"')}) == 3
+    assert 0 <= salts('salt = "a"')[1] < 2**64

@@ -25,7 +25,7 @@ def test_each_source_wins_over_the_ones_below(written):
     assert loaded.settings.server.workers == 3
     assert loaded.settings.server.listen == [":1"]
     assert loaded.sources == {
-        "mode": "--enforce",
+        "mode": "flag --enforce",
         "server.workers": "SHEDPROXY_SERVER__WORKERS",
         "server.listen": f"{written.file}:4",
     }
@@ -50,6 +50,33 @@ def test_every_value_in_force_has_its_source(written):
     assert found["cell.a.limit.max"] == (1000, "default")
     assert found["rule[0].cell"] == ("a", f"{written.file}:4")
     assert found["cell.a.limit.initial"] == (None, "default")
+
+
+def test_a_flag_and_an_argument_are_named_as_such(written):
+    loaded = written.load(
+        "[cell.default.limit]\nmax = 20\n",
+        overrides={"cell.default.limit": 5, "cell.default.upstream": ["http://a"], "mode": "off"},
+    )
+    assert loaded.sources == {
+        "mode": "flag --off",
+        "cell.default.upstream": "argument UPSTREAM",
+        "cell.default.limit.algorithm": "flag --limit",
+        "cell.default.limit.initial": "flag --limit",
+    }
+
+
+def test_a_short_form_is_the_source_of_what_it_stands_for(written):
+    sources = written.load("[cell.default]\nlimit = 64\n").sources
+    assert sources["cell.default.limit.initial"] == f"{written.file}:2"
+    assert "cell.default.limit.max" not in sources
+
+
+def test_a_secret_is_never_shown(written):
+    found = {name: value for name, value, _ in written.load('[headers]\nsalt = "x"').effective()}
+    assert found["headers.salt"] == "***"
+    assert dict(found)["headers.tenant"] == ""
+    unset = {name: value for name, value, _ in written.load("").effective()}
+    assert unset["headers.salt"] == ""
 
 
 BROKEN = """\
