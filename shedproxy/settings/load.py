@@ -46,7 +46,7 @@ class EffectiveValue(NamedTuple):
     value: Any
     """In terms of JSON, lengths of time with their unit; `***` stands for a secret."""
     source: str
-    """`default`, `shedproxy.toml:61`, the name of a variable, `flag --limit`, `argument UPSTREAM`."""
+    """`default`, `shedproxy.toml:61`, a variable, `flag --limit` or `argument UPSTREAM`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
