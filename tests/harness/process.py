@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -176,3 +177,22 @@ class Service(Process):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+
+class Prober(Process):
+    """Asks URLs while it is entered; `end` gives, by path, what `harness/prober.py` measured."""
+
+    def __init__(self, urls: Sequence[str], *, home: Path) -> None:
+        command = [sys.executable, "-P", HERE / "prober.py", *urls]
+        super().__init__("prober", command, home=home, stdin=True)
+
+    def is_up(self) -> bool:
+        return self.text().startswith("probing")
+
+    def end(self) -> dict[str, dict[str, Any]]:
+        """Stop asking; count, p99_ms, max_ms and failures of each path."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=self.STOP_S)
+        return json.loads(self.text().splitlines()[-1])
