@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from shedproxy.clock import wall_seconds
 from shedproxy.core import Instant, Lane, Outcome, Permit, Rejected, RequestInfo, Ticket
+from shedproxy.dataplane.hints import trace_id
 from shedproxy.dataplane.wire.framing import RequestFraming
 from shedproxy.dataplane.wire.tokens import RequestTokens
 from shedproxy.observability.access_log import AccessRecord
@@ -41,6 +42,7 @@ class Accounting:
         "permit",
         "reason",
         "refusal_id",
+        "rejected",
         "retries",
         "stalled_ns",
         "started_at",
@@ -84,6 +86,7 @@ class Accounting:
         """Bytes of the answer's payload passed on."""
         self.reason = ""
         self.refusal_id = ""
+        self.rejected: Rejected | None = None
         self.is_finished = False
 
     # --- the permit -------------------------------------------------------------------------
@@ -118,6 +121,7 @@ class Accounting:
 
     def note_refusal(self, rejected: Rejected) -> None:
         """Remember a refusal for the log; the driver has counted it."""
+        self.rejected = rejected
         self.reason = rejected.reason.label
         self.refusal_id = RefusalRing.format_id(self.live.driver.refusal_id(rejected))
         self.waited_ns = rejected.waited_ns
@@ -138,6 +142,7 @@ class Accounting:
             )
         log = live.log
         if log.wants_refused(now) if self.reason else log.wants_admitted():
+            rejected = self.rejected
             log.append(
                 AccessRecord(
                     wall_seconds(),
@@ -153,5 +158,14 @@ class Accounting:
                     self.body_size,
                     self.reason,
                     self.refusal_id,
+                    0 if rejected is None else rejected.in_flight,
+                    0 if rejected is None else rejected.limit,
+                    self._trace_id(),
                 )
             )
+
+    def _trace_id(self) -> str:
+        for name, value in self.tokens.headers:
+            if name == b"traceparent":
+                return trace_id(value).decode("latin-1")
+        return ""

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from shedproxy.core import Criticality, milliseconds
+from shedproxy.snapshot import Classification, Match, Rule
 
 pytestmark = pytest.mark.anyio
 
@@ -61,3 +62,18 @@ async def test_a_client_that_leaves_is_a_499_in_the_log(still) -> None:
     client.lose()
     line = json.loads(bench.server.log_lines()[0])
     assert (line["status"], line["reason"]) == (499, "client_gone")
+
+
+async def test_a_refusal_is_logged_with_what_it_saw_and_its_trace(still) -> None:
+    rules = (Rule(name="shut", match=Match(path=("/shut",)), limit=0),)
+    bench = still(document={"classification": Classification(rules=rules)})
+    client = bench.client()
+    trace = b"0af7651916cd43dd8448eb211c80319c"
+    client.protocol.data_received(
+        b"GET /shut HTTP/1.1\r\nHost: e\r\ntraceparent: 00-%b-b7ad6b7169203331-01\r\n\r\n" % trace
+    )
+    line = json.loads(bench.server.log_lines()[0])
+    assert (line["outcome"], line["reason"]) == ("rejected", "route_limit")
+    assert (line["limit"], line["in_flight"]) == (10, 0)
+    assert line["trace_id"] == trace.decode()
+    assert line["id"].encode() in client.take()
