@@ -376,9 +376,11 @@ class AdmissionController(Screening):
     def stats(self) -> CellStats:
         """A read-out of the cell."""
         level = self._level
+        sheddable, sheddable_plus, critical, critical_plus = self._class_count
         return CellStats(
             name=self._policy.name,
             in_flight=self.in_flight,
+            class_in_flight=(sheddable, sheddable_plus, critical, critical_plus),
             limit=self._limits.limit,
             queue_length=len(self._queue),
             residents=self._residents,

@@ -17,6 +17,9 @@ class CellStats:
 
     name: str
     in_flight: int
+    class_in_flight: tuple[int, int, int, int]
+    """By Criticality: slots in flight, and what waiters and streams would take. Class limits are
+    compared with these."""
     limit: int
     queue_length: int
     residents: int

@@ -336,3 +336,5 @@ class Driver:
                 (Gauge.CAPACITY, round(cell.started_rps)),
             ):
                 meter.set_gauge(index, gauge, value)
+            for criticality, count in enumerate(cell.class_in_flight):
+                meter.set_gauge(index, Gauge.SHEDDABLE + criticality, count)

@@ -88,6 +88,16 @@ class Gauge(enum.IntEnum):
     UPSTREAMS = 13
     CAPACITY = 14
     """Cost started per second while saturated."""
+    SHEDDABLE = 15
+    SHEDDABLE_PLUS = 16
+    CRITICAL = 17
+    CRITICAL_PLUS = 18
+    """Slots of each class, in the order of Criticality, as class limits count them."""
+
+    @classmethod
+    def of_class(cls, criticality: int) -> Gauge:
+        """What a class has in flight."""
+        return cls(cls.SHEDDABLE + criticality)
 
 
 class ProcessGauge(enum.IntEnum):

@@ -163,6 +163,13 @@ METRICS = (
         CAUSE,
     ),
     _up_down("shedproxy.in_flight", "{request}", "Slots taken by admitted requests.", CELL),
+    _up_down(
+        "shedproxy.class.in_flight",
+        "{request}",
+        "Slots of a class, its waiters and streams included: what class limits are compared with.",
+        CELL,
+        CLASS,
+    ),
     _gauge(
         "shedproxy.limit",
         "{request}",

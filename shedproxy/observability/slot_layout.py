@@ -155,8 +155,12 @@ CELL_GAUGES: dict[Gauge, str | None] = {
     Gauge.UPSTREAMS_HEALTHY: "shedproxy.upstream.healthy",
     Gauge.UPSTREAMS: "shedproxy.upstream.configured",
     Gauge.CAPACITY: "shedproxy.capacity",
+    **dict.fromkeys(map(Gauge.of_class, Criticality), "shedproxy.class.in_flight"),
 }
 """The metric that shows each gauge of a cell; None: read by the status page only."""
+
+_CLASS_OF = {Gauge.of_class(criticality): (criticality.label,) for criticality in Criticality}
+"""Labels of the gauges that have some."""
 
 PROCESS_GAUGES: dict[ProcessGauge, str] = {
     ProcessGauge.LOOP_LAG_NS: "shedproxy.runtime.loop_lag",
@@ -234,7 +238,7 @@ def _cell_series(layout: Layout) -> tuple[Series, ...]:
             for number, cause in enumerate(LIMIT_CAUSES)
         ),
         *(
-            Series(metric_named(name), (), layout.cell_gauges + gauge)
+            Series(metric_named(name), _CLASS_OF.get(gauge, ()), layout.cell_gauges + gauge)
             for gauge, name in CELL_GAUGES.items()
             if name is not None
         ),

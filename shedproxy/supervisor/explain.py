@@ -1,8 +1,8 @@
 """Why a request would be admitted or refused now, in the order in which the core asks.
 
 Everything is derived from the document in force, a request head, and the last published numbers of
-the cell; nothing is asked of a worker. What only a worker knows (how much a route, a class or a
-tenant has in flight) is given as the bound at which the answer flips.
+the cell; nothing is asked of a worker. What only a worker knows (how much a route or a tenant has
+in flight) is given as the bound at which the answer flips.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class CellNumbers:
     """A cell as it was published last."""
 
     in_flight: int = 0
+    class_in_flight: tuple[int, ...] = (0, 0, 0, 0)
+    """By Criticality, as class limits count: with waiters and streams."""
     limit: int = 0
     queue_length: int = 0
     residents: int = 0
@@ -109,7 +111,7 @@ def explain_head(
     }
     if numbers is not None:
         answer = _decide(cell, found, numbers, is_draining=is_draining, known=is_cohort_known)
-        content["now"] = _show_numbers(numbers)
+        content["now"] = _show_numbers(numbers, found.info)
         content["decision"] = _show_answer(answer, document.policy.mode)
     content["flips"] = _flips(cell, found.info, numbers)
     return content
@@ -162,9 +164,10 @@ def _bounded(
         why = f"the route's limit is {info.route_limit}; this one takes {info.cost}"
         return _Answer("refuse", why, RejectReason.ROUTE_LIMIT)
     class_limit = cell.class_limit(info.criticality)
-    if class_limit is not None and info.cost > class_limit:
-        why = f"the limit of {info.criticality.label} is {class_limit}; this one takes {info.cost}"
-        return _Answer("refuse", why, RejectReason.CLASS_LIMIT)
+    held = numbers.class_in_flight[info.criticality]
+    if class_limit is not None and held + info.cost > class_limit:
+        why = f"class {info.criticality.label} has {held} of {class_limit} in flight"
+        return _Answer("refuse", f"{why}; this one takes {info.cost}", RejectReason.CLASS_LIMIT)
     if found.time_left_ns is not None and found.time_left_ns <= 0:
         return _Answer("refuse", "no time is left", RejectReason.DEADLINE)
     return None
@@ -222,9 +225,10 @@ def _show_answer(answer: _Answer, mode: Mode) -> dict[str, Any]:
     }
 
 
-def _show_numbers(numbers: CellNumbers) -> dict[str, Any]:
+def _show_numbers(numbers: CellNumbers, info: RequestInfo) -> dict[str, Any]:
     return {
         "in_flight": numbers.in_flight,
+        "class_in_flight": numbers.class_in_flight[info.criticality],
         "limit": numbers.limit,
         "queue_length": numbers.queue_length,
         "residents": numbers.residents,

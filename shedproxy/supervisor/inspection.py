@@ -11,6 +11,7 @@ from typing import Any
 
 from shedproxy.clock import Clock, monotonic_now
 from shedproxy.core import (
+    Criticality,
     Mode,
     Nanos,
     RejectReason,
@@ -87,6 +88,7 @@ class Inspection:
         index = names.index(cell) if cell in names else 0
         return CellNumbers(
             in_flight=self._sum(index, Gauge.IN_FLIGHT),
+            class_in_flight=self._by_class(index),
             limit=self._sum(index, Gauge.LIMIT),
             queue_length=self._sum(index, Gauge.QUEUE_LENGTH),
             residents=self._sum(index, Gauge.RESIDENTS),
@@ -154,6 +156,10 @@ class Inspection:
             "name": name,
             "limit": self._sum(index, Gauge.LIMIT),
             "in_flight": self._sum(index, Gauge.IN_FLIGHT),
+            "class_in_flight": {
+                criticality.label: count
+                for criticality, count in zip(Criticality, self._by_class(index), strict=True)
+            },
             "queue_length": self._sum(index, Gauge.QUEUE_LENGTH),
             "residents": self._sum(index, Gauge.RESIDENTS),
             "zombies": self._sum(index, Gauge.ZOMBIES),
@@ -197,6 +203,9 @@ class Inspection:
 
     def _sum(self, cell: int, gauge: Gauge) -> int:
         return sum(meter.gauge(cell, gauge) for meter in self._meters)
+
+    def _by_class(self, cell: int) -> tuple[int, ...]:
+        return tuple(self._sum(cell, Gauge.of_class(each)) for each in Criticality)
 
     def _max(self, cell: int, gauge: Gauge) -> int:
         return max(meter.gauge(cell, gauge) for meter in self._meters)

@@ -18,7 +18,7 @@ from socket import AF_INET, AF_INET6, AddressFamily
 from typing import Any
 
 from shedproxy.clock import monotonic_now
-from shedproxy.core import NS_PER_S, Mode, RejectReason
+from shedproxy.core import NS_PER_S, Criticality, Mode, RejectReason
 from shedproxy.dataplane.asgi.runtime import Runtime
 from shedproxy.observability.exposition import CONTENT_TYPE, render_text
 from shedproxy.observability.meter import Gauge
@@ -165,6 +165,10 @@ def _cell_status(runtimes: tuple[Runtime, ...], number: int, name: str) -> dict[
     status: dict[str, Any] = {"name": name}
     for word, gauge in _SUMMED.items():
         status[word] = sum(meter.gauge(number, gauge) for meter in meters)
+    status["class_in_flight"] = {
+        each.label: sum(meter.gauge(number, Gauge.of_class(each)) for meter in meters)
+        for each in Criticality
+    }
     status["pressure"] = max(meter.gauge(number, Gauge.PRESSURE_PPM) for meter in meters) / 1e6
     status["shed_level"] = max(meter.gauge(number, Gauge.SHED_RANK) for meter in meters)
     status["admitted"] = sum(meter.admitted(number) for meter in meters)

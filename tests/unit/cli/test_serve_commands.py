@@ -116,7 +116,7 @@ def test_check_config_of_run_wants_an_upstream_and_of_app_none(cli):
 def test_print_config_names_the_flag(cli):
     result = cli("run", "http://127.0.0.1:1", "--workers", "2", "--print-config")
     assert "server.workers = 2  # flag --workers\n" in result.stdout
-    assert 'cell.default.upstream = ["http://127.0.0.1:1"]  # command line\n' in result.stdout
+    assert 'cell.default.upstream = ["http://127.0.0.1:1"]  # argument UPSTREAM\n' in result.stdout
 
 
 def test_the_file_is_named_or_found(monkeypatch, tmp_path):

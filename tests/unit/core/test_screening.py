@@ -52,6 +52,24 @@ def test_route_and_class_bounds_refuse_before_slots(fixed, at, arrive, reason) -
     assert isinstance(arrive(shedder, 2), Permit)
 
 
+def test_a_class_holds_what_its_bound_counts(fixed, at, arrive) -> None:
+    """In flight, waiting and streaming; a control request is of no class."""
+    shedder = Shedder(fixed(3), now=at(0))
+
+    def held() -> tuple[int, ...]:
+        return shedder.stats().cells[0].class_in_flight
+
+    assert held() == (0, 0, 0, 0)
+    first = arrive(shedder, criticality=Criticality.SHEDDABLE, cost=3)
+    arrive(shedder, criticality=Criticality.CRITICAL)
+    arrive(shedder, criticality=Criticality.CRITICAL_PLUS, kind=Kind.STREAM)
+    arrive(shedder, lane=Lane.CONTROL)
+    assert held() == (3, 0, 1, 1)
+    assert isinstance(first, Permit)
+    shedder.release(first, Outcome.SUCCESS, now=at(1))
+    assert held() == (0, 0, 1, 1)
+
+
 def test_control_requests_bypass_a_full_cell_within_their_budget(fixed, at, arrive, reason) -> None:
     """Health answers while everything else waits."""
     shedder = Shedder(fixed(1, control_budget=1), now=at(0))

@@ -190,6 +190,7 @@ async def test_on_a_loop_waiters_expire_by_themselves_and_gauges_are_published()
         assert rejected.reason is RejectReason.QUEUE_TIMEOUT
         assert subject.meter.gauge(0, Gauge.IN_FLIGHT) == 1
         assert subject.meter.gauge(0, Gauge.LIMIT) == 1
+        assert subject.meter.gauge(0, Gauge.of_class(REQUEST.criticality)) == 1
     finally:
         subject.close()
 

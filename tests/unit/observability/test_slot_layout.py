@@ -104,3 +104,11 @@ def test_a_layout_that_differs_has_another_digest(change):
 def test_the_layout_is_a_function_of_its_arguments():
     assert make_layout() == LAYOUT
     assert layout_digest(make_layout()) == layout_digest()
+
+
+def test_every_class_has_a_gauge_of_its_own():
+    metric = metric_named("shedproxy.class.in_flight")
+    found = {series.labels: series.offset for series in CELL_SERIES if series.metric is metric}
+    assert found == {
+        (each.label,): LAYOUT.cell_gauges + Gauge.of_class(each) for each in Criticality
+    }

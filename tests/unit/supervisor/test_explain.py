@@ -86,6 +86,14 @@ def test_a_level_inside_the_class_refuses_a_share_of_it():
 def test_bounds_that_always_refuse():
     closed = document(Rule(match=Match(path=("/a/**",)), limit=0))
     assert answer(closed) == ("refuse", "route_limit")
+    two = document(class_limits=(None, None, 2, None))
+    held = CellNumbers(limit=10, in_flight=2, class_in_flight=(0, 0, 2, 0))
+    assert answer(two, numbers=CellNumbers(limit=10, in_flight=2))[0] == "admit"
+    assert answer(two, numbers=held) == ("refuse", "class_limit")
+    assert explain(two, numbers=held)["decision"]["why"] == (
+        "class critical has 2 of 2 in flight; this one takes 1"
+    )
+    assert explain(two, numbers=held)["now"]["class_in_flight"] == 2
     no_low = document(class_limits=(0, None, None, None))
     assert answer(no_low, ("x-criticality", "sheddable")) == ("refuse", "class_limit")
     assert answer(document(), is_draining=True) == ("refuse", "draining")

@@ -67,6 +67,7 @@ def test_counts_add_up_and_levels_are_the_worst(page):
         meter = Meter(view.slots)
         meter.set_gauge(1, Gauge.IN_FLIGHT, in_flight)
         meter.set_gauge(1, Gauge.LIMIT, 10)
+        meter.set_gauge(1, Gauge.of_class(Criticality.SHEDDABLE_PLUS), in_flight)
         meter.set_gauge(1, Gauge.SHED_SHARE_PPM, share)
         meter.set_gauge(1, Gauge.BASELINE_NS, milliseconds(20))
         meter.set_gauge(1, Gauge.LIMIT_CAUSE, 2)
@@ -74,6 +75,7 @@ def test_counts_add_up_and_levels_are_the_worst(page):
     inspection = inspect(page)
     numbers = inspection.numbers(DOCUMENT, "slow")
     assert (numbers.in_flight, numbers.limit, numbers.shed_share) == (7, 20, 0.5)
+    assert numbers.class_in_flight == (0, 7, 0, 0)
     assert inspection.numbers(DOCUMENT, "default").in_flight == 0
     first, second = inspection.cells(DOCUMENT)
     assert first["baseline_ms"] is None
@@ -81,6 +83,12 @@ def test_counts_add_up_and_levels_are_the_worst(page):
     assert second["baseline_ms"] == 20
     assert second["limit_cause"] == "queueing"
     assert second["admitted"] == 2
+    assert second["class_in_flight"] == {
+        "sheddable": 0,
+        "sheddable_plus": 7,
+        "critical": 0,
+        "critical_plus": 0,
+    }
 
 
 def test_a_heartbeat_is_as_old_as_the_last_turn_of_the_loop(page):
