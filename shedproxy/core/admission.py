@@ -277,8 +277,8 @@ class AdmissionController(Screening):
         self._sample(permit, outcome, now, stalled_ns)
         return self._after_release(now)
 
-    def leave_zombie(self, permit: Permit, *, now: Instant) -> Sequence[Verdict]:
-        """The client left, the work may not have: keep the slot for the expected rest of it."""
+    def leave_zombie(self, permit: Permit, outcome: Outcome, *, now: Instant) -> Sequence[Verdict]:
+        """Nobody waits, the work may go on: keep the slot for the expected rest of it."""
         expected_ns = self._limits.expected_ns(permit.request.route)
         elapsed_ns = now - permit.admitted_at
         # Unknown work is given as much again as it had, a long one a quarter of the mean.
@@ -286,7 +286,7 @@ class AdmissionController(Screening):
         if not expected_ns:
             rest_ns = min(elapsed_ns, NS_PER_S)
         permit.is_zombie = True
-        self._sample(permit, Outcome.ABANDONED, now, 0)
+        self._sample(permit, outcome, now, 0)
         heapq.heappush(self._zombies, (Instant(now + rest_ns), permit.serial, permit))
         return NO_VERDICTS
 

@@ -143,8 +143,10 @@ class Shedder:
         controller: AdmissionController = permit.controller
         return controller.release(permit, outcome, now=now, stalled_ns=stalled_ns)
 
-    def leave_zombie(self, permit: Permit, *, now: Instant) -> Sequence[Verdict]:
-        """The client left and closing its upstream connection does not stop the work.
+    def leave_zombie(
+        self, permit: Permit, *, now: Instant, outcome: Outcome = Outcome.ABANDONED
+    ) -> Sequence[Verdict]:
+        """The client left, or its time is up, and closing the connection does not stop the work.
 
         The slot is freed by `tick` after the expected rest of it. Permits that hold no slot are
         released at once.
@@ -153,10 +155,10 @@ class Shedder:
             PermitAlreadyReleasedError: when it was given back already.
         """
         if permit.is_resident or not permit.cost:
-            return self.release(permit, Outcome.ABANDONED, now=now)
+            return self.release(permit, outcome, now=now)
         self._take_back(permit)
         controller: AdmissionController = permit.controller
-        return controller.leave_zombie(permit, now=now)
+        return controller.leave_zombie(permit, outcome, now=now)
 
     @staticmethod
     def _take_back(permit: Permit) -> None:

@@ -104,12 +104,12 @@ class Accounting:
             self.permit = None
             self.live.driver.release(permit, outcome, stalled_ns=self.stalled_ns)
 
-    def leave(self) -> None:
-        """The client has left work behind that closing the connection does not stop."""
+    def leave(self, outcome: Outcome = Outcome.ABANDONED) -> None:
+        """Work is left behind that closing the connection does not stop."""
         permit = self.permit
         if permit is not None:
             self.permit = None
-            self.live.driver.leave_zombie(permit)
+            self.live.driver.leave_zombie(permit, outcome)
 
     # --- the end ----------------------------------------------------------------------------
 

@@ -153,7 +153,24 @@ class Ending(Accounting):
                     return
             else:
                 upstream.group.on_dead(upstream)
-        self.fail(fault, Outcome.OVERLOAD if fault is Fault.UPSTREAM_TIMEOUT else Outcome.IGNORE)
+        if fault is Fault.UPSTREAM_TIMEOUT:
+            self._on_time_up(upstream)
+        else:
+            self.fail(fault)
+
+    def _on_time_up(self, upstream: UpstreamConnection) -> None:
+        """No answer in time; that the connection is closed does not prove that the work stopped."""
+        permit = self.permit
+        outcome = Outcome.OVERLOAD
+        if permit is not None:
+            expires_at = permit.expires_at
+            if expires_at is not None and self.live.clock() >= expires_at:
+                # The time that clients give is no measure of the service: short deadlines of a
+                # few must not pull the limit down for all. That it took longer is one.
+                outcome = Outcome.ABANDONED
+            if upstream.is_request_sent and not upstream.group.is_cancelled_by_close:
+                self.leave(outcome)
+        self.fail(Fault.UPSTREAM_TIMEOUT, outcome)
 
     def on_connect_failed(self, fault: Fault, avoid: Upstream[Any]) -> None:
         """No connection: nothing was sent, so another upstream may be tried, once."""

@@ -186,7 +186,7 @@ class Exchange(Ending):
         expires_at = permit.expires_at
         if expires_at is not None and now >= expires_at:
             upstream.group.give_back(upstream)
-            self.fail(Fault.UPSTREAM_TIMEOUT, Outcome.OVERLOAD)
+            self.fail(Fault.UPSTREAM_TIMEOUT)
             return
         self.upstream = upstream
         head = self._build_head(upstream, -1 if expires_at is None else expires_at - now)

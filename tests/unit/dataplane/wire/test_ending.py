@@ -142,3 +142,39 @@ async def test_nothing_that_comes_after_the_end_counts_twice(still) -> None:
     exchange.finish(Outcome.SUCCESS, keep_alive=True)
     assert client.take().count(b"HTTP/1.1") == 1
     assert bench.driver.meter.finished(0) == 1
+
+
+@pytest.mark.parametrize(("cancels", "zombies"), [("auto", 1), ("true", 0)])
+async def test_an_answer_that_does_not_come_in_time_leaves_a_zombie(
+    still, cancels: str, zombies: int
+) -> None:
+    """A timeout does not prove that the work stopped; an upstream that says so is believed."""
+    bench = still(timeouts={"response_ns": seconds(2)}, upstream={"cancels": cancels})
+    client = bench.client()
+    await bench.ask(client, GET)
+    await bench.advance(seconds(3))
+    assert client.take().startswith(b"HTTP/1.1 504 ")
+    assert (bench.cell.zombies, bench.cell.in_flight) == (zombies, zombies)
+
+
+@pytest.mark.parametrize(
+    ("head", "outcome"),
+    [
+        (GET, Outcome.OVERLOAD),
+        (b"GET /a HTTP/1.1\r\nHost: e\r\nX-Request-Timeout-Ms: 50\r\n\r\n", Outcome.ABANDONED),
+    ],
+)
+async def test_the_deadline_of_a_client_is_no_overload(
+    still, monkeypatch, head: bytes, outcome: Outcome
+) -> None:
+    """Else a few short deadlines would pull the limit down for everybody."""
+    bench = still(timeouts={"response_ns": seconds(2)})
+    taught = []
+    monkeypatch.setattr(
+        bench.driver, "leave_zombie", lambda permit, outcome: taught.append(outcome)
+    )
+    client = bench.client()
+    await bench.ask(client, head)
+    await bench.advance(seconds(3))
+    assert client.take().startswith(b"HTTP/1.1 504 ")
+    assert taught == [outcome]
