@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shedproxy.cli.output import print_problems
+from shedproxy.cli.settings_file import DEFAULT_FILE, find_file
 from shedproxy.errors import ConfigInvalidError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ __all__ = ["check", "export", "init", "version"]
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 3
-DEFAULT_FILE = "shedproxy.toml"
 
 export = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -53,7 +53,7 @@ def check(
     """
     from shedproxy.settings import load_settings
 
-    file = file or _default_file()
+    file = find_file(file)
     loaded = None
     try:
         loaded = load_settings(file, environ=os.environ)
@@ -71,14 +71,6 @@ def check(
             typer.echo(_summary(loaded))
     if not is_good:
         raise typer.Exit(EXIT_CONFIG)
-
-
-def _default_file() -> Path | None:
-    named = os.environ.get("SHEDPROXY_CONFIG")
-    if named:
-        return Path(named)
-    here = Path(DEFAULT_FILE)
-    return here if here.exists() else None
 
 
 def _report(file: Path | None, problems: list[Problem], *, is_good: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from shedproxy.cli.output import print_problems
 from shedproxy.errors import DocumentInvalidError, StartupError
@@ -120,12 +120,22 @@ class _Commands(TyperGroup):
                 formatter.write_dl(rows)
 
 
+class _Command(TyperCommand):
+    """A subcommand whose usage has braces around alternatives only, not around what is required."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [
+            piece if "|" in piece else piece.removeprefix("{").removesuffix("}")
+            for piece in super().collect_usage_pieces(ctx)
+        ]
+
+
 def _load(name: str, command: Command) -> Any:
     module = importlib.import_module(f"shedproxy.cli.{command.module}")
     target: typer.Typer | Callable[..., None] = getattr(module, command.attribute)
     if not isinstance(target, typer.Typer):
         function, target = target, typer.Typer(add_completion=False, rich_markup_mode=None)
-        target.command(name, help=_help_of(function))(function)
+        target.command(name, cls=_Command, help=_help_of(function))(function)
     loaded = typer.main.get_command(target)
     loaded.name = name
     return loaded

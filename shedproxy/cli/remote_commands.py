@@ -31,7 +31,7 @@ EXIT_CONFIG = 3
 Url = Annotated[
     str,
     typer.Argument(
-        metavar="[URL]",
+        metavar="URL",
         help='Control listener: "http://host:port" or "unix:/path".',
     ),
 ]

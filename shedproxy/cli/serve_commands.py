@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shedproxy.cli.output import print_problems
+from shedproxy.cli.settings_file import DEFAULT_FILE, find_file
 from shedproxy.errors import ConfigInvalidError, StartupError
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ __all__ = ["app", "run"]
 
 EXIT_USAGE = 2
 EXIT_STARTUP = 3
-
-DEFAULT_FILE = "shedproxy.toml"
-"""Read when it is there and no --config names another."""
 
 Listen = Annotated[
     list[str] | None,
@@ -66,7 +63,7 @@ class _Way(enum.Enum):
 def run(
     upstreams: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[UPSTREAM]...", help="http://host:port or unix:/path."),
+        typer.Argument(metavar="UPSTREAM", help="http://host:port or unix:/path."),
     ] = None,
     listen: Listen = None,
     control: Control = None,
@@ -97,10 +94,9 @@ def run(
         mode=_mode(enforce=enforce, observe=observe, off=off),
         workers=workers,
     )
-    file = find_file(config)
     _serve(
         _Way.PROXY,
-        file,
+        find_file(config),
         overrides,
         check_config=check_config,
         print_config=print_config,
@@ -176,16 +172,6 @@ def make_overrides(
         "cell.default.upstream": upstreams or None,
         "cell.default.limit": limit,
     }
-
-
-def find_file(config: Path | None) -> Path | None:
-    """The file that --config or SHEDPROXY_CONFIG names, else `shedproxy.toml` here, else none."""
-    if config is not None:
-        return config
-    if named := os.environ.get("SHEDPROXY_CONFIG"):
-        return Path(named)
-    here = Path(DEFAULT_FILE)
-    return here if here.is_file() else None
 
 
 def _mode(*, enforce: bool, observe: bool, off: bool) -> str | None:

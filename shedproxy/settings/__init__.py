@@ -19,7 +19,7 @@ from shedproxy.settings.models import (
     TelemetrySettings,
 )
 from shedproxy.settings.quantities import parse_duration, parse_size, show_duration
-from shedproxy.settings.render import render_problems
+from shedproxy.settings.render import has_color, render_problems
 from shedproxy.settings.schema import SCHEMA_FILE, settings_json_schema
 from shedproxy.settings.template import commented_default_toml
 
@@ -33,6 +33,7 @@ __all__ = [
     "Settings",
     "TelemetrySettings",
     "commented_default_toml",
+    "has_color",
     "load_document",
     "load_settings",
     "parse_duration",

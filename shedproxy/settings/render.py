@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
 from shedproxy.errors import Problem
 
-__all__ = ["render_problems"]
+__all__ = ["has_color", "render_problems"]
 
 _RESET = "\x1b[0m"
 _BOLD = "\x1b[1m"
@@ -17,6 +18,13 @@ _CYAN = "\x1b[36m"
 _SEVERITY_COLOR = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m", "hint": "\x1b[1;36m"}
 _WIDTH_MAX = 160
 _TAB = "    "
+
+
+def has_color(*, is_terminal: bool) -> bool:
+    """Whether to colour: terminals, unless NO_COLOR is set; FORCE_COLOR wins."""
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def render_problems(problems: Sequence[Problem], *, color: bool = False) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from shedproxy.clock import wall_seconds
 from shedproxy.errors import Problem
 from shedproxy.observability.log_writer import LogWriter
-from shedproxy.settings import LogSettings, render_problems
+from shedproxy.settings import LogSettings, has_color, render_problems
 
 __all__ = ["Journal"]
 
@@ -70,7 +70,7 @@ class Journal:
     def show_problems(self, problems: Sequence[Problem]) -> None:
         """Say what is wrong with a document: as text with carets, or as JSON."""
         if self._is_text:
-            text = render_problems(problems, color=self._is_terminal)
+            text = render_problems(problems, color=has_color(is_terminal=self._is_terminal))
             self._writer.write(text.rstrip("\n").split("\n"))
             return
         for problem in problems:

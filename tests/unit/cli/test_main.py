@@ -90,3 +90,17 @@ def test_a_startup_error_ends_with_3(monkeypatch, capsys):
 
 def test_an_interrupt_ends_with_130(monkeypatch, capsys):
     assert ending_of(monkeypatch, capsys, KeyboardInterrupt()) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("run", "[UPSTREAM]..."),
+        ("app", "MODULE:APP"),
+        ("status", "[URL]"),
+        ("mode", "{observe|enforce|off|configured} [URL]"),
+    ],
+)
+def test_usage_marks_what_may_be_left_out_and_nothing_else(name, arguments):
+    usage = " ".join(invoke(name, "--help").output.partition("\n\n")[0].split())
+    assert usage.endswith(f" {name} [OPTIONS] {arguments}")

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import io
+import sys
 
 import pytest
 
-from shedproxy.cli.output import has_color, print_problems
+from shedproxy.cli.output import print_problems
 from shedproxy.errors import Problem
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch):
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_terminals_are_coloured_and_files_are_not(monkeypatch, capsys, is_terminal):
     for name in ("FORCE_COLOR", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
-
-
-def test_terminals_are_coloured_and_files_are_not():
-    assert has_color(Terminal())
-    assert not has_color(io.StringIO())
-
-
-@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_colour_can_be_declined(monkeypatch, name, value):
-    monkeypatch.setenv(name, value)
-    assert not has_color(Terminal())
-
-
-def test_colour_can_be_forced(monkeypatch, capsys):
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
     print_problems([Problem(message="no")])
-    assert "\x1b[" in capsys.readouterr().err
+    assert ("\x1b[" in capsys.readouterr().err) is is_terminal
 
 
 def test_no_problem_is_no_output(capsys):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from shedproxy.cli import serve_commands
-from shedproxy.cli.serve_commands import find_file, make_overrides
+from shedproxy.cli.serve_commands import make_overrides
 from shedproxy.errors import StartupError
 from shedproxy.supervisor import run as run_module
 
@@ -117,14 +115,3 @@ def test_print_config_names_the_flag(cli):
     result = cli("run", "http://127.0.0.1:1", "--workers", "2", "--print-config")
     assert "server.workers = 2  # flag --workers\n" in result.stdout
     assert 'cell.default.upstream = ["http://127.0.0.1:1"]  # argument UPSTREAM\n' in result.stdout
-
-
-def test_the_file_is_named_or_found(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SHEDPROXY_CONFIG", raising=False)
-    assert find_file(None) is None
-    (tmp_path / "shedproxy.toml").touch()
-    assert find_file(None) == Path("shedproxy.toml")
-    monkeypatch.setenv("SHEDPROXY_CONFIG", "other.toml")
-    assert find_file(None) == Path("other.toml")
-    assert find_file(Path("given.toml")) == Path("given.toml")

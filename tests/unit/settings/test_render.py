@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from shedproxy.errors import Problem
-from shedproxy.settings import render_problems
+from shedproxy.settings import has_color, render_problems
 
 EXPECTED = """\
 error: cell "checkout": limit.max must be at least limit.min
@@ -114,3 +116,29 @@ def test_errors_come_before_warnings_and_hints():
     shown = render_problems([Problem(message="m", severity=s) for s in severities])
     assert re.findall(r"^(\w+): m$", shown, re.MULTILINE) == ["error", "error", "warning", "hint"]
     assert shown.endswith("2 errors, 1 warning, 1 hint\n")
+
+
+@pytest.fixture
+def plain_environment(monkeypatch):
+    for name in ("FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+
+@pytest.mark.usefixtures("plain_environment")
+def test_terminals_are_coloured_and_files_are_not():
+    assert has_color(is_terminal=True)
+    assert not has_color(is_terminal=False)
+
+
+@pytest.mark.usefixtures("plain_environment")
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_colour_can_be_declined(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert not has_color(is_terminal=True)
+
+
+@pytest.mark.usefixtures("plain_environment")
+def test_colour_can_be_forced(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert has_color(is_terminal=False)
