@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from shedproxy.clock import Clock, monotonic_now, wall_seconds
 from shedproxy.core import (
@@ -29,6 +28,7 @@ from shedproxy.core import (
     Ticket,
     Verdict,
 )
+from shedproxy.dataplane.delivery import Delivery, Waiter
 from shedproxy.observability.meter import Meter
 from shedproxy.observability.metric import Gauge, ProcessCounter, ProcessGauge
 from shedproxy.observability.ring import RefusalRing
@@ -44,12 +44,8 @@ _STALL_NS = 25 * NS_PER_MS
 
 _RETRY_AFTER_NS = NS_PER_S
 
-
-class Waiter(Protocol):
-    """Who waits for a ticket's verdict."""
-
-    def on_verdict(self, decision: Permit | Rejected) -> None:
-        """The answer. A waiter that has gone gives a permit back at once."""
+_TIMER_NS = NS_PER_MS
+"""What a loop's timers round to. Asked for less, uvloop calls back at once, and so for ever."""
 
 
 class Driver:
@@ -78,6 +74,10 @@ class Driver:
         self._publish_timer: asyncio.TimerHandle | None = None
         self._publish_at = Instant(0)
         self._last_changes: dict[str, LimitChange] = {}
+        self._delivery = Delivery(
+            count=self._count, give_back=self._take_back, on_failure=self._on_waiter_failed
+        )
+        self._deliver = self._delivery.pass_on
 
     # --- life -------------------------------------------------------------------------------
 
@@ -93,6 +93,7 @@ class Driver:
             if timer is not None:
                 timer.cancel()
         self._tick_timer = self._publish_timer = None
+        self._tick_at = self._loop = None
 
     # --- a request's life -------------------------------------------------------------------
 
@@ -113,10 +114,10 @@ class Driver:
         if type(decision) is Permit:
             self._count_permit(decision)
         elif type(decision) is Ticket:
-            decision.context = waiter
-            if decision.evicted is not None:
-                self._deliver((decision.evicted,))
             self._arm(decision.expires_at)
+            if decision.evicted is not None:
+                return self._delivery.after_eviction(decision, decision.evicted, waiter)
+            decision.context = waiter
         else:
             assert isinstance(decision, Rejected)
             self._count_rejected(decision)
@@ -149,7 +150,7 @@ class Driver:
 
     def to_resident(self, permit: Permit) -> None:
         """The answer is a stream."""
-        self._settle(self.shedder.to_resident(permit, now=self._clock()))
+        self._deliver(self.shedder.to_resident(permit, now=self._clock()))
 
     def release(self, permit: Permit, outcome: Outcome, *, stalled_ns: int = 0) -> None:
         """The upstream's work is done; waiters may run."""
@@ -157,15 +158,15 @@ class Driver:
         if verdicts:
             self._deliver(verdicts)
 
-    def leave_zombie(self, permit: Permit) -> None:
-        """The client left; the work may go on."""
-        self._settle(self.shedder.leave_zombie(permit, now=self._clock()))
+    def leave_zombie(self, permit: Permit, outcome: Outcome = Outcome.ABANDONED) -> None:
+        """Nobody waits for the answer any more; the work may go on."""
+        self._deliver(self.shedder.leave_zombie(permit, now=self._clock(), outcome=outcome))
         self._rearm()
 
     def abandon(self, ticket: Ticket) -> None:
         """The waiter went away."""
         ticket.context = None
-        self._settle(self.shedder.abandon(ticket, now=self._clock()))
+        self._deliver(self.shedder.abandon(ticket, now=self._clock()))
 
     def reject(
         self, request: RequestInfo, reason: RejectReason, numbers: tuple[int, ...]
@@ -214,7 +215,7 @@ class Driver:
         policy = self.document.policy
         if policy.mode is not mode:
             policy = replace(policy, mode=mode)
-        self._settle(self.shedder.apply(policy, now=self._clock()))
+        self._deliver(self.shedder.apply(policy, now=self._clock()))
 
     def _index_cells(self) -> None:
         self._cell_index = {
@@ -223,19 +224,15 @@ class Driver:
 
     # --- verdicts and time ------------------------------------------------------------------
 
-    def _settle(self, verdicts: Sequence[Verdict]) -> None:
-        if verdicts:
-            self._deliver(verdicts)
+    def _take_back(self, permit: Permit) -> Sequence[Verdict]:
+        return self.shedder.release(permit, Outcome.IGNORE, now=self._clock())
 
-    def _deliver(self, verdicts: Sequence[Verdict]) -> None:
-        for ticket, decision in verdicts:
-            if type(decision) is Permit:
-                self._count_permit(decision)
-            else:
-                assert isinstance(decision, Rejected)
-                self._count_rejected(decision)
-            waiter, ticket.context = ticket.context, None
-            waiter.on_verdict(decision)
+    def _on_waiter_failed(self, waiter: Waiter, error: Exception) -> bool:
+        if self._loop is None:
+            return False
+        context = {"message": f"{waiter!r} failed on its verdict", "exception": error}
+        self._loop.call_exception_handler(context)
+        return True
 
     def _arm(self, at: Instant) -> None:
         """One timer, never later than `at`."""
@@ -244,8 +241,8 @@ class Driver:
         if self._tick_timer is not None:
             self._tick_timer.cancel()
         self._tick_at = at
-        delay_s = max(0.0, (at - self._clock()) / NS_PER_S)
-        self._tick_timer = self._loop.call_later(delay_s, self._on_tick)
+        delay_ns = max(1, -(-(at - self._clock()) // _TIMER_NS)) * _TIMER_NS
+        self._tick_timer = self._loop.call_later(delay_ns / NS_PER_S, self._on_tick)
 
     def _rearm(self) -> None:
         at = self.shedder.next_tick_at()
@@ -254,25 +251,32 @@ class Driver:
 
     def _on_tick(self) -> None:
         self._tick_timer = self._tick_at = None
-        self._settle(self.shedder.tick(now=self._clock()))
+        self._deliver(self.shedder.tick(now=self._clock()))
         self._rearm()
 
     def tick(self) -> None:
         """Let time pass now: for loops without timers (tests in virtual time)."""
-        self._settle(self.shedder.tick(now=self._clock()))
+        self._deliver(self.shedder.tick(now=self._clock()))
 
     # --- counting ---------------------------------------------------------------------------
+
+    def _count(self, decision: Permit | Rejected) -> None:
+        if type(decision) is Permit:
+            self._count_permit(decision)
+        else:
+            assert isinstance(decision, Rejected)
+            self._count_rejected(decision)
 
     def _count_permit(self, permit: Permit) -> None:
         request = permit.request
         cell = self._cell_index.get(request.cell, 0)
-        if request.lane is Lane.CONTROL:
-            self.meter.on_bypass(cell)
-            return
         would_reject = permit.would_reject
         if would_reject is not None:
             self.meter.on_would_reject(cell, request.criticality, would_reject.reason)
             self._record(would_reject, cell)
+            return
+        if request.lane is Lane.CONTROL:
+            self.meter.on_bypass(cell)
             return
         self.meter.on_admitted(cell, request.criticality, permit.admitted_at - permit.arrived_at)
 
@@ -296,7 +300,6 @@ class Driver:
     # --- gauges -----------------------------------------------------------------------------
 
     def _publish(self) -> None:
-        assert self._loop is not None
         now = self._clock()
         lag_ns = max(0, now - self._publish_at)
         if lag_ns > _STALL_NS:
@@ -304,13 +307,15 @@ class Driver:
             self.meter.count(ProcessCounter.LOOP_STALLS)
         self.meter.set_process(ProcessGauge.LOOP_LAG_NS, lag_ns)
         # The loops move although nothing arrives, so that gauges tell the truth when idle.
-        self._settle(self.shedder.tick(now=now))
+        self._deliver(self.shedder.tick(now=now))
         self._rearm()
         self.publish_gauges()
         if self._on_heartbeat is not None:
             self._on_heartbeat(now)
         self._publish_at = Instant(now + PUBLISH_INTERVAL_NS)
-        self._publish_timer = self._loop.call_later(PUBLISH_INTERVAL_NS / NS_PER_S, self._publish)
+        if self._loop is not None:
+            delay_s = PUBLISH_INTERVAL_NS / NS_PER_S
+            self._publish_timer = self._loop.call_later(delay_s, self._publish)
 
     def publish_gauges(self) -> None:
         """Write the read-out of every cell into the meter's slots."""

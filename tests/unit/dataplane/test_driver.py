@@ -134,6 +134,16 @@ def test_control_requests_are_counted_apart() -> None:
     assert subject.meter.admitted(0) == 0
 
 
+def test_observe_counts_control_requests_over_their_budget() -> None:
+    """They are served, and they are the ones enforce mode would refuse."""
+    cell = CellPolicy(control_budget=1)
+    subject = Driver(Document(policy=Policy(mode=Mode.OBSERVE, cells=(cell,))), clock=Hand())
+    for _ in range(2):
+        assert isinstance(subject.arrive(RequestInfo(lane=Lane.CONTROL), Caller()), Permit)
+    assert subject.meter.bypassed(0) == 1
+    assert subject.meter.would_reject(0, RejectReason.CONTROL_BUDGET) == 1
+
+
 def test_observe_counts_what_enforce_would_refuse() -> None:
     """And records it, so that `explain --id` works before anything is enforced."""
     clock = Hand()
@@ -210,3 +220,93 @@ async def test_a_stalled_loop_is_noticed() -> None:
                 await asyncio.sleep(0.005)
     finally:
         subject.close()
+
+
+@pytest.mark.anyio
+async def test_after_close_no_timer_is_left_and_none_is_made() -> None:
+    """Requests may still end and arrive; also when it is closed by its own heartbeat."""
+    beats: list[Instant] = []
+
+    def close(now: Instant) -> None:
+        beats.append(now)
+        subject.close()
+
+    subject = Driver(document(wait_max_ns=milliseconds(1)), on_heartbeat=close)
+    subject.start()
+    subject.arrive(REQUEST, Caller())
+    waiter = Caller()
+    subject.arrive(REQUEST, waiter)
+    await asyncio.sleep(0.25)
+    assert len(beats) == 1
+    assert waiter.verdicts == []
+
+
+@pytest.mark.anyio
+async def test_a_driver_started_again_lets_waiters_expire() -> None:
+    """By its own timer, not by the read-outs that come far less often."""
+    beats: list[Instant] = []
+    heard_after: list[int] = []
+
+    class Patient:
+        def on_verdict(self, decision: Permit | Rejected) -> None:
+            heard_after.append(len(beats))
+
+    subject = Driver(document(wait_max_ns=milliseconds(5)), on_heartbeat=beats.append)
+    subject.start()
+    subject.arrive(REQUEST, Caller())
+    subject.arrive(REQUEST, Patient())
+    subject.close()
+    await asyncio.sleep(0.01)
+    subject.start()
+    subject.arrive(REQUEST, Patient())
+    try:
+        async with asyncio.timeout(5):
+            while len(heard_after) < 2:
+                await asyncio.sleep(0.002)
+        assert heard_after == [1, 2]
+    finally:
+        subject.close()
+
+
+@pytest.mark.anyio
+async def test_a_waiter_that_fails_is_reported_to_the_loop() -> None:
+    """Not to whoever gave the slot back: it is not his failure."""
+
+    class Broken:
+        def on_verdict(self, decision: Permit | Rejected) -> None:
+            raise RuntimeError("broken")
+
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    subject = Driver(document())
+    subject.start()
+    try:
+        running = subject.arrive(REQUEST, Caller())
+        assert isinstance(running, Permit)
+        subject.arrive(REQUEST, Broken())
+        subject.release(running, Outcome.SUCCESS)
+        assert str(reported[0]["exception"]) == "broken"
+    finally:
+        subject.close()
+
+
+def test_timers_ask_for_whole_milliseconds() -> None:
+    """Asked for less, uvloop calls back at once, again and again until the instant has come."""
+    asked: list[float] = []
+
+    class Loop(asyncio.SelectorEventLoop):
+        def call_later(self, delay, callback, *args, **more):  # type: ignore[no-untyped-def]
+            asked.append(delay)
+            return super().call_later(delay, callback, *args, **more)
+
+    async def arrive() -> None:
+        clock = Hand()
+        subject = Driver(document(wait_max_ns=milliseconds(3) + 1), clock=clock)
+        subject.start()
+        subject.arrive(REQUEST, Caller())
+        subject.arrive(REQUEST, Caller())
+        subject.close()
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(arrive())
+    assert 0.004 in asked
