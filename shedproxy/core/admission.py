@@ -56,7 +56,7 @@ class AdmissionController(Screening):
             return self._admit_aside(request, flow_hash, now)
         self._level.on_arrival(rank, request.cost)
         expires_at = None if time_left_ns is None else Instant(now + time_left_ns)
-        if not self._queue and self._has_room(request.cost):
+        if self._has_room(request.cost) and self._queue.is_outranked_by(rank):
             self._count(request, flow_hash)
             return self._start(request, flow_hash, now, now, expires_at)
         self._limits.on_limit_reached()
@@ -76,6 +76,7 @@ class AdmissionController(Screening):
 
         What is in flight above the limit stands for the queue of enforce mode.
         """
+        self._is_shadowing = True
         rank = rank_of(request, cohort)
         timeout_ns = self._policy.default_timeout_ns if time_left_ns is None else time_left_ns
         refused = self._refusal(request, rank, flow_hash, timeout_ns, now)
@@ -184,7 +185,7 @@ class AdmissionController(Screening):
         if not self._policy.fairness.enabled:
             return None
         victim = self._queue.fair_victim(ticket, now=now)
-        if victim is None:
+        if victim is None or not victim.flow_hash:
             return None
         cost, held = victim.cost, self._fair.in_system(victim.flow_hash)
         flows = self._fair.flows_active + (self._fair.in_system(ticket.flow_hash) == 0)
@@ -252,7 +253,9 @@ class AdmissionController(Screening):
         """The answer is a stream: it frees its slot, unless the residents are at their bound."""
         if permit.is_resident or permit.is_released or not permit.cost:
             return NO_VERDICTS
-        self._sample(permit, Outcome.SUCCESS, now, 0)
+        # To its head: what came since is the stream's, or a slow reader's, time.
+        head_at = now if permit.responded_at is None else permit.responded_at
+        self._sample(permit, Outcome.SUCCESS, now, now - head_at)
         permit.is_sampled = True
         if self._residents >= self._policy.resident_limit:
             return NO_VERDICTS
@@ -345,6 +348,7 @@ class AdmissionController(Screening):
 
     def apply(self, policy: CellPolicy, *, now: Instant) -> Sequence[Verdict]:
         """Take a new policy. What is in flight, waiting or learnt stays."""
+        self._is_shadowing = False
         self._policy = policy
         self._limits.apply(policy.limit, now=now)
         self._fair.apply(policy.fairness)

@@ -28,6 +28,7 @@ class Screening:
         "_class_count",
         "_control_in_flight",
         "_fair",
+        "_is_shadowing",
         "_level",
         "_limits",
         "_policy",
@@ -49,11 +50,18 @@ class Screening:
         self.in_flight = 0
         self._residents = 0
         self._control_in_flight = 0
+        self._is_shadowing = False
+        """Observe mode: nobody waits in the queue, who would is in flight."""
         self._shadow_refused = 0
         self._class_count = [0, 0, 0, 0]
         self._route_count: dict[str, int] = {}
         self._zombies: list[tuple[Instant, int, Permit]] = []
         self._serial = 0
+
+    @property
+    def name(self) -> str:
+        """Of the cell."""
+        return self._policy.name
 
     def screen(
         self,
@@ -177,6 +185,8 @@ class Screening:
     @property
     def _waiting(self) -> int:
         """Waiters; in observe mode, what is in flight above the limit stands for them."""
+        if not self._is_shadowing:
+            return len(self._queue)
         above = self.in_flight - self._shadow_refused - self._limits.limit
         return max(len(self._queue), above, 0)
 

@@ -21,6 +21,7 @@ from shedproxy.core.decision import (
     Ticket,
     Verdict,
 )
+from shedproxy.core.limits import make_estimator
 from shedproxy.core.policy import Mode, Policy
 from shedproxy.core.request import Lane, RequestInfo
 from shedproxy.core.stats import ShedderStats
@@ -39,6 +40,8 @@ class Shedder:
     __slots__ = ("_cells", "_fallback", "_is_draining", "_mode", "_policy", "_retired")
 
     def __init__(self, policy: Policy, *, now: Instant) -> None:
+        """Raises ValueError when the policy has no cell, two of one name or no such algorithm."""
+        _check(policy)
         self._policy = policy
         self._mode = policy.mode
         self._is_draining = False
@@ -197,9 +200,15 @@ class Shedder:
     def apply(self, policy: Policy, *, now: Instant) -> Sequence[Verdict]:
         """Take a new policy. Permits, waiters, counters and what was learnt survive.
 
-        The in-flight work of a removed cell ends where it began; its waiters keep their place.
+        The in-flight work of a removed cell ends where it began; its waiters keep their place. A
+        cell that comes back meanwhile goes on where it was.
+
+        Raises:
+            ValueError: it has no cell, two of one name, or an unknown algorithm; nothing changed.
         """
-        before, self._cells = self._cells, {}
+        _check(policy)
+        before = {cell.name: cell for cell in self._all()}
+        self._cells = {}
         verdicts: list[Verdict] = []
         for cell_policy in policy.cells:
             controller = before.pop(cell_policy.name, None)
@@ -208,7 +217,7 @@ class Shedder:
             else:
                 verdicts.extend(controller.apply(cell_policy, now=now))
             self._cells[cell_policy.name] = controller
-        self._retired.extend(before.values())
+        self._retired = list(before.values())
         self._fallback = self._cells[policy.cells[0].name]
         self._policy = policy
         self._mode = policy.mode
@@ -237,3 +246,11 @@ class Shedder:
         if self._retired:
             return (*self._cells.values(), *self._retired)
         return tuple(self._cells.values())
+
+
+def _check(policy: Policy) -> None:
+    names = [cell.name for cell in policy.cells]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"a policy has one cell or more, each by a name of its own, not {names}")
+    for cell in policy.cells:
+        make_estimator(cell.limit)

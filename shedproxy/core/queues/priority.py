@@ -189,6 +189,10 @@ class PriorityQueue:
         left = level.queued_with(victim) - victim.cost
         return victim if left >= level.shortest_queued(hand) + ticket.cost else None
 
+    def is_outranked_by(self, rank: int) -> bool:
+        """Whether a newcomer of this rank would be served before all that wait, if any do."""
+        return rank >> _LEVEL_BITS >= self._occupied.bit_length()
+
     def length_from(self, rank: int) -> int:
         """Waiters of the level of this rank and of better ones: what may be served before it."""
         return sum([level.length for level in self._levels[rank >> _LEVEL_BITS :]])

@@ -123,3 +123,38 @@ def test_a_request_wider_than_the_limit_runs_alone(fixed, at, arrive) -> None:
     wide = arrive(shedder, cost=7)
     assert isinstance(wide, Permit)
     assert isinstance(arrive(shedder, cost=1), Ticket)
+
+
+def test_a_wide_waiter_holds_up_nobody_better(fixed, at, arrive) -> None:
+    """Two slots are free, too few for the sheddable request that waits, enough for a better one."""
+    shedder = Shedder(fixed(4), now=at(0))
+    arrive(shedder, cost=2)
+    assert isinstance(arrive(shedder, cost=3, criticality=Criticality.SHEDDABLE), Ticket)
+    assert isinstance(arrive(shedder), Permit)
+    assert isinstance(arrive(shedder, criticality=Criticality.SHEDDABLE), Ticket)
+
+
+def test_a_stream_is_measured_to_its_head(fixed, at, arrive) -> None:
+    """Seen late, because a reader was slow: two seconds of his are no latency of the route."""
+    shedder = Shedder(fixed(4), now=at(0))
+    for step in range(20):
+        permit = arrive(shedder, step * 3000)
+        shedder.respond(permit, now=at(step * 3000 + 20))
+        shedder.to_resident(permit, now=at(step * 3000 + 2020))
+        shedder.release(permit, Outcome.SUCCESS, now=at(step * 3000 + 2500))
+    arrive(shedder, 60_000)
+    in_time = arrive(shedder, 60_000, time_left_ns=milliseconds(100))
+    assert isinstance(in_time, Permit)
+
+
+def test_waiters_without_a_tenant_are_not_charged_with_what_a_tenant_holds(
+    fixed, at, arrive, reason
+) -> None:
+    """This flow's counters are the ones that a flow of 0 would have."""
+    same_counters = pow(0x9E3779B97F4A7C15, -1, 1 << 64)
+    shedder = Shedder(fixed(12, queue=QueuePolicy(length_max=2)), now=at(0))
+    for _ in range(12):
+        arrive(shedder, flow_hash=same_counters)
+    waiting = [arrive(shedder) for _ in range(2)]
+    assert reason(arrive(shedder, flow_hash=7_777_777)) is RejectReason.QUEUE_FULL
+    assert all(ticket.state.name == "WAITING" for ticket in waiting)

@@ -124,3 +124,17 @@ def test_a_tenant_over_its_share_is_refused_in_overload(fixed, at, arrive) -> No
     assert RejectReason.FAIR_SHARE not in refused[2]
     assert len(refused[1]) / offered[1] > 0.9
     assert len(refused[2]) / offered[2] < 0.1
+
+
+def test_a_limit_that_falls_below_what_runs_is_no_queue(fixed, at, arrive) -> None:
+    """Nobody waits, so there is nothing to refuse anybody for: who comes next may wait."""
+    shedder = Shedder(fixed(100), now=at(0))
+    for _ in range(100):
+        arrive(shedder, criticality=Criticality.SHEDDABLE)
+    for step in range(1, 60):
+        shedder.tick(now=at(step * 100))
+    shedder.apply(fixed(10), now=at(6000))
+    for step in range(60, 64):
+        shedder.tick(now=at(step * 100))
+    assert shedder.stats().cells[0].shed_share == 0
+    assert isinstance(arrive(shedder, 6400, criticality=Criticality.SHEDDABLE), Ticket)

@@ -7,6 +7,7 @@ import pytest
 from shedproxy.core import (
     CellPolicy,
     Lane,
+    LimitPolicy,
     Mode,
     Outcome,
     Permit,
@@ -14,6 +15,7 @@ from shedproxy.core import (
     QueuePolicy,
     RejectReason,
     Shedder,
+    Ticket,
 )
 from shedproxy.errors import PermitAlreadyReleasedError
 
@@ -94,3 +96,45 @@ def test_draining_refuses_data_and_serves_control(fixed, at, arrive, reason) -> 
     assert reason(arrive(shedder)) is RejectReason.DRAINING
     assert isinstance(arrive(shedder, lane=Lane.CONTROL), Permit)
     shedder.release(permit, Outcome.SUCCESS, now=at(1))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Policy(cells=()),
+        Policy(cells=(CellPolicy(name="a"), CellPolicy(name="a"))),
+        Policy(cells=(CellPolicy(name="a", limit=LimitPolicy(algorithm="luck")),)),
+        Policy(
+            cells=(
+                CellPolicy(name="new", limit=LimitPolicy(algorithm="luck")),
+                CellPolicy(name="a"),
+                CellPolicy(name="b"),
+            )
+        ),
+    ],
+)
+def test_a_policy_that_cannot_be_is_refused_whole(at, arrive, broken) -> None:
+    """The cells, and what is in flight in them, are as before."""
+    shedder = Shedder(Policy(cells=(CellPolicy(name="a"), CellPolicy(name="b"))), now=at(0))
+    arrive(shedder, cell="b")
+    before = shedder.stats()
+    with pytest.raises(ValueError, match=r"cell|algorithm"):
+        shedder.apply(broken, now=at(1))
+    with pytest.raises(ValueError, match=r"cell|algorithm"):
+        Shedder(broken, now=at(1))
+    assert shedder.stats() == before
+
+
+def test_a_cell_that_comes_back_goes_on_where_it_was(at, arrive) -> None:
+    """Removed by mistake and put back: its work in flight still counts against its limit."""
+    fixed = LimitPolicy(algorithm="fixed", initial=2)
+    with_b = Policy(cells=(CellPolicy(name="a"), CellPolicy(name="b", limit=fixed)))
+    shedder = Shedder(with_b, now=at(0))
+    permits = [arrive(shedder, cell="b") for _ in range(2)]
+    shedder.apply(Policy(cells=(CellPolicy(name="a"),)), now=at(1))
+    shedder.apply(with_b, now=at(2))
+    waiting = arrive(shedder, 3, cell="b")
+    assert isinstance(waiting, Ticket)
+    [verdict] = shedder.release(permits[0], Outcome.SUCCESS, now=at(4))
+    assert verdict.ticket is waiting
+    assert [cell.in_flight for cell in shedder.stats().cells] == [0, 2]

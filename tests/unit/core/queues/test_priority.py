@@ -447,3 +447,17 @@ def check_read_outs(queue: PriorityQueue, model: Model) -> None:
         assert all(
             x.rank > queue.worst_rank() for x in waiting if level_of(x) > model.worst_level()
         )
+
+
+def test_only_a_better_level_outranks_all_that_wait():
+    """A newcomer of the best waiter's level has to wait behind it, whatever its cohort."""
+    queue = PriorityQueue(QueuePolicy())
+    assert queue.is_outranked_by(0)
+    queue.push(ticket(Criticality.SHEDDABLE), now=NOW)
+    best = ticket(Criticality.CRITICAL, is_retry=True)
+    queue.push(best, now=NOW)
+    assert not queue.is_outranked_by(ticket(Criticality.SHEDDABLE, cohort=1023).rank)
+    assert not queue.is_outranked_by(ticket(Criticality.CRITICAL, is_retry=True, cohort=1023).rank)
+    assert queue.is_outranked_by(ticket(Criticality.CRITICAL).rank)
+    queue.remove(best)
+    assert queue.is_outranked_by(ticket(Criticality.SHEDDABLE_PLUS, is_retry=True).rank)
