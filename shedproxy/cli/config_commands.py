@@ -14,7 +14,7 @@ import typer
 
 from shedproxy.cli.output import print_problems
 from shedproxy.cli.settings_file import DEFAULT_FILE, find_file
-from shedproxy.errors import ConfigInvalidError
+from shedproxy.errors import DocumentInvalidError
 
 if TYPE_CHECKING:
     from shedproxy.errors import Problem
@@ -52,14 +52,16 @@ def check(
         shedproxy check --json | jq '.problems[] | [.line, .message]'
     """
     from shedproxy.settings import load_settings
+    from shedproxy.supervisor.rehearsal import rehearse
 
     file = find_file(file)
     loaded = None
     try:
         loaded = load_settings(file, environ=os.environ)
+        rehearse(loaded.document)
         problems = list(loaded.warnings)
-    except ConfigInvalidError as error:
-        problems = error.problems
+    except DocumentInvalidError as error:
+        loaded, problems = None, error.problems
     is_good = loaded is not None and not (
         strict and any(problem.severity == "warning" for problem in problems)
     )

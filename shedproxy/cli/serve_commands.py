@@ -12,7 +12,7 @@ import typer
 
 from shedproxy.cli.output import print_problems
 from shedproxy.cli.settings_file import DEFAULT_FILE, find_file
-from shedproxy.errors import ConfigInvalidError, StartupError
+from shedproxy.errors import DocumentInvalidError, StartupError
 
 if TYPE_CHECKING:
     from shedproxy.supervisor.run import RunOptions
@@ -208,7 +208,7 @@ def _serve(
             _show_config(options, print_config=print_config)
             return
         raise typer.Exit(run_supervisor(options))
-    except ConfigInvalidError as error:
+    except DocumentInvalidError as error:
         print_problems(error.problems)
         raise typer.Exit(EXIT_STARTUP) from None
     except StartupError as error:
@@ -219,8 +219,10 @@ def _serve(
 def _show_config(options: RunOptions, *, print_config: bool) -> None:
     """What `run` would start with. ConfigInvalidError when it would not start."""
     from shedproxy.settings import load_settings, require_upstream
+    from shedproxy.supervisor.rehearsal import rehearse
 
     loaded = load_settings(options.file, environ=options.environ, overrides=options.overrides)
+    rehearse(loaded.document)
     if options.kind == _Way.PROXY.value:
         require_upstream(loaded)
     print_problems(loaded.warnings)

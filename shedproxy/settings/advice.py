@@ -119,6 +119,32 @@ def _trust(settings: Settings, layers: Sequence[Layer]) -> Iterator[Problem]:
         )
 
 
+def _underscores(settings: Settings, layers: Sequence[Layer]) -> Iterator[Problem]:
+    headers = settings.headers
+    named: list[tuple[Path, str]] = [
+        (("headers", "criticality"), headers.criticality),
+        (("headers", "tenant"), headers.tenant),
+    ]
+    for key in ("cohort", "attempt", "deadline"):
+        names: list[str] = getattr(headers, key)
+        named += [(("headers", key, str(index)), name) for index, name in enumerate(names)]
+    for index, rule in enumerate(settings.rule):
+        named += [
+            (("rule", str(index), "match", "header", name), name) for name in rule.match.header
+        ]
+    for path, name in named:
+        if "_" in name:
+            yield at_path(
+                layers,
+                path,
+                f"the header {name} may not get through: it has an underscore",
+                note="many proxies drop such fields, and so does this one on the way upstream",
+                help_text=f"name it {name.replace('_', '-')} wherever it is sent",
+                severity="warning",
+                on_key=path[0] == "rule",
+            )
+
+
 def _waits(settings: Settings, layers: Sequence[Layer]) -> Iterator[Problem]:
     for name, cell in settings.cell.items():
         deadline, wait = cell.deadline.default, cell.queue.wait_max
@@ -244,6 +270,7 @@ _ADVISERS: tuple[_Adviser, ...] = (
     _repeated_names,
     _control_rules,
     _trust,
+    _underscores,
     _waits,
     _control_listener,
     _refuse_everything,

@@ -13,8 +13,12 @@ from shedproxy.settings.models import RuleSettings, Settings
 from shedproxy.settings.problems import at_path
 from shedproxy.settings.quantities import show_duration, split_address
 from shedproxy.settings.shape import Path, nearest
+from shedproxy.settings.tls_files import fault_of_authorities, fault_of_pair
 
 __all__ = ["check_settings", "label_of"]
+
+_FRAMING = frozenset(("connection", "content-length", "shedproxy-id", "transfer-encoding"))
+"""Headers of a refusal that nobody else may write."""
 
 
 def check_settings(
@@ -70,7 +74,7 @@ class _Check:
             for used in (path, related):
                 if used[: len(bad)] == bad or (used and bad[: len(used)] == used):
                     return
-        if not is_written(self._layers, path) and is_written(self._layers, related):
+        if related and not is_written(self._layers, path) and is_written(self._layers, related):
             path, related = related, ()
         yield at_path(
             self._layers,
@@ -199,31 +203,57 @@ def _check_reject(settings: Settings, check: _Check) -> Iterator[Problem]:
             note=f"{show_duration(spread.max)} is below min = {show_duration(spread.min)}",
             related=("reject", "retry_after", "min"),
         )
+    for name in settings.reject.headers:
+        if name in _FRAMING:
+            yield from check.error(
+                ("reject", "headers", name),
+                f"reject.headers cannot set {name}",
+                note="it follows from the refusal itself",
+                on_key=True,
+            )
 
 
 def _check_files(settings: Settings, check: _Check) -> Iterator[Problem]:
-    """Certificates come in pairs, and every file that is named is there."""
-    owners: list[tuple[Path, str, str]] = [
-        (("server", "tls"), settings.server.tls.cert, settings.server.tls.key)
-    ]
-    files: list[tuple[Path, str]] = [(("control", "token_file"), settings.control.token_file)]
+    """Certificates come in pairs, and every file that is named is there and of use."""
+    server: Path = ("server", "tls")
+    yield from _check_pair(server, settings.server.tls.cert, settings.server.tls.key, check)
+    yield from _check_file(("control", "token_file"), settings.control.token_file, check)
     for name, cell in settings.cell.items():
         tls = cell.transport.tls
         owner: Path = ("cell", name, "transport", "tls")
-        owners.append((owner, tls.cert, tls.key))
-        files.append(((*owner, "ca"), tls.ca))
-    for owner, cert, key in owners:
-        files += [((*owner, "cert"), cert), ((*owner, "key"), key)]
-        if bool(cert) != bool(key):
-            given, missing = ("cert", "key") if cert else ("key", "cert")
-            yield from check.error(
-                (*owner, given),
-                f"{'.'.join((*owner, given))} needs {missing} beside it",
-                note="only one of the pair is given",
-                related=(*owner, missing),
-            )
-    for path, file in files:
-        if file and not FilePath(file).is_file():
-            yield from check.error(
-                path, f"{'.'.join(path)}: no such file", help_text=f"looked for {file}"
-            )
+        yield from _check_pair(owner, tls.cert, tls.key, check)
+        missing = list(_check_file((*owner, "ca"), tls.ca, check))
+        yield from missing
+        fault = fault_of_authorities(tls.ca) if tls.ca and not missing else ""
+        if fault:
+            yield from check.error((*owner, "ca"), f"{'.'.join(owner)}.ca cannot be used: {fault}")
+
+
+def _check_pair(owner: Path, cert: str, key: str, check: _Check) -> Iterator[Problem]:
+    if bool(cert) != bool(key):
+        given, absent = ("cert", "key") if cert else ("key", "cert")
+        yield from check.error(
+            (*owner, given),
+            f"{'.'.join((*owner, given))} needs {absent} beside it",
+            note="only one of the pair is given",
+            related=(*owner, absent),
+        )
+    missing = [
+        *_check_file((*owner, "cert"), cert, check),
+        *_check_file((*owner, "key"), key, check),
+    ]
+    yield from missing
+    fault = fault_of_pair(cert, key) if cert and key and not missing else ""
+    if fault:
+        yield from check.error(
+            (*owner, "cert"),
+            f"{'.'.join(owner)}: cert and key cannot be used: {fault}",
+            related=(*owner, "key"),
+        )
+
+
+def _check_file(path: Path, file: str, check: _Check) -> Iterator[Problem]:
+    if file and not FilePath(file).is_file():
+        yield from check.error(
+            path, f"{'.'.join(path)}: no such file", help_text=f"looked for {file}"
+        )

@@ -57,7 +57,13 @@ RuleName = Annotated[
     str, form(r"^([^\s\x00-\x1f]+( [^\s\x00-\x1f]+)*)?$", "words with single spaces between them")
 ]
 ControlPath = Annotated[str, form(r"^/[^?#\s]*$", 'an exact path, like "/healthz"')]
-FieldValue = Annotated[str, form(r"^[^\x00-\x1f\x7f]*$", "one line without control characters")]
+FieldValue = Annotated[
+    str,
+    form(
+        r"^([\x21-\x7e\xa0-\xff]([\t\x20-\x7e\xa0-\xff]*[\x21-\x7e\xa0-\xff])?)?$",
+        "one line of ISO 8859-1 without blanks at its ends",
+    ),
+]
 Pseudonym = Annotated[str, form(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]*$", "one word")]
 CollectorUrl = Annotated[str, form(r"^(https?://\S+)?$", 'like "http://127.0.0.1:4318"')]
 

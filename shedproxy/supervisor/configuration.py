@@ -21,7 +21,8 @@ from shedproxy.clock import Clock, monotonic_now, wall_seconds
 from shedproxy.core import Instant, Mode, Nanos, seconds, to_seconds
 from shedproxy.errors import ConfigInvalidError, DocumentInvalidError, Problem
 from shedproxy.settings import Loaded, load_settings
-from shedproxy.snapshot import Document, decode_document, encode_document
+from shedproxy.snapshot import Document
+from shedproxy.supervisor.rehearsal import rehearse
 
 __all__ = ["Configuration", "ModeOverride", "ReloadResult"]
 
@@ -164,7 +165,7 @@ class Configuration:
         loaded = load_settings(self._file, environ=self._environ, overrides=self._overrides)
         self._check(loaded)
         try:
-            decode_document(encode_document(loaded.document))
+            rehearse(loaded.document)
         except DocumentInvalidError as error:
             raise ConfigInvalidError(error.problems) from error
         return loaded

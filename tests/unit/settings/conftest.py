@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import trustme
 
 from shedproxy.errors import ConfigInvalidError
 from shedproxy.settings import load_settings
@@ -45,3 +46,16 @@ def under():
         return line[problem.column - 1 : problem.column - 1 + problem.length]
 
     return read
+
+
+@pytest.fixture(scope="session")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def own_certificate(tmp_path, authority):
+    """`own.pem` beside the settings file: a certificate and its key."""
+    file = tmp_path / "own.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(file))
+    return file

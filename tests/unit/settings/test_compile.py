@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from shedproxy.core import Criticality, Kind, Lane, Measure, Mode, Policy, milliseconds, seconds
 from shedproxy.snapshot import (
     Classification,
@@ -40,8 +42,8 @@ upstream_idle = "7s"
 pool_idle = "8s"
 tunnel_idle = "9s"
 [server.tls]
-cert = "shedproxy.toml"
-key = "shedproxy.toml"
+cert = "own.pem"
+key = "own.pem"
 [server.drain]
 announce = "3s"
 grace = "4s"
@@ -108,6 +110,7 @@ access_share = 1
 """
 
 
+@pytest.mark.usefixtures("own_certificate")
 def test_every_setting_arrives(written):
     document = written.load(TEXT).document
     default, slow, same = document.policy.cells
@@ -157,9 +160,10 @@ def test_every_setting_arrives(written):
     assert reject.body == "text"
 
 
+@pytest.mark.usefixtures("own_certificate")
 def test_every_setting_of_the_proxy_arrives(written):
     proxy = written.load(TEXT).document.proxy
-    file = str(written.file)
+    file = str(written.file.parent / "own.pem")
     common = UpstreamDocument(cell="default", urls=("http://a:1", "http://b:2"))
     assert proxy.upstreams == (
         common,
@@ -201,6 +205,7 @@ def test_every_setting_of_the_proxy_arrives(written):
     assert (proxy.access_log, proxy.access_log_share) == ("all", 1)
 
 
+@pytest.mark.usefixtures("own_certificate")
 def test_no_field_of_a_document_is_forgotten(written):
     """Every field that settings can reach differs from its default in TEXT."""
     out_of_reach = {"schema", "revision"}
