@@ -17,19 +17,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shedproxy.core import Permit, Policy, Rejected, Ticket
+from shedproxy.core import Mode, Permit, Policy, Rejected, Ticket
 from shedproxy.dataplane.asgi.exchange import Exchange
 from shedproxy.dataplane.asgi.refusal import refuse
 from shedproxy.dataplane.asgi.runtime import ClassifyHook, Runtime
 from shedproxy.dataplane.asgi.state import ShedState
 from shedproxy.dataplane.asgi.types import App, Receive, Scope, Send
 from shedproxy.dataplane.driver import Driver
+from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.snapshot import Classification, Document, RejectDocument, Rule
 
 if TYPE_CHECKING:
     from shedproxy.dataplane.asgi.control_thread import ControlThread
 
 __all__ = ["ShedMiddleware"]
+
+_MODE_VARIABLE = "SHEDPROXY_MODE"
 
 
 class ShedMiddleware:
@@ -49,8 +52,11 @@ class ShedMiddleware:
             /metrics. It answers while the event loop is blocked, unless by C code that holds the
             GIL; only another process (`shedproxy run`, `shedproxy app`) answers then.
 
+    SHEDPROXY_MODE in the environment (enforce, observe, off) wins over the mode in code and file,
+    so that the glass can be broken without a release; a given driver has its owner's mode.
+
     Raises:
-        DocumentInvalidError: the file or an entry of `trusted_peers` is wrong.
+        DocumentInvalidError: the file, SHEDPROXY_MODE or an entry of `trusted_peers` is wrong.
         TypeError: both `policy` and `config` name a document.
     """
 
@@ -177,8 +183,25 @@ def _document_from(
         assert isinstance(document, Document)
         return document
     if isinstance(policy, Document):
-        return policy
-    return Document() if policy is None else Document(policy=policy)
+        return _in_mode_of_environment(policy)
+    return _in_mode_of_environment(Document() if policy is None else Document(policy=policy))
+
+
+def _in_mode_of_environment(document: Document) -> Document:
+    """The document in the mode that SHEDPROXY_MODE asks for; who reads a file reads it there."""
+    word = os.environ.get(_MODE_VARIABLE)
+    if word is None:
+        return document
+    modes = {mode.label: mode for mode in Mode}
+    if word not in modes:
+        known = ", ".join(reversed(modes))
+        problem = Problem(
+            message=f"{_MODE_VARIABLE} must be one of {known}",
+            source="environment",
+            note=f'"{word}" is none of them',
+        )
+        raise DocumentInvalidError([problem])
+    return replace(document, policy=replace(document.policy, mode=modes[word]))
 
 
 def _control_for(address: str | None) -> ControlThread | None:

@@ -11,6 +11,7 @@ import pytest
 from shedproxy import Criticality, Document, Match, Mode, Policy, Rule
 from shedproxy.core import CellPolicy, RejectReason, RequestInfo
 from shedproxy.dataplane.asgi import ShedMiddleware, ShedState
+from shedproxy.errors import DocumentInvalidError
 from shedproxy.snapshot import Classification, RejectDocument
 from shedproxy.testing import AsgiProbe, a_policy, eventually_async
 
@@ -268,6 +269,50 @@ async def test_a_configuration_file(how, tmp_path):
     await request.end()
     assert request.status == 529
     middleware.close()
+
+
+@pytest.mark.parametrize("given", ["nothing", "policy", "document", "file"])
+async def test_the_environment_has_the_last_word_on_the_mode(given, monkeypatch, tmp_path):
+    """Break-glass without a release, whatever the code says."""
+    file = tmp_path / "shedproxy.toml"
+    file.write_text('mode = "enforce"\n[classes.limits]\ncritical = 0\n')
+    enforcing = Policy(mode=Mode.ENFORCE, cells=(CellPolicy(class_limits=(0, 0, 0, 0)),))
+    argument = {
+        "nothing": None,
+        "policy": enforcing,
+        "document": Document(policy=enforcing),
+        "file": file,
+    }[given]
+
+    async def status() -> int:
+        middleware = ShedMiddleware(hello, argument)
+        request = AsgiProbe(middleware).request()
+        await request.end()
+        middleware.close()
+        return request.status
+
+    monkeypatch.delenv("SHEDPROXY_MODE", raising=False)
+    assert await status() == (200 if given == "nothing" else 503)
+    for mode in ("observe", "off"):
+        monkeypatch.setenv("SHEDPROXY_MODE", mode)
+        assert await status() == 200
+
+
+@pytest.mark.parametrize("word", ["offf", ""])
+@pytest.mark.parametrize("has_file", [True, False])
+def test_a_mode_that_there_is_none_of_is_refused(word, has_file, monkeypatch, tmp_path):
+    file = tmp_path / "shedproxy.toml"
+    file.touch()
+    monkeypatch.setenv("SHEDPROXY_MODE", word)
+    with pytest.raises(DocumentInvalidError, match="mode must be one of enforce, observe, off|MODE"):
+        ShedMiddleware(hello, file if has_file else None)
+
+
+async def test_a_given_driver_has_its_owners_mode(monkeypatch, a_driver):
+    monkeypatch.setenv("SHEDPROXY_MODE", "off")
+    driver = a_driver()
+    ShedMiddleware(hello, driver=driver)
+    assert driver.mode is Mode.ENFORCE
 
 
 async def test_draining_refuses_with_its_reason(shed):
