@@ -200,7 +200,7 @@ class ClientConnection(ClientEnd):
         self.served += 1
         now = server.clock()
         self.deadline_at = 0
-        if self.is_reading_paused:
+        if self.is_reading_paused or self.is_half_closed:
             self.wake_at(now + PROBE_NS)
         exchange = Exchange(self, live, tokens, framing, now)
         self.exchange = exchange
@@ -382,7 +382,11 @@ class ClientConnection(ClientEnd):
                     return
                 self.wake_at(rate.ends_at)
         if self.is_half_closed or self.is_reading_paused:
-            if self.is_gone(or_half=exchange.is_streaming):
+            is_endless = exchange.is_streaming
+            # What was sent ahead of a stream is never served, and hides that the client leaves.
+            if (is_endless and self._body is None and self.is_reading_paused) or self.is_gone(
+                or_half=is_endless
+            ):
                 self.cut()
                 return
             self.wake_at(now + PROBE_NS)
