@@ -304,7 +304,7 @@ def test_a_mode_that_there_is_none_of_is_refused(word, has_file, monkeypatch, tm
     file = tmp_path / "shedproxy.toml"
     file.touch()
     monkeypatch.setenv("SHEDPROXY_MODE", word)
-    with pytest.raises(DocumentInvalidError, match="mode must be one of enforce, observe, off|MODE"):
+    with pytest.raises(DocumentInvalidError, match="must be one of enforce, observe, off"):
         ShedMiddleware(hello, file if has_file else None)
 
 
