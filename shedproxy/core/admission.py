@@ -253,9 +253,9 @@ class AdmissionController(Screening):
         """The answer is a stream: it frees its slot, unless the residents are at their bound."""
         if permit.is_resident or permit.is_released or not permit.cost:
             return NO_VERDICTS
-        # To its head: what came since is the stream's, or a slow reader's, time.
-        head_at = now if permit.responded_at is None else permit.responded_at
-        self._sample(permit, Outcome.SUCCESS, now, now - head_at)
+        # A stream's head comes at once: no baseline for the whole answers of the same route.
+        if permit.request.measure is Measure.HEAD:
+            self._sample(permit, Outcome.SUCCESS, now, 0)
         permit.is_sampled = True
         if self._residents >= self._policy.resident_limit:
             return NO_VERDICTS

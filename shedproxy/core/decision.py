@@ -183,7 +183,7 @@ class Permit:
         self.is_released = False
         self.is_resident = False
         self.is_sampled = False
-        """Its latency has been taken: a stream is measured to its head, however long it stays."""
+        """It gives no (further) latency sample: how long a stream stays says nothing."""
         self.is_zombie = False
         self.would_reject: Rejected | None = None
         self.context: Any = None

@@ -84,6 +84,17 @@ def test_an_answer_that_turns_out_to_be_a_stream_frees_its_slot(fixed, at, arriv
     assert not shedder.to_resident(permit, now=at(6))
 
 
+def test_the_heads_of_streams_are_no_baseline_for_whole_answers(fixed, at, arrive) -> None:
+    """Else opening streams would make every other request of the route look slow."""
+    shedder = Shedder(fixed(4), now=at(0))
+    for step in range(50):
+        stream = arrive(shedder, step)
+        shedder.respond(stream, now=at(step))
+        shedder.to_resident(stream, now=at(step))
+        shedder.release(stream, Outcome.SUCCESS, now=at(step + 1))
+    assert shedder.stats().cells[0].baseline_ns == 0
+
+
 def test_beyond_the_bound_of_residents_a_stream_keeps_its_slot(fixed, at, arrive) -> None:
     """Else any number of streams could slip past both bounds."""
     shedder = Shedder(fixed(2, resident_limit=1), now=at(0))
