@@ -29,10 +29,11 @@ from shedproxy.core import (
     Verdict,
 )
 from shedproxy.dataplane.delivery import Delivery, Waiter
+from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.observability.meter import Meter
 from shedproxy.observability.metric import Gauge, ProcessCounter, ProcessGauge
 from shedproxy.observability.ring import RefusalRing
-from shedproxy.snapshot import Document
+from shedproxy.snapshot import Document, number_cells
 
 __all__ = ["PUBLISH_INTERVAL_NS", "Driver", "Waiter"]
 
@@ -66,7 +67,8 @@ class Driver:
         self._clock = clock
         self._on_heartbeat = on_heartbeat
         self.shedder = Shedder(document.policy, now=clock())
-        self._index_cells()
+        names = [cell.name for cell in document.policy.cells]
+        self._take_numbers(number_cells(names, document.cells), names)
         self._mode = document.policy.mode
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
@@ -181,8 +183,8 @@ class Driver:
         return self.shedder.pressure(cell)
 
     def cell_index(self, cell: str) -> int:
-        """Index of a cell in metrics; unknown cells count as the first."""
-        return self._cell_index.get(cell, 0)
+        """Number of a cell in metrics; unknown cells count as the policy's first."""
+        return self._cell_index.get(cell, self._fallback_index)
 
     @property
     def clock(self) -> Clock:
@@ -197,30 +199,46 @@ class Driver:
     # --- policy -----------------------------------------------------------------------------
 
     def apply(self, document: Document) -> None:
-        """Take a new document; permits, waiters, counters and what was learnt survive."""
-        self.document = document
-        self._index_cells()
-        self._apply_mode(document.policy.mode)
+        """Take a new document; permits, waiters, counters and what was learnt survive.
+
+        Raises:
+            DocumentInvalidError: nothing can be run by it; nothing has changed.
+        """
+        self._apply(document, document.policy.mode)
 
     def set_mode(self, mode: Mode) -> None:
         """Change the mode alone (break-glass)."""
-        self._apply_mode(mode)
+        self._apply(self.document, mode)
 
     def drain(self) -> None:
         """Refuse data requests from now on."""
         self.shedder.drain()
 
-    def _apply_mode(self, mode: Mode) -> None:
-        self._mode = mode
-        policy = self.document.policy
+    def _apply(self, document: Document, mode: Mode) -> None:
+        policy = document.policy
         if policy.mode is not mode:
             policy = replace(policy, mode=mode)
-        self._deliver(self.shedder.apply(policy, now=self._clock()))
+        names = [cell.name for cell in policy.cells]
+        cells = number_cells(names, document.cells or self.cells)
+        try:
+            verdicts = self.shedder.apply(policy, now=self._clock())
+        except ValueError as error:
+            raise DocumentInvalidError([Problem(message=str(error))]) from error
+        self.document = document
+        self._mode = mode
+        self._take_numbers(cells, names)
+        self._deliver(verdicts)
 
-    def _index_cells(self) -> None:
-        self._cell_index = {
-            cell.name: index for index, cell in enumerate(self.document.policy.cells)
-        }
+    def _take_numbers(self, cells: tuple[str, ...], names: Sequence[str]) -> None:
+        self.cells = cells
+        """Names of cells by their number in metrics, those that are no more included."""
+        self._cell_index = {name: cells.index(name) for name in names}
+        self._fallback_index = self._cell_index[names[0]]
+        for number, name in enumerate(cells):
+            if name not in self._cell_index:
+                # Nobody publishes its present any more.
+                for gauge in Gauge:
+                    self.meter.set_gauge(number, gauge, 0)
 
     # --- verdicts and time ------------------------------------------------------------------
 
@@ -269,7 +287,7 @@ class Driver:
 
     def _count_permit(self, permit: Permit) -> None:
         request = permit.request
-        cell = self._cell_index.get(request.cell, 0)
+        cell = self._cell_index.get(request.cell, self._fallback_index)
         would_reject = permit.would_reject
         if would_reject is not None:
             self.meter.on_would_reject(cell, request.criticality, would_reject.reason)
@@ -282,7 +300,7 @@ class Driver:
 
     def _count_rejected(self, rejected: Rejected) -> None:
         request = rejected.request
-        cell = self._cell_index.get(request.cell, 0)
+        cell = self._cell_index.get(request.cell, self._fallback_index)
         self.meter.on_rejected(cell, request.criticality, rejected.reason, rejected.waited_ns)
         self._record(rejected, cell)
 
@@ -320,7 +338,8 @@ class Driver:
     def publish_gauges(self) -> None:
         """Write the read-out of every cell into the meter's slots."""
         meter = self.meter
-        for index, cell in enumerate(self.shedder.stats().cells):
+        for cell in self.shedder.stats().cells:
+            index = self._cell_index[cell.name]
             change = cell.last_change
             if change is not None and change is not self._last_changes.get(cell.name):
                 self._last_changes[cell.name] = change

@@ -19,6 +19,7 @@ from shedproxy.observability.metric import (
     RequestOutcome,
     WaitOutcome,
 )
+from shedproxy.snapshot import CELLS_MAX
 
 __all__ = [
     "CELL",
@@ -31,9 +32,6 @@ __all__ = [
     "WORKER_STATES",
     "metric_named",
 ]
-
-CELLS_MAX = 64
-"""Most cells of one data plane; a cell is a number below this in slots and records."""
 
 DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Upper bounds in seconds that OpenTelemetry advises for http.server.request.duration."""

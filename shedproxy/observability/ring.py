@@ -159,7 +159,7 @@ class RefusalRing:
                 request.criticality,
                 mode,
                 count | _RETRY_BIT if request.is_retry else count,
-                request.route.encode(),
+                request.route.encode(errors="replace"),
                 *numbers,
             )
         except struct.error:
@@ -267,7 +267,7 @@ class RefusalRing:
             request.criticality,
             mode,
             len(numbers) | (_RETRY_BIT if request.is_retry else 0),
-            request.route.encode(),
+            request.route.encode(errors="replace"),
             *numbers,
         )
 

@@ -1,5 +1,6 @@
 """Documents that cross a process boundary, pure: data, codec, rules. The only door is here."""
 
+from shedproxy.snapshot.cell_numbers import CELLS_MAX, number_cells
 from shedproxy.snapshot.codec import (
     DOCUMENT_SIZE_MAX,
     decode_document,
@@ -21,6 +22,7 @@ from shedproxy.snapshot.document import (
 from shedproxy.snapshot.rules import RuleTable, normalise_path, unreachable
 
 __all__ = [
+    "CELLS_MAX",
     "CONTROL_PATHS",
     "DOCUMENT_SIZE_MAX",
     "Classification",
@@ -37,5 +39,6 @@ __all__ = [
     "document_digest",
     "encode_document",
     "normalise_path",
+    "number_cells",
     "unreachable",
 ]

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shedproxy.errors import DocumentInvalidError, Problem
+from shedproxy.snapshot.cell_numbers import CELLS_MAX
 from shedproxy.snapshot.document import Document
 
 __all__ = ["DOCUMENT_SIZE_MAX", "decode_document", "document_digest", "encode_document"]
@@ -28,6 +29,8 @@ DOCUMENT_SIZE_MAX = 4 * 1024 * 1024
 
 _FORMAT = "shedproxy-document"
 _SCHEMA = 1
+
+_FLOAT_MAX = 1.7976931348623157e308
 
 _Path = tuple[str, ...]
 _Problems = list[Problem]
@@ -57,6 +60,8 @@ def decode_document(data: bytes) -> Document:
     body = _open_envelope(data)
     problems: _Problems = []
     document = _dataclass_decoder(Document)(body, (), problems)
+    if not problems:
+        problems += _contradictions(document)
     if problems:
         raise DocumentInvalidError(problems)
     return typing.cast("Document", document)
@@ -97,6 +102,25 @@ def _open_envelope(data: bytes) -> dict[str, Any]:
             ]
         )
     return body
+
+
+def _contradictions(document: Document) -> _Problems:
+    """What every field allows by itself and nothing can be run by."""
+    names = [cell.name for cell in document.policy.cells]
+    problems: _Problems = []
+    if not 1 <= len({*names, *document.cells}) <= CELLS_MAX or not names:
+        problems.append(_problem(("policy", "cells"), f"expected 1 to {CELLS_MAX} cells"))
+    problems += [
+        _problem(("policy", "cells", str(index)), f"a second cell is called {_shown(name)}")
+        for index, name in enumerate(names)
+        if name in names[:index]
+    ]
+    problems += [
+        _problem(("classification", "rules", str(index), "cost"), "expected 1 or more")
+        for index, rule in enumerate(document.classification.rules)
+        if rule.cost < 1
+    ]
+    return problems
 
 
 def _too_long(size: int) -> Problem:
@@ -251,7 +275,7 @@ def _integer(value: Any, path: _Path, problems: _Problems) -> Any:
 
 
 def _number(value: Any, path: _Path, problems: _Problems) -> Any:
-    if type(value) not in {int, float} or not 0 <= value < float("inf"):
+    if type(value) not in {int, float} or not 0 <= value <= _FLOAT_MAX:
         problems.append(_problem(path, f"expected a number from 0, found {_shown(value)}"))
         return value
     return float(value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from shedproxy.core import Criticality, Kind, Lane, Measure, Nanos, Policy, milliseconds, seconds
+from shedproxy.snapshot.cell_numbers import number_cells
 
 __all__ = [
     "Classification",
@@ -197,7 +198,19 @@ class Document:
 
     schema: int = 1
     revision: int = 0
+    cells: tuple[str, ...] = ()
+    """Names of cells by their number in metrics (`number_cells`), those that are no more
+    included; empty: numbered as the policy names them."""
     policy: Policy = field(default_factory=Policy)
     classification: Classification = field(default_factory=Classification)
     reject: RejectDocument = field(default_factory=RejectDocument)
     proxy: ProxyDocument = field(default_factory=ProxyDocument)
+
+    @property
+    def numbered_cells(self) -> tuple[str, ...]:
+        """Names of cells by number, whether or not they were given.
+
+        Raises:
+            DocumentInvalidError: more cells than there are numbers.
+        """
+        return number_cells((cell.name for cell in self.policy.cells), self.cells)

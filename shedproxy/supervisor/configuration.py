@@ -21,7 +21,7 @@ from shedproxy.clock import Clock, monotonic_now, wall_seconds
 from shedproxy.core import Instant, Mode, Nanos, seconds, to_seconds
 from shedproxy.errors import ConfigInvalidError, DocumentInvalidError, Problem
 from shedproxy.settings import Loaded, load_settings
-from shedproxy.snapshot import Document
+from shedproxy.snapshot import Document, number_cells
 from shedproxy.supervisor.rehearsal import rehearse
 
 __all__ = ["Configuration", "ModeOverride", "ReloadResult"]
@@ -100,6 +100,8 @@ class Configuration:
         self._asked: list[tuple[str, asyncio.Future[ReloadResult]]] = []
         self._is_asked = asyncio.Event()
         self._override_changed = asyncio.Event()
+        self._cells: tuple[str, ...] = ()
+        """By number in metrics, since the start."""
         self._document = self._compile()
 
     @property
@@ -158,7 +160,10 @@ class Configuration:
     def _compile(self) -> Document:
         document = self.loaded.document
         policy = dataclasses.replace(document.policy, mode=self.mode)
-        return dataclasses.replace(document, policy=policy, revision=self.revision)
+        self._cells = number_cells((cell.name for cell in policy.cells), self._cells)
+        return dataclasses.replace(
+            document, policy=policy, revision=self.revision, cells=self._cells
+        )
 
     def _load(self) -> Loaded:
         """Read and validate all of it, the way the workers will."""

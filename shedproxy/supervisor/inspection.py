@@ -74,7 +74,7 @@ class Inspection:
     def totals(self, document: Document) -> tuple[int, int]:
         """Requests served and refused for want of capacity, since the start."""
         served = refused = 0
-        for index in range(len(document.policy.cells)):
+        for index in range(len(document.numbered_cells)):
             for meter in self._meters:
                 served += meter.admitted(index) + meter.would_reject(index)
                 refused += meter.rejected(index) - sum(
@@ -84,8 +84,9 @@ class Inspection:
 
     def numbers(self, document: Document, cell: str) -> CellNumbers:
         """A cell as all workers together published it last."""
-        names = [policy.name for policy in document.policy.cells]
-        index = names.index(cell) if cell in names else 0
+        policies = document.policy.cells
+        name = cell if any(cell == policy.name for policy in policies) else policies[0].name
+        index = document.numbered_cells.index(name)
         return CellNumbers(
             in_flight=self._sum(index, Gauge.IN_FLIGHT),
             class_in_flight=self._by_class(index),
@@ -101,8 +102,8 @@ class Inspection:
 
     def samples(self, document: Document, extra: Iterable[Sample]) -> Iterator[Sample]:
         """Every series, with the supervisor's own put in their place."""
-        names = [policy.name for policy in document.policy.cells]
-        return samples(self._page.slots, names, (*extra, *self._own_samples()))
+        extra = (*extra, *self._own_samples())
+        return samples(self._page.slots, document.numbered_cells, extra)
 
     def _own_samples(self) -> Iterator[Sample]:
         states = Counter(view.state.label for view in self._page.workers)
@@ -115,7 +116,8 @@ class Inspection:
     def cells(self, document: Document) -> list[dict[str, Any]]:
         """Every cell for the status page."""
         return [
-            self._cell(index, policy.name) for index, policy in enumerate(document.policy.cells)
+            self._cell(document.numbered_cells.index(policy.name), policy.name)
+            for policy in document.policy.cells
         ]
 
     def workers(self) -> list[dict[str, Any]]:
@@ -128,8 +130,8 @@ class Inspection:
 
     def refusal(self, record: RefusalRecord, document: Document) -> dict[str, Any]:
         """A recorded refusal, its sentence, and whether its numbers bear its reason out."""
-        cells = document.policy.cells
-        cell = cells[record.cell].name if record.cell < len(cells) else f"#{record.cell}"
+        cells = document.numbered_cells
+        cell = cells[record.cell] if record.cell < len(cells) else f"#{record.cell}"
         rejected = record.to_rejected(cell)
         return {
             "id": RefusalRing.format_id(record.id),

@@ -123,18 +123,19 @@ class ControlThread:
             *(sample_of("shedproxy.mode", float(mode is each), each.label) for each in Mode),
             sample_of("shedproxy.worker.heartbeat.age", age_ns / NS_PER_S),
         ]
-        names = _cell_names(runtimes[0])
+        names = runtimes[0].driver.cells
         slots = [runtime.driver.meter.slots for runtime in runtimes]
         return list(samples(slots, names, extra))
 
     def _status(self, age_ns: int) -> dict[str, Any]:
         runtimes = tuple(self._beats)
-        names = _cell_names(runtimes[0]) if runtimes else []
+        driver = runtimes[0].driver if runtimes else None
+        policies = () if driver is None else driver.document.policy.cells
         return {
-            "mode": runtimes[0].driver.mode.label if runtimes else None,
+            "mode": None if driver is None else driver.mode.label,
             "event_loops": len(runtimes),
             "heartbeat_age_s": round(age_ns / NS_PER_S, 3),
-            "cells": [_cell_status(runtimes, number, name) for number, name in enumerate(names)],
+            "cells": [_cell_status(runtimes, policy.name) for policy in policies],
         }
 
 
@@ -156,11 +157,8 @@ def _health(age_ns: int, bound_ns: int) -> tuple[int, str, str]:
     return (200 if is_well else 503), _JSON, json.dumps(body) + "\n"
 
 
-def _cell_names(runtime: Runtime) -> list[str]:
-    return [cell.name for cell in runtime.driver.document.policy.cells]
-
-
-def _cell_status(runtimes: tuple[Runtime, ...], number: int, name: str) -> dict[str, Any]:
+def _cell_status(runtimes: tuple[Runtime, ...], name: str) -> dict[str, Any]:
+    number = runtimes[0].driver.cell_index(name)
     meters = [runtime.driver.meter for runtime in runtimes]
     status: dict[str, Any] = {"name": name}
     for word, gauge in _SUMMED.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -24,6 +25,7 @@ from shedproxy.core import (
     refusal_holds,
 )
 from shedproxy.dataplane.driver import Driver
+from shedproxy.errors import DocumentInvalidError
 from shedproxy.observability.metric import Gauge, ProcessCounter
 from shedproxy.snapshot import Document
 
@@ -310,3 +312,55 @@ def test_timers_ask_for_whole_milliseconds() -> None:
     with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(arrive())
     assert 0.004 in asked
+
+
+def cells(*names: str) -> Document:
+    return Document(policy=Policy(cells=tuple(CellPolicy(name=name) for name in names)))
+
+
+def test_a_reload_gives_no_cell_the_counters_of_another() -> None:
+    """Cells keep their numbers when others come and go; newcomers get new ones."""
+    subject = Driver(cells("default", "a", "b"), clock=Hand())
+    permit = subject.arrive(RequestInfo(cell="b"), Caller())
+    assert isinstance(permit, Permit)
+    subject.publish_gauges()
+    subject.apply(cells("default", "c", "b"))
+    assert subject.cells == ("default", "a", "b", "c")
+    subject.arrive(RequestInfo(cell="b"), Caller())
+    subject.arrive(RequestInfo(cell="c"), Caller())
+    subject.publish_gauges()
+    assert [subject.meter.admitted(subject.cell_index(name)) for name in ("b", "c")] == [2, 1]
+    assert subject.meter.gauge(subject.cell_index("b"), Gauge.IN_FLIGHT) == 2
+    assert subject.cell_index("a") == subject.cell_index("default")
+
+
+def test_a_cell_that_is_no_more_has_no_present() -> None:
+    """Its gauges are cleared, its counters stay."""
+    subject = Driver(cells("default", "a"), clock=Hand())
+    subject.arrive(RequestInfo(cell="a"), Caller())
+    subject.publish_gauges()
+    subject.apply(cells("default"))
+    subject.publish_gauges()
+    assert subject.meter.gauge(1, Gauge.IN_FLIGHT) == 0
+    assert subject.meter.admitted(1) == 1
+
+
+def test_numbers_that_the_document_gives_are_taken() -> None:
+    """A worker that starts after a reload counts where the others do."""
+    given = replace(cells("default", "b"), cells=("default", "a", "b"))
+    assert Driver(given, clock=Hand()).cell_index("b") == 2
+
+
+def test_a_document_that_nothing_can_be_run_by_changes_nothing() -> None:
+    """Neither the cells nor their numbers."""
+    subject = Driver(cells("default", "a"), clock=Hand())
+    before = subject.document
+    broken = CellPolicy(name="z", limit=LimitPolicy(algorithm="luck"))
+    for document in (
+        Document(policy=Policy(cells=(broken,))),
+        cells(*(f"c{number}" for number in range(65))),
+    ):
+        with pytest.raises(DocumentInvalidError):
+            subject.apply(document)
+        assert subject.document is before
+        assert subject.cells == ("default", "a")

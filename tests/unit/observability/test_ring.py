@@ -143,6 +143,14 @@ def test_a_long_route_is_cut_to_whole_characters():
     assert ring.find(record(ring, refusal(request=request))).route == "x" * 35
 
 
+def test_a_route_that_is_no_unicode_is_recorded_all_the_same():
+    """JSON can bring half of a surrogate pair into a name."""
+    ring = RefusalRing()
+    found = ring.find(record(ring, refusal(request=RequestInfo(route="a\ud800b"))))
+    assert found is not None
+    assert found.route == "a?b"
+
+
 def test_numbers_that_do_not_fit_are_clamped_rather_than_lost():
     ring = RefusalRing()
     rejected = refusal(numbers=(2**80, -(2**80), 1), in_flight=-1, limit=2**40)

@@ -56,7 +56,21 @@ def of_type(hint):
     return st.from_type(hint)
 
 
-DOCUMENTS = all_fields(Document).map(lambda document: dataclasses.replace(document, schema=1))
+def made_possible(document: Document) -> Document:
+    """The same document where cells have names of their own and rules cost something."""
+    cells = document.policy.cells or (CellPolicy(),)
+    cells = tuple(dataclasses.replace(cell, name=f"{cell.name}{i}") for i, cell in enumerate(cells))
+    rules = document.classification.rules
+    rules = tuple(dataclasses.replace(rule, cost=max(1, rule.cost)) for rule in rules)
+    return dataclasses.replace(
+        document,
+        schema=1,
+        policy=dataclasses.replace(document.policy, cells=cells),
+        classification=dataclasses.replace(document.classification, rules=rules),
+    )
+
+
+DOCUMENTS = all_fields(Document).map(made_possible)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
@@ -238,3 +252,36 @@ def test_long_values_are_cut_in_messages():
 
     (problem,) = problems_of(altered(change))
     assert len(problem.message) < 120
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        (Document(policy=Policy(cells=())), "policy.cells: expected 1 to 64 cells"),
+        (
+            Document(policy=Policy(cells=tuple(CellPolicy(name=f"c{n}") for n in range(65)))),
+            "policy.cells: expected 1 to 64 cells",
+        ),
+        (
+            Document(policy=Policy(cells=(CellPolicy(), CellPolicy()))),
+            'policy.cells.1: a second cell is called "default"',
+        ),
+        (
+            Document(classification=Classification(rules=(Rule(), Rule(cost=0)))),
+            "classification.rules.1.cost: expected 1 or more",
+        ),
+    ],
+)
+def test_a_document_that_nothing_can_be_run_by_is_refused(document, problem):
+    """Valid field by field; a data plane would stumble over it."""
+    with pytest.raises(DocumentInvalidError) as caught:
+        decode_document(encode_document(document))
+    assert [found.message for found in caught.value.problems] == [problem]
+
+
+def test_an_integer_beyond_every_float_is_refused_where_a_number_is_expected():
+    """Not with an OverflowError: that would end the worker."""
+    huge = 10**400
+    document = dataclasses.replace(Document(), proxy=ProxyDocument(access_log_share=huge))
+    with pytest.raises(DocumentInvalidError, match="access_log_share"):
+        decode_document(encode_document(document))

@@ -196,3 +196,17 @@ async def test_a_stopped_clock_ends_nothing():
         configuration.set_override(Mode.OFF, milliseconds(10), cause="set")
         await asyncio.sleep(0.05)
         assert configuration.mode is Mode.OFF
+
+
+async def test_cells_keep_their_numbers_over_reloads(tmp_path):
+    file = write(tmp_path / "a.toml", 7)
+    base = file.read_text()
+    cell = '[cell.{name}]\nupstream = "http://127.0.0.1:8000"\n'
+    file.write_text(base + cell.format(name="a") + cell.format(name="b"))
+    configuration = configure(file)
+    assert configuration.document.numbered_cells == ("default", "a", "b")
+    async with running(configuration):
+        file.write_text(base + cell.format(name="c") + cell.format(name="b"))
+        result = await configuration.request_reload("request")
+        assert result.ok
+        assert configuration.document.numbered_cells == ("default", "a", "b", "c")

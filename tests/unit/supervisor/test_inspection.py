@@ -158,3 +158,24 @@ def test_the_status_of_a_worker_names_process_and_health(page):
     assert first["mode"] == "observe"
     assert first["pid"] == 1000
     assert second["restarts"] == 1
+
+
+def test_cells_are_read_where_their_numbers_are(page):
+    """After a reload that put "slow" in the place of a cell that is no more."""
+    before = ("default", "gone", "slow")
+    document = Document(policy=DOCUMENT.policy, cells=before)
+    meter = Meter(page.worker(0).slots)
+    meter.on_admitted(2, Criticality.CRITICAL, 0)
+    meter.set_gauge(2, Gauge.LIMIT, 5)
+    meter.on_admitted(1, Criticality.CRITICAL, 0)
+    inspection = inspect(page)
+    slow = next(cell for cell in inspection.cells(document) if cell["name"] == "slow")
+    assert (slow["admitted"], slow["limit"]) == (1, 5)
+    assert inspection.numbers(document, "slow").limit == 5
+    assert inspection.totals(document)[0] == 2
+    admitted = {
+        sample.labels[0]: sample.value
+        for sample in inspection.samples(document, ())
+        if sample.metric.name == "shedproxy.decisions"
+    }
+    assert admitted == {"gone": 1, "slow": 1}
