@@ -8,7 +8,8 @@ rule asks for it), a header sent twice counts once, the first time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from shedproxy.dataplane.hints import (
 )
 from shedproxy.dataplane.recent import Recent
 from shedproxy.dataplane.trust import Trust
-from shedproxy.snapshot import Classification, Rule, RuleTable, normalise_path
+from shedproxy.snapshot import Classification, Rule, RuleTable, path_readings
 
 __all__ = ["Classified", "Classifier"]
 
@@ -124,12 +125,12 @@ class Classifier:
         for name, value in headers:
             if name in wanted and name not in found:
                 found[name] = value
-        if len(raw_path) <= _PATH_SIZE_MAX:
-            rule, candidates = self._candidates[method, raw_path]
+        if len(raw_path) + len(method) <= _PATH_SIZE_MAX:
+            rule, readings = self._candidates[method, raw_path]
         else:
-            rule, candidates = self._find_candidates((method, raw_path))
-        if candidates:
-            rule = self._choose(candidates, found)
+            rule, readings = self._find_candidates((method, raw_path))
+        if readings:
+            rule = self._choose(readings, found)
         route = self._routes[rule] if mark is None else self._marked_route(rule, mark)
         time_left_ns = (
             route.default_timeout_ns if default_timeout_ns is None else default_timeout_ns
@@ -171,15 +172,19 @@ class Classifier:
             names.append(b"accept")
         return [name for name in names if name]
 
-    def _find_candidates(self, key: tuple[str, bytes]) -> tuple[int, tuple[int, ...]]:
-        """The rule that a method and path decide alone, or the rules that must see the headers."""
+    def _find_candidates(self, key: tuple[str, bytes]) -> tuple[int, tuple[tuple[int, ...], ...]]:
+        """The rule that method and path decide alone, or by reading those that need headers."""
         method, raw_path = key
         if self._rules.is_control(method, raw_path):
             return _CONTROL, ()
-        candidates = self._rules.candidates(method, normalise_path(raw_path))
-        if self._rules.needs_more(candidates):
-            return _NO_RULE, candidates
-        return (candidates[0] if candidates else _NO_RULE), ()
+        readings = tuple(self._rules.candidates(method, path) for path in path_readings(raw_path))
+        if any(self._rules.needs_more(candidates) for candidates in readings):
+            return _NO_RULE, readings
+        return self._worst(candidates[0] if candidates else _NO_RULE for candidates in readings), ()
+
+    def _worst(self, rules: Iterable[int]) -> int:
+        """Of what a path may mean, the rule that gives least: nobody gains by being unclear."""
+        return min(rules, key=lambda rule: self._routes[rule].worth)
 
     def _marked_route(self, rule: int, mark: Rule) -> _Route:
         """The route of a rule with its gaps filled by a mark: the operator's word comes first."""
@@ -191,13 +196,13 @@ class Classifier:
             known = self._marked[rule, id(mark)] = (route, mark)
         return known[0]
 
-    def _choose(self, candidates: tuple[int, ...], found: dict[bytes, bytes]) -> int:
+    def _choose(self, readings: tuple[tuple[int, ...], ...], found: dict[bytes, bytes]) -> int:
         def header(name: str) -> str | None:
             value = found.get(name.encode())
             return None if value is None else value.decode("latin-1")
 
         host = found.get(b"host", b"").decode("latin-1")
-        return self._rules.choose(candidates, host, header)
+        return self._worst(self._rules.choose(each, host, header) for each in readings)
 
     def _read_criticality(
         self, found: dict[bytes, bytes], route: _Route, *, trusted: bool
@@ -293,6 +298,7 @@ class _Route:
         "kind",
         "name",
         "rule",
+        "worth",
     )
 
     def __init__(self, rule: Rule, name: str, default_criticality: Criticality) -> None:
@@ -305,6 +311,10 @@ class _Route:
         self.criticality = default_criticality if rule.criticality is None else rule.criticality
         self.default_timeout_ns: int | None = None
         self.infos: list[RequestInfo | None] = [None] * (len(Criticality) * 8)
+        # Out of the limit first, then what it is worth in it.
+        is_aside = self.kind in {Kind.STREAM, Kind.LONGPOLL}
+        bound = math.inf if rule.limit is None else rule.limit
+        self.worth = (self.is_control, is_aside, self.criticality, -rule.cost, bound)
 
     def filled_by(self, mark: Rule, *, is_default: bool) -> _Route:
         rule = self.rule

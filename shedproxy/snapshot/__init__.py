@@ -19,7 +19,7 @@ from shedproxy.snapshot.document import (
     TlsDocument,
     UpstreamDocument,
 )
-from shedproxy.snapshot.rules import RuleTable, normalise_path, unreachable
+from shedproxy.snapshot.rules import RuleTable, normalise_path, path_readings, unreachable
 
 __all__ = [
     "CELLS_MAX",
@@ -40,5 +40,6 @@ __all__ = [
     "encode_document",
     "normalise_path",
     "number_cells",
+    "path_readings",
     "unreachable",
 ]

@@ -17,20 +17,34 @@ from collections.abc import Callable, Iterable, Sequence
 
 from shedproxy.snapshot.document import CONTROL_PATHS, Match, Rule
 
-__all__ = ["RuleTable", "normalise_path", "path_segments", "unreachable"]
+__all__ = ["RuleTable", "normalise_path", "path_readings", "path_segments", "unreachable"]
 
-_ODD = re.compile(rb"[%;?#]|//|/\.|.\Z(?<=/)")
+_ODD = re.compile(rb"[%;?#\\]|//|/\.|.\Z(?<=/)")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _TEMPLATE = re.compile(r"\{[^/{}]*\}")
 _CONTROL_METHODS = frozenset(("GET", "HEAD"))
 
 
-def normalise_path(raw: bytes) -> str:
-    """The path of a request target in the one spelling that rules see; never raises.
+def path_readings(raw: bytes) -> tuple[str, ...]:
+    """What a service may take a path for: its one spelling, or two where `..` leaves it open.
+
+    RFC 3986 resolves `/search/../checkout` to `/checkout`; many routers do not, and serve it as
+    `/search/...`. Who sends such a path may mean either, so it must not pass for the better one.
+    """
+    resolved = normalise_path(raw)
+    if b".." not in raw and b"%" not in raw:
+        return (resolved,)
+    unresolved = normalise_path(raw, keeps_dots=True)
+    return (resolved,) if unresolved == resolved else (resolved, unresolved)
+
+
+def normalise_path(raw: bytes, *, keeps_dots: bool = False) -> str:
+    r"""The path of a request target in the one spelling that rules see; never raises.
 
     Query and fragment go, percent escapes are decoded once (invalid ones stay as they are), `;`
-    parameters of each segment go, `//` collapses, `.` and `..` are resolved, a slash at the end
-    goes. Case stays. An absolute target loses scheme and authority; `*` (OPTIONS) stays. Bytes
+    parameters of each segment go, `\` becomes `/` (as URL parsers of browsers and Node have it),
+    `//` collapses, `.` and `..` are resolved (`keeps_dots`: not `..`), a slash at the end goes.
+    Case stays. An absolute target loses scheme and authority; `*` (OPTIONS) stays. Bytes
     that are not UTF-8 become lone surrogates, so that two different paths stay different.
     """
     if not raw.startswith(b"/"):
@@ -47,9 +61,9 @@ def normalise_path(raw: bytes) -> str:
     raw = raw.partition(b"?")[0].partition(b"#")[0]
     raw = _ESCAPE.sub(lambda match: bytes((int(match[1], 16),)), raw)
     kept: list[bytes] = []
-    for segment in raw.split(b"/"):
+    for segment in raw.replace(b"\\", b"/").split(b"/"):
         name = segment.partition(b";")[0]
-        if name == b"..":
+        if name == b".." and not keeps_dots:
             if kept:
                 kept.pop()
         elif name not in {b"", b"."}:

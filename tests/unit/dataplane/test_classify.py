@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import replace
+
 import pytest
 
 from shedproxy.core import (
@@ -73,6 +76,44 @@ def test_an_unnamed_rule_is_named_by_its_place():
 def test_another_spelling_of_a_path_does_not_dodge_its_rule(path):
     rule = Rule(name="checkout", match=Match(path=("/checkout",)))
     assert classify(Classification(rules=(rule,)), path=path).info.route == "checkout"
+
+
+@pytest.mark.parametrize(
+    "better",
+    [
+        Rule(criticality=Criticality.CRITICAL_PLUS),
+        Rule(kind=Kind.STREAM),
+        Rule(lane=Lane.CONTROL),
+    ],
+)
+@pytest.mark.parametrize("path", [b"/search/../vip/1", b"/search/..%2Fvip/1", b"/vip/../search"])
+@pytest.mark.parametrize("reads_header", [False, True])
+def test_a_path_that_may_mean_two_things_passes_for_the_lesser(better, path, reads_header):
+    """Routers that do not resolve `..` would serve /search with the privileges of /vip."""
+    header = (("x-any", "*"),) if reads_header else ()
+    rules = (
+        replace(better, name="vip", match=Match(path=("/vip/**",), header=header)),
+        Rule(name="search", match=Match(path=("/search/**",))),
+    )
+    classification = Classification(rules=rules)
+    sent = ((b"x-any", b"1"),)
+    assert classify(classification, *sent, path=b"/vip/1").info.route == "vip"
+    info = classify(classification, *sent, path=path).info
+    assert info.route != "vip"
+    assert (info.criticality, info.kind, info.lane) == (Criticality.CRITICAL, Kind.AUTO, Lane.DATA)
+
+
+def test_long_methods_are_not_remembered_either():
+    """Some servers let any token through as a method: memory has a bound in bytes."""
+    classifier = Classifier(Classification())
+    tracemalloc.start()
+    try:
+        for number in range(3000):
+            classifier.classify(f"{number:09000}", b"/", (), peer="", serial=number)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 4_000_000
 
 
 def test_the_host_does_not_move_the_path():

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shedproxy.snapshot import Match, Rule, RuleTable, normalise_path, unreachable
+from shedproxy.snapshot import (
+    Match,
+    Rule,
+    RuleTable,
+    normalise_path,
+    path_readings,
+    unreachable,
+)
 from shedproxy.snapshot.rules import path_segments
 
 
@@ -43,6 +50,8 @@ def takes(pattern, path):
         (b"/a%3Bv/b", "/a/b"),
         (b"/x/..;/a", "/a"),
         (b"/;x/a", "/a"),
+        (b"/x\\a", "/x/a"),
+        (b"/x%5C..\\a", "/a"),
         (b"/a?x=/b", "/a"),
         (b"/a#/b", "/a"),
         (b"/a%3Fx", "/a?x"),
@@ -61,6 +70,22 @@ def takes(pattern, path):
 )
 def test_every_spelling_of_a_path_becomes_one(raw, path):
     assert normalise_path(raw) == path
+
+
+@pytest.mark.parametrize(
+    ("raw", "readings"),
+    [
+        (b"/a/b", ("/a/b",)),
+        (b"/a/./b//", ("/a/b",)),
+        (b"/gr%C3%BC%C3%9F", ("/gr\u00fc\u00df",)),
+        (b"/a..b/c", ("/a..b/c",)),
+        (b"/x/../a", ("/a", "/x/../a")),
+        (b"/x%2F%2e%2e;y/a", ("/a", "/x/../a")),
+        (b"/x\\..\\a", ("/a", "/x/../a")),
+    ],
+)
+def test_dots_that_may_or_may_not_be_resolved_give_a_path_two_readings(raw, readings):
+    assert path_readings(raw) == readings
 
 
 @given(st.binary(max_size=40))
