@@ -22,13 +22,18 @@ from shedproxy.core.decision import (
 )
 from shedproxy.core.policy import CellPolicy
 from shedproxy.core.request import Measure, RequestInfo, rank_of
-from shedproxy.core.screening import CONTROL, STREAMS, Screening
+from shedproxy.core.screening import CONTROL, Screening
 from shedproxy.core.stats import CellStats
 from shedproxy.core.units import NS_PER_S, Instant, Nanos
 
 __all__ = ["NO_VERDICTS", "AdmissionController"]
 
 NO_VERDICTS: Sequence[Verdict] = ()
+
+# Before Python 3.12 a look-up of an enum's member costs more than a call: these are hot.
+_SUCCESS = Outcome.SUCCESS
+_HEAD = Measure.HEAD
+_QUEUE_FULL = RejectReason.QUEUE_FULL
 
 
 class AdmissionController(Screening):
@@ -39,7 +44,6 @@ class AdmissionController(Screening):
     def arrive(
         self,
         request: RequestInfo,
-        *,
         now: Instant,
         flow_hash: int,
         cohort: int,
@@ -52,12 +56,16 @@ class AdmissionController(Screening):
         refused = self._refusal(request, rank, flow_hash, time_left_ns, now)
         if refused is not None:
             return refused
-        if request.lane is CONTROL or request.kind in STREAMS:
+        if request.is_aside:
             return self._admit_aside(request, flow_hash, now)
-        self._level.on_arrival(rank, request.cost)
-        expires_at = None if time_left_ns is None else Instant(now + time_left_ns)
-        if self._has_room(request.cost) and self._queue.is_outranked_by(rank):
+        cost = request.cost
+        self._level.on_arrival(rank, cost)
+        # As `_has_room`, without the call.
+        if (self.in_flight + cost <= self._limits.limit or not self.in_flight) and (
+            not self._queue.length or self._queue.is_outranked_by(rank)
+        ):
             self._count(request, flow_hash)
+            expires_at = None if time_left_ns is None else Instant(now + time_left_ns)
             return self._start(request, flow_hash, now, now, expires_at)
         self._limits.on_limit_reached()
         self._level.on_saturated()
@@ -66,7 +74,6 @@ class AdmissionController(Screening):
     def observe(
         self,
         request: RequestInfo,
-        *,
         now: Instant,
         flow_hash: int,
         cohort: int,
@@ -81,7 +88,7 @@ class AdmissionController(Screening):
         timeout_ns = self._policy.default_timeout_ns if time_left_ns is None else time_left_ns
         refused = self._refusal(request, rank, flow_hash, timeout_ns, now)
         expires_at = None if timeout_ns is None else Instant(now + timeout_ns)
-        if request.lane is CONTROL or request.kind in STREAMS:
+        if request.is_aside:
             permit = self._admit_aside(request, flow_hash, now)
             permit.would_reject = refused
             return permit
@@ -100,7 +107,7 @@ class AdmissionController(Screening):
 
     def force(self, request: RequestInfo, *, now: Instant, flow_hash: int) -> Permit:
         """Off mode: a permit that is counted and decides nothing."""
-        if request.lane is CONTROL or request.kind in STREAMS:
+        if request.is_aside:
             return self._admit_aside(request, flow_hash, now)
         self._count(request, flow_hash)
         return self._start(request, flow_hash, now, now, None)
@@ -117,24 +124,14 @@ class AdmissionController(Screening):
         now: Instant,
         expires_at: Instant | None,
     ) -> Permit:
-        self._serial += 1
+        self._serial = serial = self._serial + 1
         cost = request.cost
-        permit = Permit(
-            self._serial,
-            request,
-            flow_hash,
-            cost,
-            arrived_at,
-            now,
-            expires_at,
-            self.in_flight,
-            self,
-        )
-        self.in_flight += cost
-        self._level.on_start(cost)
-        if self.in_flight >= self._limits.limit:
+        before = self.in_flight
+        self.in_flight = in_flight = before + cost
+        self._level.started += cost
+        if in_flight >= self._limits.limit:
             self._limits.on_limit_reached()
-        return permit
+        return Permit(serial, request, flow_hash, cost, arrived_at, now, expires_at, before, self)
 
     def _enqueue(
         self,
@@ -166,13 +163,13 @@ class AdmissionController(Screening):
             self,
         )
         worst_rank = self._queue.worst_rank()
-        length = len(self._queue)
+        length = self._queue.length
         victim = self._queue.push(ticket, now=now)
         if victim is ticket:
             ticket.evicted = self._evict_unfair(ticket, now)
             if ticket.evicted is None:
                 full = (queue.length_max, rank, worst_rank)
-                return self._reject(request, RejectReason.QUEUE_FULL, full, now)
+                return self._reject(request, _QUEUE_FULL, full, now)
             self._queue.push(ticket, now=now)
         elif victim is not None:
             numbers = (queue.length_max, victim.rank, rank, now - victim.arrived_at)
@@ -189,7 +186,7 @@ class AdmissionController(Screening):
             return None
         cost, held = victim.cost, self._fair.in_system(victim.flow_hash)
         flows = self._fair.flows_active + (self._fair.in_system(ticket.flow_hash) == 0)
-        share = self._fair.share(self._limits.limit + len(self._queue), flows=flows)
+        share = self._fair.share(self._limits.limit + self._queue.length, flows=flows)
         if flows < 2 or held <= share:
             return None
         numbers = (held - cost, cost, share, flows)
@@ -230,10 +227,11 @@ class AdmissionController(Screening):
 
     def _dispatch(self, now: Instant) -> Sequence[Verdict]:
         """Give free slots to the best waiters; those that waited too long leave first."""
-        if not (queue := self._queue):
+        queue = self._queue
+        if not queue.length:
             return NO_VERDICTS
         verdicts = self._expire(now)
-        while queue:
+        while queue.length:
             best = queue.peek(now=now)
             assert best is not None
             if not self._has_room(best.cost):
@@ -266,7 +264,7 @@ class AdmissionController(Screening):
         return self._after_release(now)
 
     def release(
-        self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int
+        self, permit: Permit, outcome: Outcome, now: Instant, stalled_ns: int
     ) -> Sequence[Verdict]:
         """The upstream's work is done. The caller has marked the permit as released."""
         if permit.is_resident:
@@ -303,27 +301,25 @@ class AdmissionController(Screening):
         if permit.is_sampled:
             return
         request = permit.request
-        if outcome is Outcome.SUCCESS:
-            end = now
-            if permit.responded_at is not None and request.measure is Measure.HEAD:
-                end, stalled_ns = permit.responded_at, 0
-            self._limits.on_sample(
-                request.route,
-                max(0, end - permit.admitted_at - stalled_ns),
-                in_flight=permit.in_flight_before,
-                admitted_at=permit.admitted_at,
-                now=now,
-            )
+        if outcome is _SUCCESS:
+            admitted_at = permit.admitted_at
+            rtt_ns = now - admitted_at - stalled_ns
+            if request.measure is _HEAD and permit.responded_at is not None:
+                rtt_ns = permit.responded_at - admitted_at
+            if rtt_ns < 0:  # noqa: PLR1730  # no call
+                rtt_ns = 0
+            before = permit.in_flight_before
+            self._limits.on_sample(request.route, rtt_ns, before, admitted_at, now)
         elif outcome is Outcome.OVERLOAD:
             self._limits.on_overload(now=now)
         elif outcome is Outcome.ABANDONED:
             self._limits.on_censored(request.route, now - permit.admitted_at, now=now)
 
     def _after_release(self, now: Instant) -> Sequence[Verdict]:
-        self._limits.update(in_flight=self.in_flight, now=now)
-        if now >= self._level.is_due:
+        self._limits.update(self.in_flight, now)
+        if now >= self._level.due_at:
             self._move_level(now)
-        return self._dispatch(now) if self._queue else NO_VERDICTS
+        return self._dispatch(now) if self._queue.length else NO_VERDICTS
 
     def next_tick_at(self) -> Instant | None:
         """When `tick` has something to do, or None."""
@@ -337,8 +333,8 @@ class AdmissionController(Screening):
         while self._zombies and self._zombies[0][0] <= now:
             permit = heapq.heappop(self._zombies)[2]
             self._free(permit)
-        self._limits.update(in_flight=self.in_flight, now=now)
-        if now >= self._level.is_due:
+        self._limits.update(self.in_flight, now)
+        if now >= self._level.due_at:
             self._move_level(now)
         return self._dispatch(now)
 
@@ -349,11 +345,11 @@ class AdmissionController(Screening):
     def apply(self, policy: CellPolicy, *, now: Instant) -> Sequence[Verdict]:
         """Take a new policy. What is in flight, waiting or learnt stays."""
         self._is_shadowing = False
-        self._policy = policy
+        self._set_policy(policy)
         self._limits.apply(policy.limit, now=now)
         self._fair.apply(policy.fairness)
         self._level.apply(policy.shed_level)
-        length = len(self._queue)
+        length = self._queue.length
         victims = self._queue.apply(policy.queue, now=now)
         bound, worst_rank = policy.queue.length_max, self._queue.worst_rank()
         verdicts = [
@@ -375,7 +371,8 @@ class AdmissionController(Screening):
     @property
     def is_idle(self) -> bool:
         """Nothing in flight, waiting or resident: a removed cell may be forgotten."""
-        return not (self.in_flight or self._residents or self._control_in_flight or self._queue)
+        aside = self._residents + self._control_in_flight
+        return not (self.in_flight or aside or self._queue.length)
 
     def stats(self) -> CellStats:
         """A read-out of the cell."""
@@ -386,7 +383,7 @@ class AdmissionController(Screening):
             in_flight=self.in_flight,
             class_in_flight=(sheddable, sheddable_plus, critical, critical_plus),
             limit=self._limits.limit,
-            queue_length=len(self._queue),
+            queue_length=self._queue.length,
             residents=self._residents,
             zombies=len(self._zombies),
             control_in_flight=self._control_in_flight,

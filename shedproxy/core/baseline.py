@@ -141,7 +141,7 @@ class BaselineTable:
         self._given_ns = given_ns
         self._is_overruled = False
 
-    def observe(self, route: str, rtt_ns: int, *, low_in_flight: int, now: Instant) -> int:
+    def observe(self, route: str, rtt_ns: int, low_in_flight: int, now: Instant) -> int:
         """Take a sample and give the baseline to judge it by, as `judge` does.
 
         `low_in_flight` is what was in flight with it, or 0 when that was not low.
@@ -149,7 +149,7 @@ class BaselineTable:
         latency = self._routes.get(route)
         if latency is None:
             latency = self._enter(route)
-        latency.recent.add(rtt_ns, now=now)
+        latency.recent.add(rtt_ns, now)
         if low_in_flight:
             latency.add_low(rtt_ns, low_in_flight)
         return latency.judged_ns if self._given_ns is None else self._judge(latency)

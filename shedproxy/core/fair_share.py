@@ -40,7 +40,7 @@ class FairShare:
     Every `enter` is followed by one `leave` with the same flow and cost.
     """
 
-    __slots__ = ("_bits", "_estimates", "_policy", "_rows", "_used")
+    __slots__ = ("_estimates", "_mask", "_policy", "_rows", "_used")
 
     def __init__(self, policy: FairnessPolicy, *, buckets: int = 1024, hand: int = 2) -> None:
         """An empty sketch of `hand` rows of `buckets` buckets.
@@ -58,8 +58,12 @@ class FairShare:
         if not 1 <= hand <= 4:
             raise ValueError(f"hand is {hand}; it must be 1 to 4")
         self._policy = policy
-        self._bits = buckets.bit_length() - 1
-        self._rows = tuple([0] * buckets for _ in range(hand))
+        self._mask = buckets - 1
+        # Multiplying spreads close hashes (Fibonacci hashing); each row reads its own bits of the
+        # product, from the top.
+        self._rows = tuple(
+            ([0] * buckets, 64 - self._mask.bit_length() * (row + 1)) for row in range(hand)
+        )
         self._used = 0
         # Buckets in use, summed over the rows -> flows. Logarithms are not for the hot path.
         self._estimates = [
@@ -73,16 +77,14 @@ class FairShare:
 
     def enter(self, flow_hash: int, cost: int) -> None:
         """A request of this flow (64-bit hash), worth `cost` >= 1 slots, is in the system now."""
-        bits = self._bits
+        mask = self._mask
         place = flow_hash * _MULTIPLIER & _MASK_64
-        shift = 64
-        for row in self._rows:
-            shift -= bits
-            index = place >> shift
-            place &= (1 << shift) - 1
-            if not row[index]:
+        for row, shift in self._rows:
+            index = place >> shift & mask
+            held = row[index]
+            if not held:
                 self._used += 1
-            row[index] += cost
+            row[index] = held + cost
 
     def leave(self, flow_hash: int, cost: int) -> None:
         """It is gone: answered, refused while waiting, or abandoned.
@@ -90,30 +92,27 @@ class FairShare:
         Raises:
             ValueError: it never entered with this cost; nothing was changed.
         """
-        if self.in_system(flow_hash) < cost:
-            raise ValueError(f"flow {flow_hash:#x} has less than {cost} in the system")
-        bits = self._bits
+        mask = self._mask
         place = flow_hash * _MULTIPLIER & _MASK_64
-        shift = 64
-        for row in self._rows:
-            shift -= bits
-            index = place >> shift
-            place &= (1 << shift) - 1
-            row[index] -= cost
-            if not row[index]:
+        is_short = False
+        for row, shift in self._rows:
+            index = place >> shift & mask
+            row[index] = left = row[index] - cost
+            if not left:
                 self._used -= 1
+            elif left < 0:
+                is_short = True
+        if is_short:
+            self.enter(flow_hash, cost)  # undoes all of it
+            raise ValueError(f"flow {flow_hash:#x} has less than {cost} in the system")
 
     def in_system(self, flow_hash: int) -> int:
         """Slots this flow holds or waits for: exact, or too high by what shares all its buckets."""
-        bits = self._bits
-        # Multiplying spreads close hashes (Fibonacci hashing); each row reads its own bits.
+        mask = self._mask
         place = flow_hash * _MULTIPLIER & _MASK_64
-        shift = 64
         least = UNBOUNDED_SHARE
-        for row in self._rows:
-            shift -= bits
-            count = row[place >> shift]
-            place &= (1 << shift) - 1
+        for row, shift in self._rows:
+            count = row[place >> shift & mask]
             if count < least:  # noqa: PLR1730 - min() costs more than the row
                 least = count
         return least

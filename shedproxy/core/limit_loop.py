@@ -30,9 +30,12 @@ class LimitLoop:
         "_baselines",
         "_estimator",
         "_in_flight_last",
+        "_low",
         "_low_max",
+        "_low_since",
         "_low_steps",
         "_policy",
+        "_samples_wanted",
         "_valid_from",
         "_window",
         "last_change",
@@ -46,32 +49,32 @@ class LimitLoop:
         self._baselines = BaselineTable(policy.baseline_ns)
         self._window = Window(now=now)
         self._valid_from = now
-        self._low_max = 0
+        self._low = self._low_max = 0
+        self._low_since = now
         self._low_steps: deque[tuple[Instant, int]] = deque(maxlen=_LOW_STEPS)
         self._in_flight_last = 0
         self.limit = self._estimator.limit
         """Slots that may be in flight now."""
+        self._samples_wanted = Window.samples_wanted(self.limit)
         self._set_low(now=now)
         self.last_change: LimitChange | None = None
         """The last judgement, moved or not; None before the first."""
 
     def on_sample(
-        self, route: str, rtt_ns: int, *, in_flight: int, admitted_at: Instant, now: Instant
+        self, route: str, rtt_ns: int, in_flight: int, admitted_at: Instant, now: Instant
     ) -> None:
         """A request succeeded in `rtt_ns`; `in_flight` others were there when it was admitted."""
         if admitted_at < self._valid_from:
             return
         self._in_flight_last = in_flight
-        baseline_ns = self._baselines.observe(
-            route,
-            rtt_ns,
-            low_in_flight=(
-                in_flight + 1
-                if in_flight < self._low_max and self._was_low(in_flight, admitted_at)
-                else 0
-            ),
-            now=now,
-        )
+        low_in_flight = 0
+        if in_flight < self._low_max and (
+            in_flight < self._low
+            if admitted_at >= self._low_since
+            else self._was_low(in_flight, admitted_at)
+        ):
+            low_in_flight = in_flight + 1
+        baseline_ns = self._baselines.observe(route, rtt_ns, low_in_flight, now)
         if baseline_ns > 0:
             self._window.add(rtt_ns, baseline_ns, in_flight)
         else:
@@ -96,11 +99,17 @@ class LimitLoop:
         self._valid_from = now
         self._window.restart(now=now)
 
-    def update(self, *, in_flight: int, now: Instant) -> LimitChange | None:
+    def update(self, in_flight: int, now: Instant) -> LimitChange | None:
         """Judge the window when it is ready; None (cheap) when it is not."""
-        if not self._window.is_ready(self.limit, now=now):
+        window = self._window
+        # What `is_ready` would find out for nearly every request, without asking it.
+        if (
+            window.sample_count < self._samples_wanted
+            and now < window.old_at
+            and not window.overload_count
+        ) or not window.is_ready(self.limit, now=now):
             return None
-        summary = self._window.close(in_flight=in_flight, now=now)
+        summary = window.close(in_flight=in_flight, now=now)
         change = self._estimator.on_window(summary, now=now)
         if change.cause is LimitCause.RELEARNT:
             self._baselines.distrust()
@@ -141,12 +150,14 @@ class LimitLoop:
     def _take(self, change: LimitChange) -> None:
         self.last_change = change
         self.limit = change.limit_after
+        self._samples_wanted = Window.samples_wanted(self.limit)
         self._set_low(now=change.at)
 
     def _set_low(self, *, now: Instant) -> None:
         low = self._estimator.low_in_flight
         if not self._low_steps or self._low_steps[-1][1] != low:
             self._low_steps.append((now, low))
+            self._low_since, self._low = now, low
             self._low_max = max(step for _, step in self._low_steps)
 
     def _was_low(self, in_flight: int, admitted_at: Instant) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["COHORTS", "Criticality", "Kind", "Lane", "Measure", "RequestInfo", "rank_of"]
 
@@ -50,6 +50,9 @@ class Kind(enum.IntEnum):
     LONGPOLL = 3
 
 
+_STREAMS = (Kind.STREAM, Kind.LONGPOLL)
+
+
 class Measure(enum.IntEnum):
     """Where a latency sample ends: `auto` is the end of a unary answer, else its head."""
 
@@ -79,6 +82,19 @@ class RequestInfo:
     """Attempt 2 or later: ranks last in its class."""
     route_limit: int | None = None
     """Most requests of this route in flight; 0 refuses all; None: no bound of its own."""
+    is_aside: bool = field(init=False, repr=False, compare=False)
+    """A control request or a stream: it takes no slot of the limit."""
+    is_plain: bool = field(init=False, repr=False, compare=False)
+    """Takes a slot and has no bound of its own: one look instead of three per request."""
+    rank_min: int = field(init=False, repr=False, compare=False)
+    """Rank of its lowest cohort."""
+
+    def __post_init__(self) -> None:
+        is_aside = self.lane is Lane.CONTROL or self.kind in _STREAMS
+        rank_min = self.criticality * COHORTS + (0 if self.is_retry else COHORTS // 2)
+        object.__setattr__(self, "is_aside", is_aside)
+        object.__setattr__(self, "is_plain", not is_aside and self.route_limit is None)
+        object.__setattr__(self, "rank_min", rank_min)
 
 
 def rank_of(request: RequestInfo, cohort: int) -> int:
@@ -87,7 +103,4 @@ def rank_of(request: RequestInfo, cohort: int) -> int:
     `cohort` is in 0..1023. Halving it makes `rank // 512` a strict order of classes in which
     attempt 2 and later come after every first try.
     """
-    half = cohort >> 1
-    if not request.is_retry:
-        half += COHORTS // 2
-    return request.criticality * COHORTS + half
+    return request.rank_min + (cohort >> 1)

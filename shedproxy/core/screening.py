@@ -11,14 +11,18 @@ from shedproxy.core.fair_share import FairShare
 from shedproxy.core.limit_loop import LimitLoop
 from shedproxy.core.policy import CellPolicy
 from shedproxy.core.queues import PriorityQueue
-from shedproxy.core.request import COHORTS, Criticality, Kind, Lane, RequestInfo, rank_of
+from shedproxy.core.request import COHORTS, Criticality, Lane, RequestInfo, rank_of
 from shedproxy.core.shed_level import ShedLevel
 from shedproxy.core.units import NS_PER_S, Instant
 
-__all__ = ["CONTROL", "STREAMS", "Screening"]
+__all__ = ["CONTROL", "Screening"]
 
+# Before Python 3.12 a look-up of an enum's member costs more than a call: these are hot.
 CONTROL = Lane.CONTROL
-STREAMS = (Kind.STREAM, Kind.LONGPOLL)
+_DEADLINE = RejectReason.DEADLINE
+_FAIR_SHARE = RejectReason.FAIR_SHARE
+_ROUTE_LIMIT = RejectReason.ROUTE_LIMIT
+_SHED_LEVEL = RejectReason.SHED_LEVEL
 
 
 class Screening:
@@ -28,6 +32,7 @@ class Screening:
         "_class_count",
         "_control_in_flight",
         "_fair",
+        "_has_class_limits",
         "_is_shadowing",
         "_level",
         "_limits",
@@ -42,7 +47,7 @@ class Screening:
     )
 
     def __init__(self, policy: CellPolicy, *, now: Instant) -> None:
-        self._policy = policy
+        self._set_policy(policy)
         self._limits = LimitLoop(policy.limit, now=now)
         self._queue = PriorityQueue(policy.queue)
         self._fair = FairShare(policy.fairness)
@@ -58,6 +63,10 @@ class Screening:
         self._zombies: list[tuple[Instant, int, Permit]] = []
         self._serial = 0
 
+    def _set_policy(self, policy: CellPolicy) -> None:
+        self._policy = policy
+        self._has_class_limits = any(bound is not None for bound in policy.class_limits)
+
     @property
     def name(self) -> str:
         """Of the cell."""
@@ -66,7 +75,6 @@ class Screening:
     def screen(
         self,
         request: RequestInfo,
-        *,
         now: Instant,
         flow_hash: int,
         cohort: int,
@@ -86,27 +94,17 @@ class Screening:
         now: Instant,
     ) -> Rejected | None:
         """Everything that refuses before slots and queue are looked at."""
-        if request.lane is CONTROL:
-            budget = self._policy.control_budget
-            if self._control_in_flight >= budget:
-                numbers = (self._control_in_flight, budget)
-                return self._reject(request, RejectReason.CONTROL_BUDGET, numbers, now)
-            return None
-        bounded = self._bound_refusal(request, now)
-        if bounded is not None:
-            return bounded
-        if request.kind in STREAMS:
-            bound = self._policy.resident_limit
-            if self._residents >= bound:
-                numbers = (self._residents, bound)
-                return self._reject(request, RejectReason.RESIDENT_LIMIT, numbers, now)
-            return None
-        if time_left_ns is not None:
+        if not request.is_plain or self._has_class_limits:
+            bounded = self._bound_refusal(request, now)
+            if bounded is not None or request.is_aside:
+                return bounded
+        # An idle cell tries anyway: an expectation learnt under load must not refuse for ever.
+        if time_left_ns is not None and (self.in_flight or time_left_ns <= 0):
             late = self._deadline_refusal(request, rank, time_left_ns, now)
             if late is not None:
                 return late
         level = self._level
-        if now >= level.is_due:
+        if now >= level.due_at:
             self._move_level(now)
         if level.share > 0.0:
             return self._overload_refusal(request, rank, flow_hash, now)
@@ -121,11 +119,11 @@ class Screening:
             in_system = self._fair.in_system(flow_hash)
             flows = self._fair.flows_active + (in_system == 0)
             if flows > 1:
-                capacity = self._limits.limit + len(self._queue)
+                capacity = self._limits.limit + self._queue.length
                 share = self._fair.share(capacity, flows=flows)
                 if in_system + cost > share:
                     numbers = (in_system, cost, share, flows)
-                    return self._reject(request, RejectReason.FAIR_SHARE, numbers, now)
+                    return self._reject(request, _FAIR_SHARE, numbers, now)
                 if (in_system + cost) * flows <= capacity:
                     # Not above an equal part: the excess is not this tenant's to give up.
                     return None
@@ -133,15 +131,32 @@ class Screening:
         if cut is None:
             return None
         self._level.on_arrival(rank, cost)
-        return self._reject(request, RejectReason.SHED_LEVEL, cut, now)
+        return self._reject(request, _SHED_LEVEL, cut, now)
 
     def _bound_refusal(self, request: RequestInfo, now: Instant) -> Rejected | None:
+        """The bounds that hold whatever the load is: of route, class, streams, control requests."""
+        if request.lane is CONTROL:
+            bound = self._policy.control_budget
+            if self._control_in_flight >= bound:
+                numbers = (self._control_in_flight, bound)
+                return self._reject(request, RejectReason.CONTROL_BUDGET, numbers, now)
+            return None
+        route_refusal = self._route_refusal(request, now)
+        if route_refusal is not None:
+            return route_refusal
+        bound = self._policy.resident_limit
+        if request.is_aside and self._residents >= bound:
+            numbers = (self._residents, bound)
+            return self._reject(request, RejectReason.RESIDENT_LIMIT, numbers, now)
+        return None
+
+    def _route_refusal(self, request: RequestInfo, now: Instant) -> Rejected | None:
         bound = request.route_limit
         if bound is not None:
             count = self._route_count.get(request.route, 0)
             if count + request.cost > bound:
                 numbers = (count, request.cost, bound)
-                return self._reject(request, RejectReason.ROUTE_LIMIT, numbers, now)
+                return self._reject(request, _ROUTE_LIMIT, numbers, now)
         bound = self._policy.class_limits[request.criticality]
         if bound is not None:
             count = self._class_count[request.criticality]
@@ -153,15 +168,12 @@ class Screening:
     def _deadline_refusal(
         self, request: RequestInfo, rank: int, time_left_ns: int, now: Instant
     ) -> Rejected | None:
-        # An idle cell tries anyway: an expectation learnt under load must not refuse for ever.
-        if time_left_ns > 0 and not self.in_flight:
-            return None
         service_ns = self._limits.expected_ns(request.route)
-        wait_ns = self._expected_wait_ns(rank) if self._queue else 0
+        wait_ns = self._expected_wait_ns(rank) if self._queue.length else 0
         if time_left_ns > 0 and time_left_ns >= wait_ns + service_ns:
             return None
         numbers = (time_left_ns, wait_ns, service_ns)
-        return self._reject(request, RejectReason.DEADLINE, numbers, now)
+        return self._reject(request, _DEADLINE, numbers, now)
 
     def _expected_wait_ns(self, rank: int) -> int:
         rate = self._level.started_rps
@@ -186,22 +198,30 @@ class Screening:
     def _waiting(self) -> int:
         """Waiters; in observe mode, what is in flight above the limit stands for them."""
         if not self._is_shadowing:
-            return len(self._queue)
+            return self._queue.length
         above = self.in_flight - self._shadow_refused - self._limits.limit
-        return max(len(self._queue), above, 0)
+        return max(self._queue.length, above, 0)
 
     # --- counts ---
 
     def _count(self, request: RequestInfo, flow_hash: int) -> None:
         """Into the system: in flight or waiting."""
-        self._tally(request, request.cost)
+        cost = request.cost
+        if request.route_limit is None:
+            self._class_count[request.criticality] += cost
+        else:
+            self._tally(request, cost)
         if flow_hash:
-            self._fair.enter(flow_hash, request.cost)
+            self._fair.enter(flow_hash, cost)
 
     def _uncount(self, request: RequestInfo, flow_hash: int) -> None:
-        self._tally(request, -request.cost)
+        cost = request.cost
+        if request.route_limit is None:
+            self._class_count[request.criticality] -= cost
+        else:
+            self._tally(request, -cost)
         if flow_hash:
-            self._fair.leave(flow_hash, request.cost)
+            self._fair.leave(flow_hash, cost)
 
     def _tally(self, request: RequestInfo, cost: int) -> None:
         # The request carries its bound, so that what was counted is what is counted off,
@@ -237,13 +257,13 @@ class Screening:
             numbers,
             self.in_flight,
             self._limits.limit,
-            len(self._queue),
+            self._queue.length,
         )
 
     def _move_level(self, now: Instant) -> None:
         waiting = self._waiting
         queue = self._queue
-        if queue:
+        if queue.length:
             waiting_from = [queue.length_from(c * COHORTS) for c in range(len(Criticality))]
         else:
             # Observe mode knows how many would wait, not which.

@@ -27,7 +27,7 @@ class DecayedMean:
         """The mean; 0 before the first sample."""
         self._updated_at = -_SILENCE_NS
 
-    def add(self, sample_ns: int, *, now: Instant) -> None:
+    def add(self, sample_ns: int, now: Instant) -> None:
         """Take one sample."""
         silence_ns = now - self._updated_at
         self._updated_at = now
@@ -56,11 +56,12 @@ class SampleMean:
 
     def add(self, sample_ns: int) -> None:
         """Take one sample (Welford's recurrence, with a floor under the weight)."""
-        self.count += 1
-        weight = min(self.count, self._memory)
+        self.count = weight = self.count + 1
+        if weight > self._memory:  # noqa: PLR1730  # no call
+            weight = self._memory
         step = sample_ns - self.value_ns
-        self.value_ns += step // weight
-        self._variance += (step * (sample_ns - self.value_ns) - self._variance) / weight
+        self.value_ns = value_ns = self.value_ns + step // weight
+        self._variance += (step * (sample_ns - value_ns) - self._variance) / weight
 
     def error_ns(self) -> float:
         """Standard error of the mean; infinite before the second sample."""

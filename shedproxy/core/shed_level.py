@@ -71,7 +71,6 @@ class ShedLevel:
         "_offered_s",
         "_offered_total",
         "_older",
-        "_period_end",
         "_period_start",
         "_phase",
         "_policy",
@@ -80,12 +79,13 @@ class ShedLevel:
         "_refused_classes",
         "_roomy",
         "_saturated_s",
-        "_started",
         "_started_total",
         "_was_saturated",
         "cut_rank",
         "cut_share_ppm",
+        "due_at",
         "share",
+        "started",
     )
 
     def __init__(self, policy: ShedLevelPolicy, *, now: Instant) -> None:
@@ -98,9 +98,11 @@ class ShedLevel:
         self._older = [0] * RANKS
         self._recent_count = 0
         self._period_start = now
-        self._period_end = Instant(now + policy.period_ns)
+        self.due_at = Instant(now + policy.period_ns)
+        """When `update` has something to do; a plain attribute, read for every request."""
         self._offered = 0
-        self._started = 0
+        self.started = 0
+        """Slots started in this period: whoever starts work adds its cost."""
         self._was_saturated = False
         self._calm = 0
         self._refused_classes = 0
@@ -112,11 +114,6 @@ class ShedLevel:
         self._offered_s = 0.0
         self._started_total = 0.0
         self._saturated_s = 0.0
-
-    @property
-    def is_due(self) -> Instant:
-        """When `update` has something to do."""
-        return self._period_end
 
     @property
     def started_rps(self) -> float:
@@ -143,10 +140,6 @@ class ShedLevel:
             self._recent, self._older = self._older, self._recent
             self._recent[:] = _ZEROES
             self._recent_count = 0
-
-    def on_start(self, cost: int) -> None:
-        """Work was started."""
-        self._started += cost
 
     def on_saturated(self) -> None:
         """Somebody had to wait: this period's starts measure capacity."""
@@ -186,14 +179,14 @@ class ShedLevel:
 
         `waiting_from[c]` counts the waiters of criticality c and better.
         """
-        if now < self._period_end:
+        if now < self.due_at:
             return
         waiting = waiting_from[0]
         elapsed_s = (now - self._period_start) / NS_PER_S
         self._remember(elapsed_s, is_saturated=self._was_saturated or waiting > 0)
         self._period_start = now
-        self._period_end = Instant(now + self._policy.period_ns)
-        self._offered = self._started = 0
+        self.due_at = Instant(now + self._policy.period_ns)
+        self._offered = self.started = 0
         was_saturated, self._was_saturated = self._was_saturated, False
         self._roomy = 0 if was_saturated or waiting else self._roomy + 1
         if not self._policy.enabled or not (self.share or self._is_overload(waiting, wait_max_ns)):
@@ -251,7 +244,7 @@ class ShedLevel:
         self._offered_total = self._offered_total * kept + self._offered
         self._offered_s = self._offered_s * kept + elapsed_s
         if is_saturated:
-            self._started_total = self._started_total * kept + self._started
+            self._started_total = self._started_total * kept + self.started
             self._saturated_s = self._saturated_s * kept + elapsed_s
 
     def _set_share(self, share: float) -> None:

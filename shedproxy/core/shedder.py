@@ -30,6 +30,7 @@ from shedproxy.errors import PermitAlreadyReleasedError
 
 __all__ = ["Shedder"]
 
+# Before Python 3.12 a look-up of an enum's member costs more than a call: these are hot.
 _ENFORCE = Mode.ENFORCE
 _OBSERVE = Mode.OBSERVE
 
@@ -79,21 +80,9 @@ class Shedder:
         if self._is_draining and request.lane is Lane.DATA:
             return Rejected(request, RejectReason.DRAINING, now, ())
         if self._mode is _ENFORCE:
-            return cell.arrive(
-                request,
-                now=now,
-                flow_hash=flow_hash,
-                cohort=cohort,
-                time_left_ns=time_left_ns,
-            )
+            return cell.arrive(request, now, flow_hash, cohort, time_left_ns)
         if self._mode is _OBSERVE:
-            return cell.observe(
-                request,
-                now=now,
-                flow_hash=flow_hash,
-                cohort=cohort,
-                time_left_ns=time_left_ns,
-            )
+            return cell.observe(request, now, flow_hash, cohort, time_left_ns)
         return cell.force(request, now=now, flow_hash=flow_hash)
 
     def screen(
@@ -114,9 +103,8 @@ class Shedder:
             return Rejected(request, RejectReason.DRAINING, now, ())
         if self._mode is not _ENFORCE:
             return None
-        return self._cells.get(request.cell, self._fallback).screen(
-            request, now=now, flow_hash=flow_hash, cohort=cohort, time_left_ns=time_left_ns
-        )
+        cell = self._cells.get(request.cell, self._fallback)
+        return cell.screen(request, now, flow_hash, cohort, time_left_ns)
 
     def respond(self, permit: Permit, *, now: Instant) -> None:
         """The head of the answer is here (the first call counts)."""
@@ -142,9 +130,11 @@ class Shedder:
         Raises:
             PermitAlreadyReleasedError: on a second release; nothing has changed.
         """
-        self._take_back(permit)
+        if permit.is_released:
+            raise _released_before(permit)
+        permit.is_released = True
         controller: AdmissionController = permit.controller
-        return controller.release(permit, outcome, now=now, stalled_ns=stalled_ns)
+        return controller.release(permit, outcome, now, stalled_ns)
 
     def leave_zombie(
         self, permit: Permit, *, now: Instant, outcome: Outcome = Outcome.ABANDONED
@@ -159,15 +149,11 @@ class Shedder:
         """
         if permit.is_resident or not permit.cost:
             return self.release(permit, outcome, now=now)
-        self._take_back(permit)
+        if permit.is_released:
+            raise _released_before(permit)
+        permit.is_released = True
         controller: AdmissionController = permit.controller
         return controller.leave_zombie(permit, outcome, now=now)
-
-    @staticmethod
-    def _take_back(permit: Permit) -> None:
-        if permit.is_released:
-            raise PermitAlreadyReleasedError(f"{permit!r} was released before")
-        permit.is_released = True
 
     def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
         """The waiter went away; nothing happens if it was answered before."""
@@ -246,6 +232,10 @@ class Shedder:
         if self._retired:
             return (*self._cells.values(), *self._retired)
         return tuple(self._cells.values())
+
+
+def _released_before(permit: Permit) -> PermitAlreadyReleasedError:
+    return PermitAlreadyReleasedError(f"{permit!r} was released before")
 
 
 def _check(policy: Policy) -> None:

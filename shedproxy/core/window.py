@@ -70,14 +70,15 @@ class Window:
         "_in_flight_max",
         "_in_flight_sum",
         "_known_count",
-        "_overload_count",
         "_provisional_count",
         "_rtt_last_ns",
         "_rtt_min",
         "_rtt_sum",
-        "_sample_count",
         "_started_at",
         "limit_was_reached",
+        "old_at",
+        "overload_count",
+        "sample_count",
     )
 
     def __init__(self, *, now: Instant) -> None:
@@ -87,10 +88,12 @@ class Window:
     def restart(self, *, now: Instant) -> None:
         """Forget what was collected and begin at `now`."""
         self._started_at = now
-        self._sample_count = 0
+        self.old_at = Instant(now + _LENGTH_MAX_NS)
+        """From when a few samples are enough."""
+        self.sample_count = 0
         self._known_count = 0
         self._censored_count = 0
-        self._overload_count = 0
+        self.overload_count = 0
         self._provisional_count = 0
         self._rtt_sum = 0
         self._rtt_min = _RTT_NONE
@@ -103,7 +106,7 @@ class Window:
 
     def add(self, rtt_ns: int, baseline_ns: int, in_flight: int) -> None:
         """A latency, the baseline of its route (0: unknown), and what was in flight before it."""
-        self._sample_count += 1
+        self.sample_count += 1
         self._rtt_sum += rtt_ns
         if rtt_ns < self._rtt_min:  # noqa: PLR1730  # a call costs as much as all of this
             self._rtt_min = rtt_ns
@@ -125,37 +128,38 @@ class Window:
 
     def add_overload(self) -> None:
         """Hard evidence: a timeout, a refused connection, a 503 or 504 of the upstream."""
-        self._overload_count += 1
+        self.overload_count += 1
 
     def add_provisional(self) -> None:
         """The sample just added was judged by a baseline that is not trusted yet, or by none."""
         self._provisional_count += 1
+
+    @staticmethod
+    def samples_wanted(limit: int) -> int:
+        """Samples that are enough whatever the window's age: about `limit`."""
+        return min(max(limit, _SAMPLES_MIN), _SAMPLES_MAX)
 
     def is_ready(self, limit: int, *, now: Instant) -> bool:
         """Whether there is enough to judge: about `limit` samples over at least one latency.
 
         A window that has lasted 1 s (or one latency, if longer) is content with 4 samples. With
         overload it takes one latency alone, at least 100 ms while the overloads are under 4.
+        Before `old_at` it is not ready with fewer samples than wanted and no overload.
         """
-        count = self._sample_count
-        wanted = limit if limit > _SAMPLES_MIN else _SAMPLES_MIN  # noqa: FURB136  # no call
+        count = self.sample_count
         elapsed_ns = now - self._started_at
-        if (
-            count >= wanted
-            or count >= _SAMPLES_MAX
-            or (elapsed_ns >= _LENGTH_MAX_NS and count >= _SAMPLES_FEW)
-        ):
+        if count >= self.samples_wanted(limit) or (now >= self.old_at and count >= _SAMPLES_FEW):
             return elapsed_ns * count >= self._rtt_sum
-        if self._overload_count:
+        if self.overload_count:
             rtt_ns = self._rtt_sum // count if count else self._rtt_last_ns
-            if not rtt_ns or self._overload_count < _SAMPLES_FEW:
+            if not rtt_ns or self.overload_count < _SAMPLES_FEW:
                 rtt_ns = max(_OVERLOAD_LENGTH_NS, rtt_ns)
             return elapsed_ns >= rtt_ns
         return False
 
     def close(self, *, in_flight: int, now: Instant) -> WindowSummary:
         """Summarise, and begin the next window at `now`. `in_flight` is that of now."""
-        count = self._sample_count
+        count = self.sample_count
         known = self._known_count
         elapsed_ns = max(1, now - self._started_at)
         self._rtt_last_ns = self._rtt_sum // count if count else self._rtt_last_ns
@@ -165,7 +169,7 @@ class Window:
             ended_at=now,
             sample_count=count,
             censored_count=self._censored_count,
-            overload_count=self._overload_count,
+            overload_count=self.overload_count,
             provisional_count=self._provisional_count,
             rtt_min_ns=self._rtt_min if count else 0,
             rtt_mean_ns=self._rtt_sum // count if count else 0,

@@ -56,15 +56,16 @@ class PriorityQueue:
         "_arrivals",
         "_expiries",
         "_hand_of",
-        "_length",
         "_levels",
         "_occupied",
         "_policy",
         "_pushed",
+        "length",
     )
 
     def __init__(self, policy: QueuePolicy) -> None:
-        self._length = 0
+        self.length = 0
+        """`len()` as a plain attribute: it is read for every request."""
         self._pushed = 0
         self._occupied = 0
         """Bit i: level i is not empty."""
@@ -88,7 +89,7 @@ class PriorityQueue:
             level.extend(shards + 1)
 
     def __len__(self) -> int:
-        return self._length
+        return self.length
 
     def push(self, ticket: Ticket, *, now: Instant) -> Ticket | None:
         """Let a ticket wait.
@@ -99,7 +100,7 @@ class PriorityQueue:
             worse level (so its rank is at most `worst_rank()`); nothing was changed.
         """
         victim = None
-        if self._length >= self._policy.length_max:
+        if self.length >= self._policy.length_max:
             if ticket.rank <= self.worst_rank():
                 return ticket
             victim = self._last_in_line(self._worst_level(), now)
@@ -108,26 +109,26 @@ class PriorityQueue:
         flow_hash = ticket.flow_hash
         level.add(ticket, self._hand_of(flow_hash) if flow_hash else _ANONYMOUS_HAND, now=now)
         self._occupied |= 1 << level.index
-        self._length += 1
+        self.length += 1
         self._pushed += 1
         heapq.heappush(self._expiries, (ticket.expires_at, self._pushed, ticket))
         self._arrivals.append(ticket)
-        if len(self._arrivals) > 2 * self._length + _STALE_MAX:
+        if len(self._arrivals) > 2 * self.length + _STALE_MAX:
             self._sweep_arrivals()
-        if len(self._expiries) > 2 * self._length + _STALE_MAX:
+        if len(self._expiries) > 2 * self.length + _STALE_MAX:
             self._sweep_expiries()
         return victim
 
     def peek(self, *, now: Instant) -> Ticket | None:
         """The ticket that `pop` would give."""
-        if not self._length:
+        if not self.length:
             return None
         level = self._levels[self._occupied.bit_length() - 1]
         return level.first(newest=self._serves_newest(level, now))
 
     def pop(self, *, now: Instant) -> Ticket | None:
         """The best waiter, removed. It may have expired: `expire` comes first."""
-        if not self._length:
+        if not self.length:
             return None
         level = self._levels[self._occupied.bit_length() - 1]
         ticket = level.take(newest=self._serves_newest(level, now))
@@ -212,7 +213,7 @@ class PriorityQueue:
         """
         self._set_policy(policy)
         victims = []
-        while self._length > max(0, policy.length_max):
+        while self.length > max(0, policy.length_max):
             victim = self._last_in_line(self._worst_level(), now)
             self._discard(victim)
             victims.append(victim)
@@ -235,10 +236,10 @@ class PriorityQueue:
         self._count_out(level)
 
     def _count_out(self, level: Level) -> None:
-        self._length -= 1
+        self.length -= 1
         if not level.length:
             self._occupied ^= 1 << level.index
-            if not self._length:
+            if not self.length:
                 self._expiries.clear()
                 self._arrivals.clear()
 

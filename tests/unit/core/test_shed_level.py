@@ -64,7 +64,7 @@ def play(
         starts = min(waiting, capacity)
         waiting -= starts
         for _ in range(int(starts)):
-            level.on_start(1)
+            level.started += 1
         if waiting:
             level.on_saturated()
         now = Instant(start + (period + 1) * PERIOD)
@@ -132,7 +132,7 @@ def test_a_single_cohort_is_cut_by_share() -> None:
             passed += level.refusal(rank) is None
             level.on_arrival(rank, 1)
         for _ in range(20):
-            level.on_start(1)
+            level.started += 1
         level.on_saturated()
         now += PERIOD
         waiting_from = [10 if level.share else 60] * 4
