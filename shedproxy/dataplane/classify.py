@@ -251,12 +251,13 @@ class Classifier:
         self, found: dict[bytes, bytes], headers: Sequence[tuple[bytes, bytes]], peer: str
     ) -> int:
         """The keyed hash of the tenant. A stranger cannot name one, so he is his address."""
-        tenant = peer.encode()
-        if self._trust.believes(peer):
-            if self._by_client:
-                tenant = self._trust.client_of(peer, headers).encode()
-            else:
-                tenant = canonical_tenant(found.get(self._tenant, b""))
+        trust = self._trust
+        if not trust.believes(peer):
+            tenant = trust.caller_at(peer)
+        elif self._by_client:
+            tenant = trust.caller_at(trust.client_of(peer, headers))
+        else:
+            tenant = canonical_tenant(found.get(self._tenant, b""))
         if not tenant:
             return 0
         digest = self._flow_hash.copy()

@@ -36,12 +36,23 @@ class Trust:
             raise DocumentInvalidError(problems)
         self.is_any = bool(networks)
         self._known = Recent(self._is_in_networks)
+        self._callers = Recent(_caller_at)
 
     def believes(self, peer: str) -> bool:
         """Whether the word of this address counts; "" is a unix socket. Remembered."""
         if not self.is_any or len(peer) > _ADDRESS_SIZE_MAX:
             return False
         return self._known[peer]
+
+    def caller_at(self, address: str) -> bytes:
+        """Who is behind an address, as far as it tells: an IPv4 address, or the /64 of an IPv6 one.
+
+        A host of IPv6 has 2**64 addresses to choose from: each for itself would be a tenant more.
+        Never the name of a tenant; empty for a unix socket.
+        """
+        if len(address) > _ADDRESS_SIZE_MAX:
+            return _caller_at(address)
+        return self._callers[address]
 
     def client_of(self, peer: str, headers: Sequence[tuple[bytes, bytes]]) -> str:
         """The client behind a trusted peer: the right-most of X-Forwarded-For that is not ours.
@@ -64,6 +75,14 @@ class Trust:
             return self._trusts_unix
         address = _parse_address(peer)
         return address is not None and any(address in network for network in self._networks)
+
+
+def _caller_at(text: str) -> bytes:
+    address = _parse_address(text)
+    if address is None:
+        return text.encode("utf-8", "replace")
+    # No header's value holds a zero byte, so that nobody is called like this.
+    return b"\0" + address.packed[:8]
 
 
 def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

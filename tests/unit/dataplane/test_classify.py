@@ -393,3 +393,16 @@ def test_a_network_that_is_none_is_refused():
     with pytest.raises(DocumentInvalidError) as caught:
         Classifier(Classification(trusted_peers=("10.0.0.0/8", "nowhere", "1.2.3.4/99")))
     assert [problem.path[1] for problem in caught.value.problems] == ["nowhere", "1.2.3.4/99"]
+
+
+def test_a_stranger_is_one_flow_from_all_addresses_of_his_network():
+    classifier = Classifier(Classification(tenant_header="@client"))
+    peers = [f"2001:db8::{number:x}" for number in range(1, 100)]
+    flows = {classifier.classify("GET", b"/", (), peer=p, serial=1).flow_hash for p in peers}
+    assert len(flows) == 1
+
+
+def test_no_tenant_can_be_called_like_a_strangers_address():
+    classification = Classification(tenant_header="x-tenant", trusted_peers=TRUSTED)
+    named = classify(classification, (b"x-tenant", STRANGER.encode()), peer=FRIEND)
+    assert named.flow_hash != classify(classification).flow_hash

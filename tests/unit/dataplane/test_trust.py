@@ -56,3 +56,13 @@ def test_a_network_may_be_given_by_a_host_address():
 def test_the_client_is_the_right_most_hop_that_is_not_ours(chain, client):
     headers = [(b"host", b"x")] + [(b"x-forwarded-for", line) for line in chain]
     assert Trust(("10.0.0.0/8",)).client_of("10.0.0.1", headers) == client
+
+
+def test_a_caller_is_an_address_of_version_4_and_a_64_of_version_6():
+    trust = Trust(())
+    assert trust.caller_at("203.0.113.9") != trust.caller_at("203.0.113.10")
+    assert trust.caller_at("::ffff:203.0.113.9") == trust.caller_at("203.0.113.9")
+    assert trust.caller_at("2001:db8::1") == trust.caller_at("2001:DB8:0:0:ffff::2")
+    assert trust.caller_at("2001:db8::1") != trust.caller_at("2001:db8:0:1::1")
+    assert trust.caller_at("fe80::1%" + "x" * 999) == trust.caller_at("fe80::1")
+    assert (trust.caller_at(""), trust.caller_at("a host")) == (b"", b"a host")
