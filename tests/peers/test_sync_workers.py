@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
+import struct
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +21,7 @@ WORK_MS = 200
 OVERLOAD = 3
 PLAY_S = 8.0
 SHARES = {"median": 0.5, "p90": 0.9, "most": 1.0}
+RESET = struct.pack("ii", 1, 0)
 REQUEST = b"GET /work HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
 
@@ -60,6 +63,8 @@ async def ask(port: int, patience_s: float) -> int:
         with suppress(TimeoutError, ConnectionError, asyncio.IncompleteReadError):
             line = await asyncio.wait_for(reader.readuntil(b"\r\n"), patience_s)
             return int(line.split()[1])
+        # A reset, which the proxy sees at once: the slot must stay taken all the same.
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         return 0
     finally:
         writer.transport.abort()
