@@ -206,6 +206,9 @@ class TicketState(enum.IntEnum):
     ABANDONED = 3
 
 
+_WAITING = TicketState.WAITING
+
+
 class Ticket:
     """A place in the queue. Answered exactly once by a `Verdict`, unless abandoned first.
 
@@ -254,7 +257,7 @@ class Ticket:
         """When it has waited long enough: the queue's bound, or what the deadline leaves."""
         self.deadline_at = deadline_at
         self.controller = controller
-        self.state = TicketState.WAITING
+        self.state = _WAITING
         self.evicted: Verdict | None = None
         self.queue_slot: Any = None
         """Belongs to the queue that holds the ticket."""

@@ -43,16 +43,18 @@ def deal_shards(flow_hash: int, *, shard_count: int, hand_size: int) -> tuple[in
         raise ValueError(f"a hand of {hand_size} cannot be dealt from {shard_count} shards")
     if flow_hash < 0:
         raise ValueError("a flow hash is 0 or more")
-    digits: list[int] = []
     hand: list[int] = []
+    taken: list[int] = []
     for deck_size in range(shard_count, shard_count - hand_size, -1):
-        flow_hash, digit = divmod(flow_hash, deck_size)
-        # The digit counts the shards left. Putting the taken ones back, last first, moves it
-        # past each that lay at or below it.
-        shard = digit
-        for taken in reversed(digits):
-            if shard >= taken:
-                shard += 1
-        digits.append(digit)
+        shard = flow_hash % deck_size
+        flow_hash //= deck_size
+        # The digit counts the shards left: it moves past each taken one, from the lowest up, that
+        # lies at or below it.
+        for other in taken:
+            if shard < other:
+                break
+            shard += 1
         hand.append(shard)
+        taken.append(shard)
+        taken.sort()
     return tuple(hand)
