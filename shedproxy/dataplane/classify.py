@@ -41,6 +41,15 @@ _STREAM = Kind.STREAM
 _NO_RULE = -1
 _CONTROL = -2
 
+# What a header is read for, as bits: what nobody sent a header for is not asked.
+_FOR_RULE = 1
+_FOR_CLASS = 2
+_FOR_ATTEMPT = 4
+_FOR_DEADLINE = 8
+_FOR_COHORT = 16
+_FOR_TENANT = 32
+_FOR_KIND = 64
+
 
 class Classified(NamedTuple):
     """What `Shedder.arrive` wants to know. `rule` is -1 when no rule matched."""
@@ -87,7 +96,8 @@ class Classifier:
         self._cohorts = _names(classification.cohort_headers)
         self._attempts = _names(classification.attempt_headers)
         self._deadlines = _names(classification.deadline_headers)
-        self._wanted = frozenset(self._wanted_names())
+        self._wanted = self._wanted_names()
+        self._has_rules = bool(classification.rules)
         salt = (policy.salt % (1 << 64)).to_bytes(8, "big")
         key = blake2b(classification.salt.encode() + salt, digest_size=32)
         self._task_hash = blake2b(digest_size=8, key=key.digest(), person=b"cohort")
@@ -100,7 +110,6 @@ class Classifier:
         method: str,
         raw_path: bytes,
         headers: Sequence[tuple[bytes, bytes]],
-        *,
         peer: str,
         serial: int,
         upgrade: bool = False,
@@ -122,10 +131,16 @@ class Classifier:
         """
         wanted = self._wanted
         found: dict[bytes, bytes] = {}
+        said = 0
         for name, value in headers:
             if name in wanted and name not in found:
                 found[name] = value
-        if len(raw_path) + len(method) <= _PATH_SIZE_MAX:
+                said |= wanted[name]
+        readings: tuple[tuple[int, ...], ...] = ()
+        if not self._has_rules:
+            # Paths decide nothing then, and are not worth remembering.
+            rule = _CONTROL if self._rules.is_control(method, raw_path) else _NO_RULE
+        elif len(raw_path) + len(method) <= _PATH_SIZE_MAX:
             rule, readings = self._candidates[method, raw_path]
         else:
             rule, readings = self._find_candidates((method, raw_path))
@@ -140,37 +155,54 @@ class Classifier:
         if upgrade and not kind:
             kind = _STREAM
         is_retry = False
-        if found:
+        flow_hash = 0
+        if said or self._tenant:
             trusted = self._trust.believes(peer)
-            criticality = self._read_criticality(found, route, trusted=trusted)
-            is_retry = self._read_attempt(found)
-            time_left_ns = self._read_deadline(found, time_left_ns, trusted=trusted)
+            if said & _FOR_CLASS:
+                criticality = self._read_criticality(found, route, trusted)
+            if said & _FOR_ATTEMPT:
+                is_retry = self._read_attempt(found)
+            if said & _FOR_DEADLINE:
+                time_left_ns = self._read_deadline(found, time_left_ns, trusted)
             # The header alone would let anybody out of the limit, so from strangers it does not
             # count: their streams are seen when the answer begins.
-            if not kind and trusted and b"text/event-stream" in found.get(b"accept", b""):
+            is_open = said & _FOR_KIND and trusted and not kind
+            if is_open and b"text/event-stream" in found[b"accept"]:
                 kind = _STREAM
+            if self._tenant:
+                flow_hash = self._read_flow(found, headers, peer, trusted)
         info = route.infos[criticality * 8 + is_retry * 4 + kind]
         if info is None:
             info = route.intern(criticality, kind, is_retry=is_retry)
-        flow_hash = self._read_flow(found, headers, peer) if self._tenant else 0
-        cohort = self._read_cohort(found, serial)
+        cohort = -1
+        if said & _FOR_COHORT:
+            cohort = self._read_cohort(found)
+        if cohort < 0:
+            cohort = (serial * _GOLDEN & 0xFFFFFFFF) >> 22
         return Classified(info, flow_hash, cohort, time_left_ns, rule if rule >= 0 else _NO_RULE)
 
     def is_trusted(self, peer: str) -> bool:
         """Whether headers of this address count in full."""
         return self._trust.believes(peer)
 
-    def _wanted_names(self) -> list[bytes]:
-        """Every header that `classify` reads."""
-        names = [self._criticality, *self._cohorts, *self._attempts, *self._deadlines, b"priority"]
-        names += [name.encode() for name in self._rules.header_names]
-        if self._tenant and not self._by_client:
-            names.append(self._tenant)
-        if self._rules.needs_host:
-            names.append(b"host")
-        if self._trust.is_any:
-            names.append(b"accept")
-        return [name for name in names if name]
+    def _wanted_names(self) -> dict[bytes, int]:
+        """Every header that `classify` reads, and what for."""
+        readers: list[tuple[int, Iterable[bytes]]] = [
+            (_FOR_RULE, [name.encode() for name in self._rules.header_names]),
+            (_FOR_RULE, (b"host",) if self._rules.needs_host else ()),
+            (_FOR_CLASS, (self._criticality, b"priority")),
+            (_FOR_ATTEMPT, self._attempts),
+            (_FOR_DEADLINE, self._deadlines),
+            (_FOR_COHORT, self._cohorts),
+            (_FOR_TENANT, () if self._by_client else (self._tenant,)),
+            (_FOR_KIND, (b"accept",) if self._trust.is_any else ()),
+        ]
+        wanted: dict[bytes, int] = {}
+        for reader, names in readers:
+            for name in names:
+                wanted[name] = wanted.get(name, 0) | reader
+        wanted.pop(b"", None)
+        return wanted
 
     def _find_candidates(self, key: tuple[str, bytes]) -> tuple[int, tuple[tuple[int, ...], ...]]:
         """The rule that method and path decide alone, or by reading those that need headers."""
@@ -205,7 +237,7 @@ class Classifier:
         return self._worst(self._rules.choose(each, host, header) for each in readings)
 
     def _read_criticality(
-        self, found: dict[bytes, bytes], route: _Route, *, trusted: bool
+        self, found: dict[bytes, bytes], route: _Route, trusted: bool
     ) -> Criticality:
         """The route's own class, or a trusted peer's word where the route leaves it open."""
         decided = route.criticality
@@ -235,7 +267,7 @@ class Classifier:
         return False
 
     def _read_deadline(
-        self, found: dict[bytes, bytes], default_ns: int | None, *, trusted: bool
+        self, found: dict[bytes, bytes], default_ns: int | None, trusted: bool
     ) -> int | None:
         for name in self._deadlines:
             said = found.get(name)
@@ -248,11 +280,15 @@ class Classifier:
         return default_ns
 
     def _read_flow(
-        self, found: dict[bytes, bytes], headers: Sequence[tuple[bytes, bytes]], peer: str
+        self,
+        found: dict[bytes, bytes],
+        headers: Sequence[tuple[bytes, bytes]],
+        peer: str,
+        trusted: bool,
     ) -> int:
         """The keyed hash of the tenant. A stranger cannot name one, so he is his address."""
         trust = self._trust
-        if not trust.believes(peer):
+        if not trusted:
             tenant = trust.caller_at(peer)
         elif self._by_client:
             tenant = trust.caller_at(trust.client_of(peer, headers))
@@ -264,18 +300,18 @@ class Classifier:
         digest.update(tenant)
         return int.from_bytes(digest.digest(), "big")
 
-    def _read_cohort(self, found: dict[bytes, bytes], serial: int) -> int:
-        if found:
-            for name in self._cohorts:
-                said = found.get(name)
-                if said is None:
-                    continue
-                said = trace_id(said) if name == b"traceparent" else said.strip()
-                if said:
-                    digest = self._task_hash.copy()
-                    digest.update(said[:VALUE_SIZE_MAX])
-                    return int.from_bytes(digest.digest(), "big") % COHORTS
-        return (serial * _GOLDEN & 0xFFFFFFFF) >> 22
+    def _read_cohort(self, found: dict[bytes, bytes]) -> int:
+        """The keyed hash of the task or user, 0..1023; -1 when no header names one."""
+        for name in self._cohorts:
+            said = found.get(name)
+            if said is None:
+                continue
+            said = trace_id(said) if name == b"traceparent" else said.strip()
+            if said:
+                digest = self._task_hash.copy()
+                digest.update(said[:VALUE_SIZE_MAX])
+                return int.from_bytes(digest.digest(), "big") % COHORTS
+        return -1
 
 
 def _parse_class(value: bytes) -> Criticality | None:

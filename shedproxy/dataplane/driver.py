@@ -37,6 +37,9 @@ from shedproxy.snapshot import Document, number_cells
 
 __all__ = ["PUBLISH_INTERVAL_NS", "Driver", "Waiter"]
 
+# Before Python 3.12 a look-up of an enum's member costs more than a call: this is hot.
+_CONTROL = Lane.CONTROL
+
 PUBLISH_INTERVAL_NS = 100 * NS_PER_MS
 """Gauges, heartbeat and the loop-lag probe run this often."""
 
@@ -154,11 +157,13 @@ class Driver:
         """The answer is a stream."""
         self._deliver(self.shedder.to_resident(permit, now=self._clock()))
 
-    def release(self, permit: Permit, outcome: Outcome, *, stalled_ns: int = 0) -> None:
-        """The upstream's work is done; waiters may run."""
-        verdicts = self.shedder.release(permit, outcome, now=self._clock(), stalled_ns=stalled_ns)
+    def release(self, permit: Permit, outcome: Outcome, *, stalled_ns: int = 0) -> Instant:
+        """The upstream's work is done; waiters may run. Returns when that was."""
+        now = self._clock()
+        verdicts = self.shedder.release(permit, outcome, now=now, stalled_ns=stalled_ns)
         if verdicts:
             self._deliver(verdicts)
+        return now
 
     def leave_zombie(self, permit: Permit, outcome: Outcome = Outcome.ABANDONED) -> None:
         """Nobody waits for the answer any more; the work may go on."""
@@ -293,7 +298,7 @@ class Driver:
             self.meter.on_would_reject(cell, request.criticality, would_reject.reason)
             self._record(would_reject, cell)
             return
-        if request.lane is Lane.CONTROL:
+        if request.lane is _CONTROL:
             self.meter.on_bypass(cell)
             return
         self.meter.on_admitted(cell, request.criticality, permit.admitted_at - permit.arrived_at)

@@ -83,10 +83,11 @@ class Runtime:
             "GET" if is_socket else scope["method"],
             scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass"),
             scope["headers"],
-            peer=client[0] if client else "",
-            serial=serial,
-            upgrade=is_socket,
-            mark=self._find_mark(scope) if self._has_marks else None,
+            client[0] if client else "",
+            serial,
+            is_socket,
+            None,
+            self._find_mark(scope) if self._has_marks else None,
         )
         if self._hook is None:
             return classified
