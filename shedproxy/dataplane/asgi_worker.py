@@ -111,10 +111,13 @@ class AsgiService:
             await asyncio.sleep(_POLL_S)
 
     def apply(self, document: Document) -> None:
-        """Admit by another document. What uvicorn was started with stays as it is."""
+        """Admit by another document. What uvicorn was started with stays, but for certificates."""
+        tls, context = document.proxy.tls, self._config.ssl
         try:
             Classifier(document.classification, document.policy)
-        except ValueError as error:
+            if tls is not None and context is not None:
+                context.load_cert_chain(tls.cert, tls.key or None)
+        except (ValueError, OSError) as error:
             raise DocumentInvalidError([Problem(message=str(error))]) from error
         # The middleware sees that the driver's document is another one.
         self._driver.apply(document)

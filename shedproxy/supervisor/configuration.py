@@ -83,6 +83,7 @@ class Configuration:
         self._apply_period = apply_period
         self._digest = self._read_digest()
         self.loaded: Loaded = self._load()
+        self._at_start = self.loaded
         self.revision = 1
         self.override: ModeOverride | None = None
         self.reloads = 0
@@ -205,7 +206,7 @@ class Configuration:
         if loaded is None:
             self.refusals += 1
         else:
-            needs_restart = _needs_restart(self.loaded, loaded)
+            needs_restart = _needs_restart(self._at_start, loaded)
             self.loaded = loaded
             self.revision += 1
             self.reloads += 1
@@ -272,13 +273,15 @@ class Configuration:
 
 
 def _needs_restart(before: Loaded, after: Loaded) -> tuple[str, ...]:
-    """Names of changed settings that only a start reads."""
+    """Names of settings that only a start reads and that differ from those at the start."""
     changed = []
     for section, names in _START_ONLY.items():
         old, new = getattr(before.settings, section), getattr(after.settings, section)
         changed += [
             f"{section}.{name}" for name in names if getattr(old, name) != getattr(new, name)
         ]
+    if bool(before.settings.server.tls.cert) != bool(after.settings.server.tls.cert):
+        changed.append("server.tls")  # other certificates are presented without a restart
     return tuple(changed)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from shedproxy.clock import Clock, monotonic_now, wall_seconds
-from shedproxy.core import NS_PER_S, Nanos, RejectReason, RequestInfo
+from shedproxy.core import NS_PER_MS, NS_PER_S, Nanos, RejectReason, RequestInfo
 from shedproxy.dataplane.driver import Driver
+from shedproxy.dataplane.wire.backlog import take_waiting
 from shedproxy.dataplane.wire.client_side import ClientConnection
 from shedproxy.dataplane.wire.live import Live
 from shedproxy.dataplane.wire.timer_wheel import TimerWheel
@@ -21,7 +23,7 @@ from shedproxy.observability.access_log import AccessLog, AccessRecord
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.meter import Gauge, ProcessCounter, ProcessGauge
 from shedproxy.observability.ring import RefusalRing
-from shedproxy.snapshot import Document
+from shedproxy.snapshot import Document, ProxyDocument
 
 if TYPE_CHECKING:
     from shedproxy.dataplane.wire.client_end import ClientEnd
@@ -32,6 +34,8 @@ REFUSED_CONNECTIONS_MAX = 256
 """Connections over the bound that are told so at the same time; more are closed without a word."""
 _BACKLOG = 4096
 _SECOND_NS = NS_PER_S
+_FIRST_WORD_NS = Nanos(500 * NS_PER_MS)
+"""How long a drain waits for handshakes, and for the first request of a new connection."""
 _NOBODY = RequestInfo(route="connection")
 
 
@@ -66,6 +70,9 @@ class WireServer:
         self._room = connections_max
         self._groups: dict[str, UpstreamGroup] = {}
         self._listeners: list[asyncio.Server] = []
+        self._sockets: tuple[socket.socket, ...] = ()
+        self._context: ssl.SSLContext | None = None
+        self._accepting: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._second_at = 0
         self._drained: asyncio.Future[int] | None = None
@@ -97,6 +104,7 @@ class WireServer:
             for upstream in proxy.upstreams:
                 groups[upstream.cell] = self._groups.get(upstream.cell, fresh[upstream.cell])
             live = Live(self, document, groups)
+            self._renew_certificate(proxy)
         except (ValueError, OSError) as error:
             raise DocumentInvalidError([Problem(message=str(error))]) from error
         for upstream in proxy.upstreams:
@@ -107,6 +115,16 @@ class WireServer:
         self._groups = groups
         self.log.configure(proxy.access_log, proxy.access_log_share)
         return live
+
+    def _renew_certificate(self, proxy: ProxyDocument) -> None:
+        """Present what the files hold now, from the next handshake on.
+
+        Raises:
+            OSError: they cannot be used; the ones before stay.
+        """
+        if self._context is not None and proxy.tls is not None:
+            server_context(proxy.tls)
+            self._context.load_cert_chain(proxy.tls.cert, proxy.tls.key or None)
 
     def _bound(self) -> int:
         wanted = self.live.proxy.connections_max
@@ -121,22 +139,27 @@ class WireServer:
             OSError: a TLS file cannot be read, or a socket is no listener.
         """
         tls = self.live.proxy.tls
-        context = None if tls is None else server_context(tls)
+        self._context = None if tls is None else server_context(tls)
+        self._sockets = tuple(sockets)
         for sock in sockets:
             self._listeners.append(
                 await self.loop.create_server(
-                    lambda: ClientConnection(self),
+                    self._make_client,
                     sock=sock,
-                    ssl=context,
+                    ssl=self._context,
                     backlog=_BACKLOG,
-                    ssl_handshake_timeout=(
-                        None
-                        if context is None
-                        else max(0.1, self.live.timeouts.client_head_ns / NS_PER_S)
-                    ),
+                    ssl_handshake_timeout=self._handshake_timeout(),
                 )
             )
         self._on_tick()
+
+    def _make_client(self) -> ClientConnection:
+        return ClientConnection(self)
+
+    def _handshake_timeout(self) -> float | None:
+        if self._context is None:
+            return None
+        return max(0.1, self.live.timeouts.client_head_ns / NS_PER_S)
 
     def announce(self) -> None:
         """Ask clients to go elsewhere; they are still served."""
@@ -149,16 +172,17 @@ class WireServer:
             How many connections had to be cut off.
         """
         self.is_announcing = True
+        # Who is new may have a request on the way, or be shaking hands.
+        patience_ns = min(grace_ns, _FIRST_WORD_NS)
+        await self._take_backlog(patience_ns)
+        self._say_goodbye(tuple(client for client in self.clients if client.written))
+        if self._context is None:
+            await self._until_drained(patience_ns)
+        else:
+            await asyncio.sleep(patience_ns / NS_PER_S)
         self.is_draining = True
-        for listener in self._listeners:
-            listener.close()
-        for client in tuple(self.clients):
-            assert isinstance(client, ClientConnection)
-            client.say_goodbye()
-        if self.clients:
-            self._drained = self.loop.create_future()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._drained, grace_ns / NS_PER_S)
+        self._say_goodbye(tuple(self.clients))
+        await self._until_drained(Nanos(grace_ns - patience_ns))
         left = tuple(self.clients)
         for client in left:
             assert isinstance(client, ClientConnection)
@@ -171,10 +195,45 @@ class WireServer:
             client.cut()
         return len(left)
 
+    @staticmethod
+    def _say_goodbye(clients: Sequence[ClientEnd]) -> None:
+        for client in clients:
+            assert isinstance(client, ClientConnection)
+            client.say_goodbye()
+
+    async def _take_backlog(self, patience_ns: Nanos) -> None:
+        """Close the listeners, but first take who waits there: closing would reset them."""
+        factory, tls, timeout = self._make_client, self._context, self._handshake_timeout()
+        waiting = take_waiting(self._sockets)
+        for listener in self._listeners:
+            listener.close()
+        for sock in waiting:
+            accepting = self.loop.connect_accepted_socket(
+                factory, sock, ssl=tls, ssl_handshake_timeout=timeout
+            )
+            task = self.loop.create_task(accepting)
+            self._accepting.add(task)
+            task.add_done_callback(self._on_accepted)
+        if self._accepting:
+            await asyncio.wait(self._accepting, timeout=patience_ns / NS_PER_S)
+
+    def _on_accepted(self, task: asyncio.Task[object]) -> None:
+        self._accepting.discard(task)
+        if not task.cancelled():
+            task.exception()  # it left, or cannot speak TLS: nobody is there to be told
+
+    async def _until_drained(self, length: Nanos) -> None:
+        if self.clients:
+            self._drained = self.loop.create_future()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drained, length / NS_PER_S)
+
     def close(self) -> None:
         """Stop: listeners, clients, upstream connections, the timer."""
         for listener in self._listeners:
             listener.close()
+        for task in self._accepting:
+            task.cancel()
         for client in (*self.clients, *self._refused):
             client.cut()
         for group in self._groups.values():

@@ -55,7 +55,8 @@ class UpstreamGroup:
     def apply(self, document: UpstreamDocument, proxy: ProxyDocument) -> None:
         """Take a new document; upstreams that stay keep their connections and their health."""
         targets = {url: Target(url, document.tls) for url in document.urls}
-        if document == getattr(self, "document", None):
+        if document == getattr(self, "document", None) and document.tls is None:
+            # With TLS the files may hold other certificates now.
             targets = self._targets
         self.document = document
         self.timeouts = proxy.timeouts

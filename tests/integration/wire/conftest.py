@@ -216,6 +216,12 @@ class Proxy:
         self.clients.append(client)
         return client
 
+    async def adopt(self, sock: socket.socket, **options) -> Client:
+        """A client on a socket that is connected already."""
+        client = Client(*await asyncio.open_connection(sock=sock, **options))
+        self.clients.append(client)
+        return client
+
     @property
     def cell(self):
         return self.driver.shedder.stats().cells[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from dataclasses import replace
 
@@ -231,6 +232,66 @@ async def test_a_drain_lets_what_is_under_way_end_and_accepts_nothing_new(bench)
     answer = await busy.answer()
     assert (answer.status, answer.field("connection")) == (200, "close")
     assert await asyncio.wait_for(draining, 10) == 0
+
+
+async def test_a_drain_serves_who_was_connected_but_not_accepted_yet(bench, answering) -> None:
+    """The kernel has told them that they are connected; closing the listener would reset them."""
+    upstream = await bench.upstream(answering(OK))
+    proxy = await bench.proxy(upstream.url)
+    waiting = [socket.create_connection(("127.0.0.1", proxy.port)) for _ in range(20)]
+    for sock in waiting[:10]:
+        sock.sendall(GET)
+    draining = asyncio.create_task(proxy.server.drain(seconds(10)))
+    clients = [await proxy.adopt(sock) for sock in waiting]
+    await eventually_async(lambda: len(proxy.server.clients) >= 10)
+    for client in clients[10:15]:
+        client.send(GET)
+    for client in clients[:15]:
+        answer = await client.answer()
+        assert (answer.status, answer.field("connection")) == (200, "close")
+    for client in clients[15:]:
+        assert await client.rest() == b"", "who has nothing to ask is let go"
+    assert await asyncio.wait_for(draining, 10) == 0
+
+
+async def test_a_drain_shakes_hands_with_who_was_connected(bench, answering, files) -> None:
+    upstream = await bench.upstream(answering(OK))
+    tls = TlsDocument(cert=files["cert"], key=files["key"])
+    proxy = await bench.proxy(upstream.url, proxy={"tls": tls})
+    waiting = socket.create_connection(("127.0.0.1", proxy.port))
+    draining = asyncio.create_task(proxy.server.drain(seconds(10)))
+    context = ssl.create_default_context(cafile=files["ca"])
+    client = await proxy.adopt(waiting, ssl=context, server_hostname="localhost")
+    assert (await client.ask(GET)).status == 200
+    assert await asyncio.wait_for(draining, 10) == 0
+
+
+async def test_a_renewed_certificate_is_shown_after_a_reload(bench, answering, tmp_path) -> None:
+    """Connections that are open keep theirs; files that do not fit change nothing."""
+    file = tmp_path / "own.pem"
+    tls = TlsDocument(cert=str(file), key=str(file))
+    authorities = [trustme.CA(), trustme.CA()]
+
+    def write(authority) -> None:
+        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(file))
+
+    async def shake(authority):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        authority.configure_trust(context)
+        return await proxy.connect(ssl=context, server_hostname="localhost")
+
+    write(authorities[0])
+    upstream = await bench.upstream(answering(OK))
+    proxy = await bench.proxy(upstream.url, proxy={"tls": tls})
+    old = await shake(authorities[0])
+    write(authorities[1])
+    proxy.server.apply(proxy.document)
+    assert (await (await shake(authorities[1])).ask(GET)).status == 200
+    assert (await old.ask(GET)).status == 200
+    file.write_text("junk")
+    with pytest.raises(DocumentInvalidError):
+        proxy.server.apply(proxy.document)
+    assert (await (await shake(authorities[1])).ask(GET)).status == 200
 
 
 async def test_a_drain_ends_at_its_grace_with_an_answer_for_the_rest(bench) -> None:

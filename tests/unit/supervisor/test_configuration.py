@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+import trustme
 
 from shedproxy.core import Instant, Mode, milliseconds, seconds
 from shedproxy.errors import ConfigInvalidError, Problem
@@ -127,6 +128,33 @@ async def test_settings_that_only_a_start_reads_are_named(tmp_path):
         result = await configuration.request_reload("request")
         assert result.ok
         assert result.needs_restart == ("server.listen", "control.listen")
+        again = await configuration.request_reload("request")
+        assert again.needs_restart == result.needs_restart, "until it was restarted"
+        write(file, 9)
+        assert not (await configuration.request_reload("request")).needs_restart
+
+
+async def test_to_begin_with_tls_needs_a_restart_and_another_certificate_does_not(tmp_path):
+    file = write(tmp_path / "a.toml", 7)
+    plain, authority = file.read_text(), trustme.CA()
+    for name in ("one", "two"):
+        pem = authority.issue_cert(name).private_key_and_cert_chain_pem
+        pem.write_to_path(str(tmp_path / name))
+
+    def present(name: str) -> None:
+        file.write_text(f'{plain}[server.tls]\ncert = "{name}"\nkey = "{name}"\n')
+
+    async def reload(configuration) -> tuple[str, ...]:
+        result = await configuration.request_reload("request")
+        assert result.ok, result.problems
+        return result.needs_restart
+
+    async with running(configure(file)) as configuration:
+        present("one")
+        assert await reload(configuration) == ("server.tls",)
+    async with running(configure(file)) as configuration:
+        present("two")
+        assert await reload(configuration) == ()
 
 
 @pytest.mark.integration
