@@ -129,33 +129,20 @@ class Classifier:
             mark: what the code says of the endpoint; it fills what no rule decides. The same
                 object for the same endpoint, because what is made from it is kept.
         """
-        wanted = self._wanted
+        wanted, said = self._wanted, 0
         found: dict[bytes, bytes] = {}
-        said = 0
         for name, value in headers:
             if name in wanted and name not in found:
                 found[name] = value
                 said |= wanted[name]
-        readings: tuple[tuple[int, ...], ...] = ()
-        if not self._has_rules:
-            # Paths decide nothing then, and are not worth remembering.
-            rule = _CONTROL if self._rules.is_control(method, raw_path) else _NO_RULE
-        elif len(raw_path) + len(method) <= _PATH_SIZE_MAX:
-            rule, readings = self._candidates[method, raw_path]
-        else:
-            rule, readings = self._find_candidates((method, raw_path))
-        if readings:
-            rule = self._choose(readings, found)
+        rule = self._find_rule(method, raw_path, found)
         route = self._routes[rule] if mark is None else self._marked_route(rule, mark)
         time_left_ns = (
             route.default_timeout_ns if default_timeout_ns is None else default_timeout_ns
         )
         criticality = route.criticality
-        kind = route.kind
-        if upgrade and not kind:
-            kind = _STREAM
-        is_retry = False
-        flow_hash = 0
+        kind = _STREAM if upgrade and not route.kind else route.kind
+        is_retry, flow_hash = False, 0
         if said or self._tenant:
             trusted = self._trust.believes(peer)
             if said & _FOR_CLASS:
@@ -174,9 +161,7 @@ class Classifier:
         info = route.infos[criticality * 8 + is_retry * 4 + kind]
         if info is None:
             info = route.intern(criticality, kind, is_retry=is_retry)
-        cohort = -1
-        if said & _FOR_COHORT:
-            cohort = self._read_cohort(found)
+        cohort = self._read_cohort(found) if said & _FOR_COHORT else -1
         if cohort < 0:
             cohort = (serial * _GOLDEN & 0xFFFFFFFF) >> 22
         return Classified(info, flow_hash, cohort, time_left_ns, rule if rule >= 0 else _NO_RULE)
@@ -203,6 +188,16 @@ class Classifier:
                 wanted[name] = wanted.get(name, 0) | reader
         wanted.pop(b"", None)
         return wanted
+
+    def _find_rule(self, method: str, raw_path: bytes, found: dict[bytes, bytes]) -> int:
+        if not self._has_rules:
+            # Paths decide nothing then, and are not worth remembering.
+            return _CONTROL if self._rules.is_control(method, raw_path) else _NO_RULE
+        if len(raw_path) + len(method) <= _PATH_SIZE_MAX:
+            rule, readings = self._candidates[method, raw_path]
+        else:
+            rule, readings = self._find_candidates((method, raw_path))
+        return self._choose(readings, found) if readings else rule
 
     def _find_candidates(self, key: tuple[str, bytes]) -> tuple[int, tuple[tuple[int, ...], ...]]:
         """The rule that method and path decide alone, or by reading those that need headers."""

@@ -157,13 +157,11 @@ class Driver:
         """The answer is a stream."""
         self._deliver(self.shedder.to_resident(permit, now=self._clock()))
 
-    def release(self, permit: Permit, outcome: Outcome, *, stalled_ns: int = 0) -> Instant:
-        """The upstream's work is done; waiters may run. Returns when that was."""
-        now = self._clock()
-        verdicts = self.shedder.release(permit, outcome, now=now, stalled_ns=stalled_ns)
+    def release(self, permit: Permit, outcome: Outcome, *, stalled_ns: int = 0) -> None:
+        """The upstream's work is done; waiters may run."""
+        verdicts = self.shedder.release(permit, outcome, now=self._clock(), stalled_ns=stalled_ns)
         if verdicts:
             self._deliver(verdicts)
-        return now
 
     def leave_zombie(self, permit: Permit, outcome: Outcome = Outcome.ABANDONED) -> None:
         """Nobody waits for the answer any more; the work may go on."""

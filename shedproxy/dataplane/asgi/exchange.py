@@ -189,9 +189,10 @@ class Exchange:
         if self._patience is not None:
             self._patience.cancel()
         driver = self._driver
-        now = driver.release(permit, outcome, stalled_ns=self._stalled_ns)
+        driver.release(permit, outcome, stalled_ns=self._stalled_ns)
         request = permit.request
         if request.lane is _DATA:
+            now = driver.clock()
             expires_at = permit.expires_at
             driver.meter.on_finished(
                 driver.cell_index(request.cell),

@@ -36,7 +36,7 @@ def outcomes(monkeypatch):
 
     def noted(self, permit, outcome, *, stalled_ns=0):
         seen.append(outcome)
-        return release(self, permit, outcome, stalled_ns=stalled_ns)
+        release(self, permit, outcome, stalled_ns=stalled_ns)
 
     monkeypatch.setattr(Driver, "release", noted)
     return seen
