@@ -165,12 +165,22 @@ class Fleet:
             case "log":
                 self._on_log_lines(str(line) for line in message.get("lines", ()))
             case "upstreams":
+                before = self.upstreams()
                 self._upstreams[index] = _read_upstreams(message.get("cells"))
+                self._report_health(before)
             case "refused":
                 problems = list(message.get("problems", ()))
                 self._report("worker refused a document", {"worker": index, "problems": problems})
             case "ready":
                 self._on_ready(self.workers[index])
+
+    def _report_health(self, before: dict[str, dict[str, bool]]) -> None:
+        """Say which upstreams left service or came back, for all workers together."""
+        for cell, health in self.upstreams().items():
+            for url, ok in health.items():
+                if ok is not before.get(cell, {}).get(url, True):
+                    event = "upstream back" if ok else "upstream out"
+                    self._report(event, {"cell": cell, "upstream": url})
 
     def on_exit(self, index: int, how: str, *, failures: int) -> None:
         """A worker died: said in the log, once more loudly when it does nothing else."""

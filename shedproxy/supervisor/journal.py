@@ -28,6 +28,7 @@ _LEVEL_OF = {
     "reload refused": "error",
     "configuration warning": "warning",
     "mode": "warning",
+    "upstream out": "warning",
 }
 """Events that are not `info`."""
 

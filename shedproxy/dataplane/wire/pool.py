@@ -248,6 +248,26 @@ class UpstreamPool(Generic[C, W]):
         upstream.probed_at = None
         return was_in_service
 
+    def due_probes(self, *, now: Instant) -> Sequence[Slot[C]]:
+        """While no upstream is in service: a slot of each that is due, to see if it connects.
+
+        Where readiness follows from health no request would come to find out.
+        """
+        if any(upstream.out_until is None for upstream in self.upstreams):
+            return ()
+        slots: list[Slot[C]] = []
+        for upstream in self.upstreams:
+            if self._is_open(upstream, now):
+                upstream.probed_at = now
+                upstream.data.in_use += 1
+                slots.append(Slot(upstream, None, Lane.DATA))
+        return slots
+
+    def on_connected(self, upstream: Upstream[C]) -> None:
+        """A probe connected: back in service on trust. The next failure takes it out again."""
+        upstream.failures = min(upstream.failures, self._fail_after - 1)
+        upstream.out_until = upstream.probed_at = None
+
     # --- Configuration ----------------------------------------------------------------------
 
     def apply(

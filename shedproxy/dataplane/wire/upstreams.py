@@ -6,7 +6,9 @@ A task exists only while a connection is being opened: one per connection, none 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
+from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -155,8 +157,11 @@ class UpstreamGroup:
 
     def tick(self) -> None:
         """Called about once a second: idle connections, probes."""
+        now = self.clock()
+        for slot in self._pool.due_probes(now=now):
+            self._start(self._probe(slot))
         self._look_at_health()
-        self._carry_out(self._pool.tick(now=self.clock()))
+        self._carry_out(self._pool.tick(now=now))
 
     def retire(self) -> None:
         """The cell is gone, or the process is going: idle connections close, others end."""
@@ -209,10 +214,35 @@ class UpstreamGroup:
                 exchange.on_upstream(connection)
                 return
             connection.close()
+        self._start(self._dial(slot, exchange))
+
+    def _start(self, dialling: Coroutine[Any, Any, None]) -> None:
         self.connections += 1
-        task = self.loop.create_task(self._dial(slot, exchange))
+        task = self.loop.create_task(dialling)
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
+
+    async def _probe(self, slot: Slot[UpstreamConnection]) -> None:
+        """See whether an upstream that is out can be connected to, with no request at stake."""
+        upstream = slot.upstream
+        target = self._targets[upstream.key]
+        factory = partial(UpstreamConnection, self, upstream, target.authority)
+        connection: UpstreamConnection | None = None
+        with contextlib.suppress(OSError, UnicodeError):
+            async with asyncio.timeout(self.timeouts.connect_ns / NS_PER_S):
+                _, protocol = await target.connect(factory, now=self.clock())
+            assert isinstance(protocol, UpstreamConnection)
+            connection = protocol if protocol.is_open else None
+        if connection is None:
+            self.connections -= 1
+            self._pool.on_failure(upstream, now=self.clock())
+            self._carry_out(self._pool.forget(slot, now=self.clock()))
+            return
+        connection.slot = slot
+        connection.is_established = True
+        self._pool.on_connected(upstream)
+        self._look_at_health()
+        self.give_back(connection)
 
     async def _dial(self, slot: Slot[UpstreamConnection], exchange: Ending) -> None:
         upstream = slot.upstream

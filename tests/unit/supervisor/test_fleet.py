@@ -145,6 +145,16 @@ async def test_upstreams_are_healthy_when_one_worker_can_use_them():
         fleet.on_message(1, {"op": "upstreams", "cells": "nonsense"})
 
 
+async def test_an_upstream_that_leaves_service_for_all_is_said_once():
+    journal = Journal()
+    async with started(journal) as fleet:
+        await eventually_async(lambda: len(journal.lines) == 2)
+        for index, ok in ((0, False), (1, False), (0, True), (1, True)):
+            fleet.on_message(index, {"op": "upstreams", "cells": {"default": {"http://a": ok}}})
+        facts = {"cell": "default", "upstream": "http://a"}
+        assert journal.events[-2:] == [("upstream out", facts), ("upstream back", facts)]
+
+
 async def test_drain_is_complete_when_every_worker_says_so():
     async with started(Journal()) as fleet:
         assert await fleet.drain(seconds(5))

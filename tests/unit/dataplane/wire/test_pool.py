@@ -291,6 +291,36 @@ def test_an_upstream_that_is_out_gets_nothing_while_others_serve():
     assert out.key not in chosen
 
 
+def test_with_none_in_service_each_is_probed_without_a_request_when_its_time_has_come():
+    pool = make("a", "b", connections_max=10, fail_after=1)
+    fail(pool)
+    assert list(pool.due_probes(now=RETRY_NS)) == [], "requests probe while one serves"
+    fail(pool)
+    assert list(pool.due_probes(now=RETRY_NS - 1)) == []
+    slots = pool.due_probes(now=RETRY_NS)
+    assert {slot.upstream.key for slot in slots} == {"a", "b"}
+    assert list(pool.due_probes(now=RETRY_NS)) == [], "one at a time"
+    assert pool.acquire(now=RETRY_NS) is None
+    first, second = slots
+    pool.on_failure(second.upstream, now=RETRY_NS)
+    pool.forget(second, now=RETRY_NS)
+    pool.on_connected(first.upstream)
+    pool.put_idle(first, "c", now=RETRY_NS)
+    assert take(pool, RETRY_NS).connection == "c"
+    assert pool.healthy_count(now=RETRY_NS) == 1
+
+
+def test_who_only_connected_is_out_again_at_the_next_failure():
+    pool = make(connections_max=10, fail_after=3)
+    upstream = fail(pool, 3)
+    pool.on_connected(upstream)
+    assert pool.healthy_count(now=0) == 1
+    assert pool.on_failure(upstream, now=0)
+    pool.on_connected(upstream)
+    pool.on_answer(upstream, now=0)
+    assert not pool.on_failure(upstream, now=0), "an answer is better proof"
+
+
 # --- Configuration ------------------------------------------------------------------------------
 
 

@@ -98,3 +98,24 @@ async def test_a_retired_cell_ends_what_it_has(still) -> None:
     working.protocol.data_received(OK)
     assert working.is_closed
     assert busy.take().endswith(b"ok")
+
+
+async def test_with_none_in_service_a_connect_is_enough_to_be_back(still) -> None:
+    """Else an instance that nobody sends requests to, as it is not ready, would never be again."""
+    bench = still(upstream={"fail_after": 1, "retry_after_ns": seconds(2)})
+    bench.failure = ConnectionRefusedError()
+    client = bench.client()
+    client.protocol.data_received(GET)
+    await bench.settle()
+    client.take()
+    await bench.advance(seconds(6))
+    assert bench.server.upstream_health() == {"default": {"http://10.0.0.1:80": False}}
+    assert bench.server.upstream_connections == 0
+    bench.failure = None
+    await bench.advance(seconds(4))
+    assert bench.server.upstream_health() == {"default": {"http://10.0.0.1:80": True}}
+    dials = bench.dials
+    client.protocol.data_received(GET)
+    await bench.settle()
+    assert bench.dials == dials, "the probe's connection is used"
+    assert bench.cell.in_flight == 1
