@@ -189,15 +189,25 @@ class Rejections:
         ]
         self._fault_rendered = [self._render_fault(fault) for fault in Fault]
 
-    def wire(self, rejected: Rejected, refusal_id: str, *, head: bool, keep_alive: bool) -> bytes:
+    def wire(
+        self,
+        rejected: Rejected,
+        refusal_id: str,
+        *,
+        head: bool,
+        keep_alive: bool,
+        date: bytes = b"",
+    ) -> bytes:
         """The whole answer to a request refused by the proxy.
 
         `refusal_id` has `ID_LENGTH` characters. `head`: the method was HEAD, so the body is left
-        out and its length is said all the same.
+        out and its length is said all the same. `date` is the field's value; empty: none is sent.
         """
         rendered = self._rendered[rejected.reason * _CRITICALITIES + rejected.request.criticality]
         text = refusal_id.encode("ascii")
         end = _KEEP if keep_alive else _CLOSE
+        if date:
+            end = b"\r\ndate: " + date + end
         if rendered.says_retry:
             seconds = self._retry_after_s(rejected.retry_after_ns, text)
             if head or not rendered.body:
@@ -229,10 +239,13 @@ class Rejections:
             return rendered.status, headers, b""
         return rendered.status, headers, b"".join((rendered.body, text, rendered.body_end))
 
-    def fault_wire(self, fault: Fault, *, head: bool, keep_alive: bool) -> bytes:
-        """The whole answer to a fault of the proxy."""
+    def fault_wire(self, fault: Fault, *, head: bool, keep_alive: bool, date: bytes = b"") -> bytes:
+        """The whole answer to a fault of the proxy; `date` is the field's value, empty for none."""
         start, body = self._fault_rendered[fault]
-        return b"".join((start, _KEEP if keep_alive else _CLOSE, b"" if head else body))
+        end = _KEEP if keep_alive else _CLOSE
+        if date:
+            end = b"\r\ndate: " + date + end
+        return b"".join((start, end, b"" if head else body))
 
     def status(self, reason: RejectReason) -> int:
         """The HTTP status a refusal for this reason is answered with."""

@@ -156,11 +156,7 @@ class ClientEnd(asyncio.Protocol):
         """Send what is written, then close; a client that does not take it is cut off."""
         if self.is_closed:
             return
-        self.is_ending = True
-        self.deadline_at = self.server.clock() + LINGER_NS
-        if self.transport.get_write_buffer_size():
-            self.deadline_at = self.server.clock() + self.server.live.timeouts.client_write_ns
-        self.server.wheel.watch(self)
+        self._begin_end()
         self.transport.close()
 
     def linger(self) -> None:
@@ -170,13 +166,24 @@ class ClientEnd(asyncio.Protocol):
         if self.is_half_closed:
             self.end()
             return
-        self.is_ending = True
+        self._begin_end()
         self._lingered = 0
-        self.deadline_at = self.server.clock() + LINGER_NS
-        self.server.wheel.watch(self)
         self.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
+
+    def _begin_end(self) -> None:
+        self.is_ending = True
+        self.start_write_watch()
+        self.deadline_at = self.server.clock() + LINGER_NS
+        self.server.wheel.watch(self)
+
+    def on_end_deadline(self, now: Instant) -> None:
+        """Long enough, unless the client is still busy with an answer that is all written."""
+        if self.transport.get_write_buffer_size() and not self.has_stalled(now):
+            self.wake_at(now + LINGER_NS)
+        else:
+            self.transport.abort()
 
     def discard(self, size: int) -> None:
         """Bytes that came while lingering."""

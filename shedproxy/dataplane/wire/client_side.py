@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+from shedproxy.clock import wall_seconds
 from shedproxy.core import NS_PER_S, Instant
 from shedproxy.dataplane.wire.body import BodyReader
-from shedproxy.dataplane.wire.client_end import PROBE_NS, ClientEnd
+from shedproxy.dataplane.wire.client_body import ClientBody
+from shedproxy.dataplane.wire.client_end import PROBE_NS
 from shedproxy.dataplane.wire.exchange import Exchange
 from shedproxy.dataplane.wire.framing import BodyKind, HeadError, find_head_end, overflow_fault
 from shedproxy.dataplane.wire.head_memory import RequestHeads
-from shedproxy.dataplane.wire.rate import RateWatch
+from shedproxy.dataplane.wire.http_date import http_date
 from shedproxy.observability.fault import Fault
 
 if TYPE_CHECKING:
@@ -29,30 +31,27 @@ __all__ = ["ClientConnection"]
 DISCARD_SIZE_MAX = 64 * 1024
 DISCARD_NS = NS_PER_S
 """A refused body of at most this size and time is read and thrown away; else the end is near."""
+TURN_REQUESTS_MAX = 16
+"""Requests of one connection that are refused, one after the other, in one turn of the loop."""
 
 
-class ClientConnection(ClientEnd):
+class ClientConnection(ClientBody):
     """HTTP/1.1 towards a client."""
 
     __slots__ = (
-        "_body",
-        "_body_at",
         "_buffer",
         "_discarded",
         "_heads",
         "_is_advancing",
         "_is_trusted",
-        "_rate",
         "_seen",
         "_trusted_by",
-        "exchange",
         "served",
         "tunnel",
     )
 
     def __init__(self, server: WireServer) -> None:
         super().__init__(server)
-        self.exchange: Exchange | None = None
         self.tunnel: Tunnel | None = None
         self.served = 0
         """Requests begun on this connection."""
@@ -60,12 +59,8 @@ class ClientConnection(ClientEnd):
         """A head begun, or what was sent ahead."""
         self._seen = 0
         """Bytes of a begun head that hold no end of it."""
-        self._body: BodyReader | None = None
-        """The request body still to come, wanted (`exchange` is set) or thrown away."""
-        self._body_at = 0
         self._discarded = 0
         self._heads = RequestHeads()
-        self._rate: RateWatch | None = None
         self._is_advancing = False
         self._trusted_by: Live | None = None
         self._is_trusted = False
@@ -92,7 +87,7 @@ class ClientConnection(ClientEnd):
             self.discard(len(data))
         elif self._body is not None:
             self._feed_body(self._body, data)
-        elif self.exchange is None:
+        elif self.exchange is None and not self.is_write_blocked:
             if self._buffer:
                 buffer = bytearray(self._buffer) if type(self._buffer) is bytes else self._buffer
                 buffer += data
@@ -103,15 +98,23 @@ class ClientConnection(ClientEnd):
             self.tunnel.on_client_data(data)
         else:
             self._buffer = bytes(self._buffer) + data
-            if len(self._buffer) > self.server.live.proxy.head_size_max:
+            if len(self._buffer) <= self.server.live.proxy.head_size_max:
+                return
+            if self.exchange is None:
+                self.pause_reading()
+            else:
                 self.go_deaf()
 
     def eof_received(self) -> bool:
         if self.tunnel is not None:
             return self.tunnel.on_client_eof()
         exchange = self.exchange
-        if self.is_ending or exchange is None or self._body is not None or self.server.is_tls:
+        if self.is_ending or self._body is not None or self.server.is_tls:
             return False
+        if exchange is None:
+            # Whole requests that were sent ahead still get their answers.
+            self.is_half_closed = bool(self._buffer) and not self._seen
+            return self.is_half_closed
         if exchange.is_streaming:
             # It may be silent for hours, and who only listens has no reason to say good-bye.
             return False
@@ -147,8 +150,8 @@ class ClientConnection(ClientEnd):
             self.tunnel.resume_upstream()
         elif self.exchange is not None:
             self.exchange.on_client_ready()
-        else:
-            self._go_on()
+        elif not (self.is_busy or self.is_ending):
+            self._go_idle()
 
     def is_trusted_by(self, live: Live) -> bool:
         """Whether this configuration believes what the client says of others."""
@@ -162,6 +165,7 @@ class ClientConnection(ClientEnd):
     def _advance(self, data: bytes | bytearray) -> None:
         """Serve what is in `data` until a request has to wait for something."""
         self._is_advancing = True
+        left = TURN_REQUESTS_MAX
         try:
             while not self.is_closed:
                 end = find_head_end(data, self._seen)
@@ -179,10 +183,21 @@ class ClientConnection(ClientEnd):
                 if self.is_busy or self.is_ending or self.is_write_blocked or not self._buffer:
                     return
                 data = self._buffer
+                left -= 1
+                if not left:
+                    self.pause_reading()
+                    self.server.loop.call_soon(self._go_on)
+                    return
+        except Exception:
+            self.cut()
+            raise
         finally:
             self._is_advancing = False
 
     def _await_head(self, data: bytes | bytearray) -> None:
+        if self.is_half_closed:
+            self.end()
+            return
         if not self._seen:
             self.deadline_at = self.server.clock() + self.server.live.timeouts.client_head_ns
             self.server.wheel.watch(self)
@@ -224,7 +239,10 @@ class ClientConnection(ClientEnd):
         self._buffer = b""
         self._seen = 0
         self.server.on_bad_head(self, fault)
-        self.write(self.server.live.rejections.fault_wire(fault, head=False, keep_alive=False))
+        date = http_date(wall_seconds())
+        self.write(
+            self.server.live.rejections.fault_wire(fault, head=False, keep_alive=False, date=date)
+        )
         self.linger()
 
     def _feed_body(self, body: BodyReader, data: bytes) -> None:
@@ -232,7 +250,6 @@ class ClientConnection(ClientEnd):
         try:
             piece = body.feed(data)
         except HeadError as error:
-            self._body = None
             if exchange is None:
                 self.linger()
             else:
@@ -250,11 +267,6 @@ class ClientConnection(ClientEnd):
             return
         self._body_at = self.server.clock()
         exchange.on_body(piece, complete=body.is_complete)
-
-    @property
-    def is_busy(self) -> bool:
-        """A request is under way, or the rest of a refused one is being thrown away."""
-        return self.exchange is not None or self._body is not None
 
     # --- between requests -------------------------------------------------------------------
 
@@ -292,9 +304,11 @@ class ClientConnection(ClientEnd):
 
     def _go_idle(self) -> None:
         server = self.server
-        if self.is_half_closed and not self._buffer:
+        if (self.is_half_closed or server.is_draining) and not self._buffer:
             self.end()
             return
+        if self.is_write_blocked:
+            return  # the deadline is that of the answer, and who takes it is heard again
         self.deadline_at = server.clock() + server.live.timeouts.client_idle_ns
         server.wheel.watch(self)
         if self._buffer and not self._is_advancing:
@@ -311,7 +325,7 @@ class ClientConnection(ClientEnd):
         if data:
             self._seen = 0
             self._advance(data)
-        if not self.is_busy:
+        if (self._seen or not self._buffer) and not self.is_busy:
             self.resume_reading()
 
     def take_ahead(self) -> bytes:
@@ -326,32 +340,11 @@ class ClientConnection(ClientEnd):
 
     # --- time -------------------------------------------------------------------------------
 
-    def watch_rate(self, received: int, now: Instant) -> None:
-        """From now on the body must keep the minimum rate."""
-        self._rate = RateWatch(received, now)
-        self.wake_at(self._rate.ends_at)
-
-    def hold_body(self) -> None:
-        """The upstream, or the queue, does not take more of the body now."""
-        if self._rate is not None:
-            self._rate.was_paused = True
-        self.go_deaf()
-
-    def take_body(self) -> None:
-        """More of the body may come."""
-        if self.is_reading_paused and self._body is not None:
-            now = self.server.clock()
-            self._body_at = now
-            self.wake_at(now + self.server.live.timeouts.client_body_ns)
-            if self._rate is not None:
-                self.wake_at(self._rate.ends_at)
-        self.resume_reading()
-
     def on_deadline(self, now: Instant) -> None:
         """The deadline has passed: see what it was for."""
         self.deadline_at = 0
         if self.is_ending:
-            self.transport.abort()
+            self.on_end_deadline(now)
         elif self.tunnel is not None:
             self.tunnel.on_deadline(now)
         elif self.is_write_blocked and self.has_stalled(now):
@@ -359,34 +352,10 @@ class ClientConnection(ClientEnd):
                 self.exchange.on_client_stalled()
             self.cut()
         elif self.exchange is not None:
-            self._check_exchange(self.exchange, now)
+            self.check_body(self.exchange, now)
         elif self._body is not None:
             self.linger()
         elif self._seen:
             self._refuse_head(Fault.HEAD_TIMEOUT)
         elif not self.is_write_blocked:
             self.end()
-
-    def _check_exchange(self, exchange: Exchange, now: Instant) -> None:
-        if self._body is not None and not self.is_reading_paused:
-            timeouts = self.server.live.timeouts
-            idle_at = self._body_at + timeouts.client_body_ns
-            if now >= idle_at:
-                exchange.fail(Fault.BODY_TIMEOUT)
-                return
-            self.wake_at(idle_at)
-            rate = self._rate
-            if rate is not None:
-                if rate.is_too_slow(exchange.received, now, rate_min=timeouts.body_rate_min):
-                    exchange.fail(Fault.SLOW_CLIENT)
-                    return
-                self.wake_at(rate.ends_at)
-        if self.is_half_closed or self.is_reading_paused:
-            is_endless = exchange.is_streaming
-            # What was sent ahead of a stream is never served, and hides that the client leaves.
-            if (is_endless and self._body is None and self.is_reading_paused) or self.is_gone(
-                or_half=is_endless
-            ):
-                self.cut()
-                return
-            self.wake_at(now + PROBE_NS)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from shedproxy.clock import wall_seconds
 from shedproxy.core import Outcome, Rejected, RejectReason
 from shedproxy.dataplane.wire.accounting import Accounting
 from shedproxy.dataplane.wire.headers import CONTINUE
+from shedproxy.dataplane.wire.http_date import http_date
 from shedproxy.dataplane.wire.pool import Upstream
 from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
 from shedproxy.observability.fault import Fault
@@ -76,7 +78,11 @@ class Ending(Accounting):
         self.was_admitted = False
         self.client.write(
             rejections.wire(
-                rejected, self.refusal_id, head=self.method == b"HEAD", keep_alive=keep_alive
+                rejected,
+                self.refusal_id,
+                head=self.method == b"HEAD",
+                keep_alive=keep_alive,
+                date=http_date(wall_seconds()),
             )
         )
         self.finish(Outcome.IGNORE, keep_alive=keep_alive)
@@ -102,7 +108,10 @@ class Ending(Accounting):
         keep_alive = fault in _KEEPING_FAULTS and self._may_keep()
         self.client.write(
             self.live.rejections.fault_wire(
-                fault, head=self.method == b"HEAD", keep_alive=keep_alive
+                fault,
+                head=self.method == b"HEAD",
+                keep_alive=keep_alive,
+                date=http_date(wall_seconds()),
             )
         )
         self.finish(outcome, keep_alive=keep_alive)
@@ -110,6 +119,17 @@ class Ending(Accounting):
     def on_bad_body(self, fault: Fault) -> None:
         """The framing of the request body is broken."""
         self.fail(fault)
+
+    def on_broken(self, error: Exception) -> None:
+        """A bug of ours: the client is told, the slot is free, and the loop's handler hears."""
+        client = self.client
+        client.server.loop.call_exception_handler(
+            {"message": "an exchange failed", "exception": error, "protocol": client}
+        )
+        if self.is_finished:
+            client.cut()  # nobody knows how much of the answer it has
+        else:
+            self.fail(Fault.INTERNAL)
 
     def _cut(self, outcome: Outcome) -> None:
         """The client must see that its answer is not whole."""

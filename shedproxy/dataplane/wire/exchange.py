@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shedproxy.clock import wall_seconds
 from shedproxy.core import (
     NS_PER_MS,
     Instant,
@@ -27,12 +28,9 @@ from shedproxy.dataplane.wire.framing import (
     ResponseFraming,
     encode_chunk,
 )
-from shedproxy.dataplane.wire.headers import (
-    CONTINUE,
-    answer_body,
-    build_request_head,
-    build_response_head,
-)
+from shedproxy.dataplane.wire.head_memory import answer_head
+from shedproxy.dataplane.wire.headers import CONTINUE, answer_body, build_request_head
+from shedproxy.dataplane.wire.http_date import http_date
 from shedproxy.dataplane.wire.tokens import RequestTokens, ResponseTokens
 from shedproxy.dataplane.wire.tunnel import Tunnel
 from shedproxy.observability.fault import Fault
@@ -57,6 +55,7 @@ class Exchange(Ending):
         "_held",
         "_is_arrived",
         "_is_body_complete",
+        "_is_client_kept",
         "_out",
         "_uploads_since",
         "has_continued",
@@ -84,7 +83,7 @@ class Exchange(Ending):
         self.received = 0
         """Bytes of the request body that have come."""
         self.has_continued = False
-        self.is_upstream_kept = False
+        self.is_upstream_kept = self._is_client_kept = False
 
     # --- admission --------------------------------------------------------------------------
 
@@ -196,10 +195,11 @@ class Exchange(Ending):
             head = b"".join((head, *self._encode_upload(held or [], is_complete)))
             if not is_complete:
                 self._held = None
-        upstream.begin(self, head, complete=is_complete, deadline_at=self._answer_by(now))
         if not is_complete:
             self._uploads_since = now
             self.client.watch_rate(self.received, now)
+        upstream.begin(self, head, complete=is_complete, deadline_at=self._answer_by(now))
+        if not is_complete and not upstream.is_write_blocked:
             self.client.take_body()
 
     def _build_head(self, upstream: UpstreamConnection, left_ns: int) -> bytes:
@@ -274,7 +274,8 @@ class Exchange(Ending):
 
     def on_upload_blocked(self) -> None:
         """The upstream does not take more of the body."""
-        self.client.hold_body()
+        if not self._is_body_complete:
+            self.client.hold_body()
 
     def on_upload_ready(self) -> None:
         """It does again."""
@@ -305,7 +306,7 @@ class Exchange(Ending):
         if framing.is_event_stream and not permit.is_resident:
             self.live.driver.to_resident(permit)
         self._out = answer_body(framing.body, self.tokens.version_minor)
-        keep_alive = self._keeps_client()
+        keep_alive = self._is_client_kept = self._keeps_client()
         head = self._answer_head(tokens, framing, keep_alive=keep_alive)
         if complete:
             self._end_answer(self._encode_answer(piece, head), keep_alive=keep_alive)
@@ -317,19 +318,8 @@ class Exchange(Ending):
     def _answer_head(
         self, tokens: ResponseTokens, framing: ResponseFraming, *, keep_alive: bool
     ) -> bytes:
-        version_minor = self.tokens.version_minor
-        key = version_minor * 2 + keep_alive
-        head = tokens.built.get(key)
-        if head is None:
-            head = tokens.built[key] = build_response_head(
-                tokens.status,
-                tokens.reason,
-                framing,
-                tokens.headers,
-                version_minor=version_minor,
-                keep_alive=keep_alive,
-            )
-        return head
+        date = b"" if tokens.is_dated else http_date(wall_seconds())
+        return answer_head(tokens, framing, self.tokens.version_minor, keep_alive, date)
 
     def _encode_answer(self, piece: bytes, head: bytes = b"") -> bytes:
         self.body_size += len(piece)
@@ -350,17 +340,21 @@ class Exchange(Ending):
     def on_answer_complete(self, piece: bytes) -> None:
         """The last byte of the answer has been read."""
         data = self._encode_answer(piece) if piece else b""
-        self._end_answer(data, keep_alive=self._keeps_client())
+        # Who was told that this is the last answer gets no other.
+        self._end_answer(data, keep_alive=self._is_client_kept and self._keeps_client())
 
     def _end_answer(self, data: bytes, *, keep_alive: bool) -> None:
-        """Send the last of it: the upstream's work is done."""
+        """Send the last of it: the upstream's work is done.
+
+        Its connection is in other hands: a client that blocks now must not pause it.
+        """
+        self.upstream = None
         if self._out == _CHUNKED:
             data += LAST_CHUNK
         elif self._out == _UNTIL_CLOSE:
             keep_alive = False
         if data:
             self.client.write(data)
-        self.upstream = None
         if self._uploads_since and not self._is_body_complete:
             self.stalled_ns += self.live.clock() - self._uploads_since
         self.finish(outcome_of(self.status), keep_alive=keep_alive)

@@ -16,6 +16,7 @@ from shedproxy.dataplane.wire.framing import (
     request_framing,
     response_framing,
 )
+from shedproxy.dataplane.wire.headers import build_response_head
 from shedproxy.dataplane.wire.tokens import (
     RequestTokens,
     ResponseTokens,
@@ -26,10 +27,12 @@ from shedproxy.dataplane.wire.tokens import (
 if TYPE_CHECKING:
     from shedproxy.dataplane.wire.live import Live
 
-__all__ = ["REMEMBERED_SIZE_MAX", "RequestHeads", "ResponseHeads"]
+__all__ = ["REMEMBERED_SIZE_MAX", "RequestHeads", "ResponseHeads", "answer_head"]
 
 REMEMBERED_SIZE_MAX = 1024
 """A head of at most this size is remembered."""
+_DATE = -1
+"""Where the Date that was added stands among the heads built with it."""
 
 
 class RequestHeads:
@@ -90,3 +93,33 @@ class ResponseHeads:
         if len(head) <= REMEMBERED_SIZE_MAX:
             self._head, self._method, self._found = head, method, found
         return found
+
+
+def answer_head(
+    tokens: ResponseTokens,
+    framing: ResponseFraming,
+    version_minor: int,
+    keep_alive: bool,
+    date: bytes,
+) -> bytes:
+    """The head for a client, built from the upstream's, or as it was built for the one before.
+
+    `date` is added where the upstream gave none (RFC 9110 6.6.1); empty where it did.
+    """
+    built = tokens.built
+    if date and built.get(_DATE) != date:
+        built.clear()
+        built[_DATE] = date
+    key = version_minor * 2 + keep_alive
+    head = built.get(key)
+    if head is None:
+        head = built[key] = build_response_head(
+            tokens.status,
+            tokens.reason,
+            framing,
+            tokens.headers,
+            version_minor=version_minor,
+            keep_alive=keep_alive,
+            date=date if tokens.status >= 200 else b"",
+        )
+    return head

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from shedproxy.clock import Clock, monotonic_now, wall_seconds
-from shedproxy.core import NS_PER_MS, NS_PER_S, Nanos, RejectReason, RequestInfo
+from shedproxy.core import NS_PER_MS, NS_PER_S, Instant, Nanos, RejectReason, RequestInfo
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.wire.backlog import take_waiting
 from shedproxy.dataplane.wire.client_side import ClientConnection
 from shedproxy.dataplane.wire.live import Live
-from shedproxy.dataplane.wire.timer_wheel import TimerWheel
+from shedproxy.dataplane.wire.timer_wheel import Timed, TimerWheel
 from shedproxy.dataplane.wire.tls import server_context
 from shedproxy.dataplane.wire.upstreams import UpstreamGroup
 from shedproxy.errors import DocumentInvalidError, Problem
@@ -297,17 +297,31 @@ class WireServer:
     # --- time -------------------------------------------------------------------------------
 
     def _on_tick(self) -> None:
-        self.turn()
-        self._timer = self.loop.call_later(self.wheel.tick_ns / NS_PER_S, self._on_tick)
+        try:
+            self.turn()
+        finally:
+            self._timer = self.loop.call_later(self.wheel.tick_ns / NS_PER_S, self._on_tick)
 
     def turn(self) -> None:
         """Let time pass: tell everybody whose deadline has passed."""
         now = self.clock()
         for item in self.wheel.advance(now):
-            item.on_deadline(now)
+            # One that was due may have moved, or taken away, the deadline of another.
+            if 0 < item.deadline_at <= now:
+                self._tell(item, now)
+            elif item.deadline_at:
+                self.wheel.watch(item)
         if now >= self._second_at:
             self._second_at = now + _SECOND_NS
             self._on_second()
+
+    def _tell(self, item: Timed, now: Instant) -> None:
+        try:
+            item.on_deadline(now)
+        except Exception as error:  # noqa: BLE001 - the others must still be told
+            self.loop.call_exception_handler(
+                {"message": f"{item!r} failed on its deadline", "exception": error}
+            )
 
     def _on_second(self) -> None:
         meter = self.driver.meter

@@ -35,6 +35,8 @@ class ResponseTokens(NamedTuple):
     reason: bytes
     version_minor: int
     headers: list[tuple[bytes, bytes]]
+    is_dated: bool
+    """Whether it has a Date of its own."""
     built: dict[int, bytes]
     """Heads made from this one for clients, by version and keep-alive."""
 
@@ -92,4 +94,5 @@ def read_response(head: bytes) -> ResponseTokens:
     except httptools.HttpParserError as error:
         raise HeadError(Fault.UPSTREAM_BAD_RESPONSE, str(error)) from error
     minor = 0 if parser.get_http_version() == "1.0" else 1
-    return ResponseTokens(parser.get_status_code(), sink.text, minor, sink.headers, {})
+    is_dated = any(name == b"date" for name, _ in sink.headers)
+    return ResponseTokens(parser.get_status_code(), sink.text, minor, sink.headers, is_dated, {})

@@ -18,7 +18,7 @@ __all__ = ["Tunnel"]
 class Tunnel:
     """Joins a client connection and an upstream connection until both have ended."""
 
-    __slots__ = ("_active_at", "_client", "_exchange", "_is_closed", "_is_half_closed", "_upstream")
+    __slots__ = ("_active_at", "_client", "_ended", "_exchange", "_is_closed", "_upstream")
 
     def __init__(
         self, exchange: Exchange, client: ClientConnection, upstream: UpstreamConnection
@@ -27,7 +27,8 @@ class Tunnel:
         self._client = client
         self._upstream = upstream
         self._is_closed = False
-        self._is_half_closed = False
+        self._ended: ClientConnection | UpstreamConnection | None = None
+        """The side that has said all it had to say. Read again, it would seem to say so twice."""
         self._active_at: Instant = client.server.clock()
 
     def open(self, data: bytes) -> None:
@@ -39,9 +40,12 @@ class Tunnel:
         if data:
             client.write(data)
         ahead = client.take_ahead()
-        if ahead:
-            self._upstream.transport.write(ahead)
         client.resume_reading()
+        if ahead:
+            # It may be more than the upstream takes now, which pauses the client again.
+            self._upstream.transport.write(ahead)
+        if client.is_half_closed:
+            self.on_client_eof()
         if client.is_write_blocked:
             self.pause_upstream()
         client.deadline_at = 0
@@ -66,7 +70,7 @@ class Tunnel:
 
     def resume_upstream(self) -> None:
         """The client has caught up."""
-        if not self._is_closed:
+        if not self._is_closed and self._ended is not self._upstream:
             self._upstream.transport.resume_reading()
 
     def pause_client(self) -> None:
@@ -75,24 +79,27 @@ class Tunnel:
 
     def resume_client(self) -> None:
         """The upstream has caught up."""
-        self._client.resume_reading()
+        if self._ended is not self._client:
+            self._client.resume_reading()
 
     # --- the end ----------------------------------------------------------------------------
 
     def on_client_eof(self) -> bool:
         """The client has said all; the upstream may go on. False: close the client's side."""
-        return self._on_eof(self._upstream.transport)
+        return self._on_eof(self._client, self._upstream.transport)
 
     def on_upstream_eof(self) -> bool:
         """The upstream has said all; the client may go on. False: close the upstream's side."""
-        return self._on_eof(self._client.transport)
+        return self._on_eof(self._upstream, self._client.transport)
 
-    def _on_eof(self, other: asyncio.Transport) -> bool:
-        if self._is_half_closed or not other.can_write_eof():
+    def _on_eof(
+        self, ended: ClientConnection | UpstreamConnection, other: asyncio.Transport
+    ) -> bool:
+        if self._ended is not None or not other.can_write_eof():
             # Both have said all, or the other side (TLS) cannot be told apart from its end.
             self._close()
             return False
-        self._is_half_closed = True
+        self._ended = ended
         other.write_eof()
         return True
 

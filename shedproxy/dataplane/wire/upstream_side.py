@@ -40,6 +40,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_body",
         "_buffer",
         "_heads",
+        "_idle_ns",
         "_interims",
         "_is_closed",
         "_paused_at",
@@ -52,6 +53,7 @@ class UpstreamConnection(asyncio.Protocol):
         "has_answered",
         "is_established",
         "is_request_sent",
+        "is_write_blocked",
         "served",
         "slot",
         "stalled_ns",
@@ -87,6 +89,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._seen = 0
         self._interims = 0
         self._heads = ResponseHeads()
+        self._idle_ns = 0
+        """Most time between two reads of the present answer; 0: a stream may be silent."""
+        self.is_write_blocked = False
         self._is_closed = False
 
     # --- asyncio.Protocol -------------------------------------------------------------------
@@ -106,21 +111,13 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self.has_answered = True
         body = self._body
-        if body is None:
-            self._read_head(exchange, self._buffer + data if self._buffer else data)
-            return
-        now = self.group.clock()
-        self.deadline_at = now + self.group.timeouts.upstream_idle_ns
         try:
-            piece = body.feed(data)
-        except HeadError:
-            self._fail(Fault.UPSTREAM_BAD_RESPONSE)
-            return
-        if not body.is_complete:
-            if piece:
-                exchange.on_answer(piece, now)
-            return
-        self._complete(exchange, body, piece)
+            if body is None:
+                self._read_head(exchange, self._buffer + data if self._buffer else data)
+            else:
+                self._read_body(exchange, body, data)
+        except Exception as error:  # noqa: BLE001 - a bug of ours costs one answer, and no slot
+            self._on_broken(exchange, error)
 
     def eof_received(self) -> bool:
         if self.tunnel is not None:
@@ -128,7 +125,10 @@ class UpstreamConnection(asyncio.Protocol):
         exchange, body = self.exchange, self._body
         if exchange is not None and body is not None and body.kind == BodyKind.UNTIL_CLOSE:
             self._detach(reusable=False)
-            exchange.on_answer_complete(b"")
+            try:
+                exchange.on_answer_complete(b"")
+            except Exception as error:  # noqa: BLE001 - as above
+                self._on_broken(exchange, error)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -142,12 +142,14 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(Fault.UPSTREAM_CLOSED)
 
     def pause_writing(self) -> None:
+        self.is_write_blocked = True
         if self.tunnel is not None:
             self.tunnel.pause_client()
         elif self.exchange is not None:
             self.exchange.on_upload_blocked()
 
     def resume_writing(self) -> None:
+        self.is_write_blocked = False
         if self.tunnel is not None:
             self.tunnel.resume_client()
         elif self.exchange is not None:
@@ -200,8 +202,9 @@ class UpstreamConnection(asyncio.Protocol):
             now = self.group.clock()
             self.stalled_ns += now - self._paused_at
             self._paused_at = 0
-            self.deadline_at = now + self.group.timeouts.upstream_idle_ns
-            self.group.wheel.watch(self)
+            if self._idle_ns:
+                self.deadline_at = now + self._idle_ns
+                self.group.wheel.watch(self)
             self.transport.resume_reading()
 
     def close(self) -> None:
@@ -219,11 +222,17 @@ class UpstreamConnection(asyncio.Protocol):
         self.tunnel = None
         if not self._is_closed:
             self._is_closed = True
+            if self.transport.get_write_buffer_size():
+                self.deadline_at = self.group.clock() + self.group.timeouts.client_write_ns
+                self.group.wheel.watch(self)
             self.transport.close()
             self.group.on_closed(self)
 
     def on_deadline(self, now: Instant) -> None:
-        """The answer, or its next byte, did not come; or nobody wanted the connection."""
+        """The answer, or its next byte, did not come; or nobody took the end of a tunnel."""
+        if self._is_closed:
+            self.transport.abort()
+            return
         if self.exchange is None:
             if self.tunnel is None:
                 self.close()
@@ -282,10 +291,12 @@ class UpstreamConnection(asyncio.Protocol):
             return
         body = BodyReader(framing.body, framing.length, Fault.UPSTREAM_BAD_RESPONSE)
         self._body = body
-        if framing.is_event_stream:
-            self.deadline_at = 0
+        permit = exchange.permit
+        if framing.is_event_stream or (permit is not None and permit.is_resident):
+            self._idle_ns = self.deadline_at = 0
         else:
-            self.deadline_at = group.clock() + group.timeouts.upstream_idle_ns
+            self._idle_ns = group.timeouts.upstream_idle_ns
+            self.deadline_at = group.clock() + self._idle_ns
             group.wheel.watch(self)
         try:
             piece = body.feed(data) if data else b""
@@ -301,7 +312,19 @@ class UpstreamConnection(asyncio.Protocol):
         self._detach(reusable=is_reusable)
         exchange.on_head(tokens, framing, piece, complete=True)
 
-    def _complete(self, exchange: Exchange, body: BodyReader, piece: bytes) -> None:
+    def _read_body(self, exchange: Exchange, body: BodyReader, data: bytes) -> None:
+        now = self.group.clock()
+        if self._idle_ns:
+            self.deadline_at = now + self._idle_ns
+        try:
+            piece = body.feed(data)
+        except HeadError:
+            self._fail(Fault.UPSTREAM_BAD_RESPONSE)
+            return
+        if not body.is_complete:
+            if piece:
+                exchange.on_answer(piece, now)
+            return
         is_reusable = self.is_request_sent and not body.leftover and exchange.is_upstream_kept
         self._detach(reusable=is_reusable)
         exchange.on_answer_complete(piece)
@@ -315,6 +338,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange = None
         self.deadline_at = 0
         exchange.on_switch(tokens, framing, data)
+
+    def _on_broken(self, exchange: Exchange, error: Exception) -> None:
+        if self.exchange is not exchange:
+            exchange.upstream = None  # given back already: not its to close any more
+        exchange.on_broken(error)
 
     def _fail(self, fault: Fault) -> None:
         exchange = self.exchange
@@ -330,7 +358,9 @@ class UpstreamConnection(asyncio.Protocol):
             self.resume()
         if exchange is not None:
             exchange.stalled_ns += self.stalled_ns
-        if reusable and self.is_open:
+        # Bytes that the upstream has not taken would reach it with the next request, and nothing
+        # tells whether it will read them as the rest of this one.
+        if reusable and self.is_open and not self.transport.get_write_buffer_size():
             self.group.give_back(self)
         else:
             self.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections import deque
 from collections.abc import Coroutine
 from functools import partial
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from shedproxy.dataplane.wire.server import WireServer
 
 __all__ = ["UpstreamGroup"]
+
+_OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
+"""Connects that fail for want of something on this side say nothing of the upstream."""
 
 
 class UpstreamGroup:
@@ -211,7 +215,7 @@ class UpstreamGroup:
                 and (exchange.is_replayable or not connection.is_readable())
             ):
                 connection.slot = slot
-                exchange.on_upstream(connection)
+                self._hand(connection, exchange)
                 return
             connection.close()
         self._start(self._dial(slot, exchange))
@@ -247,7 +251,7 @@ class UpstreamGroup:
     async def _dial(self, slot: Slot[UpstreamConnection], exchange: Ending) -> None:
         upstream = slot.upstream
         target = self._targets[upstream.key]
-        fault = Fault.UPSTREAM_CONNECT
+        fault, is_ours = Fault.UPSTREAM_CONNECT, False
         factory = partial(UpstreamConnection, self, upstream, target.authority)
         connection: UpstreamConnection | None = None
         try:
@@ -257,20 +261,30 @@ class UpstreamGroup:
             connection = protocol if protocol.is_open else None
         except TimeoutError:
             fault = Fault.UPSTREAM_CONNECT_TIMEOUT
-        except (OSError, UnicodeError):
+        except OSError as error:
+            is_ours = error.errno in _OURS
+        except Exception:  # noqa: BLE001, S110 - whatever it was, the slot must go back
             pass
         if connection is None:
             self.connections -= 1
-            if self._pool.on_failure(upstream, now=self.clock()):
+            if not is_ours and self._pool.on_failure(upstream, now=self.clock()):
                 self._look_at_health()
-            effects = self._pool.forget(slot, now=self.clock())
+            self._carry_out(self._pool.forget(slot, now=self.clock()))
             if not exchange.is_finished:
                 exchange.on_connect_failed(fault, upstream)
-            self._carry_out(effects)
             return
         connection.slot = slot
         connection.is_established = True
+        self._hand(connection, exchange)
+
+    def _hand(self, connection: UpstreamConnection, exchange: Ending) -> None:
+        """The exchange's turn has come; it may have left meanwhile."""
         if exchange.is_finished:
             self.give_back(connection)
-        else:
+            return
+        try:
             exchange.on_upstream(connection)
+        except Exception as error:  # noqa: BLE001 - a bug of ours costs one answer, and no slot
+            if exchange.upstream is not connection:
+                connection.close()
+            exchange.on_broken(error)

@@ -85,10 +85,10 @@ async def test_pipelined_bytes_are_bounded(bench) -> None:
 @pytest.mark.parametrize(
     ("method", "raw", "kept"),
     [
-        (b"HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", True),
-        (b"GET", b"HTTP/1.1 204 No Content\r\n\r\n", True),
-        (b"GET", b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Length: 9\r\n\r\n', True),
-        (b"GET", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", True),
+        (b"HEAD", b"HTTP/1.1 200 OK\r\nDate: D\r\nContent-Length: 500\r\n\r\n", True),
+        (b"GET", b"HTTP/1.1 204 No Content\r\nDate: D\r\n\r\n", True),
+        (b"GET", b"HTTP/1.1 304 Not Modified\r\nDate: D\r\nContent-Length: 9\r\n\r\n", True),
+        (b"GET", b"HTTP/1.1 200 OK\r\nDate: D\r\nContent-Length: 0\r\n\r\n", True),
     ],
 )
 async def test_answers_without_a_body_end_with_their_head(
@@ -101,7 +101,7 @@ async def test_answers_without_a_body_end_with_their_head(
         client.send(method + b" / HTTP/1.1\r\nHost: e\r\n\r\n")
         answer = await client.answer(head=True)
         assert answer.head.split(b" ", 1)[1] == (
-            raw.split(b" ", 1)[1].replace(b"Content-L", b"content-l").replace(b"ETag", b"etag")
+            raw.split(b" ", 1)[1].replace(b"Content-L", b"content-l").replace(b"Date", b"date")
         )
     assert upstream.connections == 1
 

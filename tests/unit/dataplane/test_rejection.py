@@ -310,3 +310,15 @@ def test_a_fault_in_text_is_one_line():
         Fault.UPSTREAM_CONNECT, head=False, keep_alive=True
     )
     assert parse(raw)[2] == b"502 upstream_connect: The service could not be reached.\n"
+
+
+@pytest.mark.parametrize("keep_alive", [False, True])
+def test_an_answer_of_ours_has_the_date_it_is_given(keep_alive):
+    rejections = Rejections(RejectDocument())
+    for raw in (
+        rejections.wire(refusal(), ID, head=False, keep_alive=keep_alive, date=b"D"),
+        rejections.fault_wire(Fault.BAD_REQUEST, head=False, keep_alive=keep_alive, date=b"D"),
+    ):
+        _, fields, body = parse(raw)
+        assert fields["date"] == "D"
+        assert len(body) == int(fields["content-length"])

@@ -35,12 +35,17 @@ class StillSocket:
 
 
 class StillTransport:
-    """Remembers what was done to it; `buffered` is what its peer has not taken."""
+    """Remembers what was done to it; `buffered` is what its peer has not taken.
+
+    With `is_stuck` the peer takes nothing more, and the protocol is told when that is too much.
+    """
 
     def __init__(self, peer: str = "192.0.2.7") -> None:
         self.protocol = None
         self.sent = bytearray()
         self.buffered = 0
+        self.is_stuck = False
+        self.is_blocked = False
         self.is_paused = False
         self.is_closed = False
         self.is_aborted = False
@@ -52,6 +57,19 @@ class StillTransport:
     def write(self, data: bytes) -> None:
         assert not self.is_closed
         self.sent += data
+        if self.is_stuck:
+            self.buffered += len(data)
+            if self.buffered > self.high and not self.is_blocked:
+                self.is_blocked = True
+                self.protocol.pause_writing()
+
+    def unstick(self) -> None:
+        """The peer takes everything."""
+        self.is_stuck = False
+        self.buffered = 0
+        if self.is_blocked:
+            self.is_blocked = False
+            self.protocol.resume_writing()
 
     def take(self) -> bytes:
         """What was sent since the last call."""

@@ -69,3 +69,20 @@ async def test_the_nearest_wake_up_counts(still) -> None:
     assert end.deadline_at == 500
     end.wake_at(300)
     assert end.deadline_at == 300
+
+
+@pytest.mark.parametrize("way", ["end", "linger"])
+async def test_a_slow_reader_gets_all_of_its_last_answer(still, way) -> None:
+    bench = still(timeouts={"client_write_ns": seconds(30), "body_rate_min": 240})
+    transport = bench.client()
+    transport.close = lambda: None  # the kernel takes it bit by bit
+    transport.is_stuck = True
+    transport.protocol.write(b"x" * 60_000)
+    getattr(transport.protocol, way)()
+    for _ in range(59):
+        await bench.advance(seconds(1))
+        transport.buffered -= 1000
+        assert not transport.is_aborted
+    transport.unstick()
+    await bench.advance(LINGER_NS + seconds(1))
+    assert transport.is_aborted

@@ -3,49 +3,13 @@ from __future__ import annotations
 import pytest
 
 from shedproxy.core import seconds
-from shedproxy.dataplane.wire.client_side import DISCARD_SIZE_MAX
-from shedproxy.dataplane.wire.rate import RATE_WINDOW_NS
-from shedproxy.observability.fault import Fault
+from shedproxy.dataplane.wire.client_side import DISCARD_SIZE_MAX, TURN_REQUESTS_MAX
+from shedproxy.snapshot import Classification, Match, Rule
 
 pytestmark = pytest.mark.anyio
 
 GET = b"GET / HTTP/1.1\r\nHost: e\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-async def test_a_body_below_the_minimum_rate_loses_its_permit(still) -> None:
-    """C4, in five seconds of a clock that stands still."""
-    bench = still(timeouts={"body_rate_min": 240})
-    client = bench.client()
-    upstream = await bench.ask(
-        client,
-        b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 900000\r\n\r\n" + b"x" * 64 * 1024,
-    )
-    assert bench.cell.in_flight == 1
-    for _ in range(4):
-        client.protocol.data_received(b"x" * 200)
-        await bench.advance(seconds(1))
-    assert bench.cell.in_flight == 1
-    await bench.advance(seconds(2))
-    assert bench.cell.in_flight == 0
-    assert upstream.is_closed
-    assert client.take().startswith(b"HTTP/1.1 408 ")
-    assert bench.driver.meter.faults(0, Fault.SLOW_CLIENT) == 1
-
-
-async def test_a_body_that_the_upstream_holds_back_is_not_too_slow(still) -> None:
-    bench = still()
-    client = bench.client()
-    upstream = await bench.ask(
-        client,
-        b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 900000\r\n\r\n" + b"x" * 64 * 1024,
-    )
-    upstream.protocol.pause_writing()
-    assert client.is_paused
-    await bench.advance(3 * RATE_WINDOW_NS)
-    assert bench.cell.in_flight == 1
-    upstream.protocol.resume_writing()
-    assert not client.is_paused
 
 
 async def test_a_head_in_pieces_has_one_bound_from_its_first_byte(still) -> None:
@@ -108,3 +72,121 @@ async def test_a_new_client_is_trusted_by_the_document_it_meets(still) -> None:
     end = bench.client("127.0.0.1").protocol
     assert not end.is_trusted_by(bench.server.live)
     assert (end.peer, end.peer_bytes) == ("127.0.0.1", b"127.0.0.1")
+
+
+async def test_a_client_that_does_not_read_is_not_served_on(still) -> None:
+    """C5, A23: its next requests wait, bounded, and in the end it is cut off."""
+    bench = still(buffer_size=1000, timeouts={"client_write_ns": seconds(30)})
+    client = bench.client()
+    client.is_stuck = True
+    upstream = await bench.ask(client, GET)
+    upstream.protocol.data_received(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000
+    )
+    assert client.is_blocked
+    while not client.is_paused:
+        client.protocol.data_received(GET)
+        await bench.settle()
+        assert upstream.protocol.exchange is None
+    await bench.advance(seconds(10))
+    assert not client.is_closed
+    client.unstick()
+    await bench.settle()
+    assert upstream.protocol.exchange is not None
+    client.is_stuck = True
+    upstream.protocol.data_received(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000
+    )
+    await bench.advance(seconds(31))
+    assert client.is_aborted
+    assert bench.cell.in_flight == 0
+
+
+async def test_a_client_that_catches_up_has_the_whole_idle_time(still) -> None:
+    bench = still(buffer_size=1000, timeouts={"client_idle_ns": seconds(75)})
+    client = bench.client()
+    client.is_stuck = True
+    upstream = await bench.ask(client, GET)
+    upstream.protocol.data_received(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000
+    )
+    await bench.advance(seconds(10))
+    client.unstick()
+    await bench.advance(seconds(74))
+    assert not client.is_closed
+    await bench.advance(seconds(2))
+    assert client.is_closed
+
+
+async def test_a_flood_of_refused_requests_leaves_the_loop_to_others(still) -> None:
+    """A24: pipelined refusals are answered a few in a turn, all of them and in order."""
+    bench = still(
+        document={
+            "classification": Classification(rules=(Rule(match=Match(path=("/**",)), limit=0),))
+        }
+    )
+    client = bench.client()
+    client.protocol.data_received(GET * 100)
+    refused = client.sent.count(b"HTTP/1.1 503 ")
+    assert refused == TURN_REQUESTS_MAX
+    assert client.is_paused
+    for _ in range(10):
+        await bench.settle()
+    assert client.sent.count(b"HTTP/1.1 503 ") == 100
+    assert not client.is_paused
+
+
+async def test_requests_sent_ahead_of_a_half_close_are_answered(still) -> None:
+    """C9: also when it is seen between two of them."""
+    bench = still()
+    client = bench.client()
+    upstream = await bench.ask(client, GET)
+    client.protocol.data_received(GET)
+    upstream.protocol.data_received(OK)
+    assert client.protocol.eof_received()
+    await bench.settle()
+    upstream.protocol.data_received(OK)
+    assert client.sent.count(b"200 OK") == 2
+    assert client.is_closed
+
+
+async def test_half_a_request_before_a_half_close_is_not_waited_for(still) -> None:
+    bench = still()
+    client = bench.client()
+    upstream = await bench.ask(client, GET)
+    client.protocol.data_received(GET[:10])
+    assert client.protocol.eof_received()
+    upstream.protocol.data_received(OK)
+    await bench.settle()
+    assert client.is_closed
+    assert b" 408 " not in client.sent
+
+
+async def test_a_broken_body_is_read_on_so_that_its_answer_arrives(still) -> None:
+    bench = still()
+    client = bench.client()
+    client.protocol.data_received(
+        b"POST / HTTP/1.1\r\nHost: e\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    )
+    assert client.take().startswith(b"HTTP/1.1 400 ")
+    assert client.has_eof
+    assert not client.is_closed
+    client.protocol.data_received(GET)
+    assert client.take() == b""
+
+
+async def test_a_bug_in_a_requests_way_ends_its_connection_and_costs_no_slot(
+    still, monkeypatch
+) -> None:
+    bench = still()
+    client = bench.client()
+
+    def fail(_):
+        raise ValueError("bug")
+
+    monkeypatch.setattr(bench.group, "acquire", fail)
+    with pytest.raises(ValueError, match="bug"):
+        client.protocol.data_received(GET)
+    await bench.settle()
+    assert client.is_closed
+    assert bench.cell.in_flight == 0

@@ -19,8 +19,8 @@ async def test_head_and_body_leave_in_one_write_each_way(still) -> None:
         client, b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 3\r\n\r\nabc"
     )
     assert upstream.take().endswith(b"content-length: 3\r\nvia: 1.1 shedproxy\r\n\r\nabc")
-    upstream.protocol.data_received(OK)
-    assert writes == [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]
+    upstream.protocol.data_received(b"HTTP/1.1 200 OK\r\nDate: D\r\nContent-Length: 2\r\n\r\nok")
+    assert writes == [b"HTTP/1.1 200 OK\r\ndate: D\r\ncontent-length: 2\r\n\r\nok"]
     assert bench.cell.in_flight == 0
 
 
@@ -122,3 +122,61 @@ async def test_a_deadline_that_passed_before_a_connection_was_there_is_a_504(sti
     assert client.take().startswith(b"HTTP/1.1 504 ")
     assert bench.upstreams[0].take() == b""
     assert bench.cell.in_flight == 0
+
+
+@pytest.mark.parametrize("begun", [0, 500])
+async def test_a_reader_too_slow_for_the_end_of_an_answer_pauses_nobody_else(still, begun) -> None:
+    """The connection is in the pool, or in use again, when the last bytes find no room."""
+    bench = still(buffer_size=1000)
+    client = bench.client()
+    client.is_stuck = True
+    upstream = await bench.ask(client, GET)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n"
+    if begun:
+        upstream.protocol.data_received(head + b"x" * begun)
+        head = b""
+    upstream.protocol.data_received(head + b"x" * (2000 - begun))
+    assert client.is_blocked
+    assert await bench.ask(bench.client(), GET) is upstream
+    assert not upstream.is_paused
+
+
+async def test_a_first_piece_that_the_upstream_does_not_take_stops_the_upload(still) -> None:
+    bench = still(buffer_size=1000, permit_body_size=4000)
+    ready = await bench.ask(bench.client(), GET)
+    ready.protocol.data_received(OK)
+    ready.is_stuck = True
+    client = bench.client()
+    upstream = await bench.ask(
+        client, b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 90000\r\n\r\n" + b"x" * 5000
+    )
+    assert upstream is ready
+    assert client.is_paused
+    await bench.advance(seconds(12))
+    assert bench.cell.in_flight == 1, "it was held back, and is not slow"
+    upstream.unstick()
+    assert not client.is_paused
+
+
+async def test_a_client_told_that_this_is_the_last_answer_gets_no_other(still) -> None:
+    bench = still(permit_body_size=1)
+    client = bench.client()
+    upstream = await bench.ask(client, b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 2\r\n\r\nx")
+    upstream.protocol.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+    assert b"connection: close" in client.sent
+    client.protocol.data_received(b"x")
+    upstream.protocol.data_received(b"k")
+    await bench.settle()
+    assert client.is_closed
+
+
+async def test_an_answer_without_a_date_gets_one(still) -> None:
+    """RFC 9110 6.6.1: a recipient with a clock that forwards it must."""
+    bench = still()
+    client = bench.client()
+    for answer, count in ((OK, 1), (OK, 1), (OK.replace(b"Content", b"Date: D\r\nContent"), 0)):
+        upstream = await bench.ask(client, GET)
+        upstream.protocol.data_received(answer)
+        sent = client.take()
+        assert sent.count(b"\r\ndate: ") == 1
+        assert sent.count(b" GMT\r\n") == count

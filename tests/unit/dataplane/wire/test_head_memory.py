@@ -7,6 +7,7 @@ from shedproxy.dataplane.wire.head_memory import (
     REMEMBERED_SIZE_MAX,
     RequestHeads,
     ResponseHeads,
+    answer_head,
 )
 
 pytestmark = pytest.mark.anyio
@@ -66,3 +67,15 @@ async def test_repeated_requests_are_the_same_on_both_sides_of_the_memory(still)
     other = bench.client("198.51.100.9")
     upstream = await bench.ask(other, GET)
     assert b"x-forwarded-for: 198.51.100.9" in upstream.take()
+
+
+async def test_an_answers_head_is_built_once_and_again_when_its_date_changes() -> None:
+    tokens, framing = ResponseHeads().read(SIZED, b"GET")
+    first = answer_head(tokens, framing, 1, True, b"D1")
+    assert first.count(b"\r\ndate: D1\r\n") == 1
+    assert answer_head(tokens, framing, 1, True, b"D1") is first
+    assert b"date: D1" in answer_head(tokens, framing, 0, False, b"D1")
+    assert b"date: D2" in answer_head(tokens, framing, 0, False, b"D2")
+    assert b"date: D2" in answer_head(tokens, framing, 1, True, b"D2")
+    tokens, framing = ResponseHeads().read(b"HTTP/1.1 103 Early Hints\r\n\r\n", b"GET")
+    assert b"date" not in answer_head(tokens, framing, 1, True, b"D1")

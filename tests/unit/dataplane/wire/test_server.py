@@ -85,3 +85,52 @@ async def test_gauges_are_published_about_once_a_second(still) -> None:
     meter = bench.driver.meter
     assert meter.process(ProcessGauge.CONNECTIONS) == 1
     assert meter.gauge(0, Gauge.UPSTREAMS_HEALTHY) == 1
+
+
+async def test_a_bug_on_one_deadline_leaves_the_others(still) -> None:
+    bench = still(timeouts={"client_head_ns": seconds(1)})
+    told = []
+    bench.server.loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+    first, second = bench.client(), bench.client()
+
+    class Broken:
+        wheel_tick = -1
+        deadline_at = first.protocol.deadline_at
+
+        def on_deadline(self, _) -> None:
+            raise ValueError("bug")
+
+    bench.server.wheel.watch(Broken())
+    third = bench.client()
+    await bench.advance(seconds(2))
+    bench.server.loop.set_exception_handler(None)
+    assert [str(error) for error in told] == ["bug"]
+    assert first.is_closed
+    assert second.is_closed
+    assert third.is_closed
+
+
+async def test_a_deadline_that_moved_in_the_same_turn_is_not_told(still) -> None:
+    """The upstream's time is up, the client is answered, and has its idle time from then on."""
+    bench = still(timeouts={"response_ns": seconds(5), "client_idle_ns": seconds(9)})
+    client = bench.client()
+    upstream = await bench.ask(client, GET)
+    client.protocol.wake_at(upstream.protocol.deadline_at)
+    await bench.advance(seconds(6))
+    assert client.take().startswith(b"HTTP/1.1 504 ")
+    assert not client.is_closed
+    await bench.advance(seconds(9))
+    assert client.is_closed
+
+
+async def test_a_drain_does_not_wait_for_who_has_nothing_to_ask_any_more(still) -> None:
+    bench = still()
+    client = bench.client()
+    client.protocol.data_received(
+        b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 2\r\nX-Request-Timeout-Ms: 0\r\n\r\nx"
+    )
+    assert b"connection: close" not in client.take()
+    bench.server.is_draining = True
+    client.protocol.data_received(b"x")
+    await bench.settle()
+    assert client.is_closed

@@ -77,3 +77,40 @@ async def test_silence_has_a_bound_and_every_byte_renews_it(still) -> None:
     assert client.is_closed
     assert upstream.is_closed
     assert bench.cell.residents == 0
+
+
+async def test_what_was_sent_ahead_may_be_more_than_the_upstream_takes(still) -> None:
+    bench = still(buffer_size=1000)
+    client = bench.client()
+    upstream = await bench.ask(client, UPGRADE + b"z" * 3000)
+    upstream.is_stuck = True
+    upstream.protocol.data_received(SWITCH)
+    assert upstream.is_blocked
+    assert client.is_paused
+
+
+async def test_a_client_that_had_said_all_before_the_tunnel_opened(still) -> None:
+    bench = still()
+    client = bench.client()
+    upstream = await bench.ask(client, UPGRADE + b"all")
+    assert client.protocol.eof_received()
+    upstream.protocol.data_received(SWITCH)
+    assert upstream.take().endswith(b"all")
+    assert upstream.has_eof
+    upstream.protocol.data_received(b"last")
+    assert client.take().endswith(b"last")
+
+
+async def test_a_side_that_has_ended_is_not_read_again(still) -> None:
+    """The loop would tell of its end a second time, as if the other side had ended too."""
+    bench = still()
+    client, upstream = await opened(bench)
+    assert client.protocol.eof_received()
+    upstream.protocol.pause_writing()
+    upstream.protocol.resume_writing()
+    assert client.is_paused
+    client, upstream = await opened(bench)
+    assert upstream.protocol.eof_received()
+    client.protocol.pause_writing()
+    client.protocol.resume_writing()
+    assert upstream.is_paused

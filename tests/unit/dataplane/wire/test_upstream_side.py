@@ -5,6 +5,7 @@ import os
 import pytest
 
 from shedproxy.core import seconds
+from shedproxy.dataplane.wire import exchange
 from shedproxy.dataplane.wire.upstream_side import INTERIM_ANSWERS_MAX, RESPONSE_HEAD_SIZE_MAX
 
 pytestmark = pytest.mark.anyio
@@ -125,3 +126,73 @@ async def test_a_clean_end_counts_only_where_the_body_has_no_other(still) -> Non
         upstream.lose()
         assert client.take().endswith(b"0\r\n\r\n") is is_whole
         assert client.is_aborted is not is_whole
+
+
+async def test_a_stream_may_be_silent_after_an_event_and_after_a_slow_reader(still) -> None:
+    bench = still(timeouts={"upstream_idle_ns": seconds(60), "response_ns": seconds(60)})
+    client = bench.client()
+    upstream = await bench.ask(client, GET)
+    upstream.protocol.data_received(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+    upstream.protocol.data_received(b"data: 1\n\n")
+    await bench.advance(seconds(200))
+    assert not upstream.is_closed
+    client.protocol.pause_writing()
+    await bench.advance(seconds(1))
+    client.protocol.resume_writing()
+    await bench.advance(seconds(200))
+    assert not upstream.is_closed
+    upstream.protocol.data_received(b"data: 2\n\n")
+    assert client.take().endswith(b"data: 2\n\n\r\n")
+
+
+async def test_a_connection_that_has_not_taken_its_request_is_not_used_again(still) -> None:
+    """It may answer a body that it never reads; what it reads next would then be the body."""
+    bench = still()
+    client = bench.client()
+    upstream = await bench.ask(client, POST)
+    upstream.buffered = 1
+    upstream.protocol.data_received(OK)
+    assert client.take().endswith(b"ok")
+    assert upstream.is_closed
+
+
+@pytest.mark.parametrize("answer", [OK, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"])
+async def test_a_bug_in_the_answers_way_costs_no_slot_and_nobody_elses_answer(
+    still, monkeypatch, answer
+) -> None:
+    bench = still()
+    told = []
+    bench.server.loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+    client = bench.client()
+    upstream = await bench.ask(client, GET)
+
+    def fail(*_):
+        raise ValueError("bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exchange, "answer_head", fail)
+        upstream.protocol.data_received(answer)
+    await bench.settle()
+    bench.server.loop.set_exception_handler(None)
+    assert [str(error) for error in told] == ["bug"]
+    assert bench.cell.in_flight == 0
+    assert client.is_closed
+    assert upstream.is_closed is (answer is not OK)
+
+
+async def test_what_a_tunnel_said_last_goes_out_but_not_for_ever(still) -> None:
+    bench = still(timeouts={"client_write_ns": seconds(3)})
+    client = bench.client()
+    upstream = await bench.ask(
+        client, b"GET / HTTP/1.1\r\nHost: e\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    )
+    upstream.protocol.data_received(
+        b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    )
+    upstream.buffered = 5
+    upstream.close = lambda: None  # the kernel does not take it
+    client.lose()
+    await bench.advance(seconds(2))
+    assert not upstream.is_aborted
+    await bench.advance(seconds(2))
+    assert upstream.is_aborted

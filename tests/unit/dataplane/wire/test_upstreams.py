@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
 from shedproxy.core import seconds
+from shedproxy.dataplane.wire import exchange
 from shedproxy.observability.fault import Fault
 
 pytestmark = pytest.mark.anyio
@@ -119,3 +123,40 @@ async def test_with_none_in_service_a_connect_is_enough_to_be_back(still) -> Non
     await bench.settle()
     assert bench.dials == dials, "the probe's connection is used"
     assert bench.cell.in_flight == 1
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EADDRNOTAVAIL])
+async def test_what_this_side_lacks_puts_no_upstream_out_of_service(still, code) -> None:
+    """H9, H16: connections that are there are still used."""
+    bench = still(upstream={"fail_after": 1})
+    upstream = await bench.ask(bench.client(), GET)
+    bench.failure = OSError(code, os.strerror(code))
+    client = bench.client()
+    client.protocol.data_received(GET)
+    await bench.settle()
+    assert client.take().startswith(b"HTTP/1.1 502 ")
+    upstream.protocol.data_received(OK)
+    assert await bench.ask(client, GET) is upstream
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_bug_when_a_request_is_sent_costs_no_slot(still, monkeypatch, kept) -> None:
+    bench = still(upstream={"connections_max": 1})
+    bench.server.loop.set_exception_handler(lambda *_: None)
+    if kept:
+        upstream = await bench.ask(bench.client(), GET)
+        upstream.protocol.data_received(OK)
+
+    def fail(*_, **__):
+        raise ValueError("bug")
+
+    client = bench.client()
+    with monkeypatch.context() as patch:
+        patch.setattr(exchange, "build_request_head", fail)
+        client.protocol.data_received(GET)
+        await bench.settle()
+    bench.server.loop.set_exception_handler(None)
+    assert client.take().startswith(b"HTTP/1.1 500 ")
+    assert bench.cell.in_flight == 0
+    assert bench.server.upstream_connections == 0
+    assert await bench.ask(bench.client(), GET) is bench.upstreams[-1]
