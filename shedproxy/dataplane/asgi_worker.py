@@ -7,52 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import os
 import socket
-import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import uvicorn
 
 from shedproxy.core import NS_PER_S, Nanos
+from shedproxy.dataplane.application import load_application
 from shedproxy.dataplane.asgi.middleware import ShedMiddleware
 from shedproxy.dataplane.classify import Classifier
 from shedproxy.dataplane.driver import Driver
 from shedproxy.errors import DocumentInvalidError, Problem, StartupError
 from shedproxy.snapshot import Document
 
-__all__ = ["AsgiService", "load_application"]
+__all__ = ["AsgiService"]
 
 _POLL_S = 0.02
-
-
-def load_application(target: str, *, app_dir: str = "", is_factory: bool = False) -> Any:
-    """Import `MODULE:APP` (APP may be dotted), and call it when it is a factory.
-
-    Raises:
-        StartupError: no such module or attribute; what the module itself raises goes through.
-    """
-    if app_dir:
-        path = os.path.abspath(app_dir)  # noqa: PTH100 - sys.path holds text
-        if path not in sys.path:
-            sys.path.insert(0, path)
-    module_name, _, names = target.partition(":")
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name != module_name:
-            raise
-        raise StartupError(
-            f"there is no module {module_name!r} in {app_dir or os.getcwd()}"  # noqa: PTH109
-        ) from error
-    for name in names.split("."):
-        try:
-            found = getattr(found, name)
-        except AttributeError as error:
-            raise StartupError(f"module {module_name!r} has no attribute {names!r}") from error
-    return found() if is_factory else found
 
 
 class _Server(uvicorn.Server):
@@ -112,7 +82,8 @@ class AsgiService:
 
     def apply(self, document: Document) -> None:
         """Admit by another document. What uvicorn was started with stays, but for certificates."""
-        tls, context = document.proxy.tls, self._config.ssl
+        tls = document.proxy.tls
+        context = getattr(self._config, "ssl", None)  # made when uvicorn starts
         try:
             Classifier(document.classification, document.policy)
             if tls is not None and context is not None:

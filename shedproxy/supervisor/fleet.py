@@ -170,7 +170,9 @@ class Fleet:
                 self._report_health(before)
             case "refused":
                 problems = list(message.get("problems", ()))
-                self._report("worker refused a document", {"worker": index, "problems": problems})
+                has_begun = self.workers[index].ready_at is not None
+                event = "worker refused a document" if has_begun else "worker cannot start"
+                self._report(event, {"worker": index, "problems": problems})
             case "ready":
                 self._on_ready(self.workers[index])
 
@@ -223,7 +225,7 @@ def _startup_failure(worker: WorkerProcess) -> str:
         str(found.get("message", found)) if isinstance(found, dict) else str(found)
         for found in worker.problems
     ]
-    return "\n  ".join(lines)
+    return "\n".join(lines).replace("\n", "\n  ")
 
 
 def _read_upstreams(cells: Any) -> dict[str, dict[str, bool]]:

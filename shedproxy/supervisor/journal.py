@@ -24,6 +24,7 @@ _LEVEL_OF = {
     "worker ready": "debug",
     "worker died": "warning",
     "worker crash loop": "error",
+    "worker cannot start": "error",
     "worker refused a document": "error",
     "reload refused": "error",
     "configuration warning": "warning",

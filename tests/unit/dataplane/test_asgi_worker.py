@@ -1,34 +1,31 @@
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+
 import pytest
 
-from shedproxy.dataplane.asgi_worker import load_application
-from shedproxy.errors import StartupError
+from shedproxy.dataplane.asgi_worker import AsgiService
+from shedproxy.dataplane.driver import Driver
+from shedproxy.errors import DocumentInvalidError, StartupError
+from shedproxy.snapshot import Classification, Document
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> str:
-    import sys
-
+def test_a_document_that_cannot_be_run_changes_nothing(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "small_shop.py").write_text(
-        "class inner:\n    app = 'the app'\ndef make():\n    return 'made'\n"
-    )
-    (tmp_path / "broken_shop.py").write_text("import no_such_library\n")
-    return str(tmp_path)
+    (tmp_path / "tiny_shop.py").write_text("async def app(scope, receive, send): ...\n")
+    driver = Driver(Document())
+    service = AsgiService(driver, "tiny_shop:app", app_dir=str(tmp_path))
+    bad = replace(driver.document, classification=Classification(trusted_peers=("nowhere",)))
+    before = driver.document
+    with pytest.raises(DocumentInvalidError):
+        service.apply(bad)
+    assert driver.document is before
+    good = replace(before, revision=7)
+    service.apply(good)
+    assert driver.document is good
 
 
-def test_an_application_is_found_by_module_and_dotted_name(folder: str) -> None:
-    assert load_application("small_shop:inner.app", app_dir=folder) == "the app"
-    assert load_application("small_shop:make", app_dir=folder, is_factory=True) == "made"
-
-
-@pytest.mark.parametrize("target", ["no_such_shop:app", "small_shop:other"])
-def test_what_is_not_there_is_named(folder: str, target: str) -> None:
-    with pytest.raises(StartupError, match=r"no_such_shop|other"):
-        load_application(target, app_dir=folder)
-
-
-def test_a_library_that_the_application_lacks_is_its_own_error(folder: str) -> None:
-    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
-        load_application("broken_shop:app", app_dir=folder)
+def test_without_an_application_there_is_no_service() -> None:
+    with pytest.raises(StartupError, match="no_such_module"):
+        AsgiService(Driver(Document()), "no_such_module:app")
