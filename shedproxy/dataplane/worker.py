@@ -120,6 +120,8 @@ class Worker:
         self._driver: Driver | None = None
         self._service: Service | None = None
         self._document: Document | None = None
+        self._latest: Document | None = None
+        """What came last while the service was starting; the first is what it starts with."""
         self._ended: asyncio.Future[int]
         self._tasks: set[asyncio.Task[None]] = set()
         self._upstreams: dict[str, dict[str, bool]] = {}
@@ -170,9 +172,18 @@ class Worker:
         try:
             document = decode_document(text.encode())
             if self._service is None:
-                self._own(self._begin(document))
+                is_first, self._latest = self._latest is None, document
+                if is_first:
+                    self._own(self._begin(document))
                 return
-            self._service.apply(document)
+        except DocumentInvalidError as error:
+            self._refuse(error.problems)
+            return
+        self._apply(self._service, document)
+
+    def _apply(self, service: Service, document: Document) -> None:
+        try:
+            service.apply(document)
         except DocumentInvalidError as error:
             self._refuse(error.problems)
             return
@@ -220,6 +231,8 @@ class Worker:
         self._on_applied(document)
         self._channel.post("ready")
         self._every_second()
+        if self._latest is not None and self._latest is not document:
+            self._apply(service, self._latest)
 
     def _make_service(self, driver: Driver) -> Service:
         if self._options.kind == "asgi":

@@ -203,6 +203,17 @@ def test_a_reload_is_applied_and_a_bad_one_is_refused_with_its_problems(start) -
         assert worker.view.revision == 7
 
 
+def test_a_reload_that_comes_while_the_worker_starts_is_applied_after(start) -> None:
+    with upstream() as url:
+        worker = start()
+        document = document_for(url)
+        for revision in (1, 2, 3):
+            worker.give(replace(document, revision=revision))
+        assert worker.hear("applied")["revision"] == 1
+        assert worker.hear("applied")["revision"] == 3
+        assert worker.ask().endswith(b"hello")
+
+
 def test_a_bad_first_document_ends_the_worker_with_3(start) -> None:
     worker = start()
     worker.give(document_for("ftp://nowhere"))
