@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import TracebackType
 from typing import Any, Self
 
@@ -9,7 +10,9 @@ import httpx2
 
 __all__ = ["ControlClient", "ControlError"]
 
+DEFAULT_PORT = 9900
 _TIMEOUT_S = 10.0
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 
 
 class ControlError(Exception):
@@ -27,16 +30,15 @@ class ControlClient:
     def __init__(
         self, url: str, *, token: str = "", transport: httpx2.BaseTransport | None = None
     ) -> None:
-        self._shown = url
-        base = url
+        self._shown = base = url
         if url.startswith("unix:") and len(url) > len("unix:"):
             transport = transport or httpx2.HTTPTransport(
                 uds=url.removeprefix("unix:"), trust_env=False
             )
             base = "http://localhost"
         elif "://" not in url:
-            base = f"http://127.0.0.1{url}" if url.startswith(":") else f"http://{url}"
-        if not base.startswith(("http://", "https://")):
+            base = self._shown = _complete(url)
+        if not base.startswith(("http://", "https://")) or not base.partition("://")[2].strip("/"):
             raise ControlError(
                 f"{url!r} is no control listener: expected http://host:port or unix:/path",
                 is_usage=True,
@@ -82,7 +84,7 @@ class ControlClient:
             answer = self._http.request(method, path, params=tuple(query or ()), json=body)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise ControlError(
-                f"nothing answers at {self._shown}: {error}\n"
+                f"nothing answers at {self._shown}: {_ERRNO.sub('', str(error))}\n"
                 "  is shedproxy running? Its control listener is what --control or"
                 " control.listen say; pass that as URL"
             ) from error
@@ -106,6 +108,14 @@ class ControlClient:
         if answer.status_code in {401, 403}:
             detail += "\n  pass the token with --token-file"
         return ControlError(detail, is_usage=answer.status_code in {400, 422})
+
+
+def _complete(address: str) -> str:
+    """A URL of what is written like a listen address, or a host alone."""
+    host, colon, port = address.rpartition(":")
+    if not colon or address.endswith("]"):
+        host, port = address, str(DEFAULT_PORT)
+    return f"http://{host or '127.0.0.1'}:{port}"
 
 
 def _read_object(answer: httpx2.Response) -> dict[str, Any] | None:

@@ -32,6 +32,7 @@ Url = Annotated[
     str,
     typer.Argument(
         metavar="URL",
+        envvar="SHEDPROXY_CONTROL__LISTEN",
         help='Control listener: "http://host:port" or "unix:/path".',
     ),
 ]
@@ -76,7 +77,13 @@ def status(
 
 
 def mode(
-    name: Annotated[str, typer.Argument(metavar="observe|enforce|off|configured")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="observe|enforce|off|configured",
+            help="What to do with refusals; `configured`: as file and flags say.",
+        ),
+    ],
     url: Url = DEFAULT_URL,
     for_: Annotated[
         str, typer.Option("--for", metavar="TIME", help="How long, like 10m; at most 7d.")
@@ -90,15 +97,22 @@ def mode(
         shedproxy mode observe --for 10m
         shedproxy mode configured
     """
+    from shedproxy.supervisor.orders import ModeOrder, OrderInvalidError
+
     order = {"mode": name} if name == "configured" else {"mode": name, "for": for_}
+    try:
+        ModeOrder.parse(order)
+    except OrderInvalidError as error:
+        where = "--for" if error.place == "/for" else "MODE"
+        raise typer.BadParameter(str(error), param_hint=where) from None
     with _client(url, token_file) as client:
         content = _ask(client, "POST", "/-/mode", body=order)
     _print_json(content) if as_json else print_mode(content)
 
 
 def explain(
-    method: Annotated[str, typer.Argument(metavar="METHOD")] = "",
-    path: Annotated[str, typer.Argument(metavar="PATH")] = "",
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="As in GET.")] = "",
+    path: Annotated[str, typer.Argument(metavar="PATH", help="As in /orders/7.")] = "",
     url: Url = DEFAULT_URL,
     header: Annotated[
         list[str] | None, typer.Option("-H", "--header", metavar="K:V", help="A request header.")
@@ -121,7 +135,9 @@ def explain(
     """
     if refusal_id and method and not path:  # `explain --id ID URL`
         method, url = "", method
-    if not refusal_id and not path.startswith("/"):
+    if refusal_id:
+        _check_id(refusal_id)
+    elif not path.startswith("/"):
         raise typer.BadParameter("give METHOD and PATH (like GET /orders), or --id")
     headers = [_split_header(text) for text in header or ()]
     if config is not None:
@@ -168,7 +184,7 @@ def _client(url: str, token_file: str = "") -> ControlClient:
         try:
             token = Path(token_file).read_text(encoding="utf-8").strip()
         except OSError as error:
-            typer.echo(f"error: {token_file}: {error.strerror}", err=True)
+            typer.echo(f"error: cannot read {token_file}: {error.strerror}", err=True)
             raise typer.Exit(EXIT_FAILED) from None
     try:
         return ControlClient(url, token=token)
@@ -206,6 +222,16 @@ def _explain_offline(
         print_problems(error.problems)
         raise typer.Exit(EXIT_CONFIG) from None
     return explain_head(loaded.document, method.upper(), path, headers)
+
+
+def _check_id(text: str) -> None:
+    from shedproxy.observability.ring import RefusalRing
+
+    if RefusalRing.parse_id(text) is None:
+        raise typer.BadParameter(
+            f"{text!r} is no id: 13 letters and digits, as in the field shedproxy-id of a refusal",
+            param_hint="--id",
+        )
 
 
 def _split_header(text: str) -> tuple[str, str]:

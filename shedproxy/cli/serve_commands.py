@@ -130,7 +130,7 @@ def app(
     """
     module, colon, name = target.partition(":")
     if not (module and colon and name):
-        raise typer.BadParameter(f"{target!r} is not of the form MODULE:APP", param_hint="MODULE:APP")
+        raise typer.BadParameter(f"{target!r} has no colon", param_hint="MODULE:APP")
     overrides = make_overrides(
         upstreams=None,
         listen=listen,

@@ -28,6 +28,13 @@ _POLL_S = 0.02
 class _Server(uvicorn.Server):
     """uvicorn's server in a loop whose signals belong to the worker."""
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn leaves the process when the lifespan fails; here somebody wants to know."""
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            raise StartupError("its lifespan failed; the lines before this are its own") from None
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield

@@ -18,7 +18,12 @@ _VERB = {Mode.ENFORCE: "protecting", Mode.OBSERVE: "observing", Mode.OFF: "passi
 
 
 def render_banner(
-    document: Document, *, listening: Sequence[str], control: Sequence[str], target: str = ""
+    document: Document,
+    *,
+    listening: Sequence[str],
+    control: Sequence[str],
+    file: str = "",
+    target: str = "",
 ) -> str:
     """Text with a line per fact; `target` is what is protected when it is no upstream."""
     mode = document.policy.mode
@@ -32,7 +37,8 @@ def render_banner(
         for where in control
     ]
     lines.append(("mode", f"{mode.label} - {_DOES[mode]}"))
-    lines += [("limit", _limit(document))]
+    lines.append(("limit", _limit(document)))
+    lines.append(("settings", file or "no file: flags, environment and defaults"))
     return "".join(f"  {name:<11} {text}\n" for name, text in lines)
 
 

@@ -95,7 +95,7 @@ def judge_readiness(
         "readyz",
         (
             Check("started", is_started, "yes" if is_started else "starting"),
-            Check("draining", not is_draining, "draining" if is_draining else "no"),
+            Check("draining", not is_draining, "yes" if is_draining else "no"),
             Check("workers", live > 0, f"{live} of {len(beats)} live"),
             Check(
                 "upstreams",

@@ -62,11 +62,13 @@ class Journal:
         level = _LEVEL_OF.get(event, "info")
         if _LEVELS.index(level) < self._level:
             return
-        now = self._wall()
+        # The same form as in the access log: both go into one stream.
+        moment = datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="milliseconds")
+        when = moment.replace("+00:00", "Z")
         if self._is_text:
-            self._writer.write([_text(now, level, event, facts)])
+            self._writer.write([_text(when, level, event, facts)])
             return
-        line = {"kind": "event", "time": round(now, 3), "level": level, "event": event, **facts}
+        line = {"kind": "event", "time": when, "level": level, "event": event, **facts}
         self._writer.write([json.dumps(line, default=str)])
 
     def show_problems(self, problems: Sequence[Problem]) -> None:
@@ -96,7 +98,6 @@ class Journal:
         self._writer.close()
 
 
-def _text(now: float, level: str, event: str, facts: Mapping[str, Any]) -> str:
-    when = datetime.fromtimestamp(now, tz=UTC).isoformat(timespec="milliseconds")
+def _text(when: str, level: str, event: str, facts: Mapping[str, Any]) -> str:
     shown = " ".join(f"{name}={json.dumps(value, default=str)}" for name, value in facts.items())
     return f"{when} {level:<7} {event} {shown}".rstrip()

@@ -220,6 +220,7 @@ class Supervisor:
             {
                 "listening": operations.listening,
                 "control": operations.control,
+                "config": str(self._configuration.file or ""),
                 "mode": self._configuration.mode.label,
                 "workers": settings.server.workers,
             },
@@ -232,6 +233,7 @@ class Supervisor:
                     self._configuration.document,
                     listening=operations.listening,
                     control=operations.control,
+                    file=str(self._configuration.file or ""),
                     target=self._options.target,
                 )
             )

@@ -296,6 +296,18 @@ def test_a_worker_runs_an_application(start, tmp_path, arguments) -> None:
     assert worker.process.wait(10) == 0
 
 
+def test_an_application_whose_lifespan_fails_is_said(start, tmp_path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "async def app(scope, receive, send):\n"
+        "    await receive()\n"
+        "    await send({'type': 'lifespan.startup.failed', 'message': 'no database'})\n"
+    )
+    worker = start("--kind", "asgi", "--app-dir", str(tmp_path), "--app", "shop:app")
+    worker.give(Document())
+    assert "lifespan failed" in worker.hear("refused")["problems"][0]["message"]
+    assert worker.process.wait(10) == 3
+
+
 @pytest.mark.parametrize("target", ["nowhere:app", "shop:nothing"])
 def test_an_application_that_is_not_there_is_said(start, tmp_path, target) -> None:
     (tmp_path / "shop.py").write_text(APP)

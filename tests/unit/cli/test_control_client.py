@@ -104,3 +104,30 @@ def _answer_once(server: socket.socket) -> None:
     with connection:
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+
+
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        ("10.0.0.5", "http://10.0.0.5:9900"),
+        ("[::1]", "http://[::1]:9900"),
+        ("[::1]:7", "http://[::1]:7"),
+        (":7", "http://127.0.0.1:7"),
+        ("http://host", "http://host"),
+    ],
+)
+def test_what_is_left_out_of_an_address_is_filled_in(written, asked):
+    seen = []
+    transport = httpx2.MockTransport(
+        lambda request: (seen.append(str(request.url)), httpx2.Response(200, json={}))[1]
+    )
+    with ControlClient(written, transport=transport) as client:
+        client.ask("GET", "/-/status")
+    assert seen == [f"{asked}/-/status"]
+
+
+@pytest.mark.parametrize("url", ["http://", "https:///", "ftp://a"])
+def test_what_is_no_url_is_a_mistake_of_usage(url):
+    with pytest.raises(ControlError) as caught:
+        ControlClient(url)
+    assert caught.value.is_usage

@@ -245,3 +245,28 @@ def test_explain_offline_of_a_bad_file_exits_3(cli, tmp_path):
     result = cli("explain", "GET", "/", "--config", str(file))
     assert result.exit_code == 3
     assert "loud" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("mode", "obsreve"), "mode is 'obsreve'; must be one of"),
+        (("mode", "observe", "--for", "10"), "'10' is no length of time"),
+        (("mode", "observe", "--for", "8d"), "at least 1s and at most 7d"),
+        (("explain", "--id", "garb!ed"), "'garb!ed' is no id"),
+        (("explain", "--id", "0F3K9QZ7M1C2"), "is no id"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_without_asking(cli, arguments, said):
+    result = cli(*arguments)
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.replace("│", " ").split())
+    assert cli.asked == []
+
+
+def test_the_listener_may_come_from_the_environment(cli, monkeypatch):
+    cli.answers["/-/status"] = (200, STATUS)
+    monkeypatch.setenv("SHEDPROXY_CONTROL__LISTEN", ":9907")
+    assert cli("status").exit_code == 0
+    assert cli("status", "http://127.0.0.1:9908").exit_code == 0
+    assert [request.url.port for request in cli.asked] == [9907, 9908]

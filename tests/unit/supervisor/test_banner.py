@@ -22,11 +22,13 @@ def test_says_where_what_and_how():
     assert "http://127.0.0.1:9900" in text
     assert "enforce" in text
     assert "7 in flight, fixed" in text
+    assert "settings    no file" in text
 
 
 def test_observe_says_how_to_act():
     text = render_banner(
-        document(Mode.OBSERVE), listening=["unix:/s"], control=[], target="app:app"
+        document(Mode.OBSERVE), listening=["unix:/s"], control=[], file="a.toml", target="app:app"
     )
     assert "observing   unix:/s  ->  app:app" in text
+    assert "settings    a.toml" in text
     assert "--enforce" in text
