@@ -29,7 +29,7 @@ class _Server(uvicorn.Server):
     """uvicorn's server in a loop whose signals belong to the worker."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """uvicorn leaves the process when the lifespan fails; here somebody wants to know."""
+        """Uvicorn leaves the process when the lifespan fails; here somebody wants to know."""
         try:
             await super().startup(sockets)
         except SystemExit:

@@ -9,7 +9,7 @@ so that no request can forge a line or drive a terminal.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -17,7 +17,15 @@ from shedproxy.core import NS_PER_S, Instant, to_milliseconds
 from shedproxy.observability.meter import Meter
 from shedproxy.observability.metric import ProcessCounter
 
-__all__ = ["LINES_MAX", "REFUSALS_PER_S", "AccessLog", "AccessRecord", "format_lines"]
+__all__ = [
+    "LINES_MAX",
+    "REFUSALS_PER_S",
+    "AccessLog",
+    "AccessRecord",
+    "format_event",
+    "format_lines",
+    "timestamp",
+]
 
 REFUSALS_PER_S = 200
 """Lines about refusals and faults, per second and worker, when `sampled`."""
@@ -150,11 +158,17 @@ def format_lines(records: Iterable[AccessRecord]) -> list[str]:
     return [_line(record) for record in records]
 
 
+def format_event(wall_s: float, level: str, event: str, facts: Mapping[str, object]) -> str:
+    """Something that happened, as one JSON object for the same stream, without an end of line."""
+    fields = {"kind": "event", "time": timestamp(wall_s), "level": level, "event": event, **facts}
+    return json.dumps(fields, default=str).replace("\x7f", "\\u007f")
+
+
 def _line(record: AccessRecord) -> str:
     path = record.target[:_PATH_MAX].partition(b"?")[0]
     fields: dict[str, object] = {
         "kind": "access",
-        "time": _timestamp(record.wall_s),
+        "time": timestamp(record.wall_s),
         "peer": record.peer,
         "method": record.method,
         "path": path.decode(errors="backslashreplace"),
@@ -186,7 +200,7 @@ def _outcome(record: AccessRecord) -> str:
     return "fault" if record.reason else "served"
 
 
-def _timestamp(wall_s: float) -> str:
+def timestamp(wall_s: float) -> str:
     """RFC 3339, in UTC, with milliseconds."""
     moment = datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="milliseconds")
     return moment.replace("+00:00", "Z")

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from shedproxy.clock import wall_seconds
 from shedproxy.errors import Problem
+from shedproxy.observability.access_log import format_event, timestamp
 from shedproxy.observability.log_writer import LogWriter
 from shedproxy.settings import LogSettings, has_color, render_problems
 
@@ -32,6 +32,7 @@ _LEVEL_OF = {
     "upstream out": "warning",
 }
 """Events that are not `info`."""
+_LEVEL_OF_PROBLEM = {"error": "error", "warning": "warning", "hint": "info"}
 
 
 class Journal:
@@ -59,17 +60,13 @@ class Journal:
 
     def report(self, event: str, facts: Mapping[str, Any]) -> None:
         """Say that something happened."""
-        level = _LEVEL_OF.get(event, "info")
+        severity = str(facts.get("severity", ""))
+        level = _LEVEL_OF_PROBLEM.get(severity) or _LEVEL_OF.get(event, "info")
         if _LEVELS.index(level) < self._level:
             return
-        # The same form as in the access log: both go into one stream.
-        moment = datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="milliseconds")
-        when = moment.replace("+00:00", "Z")
-        if self._is_text:
-            self._writer.write([_text(when, level, event, facts)])
-            return
-        line = {"kind": "event", "time": when, "level": level, "event": event, **facts}
-        self._writer.write([json.dumps(line, default=str)])
+        now = self._wall()
+        format_line = _text if self._is_text else format_event
+        self._writer.write([format_line(now, level, event, facts)])
 
     def show_problems(self, problems: Sequence[Problem]) -> None:
         """Say what is wrong with a document: as text with carets, or as JSON."""
@@ -86,6 +83,8 @@ class Journal:
                     "source": problem.source,
                     "line": problem.line,
                     "column": problem.column,
+                    "note": problem.note,
+                    "help": problem.help,
                 },
             )
 
@@ -98,6 +97,6 @@ class Journal:
         self._writer.close()
 
 
-def _text(when: str, level: str, event: str, facts: Mapping[str, Any]) -> str:
+def _text(now: float, level: str, event: str, facts: Mapping[str, Any]) -> str:
     shown = " ".join(f"{name}={json.dumps(value, default=str)}" for name, value in facts.items())
-    return f"{when} {level:<7} {event} {shown}".rstrip()
+    return f"{timestamp(now)} {level:<7} {event} {shown}".rstrip()

@@ -19,7 +19,7 @@ from shedproxy.dataplane.wire.timer_wheel import Timed, TimerWheel
 from shedproxy.dataplane.wire.tls import server_context
 from shedproxy.dataplane.wire.upstreams import UpstreamGroup
 from shedproxy.errors import DocumentInvalidError, Problem
-from shedproxy.observability.access_log import AccessLog, AccessRecord
+from shedproxy.observability.access_log import AccessLog, AccessRecord, format_event
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.meter import Gauge, ProcessCounter, ProcessGauge
 from shedproxy.observability.ring import RefusalRing
@@ -69,6 +69,7 @@ class WireServer:
         self._refused: dict[ClientEnd, None] = {}
         self._room = connections_max
         self._groups: dict[str, UpstreamGroup] = {}
+        self._events: list[str] = []
         self._listeners: list[asyncio.Server] = []
         self._sockets: tuple[socket.socket, ...] = ()
         self._context: ssl.SSLContext | None = None
@@ -292,7 +293,12 @@ class WireServer:
 
     def log_lines(self) -> list[str]:
         """Lines for the access log since the last call."""
-        return self.log.flush()
+        events, self._events = self._events, []
+        return [*events, *self.log.flush()]
+
+    def report(self, event: str, **facts: object) -> None:
+        """Say, in the log, what an operator should know. The caller sees to it that it is rare."""
+        self._events.append(format_event(wall_seconds(), "warning", event, facts))
 
     # --- time -------------------------------------------------------------------------------
 

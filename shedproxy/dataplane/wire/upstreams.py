@@ -6,7 +6,6 @@ A task exists only while a connection is being opened: one per connection, none 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 from collections import deque
 from collections.abc import Coroutine
@@ -55,6 +54,8 @@ class UpstreamGroup:
         self._line: deque[tuple[int, Ending]] = deque()
         """Who waits for a connection, and until when; who has left is still in here."""
         self._targets: dict[str, Target] = {}
+        self._reported: dict[str, str] = {}
+        """By URL: why it could not be connected to last."""
         self._pool: UpstreamPool[UpstreamConnection, Ending] = UpstreamPool(())
         self.apply(document, proxy)
 
@@ -232,11 +233,13 @@ class UpstreamGroup:
         target = self._targets[upstream.key]
         factory = partial(UpstreamConnection, self, upstream, target.authority)
         connection: UpstreamConnection | None = None
-        with contextlib.suppress(OSError, UnicodeError):
+        try:
             async with asyncio.timeout(self.timeouts.connect_ns / NS_PER_S):
                 _, protocol = await target.connect(factory, now=self.clock())
             assert isinstance(protocol, UpstreamConnection)
             connection = protocol if protocol.is_open else None
+        except (OSError, UnicodeError) as error:
+            self._report(upstream.key, error)
         if connection is None:
             self.connections -= 1
             self._pool.on_failure(upstream, now=self.clock())
@@ -245,6 +248,7 @@ class UpstreamGroup:
         connection.slot = slot
         connection.is_established = True
         self._pool.on_connected(upstream)
+        self._reported.pop(upstream.key, None)
         self._look_at_health()
         self.give_back(connection)
 
@@ -259,12 +263,14 @@ class UpstreamGroup:
                 _, protocol = await target.connect(factory, now=self.clock())
             assert isinstance(protocol, UpstreamConnection)
             connection = protocol if protocol.is_open else None
-        except TimeoutError:
+        except TimeoutError as error:
             fault = Fault.UPSTREAM_CONNECT_TIMEOUT
+            self._report(upstream.key, error)
         except OSError as error:
             is_ours = error.errno in _OURS
-        except Exception:  # noqa: BLE001, S110 - whatever it was, the slot must go back
-            pass
+            self._report(upstream.key, error)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the slot must go back
+            self._report(upstream.key, error)
         if connection is None:
             self.connections -= 1
             if not is_ours and self._pool.on_failure(upstream, now=self.clock()):
@@ -275,7 +281,18 @@ class UpstreamGroup:
             return
         connection.slot = slot
         connection.is_established = True
+        self._reported.pop(upstream.key, None)
         self._hand(connection, exchange)
+
+    def _report(self, url: str, error: Exception) -> None:
+        """Say why an upstream cannot be connected to: once, until it can, or for another reason."""
+        why = str(error) or ("no connection in time" if isinstance(error, TimeoutError) else "")
+        why = why or type(error).__name__
+        if self._reported.get(url) != why:
+            self._reported[url] = why
+            self.server.report(
+                "upstream connect failed", cell=self.document.cell, upstream=url, error=why
+            )
 
     def _hand(self, connection: UpstreamConnection, exchange: Ending) -> None:
         """The exchange's turn has come; it may have left meanwhile."""

@@ -12,6 +12,7 @@ from shedproxy.observability.access_log import (
     REFUSALS_PER_S,
     AccessLog,
     AccessRecord,
+    format_event,
     format_lines,
 )
 from shedproxy.observability.meter import Meter
@@ -137,3 +138,16 @@ def test_no_request_can_forge_a_line_or_drive_a_terminal():
 
 def test_a_path_without_end_is_cut():
     assert len(fields_of(target=b"/" + b"a" * 100_000)["path"]) == 1024
+
+
+def test_an_event_has_the_form_of_the_other_lines():
+    line = format_event(1700000000.5, "warning", "upstream out", {"upstream": "a\n\x7f"})
+    assert "\n" not in line
+    assert "\x7f" not in line
+    assert json.loads(line) == {
+        "kind": "event",
+        "time": "2023-11-14T22:13:20.500Z",
+        "level": "warning",
+        "event": "upstream out",
+        "upstream": "a\n\x7f",
+    }

@@ -68,3 +68,12 @@ def test_a_worker_cannot_forge_a_line():
     pipe = Pipe(settings())
     pipe.journal.pass_on(['{"kind":"access"}', "one\ntwo"])
     assert pipe.lines() == ['{"kind":"access"}', r"one\ntwo"]
+
+
+@pytest.mark.parametrize("severity", ["error", "warning", "hint"])
+def test_a_problem_is_as_loud_as_it_is_severe(severity):
+    pipe = Pipe(settings(level="warning"))
+    pipe.journal.show_problems([Problem(message="no", severity=severity, help="yes")])
+    lines = [json.loads(line) for line in pipe.lines()]
+    told = [(line["level"], line["help"]) for line in lines]
+    assert told == ([] if severity == "hint" else [(severity, "yes")])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import ssl
 
 import pytest
 
@@ -88,6 +90,26 @@ async def test_an_upstream_that_is_out_refuses_before_admission_until_a_probe(st
     upstream.protocol.data_received(OK)
     assert client.take().endswith(b"ok")
     assert bench.server.upstream_health() == {"default": {"http://10.0.0.1:80": True}}
+
+
+async def test_why_an_upstream_cannot_be_connected_to_is_said_once(still) -> None:
+    bench = still()
+    client = bench.client()
+
+    async def ask() -> list[dict]:
+        client.protocol.data_received(GET)
+        await bench.settle()
+        lines = [json.loads(line) for line in bench.server.log_lines()]
+        return [line for line in lines if line["kind"] == "event"]
+
+    bench.failure = ConnectionRefusedError("refused")
+    (event,) = await ask()
+    assert event["event"] == "upstream connect failed"
+    assert (event["upstream"], event["error"]) == ("http://10.0.0.1:80", "refused")
+    assert await ask() == []
+    bench.failure = ssl.SSLCertVerificationError("certificate has expired")
+    (event,) = await ask()
+    assert "certificate has expired" in event["error"]
 
 
 async def test_a_retired_cell_ends_what_it_has(still) -> None:
