@@ -58,7 +58,9 @@ class AsgiService:
         self._config = uvicorn.Config(
             self._middleware,
             loop="none",
-            http="httptools",
+            # Not httptools: it takes heads of any size, requests without Host, and trailers for
+            # headers, after admission has looked at them.
+            http="h11",
             # "auto": Django and others have no lifespan; one that fails to start still stops us.
             lifespan="auto",
             access_log=False,

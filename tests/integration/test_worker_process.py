@@ -296,6 +296,28 @@ def test_a_worker_runs_an_application(start, tmp_path, arguments) -> None:
     assert worker.process.wait(10) == 0
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: e\r\nX: " + b"a" * 20_000,
+        b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+    ],
+    ids=["no-host", "no-end", "two-lengths"],
+)
+def test_an_application_is_not_given_heads_that_the_proxy_would_refuse(
+    start, tmp_path, head: bytes
+) -> None:
+    """uvicorn's quicker parser passes them on."""
+    (tmp_path / "shop.py").write_text(APP)
+    worker = start("--kind", "asgi", "--app-dir", str(tmp_path), "--app", "shop:app")
+    worker.give(Document())
+    worker.hear("ready")
+    with socket.create_connection(worker.listener.getsockname(), timeout=10) as client:
+        client.sendall(head)
+        assert client.recv(100).startswith(b"HTTP/1.1 4")
+
+
 def test_an_application_whose_lifespan_fails_is_said(start, tmp_path) -> None:
     (tmp_path / "shop.py").write_text(
         "async def app(scope, receive, send):\n"
