@@ -77,8 +77,9 @@ def test_a_blocked_application_does_not_block_the_control_listener(start, tmp_pa
     client.start()
     eventually(lambda: instance.status["workers"][0]["heartbeat_age_s"] > 0.5, within_s=20)
     times = instance.answer_times(READS, for_s=1.0)
-    # The bound is 100 ms; the margin is for a busy machine.
-    assert p99(times) < 0.5
+    print(f"blocked by {way}: p99 {p99(times) * 1e3:.1f} ms of {len(times)} answers")
+    # What is promised; it is thirty times what a quiet machine shows.
+    assert p99(times) < 0.1
     assert len(times) > 20
     eventually(lambda: instance.http.get("/livez").status_code == 503, within_s=20)
     client.join(60)
