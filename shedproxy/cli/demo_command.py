@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from shedproxy.core import Criticality, Nanos, seconds, to_milliseconds
@@ -82,7 +82,7 @@ class _View:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._tasks: dict[str, int] = {}
+        self._tasks: dict[str, TaskID] = {}
         self._progress = Progress(
             TextColumn("{task.description:<10}"),
             BarColumn(bar_width=28),
@@ -111,7 +111,7 @@ class _View:
             good = sum(row.status == 200 and row.latency_ns <= seconds(1) for row in recent)
             now = f"{good:>4}"
         task = self._tasks[name]
-        self._progress.update(task, completed=share, now=now)  # type: ignore[arg-type]
+        self._progress.update(task, completed=share, now=now)
 
 
 def _share(summary: Summary, criticality: Criticality) -> str:
