@@ -17,7 +17,10 @@ from shedproxy.core.decision import (
     explain_refusal,
     refusal_holds,
 )
+from shedproxy.core.limits.aimd import next_aimd_limit
+from shedproxy.core.limits.gradient2 import ExponentialMean, next_gradient2_limit
 from shedproxy.core.limits.protocol import LimitCause, LimitChange
+from shedproxy.core.limits.vegas import next_vegas_limit
 from shedproxy.core.policy import (
     CellPolicy,
     FairnessPolicy,
@@ -60,6 +63,7 @@ __all__ = [
     "CellStats",
     "Criticality",
     "Decision",
+    "ExponentialMean",
     "FairnessPolicy",
     "Instant",
     "Kind",
@@ -85,6 +89,9 @@ __all__ = [
     "Verdict",
     "explain_refusal",
     "milliseconds",
+    "next_aimd_limit",
+    "next_gradient2_limit",
+    "next_vegas_limit",
     "rank_of",
     "refusal_holds",
     "seconds",
