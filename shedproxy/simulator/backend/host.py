@@ -1,0 +1,173 @@
+"""One machine with slots: so many calls at a time, the rest queues first come, first served."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from shedproxy.simulator.call import Call
+from shedproxy.simulator.engine import Engine
+
+__all__ = ["Host", "OnDone"]
+
+OnDone = Callable[[Call, int], None]
+"""The backend's answer to a call, with its status (0: the connection broke)."""
+
+
+class Host:
+    """Slots, a queue, and what can happen to them. Work under a lock holds its slot and waits."""
+
+    __slots__ = (
+        "_engine",
+        "_inside",
+        "_lock_is_held",
+        "_lock_waiting",
+        "_on_done",
+        "_pause_total_ns",
+        "_paused_until",
+        "_queue",
+        "_queue_max",
+        "busy_ns",
+        "factor",
+        "is_up",
+        "load",
+        "running",
+        "slots",
+    )
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        slots: int,
+        on_done: OnDone,
+        queue_max: int | None = None,
+        may_die: bool = False,
+    ) -> None:
+        self._engine = engine
+        self._on_done = on_done
+        self._queue: deque[Call] = deque()
+        self._queue_max = queue_max
+        self._inside: set[Call] | None = set() if may_die else None
+        self._paused_until = 0
+        self._pause_total_ns = 0
+        self._lock_is_held = False
+        self._lock_waiting: deque[Call] = deque()
+        self.slots = slots
+        self.running = 0
+        self.load = 0
+        """Running and queued, those that nobody waits for included."""
+        self.factor = 1.0
+        """Of this machine's service times."""
+        self.is_up = True
+        self.busy_ns = 0
+        """Slot time of work begun, whoever waited for it."""
+
+    def submit(self, call: Call) -> None:
+        """Work on it, now or in turn; 503 when the queue is full."""
+        call.host = self
+        if self.running < self.slots:
+            self.load += 1
+            self._start(call)
+        elif self._queue_max is not None and self.load - self.running >= self._queue_max:
+            call.left_backend = True
+            self._on_done(call, 503)
+        else:
+            self.load += 1
+            self._queue.append(call)
+
+    def stop(self, call: Call) -> None:
+        """The client left and the work stops with it."""
+        if call.left_backend:
+            return
+        call.left_backend = True
+        self.load -= 1
+        if call.is_running:
+            self._leave_slot(call)
+        else:
+            self._queue.remove(call)
+
+    def pause(self, length_ns: int) -> None:
+        """Nothing moves for so long (garbage collection)."""
+        now = self._engine.now
+        begins = max(now, self._paused_until)
+        ends = now + length_ns
+        if ends > begins:
+            self._pause_total_ns += ends - begins
+            self._paused_until = ends
+
+    def resize(self, slots: int) -> None:
+        """More or fewer slots; what runs beyond goes on to its end."""
+        self.slots = slots
+        self._fill()
+
+    def lose(self) -> None:
+        """The machine is gone: what it had breaks."""
+        self.is_up = False
+        assert self._inside is not None, "the host was not made to die"
+        broken = [*sorted(self._inside, key=lambda call: call.serial), *self._queue]
+        self._inside.clear()
+        self._queue.clear()
+        self._lock_waiting.clear()
+        self.load = self.running = 0
+        for call in broken:
+            call.left_backend = True
+            self._on_done(call, 0)
+
+    def _start(self, call: Call) -> None:
+        self.running += 1
+        call.is_running = True
+        if self._inside is not None:
+            self._inside.add(call)
+        if call.needs_lock:
+            if self._lock_is_held:
+                self._lock_waiting.append(call)
+                return
+            self._lock_is_held = True
+        self._work(call)
+
+    def _work(self, call: Call) -> None:
+        now = self._engine.now
+        begins = now if now >= self._paused_until else self._paused_until
+        call.mark = self._pause_total_ns
+        length_ns = int(call.work_ns * self.factor)
+        self.busy_ns += length_ns
+        self._engine.at(begins + length_ns, self._finish, call)
+
+    def _finish(self, call: Call) -> None:
+        if call.left_backend:
+            return
+        if call.mark != self._pause_total_ns:
+            # It stood still for as long as pauses began since.
+            engine = self._engine
+            late_ns = self._pause_total_ns - call.mark
+            call.mark = self._pause_total_ns
+            engine.at(engine.now + late_ns, self._finish, call)
+            return
+        call.left_backend = True
+        self.load -= 1
+        self._leave_slot(call)
+        self._on_done(call, 200)
+
+    def _leave_slot(self, call: Call) -> None:
+        self.running -= 1
+        call.is_running = False
+        if self._inside is not None:
+            self._inside.discard(call)
+        if call.needs_lock:
+            if call in self._lock_waiting:
+                self._lock_waiting.remove(call)
+            else:
+                self._pass_lock_on()
+        self._fill()
+
+    def _pass_lock_on(self) -> None:
+        if self._lock_waiting:
+            self._work(self._lock_waiting.popleft())
+        else:
+            self._lock_is_held = False
+
+    def _fill(self) -> None:
+        queue = self._queue
+        while queue and self.running < self.slots:
+            self._start(queue.popleft())

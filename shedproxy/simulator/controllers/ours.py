@@ -1,0 +1,59 @@
+"""The product's own Shedder as one controller among others, unchanged."""
+
+from __future__ import annotations
+
+from shedproxy.core import (
+    CellPolicy,
+    Instant,
+    LimitPolicy,
+    Policy,
+    QueuePolicy,
+    Shedder,
+    milliseconds,
+)
+from shedproxy.simulator.controllers.protocol import Reading
+from shedproxy.workload.scenario import Scenario
+
+__all__ = ["OurControl", "our_policy"]
+
+
+class OurControl(Shedder):
+    """A Shedder that shows its reading; everything else is inherited."""
+
+    __slots__ = ()
+
+    def reading(self) -> Reading:
+        """Of its first cell, the others added where that makes sense."""
+        cells = self.stats().cells
+        first = cells[0]
+        return Reading(
+            limit=float(sum(cell.limit for cell in cells)),
+            in_flight=sum(cell.in_flight for cell in cells),
+            queue_length=sum(cell.queue_length for cell in cells),
+            refused_share=first.shed_share,
+            baseline_ns=first.baseline_ns,
+        )
+
+
+def our_policy(scenario: Scenario, *, with_profile: bool) -> Policy:
+    """Defaults; with a profile what calibration would have written, and nothing else."""
+    limit = LimitPolicy()
+    profile = scenario.profile
+    if with_profile and profile is not None:
+        baseline_ms = profile.baseline_ms
+        limit = LimitPolicy(
+            initial=profile.start,
+            minimum=profile.minimum,
+            maximum=profile.maximum,
+            baseline_ns=None if baseline_ms is None else milliseconds(baseline_ms),
+        )
+    queue = QueuePolicy()
+    if scenario.queue_length_max is not None:
+        queue = QueuePolicy(length_max=scenario.queue_length_max)
+    names = list(dict.fromkeys(client.cell for client in scenario.client))
+    return Policy(cells=tuple(CellPolicy(name=name, limit=limit, queue=queue) for name in names))
+
+
+def make_ours(scenario: Scenario, *, now: Instant, with_profile: bool = False) -> OurControl:
+    """One for a scenario's proxy."""
+    return OurControl(our_policy(scenario, with_profile=with_profile), now=now)

@@ -1,0 +1,108 @@
+"""The yardstick: admission that knows the backend's true capacity at every instant.
+
+It keeps exactly as many calls in flight as the backend can use, lets the rest wait for as long as
+their client would still be served in time, prefers the more important class and, within one, the
+newest (the most time left to be good), and refuses nobody on a guess. It does not know how long a
+single call will take: a clairvoyant could serve the short ones only, which no admission can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from shedproxy.core import (
+    Criticality,
+    Decision,
+    Instant,
+    Outcome,
+    Permit,
+    RejectReason,
+    RequestInfo,
+    Ticket,
+    TicketState,
+    Verdict,
+)
+from shedproxy.simulator.controllers.ledger import NO_VERDICTS, Ledger
+from shedproxy.simulator.controllers.protocol import Reading
+
+__all__ = ["OracleControl"]
+
+
+class OracleControl(Ledger):
+    """One in front of one backend. `best_limit` is asked at every decision."""
+
+    def __init__(self, *, best_limit: Callable[[], float], wait_max_ns: int) -> None:
+        super().__init__()
+        self._best_limit = best_limit
+        self._wait_max_ns = wait_max_ns
+        self._waiting: list[list[Ticket]] = [[] for _ in Criticality]
+        self._length = 0
+
+    def arrive(
+        self,
+        request: RequestInfo,
+        *,
+        now: Instant,
+        flow_hash: int = 0,
+        cohort: int = 0,
+        time_left_ns: int | None = None,
+    ) -> Decision:
+        """A slot, or a place among those that wait."""
+        if self.in_flight + request.cost <= self._best_limit() or not self.in_flight:
+            return self.admit(request, now=now, flow_hash=flow_hash)
+        expires_at = Instant(now + self._wait_max_ns)
+        ticket = self.ticket(
+            request, now=now, expires_at=expires_at, flow_hash=flow_hash, cohort=cohort
+        )
+        self._waiting[request.criticality].append(ticket)
+        self._length += 1
+        return ticket
+
+    def release(
+        self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int = 0
+    ) -> Sequence[Verdict]:
+        """The slot goes to the most important, newest waiter."""
+        self.give_back(permit)
+        return self._dispatch(now)
+
+    def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
+        """A waiter left; its place is found empty later."""
+        ticket.state = TicketState.ABANDONED
+        self._length -= 1
+        return NO_VERDICTS
+
+    def tick(self, *, now: Instant) -> Sequence[Verdict]:
+        """The capacity may have grown."""
+        return self._dispatch(now)
+
+    def reading(self) -> Reading:
+        """The truth."""
+        return Reading(self._best_limit(), self.in_flight, self._length, 0.0, 0)
+
+    def _dispatch(self, now: Instant) -> Sequence[Verdict]:
+        verdicts: list[Verdict] = []
+        for waiting in reversed(self._waiting):
+            while waiting:
+                ticket = waiting[-1]
+                if ticket.state is not TicketState.WAITING:
+                    waiting.pop()
+                elif ticket.expires_at <= now:
+                    # Whoever is below came earlier still: none of them can be served in time.
+                    verdicts.extend(self._refuse_all(waiting, now))
+                elif self.in_flight + ticket.cost <= self._best_limit() or not self.in_flight:
+                    waiting.pop()
+                    self._length -= 1
+                    verdicts.append(self.admit_ticket(ticket, now=now))
+                else:
+                    return verdicts
+        return verdicts or NO_VERDICTS
+
+    def _refuse_all(self, waiting: list[Ticket], now: Instant) -> list[Verdict]:
+        verdicts = [
+            self.refuse_ticket(ticket, RejectReason.QUEUE_TIMEOUT, now=now)
+            for ticket in waiting
+            if ticket.state is TicketState.WAITING
+        ]
+        self._length -= len(verdicts)
+        waiting.clear()
+        return verdicts
