@@ -307,6 +307,33 @@ def test_defaults() -> None:
     assert began_at == 50 * MS + seconds(69) - MS
 
 
+def test_the_fifth_update_in_a_row_at_the_least_begins_a_measurement() -> None:
+    """One that raises the limit breaks the row (here 8, then 6, 4, 3); none without samples does."""
+    bench = Bench()
+    bench.sample(5 * MS, 5)
+    seen = []
+    for latency in (20, 20, 20, 20, 1, 20, 20, 20, 20, 20, None, 20, 20, 20):
+        if latency is not None:
+            bench.sample(latency * MS)
+        bench.advance(100 * MS)
+        seen.append(bench.control.is_measuring)
+    assert seen == [False] * 13 + [True]
+
+
+def test_samples_before_a_measurement_are_thrown_away() -> None:
+    """Also those of requests that were sent after the measurement before."""
+    bench = Bench(update_interval_ns=seconds(40))
+    bench.sample(5 * MS, 5)
+    bench.advance(seconds(30) - MS)
+    bench.sample(MS, 4)
+    bench.advance(MS)
+    bench.advance(9 * MS)
+    bench.sample(9 * MS, 4)
+    assert bench.control.is_measuring
+    bench.sample(9 * MS)
+    assert bench.control.baseline_ns == 9 * MS
+
+
 @pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.OVERLOAD, Outcome.IGNORE])
 def test_every_answer_is_a_sample(outcome: Outcome) -> None:
     """Also failures: fast ones lower what is taken for the latency without load."""
