@@ -308,7 +308,7 @@ def test_defaults() -> None:
 
 
 def test_the_fifth_update_in_a_row_at_the_least_begins_a_measurement() -> None:
-    """One that raises the limit breaks the row (here 8, then 6, 4, 3); none without samples does."""
+    """One that raises the limit (here to 8, then 6, 4, 3) ends the row; one without samples not."""
     bench = Bench()
     bench.sample(5 * MS, 5)
     seen = []
