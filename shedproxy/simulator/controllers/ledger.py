@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shedproxy.core import (
+    EVIDENCE,
     Instant,
     Outcome,
     Permit,
@@ -61,9 +62,10 @@ class Ledger:
     def reject(
         self, request: RequestInfo, reason: RejectReason, *, now: Instant, limit: float = 0
     ) -> Rejected:
-        """A refusal; reference controllers give no evidence."""
+        """A refusal; reference controllers give no evidence: all its numbers are 0."""
         shown = int(limit) if limit < 1 << 62 else 0
-        return Rejected(request, reason, now, (), self.in_flight, shown)
+        numbers = (0,) * len(EVIDENCE[reason])
+        return Rejected(request, reason, now, numbers, self.in_flight, shown)
 
     def ticket(
         self,
