@@ -38,6 +38,7 @@ class LoadConnection(asyncio.Protocol):
     def abort(self) -> None:
         """The client stopped waiting: close at once, as a browser tab does."""
         self._is_busy = False
+        self._parser = None
         if self._transport is not None:
             self._transport.abort()
 

@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Self
 
+import uvloop
+
 from shedproxy.core import Criticality, Nanos, seconds, to_milliseconds
 from shedproxy.loadgen.player import Player, PlayerHealth
-from shedproxy.loadgen.service import DemoService
+from shedproxy.loadgen.station import Station
 from shedproxy.workload import Mix, Row, Summary, poisson_arrivals, summarise
 
 __all__ = ["Demo", "DemoResult", "ProxyProcess"]
@@ -175,9 +177,9 @@ class Demo:
         Raises:
             RuntimeError: when the service or the proxy does not start.
         """
-        with DemoService(slots=self._slots, service_ms=self._service_ms) as service:
-            capacity_rps = service.capacity_rps
-            bare, _ = self._half("bare", service.url, capacity_rps, progress)
+        with Station(slots=self._slots, service_ms=self._service_ms) as station:
+            capacity_rps = station.capacity_rps
+            bare, _ = self._half("bare", station.url, capacity_rps, progress)
         shed, _, health = self.run_shed(progress)
         return DemoResult(
             capacity_rps=capacity_rps,
@@ -194,17 +196,17 @@ class Demo:
         A fresh service, so that the bare half's backlog is not the proxy's to clear.
         """
         with (
-            DemoService(slots=self._slots, service_ms=self._service_ms) as service,
-            ProxyProcess(service.url) as proxy,
+            Station(slots=self._slots, service_ms=self._service_ms) as station,
+            ProxyProcess(station.url) as proxy,
         ):
-            capacity_rps = service.capacity_rps
+            capacity_rps = station.capacity_rps
             shed, health = self._half("shedproxy", proxy.url, capacity_rps, progress)
         return shed, capacity_rps, health
 
     def _half(
         self, name: str, url: str, capacity_rps: float, progress: Progress
     ) -> tuple[Summary, PlayerHealth]:
-        return asyncio.run(self._play(name, url, capacity_rps, progress))
+        return uvloop.run(self._play(name, url, capacity_rps, progress))
 
     async def _play(
         self, name: str, url: str, capacity_rps: float, progress: Progress

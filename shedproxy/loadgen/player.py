@@ -8,17 +8,21 @@ player watches itself: a late or capped run says so in its `PlayerHealth`.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from shedproxy.clock import Clock, monotonic_now
-from shedproxy.core import NS_PER_S, Criticality, Instant, Nanos
+from shedproxy.core import Criticality, Instant, Nanos, milliseconds
+from shedproxy.loadgen.alarm import Alarm
 from shedproxy.loadgen.client import LoadConnection
 from shedproxy.workload import Row
 
 __all__ = ["Player", "PlayerHealth"]
+
+_LONGEST_PAUSE_NS = milliseconds(20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +94,23 @@ class Player:
         started_at = self._clock()
         schedule = iter(arrivals)
         due = next(schedule, None)
-        while due is not None or self._in_flight:
-            now = self._clock()
-            due = self._send_due(due, schedule, started_at, now)
-            self._give_up(now)
-            await asyncio.sleep(self._pause_s(due, started_at))
+        ring = asyncio.Event()
+        alarm = Alarm(ring.set)
+        # A pass of the collector over the rows takes milliseconds in which nothing is sent.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            while due is not None or self._in_flight:
+                now = self._clock()
+                due = self._send_due(due, schedule, started_at, now)
+                self._give_up(now)
+                ring.clear()
+                alarm.set(self._wake_at(due, started_at, now))
+                await ring.wait()
+        finally:
+            alarm.close()
+            if collects:
+                gc.enable()
         for task in self._connecting:
             task.cancel()
         for connection in self._idle:
@@ -122,15 +138,16 @@ class Player:
             due = next(schedule, None)
         return due
 
-    def _pause_s(self, due: tuple[Nanos, Criticality] | None, started_at: Instant) -> float:
-        wake_at = started_at + due[0] if due is not None else None
-        if self._deadlines:
-            give_up_at = self._deadlines[0].intended_at + self._deadline_ns
-            wake_at = give_up_at if wake_at is None else min(wake_at, give_up_at)
-        if wake_at is None:
-            return 0.001
+    def _wake_at(
+        self, due: tuple[Nanos, Criticality] | None, started_at: Instant, now: Instant
+    ) -> Instant:
         # Never longer than this, so that the last answer ends the run soon.
-        return min(0.02, max(0.0, (wake_at - self._clock()) / NS_PER_S))
+        wake_at = now + _LONGEST_PAUSE_NS
+        if due is not None:
+            wake_at = min(wake_at, started_at + due[0])
+        if self._deadlines:
+            wake_at = min(wake_at, self._deadlines[0].intended_at + self._deadline_ns)
+        return Instant(wake_at)
 
     def _start(self, call: _Call) -> None:
         while self._idle:

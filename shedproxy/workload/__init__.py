@@ -3,12 +3,14 @@
 from shedproxy.workload.arrivals import RandomSource, constant_arrivals, poisson_arrivals
 from shedproxy.workload.mix import Mix
 from shedproxy.workload.results import ClassSummary, Row, Summary, summarise
+from shedproxy.workload.station import StationSchedule
 
 __all__ = [
     "ClassSummary",
     "Mix",
     "RandomSource",
     "Row",
+    "StationSchedule",
     "Summary",
     "constant_arrivals",
     "poisson_arrivals",
