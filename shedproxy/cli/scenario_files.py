@@ -1,0 +1,127 @@
+"""Scenario files: which one a command means, and what is wrong with it, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import shedproxy
+from shedproxy.errors import ConfigInvalidError, DocumentInvalidError, Problem, StartupError
+from shedproxy.settings.layers import FileLayer, locate, read_file
+from shedproxy.workload.scenario import Scenario
+from shedproxy.workload.scenario_document import decode_scenario
+from shedproxy.workload.table_decoder import TableInvalidError
+
+__all__ = ["SUITE", "find_scenario", "find_suite", "read_scenario", "read_suite"]
+
+SUITE = Path("loadtests/scenarios")
+"""The suite in a source tree, looked for under the current directory."""
+
+_SHIPPED = Path(shedproxy.__file__).parent / "scenarios"
+"""The same files in an installed wheel."""
+
+
+def find_suite(named: Path | None = None) -> Path:
+    """The folder that is meant: the named one, else the suite of this tree, else the shipped one.
+
+    Raises:
+        StartupError: there is no such folder.
+    """
+    if named is not None:
+        if not named.is_dir():
+            raise StartupError(f"there is no folder {named}: --suite takes one of scenario files")
+        return named
+    for folder in (SUITE, _SHIPPED):
+        if folder.is_dir():
+            return folder
+    raise StartupError(
+        f"there is no suite: neither {SUITE} here nor one in the package; "
+        "name a folder of scenario files: --suite DIR"
+    )
+
+
+def find_scenario(named: str) -> Path:
+    """The file of a path, or of a name from the suite (`overload-2x`).
+
+    Raises:
+        StartupError: there is none; the message names the nearest.
+    """
+    path = Path(named)
+    if path.is_file():
+        return path
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        raise StartupError(f"there is no scenario file {named}")
+    folder = find_suite()
+    file = folder / f"{named}.toml"
+    if file.is_file():
+        return file
+    from shedproxy.settings.shape import nearest
+
+    near = nearest(named, [file.stem for file in _files_in(folder)])
+    hint = f"; did you mean {near}?" if near else ""
+    raise StartupError(f"there is no scenario {named} in {folder}{hint}")
+
+
+def read_scenario(file: Path) -> Scenario:
+    """The scenario of one file, named after it if it has no name of its own.
+
+    Raises:
+        ConfigInvalidError: with every problem, each at its line.
+    """
+    if not file.exists():
+        raise ConfigInvalidError([Problem(message=f"there is no file {file}", source=str(file))])
+    layer = read_file(file)
+    try:
+        return decode_scenario(layer.values, name=file.stem)
+    except TableInvalidError as error:
+        problems = [
+            _placed(problem, layer, on_key=problem.path in error.unknown_keys)
+            for problem in error.problems
+        ]
+        problems.sort(key=lambda problem: (problem.line, problem.column))
+        raise ConfigInvalidError(problems) from error
+
+
+def read_suite(folder: Path) -> list[Scenario]:
+    """Every scenario of a folder, by name.
+
+    Raises:
+        StartupError: there is none.
+        ConfigInvalidError: with every problem of all files.
+    """
+    files = _files_in(folder)
+    if not files:
+        raise StartupError(f"{folder} has no scenario files (*.toml)")
+    scenarios: list[Scenario] = []
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            scenario = read_scenario(file)
+        except DocumentInvalidError as error:
+            problems += error.problems
+            continue
+        if any(scenario.name == other.name for other in scenarios):
+            message = f'a second scenario is called "{scenario.name}"'
+            problems.append(Problem(message=message, source=str(file)))
+        scenarios.append(scenario)
+    if problems:
+        raise ConfigInvalidError(problems)
+    return scenarios
+
+
+def _files_in(folder: Path) -> Sequence[Path]:
+    return sorted(folder.glob("*.toml"))
+
+
+def _placed(problem: Problem, layer: FileLayer, *, on_key: bool) -> Problem:
+    """The problem with the line it is about; one that is about no line names the file."""
+    spot = locate([layer], problem.path, on_key=on_key)
+    return replace(
+        problem,
+        source=spot.source or layer.name,
+        line=spot.line,
+        column=spot.column,
+        length=spot.length,
+        excerpt=spot.excerpt,
+    )
