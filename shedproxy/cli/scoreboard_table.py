@@ -1,0 +1,147 @@
+"""What `shedproxy simulate` prints: the verdict and a table, in the words of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from shedproxy.cli.scoreboard_cells import title_of
+from shedproxy.cli.scoreboard_metrics import METRICS, NOTHING, OVERALL, Metric, show_score
+from shedproxy.cli.scoreboard_verdict import (
+    OURS,
+    Finding,
+    Standing,
+    Verdict,
+    by_score,
+    read_verdict,
+)
+
+__all__ = ["render_table"]
+
+Board = Mapping[str, Any]
+
+_MOST_LINES = 10
+_UNBOUNDED = 10_000
+
+
+def render_table(board: Board) -> RenderableType:
+    """A board (schema 1) for a terminal: its verdict, its scores, what was not met.
+
+    With an overall part the table is that; without, there is one for each scenario.
+    """
+    verdict = read_verdict(board)
+    parts: list[RenderableType] = [Text(verdict.headline, "bold")]
+    parts += [Text(remark) for remark in verdict.remarks]
+    rows: Sequence[Mapping[str, Any]] = board.get("overall") or ()
+    if rows:
+        parts += ["", _overall(rows, verdict.standings)]
+    else:
+        for scenario in board["scenarios"]:
+            parts += ["", Text(title_of(scenario)), _scenario(scenario, verdict.yardsticks)]
+    parts += ["", *_summary(verdict, len(board["scenarios"]))]
+    return Group(*parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """A table with as many metrics as fit beside what is always there, the first ones first."""
+
+    fixed: Sequence[str]
+    """Headings of the columns that are always there."""
+    metrics: Sequence[Metric]
+    rows: Sequence[tuple[str, Sequence[str], Mapping[str, float | None]]]
+    """Style, cells of the fixed columns, values of the metrics."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unbounded = options.update(max_width=_UNBOUNDED)  # else the measure is cut to the width
+        for count in range(len(self.metrics), -1, -1):
+            table = self._table(self.metrics[:count])
+            if Measurement.get(console, unbounded, table).maximum <= options.max_width:
+                break
+        yield table
+        if left_out := ", ".join(metric.label for metric in self.metrics[count:]):
+            yield Text(f"Not shown in this width: {left_out}", "dim")
+
+    def _table(self, metrics: Sequence[Metric]) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for name in (*self.fixed, *(metric.name for metric in metrics)):
+            # A word a line: what is measured is then what is needed, and nothing is cut in two.
+            table.add_column(
+                name.replace(" ", "\n"),
+                justify="left" if name == "Controller" else "right",
+                vertical="bottom",
+                no_wrap=True,
+            )
+        for style, cells, values in self.rows:
+            shown = (metric.show(values[metric.key]) for metric in metrics)
+            table.add_row(*map(Text, (*cells, *shown)), style=style)
+        return table
+
+
+def _overall(rows: Sequence[Mapping[str, Any]], standings: Sequence[Standing]) -> _Scores:
+    metrics = [m for m in OVERALL if any(row.get(m.key) is not None for row in rows)]
+    lines = []
+    for row, standing in zip(rows, standings, strict=True):
+        best_on = row.get("best_on")
+        cells = [
+            NOTHING if standing.place is None else f"{standing.place}",
+            standing.controller,
+            show_score(standing.score),
+            (standing.interval or NOTHING).replace(" to ", "-"),
+            NOTHING if best_on is None else f"{best_on}/{row['scenarios']}",
+        ]
+        values = {metric.key: row.get(metric.key) for metric in metrics}
+        style = _style(standing.controller, is_yardstick=standing.is_yardstick)
+        lines.append((style, cells, values))
+    return _Scores(("", "Controller", "Score", "Interval", "Best on"), metrics, lines)
+
+
+def _scenario(scenario: Mapping[str, Any], yardsticks: frozenset[str]) -> _Scores:
+    results = by_score(scenario["results"])
+    metrics = [m for m in METRICS if any(r.get(m.key) is not None for r in results)]
+    lines = []
+    for result in results:
+        name = result["controller"]
+        medians = {m.key: (result.get(m.key) or {}).get("median") for m in metrics}
+        cells = [name, show_score(result.get("score"))]
+        lines.append((_style(name, is_yardstick=name in yardsticks), cells, medians))
+    return _Scores(("Controller", "Score"), metrics, lines)
+
+
+def _style(name: str, *, is_yardstick: bool) -> str:
+    return "bold" if name == OURS else "dim" if is_yardstick else ""
+
+
+def _summary(verdict: Verdict, scenario_count: int) -> Iterator[Text]:
+    if verdict.expectation_count:
+        style = "red" if verdict.failures else ""
+        yield Text(f"Expectations met: {verdict.met_count} of {verdict.expectation_count}", style)
+        yield from _list(_sentence(finding) for finding in verdict.failures)
+    if verdict.violations:
+        yield Text(f"Violations: {len(verdict.violations)}", "red")
+        yield from _list(_sentence(finding) for finding in verdict.violations)
+    if verdict.losses:
+        yield Text(f"Another beats {OURS}: {len(verdict.losses)} of {scenario_count}")
+        yield from _list(
+            f"{loss.scenario}: {show_score(loss.ours)}, {loss.best} {show_score(loss.best_score)}"
+            for loss in verdict.losses
+        )
+
+
+def _sentence(finding: Finding) -> str:
+    return f"{finding.scenario}: {finding.controller}, {finding.text}"
+
+
+def _list(lines: Iterator[str]) -> Iterator[Text]:
+    for line in islice(lines, _MOST_LINES):
+        yield Text(f"  {line}")
+    rest = sum(1 for _ in lines)
+    if rest:
+        yield Text(f"  and {rest} more")

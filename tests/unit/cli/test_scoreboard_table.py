@@ -1,0 +1,98 @@
+"""On a terminal the board is a verdict, a table that fits, and what went wrong."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from harness.scoreboards import scoreboard
+from rich.console import Console
+
+from shedproxy.cli.scoreboard_table import render_table
+
+
+def printed(board: dict, width: int = 200) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width, force_terminal=False).print(render_table(board))
+    return out.getvalue()
+
+
+def lines_with(text: str, name: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines() if name in line.split()[:2]]
+
+
+@pytest.fixture(scope="module")
+def board() -> dict:
+    return scoreboard(scenario_count=6, controller_count=7)
+
+
+def test_the_verdict_comes_first(board):
+    first = printed(board).splitlines()[0]
+    assert first.startswith("shedproxy is first of 6: 0.975")
+
+
+def test_rows_carry_the_boards_numbers(board):
+    text = printed(board)
+    for row in board["overall"]:
+        (cells,) = lines_with(text.split("\n\n")[1], row["controller"])
+        assert cells[2:5] == [
+            f"{row['score']:.3f}",
+            f"{row['low']:.3f}-{row['high']:.3f}",
+            f"{row['best_on']}/{row['scenarios']}",
+        ]
+        assert cells[5] == f"{100 * row['goodput_ratio']:.1f}%"
+        assert cells[-1] == f"{row['recovery_s']:.2f}"
+
+
+def test_a_yardstick_has_no_place(board):
+    text = printed(board).split("\n\n")[1]
+    assert lines_with(text, "fixed")[0][0] == "-"
+    assert lines_with(text, "shedproxy")[0][0] == "1"
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+def test_nothing_is_cut_at_any_width(board, width):
+    """Columns that do not fit are left out, by name; no cell is shortened or wrapped."""
+    text = printed(board, width)
+    table = text.split("\n\n")[1].splitlines()
+    assert max(map(len, table)) <= width
+    assert "…" not in text
+    rows = [line for line in table if line[:1] in {"-", "1", "2", "3", "4", "5", "6"}]
+    assert len(rows) == 7
+    assert ("Not shown" in text) is (width < 140)
+
+
+def test_what_went_wrong_is_listed(board):
+    text = printed(board)
+    met = [e["is_met"] for s in board["scenarios"] for r in s["results"] for e in r["expectations"]]
+    assert f"Expectations met: {sum(met)} of {len(met)}" in text
+    assert "mixes-6x15ms-2: vegas, in flight 9 above the limit 8 at 12.4 s" in text
+    assert "Another beats shedproxy: 2 of 6" in text
+
+
+def test_a_long_list_ends_with_how_many_more():
+    unmet = [{"text": f"x >= {i}", "actual": 0.5, "is_met": False} for i in range(13)]
+    result = {"controller": "shedproxy", "score": 0.5, "expectations": unmet}
+    text = printed({"scenarios": [{"name": "s", "results": [result]}]})
+    assert "Expectations met: 0 of 13" in text
+    assert text.count("  s: shedproxy, expected") == 10
+    assert "  and 3 more" in text
+
+
+def test_a_single_scenario_has_a_table_of_its_own():
+    board = scoreboard(scenario_count=1)
+    text = printed(board)
+    scenario = board["scenarios"][0]
+    table = text.partition(scenario["title"])[2]
+    for result in scenario["results"]:
+        (cells,) = lines_with(table, result["controller"])
+        assert cells[1] == f"{result['score']:.3f}"
+        assert cells[-1] == f"{result['completions']['median']:,.0f}"
+
+
+def test_names_are_not_markup():
+    text = printed(
+        {"scenarios": [{"name": "[red]s", "results": [{"controller": "[b]", "score": 1.0}]}]}
+    )
+    assert "[red]s" in text
+    assert "[b]" in text
