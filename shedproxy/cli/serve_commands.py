@@ -44,6 +44,12 @@ Config = Annotated[
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, max=64, metavar="N", help="Worker processes.")
 ]
+Record = Annotated[
+    Path | None,
+    typer.Option(
+        "--record", metavar="FILE", help="Record decisions, bounded, for `shedproxy replay`."
+    ),
+]
 CheckConfig = Annotated[
     bool, typer.Option("--check-config", help="Validate the settings and stop: 0 good, 3 bad.")
 ]
@@ -73,6 +79,7 @@ def run(
     off: Off = False,
     config: Config = None,
     workers: Workers = None,
+    record: Record = None,
     check_config: CheckConfig = False,
     print_config: PrintConfig = False,
     verbose: Verbose = False,
@@ -98,6 +105,7 @@ def run(
         _Way.PROXY,
         find_file(config),
         overrides,
+        record=record,
         check_config=check_config,
         print_config=print_config,
         verbose=verbose,
@@ -118,6 +126,7 @@ def app(
     off: Off = False,
     config: Config = None,
     workers: Workers = None,
+    record: Record = None,
     check_config: CheckConfig = False,
     print_config: PrintConfig = False,
     verbose: Verbose = False,
@@ -148,6 +157,7 @@ def app(
         overrides,
         worker_arguments=tuple(arguments),
         target=target,
+        record=record,
         check_config=check_config,
         print_config=print_config,
         verbose=verbose,
@@ -189,12 +199,15 @@ def _serve(
     *,
     worker_arguments: tuple[str, ...] = (),
     target: str = "",
+    record: Path | None,
     check_config: bool,
     print_config: bool,
     verbose: bool,
 ) -> None:
     from shedproxy.supervisor.run import RunOptions, run_supervisor
 
+    if record is not None:
+        worker_arguments = (*worker_arguments, "--record", str(record))
     options = RunOptions(
         file=file,
         overrides=overrides,
@@ -207,6 +220,10 @@ def _serve(
         if check_config or print_config:
             _show_config(options, print_config=print_config)
             return
+        if record is not None:
+            from shedproxy.dataplane.recorder import check_record_file
+
+            check_record_file(str(record))
         raise typer.Exit(run_supervisor(options))
     except DocumentInvalidError as error:
         print_problems(error.problems)

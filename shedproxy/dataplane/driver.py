@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from shedproxy.clock import Clock, monotonic_now, wall_seconds
 from shedproxy.core import (
@@ -34,6 +35,9 @@ from shedproxy.observability.meter import Meter
 from shedproxy.observability.metric import Gauge, ProcessCounter, ProcessGauge
 from shedproxy.observability.ring import RefusalRing
 from shedproxy.snapshot import Document, number_cells
+
+if TYPE_CHECKING:
+    from shedproxy.dataplane.recorder import Recorder
 
 __all__ = ["PUBLISH_INTERVAL_NS", "Driver", "Waiter"]
 
@@ -63,13 +67,16 @@ class Driver:
         ring: RefusalRing | None = None,
         clock: Clock = monotonic_now,
         on_heartbeat: Callable[[Instant], None] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.document = document
         self.meter = Meter() if meter is None else meter
         self.ring = RefusalRing() if ring is None else ring
         self._clock = clock
         self._on_heartbeat = on_heartbeat
-        self.shedder = Shedder(document.policy, now=clock())
+        self._recorder = recorder
+        make_shedder = Shedder if recorder is None else recorder.make_shedder
+        self.shedder = make_shedder(document.policy, now=clock())
         names = [cell.name for cell in document.policy.cells]
         self._take_numbers(number_cells(names, document.cells), names)
         self._mode = document.policy.mode
@@ -93,12 +100,14 @@ class Driver:
         self._publish()
 
     def close(self) -> None:
-        """Stop the timers; what is in flight may still be released."""
+        """Stop the timers and the recording; what is in flight may still be released."""
         for timer in (self._tick_timer, self._publish_timer):
             if timer is not None:
                 timer.cancel()
         self._tick_timer = self._publish_timer = None
         self._tick_at = self._loop = None
+        if self._recorder is not None:
+            self._recorder.close()
 
     # --- a request's life -------------------------------------------------------------------
 
@@ -331,6 +340,8 @@ class Driver:
         self._deliver(self.shedder.tick(now=now))
         self._rearm()
         self.publish_gauges()
+        if self._recorder is not None:
+            self._recorder.flush()
         if self._on_heartbeat is not None:
             self._on_heartbeat(now)
         self._publish_at = Instant(now + PUBLISH_INTERVAL_NS)

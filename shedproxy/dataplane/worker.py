@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from shedproxy.clock import monotonic_now
 from shedproxy.core import Instant, Mode, Nanos, seconds
@@ -29,6 +29,9 @@ from shedproxy.dataplane.share_page import SharePage, WorkerState, WorkerView
 from shedproxy.errors import DocumentInvalidError, Problem, ShedproxyError, StartupError
 from shedproxy.observability.meter import Meter, ProcessCounter, ProcessGauge
 from shedproxy.snapshot import Document, decode_document
+
+if TYPE_CHECKING:
+    from shedproxy.dataplane.recorder import Recorder
 
 __all__ = ["Options", "Service", "Worker", "main", "parse_options"]
 
@@ -53,6 +56,8 @@ class Options:
     """`MODULE:APP`, for the kind `asgi`."""
     app_dir: str = ""
     is_factory: bool = False
+    record: str = ""
+    """File to record to; of several workers each puts its number before the suffix."""
 
 
 def parse_options(arguments: Sequence[str]) -> Options:
@@ -112,9 +117,10 @@ class Service(Protocol):
 class Worker:
     """One worker's life: told what to do on the channel, seen through the page."""
 
-    def __init__(self, options: Options, view: WorkerView) -> None:
+    def __init__(self, options: Options, view: WorkerView, *, workers: int = 1) -> None:
         self._options = options
         self._view = view
+        self._workers = workers
         self._meter = Meter(view.slots)
         self._channel = WorkerChannel(self._on_message, self._on_supervisor_gone)
         self._driver: Driver | None = None
@@ -209,7 +215,11 @@ class Worker:
         view = self._view
         view.mode = document.policy.mode
         driver = Driver(
-            document, meter=self._meter, ring=view.ring, on_heartbeat=self._on_heartbeat
+            document,
+            meter=self._meter,
+            ring=view.ring,
+            on_heartbeat=self._on_heartbeat,
+            recorder=self._make_recorder(),
         )
         self._driver = driver
         try:
@@ -233,6 +243,22 @@ class Worker:
         self._every_second()
         if self._latest is not None and self._latest is not document:
             self._apply(service, self._latest)
+
+    def _make_recorder(self) -> Recorder | None:
+        file, index = self._options.record, self._options.index
+        if not file:
+            return None
+        from shedproxy.dataplane.recorder import Recorder, Stop, numbered  # noqa: PLC0415 - rare
+
+        def on_stop(stop: Stop) -> None:
+            self._channel.post("recorded", **stop._asdict())
+
+        return Recorder(
+            numbered(file, index) if self._workers > 1 else file,
+            worker=index,
+            workers=self._workers,
+            on_stop=on_stop,
+        )
 
     def _make_service(self, driver: Driver) -> Service:
         if self._options.kind == "asgi":
@@ -348,7 +374,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     view.state = WorkerState.STARTING
 
     async def serve() -> int:
-        return await Worker(options, view).run()
+        return await Worker(options, view, workers=len(page)).run()
 
     return uvloop.run(serve())
 

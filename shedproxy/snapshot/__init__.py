@@ -6,6 +6,8 @@ from shedproxy.snapshot.codec import (
     decode_document,
     document_digest,
     encode_document,
+    from_plain,
+    to_plain,
 )
 from shedproxy.snapshot.document import (
     CONTROL_PATHS,
@@ -38,8 +40,10 @@ __all__ = [
     "decode_document",
     "document_digest",
     "encode_document",
+    "from_plain",
     "normalise_path",
     "number_cells",
     "path_readings",
+    "to_plain",
     "unreachable",
 ]

@@ -22,7 +22,14 @@ from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.snapshot.cell_numbers import CELLS_MAX
 from shedproxy.snapshot.document import Document
 
-__all__ = ["DOCUMENT_SIZE_MAX", "decode_document", "document_digest", "encode_document"]
+__all__ = [
+    "DOCUMENT_SIZE_MAX",
+    "decode_document",
+    "document_digest",
+    "encode_document",
+    "from_plain",
+    "to_plain",
+]
 
 DOCUMENT_SIZE_MAX = 4 * 1024 * 1024
 """Bytes; a longer document is refused before it is parsed."""
@@ -32,6 +39,7 @@ _SCHEMA = 1
 
 _FLOAT_MAX = 1.7976931348623157e308
 
+_T = typing.TypeVar("_T")
 _Path = tuple[str, ...]
 _Problems = list[Problem]
 _Decoder = Callable[[Any, _Path, _Problems], Any]
@@ -43,7 +51,7 @@ def encode_document(document: Document) -> bytes:
     Raises:
         DocumentInvalidError: longer than `DOCUMENT_SIZE_MAX`.
     """
-    body = _plain(document)
+    body = to_plain(document)
     envelope = {"format": _FORMAT, "digest": _digest(body), "document": body}
     data = json.dumps(envelope, separators=(",", ":")).encode()
     if len(data) > DOCUMENT_SIZE_MAX:
@@ -58,13 +66,11 @@ def decode_document(data: bytes) -> Document:
         DocumentInvalidError: with every problem found; nothing of the document may be used.
     """
     body = _open_envelope(data)
-    problems: _Problems = []
-    document = _dataclass_decoder(Document)(body, (), problems)
-    if not problems:
-        problems += _contradictions(document)
+    document = from_plain(Document, body)
+    problems = _contradictions(document)
     if problems:
         raise DocumentInvalidError(problems)
-    return typing.cast("Document", document)
+    return document
 
 
 def document_digest(document: Document) -> str:
@@ -72,7 +78,36 @@ def document_digest(document: Document) -> str:
 
     Equal for equal documents, whatever process asks.
     """
-    return _digest(_plain(document))
+    return _digest(to_plain(document))
+
+
+def to_plain(value: Any) -> Any:
+    """A document, or a part of one, in terms of JSON."""
+    if isinstance(value, enum.Enum):
+        return value.name.lower()
+    if isinstance(value, tuple):
+        return [to_plain(item) for item in value]
+    if dataclasses.is_dataclass(value):
+        return {
+            field.name: to_plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if field.init
+        }
+    return value
+
+
+def from_plain(cls: type[_T], value: Any) -> _T:
+    """The part of a document (a `Policy`, a `RequestInfo`) that `to_plain` made `value` of.
+
+    Raises:
+        DocumentInvalidError: with every value that does not fit its field.
+    """
+    problems: _Problems = []
+    decode = _dataclass_decoder(typing.cast("Any", cls))
+    part = decode(value, (), problems)
+    if problems:
+        raise DocumentInvalidError(problems)
+    return typing.cast("_T", part)
 
 
 def _open_envelope(data: bytes) -> dict[str, Any]:
@@ -142,19 +177,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _digest(body: Any) -> str:
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
     return f"sha256:{hashlib.sha256(canonical).hexdigest()}"
-
-
-def _plain(value: Any) -> Any:
-    """A value of a document in terms of JSON."""
-    if isinstance(value, enum.Enum):
-        return value.name.lower()
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if dataclasses.is_dataclass(value):
-        return {
-            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
-        }
-    return value
 
 
 def _problem(path: _Path, message: str) -> Problem:

@@ -173,6 +173,9 @@ class Fleet:
                 has_begun = self.workers[index].ready_at is not None
                 event = "worker refused a document" if has_begun else "worker cannot start"
                 self._report(event, {"worker": index, "problems": problems})
+            case "recorded":
+                facts = {name: message.get(name) for name in ("file", "why", "records", "size")}
+                self._report("recording ended", {"worker": index, **facts})
             case "ready":
                 self._on_ready(self.workers[index])
 

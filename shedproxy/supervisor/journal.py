@@ -30,6 +30,7 @@ _LEVEL_OF = {
     "configuration warning": "warning",
     "mode": "warning",
     "upstream out": "warning",
+    "recording ended": "warning",
 }
 """Events that are not `info`."""
 _LEVEL_OF_PROBLEM = {"error": "error", "warning": "warning", "hint": "info"}

@@ -51,13 +51,16 @@ class ShedMiddleware:
         control: "host:port" of a control lane on a thread of its own: /livez, /readyz, /-/status,
             /metrics. It answers while the event loop is blocked, unless by C code that holds the
             GIL; only another process (`shedproxy run`, `shedproxy app`) answers then.
+        record: file to record decisions to, for `shedproxy replay`: bounded, with the number of the
+            process before its suffix. See `shedproxy.workload.trace` for what is in it.
 
     SHEDPROXY_MODE in the environment (enforce, observe, off) wins over the mode in code and file,
     so that the glass can be broken without a release; a given driver has its owner's mode.
 
     Raises:
         DocumentInvalidError: the file, SHEDPROXY_MODE or an entry of `trusted_peers` is wrong.
-        TypeError: both `policy` and `config` name a document.
+        StartupError: `record` cannot be written.
+        TypeError: both `policy` and `config` name a document, or `record` comes with a driver.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class ShedMiddleware:
         config: str | os.PathLike[str] | None = None,
         driver: Driver | None = None,
         control: str | None = None,
+        record: str | os.PathLike[str] | None = None,
     ) -> None:
         self.app = app
         document = _document_from(policy, config) if driver is None else driver.document
@@ -90,6 +94,8 @@ class ShedMiddleware:
         self._driver = driver
         self._hook = classify
         self._control = _control_for(control)
+        self._record = None if record is None else _record_file(record, driver)
+        self._recordings = 0
         self._runtimes: dict[asyncio.AbstractEventLoop, Runtime] = {}
         self._last: Runtime | None = None
 
@@ -153,7 +159,7 @@ class ShedMiddleware:
             given = self._driver
             runtime = Runtime(
                 self.app,
-                Driver(self._document) if given is None else given,
+                self._make_driver() if given is None else given,
                 hook=self._hook,
                 is_owner=given is None,
             )
@@ -162,6 +168,14 @@ class ShedMiddleware:
                 self._control.watch(runtime)
         self._last = runtime
         return runtime
+
+    def _make_driver(self) -> Driver:
+        if self._record is None:
+            return Driver(self._document)
+        from shedproxy.dataplane.recorder import recorder_of_process  # noqa: PLC0415 - optional
+
+        self._recordings += 1
+        return Driver(self._document, recorder=recorder_of_process(self._record, self._recordings))
 
 
 def _document_from(
@@ -202,6 +216,16 @@ def _in_mode_of_environment(document: Document) -> Document:
         )
         raise DocumentInvalidError([problem])
     return replace(document, policy=replace(document.policy, mode=modes[word]))
+
+
+def _record_file(record: str | os.PathLike[str], driver: Driver | None) -> str:
+    if driver is not None:
+        raise TypeError("a driver is recorded by its owner: give no record with it")
+    from shedproxy.dataplane.recorder import check_record_file  # noqa: PLC0415 - optional
+
+    file = os.fspath(record)
+    check_record_file(file)
+    return file
 
 
 def _control_for(address: str | None) -> ControlThread | None:

@@ -96,6 +96,20 @@ def test_a_startup_failure_is_one_line_and_exit_code_3(cli):
     assert result.stderr == "error: 127.0.0.1:1 is taken\n"
 
 
+@pytest.mark.parametrize("command", ["run", "app"])
+def test_a_recording_is_the_workers_business(cli, command):
+    assert cli(command, "http://a", "--record", "t.jsonl").exit_code == 0
+    (options,) = cli.options
+    assert options.worker_arguments[-2:] == ("--record", "t.jsonl")
+
+
+def test_a_recording_that_can_never_be_written_is_a_startup_failure(cli):
+    result = cli("run", "http://a", "--record", "gone/t.jsonl")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("error: cannot record to gone/t.jsonl: there is no folder ")
+    assert cli.options == []
+
+
 def test_check_config_starts_nothing(cli, tmp_path):
     (tmp_path / "a.toml").write_text('[cell.default]\nupstream = "http://127.0.0.1:1"\n')
     result = cli("run", "--config", "a.toml", "--check-config")

@@ -25,9 +25,13 @@ from shedproxy.core import (
     refusal_holds,
 )
 from shedproxy.dataplane.driver import Driver
+from shedproxy.dataplane.recorder import Recorder
 from shedproxy.errors import DocumentInvalidError
 from shedproxy.observability.metric import Gauge, ProcessCounter
+from shedproxy.simulator.replay import verify
 from shedproxy.snapshot import Document
+from shedproxy.testing import eventually_async
+from shedproxy.workload.trace import TraceReader
 
 REQUEST = RequestInfo()
 
@@ -312,6 +316,33 @@ def test_timers_ask_for_whole_milliseconds() -> None:
     with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(arrive())
     assert 0.004 in asked
+
+
+@pytest.mark.anyio
+async def test_what_the_shedder_is_told_is_recorded_as_time_goes_by(tmp_path) -> None:
+    """The file grows without a call; closing the driver ends it, and what is out may come back."""
+    file = tmp_path / "trace.jsonl"
+    subject = Driver(document(), recorder=Recorder(str(file)))
+    subject.start()
+    running, waiter = subject.arrive(REQUEST, Caller()), Caller()
+    assert isinstance(running, Permit)
+    subject.arrive(REQUEST, waiter)
+    subject.screen(REQUEST)
+    await eventually_async(lambda: file.exists() and file.read_text().count('"arrive"') == 2)
+    subject.respond(running)
+    subject.release(running, Outcome.SUCCESS)
+    subject.set_mode(Mode.OBSERVE)
+    subject.drain()
+    subject.close()
+    [permit] = waiter.verdicts
+    assert isinstance(permit, Permit)
+    subject.release(permit, Outcome.SUCCESS)
+    lines = file.read_text().splitlines(keepends=True)
+    verification = verify(TraceReader(lines))
+    assert (verification.difference, verification.arrivals) == (None, 2)
+    assert verification.why == "closed"
+    names = {line.split('"')[1] for line in lines[1:]}
+    assert names == {*("request", "arrive", "screen", "tick", "release", "apply", "drain", "end")}
 
 
 def cells(*names: str) -> Document:

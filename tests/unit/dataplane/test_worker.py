@@ -11,6 +11,7 @@ def test_the_command_line_is_read() -> None:
         [
             *("--kind", "asgi", "--index", "3", "--page-fd", "4", "--channel-fd", "5"),
             *("--listen-fds", "6,7", "--app", "shop:app", "--app-dir", "/srv", "--factory"),
+            *("--record", "trace.jsonl"),
         ]
     )
     assert options == Options(
@@ -22,6 +23,7 @@ def test_the_command_line_is_read() -> None:
         app="shop:app",
         app_dir="/srv",
         is_factory=True,
+        record="trace.jsonl",
     )
 
 

@@ -11,7 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shedproxy.core import CellPolicy, Criticality, Lane, LimitPolicy, Mode, Nanos, Policy
+from shedproxy.core import (
+    CellPolicy,
+    Criticality,
+    Lane,
+    LimitPolicy,
+    Mode,
+    Nanos,
+    Policy,
+    RequestInfo,
+)
 from shedproxy.errors import DocumentInvalidError
 from shedproxy.snapshot import (
     DOCUMENT_SIZE_MAX,
@@ -25,6 +34,8 @@ from shedproxy.snapshot import (
     decode_document,
     document_digest,
     encode_document,
+    from_plain,
+    to_plain,
 )
 
 INTEGERS = st.integers(min_value=0, max_value=2**62)
@@ -285,3 +296,19 @@ def test_an_integer_beyond_every_float_is_refused_where_a_number_is_expected():
     document = dataclasses.replace(Document(), proxy=ProxyDocument(access_log_share=huge))
     with pytest.raises(DocumentInvalidError, match="access_log_share"):
         decode_document(encode_document(document))
+
+
+def test_a_part_of_a_document_travels_alone():
+    policy = Policy(mode=Mode.OBSERVE, cells=(CellPolicy(name="slow"),), salt=7)
+    plain = json.loads(json.dumps(to_plain(policy)))
+    assert from_plain(Policy, plain) == policy
+    request = RequestInfo(criticality=Criticality.SHEDDABLE, lane=Lane.CONTROL, route_limit=0)
+    plain = json.loads(json.dumps(to_plain(request)))
+    assert not {"is_aside", "is_plain", "rank_min"} & set(plain), "these follow from the others"
+    assert from_plain(RequestInfo, plain) == request
+
+
+def test_a_part_that_does_not_fit_is_refused_with_every_problem():
+    with pytest.raises(DocumentInvalidError) as caught:
+        from_plain(Policy, {"mode": "loud", "salt": -1})
+    assert [problem.path for problem in caught.value.problems] == [("mode",), ("salt",)]

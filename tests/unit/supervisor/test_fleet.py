@@ -155,6 +155,14 @@ async def test_an_upstream_that_leaves_service_for_all_is_said_once():
         assert journal.events[-2:] == [("upstream out", facts), ("upstream back", facts)]
 
 
+async def test_a_recording_that_ended_is_said():
+    journal = Journal()
+    fleet = make_fleet(journal)
+    stop = {"file": "t.1.jsonl", "why": "64 bytes are enough", "records": 1, "size": 60}
+    fleet.on_message(1, {"op": "recorded", **stop})
+    assert journal.events == [("recording ended", {"worker": 1, **stop})]
+
+
 async def test_drain_is_complete_when_every_worker_says_so():
     async with started(Journal()) as fleet:
         assert await fleet.drain(seconds(5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 
@@ -11,9 +12,12 @@ import pytest
 from shedproxy import Criticality, Document, Match, Mode, Policy, Rule
 from shedproxy.core import CellPolicy, RejectReason, RequestInfo
 from shedproxy.dataplane.asgi import ShedMiddleware, ShedState
-from shedproxy.errors import DocumentInvalidError
+from shedproxy.dataplane.driver import Driver
+from shedproxy.errors import DocumentInvalidError, StartupError
+from shedproxy.simulator.replay import verify
 from shedproxy.snapshot import Classification, RejectDocument
 from shedproxy.testing import AsgiProbe, a_policy, eventually_async
+from shedproxy.workload.trace import TraceReader
 
 pytestmark = pytest.mark.anyio
 
@@ -341,6 +345,30 @@ async def test_a_cell_without_residents_refuses_sockets_with_an_answer(shed):
     old = AsgiProbe(middleware).websocket(can_deny=False)
     await old.end()
     assert old.sent == [{"type": "websocket.close", "code": 1013, "reason": "overloaded"}]
+
+
+def test_each_event_loop_is_recorded_to_a_file_of_its_own(tmp_path):
+    middleware = ShedMiddleware(hello, a_policy(limit=2), record=tmp_path / "trace.jsonl")
+
+    async def main():
+        await AsgiProbe(middleware).request().end()
+        middleware.close()
+
+    asyncio.run(main())
+    asyncio.run(main())
+    pid = os.getpid()
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == [f"trace.{pid}-2.jsonl", f"trace.{pid}.jsonl"]
+    for file in files:
+        verification = verify(TraceReader(file.read_text().splitlines(keepends=True)))
+        assert (verification.difference, verification.arrivals) == (None, 1)
+
+
+def test_a_recording_that_cannot_be_is_refused_when_the_middleware_is_made(tmp_path):
+    with pytest.raises(StartupError, match="no folder"):
+        ShedMiddleware(hello, record=tmp_path / "gone" / "trace.jsonl")
+    with pytest.raises(TypeError, match="recorded by its owner"):
+        ShedMiddleware(hello, driver=Driver(Document()), record=tmp_path / "trace.jsonl")
 
 
 def test_import_brings_no_third_party_package():
