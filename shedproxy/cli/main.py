@@ -33,6 +33,7 @@ class Command(NamedTuple):
 
 
 _SERVE, _CONFIGURE, _OPERATE = "Serve", "Configure", "Operate a running instance"
+_SIMULATE = "Calibrate and simulate"
 
 COMMANDS: dict[str, Command] = {
     "demo": Command(
@@ -88,6 +89,9 @@ COMMANDS: dict[str, Command] = {
         "drain",
         _OPERATE,
         "End an instance in order: readiness off, requests in flight finish.",
+    ),
+    "replay": Command(
+        "replay_command", "replay", _SIMULATE, "Run a recorded trace through a policy."
     ),
 }
 
