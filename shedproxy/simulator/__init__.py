@@ -1,5 +1,5 @@
-"""The world in virtual time, pure and seeded: what drives the real Shedder and its competitors.
+"""The world in virtual time, pure and seeded: it drives the real Shedder and its competitors.
 
-What lives here: the clock, backends, clients, faults, reference controllers, checkers, the oracle and
-the score. What may not: real time, threads, sockets, files, chance of its own.
+What lives here: the clock, backends, clients, faults, reference controllers, checkers, the oracle
+and the score. What may not: real time, threads, sockets, files, chance of its own.
 """

@@ -22,12 +22,16 @@ class CallState(enum.IntEnum):
 
 
 class Call:
-    """One attempt. The service time is drawn with the intention, so that every controller and the
-    oracle meet the same work."""
+    """One attempt.
+
+    The service time is drawn with the intention, so that every controller and the oracle meet the
+    same work.
+    """
 
     __slots__ = (
         "arrived_at",
         "cohort",
+        "due_at",
         "flow_hash",
         "gives_up_at",
         "host",
@@ -40,6 +44,7 @@ class Call:
         "proxy",
         "serial",
         "source",
+        "spent_ns",
         "state",
         "task",
         "ticket",
@@ -78,3 +83,6 @@ class Call:
         self.left_backend = False
         """It has ended there, or was stopped: whatever event of it comes is stale."""
         self.mark = 0
+        self.due_at = 0
+        self.spent_ns = 0
+        """Work that it takes from a machine, as it was when it began."""

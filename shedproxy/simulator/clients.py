@@ -32,6 +32,7 @@ _USERS = 10_000
 _REFUSED_PAUSE_NS = NS_PER_MS
 """A closed user without think time does not ask again at the same instant."""
 _MASK = (1 << 64) - 1
+_PRIME = (1 << 61) - 1
 _ANSWERED = CallState.ANSWERED
 
 
@@ -46,15 +47,25 @@ def flow_hash_of(tenant: int, salt: int) -> int:
 class _Task:
     """What a client is in the middle of, when it takes more than one call that may fail."""
 
-    __slots__ = ("attempt", "calls_left", "cohort", "criticality", "pages_left", "tenant")
+    __slots__ = ("attempt", "calls_left", "cohort", "criticality", "tenant", "works_ns")
 
-    def __init__(self, criticality: Criticality, tenant: int, cohort: int, spec: ClientSpec):
+    def __init__(
+        self,
+        criticality: Criticality,
+        tenant: int,
+        cohort: int,
+        calls: int,
+        works_ns: list[int],
+    ) -> None:
         self.criticality = criticality
         self.tenant = tenant
         self.cohort = cohort
         self.attempt = 1
-        self.calls_left = spec.calls_per_task
-        self.pages_left = spec.session_pages
+        self.calls_left = calls
+        """Of this page."""
+        self.works_ns = works_ns
+        """Of all calls to come, the last first: drawn at once, so that what fails on the way
+        leaves the draws of others alone."""
 
 
 class Population:
@@ -81,6 +92,8 @@ class Population:
         self._leave = leave
         self._arrivals = chance(f"{spec.name} arrivals")
         self._chooses = chance(f"{spec.name} choices")
+        # What depends on answers is drawn apart, or it would change who asks for what later.
+        self._reacts = chance(f"{spec.name} reactions")
         mean_ns = Nanos(max(1, round(backend.service_ms * spec.service_factor * NS_PER_MS)))
         self._work = service_law(
             spec.law or backend.law,
@@ -98,7 +111,7 @@ class Population:
         if len(spec.criticality) == 1:
             self._only_class = _criticality(spec.criticality[0][0])
         self._salt = salt
-        self._tenant_base = flow_hash_of(sum(spec.tenant.encode()), 1) if spec.tenant else 0
+        self._named_tenant = int.from_bytes(spec.tenant.encode(), "big") % _PRIME
         self._tenants_below: list[float] = []
         if spec.tenants and spec.tenant_law == "zipf":
             self._tenants_below = list(accumulate(1 / rank for rank in range(1, spec.tenants + 1)))
@@ -162,12 +175,13 @@ class Population:
                 rate_rps, self._rate_until = self._curve.at(at)
                 self._gap_ns = NS_PER_S / rate_rps if rate_rps > 0 else math.inf
             # What is left of the gap is a share of whatever the gap is by then.
-            next_at = at + share * self._gap_ns
-            if next_at <= self._rate_until:
-                break
-            if self._rate_until == math.inf:
+            if self._gap_ns < math.inf:
+                next_at = at + share * self._gap_ns
+                if next_at <= self._rate_until:
+                    break
+                share -= (self._rate_until - at) / self._gap_ns
+            elif self._rate_until == math.inf:
                 return
-            share -= (self._rate_until - at) / self._gap_ns
             at = self._rate_until
         self._next_at = next_at
         self._left -= 1
@@ -189,9 +203,14 @@ class Population:
             criticality = self._mix.draw(self._chooses)
         flow_hash = self._draw_tenant() if spec.tenants or spec.tenant else 0
         cohort = self._draw_cohort()
-        task = _Task(criticality, flow_hash, cohort, spec) if self._has_tasks else None
+        work_ns = self._work()
+        task = None
+        if self._has_tasks:
+            count = spec.calls_per_task * spec.session_pages
+            works_ns = [self._work() for _ in range(count - 1)]
+            task = _Task(criticality, flow_hash, cohort, spec.calls_per_task, works_ns)
         self.tally.begin(criticality, flow_hash, self._engine.now)
-        self._ask(task, criticality, flow_hash, cohort, self._work())
+        self._ask(task, criticality, flow_hash, cohort, work_ns)
 
     def _ask(
         self,
@@ -268,8 +287,7 @@ class Population:
             return
         now = self._engine.now
         self.tally.end(task.criticality, task.tenant, call.arrived_at, End.SERVED, now)
-        task.pages_left -= 1
-        if task.pages_left > 0:
+        if task.works_ns:
             task.calls_left = self.spec.calls_per_task
             self._engine.at(now + self._pause_ns(), self._next_page, task)
         else:
@@ -283,7 +301,7 @@ class Population:
             pause_ns = 0
             if spec.backoff_ms:
                 ceiling_ns = spec.backoff_ms * NS_PER_MS * 2 ** (task.attempt - 1)
-                pause_ns = int(self._chooses.random() * ceiling_ns)
+                pause_ns = int(self._reacts.random() * ceiling_ns)
             elif spec.retries_until_served:
                 pause_ns = _REFUSED_PAUSE_NS
             task.attempt += 1
@@ -293,11 +311,15 @@ class Population:
         self._closed_user_returns(was_served=False)
 
     def _retry(self, call: Call) -> None:
-        task = call.task
-        self._ask(task, task.criticality, task.tenant, task.cohort, call.work_ns)
+        self._ask_again(call.task, call.work_ns)
 
     def _next_call(self, task: _Task) -> None:
-        self._ask(task, task.criticality, task.tenant, task.cohort, self._work())
+        self._ask_again(task, task.works_ns.pop())
+
+    def _ask_again(self, task: _Task, work_ns: int) -> None:
+        if self.spec.cohort == "request":
+            task.cohort = int(self._reacts.random() * COHORTS)
+        self._ask(task, task.criticality, task.tenant, task.cohort, work_ns)
 
     def _next_page(self, task: _Task) -> None:
         self.tally.begin(task.criticality, task.tenant, self._engine.now)
@@ -317,7 +339,7 @@ class Population:
     def _draw_tenant(self) -> int:
         spec = self.spec
         if spec.tenant:
-            return flow_hash_of(self._tenant_base, self._salt)
+            return flow_hash_of(self._named_tenant, self._salt)
         if self._tenants_below:
             below = self._tenants_below
             tenant = bisect_right(below, self._chooses.random() * below[-1])

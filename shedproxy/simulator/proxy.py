@@ -72,6 +72,7 @@ class Proxy:
         if spec.upstream_timeout_ms is not None:
             self._timeout_ns = round(spec.upstream_timeout_ms * NS_PER_MS)
         self._forwarded: deque[tuple[int, Call]] = deque()
+        self._has_timer = False
         self._tick_at = -1
         self._stalled_until = 0
         self._has_classes = tally.has_classes
@@ -180,24 +181,26 @@ class Proxy:
     # --- the operator's own timeout ---------------------------------------------------------
 
     def _watch(self, call: Call) -> None:
-        self._forwarded.append((self._engine.now + self._timeout_ns, call))
-        if len(self._forwarded) == 1:
-            self._engine.at(self._forwarded[0][0], self._time_out, None)
+        due = self._engine.now + self._timeout_ns
+        self._forwarded.append((due, call))
+        if not self._has_timer:
+            self._has_timer = True
+            self._engine.at(due, self._time_out, None)
 
     def _time_out(self, _: None) -> None:
-        now = self._engine.now
+        """One timer for all: each is given equally long."""
         forwarded = self._forwarded
         while forwarded:
             due, call = forwarded[0]
-            if call.state is _RUNNING and due > now:
+            is_running = call.state is _RUNNING and call.permit is not None
+            if is_running and due > self._engine.now:
                 self._engine.at(due, self._time_out, None)
                 return
-            if call.state is not _RUNNING or call.permit is None:
-                forwarded.popleft()
-                continue
             forwarded.popleft()
-            self._let_go(call, Outcome.OVERLOAD)
-            call.source.ended(call, _FAILED)
+            if is_running:
+                self._let_go(call, Outcome.OVERLOAD)
+                call.source.ended(call, _FAILED)
+        self._has_timer = False
 
     # --- verdicts and time ------------------------------------------------------------------
 
@@ -221,6 +224,9 @@ class Proxy:
     def _on_tick(self, at: int) -> None:
         if at != self._tick_at:
             return
+        if self._engine.now < self._stalled_until:
+            self._engine.at(self._stalled_until, self._on_tick, at)
+            return
         self._tick_at = -1
         self._deliver(self.controller.tick(now=self._engine.now))
         self._arm()
@@ -236,7 +242,7 @@ class Proxy:
     def stall(self, length_ns: int) -> None:
         """The proxy's own loop stands still: it neither reads nor measures meanwhile."""
         now = self._engine.now
-        self._stalled_until = now + length_ns
+        self._stalled_until = max(self._stalled_until, now + length_ns)
         if length_ns > _STALL_NS:
             self._engine.at(self._stalled_until, self._notice_stall, None)
 

@@ -1,7 +1,10 @@
 """What became of the requests of one run: counted as they end, summarised when it is over.
 
-Only requests begun after the cold start are scored. Counting is integer additions and appends to
-arrays, so that a run of ten million requests stays fast and small.
+What ends between the end of the cold start and the end of the run counts, whenever it began: what
+is under way at the end of such a window makes up for what was under way at its beginning, so that
+no controller gains or loses by how long its requests wait. Shares are therefore taken of what
+ended. Counting is integer additions and appends to arrays, so that a run of ten million requests
+stays fast and small.
 """
 
 from __future__ import annotations
@@ -42,6 +45,10 @@ class Tally:
         self._begun = 0
         self.scored_from: Instant | None = Instant(0) if not unscored else None
         """When the cold start was over; None: not yet."""
+        self.calls_ended = 0
+        """Of the whole run, the cold start included, as is `useful_ns`."""
+        self.useful_ns = 0
+        """Work whose answer somebody got."""
         self.offered = 0
         self.served = 0
         """In time."""
@@ -68,7 +75,7 @@ class Tally:
         """Per flow hash: offered, served, refused."""
         self.has_classes = has_classes
         self.inverted = 0
-        """Refused for their rank although a lower class was let in in the same tenth of a second."""
+        """Calls refused for their rank although a lower class was let in within the same 100 ms."""
         self._window = 0
         self._window_admitted = [0] * _CLASSES
         self._window_refused = [0] * _CLASSES
@@ -98,7 +105,7 @@ class Tally:
         self, criticality: Criticality, flow_hash: int, arrived_at: Instant, end: End, now: Instant
     ) -> None:
         """The client has what it wanted, or will not get it."""
-        if self.scored_from is None or arrived_at < self.scored_from:
+        if self.scored_from is None:
             return
         place = 1
         if end is End.SERVED:
@@ -119,12 +126,21 @@ class Tally:
             return
         if self.tenants is not None and flow_hash:
             counts = self.tenants.get(flow_hash)
-            if counts is not None:
-                counts[place] += 1
+            if counts is None:
+                counts = self.tenants[flow_hash] = [0, 0, 0]
+            counts[place] += 1
+
+    @property
+    def ended(self) -> int:
+        """Intentions that came to an end, a good one or another."""
+        return self.served + self.late + self.refused + self.failed + self.left
 
     def end_call(self, call: Call, end: End, now: Instant) -> None:
         """One call of it ended."""
-        if self.scored_from is None or call.arrived_at < self.scored_from:
+        self.calls_ended += 1
+        if end is End.SERVED:
+            self.useful_ns += call.spent_ns
+        if self.scored_from is None:
             return
         self.calls += 1
         if end is End.SERVED:
@@ -134,7 +150,7 @@ class Tally:
 
     def refuse(self, call: Call, rejected: Rejected, now: Instant) -> None:
         """A controller said no; called before the client hears of it."""
-        if self.scored_from is None or call.arrived_at < self.scored_from:
+        if self.scored_from is None:
             return
         self.calls_refused += 1
         reason = rejected.reason

@@ -1,10 +1,11 @@
-"""One run: a scenario's backend, proxies, clients and events in virtual time, under one controller."""
+"""One run: a scenario's backend, proxies, clients and events in virtual time, one controller."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
 from shedproxy.simulator.backend.service import Backend, capacity_rps
@@ -16,7 +17,7 @@ from shedproxy.simulator.proxy import Proxy
 from shedproxy.simulator.tally import Tally
 from shedproxy.workload.scenario import EventSpec, Scenario
 
-__all__ = ["ControllerFactory", "Sample", "World"]
+__all__ = ["Checking", "ControllerFactory", "Sample", "World"]
 
 ControllerFactory = Callable[["World", Instant, int], Controller]
 """Makes the controller of proxy number i at an instant; the world tells oracles the truth."""
@@ -41,6 +42,16 @@ class Sample:
     """Calls at the backend, those that nobody waits for included."""
 
 
+class Checking(Protocol):
+    """What watches a run (see `checkers`)."""
+
+    def watch(self, controller: Controller) -> Controller:
+        """The controller as the proxy shall see it."""
+
+    def after_event(self) -> None:
+        """Look at everything."""
+
+
 @dataclass(slots=True, kw_only=True)
 class World:
     """Build it, `run` it once, read it."""
@@ -50,14 +61,14 @@ class World:
     chance: Chance
     salt: int = 0
     sample_count: int = 200
-    make_checkers: Callable[[World], Callable[[], None]] | None = None
+    make_checkers: Callable[[World], Checking] | None = None
     engine: Engine = field(init=False, default_factory=Engine)
     tally: Tally = field(init=False)
     backend: Backend = field(init=False)
     proxies: list[Proxy] = field(init=False, default_factory=list)
     samples: list[Sample] = field(init=False, default_factory=list)
-    _turn: int = field(init=False, default=0)
-    _limit_max: float = field(init=False, default=0.0)
+    checkers: Checking | None = field(init=False, default=None)
+    _restarts: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         scenario = self.scenario
@@ -77,6 +88,9 @@ class World:
             rng=self.chance("backend"),
             on_done=_on_done,
         )
+        if self.make_checkers is not None:
+            self.checkers = self.make_checkers(self)
+            self.engine.after_event = self.checkers.after_event
         self.proxies = [self._make_proxy(index) for index in range(scenario.proxy.count)]
         capacity = capacity_rps(scenario.backend)
         for client in scenario.client:
@@ -92,18 +106,19 @@ class World:
                 leave=_leave,
                 tally=self.tally,
             ).start()
+        actions: dict[str, Callable[[EventSpec], None]] = {
+            "restart_proxy": self._on_restart,
+            "churn_proxies": self._on_churn,
+            "stall_proxy": self._on_stall,
+        }
         for event in scenario.event:
-            action = _ACTIONS.get(event.what)
+            action = actions.get(event.what)
             if action is not None:
-                at_ns = round(event.at_s * NS_PER_S)
-                self.engine.at(at_ns, lambda event, act=action: act(self, event), event)
+                self.engine.at(round(event.at_s * NS_PER_S), action, event)
 
     def run(self) -> None:
-        """From the beginning to the scenario's end, and on until the last deadline."""
-        scenario = self.scenario
-        if self.make_checkers is not None:
-            self.engine.after_event = self.make_checkers(self)
-        duration_ns = round(scenario.duration_s * NS_PER_S)
+        """From the beginning to the scenario's end; what is under way then is left so."""
+        duration_ns = round(self.scenario.duration_s * NS_PER_S)
         step_ns = max(1, duration_ns // max(1, self.sample_count))
         if self.sample_count:
             self.engine.at(step_ns, self._sample, step_ns)
@@ -113,9 +128,12 @@ class World:
 
     def _make_proxy(self, index: int) -> Proxy:
         scenario = self.scenario
+        controller = self.make_controller(self, self.engine.now, index)
+        if self.checkers is not None:
+            controller = self.checkers.watch(controller)
         return Proxy(
             self.engine,
-            self.make_controller(self, self.engine.now, index),
+            controller,
             self.backend,
             scenario.proxy,
             cancels=scenario.backend.cancels,
@@ -128,7 +146,6 @@ class World:
 
     def _offer_in_turn(self, call: Call) -> None:
         # A balancer that deals evenly, without a pattern: by the call's own number.
-        self._turn += 1
         index = (call.serial * 0x9E3779B97F4A7C15 >> 32) % len(self.proxies)
         self.proxies[index].offer(call)
 
@@ -147,8 +164,8 @@ class World:
         self._restart(event.count % len(self.proxies))
 
     def _on_churn(self, event: EventSpec) -> None:
-        self._turn += 1
-        self._restart(self._turn % len(self.proxies))
+        self._restarts += 1
+        self._restart(self._restarts % len(self.proxies))
         next_ns = self.engine.now + round(event.every_s * NS_PER_S)
         if event.until_s is None or next_ns < event.until_s * NS_PER_S:
             self.engine.at(next_ns, self._on_churn, event)
@@ -188,10 +205,3 @@ def _on_done(call: Call, status: int) -> None:
 def _leave(call: Call) -> None:
     if call.proxy is not None:
         call.proxy.leave(call)
-
-
-_ACTIONS: dict[str, Callable[[World, EventSpec], None]] = {
-    "restart_proxy": World._on_restart,
-    "churn_proxies": World._on_churn,
-    "stall_proxy": World._on_stall,
-}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from itertools import pairwise
 
 from shedproxy.core import NS_PER_MS, NS_PER_S
 
@@ -14,7 +15,7 @@ _RAMP_STEP_NS = 100 * NS_PER_MS
 
 
 class RateCurve:
-    """A piecewise constant rate over time in ns; `at` is cheap and may be asked for every arrival."""
+    """A piecewise constant rate over time in ns; `at` may be asked for every arrival."""
 
     __slots__ = ("_burst_every_ns", "_burst_factor", "_burst_ns", "_points", "_rates")
 
@@ -68,7 +69,7 @@ class RateCurve:
 
 def _climb(steps: list[tuple[int, float]]) -> list[tuple[int, float]]:
     climbed = [steps[0]]
-    for (begin, low), (end, high) in zip(steps, steps[1:], strict=False):
+    for (begin, low), (end, high) in pairwise(steps):
         count = max(1, round((end - begin) / _RAMP_STEP_NS))
         climbed.extend(
             (begin + (end - begin) * step // count, low + (high - low) * step / count)

@@ -28,10 +28,10 @@ class BackendSpec:
     """The service behind the proxies."""
 
     kind: Literal["slots", "sharing", "usl", "knee"] = "slots"
-    """`slots`: so many at a time, the rest queues. `sharing`: `slots` cores shared by all (processor
-    sharing). `usl`: sharing with contention `alpha` and coherency `beta` (Gunther's law), so that
-    throughput falls beyond the best concurrency. `knee`: no queue, latency rises with what is in
-    flight and with the rate (Vector's test server)."""
+    """`slots`: so many at a time, the rest queues. `sharing`: `slots` cores shared by all
+    (processor sharing). `usl`: sharing with contention `alpha` and coherency `beta` (Gunther's
+    law), so that throughput falls beyond the best concurrency. `knee`: no queue, latency rises
+    with what is in flight and with the rate (Vector's test server)."""
     hosts: int = 1
     """So many machines, each as described; the least loaded is taken."""
     slots: int = 4
@@ -75,8 +75,8 @@ class ClientSpec:
     """`closed`: `users` users, each asking again `think_ms` after its answer. `at_once`: `requests`
     requests at the start."""
     load: float | None = None
-    """Offered load over the backend's capacity at the start, in work: a client of 1.5 offers one and
-    a half times what the backend can do. Either this or `rate_rps`, for open arrivals."""
+    """Offered load over the backend's capacity at the start, in work: a client of 1.5 offers one
+    and a half times what the backend can do. Either this or `rate_rps`, for open arrivals."""
     rate_rps: float | None = None
     schedule: tuple[tuple[float, float], ...] = ()
     """(at second, factor on the load), until the next; 1.0 before the first."""
@@ -143,18 +143,17 @@ class EventSpec:
         "restart_proxy",
         "churn_proxies",
         "stall_proxy",
-        "distrust",
     ]
-    """`service`: mean service x `factor` from now on (`for_s`: then back). `slots`: slots of each host
-    x `factor`. `pause`: nothing moves for `for_s`. `pauses`: every `every_s` for `for_s` until
-    `until_s`. `outage`: every call is refused at once (503) for `for_s`. `timeouts`: a `share` of the
-    calls never gets an answer, for `for_s`. `fast_failures`: a `share` of the calls fails at once
-    with a 500, for `for_s`. `cold_cache`: service x `factor`, falling back to 1 as `for_s` passes.
-    `downstream`: `factor` ms more of waiting that holds no slot, for `for_s`. `lock`: from now on
-    `share` of the requests work under the lock. `lose_hosts` / `add_hosts`: `count` of them; new ones
-    are slower by `factor` for `for_s`. `restart_proxy`: number `count` starts anew. `churn_proxies`:
-    one restarts every `every_s` until `until_s`. `stall_proxy`: the loop of every proxy stands still
-    for `for_s`."""
+    """`service`: mean service x `factor` from now on (`for_s`: then back). `slots`: slots of each
+    host x `factor`. `pause`: nothing moves for `for_s`. `pauses`: every `every_s` for `for_s`
+    until `until_s`. `outage`: a `share` of the calls (all by default) is refused at once (503) for
+    `for_s`. `timeouts`: a `share` of the calls never gets an answer, for `for_s`. `fast_failures`:
+    a `share` of the calls fails at once with a 500, for `for_s`. `cold_cache`: service x `factor`,
+    falling back to 1 as `for_s` passes. `downstream`: `factor` ms more of waiting that holds no
+    slot, for `for_s`. `lock`: from now on `share` of the requests work under the lock.
+    `lose_hosts` / `add_hosts`: `count` of them; new ones are slower by `factor` for `for_s`.
+    `restart_proxy`: number `count` starts anew. `churn_proxies`: one restarts every `every_s` until
+    `until_s`. `stall_proxy`: the loop of every proxy stands still for `for_s`."""
     for_s: float = 0.0
     factor: float = 1.0
     share: float = 1.0

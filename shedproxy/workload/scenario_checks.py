@@ -33,7 +33,14 @@ _NEEDS_LENGTH = frozenset(
     ("pause", "pauses", "outage", "timeouts", "fast_failures", "cold_cache", "stall_proxy")
 )
 _NEEDS_INTERVAL = frozenset(("pauses", "churn_proxies"))
-_NEEDS_KIND = {"slots": ("slots", "sharing"), "lock": ("slots",), "lose_hosts": ("slots",)}
+_MACHINES = ("slots", "sharing", "usl")
+_NEEDS_KIND = {
+    "slots": ("slots", "sharing"),
+    "lock": ("slots",),
+    "lose_hosts": _MACHINES,
+    "pause": _MACHINES,
+    "pauses": _MACHINES,
+}
 
 
 def check_scenario(scenario: Scenario, findings: Findings) -> None:

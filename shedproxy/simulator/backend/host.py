@@ -61,7 +61,7 @@ class Host:
         """Of this machine's service times."""
         self.is_up = True
         self.busy_ns = 0
-        """Slot time of work begun, whoever waited for it."""
+        """Work done, whoever waited for it."""
 
     def submit(self, call: Call) -> None:
         """Work on it, now or in turn; 503 when the queue is full."""
@@ -70,8 +70,8 @@ class Host:
             self.load += 1
             self._start(call)
         elif self._queue_max is not None and self.load - self.running >= self._queue_max:
-            call.left_backend = True
-            self._on_done(call, 503)
+            # Through the clock: whoever gets the slot instead may be turned away here as well.
+            self._engine.at(self._engine.now, self._turn_away, call)
         else:
             self.load += 1
             self._queue.append(call)
@@ -81,10 +81,12 @@ class Host:
         if call.left_backend:
             return
         call.left_backend = True
-        self.load -= 1
         if call.is_running:
+            self.load -= 1
+            self.busy_ns += self._done_so_far_ns(call)
             self._leave_slot(call)
-        else:
+        elif call in self._queue:
+            self.load -= 1
             self._queue.remove(call)
 
     def pause(self, length_ns: int) -> None:
@@ -103,9 +105,10 @@ class Host:
 
     def lose(self) -> None:
         """The machine is gone: what it had breaks."""
-        self.is_up = False
         assert self._inside is not None, "the host was not made to die"
+        self.is_up = False
         broken = [*sorted(self._inside, key=lambda call: call.serial), *self._queue]
+        self.busy_ns += sum(self._done_so_far_ns(call) for call in self._inside)
         self._inside.clear()
         self._queue.clear()
         self._lock_waiting.clear()
@@ -113,6 +116,11 @@ class Host:
         for call in broken:
             call.left_backend = True
             self._on_done(call, 0)
+
+    def _turn_away(self, call: Call) -> None:
+        if not call.left_backend:
+            call.left_backend = True
+            self._on_done(call, 503)
 
     def _start(self, call: Call) -> None:
         self.running += 1
@@ -128,10 +136,10 @@ class Host:
 
     def _work(self, call: Call) -> None:
         now = self._engine.now
-        begins = now if now >= self._paused_until else self._paused_until
+        begins = max(now, self._paused_until)
         call.mark = self._pause_total_ns
-        length_ns = int(call.work_ns * self.factor)
-        self.busy_ns += length_ns
+        call.spent_ns = length_ns = int(call.work_ns * self.factor)
+        call.due_at = begins + length_ns
         self._engine.at(begins + length_ns, self._finish, call)
 
     def _finish(self, call: Call) -> None:
@@ -139,15 +147,21 @@ class Host:
             return
         if call.mark != self._pause_total_ns:
             # It stood still for as long as pauses began since.
-            engine = self._engine
-            late_ns = self._pause_total_ns - call.mark
+            call.due_at += self._pause_total_ns - call.mark
             call.mark = self._pause_total_ns
-            engine.at(engine.now + late_ns, self._finish, call)
+            self._engine.at(call.due_at, self._finish, call)
             return
         call.left_backend = True
+        self.busy_ns += call.spent_ns
         self.load -= 1
         self._leave_slot(call)
         self._on_done(call, 200)
+
+    def _done_so_far_ns(self, call: Call) -> int:
+        """Of a running call; nothing if it waits for the lock."""
+        late_ns = self._pause_total_ns - call.mark
+        rest_ns = call.due_at + late_ns - max(self._engine.now, self._paused_until)
+        return call.spent_ns - rest_ns if call.spent_ns else 0
 
     def _leave_slot(self, call: Call) -> None:
         self.running -= 1

@@ -66,6 +66,7 @@ class KneeHost:
         plain_ns = int(call.work_ns * self.factor)
         if is_over and spec.reject_by == "drop":
             # It answers never, and does not count it as in flight.
+            call.left_backend = True
             self.load -= 1
             return
         if is_over:

@@ -37,16 +37,19 @@ _Machine = Host | SharingHost | KneeHost
 
 def capacity_rps(spec: BackendSpec) -> float:
     """Calls of mean work that the backend can do per second; infinite where nothing bounds it."""
-    service_s = spec.service_ms / 1000
-    per_host = float(spec.slots)
+    return spec.hosts * _host_capacity_rps(spec, spec.slots, spec.lock_share)
+
+
+def _host_capacity_rps(spec: BackendSpec, slots: int, lock_share: float) -> float:
+    per_host = float(slots)
     if spec.kind == "usl":
         best = best_usl_concurrency(spec.alpha, spec.beta, at_most=_CONCURRENCY_MAX)
         per_host = best * usl_pace(spec.alpha, spec.beta)(best)
     elif spec.kind == "knee":
         return math.inf
-    if spec.lock_share > 0:
-        per_host = min(per_host, 1.0 / spec.lock_share)
-    return spec.hosts * per_host / service_s
+    if lock_share > 0:
+        per_host = min(per_host, 1.0 / lock_share)
+    return per_host / spec.service_ms * 1000
 
 
 def _lot(call: Call) -> float:
@@ -78,9 +81,10 @@ class Backend:
         self._downstream_ns = round(spec.downstream_ms * NS_PER_MS)
         self._service_factor = 1.0
         self._cold_factor = 1.0
-        self._outage_until = 0
-        self._timeouts: tuple[int, float] = (0, 0.0)
+        self._gone_busy_ns = 0
+        self._outage: tuple[int, float] = (0, 0.0)
         """Until when, and what share of the calls."""
+        self._timeouts: tuple[int, float] = (0, 0.0)
         self._failures: tuple[int, float] = (0, 0.0)
         self._is_plain = True
         self._look_again()
@@ -109,7 +113,7 @@ class Backend:
         if call.left_backend:
             return
         now = self._engine.now
-        if now < self._outage_until:
+        if now < self._outage[0] and _lot(call) < self._outage[1]:
             self._fail(call, 503)
         elif now < self._failures[0] and _lot(call) < self._failures[1]:
             self._fail(call, 500)
@@ -121,8 +125,9 @@ class Backend:
             self._work(call)
 
     def _fail(self, call: Call, status: int) -> None:
+        # Through the clock: whoever gets the slot instead may fail here as well, and so on.
         call.left_backend = True
-        self.answer(call, status)
+        self._engine.at(self._engine.now + self._network_ns, self._deliver, (call, status))
 
     def _work(self, call: Call) -> None:
         if call.left_backend:
@@ -177,23 +182,21 @@ class Backend:
 
     def capacity_now_rps(self) -> float:
         """What it can do per second as things stand."""
-        if self._engine.now < self._outage_until:
+        if self._engine.now < self._outage[0] and self._outage[1] >= 1:
             return 0.0
         spec = self._spec
         if spec.kind == "knee":
             return math.inf
-        whole = capacity_rps(spec) / spec.hosts
-        up = sum(
-            (host.slots / spec.slots if spec.kind != "usl" else 1.0) / (host.factor or 1.0)
+        return sum(
+            _host_capacity_rps(spec, host.slots, self._lock_share) / host.factor
             for host in self.hosts
             if host.is_up
         )
-        return whole * up
 
     @property
     def busy_ns(self) -> int:
-        """Slot time of work begun so far, for whomever."""
-        return sum(host.busy_ns for host in self.hosts)
+        """Work done so far, for whomever."""
+        return self._gone_busy_ns + sum(host.busy_ns for host in self.hosts)
 
     @property
     def inside(self) -> int:
@@ -222,10 +225,23 @@ class Backend:
         )
 
     def _schedule(self, event: EventSpec) -> None:
-        action = self._actions.get(event.what)
+        actions: dict[str, Callable[[EventSpec], None]] = {
+            "service": self._change_service,
+            "slots": self._change_slots,
+            "pause": self._pause,
+            "pauses": self._pause_often,
+            "outage": self._begin_outage,
+            "timeouts": self._begin_timeouts,
+            "fast_failures": self._begin_failures,
+            "cold_cache": self._empty_cache,
+            "downstream": self._slow_downstream,
+            "lock": self._begin_lock,
+            "lose_hosts": self._lose_hosts,
+            "add_hosts": self._add_hosts,
+        }
+        action = actions.get(event.what)
         if action is not None:
-            at_ns = round(event.at_s * NS_PER_S)
-            self._engine.at(at_ns, lambda event: action(self, event), event)
+            self._engine.at(round(event.at_s * NS_PER_S), action, event)
 
     def _look_again(self) -> None:
         now = self._engine.now
@@ -233,7 +249,7 @@ class Backend:
             self._network_ns
             or self._downstream_ns
             or self._lock_share
-            or now < self._outage_until
+            or now < self._outage[0]
             or now < self._timeouts[0]
             or now < self._failures[0]
             or not all(host.is_up for host in self.hosts)
@@ -247,7 +263,7 @@ class Backend:
         for host in self.hosts:
             host.factor = self._service_factor * self._cold_factor
 
-    def _on_service(self, event: EventSpec) -> None:
+    def _change_service(self, event: EventSpec) -> None:
         self._service_factor = event.factor
         self._set_factor()
         if event.for_s:
@@ -257,29 +273,29 @@ class Backend:
         self._service_factor = 1.0
         self._set_factor()
 
-    def _on_slots(self, event: EventSpec) -> None:
+    def _change_slots(self, event: EventSpec) -> None:
         for host in self.hosts:
             host.resize(max(1, round(self._spec.slots * event.factor)))
 
-    def _on_pause(self, event: EventSpec) -> None:
+    def _pause(self, event: EventSpec) -> None:
         for host in self.hosts:
             host.pause(round(event.for_s * NS_PER_S))
 
-    def _on_pauses(self, event: EventSpec) -> None:
-        self._on_pause(event)
+    def _pause_often(self, event: EventSpec) -> None:
+        self._pause(event)
         next_ns = self._engine.now + round(event.every_s * NS_PER_S)
         if event.until_s is None or next_ns < event.until_s * NS_PER_S:
-            self._engine.at(next_ns, self._on_pauses, event)
+            self._engine.at(next_ns, self._pause_often, event)
 
-    def _on_outage(self, event: EventSpec) -> None:
-        self._outage_until = self._engine.now + round(event.for_s * NS_PER_S)
+    def _begin_outage(self, event: EventSpec) -> None:
+        self._outage = (self._engine.now + round(event.for_s * NS_PER_S), event.share)
         self._window(event)
 
-    def _on_timeouts(self, event: EventSpec) -> None:
+    def _begin_timeouts(self, event: EventSpec) -> None:
         self._timeouts = (self._engine.now + round(event.for_s * NS_PER_S), event.share)
         self._window(event)
 
-    def _on_failures(self, event: EventSpec) -> None:
+    def _begin_failures(self, event: EventSpec) -> None:
         self._failures = (self._engine.now + round(event.for_s * NS_PER_S), event.share)
         self._window(event)
 
@@ -287,7 +303,7 @@ class Backend:
         self._look_again()
         self._later(event, lambda _: self._look_again())
 
-    def _on_cold_cache(self, event: EventSpec) -> None:
+    def _empty_cache(self, event: EventSpec) -> None:
         """Every piece of work takes longer, less so as the cache fills."""
         began, length = self._engine.now, max(1, round(event.for_s * NS_PER_S))
 
@@ -299,7 +315,7 @@ class Backend:
 
         warm(0)
 
-    def _on_downstream(self, event: EventSpec) -> None:
+    def _slow_downstream(self, event: EventSpec) -> None:
         self._downstream_ns = round((self._spec.downstream_ms + event.factor) * NS_PER_MS)
         self._look_again()
         if event.for_s:
@@ -309,19 +325,24 @@ class Backend:
         self._downstream_ns = round(self._spec.downstream_ms * NS_PER_MS)
         self._look_again()
 
-    def _on_lock(self, event: EventSpec) -> None:
+    def _begin_lock(self, event: EventSpec) -> None:
         self._lock_share = event.share
         self._look_again()
 
-    def _on_lose_hosts(self, event: EventSpec) -> None:
-        for host in [host for host in self.hosts if host.is_up][: event.count]:
-            host.lose()
+    def _lose_hosts(self, event: EventSpec) -> None:
+        lost = [host for host in self.hosts if host.is_up][: event.count]
+        for host in lost:
+            host.is_up = False
+        # What breaks lets others in, who must not come to a machine that is about to go.
         self._look_again()
+        for host in lost:
+            host.lose()
 
-    def _on_add_hosts(self, event: EventSpec) -> None:
+    def _add_hosts(self, event: EventSpec) -> None:
         newcomers = [self._make_host() for _ in range(event.count)]
         for host in newcomers:
             host.factor = event.factor
+        self._gone_busy_ns += sum(host.busy_ns for host in self.hosts if not host.is_up)
         self.hosts = [host for host in self.hosts if host.is_up] + newcomers
         self._single = self.hosts[0] if len(self.hosts) == 1 else None
         self._look_again()
@@ -331,18 +352,3 @@ class Backend:
                 host.factor = self._service_factor * self._cold_factor
 
         self._later(event, settle)
-
-    _actions: dict[str, Callable[[Backend, EventSpec], None]] = {
-        "service": _on_service,
-        "slots": _on_slots,
-        "pause": _on_pause,
-        "pauses": _on_pauses,
-        "outage": _on_outage,
-        "timeouts": _on_timeouts,
-        "fast_failures": _on_failures,
-        "cold_cache": _on_cold_cache,
-        "downstream": _on_downstream,
-        "lock": _on_lock,
-        "lose_hosts": _on_lose_hosts,
-        "add_hosts": _on_add_hosts,
-    }

@@ -1,8 +1,8 @@
-"""Machines whose speed depends on how many calls are inside: shared cores, contention, coherency.
+"""Machines whose speed depends on how many are inside: shared cores, contention, coherency.
 
 Every call inside advances at the same pace, `pace(n)` of full speed with n inside, so that one
-virtual clock per machine ("work done for each") orders all departures: a call that enters at virtual
-time v with work w leaves at v + w (Kleinrock's processor sharing).
+virtual clock per machine ("work done for each") orders all departures: a call that enters at
+virtual time v with work w leaves at v + w (Kleinrock's processor sharing).
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class SharingHost:
         self.factor = 1.0
         self.is_up = True
         self.busy_ns = 0
+        """Work done, whoever waited for it."""
 
     def submit(self, call: Call) -> None:
         """Let it in."""
@@ -81,17 +82,17 @@ class SharingHost:
         call.host = self
         self.load += 1
         self._serial += 1
-        work_ns = call.work_ns * self.factor
-        self.busy_ns += int(work_ns)
-        heappush(self._leaving, (self._virtual_ns + work_ns, self._serial, call))
+        call.spent_ns = int(call.work_ns * self.factor)
+        due = self._virtual_ns + call.spent_ns
+        call.due_at = int(due)
+        heappush(self._leaving, (due, self._serial, call))
         self._plan()
 
     def stop(self, call: Call) -> None:
         """The client left and the work stops with it."""
         if not call.left_backend:
             self._advance()
-            call.left_backend = True
-            self.load -= 1
+            self._leave(call)
             self._plan()
 
     def pause(self, length_ns: int) -> None:
@@ -109,13 +110,20 @@ class SharingHost:
 
     def lose(self) -> None:
         """The machine is gone: what it had breaks."""
+        self._advance()
         self.is_up = False
+        self._generation += 1
         leaving, self._leaving = self._leaving, []
-        self.load = 0
         for _, _, call in leaving:
             if not call.left_backend:
-                call.left_backend = True
+                self._leave(call)
                 self._on_done(call, 0)
+
+    def _leave(self, call: Call) -> None:
+        """Out before its work is done."""
+        call.left_backend = True
+        self.load -= 1
+        self.busy_ns += call.spent_ns - max(0, call.due_at - int(self._virtual_ns))
 
     def _advance(self) -> None:
         now = self._engine.now
@@ -142,6 +150,7 @@ class SharingHost:
         self._advance()
         _, _, call = heappop(self._leaving)
         call.left_backend = True
+        self.busy_ns += call.spent_ns
         self.load -= 1
         self._plan()
         self._on_done(call, 200)
