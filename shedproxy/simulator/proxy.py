@@ -87,6 +87,7 @@ class Proxy:
         now = engine.now
         call.proxy = self
         if now < self._stalled_until:
+            self._tally.calls_unread += 1
             engine.at(self._stalled_until, self._offer_late, call)
             return
         time_left_ns = None
@@ -113,6 +114,7 @@ class Proxy:
 
     def _offer_late(self, call: Call) -> None:
         if call.state is CallState.NEW:
+            self._tally.calls_unread -= 1
             self.offer(call)
 
     def _forward(self, call: Call, permit: Permit) -> None:
@@ -164,6 +166,8 @@ class Proxy:
             self._deliver(self.controller.abandon(call.ticket, now=self._engine.now))
         elif call.state is _RUNNING:
             self._let_go(call, Outcome.ABANDONED)
+        elif call.state is CallState.NEW:
+            self._tally.calls_unread -= 1
 
     def _let_go(self, call: Call, outcome: Outcome) -> None:
         """Close the connection to the backend; whether that stops the work is the backend's."""

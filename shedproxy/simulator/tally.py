@@ -41,7 +41,9 @@ class Tally:
     ) -> None:
         self._deadline_ns = deadline_ns
         self._unscored = unscored
-        self._serial = 0
+        self.calls_begun = 0
+        self.calls_unread = 0
+        """That came while a proxy's loop stood still."""
         self._begun = 0
         self.scored_from: Instant | None = Instant(0) if not unscored else None
         """When the cold start was over; None: not yet."""
@@ -82,8 +84,8 @@ class Tally:
 
     def next_serial(self) -> int:
         """A number for the next call."""
-        self._serial += 1
-        return self._serial
+        self.calls_begun += 1
+        return self.calls_begun
 
     def begin(self, criticality: Criticality, flow_hash: int, now: Instant) -> None:
         """Somebody wants something."""
