@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from harness.worlds import oracle, ours, run_world, steady
+from harness.worlds import chance_of, make_call, oracle, ours, run_world, steady
 
 from shedproxy.core import (
     Criticality,
@@ -83,7 +82,7 @@ class Loose(Ledger):
 
 @pytest.fixture
 def checkers() -> Checkers:
-    world = World(scenario=Scenario(), make_controller=nothing, chance=lambda _: iter(()))
+    world = World(scenario=Scenario(), make_controller=nothing, chance=chance_of(1))
     return Checkers(world)
 
 
@@ -204,29 +203,25 @@ def test_an_evicted_waiter_is_answered_by_the_arrival(checkers: Checkers, script
     assert list(watched.waiting) == [2]
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda world: setattr(world.tally, "calls_begun", world.tally.calls_begun + 1),
-    lambda world: world.tally.end_call(world.last, End.FAILED, world.engine.now),
-], ids=["lost", "ended twice"])  # fmt: skip
-def test_a_call_that_is_lost_or_ends_twice(spoil: Callable[[Any], None]) -> None:
+@pytest.mark.parametrize("is_lost", [True, False], ids=["lost", "ended twice"])
+def test_a_call_that_is_lost_or_ends_twice(is_lost: bool) -> None:
     world = World(
         scenario=steady(0.5, arrivals=50),
         make_controller=ours,
-        chance=lambda name: __import__("random").Random(name),
+        chance=chance_of(1),
         make_checkers=Checkers,
     )
 
-    class Seen:
-        tally, engine, last = world.tally, world.engine, None
+    def spoil(_: None) -> None:
+        if is_lost:
+            world.tally.next_serial()
+        else:
+            world.tally.end_call(make_call(), End.FAILED, world.engine.now)
 
-    def end_call(call: Any, end: End, now: Instant) -> None:
-        Seen.last = call
-        type(world.tally).end_call(world.tally, call, end, now)
-
-    world.tally.end_call = end_call
-    world.engine.at(200_000_000, spoil, Seen)
+    world.engine.at(200_000_000, spoil, None)
     world.run()
     assert "calls begun, but" in world.checkers.violations[0]
+    assert "at 0.200000 s" in world.checkers.violations[0]
 
 
 def test_the_list_of_violations_is_bounded(checkers: Checkers) -> None:
