@@ -1,0 +1,193 @@
+"""The suite of `loadtests/scenarios`: every file reads, says where it is from, and can be run."""
+
+from __future__ import annotations
+
+import runpy
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from harness.worlds import ours, run_world
+
+from shedproxy.simulator.backend.service import capacity_rps
+from shedproxy.simulator.controllers.vector_arc import VectorArcControl
+from shedproxy.simulator.vector_figures import VectorFigures
+from shedproxy.simulator.world import World
+from shedproxy.workload.curve import RateCurve
+from shedproxy.workload.scenario import ClientSpec, Scenario
+from shedproxy.workload.scenario_document import decode_scenario
+
+ROOT = Path(__file__).resolve().parents[3]
+FILES = sorted((ROOT / "loadtests" / "scenarios").glob("*.toml"))
+SUITE = {
+    file.stem: decode_scenario(tomllib.loads(file.read_text()), name=file.stem) for file in FILES
+}
+
+GROUPS = {
+    "Overload", "Below capacity", "Drift", "Steps and faults", "Metastability", "Priorities",
+    "Tasks, deadlines and sessions", "Fairness", "Mixed and quick work", "Many proxies",
+    "Vector's tests", "Other projects' tests",
+}  # fmt: skip
+SOURCES = {
+    "AWS Builders' Library": 10, "Aperture": 4, "BBR": 1, "Breakwater": 72, "Cinnamon": 6,
+    "DAGOR": 17, "Envoy": 4, "Facebook": 1, "Google SRE book": 3, "Kubernetes": 5, "Linkerd": 1,
+    "Metastable failures": 6, "Netflix": 8, "Open versus closed": 4, "Palantir dialogue": 3,
+    "Protego": 1, "Skipper": 2, "Universal Scalability Law": 2, "Vector": 13, "brpc": 1,
+    "failsafe-go": 3, "folly": 2, "tripwire": 2,
+}  # fmt: skip
+"""Families of published experiments, and how many scenarios of each there are at least."""
+
+ARRIVALS_MAX = 175_000
+"""What one run may cost."""
+METRICS = {
+    "goodput_ratio", "p50_ms", "p99_ms", "p99_ratio", "refused_ratio", "false_refusal_ratio",
+    "inversion_ratio", "fairness", "recovery_s", "drift_ratio", "baseline_drift_ratio", "limit_max",
+    "in_flight_mean", "spare_used_ratio", "task_optimum_ratio", "wasted_ratio", "completions",
+    "sessions_ratio", "proxy_fairness",
+}  # fmt: skip
+
+
+def test_suite_is_a_suite() -> None:
+    assert len(SUITE) >= 60
+
+
+@pytest.mark.parametrize("name", SUITE)
+def test_scenario_says_what_it_is(name: str) -> None:
+    """Its name is its file's; a reader learns what it shows, from where, and what is expected."""
+    scenario = SUITE[name]
+    assert scenario.name == name
+    assert scenario.title
+    assert len(scenario.explanation) > 80
+    assert scenario.source
+    assert scenario.group in GROUPS
+    assert scenario.expect
+
+
+def known_figures(scenario: Scenario) -> set[str]:
+    """`class_served_ratio` and `client_served_ratio` end in a class or client that exists."""
+    classes = {word for client in scenario.client for word, _ in client.criticality}
+    return (
+        METRICS
+        | {f"class_served_ratio.{word}" for word in classes}
+        | {f"client_served_ratio.{client.name}" for client in scenario.client}
+    )
+
+
+def test_what_is_expected_is_a_figure_of_the_scenario() -> None:
+    unknown = {
+        (name, expectation.metric)
+        for name, scenario in SUITE.items()
+        for expectation in scenario.expect
+        if expectation.by != ("vector-arc",) and expectation.metric not in known_figures(scenario)
+    }
+    assert unknown == set()
+
+
+def test_recovery_is_expected_from_some_instant() -> None:
+    expecting = {
+        name
+        for name, scenario in SUITE.items()
+        if any(expectation.metric == "recovery_s" for expectation in scenario.expect)
+    }
+    assert len(expecting) > 15
+    assert expecting <= {name for name, scenario in SUITE.items() if scenario.recovers_from_s}
+
+
+def test_every_family_of_experiments_is_there() -> None:
+    found = {
+        family: sum(family in scenario.source for scenario in SUITE.values()) for family in SOURCES
+    }
+    assert {family: count for family, count in found.items() if count < SOURCES[family]} == {}
+    assert {scenario.group for scenario in SUITE.values()} == GROUPS
+
+
+def arrivals(scenario: Scenario, client: ClientSpec) -> float:
+    """How many requests an open population intends to send; 0 for closed ones."""
+    rate_rps = client.rate_rps or 0.0
+    if client.load is not None:
+        rate_rps = client.load * capacity_rps(scenario.backend) / client.service_factor
+    curve = RateCurve(
+        rate_rps,
+        schedule=client.schedule,
+        is_ramp=client.ramp,
+        start_s=client.start_s,
+        stop_s=client.stop_s,
+    )
+    now, count, end = 0.0, 0.0, scenario.duration_s * 1e9
+    while now < end:
+        rate, until = curve.at(now)
+        count += rate * (min(until, end) - now) / 1e9
+        now = until
+    return count if client.requests is None else min(count, client.requests)
+
+
+def test_runs_are_affordable() -> None:
+    costs = {
+        name: sum(arrivals(scenario, client) for client in scenario.client)
+        for name, scenario in SUITE.items()
+    }
+    assert {name: cost for name, cost in costs.items() if cost > ARRIVALS_MAX} == {}
+
+
+def test_example_of_the_readme_is_a_scenario() -> None:
+    text = (ROOT / "loadtests" / "README.md").read_text()
+    example = text.split("```toml\n")[1].split("```")[0]
+    assert decode_scenario(tomllib.loads(example)).name == "steps-example"
+
+
+def test_generated_files_are_what_the_generator_writes() -> None:
+    """`python -m loadtests.make_grid` after a change to it, and no file of a family by hand."""
+    make_grid = runpy.run_path(str(ROOT / "loadtests" / "make_grid.py"))
+    generated = dict(make_grid["files"]())
+    assert len(generated) > 100
+    for stem, text in generated.items():
+        assert (ROOT / "loadtests" / "scenarios" / f"{stem}.toml").read_text() == text
+    for family in ("overload-4x", "dagor-m1-", "cinnamon-", "breakwater-exponential"):
+        assert {n for n in SUITE if n.startswith(family)} <= set(generated)
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        ("overload-4x5ms-exponential-3x", 3.0),
+        ("healthy-closed-8-users", 0.3),
+        ("dagor-m2-750", 3.0),
+        ("fairness-noisy-neighbour", 10.0),
+        ("priority-four-classes-3x", 3.0),
+        ("proxies-20", 2.0),
+        ("meta-spike-1-retry", 3.0),
+    ],
+)
+def test_scenario_runs(name: str, seconds: float) -> None:
+    """The beginning of it: requests come and most of what capacity allows is answered in time."""
+    scenario = replace(SUITE[name], duration_s=seconds, unscored_arrivals=0)
+    tally = run_world(scenario, ours).tally
+    capacity = capacity_rps(scenario.backend) * seconds
+    assert tally.offered > 100
+    assert tally.calls_served > 0.5 * min(tally.offered, capacity)
+
+
+def vector_arc(world: World, *_: object) -> VectorArcControl:
+    """As in Vector, where `concurrency` is a number: a limit that does not move."""
+    profile = world.scenario.profile
+    if profile is None or profile.minimum != profile.maximum:
+        return VectorArcControl()
+    return VectorArcControl(initial=profile.start, maximum=profile.start, decrease_ratio=1.0)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in SUITE if n.startswith("vector-") and not n.endswith("-ceiling")]
+)
+def test_limiter_of_vector_stays_within_the_ranges_of_vector(name: str) -> None:
+    """What Vector accepts from its own is met by ours of it, on a server like its own."""
+    scenario = SUITE[name]
+    world = run_world(scenario, vector_arc, make_checkers=VectorFigures, sample_count=0)
+    assert world.tally.served == scenario.client[0].requests
+    assert isinstance(world.checkers, VectorFigures)
+    figures = world.checkers.figures()
+    for expectation in scenario.expect:
+        value = figures[expectation.metric]
+        assert expectation.by == ("vector-arc",)
+        assert expectation.at_least is None or value >= expectation.at_least, expectation.metric
+        assert expectation.at_most is None or value <= expectation.at_most, expectation.metric
