@@ -87,6 +87,7 @@ class Population:
     ) -> None:
         self.spec = spec
         self.tally = tally
+        self._count = tally.client(spec.name)
         self._engine = engine
         self._offer = offer
         self._leave = leave
@@ -209,7 +210,7 @@ class Population:
             count = spec.calls_per_task * spec.session_pages
             works_ns = [self._work() for _ in range(count - 1)]
             task = _Task(criticality, flow_hash, cohort, spec.calls_per_task, works_ns)
-        self.tally.begin(criticality, flow_hash, self._engine.now)
+        self.tally.begin(self._count, criticality, flow_hash, self._engine.now)
         self._ask(task, criticality, flow_hash, cohort, work_ns)
 
     def _ask(
@@ -273,7 +274,9 @@ class Population:
         task = call.task
         self.tally.end_call(call, end, now)
         if task is None:
-            self.tally.end(call.info.criticality, call.flow_hash, call.arrived_at, end, now)
+            self.tally.end(
+                self._count, call.info.criticality, call.flow_hash, call.arrived_at, end, now
+            )
         elif end is End.SERVED:
             self._go_on(call, task)
         else:
@@ -286,7 +289,7 @@ class Population:
             self._engine.at(self._engine.now, self._next_call, task)
             return
         now = self._engine.now
-        self.tally.end(task.criticality, task.tenant, call.arrived_at, End.SERVED, now)
+        self.tally.end(self._count, task.criticality, task.tenant, call.arrived_at, End.SERVED, now)
         if task.works_ns:
             task.calls_left = self.spec.calls_per_task
             self._engine.at(now + self._pause_ns(), self._next_page, task)
@@ -307,7 +310,7 @@ class Population:
             task.attempt += 1
             self._engine.at(now + pause_ns, self._retry, call)
             return
-        self.tally.end(task.criticality, task.tenant, call.arrived_at, end, now)
+        self.tally.end(self._count, task.criticality, task.tenant, call.arrived_at, end, now)
         self._closed_user_returns(was_served=False)
 
     def _retry(self, call: Call) -> None:
@@ -322,7 +325,7 @@ class Population:
         self._ask(task, task.criticality, task.tenant, task.cohort, work_ns)
 
     def _next_page(self, task: _Task) -> None:
-        self.tally.begin(task.criticality, task.tenant, self._engine.now)
+        self.tally.begin(self._count, task.criticality, task.tenant, self._engine.now)
         self._next_call(task)
 
     def _closed_user_returns(self, *, was_served: bool) -> None:

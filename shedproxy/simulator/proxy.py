@@ -77,6 +77,8 @@ class Proxy:
         self._stalled_until = 0
         self._has_classes = tally.has_classes
         self.is_retired = False
+        self.served = 0
+        """Calls answered well in the scored time."""
         engine.at(engine.now + _PUBLISH_NS, self._publish, None)
 
     # --- calls ------------------------------------------------------------------------------
@@ -155,7 +157,11 @@ class Proxy:
         outcome = _SUCCESS if status == 200 else _OUTCOME[status]
         verdicts = self.controller.release(permit, outcome, now=self._engine.now)
         if call.state is _RUNNING:
-            call.source.ended(call, _SERVED if status == 200 else _FAILED)
+            if status == 200:
+                self.served += self._tally.scored_from is not None
+                call.source.ended(call, _SERVED)
+            else:
+                call.source.ended(call, _FAILED)
         if verdicts:
             self._deliver(verdicts)
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import enum
 from array import array
+from dataclasses import dataclass
 
 from shedproxy.core import NS_PER_MS, Criticality, Instant, Rejected, RejectReason
 from shedproxy.simulator.call import Call
 
-__all__ = ["INVERSION_WINDOW_NS", "End", "Tally"]
+__all__ = ["INVERSION_WINDOW_NS", "ClientCount", "End", "Tally"]
 
 INVERSION_WINDOW_NS = 100 * NS_PER_MS
 _CLASSES = len(Criticality)
@@ -31,6 +32,15 @@ class End(enum.IntEnum):
     """An error of the backend, or a broken connection."""
     LEFT = 3
     """The client's patience ended first."""
+
+
+@dataclass(slots=True)
+class ClientCount:
+    """Intentions of one population."""
+
+    offered: int = 0
+    ended: int = 0
+    served: int = 0
 
 
 class Tally:
@@ -62,8 +72,10 @@ class Tally:
         self.calls_served = 0
         self.calls_refused = 0
         self.class_offered = [0] * _CLASSES
+        self.class_ended = [0] * _CLASSES
         self.class_served = [0] * _CLASSES
-        self.class_refused = [0] * _CLASSES
+        self.clients: dict[str, ClientCount] = {}
+        """By name."""
         self.refused_by_reason: dict[RejectReason, int] = {}
         self.latencies_ns = array("q")
         """Of calls served, from the client's sending to its answer."""
@@ -87,7 +99,13 @@ class Tally:
         self.calls_begun += 1
         return self.calls_begun
 
-    def begin(self, criticality: Criticality, flow_hash: int, now: Instant) -> None:
+    def client(self, name: str) -> ClientCount:
+        """The counts of a population, to be handed back with what it begins and ends."""
+        return self.clients.setdefault(name, ClientCount())
+
+    def begin(
+        self, client: ClientCount, criticality: Criticality, flow_hash: int, now: Instant
+    ) -> None:
         """Somebody wants something."""
         self._begun += 1
         if self._begun <= self._unscored:
@@ -95,6 +113,7 @@ class Tally:
         if self.scored_from is None:
             self.scored_from = now
         self.offered += 1
+        client.offered += 1
         self.class_offered[criticality] += 1
         self.begun_at.append(now)
         if self.tenants is not None and flow_hash:
@@ -104,21 +123,29 @@ class Tally:
             counts[0] += 1
 
     def end(
-        self, criticality: Criticality, flow_hash: int, arrived_at: Instant, end: End, now: Instant
+        self,
+        client: ClientCount,
+        criticality: Criticality,
+        flow_hash: int,
+        arrived_at: Instant,
+        end: End,
+        now: Instant,
     ) -> None:
         """The client has what it wanted, or will not get it."""
         if self.scored_from is None:
             return
+        client.ended += 1
+        self.class_ended[criticality] += 1
         place = 1
         if end is End.SERVED:
             if now - arrived_at > self._deadline_ns:
                 self.late += 1
                 return
             self.served += 1
+            client.served += 1
             self.class_served[criticality] += 1
         elif end is End.REFUSED:
             self.refused += 1
-            self.class_refused[criticality] += 1
             place = 2
         else:
             if end is End.FAILED:

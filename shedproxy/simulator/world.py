@@ -45,10 +45,6 @@ class Sample:
 class Checking(Protocol):
     """What watches a run (see `checkers`)."""
 
-    @property
-    def violations(self) -> list[str]:
-        """What must not be and was, in words."""
-
     def watch(self, controller: Controller) -> Controller:
         """The controller as the proxy shall see it."""
 

@@ -54,7 +54,7 @@ def test_all_is_well_in_an_eventful_run(controller: Any) -> None:
         ),
     )
     world = run_world(scenario, controller, make_checkers=Checkers)
-    assert world.checkers is not None
+    assert isinstance(world.checkers, Checkers)
     assert world.checkers.violations == []
 
 
@@ -220,6 +220,7 @@ def test_a_call_that_is_lost_or_ends_twice(is_lost: bool) -> None:
 
     world.engine.at(200_000_000, spoil, None)
     world.run()
+    assert isinstance(world.checkers, Checkers)
     assert "calls begun, but" in world.checkers.violations[0]
     assert "at 0.200000 s" in world.checkers.violations[0]
 

@@ -39,21 +39,25 @@ def refuse(tally: Tally, criticality: Criticality, at: int, reason: RejectReason
 )
 def test_an_intention_ends_in_one_of_five_ways(end: End, took_ns: int, place: str) -> None:
     tally = make_tally()
-    tally.begin(HIGH, 0, Instant(0))
-    tally.end(HIGH, 0, Instant(0), end, Instant(took_ns))
+    tally.begin(tally.client("a"), HIGH, 0, Instant(0))
+    tally.end(tally.client("a"), HIGH, 0, Instant(0), end, Instant(took_ns))
     assert tally.offered == tally.ended == 1
     assert getattr(tally, place) == 1
+    client = tally.clients["a"]
+    assert (client.offered, client.ended, client.served) == (1, 1, place == "served")
+    assert tally.class_ended[HIGH] == 1
+    assert tally.class_served[HIGH] == client.served
 
 
 def test_the_cold_start_is_not_scored_and_what_ends_after_it_is() -> None:
     tally = make_tally(unscored=1)
-    tally.begin(HIGH, 0, Instant(1))
-    tally.end(HIGH, 0, Instant(1), End.REFUSED, Instant(2))
+    tally.begin(tally.client("a"), HIGH, 0, Instant(1))
+    tally.end(tally.client("a"), HIGH, 0, Instant(1), End.REFUSED, Instant(2))
     assert (tally.offered, tally.ended, tally.scored_from) == (0, 0, None)
-    tally.begin(HIGH, 0, Instant(3))
+    tally.begin(tally.client("a"), HIGH, 0, Instant(3))
     assert (tally.offered, tally.scored_from) == (1, 3)
     # Begun in the cold start, ended after it.
-    tally.end(HIGH, 0, Instant(1), End.SERVED, Instant(4))
+    tally.end(tally.client("a"), HIGH, 0, Instant(1), End.SERVED, Instant(4))
     assert tally.served == 1
 
 
@@ -71,9 +75,9 @@ def test_calls_keep_latency_and_useful_work() -> None:
 def test_tenants_are_counted_apart() -> None:
     tally = make_tally(keeps_tenants=True)
     for tenant in (1, 1, 2):
-        tally.begin(HIGH, tenant, Instant(0))
-    tally.end(HIGH, 1, Instant(0), End.SERVED, Instant(1))
-    tally.end(HIGH, 2, Instant(0), End.REFUSED, Instant(1))
+        tally.begin(tally.client("a"), HIGH, tenant, Instant(0))
+    tally.end(tally.client("a"), HIGH, 1, Instant(0), End.SERVED, Instant(1))
+    tally.end(tally.client("a"), HIGH, 2, Instant(0), End.REFUSED, Instant(1))
     assert tally.tenants == {1: [2, 1, 0], 2: [1, 0, 1]}
 
 
