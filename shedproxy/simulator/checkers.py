@@ -62,10 +62,12 @@ class Checkers:
             self._kept.append(f"{words} at {self._world.engine.now / NS_PER_S:.6f} s")
 
     def watch(self, controller: Controller) -> Controller:
-        """The controller as the proxy shall see it."""
-        watched = WatchedController(controller, self)
-        self._watched.append(watched)
-        return watched
+        """The controller as the proxy shall see it; one that several share is watched as one."""
+        for watched in self._watched:
+            if watched.inner is controller:
+                return watched
+        self._watched.append(WatchedController(controller, self))
+        return self._watched[-1]
 
     def after_event(self) -> None:
         """Calls begun are those that ended and those that are somewhere."""
@@ -87,7 +89,7 @@ class WatchedController:
     """Passes every call on to a controller and compares what comes back with what may."""
 
     def __init__(self, inner: Controller, checkers: Checkers) -> None:
-        self._inner = inner
+        self.inner = inner
         self._checkers = checkers
         self._is_ours = isinstance(inner, Shedder)
         self.held: dict[int, Permit] = {}
@@ -98,7 +100,7 @@ class WatchedController:
 
     def __getattr__(self, name: str) -> Any:
         # What only some controllers have: `on_stall`, `memory`, `remember`.
-        return getattr(self._inner, name)
+        return getattr(self.inner, name)
 
     def arrive(
         self,
@@ -111,7 +113,7 @@ class WatchedController:
     ) -> Decision:
         """See `Controller`."""
         limit = self._limit(request)
-        decision = self._inner.arrive(
+        decision = self.inner.arrive(
             request, now=now, flow_hash=flow_hash, cohort=cohort, time_left_ns=time_left_ns
         )
         if isinstance(decision, Permit):
@@ -132,7 +134,7 @@ class WatchedController:
     ) -> Sequence[Verdict]:
         """See `Controller`."""
         limit = self._give_back(permit)
-        verdicts = self._inner.release(permit, outcome, now=now, stalled_ns=stalled_ns)
+        verdicts = self.inner.release(permit, outcome, now=now, stalled_ns=stalled_ns)
         return self._after(verdicts, limit)
 
     def leave_zombie(
@@ -140,34 +142,34 @@ class WatchedController:
     ) -> Sequence[Verdict]:
         """See `Controller`."""
         limit = self._give_back(permit)
-        return self._after(self._inner.leave_zombie(permit, now=now, outcome=outcome), limit)
+        return self._after(self.inner.leave_zombie(permit, now=now, outcome=outcome), limit)
 
     def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
         """See `Controller`."""
         limit = self._limit(ticket.request)
         self._count_out(ticket)
-        return self._after(self._inner.abandon(ticket, now=now), limit)
+        return self._after(self.inner.abandon(ticket, now=now), limit)
 
     def next_tick_at(self) -> Instant | None:
         """See `Controller`."""
-        return self._inner.next_tick_at()
+        return self.inner.next_tick_at()
 
     def tick(self, *, now: Instant) -> Sequence[Verdict]:
         """See `Controller`."""
         limit = self._limit(None)
-        return self._after(self._inner.tick(now=now), limit)
+        return self._after(self.inner.tick(now=now), limit)
 
     def reading(self) -> Reading:
         """See `Controller`."""
-        return self._inner.reading()
+        return self.inner.reading()
 
     # --- what is compared -------------------------------------------------------------------
 
     def _limit(self, request: RequestInfo | None) -> float:
         """The limit that binds a request now; of several cells the greatest for none."""
-        if not isinstance(self._inner, Shedder):
-            return self._inner.reading().limit
-        limits = {cell.name: cell.limit for cell in self._inner.stats().cells}
+        if not isinstance(self.inner, Shedder):
+            return self.inner.reading().limit
+        limits = {cell.name: cell.limit for cell in self.inner.stats().cells}
         if request is None:
             return max(limits.values())
         return limits.get(request.cell, next(iter(limits.values())))
@@ -204,8 +206,10 @@ class WatchedController:
         # The call that admitted it may have moved the limit, before or after.
         limit = max(limit_before, self._limit(request))
         before = permit.in_flight_before
-        if before and before + permit.cost > (math.ceil(limit) if limit < math.inf else limit):
-            self._checkers.report(f"{before + permit.cost} in flight above the limit {limit:g}")
+        # References ask, as their originals do, whether there is room for one.
+        cost = permit.cost if self._is_ours else 1
+        if before and before + cost > (math.ceil(limit) if limit < math.inf else limit):
+            self._checkers.report(f"{before + cost} in flight above the limit {limit:g}")
         if self._is_ours:
             level = rank // _RANKS_PER_LEVEL
             better = max(
@@ -224,15 +228,15 @@ class WatchedController:
             self._checkers.report(f"{rejected} does not follow from its numbers")
 
     def _check_queue(self, cell: str) -> None:
-        if not isinstance(self._inner, Shedder):
+        if not isinstance(self.inner, Shedder):
             return
         length = sum(count for place, count in self._levels.items() if place[0] == cell)
-        for policy in self._inner.policy.cells:
+        for policy in self.inner.policy.cells:
             if policy.name == cell and length > policy.queue.length_max:
                 self._checkers.report(f"{length} wait in a queue for {policy.queue.length_max}")
 
     def _check_reading(self) -> None:
-        reading = self._inner.reading()
+        reading = self.inner.reading()
         held = sum(permit.cost for permit in self.held.values())
         if reading.in_flight < held:
             self._checkers.report(f"{held} in flight, but {reading.in_flight} counted")

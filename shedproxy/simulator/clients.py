@@ -121,7 +121,8 @@ class Population:
             self._timeout_ns = round(spec.timeout_ms * NS_PER_MS)
         rate_rps = spec.rate_rps or 0.0
         if spec.load is not None:
-            rate_rps = spec.load * capacity_rps / spec.service_factor / spec.calls_per_task
+            work = spec.service_factor * spec.cost
+            rate_rps = spec.load * capacity_rps / work / spec.calls_per_task
         self._curve = RateCurve(
             rate_rps,
             schedule=spec.schedule,

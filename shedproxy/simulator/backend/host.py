@@ -55,21 +55,22 @@ class Host:
         self._lock_waiting: deque[Call] = deque()
         self.slots = slots
         self.running = 0
+        """Slots taken: a call takes as many as its cost."""
         self.load = 0
-        """Running and queued, those that nobody waits for included."""
+        """Calls running and queued, those that nobody waits for included."""
         self.factor = 1.0
         """Of this machine's service times."""
         self.is_up = True
         self.busy_ns = 0
-        """Work done, whoever waited for it."""
+        """Slot time of work done, whoever waited for it."""
 
     def submit(self, call: Call) -> None:
         """Work on it, now or in turn; 503 when the queue is full."""
         call.host = self
-        if self.running < self.slots:
+        if not self._queue and self._has_room(call):
             self.load += 1
             self._start(call)
-        elif self._queue_max is not None and self.load - self.running >= self._queue_max:
+        elif self._queue_max is not None and len(self._queue) >= self._queue_max:
             # Through the clock: whoever gets the slot instead may be turned away here as well.
             self._engine.at(self._engine.now, self._turn_away, call)
         else:
@@ -117,13 +118,17 @@ class Host:
             call.left_backend = True
             self._on_done(call, 0)
 
+    def _has_room(self, call: Call) -> bool:
+        # One wider than the machine runs alone, or it never would.
+        return self.running + call.info.cost <= self.slots or not self.running
+
     def _turn_away(self, call: Call) -> None:
         if not call.left_backend:
             call.left_backend = True
             self._on_done(call, 503)
 
     def _start(self, call: Call) -> None:
-        self.running += 1
+        self.running += call.info.cost
         call.is_running = True
         if self._inside is not None:
             self._inside.add(call)
@@ -138,7 +143,8 @@ class Host:
         now = self._engine.now
         begins = max(now, self._paused_until)
         call.mark = self._pause_total_ns
-        call.spent_ns = length_ns = int(call.work_ns * self.factor)
+        length_ns = int(call.work_ns * self.factor)
+        call.spent_ns = length_ns * call.info.cost
         call.due_at = begins + length_ns
         self._engine.at(begins + length_ns, self._finish, call)
 
@@ -161,10 +167,10 @@ class Host:
         """Of a running call; nothing if it waits for the lock."""
         late_ns = self._pause_total_ns - call.mark
         rest_ns = call.due_at + late_ns - max(self._engine.now, self._paused_until)
-        return call.spent_ns - rest_ns if call.spent_ns else 0
+        return call.spent_ns - rest_ns * call.info.cost if call.spent_ns else 0
 
     def _leave_slot(self, call: Call) -> None:
-        self.running -= 1
+        self.running -= call.info.cost
         call.is_running = False
         if self._inside is not None:
             self._inside.discard(call)
@@ -183,5 +189,5 @@ class Host:
 
     def _fill(self) -> None:
         queue = self._queue
-        while queue and self.running < self.slots:
+        while queue and self._has_room(queue[0]):
             self._start(queue.popleft())

@@ -164,7 +164,7 @@ class Backend:
         """Calls in flight that keep it just busy, the ones on their way included."""
         spec = self._spec
         if spec.kind == "knee":
-            return math.inf
+            return math.inf if spec.reject_above is None else float(spec.reject_above)
         inside = 0.0
         for host in self.hosts:
             if host.is_up:
@@ -176,9 +176,11 @@ class Backend:
                 inside += slots
         if not inside:
             return 1.0
+        # Some are aside: on average so many, and now and then more, which must not idle a slot.
         aside_ns = 2 * self._network_ns + self._downstream_ns
         service_ns = spec.service_ms * NS_PER_MS * self._service_factor * self._cold_factor
-        return max(1.0, inside * (1.0 + aside_ns / service_ns))
+        aside = inside * aside_ns / service_ns
+        return inside + math.ceil(aside + 3 * math.sqrt(aside))
 
     def capacity_now_rps(self) -> float:
         """What it can do per second as things stand."""

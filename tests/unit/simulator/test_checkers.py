@@ -116,7 +116,7 @@ def test_a_permit_given_back_twice(checkers: Checkers, loose: Any) -> None:
 
 def test_a_waiter_answered_twice(checkers: Checkers, loose: Any) -> None:
     ticket = loose.arrive(LOW, now=NOW)
-    inner = loose._inner
+    inner = loose.inner
     inner.claimed = 0
     inner.tick = lambda now: [inner.admit_ticket(ticket, now=now)] * 2
     loose.tick(now=NOW)
@@ -125,20 +125,20 @@ def test_a_waiter_answered_twice(checkers: Checkers, loose: Any) -> None:
 
 def test_a_waiter_that_is_forgotten(checkers: Checkers, loose: Any) -> None:
     loose.arrive(LOW, now=NOW)
-    loose._inner.claimed = 0
+    loose.inner.claimed = 0
     loose.tick(now=NOW)
     assert first(checkers).startswith("1 wait, but 0 counted")
 
 
 def test_a_count_that_is_too_low(checkers: Checkers, loose: Any) -> None:
     loose.arrive(HIGH, now=NOW)
-    loose._inner.in_flight = -1
+    loose.inner.in_flight = -1
     loose.tick(now=NOW)
     assert first(checkers).startswith("1 in flight, but -1 counted")
 
 
 def test_a_figure_out_of_range(checkers: Checkers, loose: Any) -> None:
-    loose._inner.limit = -1
+    loose.inner.limit = -1
     loose.tick(now=NOW)
     assert "has a figure out of range" in first(checkers)
 

@@ -35,6 +35,23 @@ def test_slots_work_side_by_side_and_the_rest_comes_in_order() -> None:
     assert (bench.host.running, bench.host.load, bench.host.busy_ns) == (0, 0, 35)
 
 
+def test_a_wide_call_takes_as_many_slots_and_those_behind_it_wait() -> None:
+    bench = Bench(slots=3)
+    for serial, cost in ((1, 1), (2, 3), (3, 1)):
+        call = make_call(serial, work_ns=10, cost=cost)
+        bench.host.submit(call)
+    assert (bench.host.running, bench.host.load) == (1, 3)
+    assert bench.run() == [(1, 200, 10), (2, 200, 20), (3, 200, 30)]
+    assert bench.host.busy_ns == 10 + 30 + 10
+
+
+def test_one_wider_than_the_machine_runs_alone() -> None:
+    bench = Bench(slots=2)
+    for serial, cost in ((1, 1), (2, 5), (3, 1)):
+        bench.host.submit(make_call(serial, work_ns=10, cost=cost))
+    assert bench.run() == [(1, 200, 10), (2, 200, 20), (3, 200, 30)]
+
+
 def test_a_full_queue_is_answered_with_503_at_once() -> None:
     bench = Bench(queue_max=1)
     for serial in (1, 2, 3):

@@ -1,0 +1,229 @@
+"""Every controller by name, as one starts it in front of a scenario's backend.
+
+References have their published constants. What they must be told about the service they are told
+truthfully, once, at the start: the number of slots, the mean service time, the deadline. That is a
+favour: ours is told nothing (`shedproxy`), or what calibration would have measured
+(`shedproxy-profile`). The oracle is told the truth at every instant.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from shedproxy.core import (
+    NS_PER_MS,
+    Instant,
+    Nanos,
+    milliseconds,
+)
+from shedproxy.simulator.controllers.admission_probability import AdmissionProbabilityControl
+from shedproxy.simulator.controllers.aimd import AimdControl
+from shedproxy.simulator.controllers.apf import ApfControl
+from shedproxy.simulator.controllers.bbr import BbrControl
+from shedproxy.simulator.controllers.breakwater import BreakwaterControl
+from shedproxy.simulator.controllers.cinnamon import CinnamonControl
+from shedproxy.simulator.controllers.codel import CodelControl
+from shedproxy.simulator.controllers.dagor import DagorControl
+from shedproxy.simulator.controllers.envoy_gradient import EnvoyGradientControl
+from shedproxy.simulator.controllers.fixed_limit import FixedControl
+from shedproxy.simulator.controllers.gradient2 import Gradient2Control
+from shedproxy.simulator.controllers.nothing import NoControl
+from shedproxy.simulator.controllers.ours import make_ours
+from shedproxy.simulator.controllers.protocol import Controller
+from shedproxy.simulator.controllers.seda import SedaControl
+from shedproxy.simulator.controllers.vector_arc import VectorArcControl
+from shedproxy.simulator.controllers.vegas import VegasControl
+from shedproxy.simulator.oracle import OracleControl
+from shedproxy.simulator.queue_oracle import QueueOracleControl
+from shedproxy.simulator.world import ControllerFactory, World
+
+__all__ = [
+    "CONTROLLERS",
+    "OURS",
+    "PROFILED",
+    "YARDSTICKS",
+    "controller_factory",
+    "oracle_factory",
+    "queue_oracle_factory",
+]
+
+OURS = "shedproxy"
+PROFILED = "shedproxy-profile"
+YARDSTICKS = frozenset((PROFILED, "fixed"))
+"""They are told what others have to find out; they take no place."""
+
+_SLOTS_MAX = 1000
+"""Where a backend has no bound."""
+
+
+class _Truth(NamedTuple):
+    """What a reference is told at the start, of its share of the backend."""
+
+    slots: int
+    service_ns: Nanos
+    network_ns: Nanos
+    deadline_ns: Nanos
+    capacity_rps: float
+
+
+def _truth(world: World) -> _Truth:
+    scenario, backend = world.scenario, world.backend
+    share = scenario.proxy.count
+    return _Truth(
+        slots=max(1, round(min(backend.best_limit(), _SLOTS_MAX) / share)),
+        service_ns=milliseconds(scenario.backend.service_ms),
+        network_ns=milliseconds(scenario.backend.network_ms),
+        deadline_ns=milliseconds(scenario.deadline_or_default_ms),
+        capacity_rps=backend.capacity_now_rps() / share,
+    )
+
+
+def _ours(world: World, now: Instant, _index: int) -> Controller:
+    return make_ours(world.scenario, now=now)
+
+
+def _profiled(world: World, now: Instant, _index: int) -> Controller:
+    return make_ours(world.scenario, now=now, with_profile=True)
+
+
+def _none(_world: World, _now: Instant, _index: int) -> Controller:
+    return NoControl()
+
+
+def _fixed(world: World, _now: Instant, _index: int) -> Controller:
+    return FixedControl(_truth(world).slots)
+
+
+def _aimd(world: World, _now: Instant, _index: int) -> Controller:
+    return AimdControl(timeout_ns=_truth(world).deadline_ns)
+
+
+def _vegas(world: World, _now: Instant, index: int) -> Controller:
+    return VegasControl(rng=world.chance(f"controller {index}"))
+
+
+def _gradient2(_world: World, _now: Instant, _index: int) -> Controller:
+    return Gradient2Control()
+
+
+def _envoy_gradient(world: World, _now: Instant, index: int) -> Controller:
+    return EnvoyGradientControl(rng=world.chance(f"controller {index}"))
+
+
+def _vector_arc(world: World, _now: Instant, _index: int) -> Controller:
+    scenario = world.scenario
+    if scenario.backend.kind != "knee":
+        # A client of Vector lets wait without bound; a proxy says no.
+        return VectorArcControl(is_client=False)
+    # Vector's own server, and so Vector's own tests; a limit that is a number does not move.
+    profile = scenario.profile
+    if profile is None or profile.minimum != profile.maximum:
+        return VectorArcControl()
+    return VectorArcControl(initial=profile.start, maximum=profile.start, decrease_ratio=1.0)
+
+
+def _bbr(world: World, _now: Instant, _index: int) -> Controller:
+    slots = _truth(world).slots * world.scenario.proxy.count
+    return BbrControl(utilisation=lambda _: min(1.0, world.backend.inside / slots))
+
+
+def _codel(world: World, _now: Instant, _index: int) -> Controller:
+    return CodelControl(slots=_truth(world).slots)
+
+
+def _seda(world: World, _now: Instant, _index: int) -> Controller:
+    truth = _truth(world)
+    rate_rps = truth.capacity_rps if math.isfinite(truth.capacity_rps) else 100.0
+    return SedaControl(target_ns=Nanos(truth.deadline_ns // 2), rate_rps=rate_rps)
+
+
+def _dagor(world: World, _now: Instant, _index: int) -> Controller:
+    return DagorControl(slots=_truth(world).slots)
+
+
+def _breakwater(world: World, _now: Instant, _index: int) -> Controller:
+    truth = _truth(world)
+    return BreakwaterControl(
+        slots=truth.slots,
+        service_ns=truth.service_ns,
+        rtt_ns=truth.network_ns or truth.service_ns,
+        client_window=max(64, 2 * truth.slots),
+    )
+
+
+def _cinnamon(world: World, _now: Instant, _index: int) -> Controller:
+    truth = _truth(world)
+    return CinnamonControl(slots=truth.slots, timeout_ns=truth.deadline_ns)
+
+
+def _apf(world: World, _now: Instant, _index: int) -> Controller:
+    truth = _truth(world)
+    # A quarter of the request's time, as the API server gives.
+    return ApfControl(slots=truth.slots, wait_default_ns=Nanos(truth.deadline_ns // 4))
+
+
+def _admission_probability(world: World, _now: Instant, index: int) -> Controller:
+    return AdmissionProbabilityControl(rng=world.chance(f"controller {index}"))
+
+
+CONTROLLERS: dict[str, ControllerFactory] = {
+    OURS: _ours,
+    PROFILED: _profiled,
+    "none": _none,
+    "fixed": _fixed,
+    "aimd": _aimd,
+    "vegas": _vegas,
+    "gradient2": _gradient2,
+    "envoy-gradient": _envoy_gradient,
+    "vector-arc": _vector_arc,
+    "bbr": _bbr,
+    "codel-lifo": _codel,
+    "seda": _seda,
+    "dagor": _dagor,
+    "breakwater": _breakwater,
+    "cinnamon": _cinnamon,
+    "apf": _apf,
+    "admission-probability": _admission_probability,
+}
+"""Those that are compared, ours first; the oracle is what they are compared with."""
+
+
+def controller_factory(name: str) -> ControllerFactory:
+    """What makes the controllers of one run.
+
+    Raises:
+        KeyError: none is called so.
+    """
+    return oracle_factory() if name == "oracle" else CONTROLLERS[name]
+
+
+def oracle_factory() -> ControllerFactory:
+    """One mind in front of the backend, whatever the number of proxies; for one run."""
+    shared: list[OracleControl] = []
+
+    def make(world: World, _now: Instant, _index: int) -> Controller:
+        if not shared:
+            scenario = world.scenario
+            wait_max_ms = scenario.deadline_or_default_ms - scenario.backend.service_ms
+            shared.append(
+                OracleControl(
+                    best_limit=world.backend.best_limit,
+                    wait_max_ns=max(0, int(wait_max_ms * NS_PER_MS)),
+                )
+            )
+        return shared[0]
+
+    return make
+
+
+def queue_oracle_factory() -> ControllerFactory:
+    """Our queue behind the true limit and without a refusal loop: see `QueueOracleControl`."""
+
+    def make(world: World, now: Instant, _index: int) -> Controller:
+        share = world.scenario.proxy.count
+        return QueueOracleControl(
+            world.scenario, best_limit=lambda: world.backend.best_limit() / share, now=now
+        )
+
+    return make
