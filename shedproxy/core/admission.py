@@ -10,33 +10,22 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from shedproxy.core.decision import (
-    Decision,
-    Outcome,
-    Permit,
-    Rejected,
-    RejectReason,
-    Ticket,
-    TicketState,
-    Verdict,
-)
+from shedproxy.core.decision import Decision, Outcome, Permit, Verdict
 from shedproxy.core.policy import CellPolicy
 from shedproxy.core.request import Measure, RequestInfo, rank_of
-from shedproxy.core.screening import CONTROL, Screening
+from shedproxy.core.screening import CONTROL
 from shedproxy.core.stats import CellStats
 from shedproxy.core.units import NS_PER_S, Instant, Nanos
+from shedproxy.core.waiting import NO_VERDICTS, Waiting
 
 __all__ = ["NO_VERDICTS", "AdmissionController"]
-
-NO_VERDICTS: Sequence[Verdict] = ()
 
 # Before Python 3.12 a look-up of an enum's member costs more than a call: these are hot.
 _SUCCESS = Outcome.SUCCESS
 _HEAD = Measure.HEAD
-_QUEUE_FULL = RejectReason.QUEUE_FULL
 
 
-class AdmissionController(Screening):
+class AdmissionController(Waiting):
     """One cell. `now` never runs backwards; nothing here sleeps, logs or calls back."""
 
     __slots__ = ()
@@ -68,7 +57,6 @@ class AdmissionController(Screening):
             expires_at = None if time_left_ns is None else Instant(now + time_left_ns)
             return self._start(request, flow_hash, now, now, expires_at)
         self._limits.on_limit_reached()
-        self._level.on_saturated()
         return self._enqueue(request, rank, flow_hash, cohort, time_left_ns, now)
 
     def observe(
@@ -96,7 +84,7 @@ class AdmissionController(Screening):
             self._level.on_arrival(rank, request.cost)
             if not self._has_room(request.cost):
                 self._limits.on_limit_reached()
-                self._level.on_saturated()
+                self._level.demand.saturate(now)
                 refused = self._shadow_queue_refusal(request, rank, now)
         self._count(request, flow_hash)
         permit = self._start(request, flow_hash, now, now, expires_at)
@@ -111,141 +99,6 @@ class AdmissionController(Screening):
             return self._admit_aside(request, flow_hash, now)
         self._count(request, flow_hash)
         return self._start(request, flow_hash, now, now, None)
-
-    def _has_room(self, cost: int) -> bool:
-        # A request wider than the whole limit runs when it is alone, or it never would.
-        return self.in_flight + cost <= self._limits.limit or not self.in_flight
-
-    def _start(
-        self,
-        request: RequestInfo,
-        flow_hash: int,
-        arrived_at: Instant,
-        now: Instant,
-        expires_at: Instant | None,
-    ) -> Permit:
-        self._serial = serial = self._serial + 1
-        cost = request.cost
-        before = self.in_flight
-        self.in_flight = in_flight = before + cost
-        self._level.started += cost
-        if in_flight >= self._limits.limit:
-            self._limits.on_limit_reached()
-        return Permit(serial, request, flow_hash, cost, arrived_at, now, expires_at, before, self)
-
-    def _enqueue(
-        self,
-        request: RequestInfo,
-        rank: int,
-        flow_hash: int,
-        cohort: int,
-        time_left_ns: int | None,
-        now: Instant,
-    ) -> Ticket | Rejected:
-        queue = self._policy.queue
-        wait_max_ns: int = queue.wait_max_ns
-        deadline_at: Instant | None = None
-        if time_left_ns is not None:
-            deadline_at = Instant(now + time_left_ns)
-            feasible_ns = time_left_ns - self._limits.expected_ns(request.route)
-            share_ns = int(time_left_ns * queue.deadline_share)
-            wait_max_ns = max(0, min(wait_max_ns, share_ns, feasible_ns))
-        self._serial += 1
-        ticket = Ticket(
-            self._serial,
-            request,
-            flow_hash,
-            cohort,
-            rank,
-            now,
-            Instant(now + wait_max_ns),
-            deadline_at,
-            self,
-        )
-        worst_rank = self._queue.worst_rank()
-        length = self._queue.length
-        victim = self._queue.push(ticket, now=now)
-        if victim is ticket:
-            ticket.evicted = self._evict_unfair(ticket, now)
-            if ticket.evicted is None:
-                full = (queue.length_max, rank, worst_rank)
-                return self._reject(request, _QUEUE_FULL, full, now)
-            self._queue.push(ticket, now=now)
-        elif victim is not None:
-            numbers = (queue.length_max, victim.rank, rank, now - victim.arrived_at)
-            ticket.evicted = self._refuse_waiter(victim, RejectReason.EVICTED, numbers, now, length)
-        self._count(request, flow_hash)
-        return ticket
-
-    def _evict_unfair(self, ticket: Ticket, now: Instant) -> Verdict | None:
-        """Room in a full queue at the cost of a flow that holds more than its share."""
-        if not self._policy.fairness.enabled:
-            return None
-        victim = self._queue.fair_victim(ticket, now=now)
-        if victim is None or not victim.flow_hash:
-            return None
-        cost, held = victim.cost, self._fair.in_system(victim.flow_hash)
-        flows = self._fair.flows_active + (self._fair.in_system(ticket.flow_hash) == 0)
-        share = self._fair.share(self._limits.limit + self._queue.length, flows=flows)
-        if flows < 2 or held <= share:
-            return None
-        numbers = (held - cost, cost, share, flows)
-        self._queue.remove(victim)
-        return self._refuse_waiter(victim, RejectReason.FAIR_SHARE, numbers, now)
-
-    def _refuse_waiter(
-        self,
-        ticket: Ticket,
-        reason: RejectReason,
-        numbers: tuple[int, ...],
-        now: Instant,
-        queue_length: int | None = None,
-    ) -> Verdict:
-        ticket.state = TicketState.REJECTED
-        self._uncount(ticket.request, ticket.flow_hash)
-        rejected = self._reject(ticket.request, reason, numbers, now)
-        rejected.waited_ns = now - ticket.arrived_at
-        if queue_length is not None:
-            rejected.queue_length = queue_length
-        return Verdict(ticket, rejected)
-
-    def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
-        """The waiter went away. Nothing if it was answered already."""
-        if ticket.state is not TicketState.WAITING:
-            return NO_VERDICTS
-        self._queue.remove(ticket)
-        ticket.state = TicketState.ABANDONED
-        self._uncount(ticket.request, ticket.flow_hash)
-        return self._dispatch(now)
-
-    def _expire(self, now: Instant) -> list[Verdict]:
-        verdicts = []
-        for ticket in self._queue.expire(now=now):
-            numbers = (now - ticket.arrived_at, ticket.expires_at - ticket.arrived_at)
-            verdicts.append(self._refuse_waiter(ticket, RejectReason.QUEUE_TIMEOUT, numbers, now))
-        return verdicts
-
-    def _dispatch(self, now: Instant) -> Sequence[Verdict]:
-        """Give free slots to the best waiters; those that waited too long leave first."""
-        queue = self._queue
-        if not queue.length:
-            return NO_VERDICTS
-        verdicts = self._expire(now)
-        while queue.length:
-            best = queue.peek(now=now)
-            assert best is not None
-            if not self._has_room(best.cost):
-                break
-            ticket = queue.pop(now=now)
-            assert ticket is not None
-            verdicts.append(self._admit_waiter(ticket, now))
-        return verdicts
-
-    def _admit_waiter(self, ticket: Ticket, now: Instant) -> Verdict:
-        ticket.state = TicketState.ADMITTED
-        request, arrived_at = ticket.request, ticket.arrived_at
-        permit = self._start(request, ticket.flow_hash, arrived_at, now, ticket.deadline_at)
-        return Verdict(ticket, permit)
 
     def to_resident(self, permit: Permit, *, now: Instant) -> Sequence[Verdict]:
         """The answer is a stream: it frees its slot, unless the residents are at their bound."""
@@ -293,6 +146,9 @@ class AdmissionController(Screening):
 
     def _free(self, permit: Permit) -> None:
         self.in_flight -= permit.cost
+        demand = self._level.demand
+        if demand.busy_since >= 0:
+            demand.ended += permit.cost
         if permit.would_reject is not None:
             self._shadow_refused -= permit.cost
         self._uncount(permit.request, permit.flow_hash)
@@ -319,7 +175,9 @@ class AdmissionController(Screening):
         self._limits.update(self.in_flight, now)
         if now >= self._level.due_at:
             self._move_level(now)
-        return self._dispatch(now) if self._queue.length else NO_VERDICTS
+        if self._queue.length or self._is_shadowing:
+            return self._dispatch(now)
+        return NO_VERDICTS
 
     def next_tick_at(self) -> Instant | None:
         """When `tick` has something to do, or None."""
@@ -349,23 +207,8 @@ class AdmissionController(Screening):
         self._limits.apply(policy.limit, now=now)
         self._fair.apply(policy.fairness)
         self._level.apply(policy.shed_level)
-        length = self._queue.length
-        victims = self._queue.apply(policy.queue, now=now)
-        bound, worst_rank = policy.queue.length_max, self._queue.worst_rank()
-        verdicts = [
-            self._refuse_waiter(
-                victim, RejectReason.QUEUE_FULL, (bound, victim.rank, worst_rank), now, length
-            )
-            for victim in victims
-        ]
+        verdicts = self._shrink_queue(policy, now)
         verdicts.extend(self._dispatch(now))
-        return verdicts
-
-    def release_queue(self, *, now: Instant) -> Sequence[Verdict]:
-        """Admit every waiter at once: the mode no longer refuses or delays."""
-        verdicts = []
-        while (ticket := self._queue.pop(now=now)) is not None:
-            verdicts.append(self._admit_waiter(ticket, now))
         return verdicts
 
     @property
@@ -391,7 +234,7 @@ class AdmissionController(Screening):
             shed_share=level.share,
             pressure=self.pressure(),
             baseline_ns=Nanos(self._limits.cell_baseline_ns()),
-            offered_rps=level.offered_rps,
-            started_rps=level.started_rps,
+            offered_rps=level.demand.offered_rps,
+            capacity_rps=level.demand.capacity_rps,
             last_change=self._limits.last_change,
         )

@@ -31,9 +31,9 @@ LOW_ALWAYS = 2
 """Low whatever the limit is: nothing can be learnt of a service that gets less."""
 
 _TRUSTED_SAMPLES = 10
-_TRUSTED_ERROR = 0.25
+_TRUSTED_ERROR = 0.22
 """A mean of few, scattered samples is no baseline: its error must be known to be below this,"""
-_TRUSTED_ANYWAY = 64
+_TRUSTED_ANYWAY = 240
 _TRUSTED_TURNS = 10
 """or the samples this many, and this many times what was in flight."""
 
@@ -72,7 +72,30 @@ class RouteLatency:
         """Samples the baseline is made of."""
         return self._low.count
 
-    def add_low(self, rtt_ns: int, in_flight: int) -> None:
+    def low_error(self, scatter: float) -> float:
+        """Standard error of the baseline, in baselines; 1.0: unknown or worse.
+
+        `scatter` is that of latencies under load: a few samples of a law with rare long ones look
+        alike, and their own scatter knows nothing of it.
+        """
+        low = self._low
+        if low.count < 2:
+            return 1.0
+        return min(1.0, math.sqrt(max(low.scatter(), scatter) / low.count))
+
+    def low_scatter(self) -> float:
+        return self._low.scatter()
+
+    def trust_again(self) -> None:
+        """Go back to what was believed before, if nothing better was learnt meanwhile."""
+        former = self._former
+        if former is not None:
+            former.merge(self._low)
+            self._low, self._former = former, None
+            self.is_trusted = True
+            self.judged_ns = self.trusted_ns = self._low.value_ns
+
+    def add_low(self, rtt_ns: int, in_flight: int, scatter: float) -> None:
         """A sample admitted at low in-flight: with itself, that many."""
         low = self._low
         low.add(rtt_ns)
@@ -80,22 +103,23 @@ class RouteLatency:
             self.judged_ns = self.trusted_ns = low.value_ns
             return
         self._low_in_flight = max(self._low_in_flight, in_flight)
-        if self._is_known():
+        if self._is_known(scatter):
             self.is_trusted = True
             self._settle()
             self.judged_ns = self.trusted_ns = self._low.value_ns
         else:
             self.judged_ns = -low.value_ns
 
-    def _is_known(self) -> bool:
+    def _is_known(self, scatter: float) -> bool:
         low = self._low
         if low.count < _TRUSTED_SAMPLES:
             return False
         if low.count >= max(_TRUSTED_ANYWAY, _TRUSTED_TURNS * self._low_in_flight):
             return True
         # What ends first is what was short: of n in flight the n longest are not in yet.
-        missing = low.scatter() * self._low_in_flight / low.count
-        return low.error_ns() <= low.value_ns * (_TRUSTED_ERROR - missing)
+        scatter = max(scatter, low.scatter())
+        missing = scatter * self._low_in_flight / low.count
+        return math.sqrt(scatter / low.count) <= _TRUSTED_ERROR - missing
 
     def distrust(self) -> None:
         """Learn the baseline again. The former serves until the first new sample."""
@@ -123,13 +147,15 @@ class BaselineTable:
     changed since.
     """
 
-    __slots__ = ("_given_ns", "_is_overruled", "_overflow", "_routes")
+    __slots__ = ("_given_ns", "_is_overruled", "_overflow", "_routes", "scatter")
 
     def __init__(self, given_ns: int | None = None) -> None:
         self._given_ns = given_ns
         self._is_overruled = False
         self._routes: dict[str, RouteLatency] = {}
         self._overflow = RouteLatency()
+        self.scatter = 1.0
+        """Variance of single latencies, in squared baselines, as the windows show it."""
 
     def __len__(self) -> int:
         return len(self._routes)
@@ -151,7 +177,7 @@ class BaselineTable:
             latency = self._enter(route)
         latency.recent.add(rtt_ns, now)
         if low_in_flight:
-            latency.add_low(rtt_ns, low_in_flight)
+            latency.add_low(rtt_ns, low_in_flight, self.scatter)
         return latency.judged_ns if self._given_ns is None else self._judge(latency)
 
     def judge(self, route: str) -> int:
@@ -179,11 +205,22 @@ class BaselineTable:
         )
         return busiest.trusted_ns if busiest is not None else self._given_ns or 0
 
+    def typical_error(self) -> tuple[float, float]:
+        """Standard error, in baselines, of the route with the most samples at low in-flight."""
+        if self._given_ns is not None and not self._is_overruled:
+            return 0.0, 1.0
+        busiest = max(self._latencies(), key=lambda latency: latency.low_count)
+        return busiest.low_error(self.scatter), busiest.low_scatter()
+
     def distrust(self) -> None:
         """The service changed: learn all baselines again. The former serve until there are new."""
         self._is_overruled = self._given_ns is not None
         for latency in self._latencies():
             latency.distrust()
+
+    def trust_again(self) -> None:
+        for latency in self._latencies():
+            latency.trust_again()
 
     def _judge(self, latency: RouteLatency) -> int:
         if self._given_ns is None:

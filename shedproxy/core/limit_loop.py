@@ -40,6 +40,8 @@ class LimitLoop:
         "_window",
         "last_change",
         "limit",
+        "scatter",
+        "typical_ns",
     )
 
     def __init__(self, policy: LimitPolicy, *, now: Instant) -> None:
@@ -53,6 +55,8 @@ class LimitLoop:
         self._low_since = now
         self._low_steps: deque[tuple[Instant, int]] = deque(maxlen=_LOW_STEPS)
         self._in_flight_last = 0
+        self.scatter = 1.0
+        self.typical_ns = 0
         self.limit = self._estimator.limit
         """Slots that may be in flight now."""
         self._samples_wanted = Window.samples_wanted(self.limit)
@@ -109,12 +113,29 @@ class LimitLoop:
             and not window.overload_count
         ) or not window.is_ready(self.limit, now=now):
             return None
-        summary = window.close(in_flight=in_flight, now=now)
+        error, scatter = self._baselines.typical_error()
+        summary = window.close(
+            in_flight=in_flight, now=now, baseline_error=error, baseline_scatter=scatter
+        )
+        if summary.sample_count >= 8 and summary.rtt_error < 1.0:
+            scatter = min(4.0, summary.rtt_error**2 * summary.sample_count)
+            self.scatter += (scatter - self.scatter) / 8
+            self._baselines.scatter = self.scatter
+            self.typical_ns = summary.rtt_mean_ns
         change = self._estimator.on_window(summary, now=now)
         if change.cause is LimitCause.RELEARNT:
             self._baselines.distrust()
         self._take(change)
         return change
+
+    @property
+    def is_probing(self) -> bool:
+        return getattr(self._estimator, "is_probing", False)
+
+    def stop_probing(self, *, now: Instant) -> None:
+        change = self._estimator.stop_probing(now=now)
+        self._baselines.trust_again()
+        self._take(change)
 
     def expected_ns(self, route: str) -> int:
         """Recent mean latency of a route, load included; 0: unknown."""

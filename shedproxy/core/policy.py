@@ -53,7 +53,7 @@ class QueuePolicy:
     wait_max_ns: Nanos = field(default_factory=lambda: milliseconds(500))
     deadline_share: float = 0.33
     """Most of a request's remaining time that it may spend waiting."""
-    lifo_after_ns: Nanos = field(default_factory=lambda: milliseconds(100))
+    lifo_after_ns: Nanos = field(default_factory=lambda: milliseconds(10000))
     """A level whose queue has not been empty for this long serves newest first."""
     shards: int = 64
     hand: int = 4
@@ -74,8 +74,6 @@ class ShedLevelPolicy:
     """The refusal loop: which ranks are refused on arrival, before they reach the queue."""
 
     enabled: bool = True
-    wait_target_ns: Nanos = field(default_factory=lambda: milliseconds(50))
-    """Standing queue wait the loop steers to while demand is above capacity."""
     period_ns: Nanos = field(default_factory=lambda: milliseconds(100))
 
 

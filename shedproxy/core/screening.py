@@ -7,11 +7,12 @@ refusal made here carries the numbers that were compared.
 from __future__ import annotations
 
 from shedproxy.core.decision import Permit, Rejected, RejectReason
+from shedproxy.core.demand import LEVEL_BITS
 from shedproxy.core.fair_share import FairShare
 from shedproxy.core.limit_loop import LimitLoop
 from shedproxy.core.policy import CellPolicy
 from shedproxy.core.queues import PriorityQueue
-from shedproxy.core.request import COHORTS, Criticality, Lane, RequestInfo, rank_of
+from shedproxy.core.request import Lane, RequestInfo, rank_of
 from shedproxy.core.shed_level import ShedLevel
 from shedproxy.core.units import NS_PER_S, Instant
 
@@ -23,6 +24,10 @@ _DEADLINE = RejectReason.DEADLINE
 _FAIR_SHARE = RejectReason.FAIR_SHARE
 _ROUTE_LIMIT = RejectReason.ROUTE_LIMIT
 _SHED_LEVEL = RejectReason.SHED_LEVEL
+
+_WAIT_SERVICES = 4.0
+_WAIT_SERVICES_MAX = 12.0
+"""The longest wait in mean service times, for constant ones and at most."""
 
 
 class Screening:
@@ -36,6 +41,7 @@ class Screening:
         "_is_shadowing",
         "_level",
         "_limits",
+        "_must_trim",
         "_policy",
         "_queue",
         "_residents",
@@ -62,6 +68,8 @@ class Screening:
         self._route_count: dict[str, int] = {}
         self._zombies: list[tuple[Instant, int, Permit]] = []
         self._serial = 0
+        self._must_trim = False
+        """Overload has begun and the queue is still as long as before."""
 
     def _set_policy(self, policy: CellPolicy) -> None:
         self._policy = policy
@@ -106,7 +114,7 @@ class Screening:
         level = self._level
         if now >= level.due_at:
             self._move_level(now)
-        if level.share > 0.0:
+        if level.is_overloaded:
             return self._overload_refusal(request, rank, flow_hash, now)
         return None
 
@@ -114,6 +122,10 @@ class Screening:
         self, request: RequestInfo, rank: int, flow_hash: int, now: Instant
     ) -> Rejected | None:
         """Demand is above capacity: first to each tenant its share, then by rank."""
+        level = self._level
+        ahead = self._ahead(rank)
+        if ahead < level.relaxed_below[rank >> LEVEL_BITS]:
+            return None
         cost = request.cost
         if flow_hash and self._policy.fairness.enabled:
             in_system = self._fair.in_system(flow_hash)
@@ -127,10 +139,11 @@ class Screening:
                 if (in_system + cost) * flows <= capacity:
                     # Not above an equal part: the excess is not this tenant's to give up.
                     return None
-        cut = self._level.refusal(rank)
+        cut = level.refusal(rank, ahead)
         if cut is None:
             return None
-        self._level.on_arrival(rank, cost)
+        level.on_arrival(rank, cost)
+        level.unrefused = 0
         return self._reject(request, _SHED_LEVEL, cut, now)
 
     def _bound_refusal(self, request: RequestInfo, now: Instant) -> Rejected | None:
@@ -176,7 +189,7 @@ class Screening:
         return self._reject(request, _DEADLINE, numbers, now)
 
     def _expected_wait_ns(self, rank: int) -> int:
-        rate = self._level.started_rps
+        rate = self._level.demand.capacity_rps
         return int(self._queue.length_from(rank) * NS_PER_S / rate) if rate > 0 else 0
 
     def _shadow_queue_refusal(
@@ -184,10 +197,16 @@ class Screening:
     ) -> Rejected | None:
         queue = self._policy.queue
         waiting = self._waiting
-        bound = queue.length_max
-        rate = self._level.started_rps
+        bound = min(queue.length_max, self._level.ahead_max[rank >> LEVEL_BITS])
+        rate = self._level.demand.capacity_rps
         if rate > 0:
-            bound = min(bound, max(1, int(rate * queue.wait_max_ns / NS_PER_S)))
+            bound = min(bound, max(1, int(rate * self._wait_max_ns() / NS_PER_S)))
+        if waiting >= self._level.begin_length and not self._level.is_overloaded:
+            self._level.begin(
+                limit=self._limits.limit,
+                scatter=self._limits.scatter,
+                wait_max_ns=self._wait_max_ns(),
+            )
         if waiting < bound:
             return None
         refused = self._reject(request, RejectReason.QUEUE_FULL, (bound, rank, rank), now)
@@ -260,28 +279,34 @@ class Screening:
             self._queue.length,
         )
 
+    def _ahead(self, rank: int) -> int:
+        """Waiters of this rank's level and better ones."""
+        return self._waiting if self._is_shadowing else self._queue.length_from(rank)
+
+    def _wait_max_ns(self) -> int:
+        """The longest wait: the policy's, or some service times where those are long.
+
+        A few slots need a queue of several services to be kept busy, more of scattered ones; whoever
+        asks for work of a second can wait for some.
+        """
+        limits = self._limits
+        services = min(_WAIT_SERVICES_MAX, _WAIT_SERVICES * (1.0 + limits.scatter))
+        return max(self._policy.queue.wait_max_ns, int(limits.typical_ns * services))
+
     def _move_level(self, now: Instant) -> None:
-        waiting = self._waiting
-        queue = self._queue
-        if queue.length:
-            waiting_from = [queue.length_from(c * COHORTS) for c in range(len(Criticality))]
-        else:
-            # Observe mode knows how many would wait, not which.
-            waiting_from = [waiting] * len(Criticality)
         self._level.update(
-            waiting_from=waiting_from,
             limit=self._limits.limit,
-            wait_max_ns=self._policy.queue.wait_max_ns,
+            scatter=self._limits.scatter,
+            wait_max_ns=self._wait_max_ns(),
             now=now,
         )
 
     def pressure(self) -> float:
-        """0 idle .. 1 saturated: slots first, then the queue, and 1 once the level refuses."""
+        """0 idle .. 1 saturated: slots first, then the queue, and 1 in overload."""
         level = self._level
-        if level.share > 0.0:
+        if level.is_overloaded:
             return 1.0
         limit = self._limits.limit
-        wait_max_ns = self._policy.queue.wait_max_ns
-        wanted = level.wanted(limit=limit, wait_max_ns=wait_max_ns)
         used = min(1.0, self.in_flight / limit) if limit else 1.0
-        return 0.8 * used + 0.2 * min(1.0, self._waiting / wanted)
+        full = min(level.begin_length, self._policy.queue.length_max) or 1
+        return 0.8 * used + 0.2 * min(1.0, self._waiting / full)

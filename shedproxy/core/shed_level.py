@@ -1,154 +1,132 @@
-"""The refusal loop: which ranks are refused on arrival, so that the rest waits little.
+"""Overload of a cell: when it has begun, how long the queue may be then, and who is not let in.
 
-A rank is criticality x 1 024 cohorts. Each period the loop compares demand with what the cell
-really started while it was saturated, and admits that rate, corrected so that a queue shorter or
-longer than wanted is brought to it within half a second (T):
+While demand is below capacity the queue is the buffer of bursts: long, and nobody is refused. Overload
+begins when the waiters already there would take most of the longest wait (`_BEGIN_SHARE`), because
+refusals are then inevitable; it ends when a row of arrivals met none. In between three rules hold:
 
-    admitted = started + (wanted - waiting) / T,   within started x [1/2, 3/2]
-    refused share p = 1 - admitted / offered
+1. **A short queue per level.** Overloaded by x = demand of the level and better ones over capacity, a
+   queue needs only so many waiters that it hardly ever runs dry. In the diffusion limit a queue of
+   length q is empty for about exp(-2 q (x - 1) / (ca^2 + cs^2)) of the time, hence
 
-The measured rate is a feed-forward, so p settles in a few periods and does not swing between all
-and nothing as CoDel-like refusal does; the queue only trims it (compare the PI loop of Uber's
-Cinnamon, which has to integrate its way there). p becomes a level through the distribution of the
-ranks that really arrived (as in DAGOR and Cinnamon), with a fractional last rank.
+       q = theta (1 + cs^2) / (2 (x - 1))
 
-Knows nothing of queues, limits or clocks: it is told counts and the time.
+   for Poisson arrivals (ca = 1) and service times of scatter cs^2. A level with x below 1 keeps the
+   long queue: its bursts are no overload.
+2. **A cut.** Ranks below it are refused on arrival. Its share follows from two measured rates (feed
+   forward), 1 - capacity / demand, so that it neither integrates nor swings, through the distribution
+   of the ranks that really arrived (as in DAGOR and Cinnamon), with a fractional last rank. A task or
+   user with a rank above it is served whole.
+3. **An exception.** While fewer wait than would keep the slots busy, the cut refuses nobody: capacity
+   is never idle because a rate was measured a moment too late.
+
+A queue that is full gives up its lowest rank for a better one, so that what rule 2 lets in too much
+falls on the ranks just above the cut.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
 
+from shedproxy.core.demand import LEVEL_BITS, LEVELS, PPM, Demand
 from shedproxy.core.policy import ShedLevelPolicy
-from shedproxy.core.request import COHORTS
-from shedproxy.core.units import NS_PER_S, Instant
+from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
 
-__all__ = ["PPM", "RANKS", "ShedLevel", "next_refused_share"]
+__all__ = ["UNBOUNDED", "ShedLevel", "queue_needed"]
 
-RANKS = 4 * COHORTS
-PPM = 1_000_000
+UNBOUNDED = 1 << 62
 
-_HISTORY = 1_000
-"""Arrivals per generation of the rank histogram: the level sees the last 1 000 to 2 000."""
-_MEMORY_MIN_S = 0.5
-_MEMORY_MAX_S = 10.0
-_MEMORY_STARTS = 30.0
-"""Rates are remembered for about this many starts, within the two bounds above."""
-_SHARE_MAX = 0.99
+_BEGIN_SHARE = 0.75
+"""Overload begins when the queue takes this share of the longest wait."""
+_QUIET = 64
+"""Arrivals in a row without a refusal that end it, if demand is not clearly above capacity."""
+_QUIET_LOAD = 1.05
+_THETA = 4.5
+"""An empty queue in exp(-theta) of the time: 1.1 %, of which the service's own queue hides most."""
+_LOAD_MIN = 1.15
+"""A load nearer to 1 would ask for an endless queue."""
+_LOAD_FULL = 0.95
+"""From this load on a level has the short queue."""
+_WAITERS_MIN = 3.0
+_LIMIT_SHARE = 0.25
+"""And at least this share of the limit: ends of work come in bunches."""
+_ROOMY = 0.75
+"""The cut keeps the queue near what is needed; above that there is room for its error, this share of
+the slots, more for scattered service times: it costs a wait below one service time."""
+_SURPLUS = 0.01
+"""Let in by the cut beyond capacity."""
+_SHARE_MAX = 0.995
 """Never refuse everything: recovery must stay visible."""
-_CORRECTION_S = 0.5
-"""Five periods of the default policy: a correction within one would swing."""
-_CALM_PERIODS = 3
-"""Periods without waiting before the loop believes that there is room again."""
+_PERIOD_ENDS = 32
+_PERIOD_MIN_NS = 2 * NS_PER_MS
 _GOLDEN_PPM = 618_034
 """Successive multiples of the golden ratio fill [0, 1) evenly: a fair coin without chance."""
 
+_UNBOUNDED_LEVELS = [UNBOUNDED] * LEVELS
 
-def next_refused_share(
-    *, offered_rps: float, started_rps: float, waiting: float, wanted: float
-) -> float:
-    """The share of demand to refuse; 0 while demand is not above what was started."""
-    if offered_rps <= 0.0:
-        return 0.0
-    admitted_rps = started_rps + (wanted - waiting) / _CORRECTION_S
-    admitted_rps = min(1.5 * started_rps, max(0.5 * started_rps, admitted_rps))
-    return min(_SHARE_MAX, max(0.0, 1.0 - admitted_rps / offered_rps))
+
+def queue_needed(*, load: float, scatter: float, limit: int) -> float:
+    """Waiters that keep the slots filled at an overload of `load` (demand over capacity).
+
+    `scatter` is the squared coefficient of variation of service times, `limit` the slots.
+    """
+    needed = _THETA * (1.0 + scatter) / (2.0 * (max(_LOAD_MIN, load) - 1.0))
+    return max(needed, _WAITERS_MIN, limit * _LIMIT_SHARE)
 
 
 class ShedLevel:
-    """The level below which arrivals are refused, and the measurements it follows from.
-
-    `cut_rank` and `cut_share_ppm` are read on the hot path: a rank below the cut is refused, the
-    cut rank itself loses `cut_share_ppm` of its arrivals.
-    """
+    """The state of overload. Its attributes are read on the hot path; `update` moves them."""
 
     __slots__ = (
-        "_calm",
-        "_offered",
-        "_offered_s",
-        "_offered_total",
-        "_older",
-        "_period_start",
         "_phase",
         "_policy",
-        "_recent",
-        "_recent_count",
-        "_refused_classes",
-        "_roomy",
-        "_saturated_s",
-        "_started_total",
-        "_was_saturated",
+        "ahead_max",
+        "begin_length",
         "cut_rank",
         "cut_share_ppm",
+        "demand",
         "due_at",
+        "is_overloaded",
+        "relaxed_below",
         "share",
-        "started",
+        "unrefused",
     )
 
     def __init__(self, policy: ShedLevelPolicy, *, now: Instant) -> None:
         self._policy = policy
+        self._phase = 0
+        self.demand = Demand(now=now)
+        self.is_overloaded = False
+        self.share = 0.0
+        """Share of demand the cut refuses, 0..1."""
         self.cut_rank = 0
         self.cut_share_ppm = 0
-        self.share = 0.0
-        self._phase = 0
-        self._recent = [0] * RANKS
-        self._older = [0] * RANKS
-        self._recent_count = 0
-        self._period_start = now
-        self.due_at = Instant(now + policy.period_ns)
+        self.ahead_max: Sequence[int] = _UNBOUNDED_LEVELS
+        """Per level: most waiters of it and better ones."""
+        self.relaxed_below: Sequence[int] = _UNBOUNDED_LEVELS
+        """Per level: with fewer of them waiting nobody is refused by the cut."""
+        self.begin_length = UNBOUNDED
+        """Waiters at which overload begins."""
+        self.unrefused = 0
+        """Arrivals since somebody was refused: whoever refuses sets it to 0."""
+        self.due_at = Instant(now + _PERIOD_MIN_NS)
         """When `update` has something to do; a plain attribute, read for every request."""
-        self._offered = 0
-        self.started = 0
-        """Slots started in this period: whoever starts work adds its cost."""
-        self._was_saturated = False
-        self._calm = 0
-        self._refused_classes = 0
-        """Classes, from the lowest, that the cut may reach into."""
-        self._roomy = 0
-        """Periods in a row in which nobody waited."""
-        # Decayed totals: counts and the seconds they were counted over.
-        self._offered_total = 0.0
-        self._offered_s = 0.0
-        self._started_total = 0.0
-        self._saturated_s = 0.0
-
-    @property
-    def started_rps(self) -> float:
-        """Slots started per second while the cell was saturated; 0 until it has been."""
-        return self._started_total / self._saturated_s if self._saturated_s > 0 else 0.0
-
-    @property
-    def offered_rps(self) -> float:
-        """Slots asked for per second, refused ones included."""
-        return self._offered_total / self._offered_s if self._offered_s > 0 else 0.0
 
     def apply(self, policy: ShedLevelPolicy) -> None:
         """Take a new policy; what was measured stays."""
         self._policy = policy
         if not policy.enabled:
-            self._set_share(0.0)
+            self._end()
 
     def on_arrival(self, rank: int, cost: int) -> None:
         """An arrival that is not over its tenant's share: it counts as demand, refused or not."""
-        self._offered += cost
-        self._recent[rank] += cost
-        self._recent_count += 1
-        if self._recent_count >= _HISTORY:
-            self._recent, self._older = self._older, self._recent
-            self._recent[:] = _ZEROES
-            self._recent_count = 0
+        self.unrefused += 1
+        self.demand.on_arrival(rank, cost)
 
-    def on_saturated(self) -> None:
-        """Somebody had to wait: this period's starts measure capacity."""
-        self._was_saturated = True
-
-    def refusal(self, rank: int) -> tuple[int, int, int, int] | None:
-        """The numbers of a refusal of this rank, or None: it may pass."""
+    def refusal(self, rank: int, ahead: int) -> tuple[int, int, int, int] | None:
+        """The numbers of a refusal of this rank with `ahead` waiters before it, or None."""
         cut = self.cut_rank
-        if rank > cut:
+        if rank > cut or ahead < self.relaxed_below[rank >> LEVEL_BITS]:
             return None
         if rank < cut:
             return (rank, cut, self.cut_share_ppm, 0)
@@ -159,124 +137,59 @@ class ShedLevel:
             return (rank, cut, self.cut_share_ppm, self._phase)
         return None
 
-    def wanted(self, *, limit: int, wait_max_ns: int) -> float:
-        """Waiters that keep the slots filled without making anybody wait for long.
+    def begin(self, *, limit: int, scatter: float, wait_max_ns: int) -> None:
+        """Refusals are inevitable from now on."""
+        if self._policy.enabled:
+            self.is_overloaded = True
+            self.unrefused = 0
+            self._aim(limit, scatter, wait_max_ns)
 
-        The target wait's worth, and three standard deviations of a queue that Poisson arrivals at
-        this rate fill and the correction empties: a shorter one would run dry now and then.
+    def update(self, *, limit: int, scatter: float, wait_max_ns: int, now: Instant) -> None:
+        """Close a period and move the level.
+
+        Args:
+            limit: slots now.
+            scatter: squared coefficient of variation of service times.
+            wait_max_ns: the longest wait of the queue.
+            now: the instant.
         """
-        rate = self.started_rps
-        deviation = math.sqrt(rate * _CORRECTION_S / 2)
-        wait_target_s = self._policy.wait_target_ns / NS_PER_S
-        wanted = max(rate * wait_target_s, 3.0 * deviation, limit / 2, 2.0)
-        ceiling = rate * wait_max_ns / (2 * NS_PER_S)
-        return max(1.0, min(wanted, ceiling)) if rate > 0 else wanted
-
-    def update(
-        self, *, waiting_from: Sequence[int], limit: int, wait_max_ns: int, now: Instant
-    ) -> None:
-        """Close a period (cheap to call early: it returns at once) and move the level.
-
-        `waiting_from[c]` counts the waiters of criticality c and better.
-        """
-        if now < self.due_at:
-            return
-        waiting = waiting_from[0]
-        elapsed_s = (now - self._period_start) / NS_PER_S
-        self._remember(elapsed_s, is_saturated=self._was_saturated or waiting > 0)
-        self._period_start = now
-        self.due_at = Instant(now + self._policy.period_ns)
-        self._offered = self.started = 0
-        was_saturated, self._was_saturated = self._was_saturated, False
-        self._roomy = 0 if was_saturated or waiting else self._roomy + 1
-        if not self._policy.enabled or not (self.share or self._is_overload(waiting, wait_max_ns)):
-            return
-        wanted = self.wanted(limit=limit, wait_max_ns=wait_max_ns)
-        share = next_refused_share(
-            offered_rps=self.offered_rps,
-            started_rps=self.started_rps,
-            waiting=waiting,
-            wanted=wanted,
-        )
-        if self._roomy > _CALM_PERIODS:
-            # Nobody has waited for a while: what was started is no longer what can be.
-            share = min(share, self.share) * 0.7 - 0.005
-        self._set_share(share)
-        self._spare_served_classes(waiting_from, wanted, wait_max_ns)
-
-    def _spare_served_classes(
-        self, waiting_from: Sequence[int], wanted: float, wait_max_ns: int
-    ) -> None:
-        """Keep the cut below classes that get through the queue without waiting much.
-
-        They go first anyway: refusing them would free nothing, and an overshoot of the share must
-        not cost the most important their place. A class begins to be refused by the same rule as
-        the cell, and is let off again once those of it and better have not waited for a while.
-        """
-        begin = self.started_rps * wait_max_ns / (2 * NS_PER_S)
-        refused = self._refused_classes
-        while refused < len(waiting_from) and waiting_from[refused] > begin:
-            refused += 1
-        if refused and waiting_from[refused - 1] < wanted / 4:
-            self._calm += 1
-            if self._calm > _CALM_PERIODS:
-                refused -= 1
-                self._calm = 0
-        else:
-            self._calm = 0
-        self._refused_classes = refused
-        if self.cut_rank >= refused * COHORTS:
-            self.cut_rank, self.cut_share_ppm = refused * COHORTS, 0
-
-    def _is_overload(self, waiting: int, wait_max_ns: int) -> bool:
-        """Whether to begin: the queue already takes half of the longest wait there may be.
-
-        A shorter one is a burst, which the queue is there to hold: refusing it would be wrong.
-        """
-        return waiting > self.started_rps * wait_max_ns / (2 * NS_PER_S) and self._roomy == 0
-
-    def _remember(self, elapsed_s: float, *, is_saturated: bool) -> None:
-        rate = self.started_rps
-        memory_s = _MEMORY_MIN_S
+        demand = self.demand
+        demand.update(now)
+        rate = demand.capacity_rps
+        period_ns = _PERIOD_MIN_NS
+        self.begin_length = UNBOUNDED
         if rate > 0:
-            memory_s = min(_MEMORY_MAX_S, max(_MEMORY_MIN_S, _MEMORY_STARTS / rate))
-        kept = math.exp(-elapsed_s / memory_s)
-        self._offered_total = self._offered_total * kept + self._offered
-        self._offered_s = self._offered_s * kept + elapsed_s
-        if is_saturated:
-            self._started_total = self._started_total * kept + self.started
-            self._saturated_s = self._saturated_s * kept + elapsed_s
-
-    def _set_share(self, share: float) -> None:
-        if share <= 0.0:
-            self.share = 0.0
-            self.cut_rank = self.cut_share_ppm = self._refused_classes = 0
+            period_ns = max(period_ns, int(_PERIOD_ENDS * NS_PER_S / rate))
+            self.begin_length = max(2, int(rate * wait_max_ns * _BEGIN_SHARE / NS_PER_S))
+        self.due_at = Instant(now + min(period_ns, self._policy.period_ns))
+        if not self.is_overloaded:
             return
-        self.share = share
-        totals = [
-            sum(self._recent[start : start + COHORTS]) + sum(self._older[start : start + COHORTS])
-            for start in range(0, RANKS, COHORTS)
-        ]
-        target = share * sum(totals)
-        base = 0
-        while base < 3 and target >= totals[base]:
-            target -= totals[base]
-            base += 1
-        start = base * COHORTS
-        counts = [
-            recent + older
-            for recent, older in zip(
-                self._recent[start : start + COHORTS],
-                self._older[start : start + COHORTS],
-                strict=True,
-            )
-        ]
-        below = list(accumulate(counts))
-        index = min(bisect_right(below, target), COHORTS - 1)
-        before = below[index] - counts[index]
-        self.cut_rank = start + index
-        part = (target - before) / counts[index] if counts[index] else 0.0
-        self.cut_share_ppm = int(min(1.0, max(0.0, part)) * PPM)
+        if self.unrefused >= _QUIET and demand.offered_rps < _QUIET_LOAD * rate:
+            self._end()
+        else:
+            self._aim(limit, scatter, wait_max_ns)
 
+    def _end(self) -> None:
+        self.is_overloaded = False
+        self.share = 0.0
+        self.cut_rank = self.cut_share_ppm = 0
+        self.ahead_max = self.relaxed_below = _UNBOUNDED_LEVELS
 
-_ZEROES = [0] * RANKS
+    def _aim(self, limit: int, scatter: float, wait_max_ns: int) -> None:
+        rate, offered_rps = self.demand.capacity_rps, self.demand.offered_rps
+        load = offered_rps / rate if rate > 0 else 2.0
+        longest = rate * wait_max_ns / NS_PER_S if rate > 0 else math.inf
+        roomy = limit * _ROOMY * (1.0 + scatter)
+        ahead_max, relaxed_below = list(_UNBOUNDED_LEVELS), list(_UNBOUNDED_LEVELS)
+        for level, share in enumerate(self.demand.shares_from()):
+            if load * share >= _LOAD_FULL:
+                needed = queue_needed(load=load * share, scatter=scatter, limit=limit)
+                needed = max(2.0, min(needed, longest))
+                relaxed_below[level] = math.ceil(needed * 0.75)
+                ahead_max[level] = math.ceil(max(needed, min(roomy, longest)))
+        self.ahead_max, self.relaxed_below = ahead_max, relaxed_below
+        refused = 0.0
+        if rate > 0 and offered_rps > 0:
+            refused = 1.0 - (1.0 + _SURPLUS) * rate / offered_rps
+        self.share = min(_SHARE_MAX, max(0.0, refused))
+        self.cut_rank, self.cut_share_ppm = (0, 0) if refused <= 0 else self.demand.cut(self.share)

@@ -35,8 +35,8 @@ class CellStats:
     baseline_ns: Nanos
     """Largest trusted no-load latency of the cell's routes; 0: none yet."""
     offered_rps: float
-    started_rps: float
-    """Starts per second while saturated: the measured capacity; 0: never saturated."""
+    capacity_rps: float
+    """Slots whose work ends per second while somebody waits; 0: nobody ever had to."""
     last_change: LimitChange | None
 
 

@@ -47,6 +47,10 @@ class WindowSummary:
     rtt_error: float = 1.0
     """Standard error of the mean latency, in baselines; 1.0: unknown or worse. Queued requests wait
     for the same others, so that their mean errs as the service times do, not as they do."""
+    baseline_error: float = 0.0
+    """Standard error of the baseline, in baselines."""
+    baseline_scatter: float = 0.0
+    """Variance of single latencies without load, in squared baselines; 0.0: unknown."""
     baseline_mean_ns: int = 0
     """Mean baseline of the samples that have one; 0: none."""
     in_flight_max: int = 0
@@ -157,7 +161,9 @@ class Window:
             return elapsed_ns >= rtt_ns
         return False
 
-    def close(self, *, in_flight: int, now: Instant) -> WindowSummary:
+    def close(
+        self, *, in_flight: int, now: Instant, baseline_error: float = 0.0, baseline_scatter: float = 0.0
+    ) -> WindowSummary:
         """Summarise, and begin the next window at `now`. `in_flight` is that of now."""
         count = self.sample_count
         known = self._known_count
@@ -177,6 +183,8 @@ class Window:
             rtt_excess_ns=self._excess_sum // known if known else 0,
             rtt_error=self._error(),
             baseline_mean_ns=self._baseline_sum // known if known else 0,
+            baseline_error=baseline_error,
+            baseline_scatter=baseline_scatter,
             in_flight_max=max(self._in_flight_max, in_flight),
             in_flight_mean=self._in_flight_sum / count + 1 if count else float(in_flight),
             throughput_rps=count * NS_PER_S / elapsed_ns,

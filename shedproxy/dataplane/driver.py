@@ -371,7 +371,7 @@ class Driver:
                 (Gauge.BASELINE_NS, cell.baseline_ns),
                 (Gauge.LIMIT_CAUSE, 0 if change is None else change.cause + 1),
                 (Gauge.DEMAND, round(cell.offered_rps)),
-                (Gauge.CAPACITY, round(cell.started_rps)),
+                (Gauge.CAPACITY, round(cell.capacity_rps)),
             ):
                 meter.set_gauge(index, gauge, value)
             for criticality, count in enumerate(cell.class_in_flight):

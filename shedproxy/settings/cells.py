@@ -83,11 +83,9 @@ class ShedLevelSettings(Section):
     """Refuses the least important classes on arrival while demand is above capacity."""
 
     enabled: bool = True
-    """Without it only a full queue and expired waiters are refused."""
-    wait_target: Annotated[Duration, at_least("1ms")] = preset("50ms")
-    """The wait in the queue that is aimed at while demand is above capacity."""
+    """Without it only a full queue and expired waiters are refused, and the queue stays long."""
     period: Annotated[Duration, at_least("10ms")] = preset("100ms")
-    """Time between two moves of the level."""
+    """Longest time between two moves of the level; a busy cell moves it more often."""
 
 
 class StreamsSettings(Section):

@@ -90,7 +90,6 @@ def _cell(name: str, cell: CellSettings, settings: Settings) -> CellPolicy:
         fairness=FairnessPolicy(enabled=cell.fairness.enabled, slack=cell.fairness.slack),
         shed_level=ShedLevelPolicy(
             enabled=cell.shed_level.enabled,
-            wait_target_ns=cell.shed_level.wait_target,
             period_ns=cell.shed_level.period,
         ),
         resident_limit=cell.streams.limit,

@@ -60,7 +60,7 @@ def policy(mode: Mode, ceiling: int) -> Policy:
                 name="reports",
                 limit=LimitPolicy(algorithm="aimd", initial=2, maximum=8),
                 queue=QueuePolicy(length_max=4),
-                shed_level=ShedLevelPolicy(wait_target_ns=milliseconds(20)),
+                shed_level=ShedLevelPolicy(period_ns=milliseconds(20)),
                 class_limits=(1, None, None, None),
             ),
         ),

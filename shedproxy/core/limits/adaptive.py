@@ -27,98 +27,106 @@ from shedproxy.core.window import WindowSummary
 
 __all__ = ["AdaptiveLimit", "next_grown_level", "next_shrunk_level", "strain", "target_ns"]
 
-TARGET_RATIO = 1.3
-"""Latency held, over baseline: enough in the service to keep it busy, little enough to wait."""
-NOISE_NS = 5 * NS_PER_MS
+MARGIN = 0.2
+"""Latency held above the baseline at least, in baselines: enough to keep the service busy."""
+MARGIN_ERRORS = 2.0
+"""Plus so many standard errors of the baseline: too high a limit costs a little latency, too low a
+one throughput."""
+MARGIN_MAX = 0.8
+NOISE_NS = 2 * NS_PER_MS
 """Extra latency that is never taken for queueing: scheduling, a lagging loop, a small batch."""
-HEALTHY_NS = 10 * NS_PER_MS
-"""Mean latency that is never taken for queueing."""
 
 _GROWTH_MAX = 1.5
-_SHRINK_MAX = 0.7
-"""Most the limit moves in one window."""
-_STREAK_FAST = 4
-"""After this many windows of headroom in a row growth is as fast as at the start."""
-_ERROR_GOOD = 0.1
-"""Standard error of a window, in baselines, up to which it is believed in full."""
+_SHRINK_MAX = 0.5
+_UP_ERRORS = 0.5
+_DOWN_ERRORS = 1.5
+_STREAK_FAST = 3
+_EVIDENCE = 400
+_RECENT = 48
 _MOVES = frozenset({LimitCause.HEADROOM, LimitCause.QUEUEING, LimitCause.OVERLOAD})
 _OVERLOAD_BACKOFF = 0.9
 _OVERLOAD_SHARE = 0.02
-"""Fewer overload outcomes than this are an upstream's background noise."""
 _CEILING_NEAR = 0.8
 _CEILING_GROWTH = 0.02
 _CEILING_PASSED = 1.2
 _DIP_AFTER = 3
-"""Windows of high latency by an untrusted baseline before a dip."""
 _DIP_SAMPLES_MAX = 320
 _DIP_LENGTH_MAX_NS = 3 * NS_PER_S
 _SLOWER_BELOW = 0.6
-"""A dip when the limit fell to this share of where its fall began,"""
-_SLOWER_STRAIN_FALLEN = 0.05
-"""and the mean logarithm of the strain says that it was not a run of bad luck;"""
-_SLOWER_STRAIN = 0.2
-"""or when that mean does not settle near 0 although the limit moves."""
-_STRAIN_WINDOWS = 24
-"""Windows that mean is over."""
+_JUMP = math.log(1.5)
 _PAUSE_MIN = 12
 _PAUSE_MAX = 768
-"""Windows of strain before strain alone leads to another dip; doubles when a dip found nothing."""
 _CHANGED = 0.25
-"""Share by which a dip must move the baseline to have found something."""
-_FASTER_RATIO = 0.85
+_FASTER_RATIO = 0.8
 _FASTER_WINDOWS = 6
-"""A dip after this many windows in a row of latency below this share of the baseline."""
 
 
-def target_ns(baseline_ns: int) -> int:
+def target_ns(baseline_ns: int, baseline_error: float = 0.0) -> int:
     """The mean latency to hold, for a no-load latency; both ns."""
-    return max(round(baseline_ns * TARGET_RATIO), baseline_ns + NOISE_NS, HEALTHY_NS)
+    margin = min(MARGIN_MAX, MARGIN + MARGIN_ERRORS * baseline_error)
+    return max(round(baseline_ns * (1 + margin)), baseline_ns + NOISE_NS)
 
 
 def strain(window: WindowSummary) -> float | None:
     """Mean latency over its target: above 1 work waits inside the service. None: no baseline."""
     if window.rtt_ratio > 0:
         rtt_ns = window.baseline_mean_ns + window.rtt_excess_ns
-        return max(rtt_ns, 1) / target_ns(window.baseline_mean_ns)
-    if 0 < window.rtt_mean_ns <= HEALTHY_NS:
-        return window.rtt_mean_ns / HEALTHY_NS
+        return max(rtt_ns, 1) / target_ns(window.baseline_mean_ns, window.baseline_error)
+    if 0 < window.rtt_mean_ns <= NOISE_NS:
+        return window.rtt_mean_ns / NOISE_NS
     return None
 
 
-def next_grown_level(level: float, *, strain: float, streak: int) -> float:
-    """One window with headroom (strain <= 1); `streak` counts them, this one included.
+class _Evidence:
+    """What the last `memory` samples or so say together. Arithmetic sums: means of ratios of
+    scattered latencies would lie below the ratio of their means."""
 
-    Towards level / strain, a third of the way at first and the whole way later; by half after
-    `_STREAK_FAST` windows with clear headroom. At most x 1.5.
-    """
-    room = min(1 / strain, _GROWTH_MAX) - 1
-    step = room * min(streak / 3, 1.0)
-    if streak >= _STREAK_FAST and strain < 0.85:
-        step = _GROWTH_MAX - 1
-    return level + max(level * step, 0.25 * min(streak, 4) * min(1.0, room * 4))
+    __slots__ = ("_baseline_sum", "_in_flight_sum", "_rtt_sum", "_target_sum", "count")
 
+    def __init__(self) -> None:
+        self.reset()
 
-def next_shrunk_level(level: float, *, in_flight: float, strain: float, error: float) -> float:
-    """One window with strain > 1, measured at a mean `in_flight`: towards in_flight / strain.
+    def reset(self) -> None:
+        self.count = 0.0
+        self._rtt_sum = self._baseline_sum = self._target_sum = self._in_flight_sum = 0.0
 
-    Latency is proportional to in-flight there, so that this is where strain would be 1, whatever
-    the limit has become since. Half of the way, less when the window is noisy (`error`: standard
-    error in baselines), most of it when noise cannot explain the strain. At most x 0.7, never up.
-    """
-    wanted = in_flight / strain
-    if strain - 1 > 3 * error:
-        gain = 0.8
-    else:
-        gain = 0.5 * min(1.0, max(0.3, _ERROR_GOOD / max(error, 1e-9)))
-    return min(level, max(level + gain * (wanted - level), level * _SHRINK_MAX))
+    def add(self, window: WindowSummary, strained: float, memory: float) -> None:
+        count = window.sample_count
+        rtt = float(max(1, window.rtt_mean_ns))
+        kept = min(1.0, memory / (self.count + count))
+        self.count = self.count * kept + count
+        self._rtt_sum = self._rtt_sum * kept + count * rtt
+        self._baseline_sum = self._baseline_sum * kept + count * window.baseline_mean_ns
+        self._target_sum = self._target_sum * kept + count * rtt / strained
+        self._in_flight_sum = self._in_flight_sum * kept + count * window.in_flight_mean
+
+    @property
+    def strain(self) -> float:
+        return self._rtt_sum / self._target_sum
+
+    @property
+    def ratio(self) -> float:
+        return self._rtt_sum / self._baseline_sum if self._baseline_sum else 0.0
+
+    def wanted(self, level: float) -> float:
+        """The level at which latency would be on target."""
+        strain = self.strain
+        if strain <= 1:
+            return level / strain
+        return min(level, self._in_flight_sum / self.count / strain)
+
+    def error(self, scatter: float) -> float:
+        """Standard error of the strain, relative; waiting makes neighbours alike: twice the variance."""
+        return math.sqrt(2 * max(scatter, 0.01) / self.count)
 
 
 class _Dip:
     """A short time at low in-flight, to learn what latency is without load."""
 
-    __slots__ = ("baseline_ns", "began_at", "in_flight", "rtt_ns", "samples")
+    __slots__ = ("baseline_ns", "began_at", "in_flight", "level_before", "rtt_ns", "samples")
 
-    def __init__(self, window: WindowSummary, *, now: Instant) -> None:
+    def __init__(self, window: WindowSummary, level: float, *, now: Instant) -> None:
+        self.level_before = level
         self.began_at = now
         self.in_flight = window.in_flight_mean
         self.rtt_ns = window.rtt_mean_ns
@@ -131,14 +139,13 @@ class _Dip:
         self.samples += window.sample_count
         return (
             not _is_provisional(window)
-            or not window.limit_was_reached
             or self.samples >= _DIP_SAMPLES_MAX
             or now - self.began_at >= _DIP_LENGTH_MAX_NS
         )
 
-    def level_after(self, baseline_ns: int) -> float:
+    def level_after(self, baseline_ns: int, error: float) -> float:
         """Where latency would be on target, from the two latencies measured."""
-        wanted = self.in_flight * target_ns(baseline_ns) / max(self.rtt_ns, 1)
+        wanted = self.in_flight * target_ns(baseline_ns, error) / max(self.rtt_ns, 1)
         return min(wanted, self.in_flight * _GROWTH_MAX)
 
 
@@ -166,8 +173,14 @@ class AdaptiveLimit:
         self._throughput_max = 0.0
         self._pause = 0
         self._pause_next = _PAUSE_MIN
-        self._strain_mean = 0.0
-        self._fast_windows = 0
+        self._evidence = _Evidence()
+        self._recent = _Evidence()
+        self._scatter = 1.0
+        self._is_ramping = True
+        self._episode: tuple[float, float] | None = None
+        self._level_before_episode = self._level
+        self._has_helped = False
+        self._suspicions = 0
 
     @property
     def limit(self) -> int:
@@ -179,7 +192,22 @@ class AdaptiveLimit:
         """All of a dip; nearly nothing before a trusted baseline; then a share of the limit."""
         if self._dip is not None:
             return max(LOW_ALWAYS, self.limit)
-        return low_in_flight(self.limit) if self._is_anchored else LOW_ALWAYS
+        return low_in_flight(self.limit) if self._is_anchored else max(LOW_ALWAYS, int(self.limit * 0.2))
+
+    @property
+    def is_probing(self) -> bool:
+        return self._dip is not None
+
+    def stop_probing(self, *, now: Instant) -> LimitChange:
+        before = self.limit
+        dip = self._dip
+        assert dip is not None
+        self._dip = None
+        self._may_dip = True
+        self._pause_next = min(2 * self._pause_next, _PAUSE_MAX)
+        self._pause = self._pause_next
+        self._rest_at(max(dip.level_before, self._level))
+        return LimitChange(before, self.limit, LimitCause.HEADROOM, now)
 
     def apply(self, policy: LimitPolicy) -> None:
         """Take new bounds."""
@@ -200,10 +228,9 @@ class AdaptiveLimit:
 
     def _move(self, window: WindowSummary, *, now: Instant) -> LimitCause:
         if _has_overload(window):
-            self._dip = None
-            self._ceiling = self._level
-            self._rest_at(self._level * _OVERLOAD_BACKOFF)
-            return LimitCause.OVERLOAD
+            return self._back_off(window)
+        if self._episode is not None:
+            self._end_episode()
         if not window.sample_count:
             return LimitCause.STEADY
         if self._dip is not None:
@@ -212,32 +239,102 @@ class AdaptiveLimit:
         self._rtt_lowest_ns = min(self._rtt_lowest_ns or window.rtt_mean_ns, window.rtt_mean_ns)
         self._throughput_max = max(self._throughput_max, window.throughput_rps)
         if not window.limit_was_reached:
-            self._fast_windows = 0
-            return LimitCause.APP_LIMITED
+                return LimitCause.APP_LIMITED
         strained = strain(window)
         if self._may_dip and _is_provisional(window) and (strained is None or strained > 1):
             return self._doubt(window, strained, now=now)
         if strained is None:
             return LimitCause.STEADY
-        step = max(-1.0, min(1.0, math.log(strained))) - self._strain_mean
-        self._strain_mean += step / _STRAIN_WINDOWS
-        if strained <= 1:
-            return self._grow(window, strained, now=now)
-        return self._shrink(window, strained, now=now)
+        return self._weigh(window, strained, now=now)
 
-    def _grow(self, window: WindowSummary, strained: float, *, now: Instant) -> LimitCause:
-        if 0 < window.rtt_ratio < _FASTER_RATIO and not _is_provisional(window):
-            # Hold until it is clear whether the service became faster: while the limit grows, what
-            # ends first is what was short, and latency cannot be judged.
-            self._fast_windows += 1
-            if self._fast_windows < _FASTER_WINDOWS:
+    def _back_off(self, window: WindowSummary) -> LimitCause:
+        """Hard evidence: less, as long as less helps."""
+        share = window.overload_count / (window.sample_count + window.overload_count)
+        if self._dip is not None:
+            self._level = max(self._level, self._dip.level_before)
+            self._dip = None
+        if self._episode is None:
+            self._episode = (self._level, share)
+            self._level_before_episode = self._level
+        start, start_share = self._episode
+        if self._level * _OVERLOAD_BACKOFF < start / 2:
+            if share > start_share * 0.67:
+                return LimitCause.OVERLOAD
+            self._episode = (self._level, share)
+            self._has_helped = True
+        self._rest_at(self._level * _OVERLOAD_BACKOFF)
+        return LimitCause.OVERLOAD
+
+    def _end_episode(self) -> None:
+        assert self._episode is not None
+        if self._has_helped or self._level > 0.55 * self._level_before_episode:
+            self._ceiling = self._level / _OVERLOAD_BACKOFF
+        else:
+            # Less did not help: what failed had other reasons.
+            self._rest_at(self._level_before_episode)
+        self._episode = None
+        self._has_helped = False
+
+    def _weigh(self, window: WindowSummary, strained: float, *, now: Instant) -> LimitCause:
+        self._pause -= 1
+        scatter = min(6.0, window.rtt_error**2 * window.sample_count)
+        self._scatter += (scatter - self._scatter) * 0.15
+        scatter = max(self._scatter, min(6.0, window.baseline_scatter))
+        evidence, recent = self._evidence, self._recent
+        evidence.add(window, strained, _EVIDENCE * (1 + scatter))
+        recent.add(window, strained, _RECENT * (1 + scatter))
+        if self._is_ramping:
+            return self._ramp(scatter)
+        error = recent.error(scatter)
+        if recent.count >= _RECENT * (1 + scatter) * 0.9:
+            ratio = recent.ratio
+            if 0 < ratio < _FASTER_RATIO and ratio < 1 - 3 * error and self._pause <= 0:
+                return self._relearn(window, now=now)
+            jump = math.log(recent.strain / evidence.strain)
+            if abs(jump) > max(_JUMP, 3 * error):
+                self._suspicions += 1
+                recent.reset()
+                if self._suspicions >= 2:
+                    self._suspicions = 0
+                    if jump > 0 and self._pause <= 0 and self._is_anchored:
+                        return self._relearn(window, now=now)
+                    evidence.reset()
+                    evidence.add(window, strained, _EVIDENCE)
                 return LimitCause.STEADY
-            return self._relearn(window, now=now)
-        self._fast_windows = 0
-        self._streak += 1
-        grown = next_grown_level(self._level, strain=strained, streak=self._streak)
+            self._suspicions = 0
+        error = evidence.error(scatter)
+        wanted = evidence.wanted(self._level)
+        step = math.log(wanted / self._level)
+        if step > max(0.5 * error, 0.02):
+            return self._rise(min(_GROWTH_MAX, wanted / self._level))
+        if step < -max(error, 0.03):
+            self._level = max(wanted, self._level * _SHRINK_MAX)
+            if self._level <= self._peak * _SLOWER_BELOW and self._pause <= 0:
+                return self._relearn(window, now=now)
+            return LimitCause.QUEUEING
+        return LimitCause.STEADY
+
+    def _ramp(self, scatter: float) -> LimitCause:
+        evidence = self._evidence
+        error = evidence.error(scatter)
+        wanted = evidence.wanted(self._level)
+        step = math.log(wanted / self._level)
+        if step > error:
+            evidence.reset()
+            self._recent.reset()
+            self._streak += 1
+            return self._rise(_GROWTH_MAX if self._streak >= 2 else min(_GROWTH_MAX, wanted / self._level))
+        self._streak = 0
+        if step < -1.5 * error or evidence.count > _EVIDENCE * (1 + scatter) * 0.5:
+            self._is_ramping = False
+            self._level = min(self._level, max(wanted, self._level * _SHRINK_MAX))
+            self._peak = self._level
+            return LimitCause.QUEUEING
+        return LimitCause.STEADY
+
+    def _rise(self, factor: float) -> LimitCause:
+        grown = max(self._level * factor, self._level + 0.1)
         if self._level >= self._ceiling * _CEILING_NEAR:
-            # Near what was refused or timed out last time: slowly.
             grown = min(grown, self._level + max(0.1, self._level * _CEILING_GROWTH))
             if grown > self._ceiling * _CEILING_PASSED:
                 self._ceiling = math.inf
@@ -245,45 +342,31 @@ class AdaptiveLimit:
         self._peak = max(self._level, 0.9 * self._peak + 0.1 * self._level)
         return LimitCause.HEADROOM
 
-    def _shrink(self, window: WindowSummary, strained: float, *, now: Instant) -> LimitCause:
-        self._streak = self._fast_windows = 0
-        self._pause -= 1
-        self._level = next_shrunk_level(
-            self._level,
-            in_flight=window.in_flight_mean,
-            strain=strained,
-            error=window.rtt_error,
-        )
-        has_fallen = self._level <= self._peak * _SLOWER_BELOW
-        is_at_floor = self._level <= clamp_limit(1, self._policy)
-        if has_fallen and self._strain_mean > _SLOWER_STRAIN_FALLEN:
-            return self._relearn(window, now=now)
-        if self._pause <= 0 and (is_at_floor or self._strain_mean > _SLOWER_STRAIN):
-            return self._relearn(window, now=now)
-        return LimitCause.QUEUEING
-
     # --- dips -----------------------------------------------------------------------------------
 
     def _doubt(self, window: WindowSummary, strained: float | None, *, now: Instant) -> LimitCause:
         """High latency by a baseline of a handful of samples: hold, then learn a better one."""
         self._doubts += 1
+        self._pause -= 1
+        if self._pause > 0:
+            return LimitCause.STEADY
         if self._doubts < _DIP_AFTER and not _is_high_for_sure(window, strained):
             return LimitCause.STEADY
         # What was busy at the best throughput if the lowest latency was that without load (the
         # bandwidth-delay product of BBR): the ramp may have gone far beyond it.
         busy = self._throughput_max * self._rtt_lowest_ns / NS_PER_S
-        self._begin_dip(window, at_most=max(float(LOW_ALWAYS), busy / 2), now=now)
+        self._begin_dip(window, at_most=max(float(LOW_ALWAYS), busy), now=now)
         return LimitCause.QUEUEING
 
     def _relearn(self, window: WindowSummary, *, now: Instant) -> LimitCause:
-        self._fast_windows = 0
         self._begin_dip(window, at_most=math.inf, now=now)
         return LimitCause.RELEARNT
 
     def _begin_dip(self, window: WindowSummary, *, at_most: float, now: Instant) -> None:
         self._may_dip = False
-        self._strain_mean = 0.0
-        self._dip = _Dip(window, now=now)
+        self._evidence.reset()
+        self._recent.reset()
+        self._dip = _Dip(window, self._level, now=now)
         self._level = min(self._level, at_most, float(low_in_flight(self.limit)))
 
     def _move_in_dip(self, dip: _Dip, window: WindowSummary, *, now: Instant) -> LimitCause:
@@ -298,7 +381,7 @@ class AdaptiveLimit:
         else:
             self._pause_next = min(2 * self._pause_next, _PAUSE_MAX)
         self._pause = self._pause_next
-        self._rest_at(max(dip.level_after(baseline_ns), self._level))
+        self._rest_at(max(dip.level_after(baseline_ns, window.baseline_error), self._level))
         # What the dip found is as good as a row of windows with headroom.
         self._streak = _STREAK_FAST - 1
         return LimitCause.HEADROOM
@@ -306,6 +389,9 @@ class AdaptiveLimit:
     def _rest_at(self, level: float) -> None:
         self._level = self._peak = level
         self._streak = 0
+        self._is_ramping = False
+        self._evidence.reset()
+        self._recent.reset()
 
 
 def _has_overload(window: WindowSummary) -> bool:

@@ -27,6 +27,10 @@ from shedproxy.core.units import Instant
 __all__ = ["Level", "Shard"]
 
 
+_STALE_MAX = 64
+"""Entries of tickets that left, kept beyond one per waiter before they are swept out."""
+
+
 class Shard:
     """One of a level's queues. A waiting ticket's `queue_slot` points to it."""
 
@@ -46,6 +50,7 @@ class Level:
     """Waiters of one criticality and attempt. Every operation is O(log shards), or says so."""
 
     __slots__ = (
+        "_by_rank",
         "_order",
         "_queued",
         "_schedule",
@@ -69,6 +74,8 @@ class Level:
         self._schedule: list[tuple[int, int, Shard]] = []
         self._order = 0
         self._virtual_now = 0
+        # Lowest rank first, the newest of equals; tickets that left are dropped when they come up.
+        self._by_rank: list[tuple[int, int, Ticket]] = []
 
     def extend(self, shard_count: int) -> None:
         """Have at least this many shards; surplus ones drain, none is taken away."""
@@ -88,6 +95,11 @@ class Level:
         self._queued[index] += ticket.cost
         shard.waiters[ticket] = None
         ticket.queue_slot = shard
+        by_rank = self._by_rank
+        heapq.heappush(by_rank, (ticket.rank, -ticket.serial, ticket))
+        if len(by_rank) > 2 * self.length + _STALE_MAX:
+            self._by_rank = [entry for entry in by_rank if entry[2].queue_slot is not None]
+            heapq.heapify(self._by_rank)
         if not self.length:
             self.busy_since = now
         self.length += 1
@@ -155,6 +167,13 @@ class Level:
         del shard.waiters[ticket]
         self._queued[shard.index] -= ticket.cost
         self.length -= 1
+
+    def lowest(self) -> Ticket:
+        """The waiter of lowest rank, the newest of equals. The level is not empty."""
+        by_rank = self._by_rank
+        while by_rank[0][2].queue_slot is None:
+            heapq.heappop(by_rank)
+        return by_rank[0][2]
 
     def longest(self, *, newest: bool) -> Ticket:
         """The oldest or newest ticket of the shard with the most waiting cost. O(shards), in C."""

@@ -99,19 +99,31 @@ class PriorityQueue:
     def __len__(self) -> int:
         return self.length
 
-    def push(self, ticket: Ticket, *, now: Instant) -> Ticket | None:
+    def push(
+        self, ticket: Ticket, *, now: Instant, ahead_max: int | None = None
+    ) -> Ticket | None:
         """Let a ticket wait.
 
+        Args:
+            ticket: the newcomer.
+            now: the instant.
+            ahead_max: so many of its level and better ones may wait before it; None: no such bound.
+
         Returns:
-            None: there was room. Another ticket: it was evicted for this one, of a strictly better
-            level (so its rank is lower). `ticket` itself: the queue is full and no waiter is of a
-            worse level (so its rank is at most `worst_rank()`); nothing was changed.
+            None: there was room. Another ticket: it was evicted for this one, of a strictly lower
+            rank. `ticket` itself: there is no room and nobody of a lower rank to evict; nothing
+            was changed.
         """
         victim = None
-        if self.length >= self._policy.length_max:
+        if ahead_max is not None and self.length_from(ticket.rank) >= ahead_max:
+            victim = self.lowest_from(ticket.rank)
+            if victim is None or ticket.rank <= victim.rank:
+                return ticket
+            self._discard(victim)
+        elif self.length >= self._policy.length_max:
             if ticket.rank <= self.worst_rank():
                 return ticket
-            victim = self._last_in_line(self._worst_level(), now)
+            victim = self._worst_level().lowest()
             self._discard(victim)
         level = self._levels[ticket.rank >> _LEVEL_BITS]
         flow_hash = ticket.flow_hash
@@ -176,7 +188,7 @@ class PriorityQueue:
         It is the top of the worst waiting level; -1 when nobody waits, 4095 when nobody ever may.
         """
         if self._occupied:
-            return (self._worst_level().index + 1 << _LEVEL_BITS) - 1
+            return self._worst_level().lowest().rank
         return -1 if self._policy.length_max > 0 else _RANK_MAX
 
     def fair_victim(self, ticket: Ticket, *, now: Instant) -> Ticket | None:
@@ -225,6 +237,30 @@ class PriorityQueue:
             victim = self._last_in_line(self._worst_level(), now)
             self._discard(victim)
             victims.append(victim)
+        return victims
+
+    def lowest_from(self, rank: int) -> Ticket | None:
+        """The waiter of lowest rank among those of the level of this rank and better ones."""
+        occupied = self._occupied >> (rank >> _LEVEL_BITS)
+        if not occupied:
+            return None
+        index = (rank >> _LEVEL_BITS) + (occupied & -occupied).bit_length() - 1
+        return self._levels[index].lowest()
+
+    def trim(self, ahead_max: Sequence[int]) -> list[tuple[Ticket, int]]:
+        """Take out the lowest ranks until each level has at most `ahead_max` with better ones.
+
+        Returns each of them with how many waited of its level and better ones.
+        """
+        victims = []
+        for level, most in zip(self._levels, ahead_max, strict=True):
+            while level.length:
+                ahead = self.length_from(level.index << _LEVEL_BITS)
+                if ahead <= most:
+                    break
+                victim = level.lowest()
+                self._discard(victim)
+                victims.append((victim, ahead))
         return victims
 
     def _worst_level(self) -> Level:

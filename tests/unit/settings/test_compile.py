@@ -69,7 +69,7 @@ class_limits = { critical = 4 }
 streams.limit = 6
 deadline.default = "2s"
 fairness = { enabled = false, slack = 2 }
-shed_level = { enabled = false, wait_target = "20ms", period = "200ms" }
+shed_level = { enabled = false, period = "200ms" }
 [cell.slow.queue]
 length_max = 1
 wait_max = "20ms"

@@ -1,0 +1,247 @@
+"""One cell's queue side: who waits, who is evicted or expires, and who gets a slot that is free.
+
+Between Screening (what is refused before slots and queue are looked at) and AdmissionController.
+Every refusal of a waiter carries the numbers that were compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shedproxy.core.decision import (
+    Permit,
+    Rejected,
+    RejectReason,
+    Ticket,
+    TicketState,
+    Verdict,
+)
+from shedproxy.core.demand import LEVEL_BITS, RANKS
+from shedproxy.core.policy import CellPolicy
+from shedproxy.core.request import RequestInfo
+from shedproxy.core.screening import Screening
+from shedproxy.core.units import Instant
+
+__all__ = ["NO_VERDICTS", "Waiting"]
+
+NO_VERDICTS: Sequence[Verdict] = ()
+
+# Before Python 3.12 a look-up of an enum's member costs more than a call: these are hot.
+_EVICTED = RejectReason.EVICTED
+_QUEUE_FULL = RejectReason.QUEUE_FULL
+
+
+class Waiting(Screening):
+    """A cell's waiters, on their way in and out of the queue."""
+
+    __slots__ = ()
+
+    def _has_room(self, cost: int) -> bool:
+        # A request wider than the whole limit runs when it is alone, or it never would.
+        return self.in_flight + cost <= self._limits.limit or not self.in_flight
+
+    def _start(
+        self,
+        request: RequestInfo,
+        flow_hash: int,
+        arrived_at: Instant,
+        now: Instant,
+        expires_at: Instant | None,
+    ) -> Permit:
+        self._serial = serial = self._serial + 1
+        cost = request.cost
+        before = self.in_flight
+        self.in_flight = in_flight = before + cost
+        if in_flight >= self._limits.limit:
+            self._limits.on_limit_reached()
+        return Permit(serial, request, flow_hash, cost, arrived_at, now, expires_at, before, self)
+
+    def _enqueue(
+        self,
+        request: RequestInfo,
+        rank: int,
+        flow_hash: int,
+        cohort: int,
+        time_left_ns: int | None,
+        now: Instant,
+    ) -> Ticket | Rejected:
+        queue, level = self._queue, self._level
+        if not queue.length:
+            level.demand.saturate(now)
+        elif queue.length >= self._begin_length and not level.is_overloaded:
+            self._begin_overload(now)
+        ticket = self._ticket(request, rank, flow_hash, cohort, time_left_ns, now)
+        bound, ahead, worst_rank = self._bound_of(rank)
+        victim = queue.push(ticket, now=now, ahead_max=level.ahead_max[rank >> LEVEL_BITS])
+        if victim is ticket:
+            level.unrefused = 0
+            ticket.evicted = self._evict_unfair(ticket, now)
+            if ticket.evicted is None:
+                rejected = self._reject(request, _QUEUE_FULL, (bound, rank, worst_rank), now)
+                rejected.queue_length = ahead
+                return rejected
+            queue.push(ticket, now=now)
+        elif victim is not None:
+            level.unrefused = 0
+            numbers = (bound, victim.rank, rank, now - victim.arrived_at)
+            ticket.evicted = self._refuse_waiter(victim, _EVICTED, numbers, now, ahead)
+        self._count(request, flow_hash)
+        return ticket
+
+    def _ticket(
+        self,
+        request: RequestInfo,
+        rank: int,
+        flow_hash: int,
+        cohort: int,
+        time_left_ns: int | None,
+        now: Instant,
+    ) -> Ticket:
+        wait_max_ns = self._wait_max_ns()
+        deadline_at: Instant | None = None
+        if time_left_ns is not None:
+            deadline_at = Instant(now + time_left_ns)
+            feasible_ns = time_left_ns - self._limits.expected_ns(request.route)
+            share_ns = int(time_left_ns * self._policy.queue.deadline_share)
+            wait_max_ns = max(0, min(wait_max_ns, share_ns, feasible_ns))
+        self._serial += 1
+        expires_at = Instant(now + wait_max_ns)
+        return Ticket(
+            self._serial, request, flow_hash, cohort, rank, now, expires_at, deadline_at, self
+        )
+
+    def _bound_of(self, rank: int) -> tuple[int, int, int]:
+        """What a newcomer of this rank is compared with: the bound that binds, what it counts, and
+        the rank that has to be exceeded where it is reached."""
+        queue = self._queue
+        ahead_max = self._level.ahead_max[rank >> LEVEL_BITS]
+        ahead = queue.length_from(rank)
+        if ahead >= ahead_max:
+            lowest = queue.lowest_from(rank)
+            return ahead_max, ahead, RANKS - 1 if lowest is None else lowest.rank
+        return self._policy.queue.length_max, queue.length, queue.worst_rank()
+
+    def _evict_unfair(self, ticket: Ticket, now: Instant) -> Verdict | None:
+        """Room in a full queue at the cost of a flow that holds more than its share."""
+        if not self._policy.fairness.enabled:
+            return None
+        victim = self._queue.fair_victim(ticket, now=now)
+        if victim is None or not victim.flow_hash:
+            return None
+        cost, held = victim.cost, self._fair.in_system(victim.flow_hash)
+        flows = self._fair.flows_active + (self._fair.in_system(ticket.flow_hash) == 0)
+        share = self._fair.share(self._limits.limit + self._queue.length, flows=flows)
+        if flows < 2 or held <= share:
+            return None
+        numbers = (held - cost, cost, share, flows)
+        self._queue.remove(victim)
+        return self._refuse_waiter(victim, RejectReason.FAIR_SHARE, numbers, now)
+
+    def _refuse_waiter(
+        self,
+        ticket: Ticket,
+        reason: RejectReason,
+        numbers: tuple[int, ...],
+        now: Instant,
+        queue_length: int | None = None,
+    ) -> Verdict:
+        ticket.state = TicketState.REJECTED
+        self._uncount(ticket.request, ticket.flow_hash)
+        rejected = self._reject(ticket.request, reason, numbers, now)
+        rejected.waited_ns = now - ticket.arrived_at
+        if queue_length is not None:
+            rejected.queue_length = queue_length
+        return Verdict(ticket, rejected)
+
+    # --- overload -----------------------------------------------------------------------------
+
+    @property
+    def _begin_length(self) -> int:
+        return min(self._level.begin_length, self._policy.queue.length_max)
+
+    def _begin_overload(self, now: Instant) -> None:
+        """The queue takes most of the longest wait. A probe of the limit may be what filled it."""
+        if self._limits.is_probing:
+            self._limits.stop_probing(now=now)
+            return
+        self._move_level(now)
+        self._level.begin(
+            limit=self._limits.limit, scatter=self._limits.scatter, wait_max_ns=self._wait_max_ns()
+        )
+        self._must_trim = self._level.is_overloaded
+
+    def _trim(self, now: Instant) -> list[Verdict]:
+        """Overload has begun: what waits beyond its shorter queue would be refused later anyway."""
+        self._must_trim = False
+        level, queue = self._level, self._queue
+        verdicts = []
+        for victim, ahead in queue.trim(level.ahead_max):
+            bound = level.ahead_max[victim.rank >> LEVEL_BITS]
+            numbers = (bound, victim.rank, RANKS, now - victim.arrived_at)
+            verdicts.append(self._refuse_waiter(victim, _EVICTED, numbers, now, ahead))
+        return verdicts
+
+    # --- out of the queue ---------------------------------------------------------------------
+
+    def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
+        """The waiter went away. Nothing if it was answered already."""
+        if ticket.state is not TicketState.WAITING:
+            return NO_VERDICTS
+        self._queue.remove(ticket)
+        ticket.state = TicketState.ABANDONED
+        self._uncount(ticket.request, ticket.flow_hash)
+        return self._dispatch(now)
+
+    def _expire(self, now: Instant) -> list[Verdict]:
+        verdicts = []
+        for ticket in self._queue.expire(now=now):
+            self._level.unrefused = 0
+            numbers = (now - ticket.arrived_at, ticket.expires_at - ticket.arrived_at)
+            verdicts.append(self._refuse_waiter(ticket, RejectReason.QUEUE_TIMEOUT, numbers, now))
+        return verdicts
+
+    def _dispatch(self, now: Instant) -> Sequence[Verdict]:
+        """Give free slots to the best waiters; those that waited too long leave first."""
+        queue = self._queue
+        verdicts: list[Verdict] = []
+        if queue.length:
+            verdicts = self._expire(now)
+            if self._must_trim:
+                verdicts.extend(self._trim(now))
+        while queue.length:
+            best = queue.peek(now=now)
+            assert best is not None
+            if not self._has_room(best.cost):
+                return verdicts
+            ticket = queue.pop(now=now)
+            assert ticket is not None
+            verdicts.append(self._admit_waiter(ticket, now))
+        if not self._waiting:
+            self._level.demand.relieve(now)
+        return verdicts
+
+    def _admit_waiter(self, ticket: Ticket, now: Instant) -> Verdict:
+        ticket.state = TicketState.ADMITTED
+        request, arrived_at = ticket.request, ticket.arrived_at
+        permit = self._start(request, ticket.flow_hash, arrived_at, now, ticket.deadline_at)
+        return Verdict(ticket, permit)
+
+    def release_queue(self, *, now: Instant) -> Sequence[Verdict]:
+        """Admit every waiter at once: the mode no longer refuses or delays."""
+        verdicts = []
+        while (ticket := self._queue.pop(now=now)) is not None:
+            verdicts.append(self._admit_waiter(ticket, now))
+        self._level.demand.relieve(now)
+        return verdicts
+
+    def _shrink_queue(self, policy: CellPolicy, now: Instant) -> list[Verdict]:
+        """A new policy may leave less room."""
+        length = self._queue.length
+        victims = self._queue.apply(policy.queue, now=now)
+        bound, worst_rank = policy.queue.length_max, self._queue.worst_rank()
+        return [
+            self._refuse_waiter(
+                victim, _QUEUE_FULL, (bound, victim.rank, worst_rank), now, length
+            )
+            for victim in victims
+        ]
