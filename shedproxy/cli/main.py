@@ -90,6 +90,12 @@ COMMANDS: dict[str, Command] = {
         _OPERATE,
         "End an instance in order: readiness off, requests in flight finish.",
     ),
+    "simulate": Command(
+        "simulate_command",
+        "simulate",
+        _SIMULATE,
+        "Run scenarios under controllers in virtual time, and compare them with an oracle.",
+    ),
     "replay": Command(
         "replay_command", "replay", _SIMULATE, "Run a recorded trace through a policy."
     ),

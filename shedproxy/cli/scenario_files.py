@@ -30,14 +30,14 @@ def find_suite(named: Path | None = None) -> Path:
     """
     if named is not None:
         if not named.is_dir():
-            raise StartupError(f"there is no folder {named}: --suite takes one of scenario files")
+            raise StartupError(f"there is no folder {named}")
         return named
     for folder in (SUITE, _SHIPPED):
         if folder.is_dir():
             return folder
     raise StartupError(
         f"there is no suite: neither {SUITE} here nor one in the package; "
-        "name a folder of scenario files: --suite DIR"
+        "name a folder of scenario files: shedproxy simulate DIR"
     )
 
 

@@ -29,12 +29,25 @@ __all__ = ["OracleControl"]
 
 
 class OracleControl(Ledger):
-    """One in front of one backend. `best_limit` is asked at every decision."""
+    """One in front of one backend.
 
-    def __init__(self, *, best_limit: Callable[[], float], wait_max_ns: int) -> None:
+    Args:
+        best_limit: calls in flight that keep the backend just busy; asked at every decision.
+        wait_max_ns: longest wait after which a call is still answered in time.
+        inside: calls at the backend, those included whose client has left and whose work goes on.
+    """
+
+    def __init__(
+        self,
+        *,
+        best_limit: Callable[[], float],
+        wait_max_ns: int,
+        inside: Callable[[], int] = lambda: 0,
+    ) -> None:
         super().__init__()
         self._best_limit = best_limit
         self._wait_max_ns = wait_max_ns
+        self._inside = inside
         self._waiting: list[list[Ticket]] = [[] for _ in Criticality]
         self._length = 0
 
@@ -48,7 +61,7 @@ class OracleControl(Ledger):
         time_left_ns: int | None = None,
     ) -> Decision:
         """A slot, or a place among those that wait."""
-        if self.in_flight + request.cost <= self._best_limit() or not self.in_flight:
+        if self._has_room(request.cost):
             return self.admit(request, now=now, flow_hash=flow_hash)
         expires_at = Instant(now + self._wait_max_ns)
         ticket = self.ticket(
@@ -79,6 +92,10 @@ class OracleControl(Ledger):
         """The truth."""
         return Reading(self._best_limit(), self.in_flight, self._length, 0.0, 0)
 
+    def _has_room(self, cost: int) -> bool:
+        in_flight = max(self.in_flight, self._inside())
+        return in_flight + cost <= self._best_limit() or not in_flight
+
     def _dispatch(self, now: Instant) -> Sequence[Verdict]:
         verdicts: list[Verdict] = []
         for waiting in reversed(self._waiting):
@@ -89,7 +106,7 @@ class OracleControl(Ledger):
                 elif ticket.expires_at <= now:
                     # Whoever is below came earlier still: none of them can be served in time.
                     verdicts.extend(self._refuse_all(waiting, now))
-                elif self.in_flight + ticket.cost <= self._best_limit() or not self.in_flight:
+                elif self._has_room(ticket.cost):
                     waiting.pop()
                     self._length -= 1
                     verdicts.append(self.admit_ticket(ticket, now=now))

@@ -12,7 +12,6 @@ import math
 from typing import NamedTuple
 
 from shedproxy.core import (
-    NS_PER_MS,
     Instant,
     Nanos,
     milliseconds,
@@ -204,12 +203,13 @@ def oracle_factory() -> ControllerFactory:
 
     def make(world: World, _now: Instant, _index: int) -> Controller:
         if not shared:
-            scenario = world.scenario
-            wait_max_ms = scenario.deadline_or_default_ms - scenario.backend.service_ms
+            backend = world.backend
+            deadline_ns = milliseconds(world.scenario.deadline_or_default_ms)
             shared.append(
                 OracleControl(
-                    best_limit=world.backend.best_limit,
-                    wait_max_ns=max(0, int(wait_max_ms * NS_PER_MS)),
+                    best_limit=backend.best_limit,
+                    wait_max_ns=max(0, deadline_ns - backend.answer_ns()),
+                    inside=lambda: backend.inside,
                 )
             )
         return shared[0]

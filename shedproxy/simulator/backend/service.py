@@ -177,10 +177,25 @@ class Backend:
         if not inside:
             return 1.0
         # Some are aside: on average so many, and now and then more, which must not idle a slot.
-        aside_ns = 2 * self._network_ns + self._downstream_ns
+        # Where one too many slows all of them it is left at the average.
+        aside = inside * self._aside_ns / self._service_ns()
+        more = 3 * math.sqrt(aside) if spec.kind != "usl" else 0.0
+        return inside + math.ceil(aside + more)
+
+    def answer_ns(self) -> int:
+        """How long a call of mean work takes, there and back, at the best limit."""
+        return round(self._service_ns()) + self._aside_ns
+
+    @property
+    def _aside_ns(self) -> int:
+        return 2 * self._network_ns + self._downstream_ns
+
+    def _service_ns(self) -> float:
+        spec = self._spec
         service_ns = spec.service_ms * NS_PER_MS * self._service_factor * self._cold_factor
-        aside = inside * aside_ns / service_ns
-        return inside + math.ceil(aside + 3 * math.sqrt(aside))
+        if spec.kind == "usl":
+            service_ns /= usl_pace(spec.alpha, spec.beta)(self.hosts[0].slots)
+        return service_ns
 
     def capacity_now_rps(self) -> float:
         """What it can do per second as things stand."""

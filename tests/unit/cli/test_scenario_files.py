@@ -33,7 +33,7 @@ def test_the_suite_of_the_tree_comes_before_the_shipped_one(nowhere: Path) -> No
 
 
 def test_without_any_suite_the_way_out_is_named() -> None:
-    with pytest.raises(StartupError, match="--suite DIR"):
+    with pytest.raises(StartupError, match="simulate DIR"):
         find_suite()
     with pytest.raises(StartupError, match="no folder gone"):
         find_suite(Path("gone"))

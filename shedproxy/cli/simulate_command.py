@@ -1,0 +1,298 @@
+"""`shedproxy simulate`: scenarios by controllers by seeds, in virtual time."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import random
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shedproxy.errors import StartupError
+
+if TYPE_CHECKING:
+    from shedproxy.simulator.suite import Job, JobResult
+    from shedproxy.workload import RandomSource
+    from shedproxy.workload.scenario import Scenario
+
+__all__ = ["simulate"]
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+_GENERATOR_SEED = 1
+_SEEDS = 5
+
+
+def simulate(
+    scenarios: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SCENARIO...", help="Names of the suite, files, or folders."),
+    ] = None,
+    suite: Annotated[
+        bool, typer.Option("--suite", help="Run every scenario of the suite.")
+    ] = False,
+    generated: Annotated[
+        int, typer.Option("--generated", metavar="N", min=0, help="Random scenarios besides.")
+    ] = 0,
+    controllers: Annotated[
+        list[str] | None,
+        typer.Option("--controller", metavar="NAME", help="May be repeated.  [default: all]"),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", min=1, help="How often, each with other chance.")
+    ] = _SEEDS,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check invariants after every event: slower.")
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", metavar="N", min=1, help="Processes.  [default: one a CPU]"),
+    ] = None,
+    sample: Annotated[
+        int, typer.Option("--sample", metavar="N", min=10, help="Points of time in charts.")
+    ] = 200,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of tables.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write an offline page there.")
+    ] = None,
+) -> None:
+    """Run scenarios under controllers in virtual time, and compare them with an oracle.
+
+    Every controller meets the same requests with the same work. Exit code 1 when an expectation of
+    a scenario is not met or a rule of the run is broken. Ctrl-C shows what was measured so far.
+
+    Examples:
+        shedproxy simulate overload-4x20ms-exponential-3x
+        shedproxy simulate --suite --controller shedproxy --check
+        shedproxy simulate my-scenarios/ --seeds 10 --html scoreboard.html
+    """
+    from shedproxy.simulator.board import has_failed, make_board
+
+    chosen = _scenarios(scenarios or [], is_suite=suite, generated=generated)
+    names = _controllers(controllers or [])
+    _check_expectations(chosen)
+    wants_series = as_json or html is not None
+    work = _jobs(chosen, names, seeds, is_checked=check, sample=sample, with_series=wants_series)
+    run = _run(work, jobs or os.cpu_count() or 1)
+    if not run.results:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    board = make_board(chosen, run.results, _about(generated), rng=_chance(0, "intervals"))
+    _show(board, as_json=as_json, html=html)
+    if run.was_interrupted:
+        typer.echo(f"interrupted: {len(run.results)} of {len(work)} runs are shown", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if has_failed(board):
+        raise typer.Exit(EXIT_FAILED)
+
+
+# --- what is run ----------------------------------------------------------------------------
+
+
+def _scenarios(named: Sequence[str], *, is_suite: bool, generated: int) -> list[Scenario]:
+    from shedproxy.cli.scenario_files import find_scenario, find_suite, read_scenario, read_suite
+    from shedproxy.simulator.generator import generate_scenario
+
+    if not (named or is_suite or generated):
+        raise typer.BadParameter("name a scenario, or say --suite", param_hint="SCENARIO")
+    found: dict[str, Scenario] = {}
+    for scenario in read_suite(find_suite()) if is_suite else []:
+        found[scenario.name] = scenario
+    for name in named:
+        if Path(name).is_dir():
+            for scenario in read_suite(Path(name)):
+                found[scenario.name] = scenario
+        else:
+            scenario = read_scenario(find_scenario(name))
+            found[scenario.name] = scenario
+    for number in range(1, generated + 1):
+        scenario = generate_scenario(number, _chance(_GENERATOR_SEED, f"generated {number}"))
+        found[scenario.name] = scenario
+    return list(found.values())
+
+
+def _controllers(named: Sequence[str]) -> tuple[str, ...]:
+    """Names as given, `all` and none at all standing for every one.
+
+    Raises:
+        typer.BadParameter: there is no such controller.
+    """
+    from shedproxy.settings.shape import nearest
+    from shedproxy.simulator.registry import CONTROLLERS
+
+    for name in named:
+        if name not in CONTROLLERS and name != "all":
+            near = nearest(name, CONTROLLERS)
+            hint = f"did you mean {near}?" if near else f"there are: {', '.join(CONTROLLERS)}"
+            raise typer.BadParameter(f"no controller is called {name!r}; {hint}")
+    if not named or "all" in named:
+        return tuple(CONTROLLERS)
+    return tuple(dict.fromkeys(named))
+
+
+def _check_expectations(scenarios: Sequence[Scenario]) -> None:
+    """A bound on a controller that does not exist would never be looked at."""
+    from shedproxy.simulator.registry import CONTROLLERS
+
+    for scenario in scenarios:
+        for expectation in scenario.expect:
+            for name in expectation.by:
+                if name not in CONTROLLERS:
+                    raise StartupError(
+                        f"scenario {scenario.name} expects {expectation.metric} by {name!r}: no"
+                        f" controller is called so; there are: {', '.join(CONTROLLERS)}"
+                    )
+
+
+def _jobs(
+    scenarios: Sequence[Scenario],
+    controllers: Sequence[str],
+    seeds: int,
+    *,
+    is_checked: bool,
+    sample: int,
+    with_series: bool,
+) -> list[Job]:
+    """One for each scenario and seed: all scenarios once, then all again, the long ones first."""
+    from shedproxy.simulator.suite import Job, controllers_of, expected_requests
+
+    ordered = sorted(scenarios, key=expected_requests, reverse=True)
+    return [
+        Job(
+            scenario=scenario,
+            seed=seed,
+            controllers=names,
+            is_checked=is_checked,
+            sample_count=sample,
+            with_series=with_series and seed == 1 and scenario.group != "Generated",
+        )
+        for seed in range(1, seeds + 1)
+        for scenario in ordered
+        if (names := controllers_of(scenario, controllers))
+    ]
+
+
+def _about(generated: int) -> Any:
+    import shedproxy
+    from shedproxy.simulator.board import About
+
+    arguments = " ".join(sys.argv[1:]) if Path(sys.argv[0]).stem != "pytest" else "simulate"
+    return About(
+        version=shedproxy.__version__,
+        command=f"shedproxy {arguments}",
+        python=platform.python_version(),
+        generated_count=generated,
+        generated_seed=_GENERATOR_SEED,
+    )
+
+
+# --- running it -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    results: list[JobResult]
+    was_interrupted: bool
+
+
+def _chance(seed: int, name: str) -> RandomSource:
+    return random.Random(f"{seed}/{name}")  # noqa: S311 - repeatable, not a secret
+
+
+class _Streams:
+    """Streams of chance of a seed, by name."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def __call__(self, name: str) -> RandomSource:
+        return _chance(self._seed, name)
+
+
+def _work(job: Job) -> JobResult:
+    from shedproxy.simulator.suite import run_job
+
+    return run_job(job, _Streams)
+
+
+def _run(work: Sequence[Job], processes: int) -> _Run:
+    """All jobs; what was done of them, if it is interrupted."""
+    from shedproxy.cli.progress_line import ProgressLine
+
+    progress = ProgressLine(len(work), sum(map(_cost, work)))
+    results: list[JobResult] = []
+    costs = {(job.scenario.name, job.seed): _cost(job) for job in work}
+    try:
+        for result in _results(work, min(processes, len(work))):
+            results.append(result)
+            progress.advance(costs[result.scenario, result.seed])
+    except KeyboardInterrupt:
+        return _Run(results, was_interrupted=True)
+    finally:
+        progress.close()
+    return _Run(results, was_interrupted=False)
+
+
+def _cost(job: Job) -> float:
+    from shedproxy.simulator.suite import expected_requests
+
+    return (len(job.controllers) + 3) * (expected_requests(job.scenario) + 1_000)
+
+
+def _results(work: Sequence[Job], processes: int) -> Iterator[JobResult]:
+    if processes == 1:
+        yield from map(_work, work)
+        return
+    # Started afresh: a copy of a process with threads may hang.
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes, initializer=_leave_interrupts_to_parent) as pool:
+        yield from pool.imap_unordered(_work, work)
+
+
+def _leave_interrupts_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+# --- showing it -----------------------------------------------------------------------------
+
+
+def _show(board: dict[str, Any], *, as_json: bool, html: Path | None) -> None:
+    if html is not None:
+        from shedproxy.cli.scoreboard_page import render_scoreboard
+
+        try:
+            html.write_text(render_scoreboard(board), encoding="utf-8")
+        except OSError as error:
+            raise StartupError(f"cannot write {html}: {error.strerror}") from error
+    if as_json:
+        typer.echo(json.dumps(board))
+        return
+    from rich.console import Console
+
+    from shedproxy.cli.scoreboard_table import render_table
+
+    console = Console()
+    if "overall" in board:
+        for rule in board["scoring"]["rules"]:
+            console.print(f"- {rule}", style="dim", highlight=False)
+        console.print()
+    console.print(render_table(board))
+    lead = board.get("lead")
+    if lead is not None:
+        console.print(
+            f"{lead['first']} less {lead['second']}, in pairs: {lead['difference']:+.4f}"
+            f" ({lead['low']:+.4f} to {lead['high']:+.4f})",
+            highlight=False,
+        )
+    if html is not None:
+        console.print(f"written: {html}", highlight=False)

@@ -1,0 +1,183 @@
+"""Scenarios by controllers by seeds: one job each of a scenario and a seed, and the board of all.
+
+A job runs the references once and then every controller on the same requests. Nothing here knows
+of processes: whoever calls `run_job` may do so anywhere and in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shedproxy.simulator.backend.service import capacity_rps
+from shedproxy.simulator.checkers import Checkers
+from shedproxy.simulator.figures import goodput_rps, measure
+from shedproxy.simulator.references import MakeChance, run_references
+from shedproxy.simulator.registry import CONTROLLERS, OURS, PROFILED, controller_factory
+from shedproxy.simulator.scoring import score_of, score_parts
+from shedproxy.simulator.series import run_series, shared_series
+from shedproxy.simulator.vector_figures import VectorFigures
+from shedproxy.simulator.world import World
+from shedproxy.workload.curve import RateCurve
+from shedproxy.workload.scenario import ClientSpec, Scenario
+
+__all__ = ["Job", "JobResult", "RunResult", "controllers_of", "expected_requests", "run_job"]
+
+_VECTOR_PREFIXES = ("server_", "rtt_")
+_VECTOR_SUFFIXES = ("_mode",)
+"""Figures that are taken as Vector takes them, and only where a scenario bounds one of them."""
+_UNBOUNDED_RPS = 1000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One scenario at one seed."""
+
+    scenario: Scenario
+    seed: int
+    controllers: tuple[str, ...]
+    is_checked: bool = False
+    sample_count: int = 200
+    with_series: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class RunResult:
+    """What one controller came to."""
+
+    figures: dict[str, float]
+    parts: dict[str, float]
+    score: float | None
+    violations: list[str]
+    series: dict[str, Any] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class JobResult:
+    """What became of a job."""
+
+    scenario: str
+    seed: int
+    capacity_rps: float
+    oracle: dict[str, float]
+    runs: dict[str, RunResult] = field(default_factory=dict)
+    """By controller."""
+    series: dict[str, Any] | None = None
+
+
+def controllers_of(scenario: Scenario, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+    """Who runs in a scenario: those wanted, or all, as far as the scenario is open to them.
+
+    Ours always are. Without a profile there is none to be told.
+    """
+    names = wanted or tuple(CONTROLLERS)
+    open_to = {*scenario.controllers, OURS, PROFILED}
+    return tuple(
+        name
+        for name in names
+        if (not scenario.controllers or name in open_to)
+        and (name != PROFILED or scenario.profile is not None)
+    )
+
+
+def run_job(job: Job, make_chance: MakeChance) -> JobResult:
+    """Every controller of a job, one after the other.
+
+    Args:
+        job: what to run.
+        make_chance: streams of chance by seed and name.
+    """
+    scenario = job.scenario
+    references = run_references(scenario, job.seed, make_chance, sample_count=job.sample_count)
+    refused_ratio = _refused_ratio(references.queue_oracle)
+    oracle = measure(references.oracle, references)
+    oracle["goodput_rps"] = goodput_rps(references.oracle)
+    result = JobResult(
+        scenario=scenario.name,
+        seed=job.seed,
+        capacity_rps=capacity_rps(scenario.backend),
+        oracle=oracle,
+    )
+    if job.with_series:
+        result.series = shared_series(references.oracle)
+        result.series["oracle"] = run_series(references.oracle)
+    for name in job.controllers:
+        world, extra = _run(job, name, make_chance)
+        figures = measure(world, references) | extra
+        parts = score_parts(figures, queue_oracle_refused_ratio=refused_ratio)
+        checkers = world.checkers
+        result.runs[name] = RunResult(
+            figures=figures,
+            parts=parts,
+            score=score_of(parts),
+            violations=checkers.violations if isinstance(checkers, Checkers) else [],
+            series=run_series(world) if job.with_series else None,
+        )
+    return result
+
+
+def _run(job: Job, name: str, make_chance: MakeChance) -> tuple[World, dict[str, float]]:
+    """A controller's run; where the scenario bounds Vector's figures, those too, from another."""
+
+    def world(**more: Any) -> World:
+        made = World(
+            scenario=job.scenario,
+            make_controller=controller_factory(name),
+            chance=make_chance(job.seed),
+            salt=job.seed,
+            **more,
+        )
+        made.run()
+        return made
+
+    extra: dict[str, float] = {}
+    if any(_is_vector_s(expectation.metric) for expectation in job.scenario.expect):
+        watched = world(make_checkers=VectorFigures, sample_count=0)
+        assert isinstance(watched.checkers, VectorFigures)
+        extra = watched.checkers.figures()
+    checkers = Checkers if job.is_checked else None
+    return world(make_checkers=checkers, sample_count=job.sample_count), extra
+
+
+def _is_vector_s(metric: str) -> bool:
+    return metric.startswith(_VECTOR_PREFIXES) or metric.endswith(_VECTOR_SUFFIXES)
+
+
+def _refused_ratio(world: World) -> float:
+    tally = world.tally
+    return tally.refused / tally.ended if tally.ended else 0.0
+
+
+def expected_requests(scenario: Scenario) -> float:
+    """About how many requests a run has, tries after the first not counted: what it costs."""
+    return sum(_expected(scenario, client) for client in scenario.client)
+
+
+def _expected(scenario: Scenario, client: ClientSpec) -> float:
+    most = float("inf") if client.requests is None else float(client.requests)
+    capacity = min(capacity_rps(scenario.backend), 1e9)
+    if client.arrivals == "closed":
+        cycle_s = (client.think_ms + scenario.backend.service_ms) / 1000
+        return min(most, scenario.duration_s * min(client.users / cycle_s, capacity))
+    rate_rps = client.rate_rps or 0.0
+    if client.load is not None:
+        capacity = capacity if capacity < 1e9 else _UNBOUNDED_RPS
+        rate_rps = client.load * capacity / (client.service_factor * client.cost)
+        rate_rps /= client.calls_per_task
+    curve = RateCurve(
+        rate_rps,
+        schedule=client.schedule,
+        is_ramp=client.ramp,
+        start_s=client.start_s,
+        stop_s=client.stop_s,
+    )
+    count, now, end = 0.0, 0.0, scenario.duration_s * 1e9
+    while now < end:
+        rate_rps, until = curve.at(now)
+        count += rate_rps * (min(until, end) - now) / 1e9
+        now = until
+    bursts = 1.0
+    if client.burst_every_ms:
+        bursts += client.burst_ms / client.burst_every_ms * (client.burst_factor - 1)
+    return min(most, count * bursts * client.calls_per_task * client.session_pages)
