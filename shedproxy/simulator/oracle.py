@@ -1,13 +1,14 @@
 """The yardstick: admission that knows the backend's true capacity at every instant.
 
-It keeps exactly as many calls in flight as the backend can use, lets the rest wait for as long as
-their client would still be served in time, prefers the more important class and, within one, the
-newest (the most time left to be good), and refuses nobody on a guess. It does not know how long a
+It keeps exactly as many calls in flight as the backend can use and lets the rest wait, the more
+important class first and the oldest first within one, as long as an answer would still come in
+time whatever the call turns out to take. It refuses nobody on a guess. It does not know how long a
 single call will take: a clairvoyant could serve the short ones only, which no admission can.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from shedproxy.core import (
@@ -27,13 +28,16 @@ from shedproxy.simulator.controllers.protocol import Reading
 
 __all__ = ["OracleControl"]
 
+_WAIT_SHARE = 2 / 3
+"""Of the longest wait: the rest is for calls that take several times the mean."""
+
 
 class OracleControl(Ledger):
     """One in front of one backend.
 
     Args:
         best_limit: calls in flight that keep the backend just busy; asked at every decision.
-        wait_max_ns: longest wait after which a call is still answered in time.
+        wait_max_ns: longest wait after which a call of mean work is still answered in time.
         inside: calls at the backend, those included whose client has left and whose work goes on.
     """
 
@@ -46,9 +50,9 @@ class OracleControl(Ledger):
     ) -> None:
         super().__init__()
         self._best_limit = best_limit
-        self._wait_max_ns = wait_max_ns
+        self._wait_max_ns = round(wait_max_ns * _WAIT_SHARE)
         self._inside = inside
-        self._waiting: list[list[Ticket]] = [[] for _ in Criticality]
+        self._waiting: list[deque[Ticket]] = [deque() for _ in Criticality]
         self._length = 0
 
     def arrive(
@@ -74,7 +78,7 @@ class OracleControl(Ledger):
     def release(
         self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int = 0
     ) -> Sequence[Verdict]:
-        """The slot goes to the most important, newest waiter."""
+        """The slot goes to the most important, oldest waiter that can be served in time."""
         self.give_back(permit)
         return self._dispatch(now)
 
@@ -100,26 +104,18 @@ class OracleControl(Ledger):
         verdicts: list[Verdict] = []
         for waiting in reversed(self._waiting):
             while waiting:
-                ticket = waiting[-1]
+                ticket = waiting[0]
                 if ticket.state is not TicketState.WAITING:
-                    waiting.pop()
-                elif ticket.expires_at <= now:
-                    # Whoever is below came earlier still: none of them can be served in time.
-                    verdicts.extend(self._refuse_all(waiting, now))
-                elif self._has_room(ticket.cost):
-                    waiting.pop()
-                    self._length -= 1
-                    verdicts.append(self.admit_ticket(ticket, now=now))
-                else:
+                    waiting.popleft()
+                    continue
+                is_late = ticket.expires_at <= now
+                if not (is_late or self._has_room(ticket.cost)):
                     return verdicts
+                waiting.popleft()
+                self._length -= 1
+                if is_late:
+                    reason = RejectReason.QUEUE_TIMEOUT
+                    verdicts.append(self.refuse_ticket(ticket, reason, now=now))
+                else:
+                    verdicts.append(self.admit_ticket(ticket, now=now))
         return verdicts or NO_VERDICTS
-
-    def _refuse_all(self, waiting: list[Ticket], now: Instant) -> list[Verdict]:
-        verdicts = [
-            self.refuse_ticket(ticket, RejectReason.QUEUE_TIMEOUT, now=now)
-            for ticket in waiting
-            if ticket.state is TicketState.WAITING
-        ]
-        self._length -= len(verdicts)
-        waiting.clear()
-        return verdicts

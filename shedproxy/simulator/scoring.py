@@ -38,7 +38,7 @@ Every controller meets the same requests with the same work at a seed. What ends
 of the cold start and the end of the run counts; shares are of what ended.
 
 The oracle knows the backend's capacity at every instant and keeps it just busy; the rest waits
-while it can be served in time, the most important and newest first.
+while it can be served in time, the most important and oldest first.
 
 Goodput: requests served within their deadline, over the oracle's; at most 1.
 

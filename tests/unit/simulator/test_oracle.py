@@ -36,33 +36,42 @@ def test_it_lets_in_up_to_the_limit_and_a_wide_one_alone() -> None:
     assert type(arrive(make(limit=2), 0, Criticality.CRITICAL, cost=5)) is Permit
 
 
-def test_a_slot_goes_to_the_most_important_and_newest_that_still_waits() -> None:
+def test_a_slot_goes_to_the_most_important_and_oldest_that_still_waits() -> None:
     control = make()
     permit = arrive(control, 0, Criticality.CRITICAL)
     order = (
-        Criticality.CRITICAL,
         Criticality.SHEDDABLE,
+        Criticality.CRITICAL,
         Criticality.CRITICAL,
         Criticality.CRITICAL,
     )
     waiters = [arrive(control, at, criticality) for at, criticality in enumerate(order)]
-    control.abandon(waiters[3], now=Instant(4))
+    control.abandon(waiters[1], now=Instant(4))
     (verdict,) = control.release(permit, Outcome.SUCCESS, now=Instant(5))
     assert verdict.ticket is waiters[2]
     assert control.reading().queue_length == 2
 
 
-def test_who_can_no_longer_be_served_in_time_is_refused_when_his_turn_comes() -> None:
-    control = make()
+def test_who_may_not_be_served_in_time_any_more_is_refused_when_his_turn_comes() -> None:
+    """Two thirds of the longest wait: a call may take several times the mean."""
+    control = make(wait_max_ns=150)
     permit = arrive(control, 0, Criticality.CRITICAL)
-    for at in (1, 2):
+    for at in (1, 50):
         arrive(control, at, Criticality.CRITICAL)
-    low = arrive(control, 90, Criticality.SHEDDABLE)
+    low = arrive(control, 60, Criticality.SHEDDABLE)
     verdicts = control.release(permit, Outcome.SUCCESS, now=Instant(150))
     kinds = [type(decision) for _, decision in verdicts]
     assert kinds == [Rejected, Rejected, Permit]
     assert verdicts[0].decision.reason is RejectReason.QUEUE_TIMEOUT
     assert verdicts[-1].ticket is low
+
+
+def test_work_that_goes_on_for_nobody_is_in_flight_too() -> None:
+    inside = 1
+    control = OracleControl(best_limit=lambda: 2, wait_max_ns=100, inside=lambda: inside)
+    assert type(arrive(control, 0, Criticality.CRITICAL)) is Permit
+    inside = 2
+    assert type(arrive(control, 0, Criticality.CRITICAL)) is Ticket
 
 
 @pytest.mark.parametrize("load", [1.2, 5.0])
@@ -80,5 +89,5 @@ def test_it_serves_what_the_backend_can_do(backend: BackendSpec, load: float) ->
     assert set(world.tally.refused_by_reason) <= {RejectReason.QUEUE_TIMEOUT}
     could = world.tally.offered / load
     assert world.tally.served == pytest.approx(
-        could, rel=0.06 if backend.law == "lognormal" else 0.03
+        could, rel=0.06 if backend.law == "lognormal" else 0.04
     )
