@@ -81,6 +81,8 @@ def simulate(
 
     chosen = _scenarios(scenarios or [], is_suite=suite, generated=generated)
     names = _controllers(controllers or [])
+    if html is not None and not html.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {html.parent}", param_hint="--html")
     _check_expectations(chosen)
     wants_series = as_json or html is not None
     work = _jobs(chosen, names, seeds, is_checked=check, sample=sample, with_series=wants_series)
@@ -267,6 +269,10 @@ def _leave_interrupts_to_parent() -> None:
 
 
 def _show(board: dict[str, Any], *, as_json: bool, html: Path | None) -> None:
+    if as_json:
+        typer.echo(json.dumps(board))
+    else:
+        _print(board)
     if html is not None:
         from shedproxy.cli.scoreboard_page import render_scoreboard
 
@@ -274,9 +280,10 @@ def _show(board: dict[str, Any], *, as_json: bool, html: Path | None) -> None:
             html.write_text(render_scoreboard(board), encoding="utf-8")
         except OSError as error:
             raise StartupError(f"cannot write {html}: {error.strerror}") from error
-    if as_json:
-        typer.echo(json.dumps(board))
-        return
+        typer.echo(f"written: {html}", err=True)
+
+
+def _print(board: dict[str, Any]) -> None:
     from rich.console import Console
 
     from shedproxy.cli.scoreboard_table import render_table
@@ -294,5 +301,3 @@ def _show(board: dict[str, Any], *, as_json: bool, html: Path | None) -> None:
             f" ({lead['low']:+.4f} to {lead['high']:+.4f})",
             highlight=False,
         )
-    if html is not None:
-        console.print(f"written: {html}", highlight=False)

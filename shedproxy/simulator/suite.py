@@ -6,6 +6,7 @@ of processes: whoever calls `run_job` may do so anywhere and in any order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -155,14 +156,16 @@ def expected_requests(scenario: Scenario) -> float:
 
 
 def _expected(scenario: Scenario, client: ClientSpec) -> float:
-    most = float("inf") if client.requests is None else float(client.requests)
-    capacity = min(capacity_rps(scenario.backend), 1e9)
+    most = math.inf if client.requests is None else float(client.requests)
+    if client.arrivals == "at_once":
+        return most
+    capacity = capacity_rps(scenario.backend)
     if client.arrivals == "closed":
         cycle_s = (client.think_ms + scenario.backend.service_ms) / 1000
         return min(most, scenario.duration_s * min(client.users / cycle_s, capacity))
     rate_rps = client.rate_rps or 0.0
     if client.load is not None:
-        capacity = capacity if capacity < 1e9 else _UNBOUNDED_RPS
+        capacity = capacity if math.isfinite(capacity) else _UNBOUNDED_RPS
         rate_rps = client.load * capacity / (client.service_factor * client.cost)
         rate_rps /= client.calls_per_task
     curve = RateCurve(

@@ -1,0 +1,175 @@
+"""`shedproxy simulate` runs what is named, shows it, and fails where an expectation does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from shedproxy.cli import main, scenario_files, simulate_command
+
+OVERLOAD = """
+title = "Twice the capacity"
+duration_s = 15
+unscored_arrivals = 200
+[[client]]
+load = 2
+[[expect]]
+metric = "goodput_ratio"
+at_least = {bound}
+by = "fixed"
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A suite of two in the folder one is in: `met` and `missed` by the fixed limit."""
+    monkeypatch.chdir(tmp_path)
+    suite = tmp_path / scenario_files.SUITE
+    suite.mkdir(parents=True)
+    (suite / "met.toml").write_text(OVERLOAD.format(bound=0.5))
+    (suite / "missed.toml").write_text(OVERLOAD.format(bound=2))
+    return tmp_path
+
+
+def simulate(*arguments: str) -> Any:
+    return CliRunner().invoke(main.app, ["simulate", "--jobs", "1", *arguments])
+
+
+def board_of(*arguments: str) -> dict[str, Any]:
+    result = simulate(*arguments, "--json")
+    assert result.exit_code in {0, 1}, result.output
+    board: dict[str, Any] = json.loads(result.stdout)
+    return board
+
+
+def test_a_scenario_is_run_under_the_controllers_named_and_shown() -> None:
+    result = simulate("met", "--controller", "fixed", "--controller", "none", "--seeds", "2")
+    assert result.exit_code == 0
+    assert "Twice the capacity" in result.stdout
+    assert result.stdout.index("fixed") < result.stdout.index("none")
+    assert "2 of 2 runs" in result.stderr
+    assert "weighted mean" not in result.stdout
+
+
+def test_an_expectation_that_is_not_met_is_a_failure() -> None:
+    result = simulate("missed", "--controller", "fixed", "--seeds", "1")
+    assert result.exit_code == 1
+    assert "goodput_ratio >= 2" in " ".join(result.stdout.split())
+    assert simulate("missed", "--controller", "none", "--seeds", "1").exit_code == 0
+
+
+def test_a_suite_has_an_overall_score_and_says_by_which_rules() -> None:
+    result = simulate("--suite", "--controller", "fixed", "--controller", "none", "--seeds", "1")
+    assert result.exit_code == 1
+    assert "weighted mean" in " ".join(result.stdout.split())
+    board = board_of("--suite", "--controller", "fixed", "--controller", "none", "--seeds", "1")
+    assert [row["controller"] for row in board["overall"]] == ["fixed", "none"]
+    assert {scenario["name"] for scenario in board["scenarios"]} == {"met", "missed"}
+
+
+def test_the_board_says_how_it_was_made() -> None:
+    board = board_of("met", "--controller", "fixed", "--seeds", "2", "--sample", "30")
+    assert board["seeds"] == [1, 2]
+    assert board["tool"] == "shedproxy simulate"
+    (scenario,) = board["scenarios"]
+    assert scenario["series"]["seed"] == 1
+    assert len(scenario["series"]["t_s"]) == 30
+
+
+def test_files_and_folders_and_generated_ones_may_be_named(folder: Path) -> None:
+    (folder / "own.toml").write_text(OVERLOAD.format(bound=0.5))
+    board = board_of(
+        "own.toml", "loadtests/scenarios", "--generated", "1", "--controller", "fixed",
+        "--seeds", "1",
+    )  # fmt: skip
+    names = [scenario["name"] for scenario in board["scenarios"]]
+    assert names == ["own", "met", "missed", "generated-0001"]
+    assert board["generated"]["count"] == 1
+    assert board["scenarios"][-1]["series"] is None
+
+
+def test_a_page_is_written(folder: Path) -> None:
+    result = simulate("met", "--controller", "fixed", "--seeds", "1", "--html", "page.html")
+    assert result.exit_code == 0
+    assert "written: page.html" in result.stderr
+    assert "Twice the capacity" in (folder / "page.html").read_text()
+    bad = simulate("met", "--controller", "fixed", "--seeds", "1", "--html", ".")
+    assert "cannot write ." in str(bad.exception)
+    assert "Twice the capacity" in bad.stdout, "what was measured is not lost"
+
+
+def test_several_processes_find_the_same() -> None:
+    arguments = ("met", "--controller", "fixed", "--seeds", "2")
+    apart = CliRunner().invoke(main.app, ["simulate", "--jobs", "2", *arguments, "--json"])
+    assert apart.exit_code == 0
+    assert json.loads(apart.stdout)["scenarios"] == board_of(*arguments)["scenarios"]
+
+
+def test_an_interruption_shows_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    complete = simulate_command._results
+
+    def interrupted(work: Any, processes: int) -> Iterator[Any]:
+        yield next(iter(complete(work, processes)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(simulate_command, "_results", interrupted)
+    result = simulate("met", "--controller", "fixed", "--seeds", "3")
+    assert result.exit_code == 130
+    assert "Twice the capacity" in result.stdout
+    assert "1 of 3 runs" in result.stderr
+
+
+def test_an_interruption_before_the_first_result_shows_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(work: Any, processes: int) -> Iterator[Any]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(simulate_command, "_results", interrupted)
+    result = simulate("met", "--controller", "fixed")
+    assert (result.exit_code, result.stdout) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name a scenario"),
+        (["met", "--controller", "vegs"], "did you mean vegas?"),
+        (["met", "--controller", "xyz"], "there are: shedproxy"),
+        (["met", "--seeds", "0"], "--seeds"),
+        (["met", "--html", "no/page.html"], "there is no folder no"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_told(arguments: list[str], words: str) -> None:
+    result = simulate(*arguments)
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_an_expectation_of_nobody_is_an_error(folder: Path) -> None:
+    (folder / "own.toml").write_text(OVERLOAD.format(bound=1).replace("fixed", "fxied"))
+    result = simulate("own.toml")
+    assert "no controller is called so" in str(result.exception)
+
+
+def test_all_are_run_unless_some_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from shedproxy.simulator.registry import CONTROLLERS, PROFILED
+
+    seen: list[Any] = []
+
+    def nothing(work: Any, processes: int) -> Iterator[Any]:
+        seen.extend(work)
+        yield from ()
+
+    monkeypatch.setattr(simulate_command, "_results", nothing)
+    simulate("met", "--seeds", "2")
+    simulate("met", "--controller", "vegas", "--controller", "all", "--seeds", "1", "--check")
+    everybody = tuple(name for name in CONTROLLERS if name != PROFILED)
+    assert [job.controllers for job in seen] == [everybody] * 3
+    assert [job.is_checked for job in seen] == [False, False, True]
