@@ -4,6 +4,7 @@ What lives here: one limit, one queue, one shed level per cell, and the facade t
 What may not: clocks, loops, sockets, files, threads, chance, logs, HTTP.
 """
 
+from shedproxy.core.baseline import Memory, Remembered
 from shedproxy.core.decision import (
     EVIDENCE,
     Decision,
@@ -72,6 +73,7 @@ __all__ = [
     "LimitChange",
     "LimitPolicy",
     "Measure",
+    "Memory",
     "Mode",
     "Nanos",
     "Outcome",
@@ -80,6 +82,7 @@ __all__ = [
     "QueuePolicy",
     "RejectReason",
     "Rejected",
+    "Remembered",
     "RequestInfo",
     "ShedLevelPolicy",
     "Shedder",

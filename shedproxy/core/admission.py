@@ -48,7 +48,7 @@ class AdmissionController(Waiting):
         if request.is_aside:
             return self._admit_aside(request, flow_hash, now)
         cost = request.cost
-        self._level.on_arrival(rank, cost)
+        self._demand.on_arrival(rank, cost)
         # As `_has_room`, without the call.
         if (self.in_flight + cost <= self._limits.limit or not self.in_flight) and (
             not self._queue.length or self._queue.is_outranked_by(rank)
@@ -81,11 +81,12 @@ class AdmissionController(Waiting):
             permit.would_reject = refused
             return permit
         if refused is None:
-            self._level.on_arrival(rank, request.cost)
+            self._demand.on_arrival(rank, request.cost)
             if not self._has_room(request.cost):
                 self._limits.on_limit_reached()
-                self._level.demand.saturate(now)
                 refused = self._shadow_queue_refusal(request, rank, now)
+                if refused is None:
+                    self._demand.saturate(now)
         self._count(request, flow_hash)
         permit = self._start(request, flow_hash, now, now, expires_at)
         if refused is not None:
@@ -146,7 +147,7 @@ class AdmissionController(Waiting):
 
     def _free(self, permit: Permit) -> None:
         self.in_flight -= permit.cost
-        demand = self._level.demand
+        demand = self._demand
         if demand.busy_since >= 0:
             demand.ended += permit.cost
         if permit.would_reject is not None:
@@ -172,7 +173,7 @@ class AdmissionController(Waiting):
             self._limits.on_censored(request.route, now - permit.admitted_at, now=now)
 
     def _after_release(self, now: Instant) -> Sequence[Verdict]:
-        self._limits.update(self.in_flight, now)
+        self._limits.update(self.in_flight, now, self._level.is_overloaded)
         if now >= self._level.due_at:
             self._move_level(now)
         if self._queue.length or self._is_shadowing:
@@ -191,7 +192,7 @@ class AdmissionController(Waiting):
         while self._zombies and self._zombies[0][0] <= now:
             permit = heapq.heappop(self._zombies)[2]
             self._free(permit)
-        self._limits.update(self.in_flight, now)
+        self._limits.update(self.in_flight, now, self._level.is_overloaded)
         if now >= self._level.due_at:
             self._move_level(now)
         return self._dispatch(now)
@@ -207,6 +208,7 @@ class AdmissionController(Waiting):
         self._limits.apply(policy.limit, now=now)
         self._fair.apply(policy.fairness)
         self._level.apply(policy.shed_level)
+        self._move_level(now)
         verdicts = self._shrink_queue(policy, now)
         verdicts.extend(self._dispatch(now))
         return verdicts
@@ -219,7 +221,7 @@ class AdmissionController(Waiting):
 
     def stats(self) -> CellStats:
         """A read-out of the cell."""
-        level = self._level
+        level, demand = self._level, self._demand
         sheddable, sheddable_plus, critical, critical_plus = self._class_count
         return CellStats(
             name=self._policy.name,
@@ -234,7 +236,7 @@ class AdmissionController(Waiting):
             shed_share=level.share,
             pressure=self.pressure(),
             baseline_ns=Nanos(self._limits.cell_baseline_ns()),
-            offered_rps=level.demand.offered_rps,
-            capacity_rps=level.demand.capacity_rps,
+            offered_rps=demand.offered_rps,
+            capacity_rps=demand.capacity_rps,
             last_change=self._limits.last_change,
         )

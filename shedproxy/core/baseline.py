@@ -7,15 +7,19 @@ raises the load. So only samples admitted at low in-flight count, whoever wants 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from shedproxy.core.series import DecayedMean, SampleMean
 from shedproxy.core.units import Instant
+from shedproxy.core.window import Learning
 
 __all__ = [
     "LOW_ALWAYS",
     "LOW_SHARE",
     "ROUTES_MAX",
     "BaselineTable",
+    "Memory",
+    "Remembered",
     "RouteLatency",
     "low_in_flight",
 ]
@@ -35,7 +39,22 @@ _TRUSTED_ERROR = 0.22
 """A mean of few, scattered samples is no baseline: its error must be known to be below this,"""
 _TRUSTED_ANYWAY = 240
 _TRUSTED_TURNS = 10
+_BELIEVED_RISE = 1.25
+"""A rise up to this is what others in front of the same service hold it at: not its own."""
+_CONFIRMED, _KEPT, _REPLACED = range(3)
 """or the samples this many, and this many times what was in flight."""
+
+
+class Remembered(NamedTuple):
+    """A baseline, as far as a successor needs it."""
+
+    mean_ns: int
+    sample_count: int
+    variance: float
+
+
+Memory = dict[str, Remembered]
+"""Baselines by route."""
 
 
 def low_in_flight(limit: int) -> int:
@@ -83,11 +102,29 @@ class RouteLatency:
             return 1.0
         return min(1.0, math.sqrt(max(low.scatter(), scatter) / low.count))
 
-    def low_scatter(self) -> float:
-        return self._low.scatter()
+    def memory(self) -> Remembered:
+        """What is believed."""
+        return Remembered(self._low.value_ns, self._low.count, self._low.variance)
+
+    def remember(self, remembered: Remembered) -> None:
+        """Believe what a predecessor did."""
+        self._low = SampleMean.of(*remembered)
+        self._former = None
+        self.is_trusted = True
+        self.judged_ns = self.trusted_ns = remembered.mean_ns
+
+    def conclude(self, scatter: float) -> None:
+        """The time to learn is over: judge the former baseline by what was seen."""
+        if self._former is not None:
+            if self._low.count < 8:
+                self.trust_again()
+                return
+            self._settle(scatter)
+            self.is_trusted = True
+            self.judged_ns = self.trusted_ns = self._low.value_ns
 
     def trust_again(self) -> None:
-        """Go back to what was believed before, if nothing better was learnt meanwhile."""
+        """Go back to what was believed before, with what was learnt meanwhile."""
         former = self._former
         if former is not None:
             former.merge(self._low)
@@ -105,7 +142,7 @@ class RouteLatency:
         self._low_in_flight = max(self._low_in_flight, in_flight)
         if self._is_known(scatter):
             self.is_trusted = True
-            self._settle()
+            self._settle(scatter)
             self.judged_ns = self.trusted_ns = self._low.value_ns
         else:
             self.judged_ns = -low.value_ns
@@ -130,14 +167,36 @@ class RouteLatency:
             self._low = SampleMean()
             self._low_in_flight = 1
 
-    def _settle(self) -> None:
-        # Both say the same within their errors: together they say it better.
+    def learning(self, scatter: float) -> Learning:
+        """How well the baseline is known, and what became of the former one."""
+        low, former = self._low, self._former
+        ratio = 1.0
+        if former is not None and low.count and self._verdict(former, scatter) is _REPLACED:
+            ratio = low.value_ns / max(former.value_ns, 1)
+        return Learning(low.count, ratio, self.low_error(scatter), low.scatter())
+
+    def _verdict(self, former: SampleMean, scatter: float) -> int:
+        """What was learnt now against what was believed before."""
+        low = self._low
+        if low.value_ns <= 0 or former.value_ns <= 0:
+            return _REPLACED
+        scatter = max(scatter, low.scatter(), former.scatter())
+        error = math.sqrt(scatter / low.count + scatter / min(max(former.count, 1), 512))
+        step = math.log(low.value_ns / former.value_ns)
+        if abs(step) <= 2 * error:
+            return _CONFIRMED
+        return _KEPT if 0 < step < math.log(_BELIEVED_RISE) + 2 * error else _REPLACED
+
+    def _settle(self, scatter: float) -> None:
         former, self._former = self._former, None
         if former is None:
             return
-        error_ns = math.hypot(former.error_ns(), self._low.error_ns())
-        if abs(former.value_ns - self._low.value_ns) <= 2 * error_ns:
+        verdict = self._verdict(former, scatter)
+        if verdict is _CONFIRMED:
+            # Both say the same within their errors: together they say it better.
             self._low.merge(former)
+        elif verdict is _KEPT:
+            self._low = former
 
 
 class BaselineTable:
@@ -205,12 +264,12 @@ class BaselineTable:
         )
         return busiest.trusted_ns if busiest is not None else self._given_ns or 0
 
-    def typical_error(self) -> tuple[float, float]:
-        """Standard error, in baselines, of the route with the most samples at low in-flight."""
+    def learning(self) -> Learning:
+        """How well the baseline is known, of the route most measured at low in-flight."""
         if self._given_ns is not None and not self._is_overruled:
-            return 0.0, 1.0
+            return Learning()
         busiest = max(self._latencies(), key=lambda latency: latency.low_count)
-        return busiest.low_error(self.scatter), busiest.low_scatter()
+        return busiest.learning(self.scatter)
 
     def distrust(self) -> None:
         """The service changed: learn all baselines again. The former serve until there are new."""
@@ -218,7 +277,26 @@ class BaselineTable:
         for latency in self._latencies():
             latency.distrust()
 
+    def conclude(self) -> None:
+        """The time to learn is over: every baseline in doubt is settled by what was seen."""
+        for latency in self._latencies():
+            latency.conclude(self.scatter)
+
+    def memory(self) -> Memory:
+        """The trusted baselines by route."""
+        return {
+            route: latency.memory() for route, latency in self._routes.items() if latency.is_trusted
+        }
+
+    def remember(self, memory: Memory) -> None:
+        """Take the baselines of a predecessor."""
+        for route, remembered in memory.items():
+            latency = self._routes.get(route) or self._enter(route)
+            if latency is not self._overflow:
+                latency.remember(remembered)
+
     def trust_again(self) -> None:
+        """No time to learn after all: go back to the former baselines."""
         for latency in self._latencies():
             latency.trust_again()
 

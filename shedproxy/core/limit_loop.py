@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
-from shedproxy.core.baseline import BaselineTable, low_in_flight
+from shedproxy.core.baseline import BaselineTable, Memory, low_in_flight
 from shedproxy.core.limits import make_estimator
+from shedproxy.core.limits.adaptive import AdaptiveLimit
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.units import Instant
@@ -18,6 +19,9 @@ from shedproxy.core.window import Window
 
 __all__ = ["LimitLoop"]
 
+
+_SCATTER_MAX = 4.0
+"""Of log-normal services with a coefficient of variation of 2; more is a mix of routes."""
 
 _LOW_STEPS = 16
 """Former bounds of low in-flight that are remembered, for samples admitted under them."""
@@ -56,7 +60,9 @@ class LimitLoop:
         self._low_steps: deque[tuple[Instant, int]] = deque(maxlen=_LOW_STEPS)
         self._in_flight_last = 0
         self.scatter = 1.0
+        """Variance of single latencies, in squared baselines: at most 4."""
         self.typical_ns = 0
+        """Mean latency of the last window."""
         self.limit = self._estimator.limit
         """Slots that may be in flight now."""
         self._samples_wanted = Window.samples_wanted(self.limit)
@@ -103,7 +109,9 @@ class LimitLoop:
         self._valid_from = now
         self._window.restart(now=now)
 
-    def update(self, in_flight: int, now: Instant) -> LimitChange | None:
+    def update(
+        self, in_flight: int, now: Instant, is_overloaded: bool = False
+    ) -> LimitChange | None:
         """Judge the window when it is ready; None (cheap) when it is not."""
         window = self._window
         # What `is_ready` would find out for nearly every request, without asking it.
@@ -113,29 +121,45 @@ class LimitLoop:
             and not window.overload_count
         ) or not window.is_ready(self.limit, now=now):
             return None
-        error, scatter = self._baselines.typical_error()
         summary = window.close(
-            in_flight=in_flight, now=now, baseline_error=error, baseline_scatter=scatter
+            in_flight=in_flight,
+            now=now,
+            learning=self._baselines.learning(),
+            is_overloaded=is_overloaded,
         )
-        if summary.sample_count >= 8 and summary.rtt_error < 1.0:
-            scatter = min(4.0, summary.rtt_error**2 * summary.sample_count)
+        if summary.sample_count >= 8:
+            scatter = min(_SCATTER_MAX, summary.rtt_scatter)
             self.scatter += (scatter - self.scatter) / 8
             self._baselines.scatter = self.scatter
             self.typical_ns = summary.rtt_mean_ns
+        was_probing = self.is_probing
         change = self._estimator.on_window(summary, now=now)
+        if was_probing and not self.is_probing:
+            self._baselines.conclude()
         if change.cause is LimitCause.RELEARNT:
             self._baselines.distrust()
         self._take(change)
         return change
 
+    def memory(self) -> Memory:
+        """The trusted baselines by route: what a successor should not have to learn under load."""
+        return self._baselines.memory()
+
+    def remember(self, memory: Memory) -> None:
+        """Take the baselines of a predecessor; what was learnt since gives way."""
+        self._baselines.remember(memory)
+
     @property
     def is_probing(self) -> bool:
-        return getattr(self._estimator, "is_probing", False)
+        """Whether the limit is low on purpose, to learn a baseline."""
+        estimator = self._estimator
+        return isinstance(estimator, AdaptiveLimit) and estimator.is_probing
 
     def stop_probing(self, *, now: Instant) -> None:
-        change = self._estimator.stop_probing(now=now)
-        self._baselines.trust_again()
-        self._take(change)
+        """The probe costs too much now: the limit and the baselines return to what they were."""
+        if isinstance(self._estimator, AdaptiveLimit) and self._estimator.is_probing:
+            self._take(self._estimator.stop_probing(now=now))
+            self._baselines.trust_again()
 
     def expected_ns(self, route: str) -> int:
         """Recent mean latency of a route, load included; 0: unknown."""

@@ -6,13 +6,13 @@ refusal made here carries the numbers that were compared.
 
 from __future__ import annotations
 
+from shedproxy.core.baseline import Memory
 from shedproxy.core.decision import Permit, Rejected, RejectReason
-from shedproxy.core.demand import LEVEL_BITS
 from shedproxy.core.fair_share import FairShare
 from shedproxy.core.limit_loop import LimitLoop
 from shedproxy.core.policy import CellPolicy
 from shedproxy.core.queues import PriorityQueue
-from shedproxy.core.request import Lane, RequestInfo, rank_of
+from shedproxy.core.request import LEVEL_BITS, Lane, RequestInfo, rank_of
 from shedproxy.core.shed_level import ShedLevel
 from shedproxy.core.units import NS_PER_S, Instant
 
@@ -22,20 +22,23 @@ __all__ = ["CONTROL", "Screening"]
 CONTROL = Lane.CONTROL
 _DEADLINE = RejectReason.DEADLINE
 _FAIR_SHARE = RejectReason.FAIR_SHARE
+_QUEUE_FULL = RejectReason.QUEUE_FULL
 _ROUTE_LIMIT = RejectReason.ROUTE_LIMIT
 _SHED_LEVEL = RejectReason.SHED_LEVEL
 
 _WAIT_SERVICES = 4.0
 _WAIT_SERVICES_MAX = 12.0
-"""The longest wait in mean service times, for constant ones and at most."""
+"""The longest wait is at least so many mean service times: for constant ones, and at most."""
 
 
 class Screening:
     """Counts of one cell and the refusals that follow from them alone."""
 
     __slots__ = (
+        "_begin_length",
         "_class_count",
         "_control_in_flight",
+        "_demand",
         "_fair",
         "_has_class_limits",
         "_is_shadowing",
@@ -48,6 +51,7 @@ class Screening:
         "_route_count",
         "_serial",
         "_shadow_refused",
+        "_wait_max_ns",
         "_zombies",
         "in_flight",
     )
@@ -58,6 +62,10 @@ class Screening:
         self._queue = PriorityQueue(policy.queue)
         self._fair = FairShare(policy.fairness)
         self._level = ShedLevel(policy.shed_level, now=now)
+        self._demand = self._level.demand
+        self._wait_max_ns = 0
+        self._begin_length = 0
+        self._move_level(now)
         self.in_flight = 0
         self._residents = 0
         self._control_in_flight = 0
@@ -122,8 +130,8 @@ class Screening:
         self, request: RequestInfo, rank: int, flow_hash: int, now: Instant
     ) -> Rejected | None:
         """Demand is above capacity: first to each tenant its share, then by rank."""
-        level = self._level
-        ahead = self._ahead(rank)
+        level, queue = self._level, self._queue
+        ahead = self._waiting if self._is_shadowing else queue.length_from(rank)
         if ahead < level.relaxed_below[rank >> LEVEL_BITS]:
             return None
         cost = request.cost
@@ -131,7 +139,7 @@ class Screening:
             in_system = self._fair.in_system(flow_hash)
             flows = self._fair.flows_active + (in_system == 0)
             if flows > 1:
-                capacity = self._limits.limit + self._queue.length
+                capacity = self._limits.limit + queue.length
                 share = self._fair.share(capacity, flows=flows)
                 if in_system + cost > share:
                     numbers = (in_system, cost, share, flows)
@@ -139,11 +147,11 @@ class Screening:
                 if (in_system + cost) * flows <= capacity:
                     # Not above an equal part: the excess is not this tenant's to give up.
                     return None
-        cut = level.refusal(rank, ahead)
+        cut = level.refusal(rank)
         if cut is None:
             return None
-        level.on_arrival(rank, cost)
-        level.unrefused = 0
+        self._demand.on_arrival(rank, cost)
+        level.on_refusal()
         return self._reject(request, _SHED_LEVEL, cut, now)
 
     def _bound_refusal(self, request: RequestInfo, now: Instant) -> Rejected | None:
@@ -189,27 +197,23 @@ class Screening:
         return self._reject(request, _DEADLINE, numbers, now)
 
     def _expected_wait_ns(self, rank: int) -> int:
-        rate = self._level.demand.capacity_rps
+        rate = self._demand.capacity_rps
         return int(self._queue.length_from(rank) * NS_PER_S / rate) if rate > 0 else 0
 
     def _shadow_queue_refusal(
         self, request: RequestInfo, rank: int, now: Instant
     ) -> Rejected | None:
-        queue = self._policy.queue
-        waiting = self._waiting
-        bound = min(queue.length_max, self._level.ahead_max[rank >> LEVEL_BITS])
-        rate = self._level.demand.capacity_rps
+        level, waiting = self._level, self._waiting
+        if waiting >= self._begin_length and not level.is_overloaded:
+            self._begin_overload(now)
+        bound = min(self._policy.queue.length_max, level.ahead_max[rank >> LEVEL_BITS])
+        rate = self._demand.capacity_rps
         if rate > 0:
-            bound = min(bound, max(1, int(rate * self._wait_max_ns() / NS_PER_S)))
-        if waiting >= self._level.begin_length and not self._level.is_overloaded:
-            self._level.begin(
-                limit=self._limits.limit,
-                scatter=self._limits.scatter,
-                wait_max_ns=self._wait_max_ns(),
-            )
+            bound = min(bound, max(1, int(rate * self._wait_max_ns / NS_PER_S)))
         if waiting < bound:
             return None
-        refused = self._reject(request, RejectReason.QUEUE_FULL, (bound, rank, rank), now)
+        level.on_refusal()
+        refused = self._reject(request, _QUEUE_FULL, (bound, rank, rank), now)
         refused.queue_length = waiting
         return refused
 
@@ -279,34 +283,42 @@ class Screening:
             self._queue.length,
         )
 
-    def _ahead(self, rank: int) -> int:
-        """Waiters of this rank's level and better ones."""
-        return self._waiting if self._is_shadowing else self._queue.length_from(rank)
-
-    def _wait_max_ns(self) -> int:
-        """The longest wait: the policy's, or some service times where those are long.
-
-        A few slots need a queue of several services to be kept busy, more of scattered ones; whoever
-        asks for work of a second can wait for some.
-        """
-        limits = self._limits
-        services = min(_WAIT_SERVICES_MAX, _WAIT_SERVICES * (1.0 + limits.scatter))
-        return max(self._policy.queue.wait_max_ns, int(limits.typical_ns * services))
+    # --- overload ---
 
     def _move_level(self, now: Instant) -> None:
-        self._level.update(
-            limit=self._limits.limit,
-            scatter=self._limits.scatter,
-            wait_max_ns=self._wait_max_ns(),
-            now=now,
+        """Close a period of the shed level, and take over what the queue is compared with."""
+        level, limits, queue = self._level, self._limits, self._policy.queue
+        # A few slots need a queue of several services to be kept busy, more of scattered ones;
+        # whoever asks for work of a second can wait for some.
+        services = min(_WAIT_SERVICES_MAX, _WAIT_SERVICES * (1.0 + limits.scatter))
+        self._wait_max_ns = max(queue.wait_max_ns, int(limits.typical_ns * services))
+        level.update(
+            limit=limits.limit, scatter=limits.scatter, wait_max_ns=self._wait_max_ns, now=now
         )
+        self._begin_length = max(1, min(level.begin_length, queue.length_max))
+
+    def _begin_overload(self, now: Instant) -> None:
+        """The queue takes most of the longest wait. A probe of the limit may be what filled it."""
+        level, limits = self._level, self._limits
+        if limits.is_probing:
+            limits.stop_probing(now=now)
+        elif self._policy.shed_level.enabled:
+            self._move_level(now)
+            level.begin(limit=limits.limit, scatter=limits.scatter, wait_max_ns=self._wait_max_ns)
+            self._must_trim = self._queue.length > 0
+
+    def memory(self) -> Memory:
+        """What was learnt of the routes without load."""
+        return self._limits.memory()
+
+    def remember(self, memory: Memory) -> None:
+        """Take what a predecessor had learnt."""
+        self._limits.remember(memory)
 
     def pressure(self) -> float:
         """0 idle .. 1 saturated: slots first, then the queue, and 1 in overload."""
-        level = self._level
-        if level.is_overloaded:
+        if self._level.is_overloaded:
             return 1.0
         limit = self._limits.limit
         used = min(1.0, self.in_flight / limit) if limit else 1.0
-        full = min(level.begin_length, self._policy.queue.length_max) or 1
-        return 0.8 * used + 0.2 * min(1.0, self._waiting / full)
+        return 0.8 * used + 0.2 * min(1.0, self._waiting / self._begin_length)

@@ -74,6 +74,18 @@ class SampleMean:
         """Variance over the square of the mean (1 for exponential samples); 0.0 of nothing."""
         return self._variance / (self.value_ns * self.value_ns) if self.value_ns > 0 else 0.0
 
+    @classmethod
+    def of(cls, value_ns: int, count: int, variance: float) -> SampleMean:
+        """A mean as it was: what `value_ns`, `count` and `variance` said."""
+        mean = cls()
+        mean.value_ns, mean.count, mean._variance = value_ns, count, variance
+        return mean
+
+    @property
+    def variance(self) -> float:
+        """Of single samples, in ns squared."""
+        return self._variance
+
     def merge(self, other: SampleMean) -> None:
         """Take the samples of another mean as well."""
         count = self.count + other.count

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shedproxy.core.admission import NO_VERDICTS, AdmissionController
+from shedproxy.core.baseline import Memory
 from shedproxy.core.decision import (
     Decision,
     Outcome,
@@ -215,6 +216,16 @@ class Shedder:
     def drain(self) -> None:
         """From now on every data request is refused as `draining`; what runs may finish."""
         self._is_draining = True
+
+    def memory(self) -> dict[str, Memory]:
+        """Baselines by cell and route: what a successor should not have to learn under load."""
+        return {name: cell.memory() for name, cell in self._cells.items()}
+
+    def remember(self, memory: dict[str, Memory]) -> None:
+        """Take what a predecessor had learnt; cells that are no more are left out."""
+        for name, learnt in memory.items():
+            if name in self._cells:
+                self._cells[name].remember(learnt)
 
     def pressure(self, cell: str) -> float:
         """0 idle .. 1 saturated."""

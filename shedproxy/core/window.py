@@ -6,12 +6,12 @@ in 1 ms is judged a thousand times while one that answers in 1 s is judged once.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
 
-__all__ = ["Window", "WindowSummary"]
+__all__ = ["NOTHING_LEARNT", "Learning", "Window", "WindowSummary"]
 
 _SAMPLES_MIN = 16
 _SAMPLES_MAX = 200
@@ -22,6 +22,22 @@ _LENGTH_MAX_NS = NS_PER_S
 _OVERLOAD_LENGTH_NS = 100 * NS_PER_MS
 """A little hard evidence waits at least this long (and one latency)."""
 _RTT_NONE = 1 << 62
+
+
+class Learning(NamedTuple):
+    """How well the baseline is known, of the route it rests on most."""
+
+    sample_count: int = 0
+    """Samples at low in-flight since it was last put in doubt."""
+    ratio: float = 1.0
+    """Their mean over what was believed before, if that is to be believed."""
+    error: float = 0.0
+    """Standard error, in baselines."""
+    scatter: float = 0.0
+    """Variance of single latencies, in squared baselines."""
+
+
+NOTHING_LEARNT = Learning()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +60,12 @@ class WindowSummary:
     """Sum of latencies over sum of route baselines; 0.0 when no baseline is known."""
     rtt_excess_ns: int = 0
     """Mean of latency less baseline, over the samples with a baseline. Can be negative."""
-    rtt_error: float = 1.0
-    """Standard error of the mean latency, in baselines; 1.0: unknown or worse. Queued requests wait
-    for the same others, so that their mean errs as the service times do, not as they do."""
+    rtt_scatter: float = 0.0
+    """Variance of single latencies about their route's baseline, in squared mean baselines."""
+    learnt_count: int = 0
+    """Samples that the baseline being learnt rests on."""
+    learnt_ratio: float = 1.0
+    """What is learnt over what was believed before; 1.0: as before, or nothing to compare with."""
     baseline_error: float = 0.0
     """Standard error of the baseline, in baselines."""
     baseline_scatter: float = 0.0
@@ -58,6 +77,8 @@ class WindowSummary:
     """In flight with the sample itself, as each sample was admitted."""
     throughput_rps: float = 0.0
     limit_was_reached: bool = False
+    is_overloaded: bool = False
+    """Demand is above capacity: others are being refused already."""
 
 
 class Window:
@@ -162,7 +183,12 @@ class Window:
         return False
 
     def close(
-        self, *, in_flight: int, now: Instant, baseline_error: float = 0.0, baseline_scatter: float = 0.0
+        self,
+        *,
+        in_flight: int,
+        now: Instant,
+        learning: Learning = NOTHING_LEARNT,
+        is_overloaded: bool = False,
     ) -> WindowSummary:
         """Summarise, and begin the next window at `now`. `in_flight` is that of now."""
         count = self.sample_count
@@ -181,23 +207,27 @@ class Window:
             rtt_mean_ns=self._rtt_sum // count if count else 0,
             rtt_ratio=known_rtt_sum / self._baseline_sum if known else 0.0,
             rtt_excess_ns=self._excess_sum // known if known else 0,
-            rtt_error=self._error(),
+            rtt_scatter=self._scatter(),
             baseline_mean_ns=self._baseline_sum // known if known else 0,
-            baseline_error=baseline_error,
-            baseline_scatter=baseline_scatter,
+            learnt_count=learning.sample_count,
+            learnt_ratio=learning.ratio,
+            baseline_error=learning.error,
+            baseline_scatter=learning.scatter,
             in_flight_max=max(self._in_flight_max, in_flight),
             in_flight_mean=self._in_flight_sum / count + 1 if count else float(in_flight),
             throughput_rps=count * NS_PER_S / elapsed_ns,
             limit_was_reached=self.limit_was_reached,
+            is_overloaded=is_overloaded,
         )
         self.restart(now=now)
         return summary
 
-    def _error(self) -> float:
+    def _scatter(self) -> float:
         known = self._known_count
         if known < 2:
-            return 1.0
+            return 0.0
         # Of the excess over each route's baseline, so that a mix of fast and slow routes is not
         # taken for noise.
         spread = self._excess_square_sum - self._excess_sum * self._excess_sum / known
-        return min(1.0, math.sqrt(max(0.0, spread) * known / (known - 1)) / self._baseline_sum)
+        mean = self._baseline_sum / known
+        return max(0.0, spread) / (known - 1) / (mean * mean)
