@@ -9,6 +9,7 @@ from pathlib import Path
 import shedproxy
 from shedproxy.errors import ConfigInvalidError, DocumentInvalidError, Problem, StartupError
 from shedproxy.settings.layers import FileLayer, locate, read_file
+from shedproxy.settings.shape import nearest
 from shedproxy.workload.scenario import Scenario
 from shedproxy.workload.scenario_document import decode_scenario
 from shedproxy.workload.table_decoder import TableInvalidError
@@ -56,8 +57,6 @@ def find_scenario(named: str) -> Path:
     file = folder / f"{named}.toml"
     if file.is_file():
         return file
-    from shedproxy.settings.shape import nearest
-
     near = nearest(named, [file.stem for file in _files_in(folder)])
     hint = f"; did you mean {near}?" if near else ""
     raise StartupError(f"there is no scenario {named} in {folder}{hint}")
