@@ -1,8 +1,8 @@
 """What is asked of a cell and what it can do: two rates, and the ranks of those who ask.
 
-Capacity is what ended per second *while somebody was waiting*: a stopwatch runs from the first waiter
-to the last, so that a cell with spare slots is not taken for a slow one. Both rates forget at the same
-pace, about a thousand ends of work or ten seconds, because only their ratio matters.
+Capacity is what ended per second *while somebody was waiting*: a stopwatch runs from the first
+waiter to the last, so that a cell with spare slots is not taken for a slow one. It forgets over a
+thousand ends of work; the rate of demand over the time these take, ten seconds at most.
 
 Knows nothing of queues, limits or clocks: it is told counts and the time.
 """
@@ -11,19 +11,17 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 
-from shedproxy.core.request import COHORTS
+from shedproxy.core.request import LEVEL_BITS, LEVELS, RANKS
 from shedproxy.core.units import NS_PER_S, Instant
 
-__all__ = ["LEVELS", "LEVEL_BITS", "PPM", "RANKS", "Demand"]
+__all__ = ["PPM", "Demand"]
 
-RANKS = 4 * COHORTS
 PPM = 1_000_000
-LEVEL_BITS = 9
-"""A level of the queue (criticality x retry or first try) is `rank >> 9`."""
-LEVELS = RANKS >> LEVEL_BITS
 
+_LEVEL_RANKS = 1 << LEVEL_BITS
 _MEMORY_ENDS = 1000.0
 _MEMORY_MIN_S = 0.02
 _MEMORY_MAX_S = 10.0
@@ -41,31 +39,37 @@ class Demand:
     __slots__ = (
         "_busy_ns",
         "_busy_s",
-        "_count",
         "_ended_total",
         "_offered",
         "_offered_s",
         "_offered_total",
         "_older",
+        "_older_by_level",
         "_recent",
+        "_turned_arrivals",
         "_turned_at",
         "_updated_at",
+        "arrivals",
         "busy_since",
         "ended",
     )
 
     def __init__(self, *, now: Instant) -> None:
         self._updated_at = now
-        self._turned_at = now
+        self.arrivals = 0
+        """Arrivals that counted as demand, since ever."""
         self._offered = 0
         self.ended = 0
         """Slots whose work ended while somebody waited, in this period: whoever frees them adds."""
         self.busy_since = -1
         """Since when somebody has been waiting; -1: nobody is."""
         self._busy_ns = 0
+        # The rank histogram: this generation, and the one before it.
         self._recent = [0] * RANKS
         self._older = [0] * RANKS
-        self._count = 0
+        self._older_by_level = [0] * LEVELS
+        self._turned_at = now
+        self._turned_arrivals = 0
         # Decayed totals, and the seconds they were counted over.
         self._offered_total = 0.0
         self._offered_s = 0.0
@@ -84,9 +88,9 @@ class Demand:
 
     def on_arrival(self, rank: int, cost: int) -> None:
         """An arrival that is not over its tenant's share: it counts as demand, refused or not."""
+        self.arrivals += 1
         self._offered += cost
         self._recent[rank] += cost
-        self._count += 1
 
     def saturate(self, now: Instant) -> None:
         """Somebody waits from now on."""
@@ -113,47 +117,51 @@ class Demand:
         kept = math.exp(-elapsed_s / memory_s)
         self._offered_total = self._offered_total * kept + self._offered
         self._offered_s = self._offered_s * kept + elapsed_s
-        # Capacity is forgotten by use alone: an idle hour says nothing about it.
-        kept = math.exp(-self.ended / _MEMORY_ENDS)
-        self._ended_total = self._ended_total * kept + self.ended
-        self._busy_s = self._busy_s * kept + self._busy_ns / NS_PER_S
-        self._offered = self.ended = self._busy_ns = 0
-        if self._count >= _HISTORY or (
-            self._count >= _HISTORY_MIN and now - self._turned_at >= _HISTORY_NS
+        self._offered = 0
+        if self.ended or self._busy_ns:
+            # Capacity is forgotten by use alone: an idle hour says nothing about it.
+            kept = math.exp(-self.ended / _MEMORY_ENDS)
+            self._ended_total = self._ended_total * kept + self.ended
+            self._busy_s = self._busy_s * kept + self._busy_ns / NS_PER_S
+            self.ended = self._busy_ns = 0
+        arrivals = self.arrivals - self._turned_arrivals
+        if arrivals >= _HISTORY or (
+            arrivals >= _HISTORY_MIN and now - self._turned_at >= _HISTORY_NS
         ):
-            self._recent, self._older = self._older, self._recent
-            self._recent[:] = _ZEROES
-            self._count = 0
-            self._turned_at = now
+            self._turn(now)
 
-    def shares_from(self) -> list[float]:
-        """Per level, the share of demand that is of it or better; 0..1."""
-        counts = [self._arrived(start, 1 << LEVEL_BITS) for start in range(0, RANKS, 1 << LEVEL_BITS)]
-        total = sum(counts) or 1
-        return [above / total for above in accumulate(reversed(counts))][::-1]
+    def _turn(self, now: Instant) -> None:
+        """Begin a generation of the histogram in place of the older one."""
+        self._recent, self._older = self._older, self._recent
+        self._recent[:] = _ZEROES
+        self._older_by_level = _by_level(self._older)
+        self._turned_at = now
+        self._turned_arrivals = self.arrivals
 
-    def cut(self, share: float) -> tuple[int, int]:
+    def by_level(self) -> list[int]:
+        """Slots that were asked for lately, per level."""
+        recent = _by_level(self._recent)
+        return [new + old for new, old in zip(recent, self._older_by_level, strict=True)]
+
+    def cut(self, share: float, by_level: Sequence[int]) -> tuple[int, int]:
         """The rank below which lies `share` (0..1) of demand, and the ppm of the rank itself."""
-        totals = [self._arrived(start, COHORTS) for start in range(0, RANKS, COHORTS)]
-        target = share * sum(totals)
-        base = 0
-        while base < 3 and target >= totals[base]:
-            target -= totals[base]
-            base += 1
-        start = base * COHORTS
-        counts = [
-            recent + older
-            for recent, older in zip(
-                self._recent[start : start + COHORTS],
-                self._older[start : start + COHORTS],
-                strict=True,
-            )
-        ]
-        below = list(accumulate(counts))
-        index = min(bisect_right(below, target), COHORTS - 1)
-        before = below[index] - counts[index]
-        part = (target - before) / counts[index] if counts[index] else 0.0
-        return start + index, int(min(1.0, max(0.0, part)) * PPM)
+        left = share * sum(by_level)
+        level = 0
+        while level < LEVELS - 1 and left >= by_level[level]:
+            left -= by_level[level]
+            level += 1
+        start = level * _LEVEL_RANKS
+        end = start + _LEVEL_RANKS
+        recent = list(accumulate(self._recent[start:end]))
+        older = list(accumulate(self._older[start:end]))
+        places = range(_LEVEL_RANKS - 1)
+        index = bisect_right(places, left, key=lambda place: recent[place] + older[place])
+        rank = start + index
+        count = self._recent[rank] + self._older[rank]
+        before = recent[index] + older[index] - count
+        part = (left - before) / count if count else 0.0
+        return rank, int(min(1.0, max(0.0, part)) * PPM)
 
-    def _arrived(self, start: int, count: int) -> int:
-        return sum(self._recent[start : start + count]) + sum(self._older[start : start + count])
+
+def _by_level(histogram: Sequence[int]) -> list[int]:
+    return [sum(histogram[start : start + _LEVEL_RANKS]) for start in range(0, RANKS, _LEVEL_RANKS)]

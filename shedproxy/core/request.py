@@ -5,11 +5,26 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
-__all__ = ["COHORTS", "Criticality", "Kind", "Lane", "Measure", "RequestInfo", "rank_of"]
+__all__ = [
+    "COHORTS",
+    "LEVELS",
+    "LEVEL_BITS",
+    "RANKS",
+    "Criticality",
+    "Kind",
+    "Lane",
+    "Measure",
+    "RequestInfo",
+    "rank_of",
+]
 
 COHORTS = 1024
 """Cohorts per criticality. The cohort of a request is a hash of its task or user (never of its
 tenant), so that a multi-call task lives or dies together."""
+RANKS = 4 * COHORTS
+LEVEL_BITS = 9
+LEVELS = RANKS >> LEVEL_BITS
+"""A level (criticality x retry or first try) is `rank >> LEVEL_BITS`."""
 
 
 class Criticality(enum.IntEnum):

@@ -1,23 +1,24 @@
 """Overload of a cell: when it has begun, how long the queue may be then, and who is not let in.
 
-While demand is below capacity the queue is the buffer of bursts: long, and nobody is refused. Overload
-begins when the waiters already there would take most of the longest wait (`_BEGIN_SHARE`), because
-refusals are then inevitable; it ends when a row of arrivals met none. In between three rules hold:
+While demand is below capacity the queue is the buffer of bursts: long, and nobody is refused.
+Overload begins when the waiters already there would take most of the longest wait (`_BEGIN_SHARE`),
+because refusals are then inevitable; it ends when a row of arrivals met none. In between three
+rules hold:
 
-1. **A short queue per level.** Overloaded by x = demand of the level and better ones over capacity, a
-   queue needs only so many waiters that it hardly ever runs dry. In the diffusion limit a queue of
-   length q is empty for about exp(-2 q (x - 1) / (ca^2 + cs^2)) of the time, hence
+1. **A short queue per level.** Overloaded by x = demand of the level and better ones over capacity,
+   a queue needs only so many waiters that it hardly ever runs dry. In the diffusion limit a queue
+   of length q is empty for about exp(-2 q (x - 1) / (ca^2 + cs^2)) of the time, hence
 
        q = theta (1 + cs^2) / (2 (x - 1))
 
-   for Poisson arrivals (ca = 1) and service times of scatter cs^2. A level with x below 1 keeps the
-   long queue: its bursts are no overload.
+   for Poisson arrivals (ca = 1) and service times of scatter cs^2. A level with x below 1 keeps
+   the long queue: its bursts are no overload.
 2. **A cut.** Ranks below it are refused on arrival. Its share follows from two measured rates (feed
-   forward), 1 - capacity / demand, so that it neither integrates nor swings, through the distribution
-   of the ranks that really arrived (as in DAGOR and Cinnamon), with a fractional last rank. A task or
-   user with a rank above it is served whole.
-3. **An exception.** While fewer wait than would keep the slots busy, the cut refuses nobody: capacity
-   is never idle because a rate was measured a moment too late.
+   forward), 1 - capacity / demand, so that it neither integrates nor swings, through the
+   distribution of the ranks that really arrived (as in DAGOR and Cinnamon), with a fractional last
+   rank. A task or user with a rank above it is served whole.
+3. **An exception.** While fewer wait than would keep the slots busy, the cut refuses nobody:
+   capacity is never idle because a rate was measured a moment too late.
 
 A queue that is full gives up its lowest rank for a better one, so that what rule 2 lets in too much
 falls on the ranks just above the cut.
@@ -28,13 +29,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from shedproxy.core.demand import LEVEL_BITS, LEVELS, PPM, Demand
+from shedproxy.core.demand import PPM, Demand
 from shedproxy.core.policy import ShedLevelPolicy
+from shedproxy.core.queues import UNBOUNDED
+from shedproxy.core.request import LEVELS
 from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
 
-__all__ = ["UNBOUNDED", "ShedLevel", "queue_needed"]
-
-UNBOUNDED = 1 << 62
+__all__ = ["ShedLevel", "queue_needed"]
 
 _BEGIN_SHARE = 0.75
 """Overload begins when the queue takes this share of the longest wait."""
@@ -50,9 +51,11 @@ _LOAD_FULL = 0.95
 _WAITERS_MIN = 3.0
 _LIMIT_SHARE = 0.25
 """And at least this share of the limit: ends of work come in bunches."""
+_RELAXED = 0.75
+"""With less than this share of what is needed waiting, nobody is refused by share or cut."""
 _ROOMY = 0.75
-"""The cut keeps the queue near what is needed; above that there is room for its error, this share of
-the slots, more for scattered service times: it costs a wait below one service time."""
+"""The cut keeps the queue near what is needed; above that there is room for its error, this share
+of the slots, more for scattered service times: it costs a wait of about one service time."""
 _SURPLUS = 0.01
 """Let in by the cut beyond capacity."""
 _SHARE_MAX = 0.995
@@ -80,6 +83,7 @@ class ShedLevel:
     __slots__ = (
         "_phase",
         "_policy",
+        "_refused_at",
         "ahead_max",
         "begin_length",
         "cut_rank",
@@ -89,12 +93,13 @@ class ShedLevel:
         "is_overloaded",
         "relaxed_below",
         "share",
-        "unrefused",
     )
 
     def __init__(self, policy: ShedLevelPolicy, *, now: Instant) -> None:
         self._policy = policy
         self._phase = 0
+        self._refused_at = 0
+        """`demand.arrivals` when somebody was refused last."""
         self.demand = Demand(now=now)
         self.is_overloaded = False
         self.share = 0.0
@@ -104,11 +109,9 @@ class ShedLevel:
         self.ahead_max: Sequence[int] = _UNBOUNDED_LEVELS
         """Per level: most waiters of it and better ones."""
         self.relaxed_below: Sequence[int] = _UNBOUNDED_LEVELS
-        """Per level: with fewer of them waiting nobody is refused by the cut."""
+        """Per level: with fewer of them waiting nobody is refused by share or cut."""
         self.begin_length = UNBOUNDED
         """Waiters at which overload begins."""
-        self.unrefused = 0
-        """Arrivals since somebody was refused: whoever refuses sets it to 0."""
         self.due_at = Instant(now + _PERIOD_MIN_NS)
         """When `update` has something to do; a plain attribute, read for every request."""
 
@@ -118,15 +121,17 @@ class ShedLevel:
         if not policy.enabled:
             self._end()
 
-    def on_arrival(self, rank: int, cost: int) -> None:
-        """An arrival that is not over its tenant's share: it counts as demand, refused or not."""
-        self.unrefused += 1
-        self.demand.on_arrival(rank, cost)
+    def on_refusal(self) -> None:
+        """An arrival or a waiter was refused for want of capacity: overload goes on."""
+        self._refused_at = self.demand.arrivals
 
-    def refusal(self, rank: int, ahead: int) -> tuple[int, int, int, int] | None:
-        """The numbers of a refusal of this rank with `ahead` waiters before it, or None."""
+    def refusal(self, rank: int) -> tuple[int, int, int, int] | None:
+        """The numbers by which the cut refuses this rank, or None.
+
+        The caller looks at `relaxed_below` first.
+        """
         cut = self.cut_rank
-        if rank > cut or ahead < self.relaxed_below[rank >> LEVEL_BITS]:
+        if rank > cut:
             return None
         if rank < cut:
             return (rank, cut, self.cut_share_ppm, 0)
@@ -138,10 +143,10 @@ class ShedLevel:
         return None
 
     def begin(self, *, limit: int, scatter: float, wait_max_ns: int) -> None:
-        """Refusals are inevitable from now on."""
+        """Refusals are inevitable from now on. Arguments are those of `update`."""
         if self._policy.enabled:
             self.is_overloaded = True
-            self.unrefused = 0
+            self.on_refusal()
             self._aim(limit, scatter, wait_max_ns)
 
     def update(self, *, limit: int, scatter: float, wait_max_ns: int, now: Instant) -> None:
@@ -155,16 +160,20 @@ class ShedLevel:
         """
         demand = self.demand
         demand.update(now)
-        rate = demand.capacity_rps
-        period_ns = _PERIOD_MIN_NS
+        capacity_rps = demand.capacity_rps
         self.begin_length = UNBOUNDED
-        if rate > 0:
-            period_ns = max(period_ns, int(_PERIOD_ENDS * NS_PER_S / rate))
-            self.begin_length = max(2, int(rate * wait_max_ns * _BEGIN_SHARE / NS_PER_S))
-        self.due_at = Instant(now + min(period_ns, self._policy.period_ns))
+        if capacity_rps > 0:
+            length = int(capacity_rps * wait_max_ns * _BEGIN_SHARE / NS_PER_S)
+            self.begin_length = max(2, length)
+        # Until somebody has waited there is nothing to follow closely.
+        rate = capacity_rps or demand.offered_rps
+        period_ns = int(_PERIOD_ENDS * NS_PER_S / rate) if rate > 0 else 0
+        period_ns = min(max(_PERIOD_MIN_NS, period_ns), self._policy.period_ns)
+        self.due_at = Instant(now + period_ns)
         if not self.is_overloaded:
             return
-        if self.unrefused >= _QUIET and demand.offered_rps < _QUIET_LOAD * rate:
+        quiet = demand.arrivals - self._refused_at
+        if quiet >= _QUIET and demand.offered_rps < _QUIET_LOAD * capacity_rps:
             self._end()
         else:
             self._aim(limit, scatter, wait_max_ns)
@@ -176,20 +185,30 @@ class ShedLevel:
         self.ahead_max = self.relaxed_below = _UNBOUNDED_LEVELS
 
     def _aim(self, limit: int, scatter: float, wait_max_ns: int) -> None:
-        rate, offered_rps = self.demand.capacity_rps, self.demand.offered_rps
-        load = offered_rps / rate if rate > 0 else 2.0
-        longest = rate * wait_max_ns / NS_PER_S if rate > 0 else math.inf
+        demand = self.demand
+        by_level = demand.by_level()
+        capacity_rps, offered_rps = demand.capacity_rps, demand.offered_rps
+        load, longest = 2.0, math.inf
+        if capacity_rps > 0:
+            load = offered_rps / capacity_rps
+            longest = capacity_rps * wait_max_ns / NS_PER_S
         roomy = limit * _ROOMY * (1.0 + scatter)
         ahead_max, relaxed_below = list(_UNBOUNDED_LEVELS), list(_UNBOUNDED_LEVELS)
-        for level, share in enumerate(self.demand.shares_from()):
-            if load * share >= _LOAD_FULL:
-                needed = queue_needed(load=load * share, scatter=scatter, limit=limit)
+        load_per_slot = load / (sum(by_level) or 1)
+        asked = 0
+        for level in reversed(range(LEVELS)):
+            asked += by_level[level]
+            load_from = load_per_slot * asked
+            if load_from >= _LOAD_FULL:
+                needed = queue_needed(load=load_from, scatter=scatter, limit=limit)
                 needed = max(2.0, min(needed, longest))
-                relaxed_below[level] = math.ceil(needed * 0.75)
+                relaxed_below[level] = math.ceil(needed * _RELAXED)
                 ahead_max[level] = math.ceil(max(needed, min(roomy, longest)))
         self.ahead_max, self.relaxed_below = ahead_max, relaxed_below
         refused = 0.0
-        if rate > 0 and offered_rps > 0:
-            refused = 1.0 - (1.0 + _SURPLUS) * rate / offered_rps
+        if capacity_rps > 0 and offered_rps > 0:
+            refused = 1.0 - (1.0 + _SURPLUS) * capacity_rps / offered_rps
         self.share = min(_SHARE_MAX, max(0.0, refused))
-        self.cut_rank, self.cut_share_ppm = (0, 0) if refused <= 0 else self.demand.cut(self.share)
+        self.cut_rank, self.cut_share_ppm = 0, 0
+        if self.share:
+            self.cut_rank, self.cut_share_ppm = demand.cut(self.share, by_level)

@@ -16,9 +16,9 @@ from shedproxy.core.decision import (
     TicketState,
     Verdict,
 )
-from shedproxy.core.demand import LEVEL_BITS, RANKS
 from shedproxy.core.policy import CellPolicy
-from shedproxy.core.request import RequestInfo
+from shedproxy.core.queues import UNBOUNDED
+from shedproxy.core.request import LEVEL_BITS, RANKS, RequestInfo
 from shedproxy.core.screening import Screening
 from shedproxy.core.units import Instant
 
@@ -66,53 +66,57 @@ class Waiting(Screening):
         now: Instant,
     ) -> Ticket | Rejected:
         queue, level = self._queue, self._level
-        if not queue.length:
-            level.demand.saturate(now)
-        elif queue.length >= self._begin_length and not level.is_overloaded:
-            self._begin_overload(now)
-        ticket = self._ticket(request, rank, flow_hash, cohort, time_left_ns, now)
-        bound, ahead, worst_rank = self._bound_of(rank)
-        victim = queue.push(ticket, now=now, ahead_max=level.ahead_max[rank >> LEVEL_BITS])
-        if victim is ticket:
-            level.unrefused = 0
-            ticket.evicted = self._evict_unfair(ticket, now)
-            if ticket.evicted is None:
-                rejected = self._reject(request, _QUEUE_FULL, (bound, rank, worst_rank), now)
-                rejected.queue_length = ahead
-                return rejected
-            queue.push(ticket, now=now)
-        elif victim is not None:
-            level.unrefused = 0
-            numbers = (bound, victim.rank, rank, now - victim.arrived_at)
-            ticket.evicted = self._refuse_waiter(victim, _EVICTED, numbers, now, ahead)
-        self._count(request, flow_hash)
-        return ticket
-
-    def _ticket(
-        self,
-        request: RequestInfo,
-        rank: int,
-        flow_hash: int,
-        cohort: int,
-        time_left_ns: int | None,
-        now: Instant,
-    ) -> Ticket:
-        wait_max_ns = self._wait_max_ns()
+        length = queue.length
+        if not level.is_overloaded:
+            if length * 4 >= self._begin_length and self._limits.is_probing:
+                # The probe is what filled it, and nobody shall be refused for that.
+                self._limits.stop_probing(now=now)
+            elif length >= self._begin_length:
+                self._begin_overload(now)
+        wait_max_ns = self._wait_max_ns
         deadline_at: Instant | None = None
         if time_left_ns is not None:
             deadline_at = Instant(now + time_left_ns)
             feasible_ns = time_left_ns - self._limits.expected_ns(request.route)
             share_ns = int(time_left_ns * self._policy.queue.deadline_share)
             wait_max_ns = max(0, min(wait_max_ns, share_ns, feasible_ns))
-        self._serial += 1
+        self._serial = serial = self._serial + 1
         expires_at = Instant(now + wait_max_ns)
-        return Ticket(
-            self._serial, request, flow_hash, cohort, rank, now, expires_at, deadline_at, self
+        ticket = Ticket(
+            serial, request, flow_hash, cohort, rank, now, expires_at, deadline_at, self
         )
+        victim = queue.push(ticket, now=now, ahead_max=level.ahead_max[rank >> LEVEL_BITS])
+        if victim is not None:
+            refused = self._make_room(ticket, victim, now)
+            if refused is not None:
+                return refused
+        if not length:
+            self._demand.saturate(now)
+        self._count(request, flow_hash)
+        return ticket
+
+    def _make_room(self, ticket: Ticket, victim: Ticket, now: Instant) -> Rejected | None:
+        """The queue was full and answered with a victim: tell it, or refuse the newcomer."""
+        self._level.on_refusal()
+        rank = ticket.rank
+        if victim is not ticket:
+            bound, length = self._policy.queue.length_max, self._queue.length
+            if victim.rank >> LEVEL_BITS == rank >> LEVEL_BITS:
+                bound, length, _ = self._bound_of(rank)
+            numbers = (bound, victim.rank, rank, now - victim.arrived_at)
+            ticket.evicted = self._refuse_waiter(victim, _EVICTED, numbers, now, length)
+            return None
+        ticket.evicted = self._evict_unfair(ticket, now)
+        if ticket.evicted is not None:
+            self._queue.push(ticket, now=now)
+            return None
+        bound, length, worst_rank = self._bound_of(rank)
+        rejected = self._reject(ticket.request, _QUEUE_FULL, (bound, rank, worst_rank), now)
+        rejected.queue_length = length
+        return rejected
 
     def _bound_of(self, rank: int) -> tuple[int, int, int]:
-        """What a newcomer of this rank is compared with: the bound that binds, what it counts, and
-        the rank that has to be exceeded where it is reached."""
+        """The bound that is in a newcomer's way, what it counts, and the rank to exceed there."""
         queue = self._queue
         ahead_max = self._level.ahead_max[rank >> LEVEL_BITS]
         ahead = queue.length_from(rank)
@@ -153,23 +157,6 @@ class Waiting(Screening):
             rejected.queue_length = queue_length
         return Verdict(ticket, rejected)
 
-    # --- overload -----------------------------------------------------------------------------
-
-    @property
-    def _begin_length(self) -> int:
-        return min(self._level.begin_length, self._policy.queue.length_max)
-
-    def _begin_overload(self, now: Instant) -> None:
-        """The queue takes most of the longest wait. A probe of the limit may be what filled it."""
-        if self._limits.is_probing:
-            self._limits.stop_probing(now=now)
-            return
-        self._move_level(now)
-        self._level.begin(
-            limit=self._limits.limit, scatter=self._limits.scatter, wait_max_ns=self._wait_max_ns()
-        )
-        self._must_trim = self._level.is_overloaded
-
     def _trim(self, now: Instant) -> list[Verdict]:
         """Overload has begun: what waits beyond its shorter queue would be refused later anyway."""
         self._must_trim = False
@@ -181,8 +168,6 @@ class Waiting(Screening):
             verdicts.append(self._refuse_waiter(victim, _EVICTED, numbers, now, ahead))
         return verdicts
 
-    # --- out of the queue ---------------------------------------------------------------------
-
     def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
         """The waiter went away. Nothing if it was answered already."""
         if ticket.state is not TicketState.WAITING:
@@ -192,10 +177,11 @@ class Waiting(Screening):
         self._uncount(ticket.request, ticket.flow_hash)
         return self._dispatch(now)
 
-    def _expire(self, now: Instant) -> list[Verdict]:
+    def _expire(self, expired: Sequence[Ticket], now: Instant) -> list[Verdict]:
+        if expired:
+            self._level.on_refusal()
         verdicts = []
-        for ticket in self._queue.expire(now=now):
-            self._level.unrefused = 0
+        for ticket in expired:
             numbers = (now - ticket.arrived_at, ticket.expires_at - ticket.arrived_at)
             verdicts.append(self._refuse_waiter(ticket, RejectReason.QUEUE_TIMEOUT, numbers, now))
         return verdicts
@@ -203,21 +189,22 @@ class Waiting(Screening):
     def _dispatch(self, now: Instant) -> Sequence[Verdict]:
         """Give free slots to the best waiters; those that waited too long leave first."""
         queue = self._queue
-        verdicts: list[Verdict] = []
-        if queue.length:
-            verdicts = self._expire(now)
-            if self._must_trim:
-                verdicts.extend(self._trim(now))
+        verdicts = self._expire(queue.expire(now=now), now)
+        if self._must_trim:
+            verdicts.extend(self._trim(now))
         while queue.length:
-            best = queue.peek(now=now)
-            assert best is not None
-            if not self._has_room(best.cost):
+            # As `_has_room`, before the queue is asked.
+            free = UNBOUNDED
+            if self.in_flight:
+                free = self._limits.limit - self.in_flight
+                if free <= 0:
+                    return verdicts
+            ticket = queue.pop(now=now, cost_max=free)
+            if ticket is None:
                 return verdicts
-            ticket = queue.pop(now=now)
-            assert ticket is not None
             verdicts.append(self._admit_waiter(ticket, now))
         if not self._waiting:
-            self._level.demand.relieve(now)
+            self._demand.relieve(now)
         return verdicts
 
     def _admit_waiter(self, ticket: Ticket, now: Instant) -> Verdict:
@@ -231,17 +218,15 @@ class Waiting(Screening):
         verdicts = []
         while (ticket := self._queue.pop(now=now)) is not None:
             verdicts.append(self._admit_waiter(ticket, now))
-        self._level.demand.relieve(now)
+        self._demand.relieve(now)
         return verdicts
 
     def _shrink_queue(self, policy: CellPolicy, now: Instant) -> list[Verdict]:
         """A new policy may leave less room."""
         length = self._queue.length
-        victims = self._queue.apply(policy.queue, now=now)
+        victims = self._queue.apply(policy.queue)
         bound, worst_rank = policy.queue.length_max, self._queue.worst_rank()
         return [
-            self._refuse_waiter(
-                victim, _QUEUE_FULL, (bound, victim.rank, worst_rank), now, length
-            )
+            self._refuse_waiter(victim, _QUEUE_FULL, (bound, victim.rank, worst_rank), now, length)
             for victim in victims
         ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from itertools import count
 from typing import NamedTuple
 
 import pytest
@@ -65,22 +66,21 @@ def average_slots(
             if thread < client.threads:
                 plan(int(client.pause_s * NS_PER_S), "ask", who, client.calls)
     used: Counter[int] = Counter()
+    serials = count()
     free = slots
     start, end = int(from_s * NS_PER_S), int(to_s * NS_PER_S)
     while events and events[0][0] < end:
         at, _, who, what, calls_left, _ = heapq.heappop(events)
         now = Instant(at)
         if what == "ask":
-            one = Ticket(order, infos[who], who + 1, 0, 600, now, Instant(2**62))
+            one = Ticket(next(serials), infos[who], who + 1, 0, 600, now, Instant(2**62))
             one.context = (who, calls_left)
             assert queue.push(one, now=now) is None
         else:
             free += clients[who].width
             if calls_left > 1:
                 plan(at + round(clients[who].think_s * NS_PER_S), "ask", who, calls_left - 1)
-        while (best := queue.peek(now=now)) is not None and best.cost <= free:
-            taken = queue.pop(now=now)
-            assert taken is best
+        while (taken := queue.pop(now=now, cost_max=free)) is not None:
             who, calls_left = taken.context
             done = at + round(clients[who].run_s * NS_PER_S)
             used[who] += taken.cost * max(0, min(done, end) - max(at, start))

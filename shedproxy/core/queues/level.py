@@ -24,11 +24,13 @@ from collections.abc import Sequence
 from shedproxy.core.decision import Ticket
 from shedproxy.core.units import Instant
 
-__all__ = ["Level", "Shard"]
+__all__ = ["UNBOUNDED", "Level", "Shard"]
 
+UNBOUNDED = 1 << 62
+"""A bound that nothing reaches."""
 
 _STALE_MAX = 64
-"""Entries of tickets that left, kept beyond one per waiter before they are swept out."""
+"""Entries of tickets that left, kept beyond one per waiter before the order is forgotten."""
 
 
 class Shard:
@@ -47,7 +49,10 @@ class Shard:
 
 
 class Level:
-    """Waiters of one criticality and attempt. Every operation is O(log shards), or says so."""
+    """Waiters of one criticality and attempt. Every operation is O(log waiters), or says so.
+
+    Serials of tickets are unique in it.
+    """
 
     __slots__ = (
         "_by_rank",
@@ -75,7 +80,8 @@ class Level:
         self._order = 0
         self._virtual_now = 0
         # Lowest rank first, the newest of equals; tickets that left are dropped when they come up.
-        self._by_rank: list[tuple[int, int, Ticket]] = []
+        # None: made when somebody asks, so that a queue with room for all pays nothing for it.
+        self._by_rank: list[tuple[int, int, Ticket]] | None = None
 
     def extend(self, shard_count: int) -> None:
         """Have at least this many shards; surplus ones drain, none is taken away."""
@@ -96,10 +102,10 @@ class Level:
         shard.waiters[ticket] = None
         ticket.queue_slot = shard
         by_rank = self._by_rank
-        heapq.heappush(by_rank, (ticket.rank, -ticket.serial, ticket))
-        if len(by_rank) > 2 * self.length + _STALE_MAX:
-            self._by_rank = [entry for entry in by_rank if entry[2].queue_slot is not None]
-            heapq.heapify(self._by_rank)
+        if by_rank is not None:
+            heapq.heappush(by_rank, (ticket.rank, -ticket.serial, ticket))
+            if len(by_rank) > 2 * self.length + _STALE_MAX:
+                self._by_rank = None
         if not self.length:
             self.busy_since = now
         self.length += 1
@@ -144,17 +150,25 @@ class Level:
         waiters = self._next().waiters
         return next(reversed(waiters)) if newest else next(iter(waiters))
 
-    def take(self, *, newest: bool) -> Ticket:
-        """Serve the shard whose turn it is: its oldest ticket, or its newest."""
+    def take(self, *, newest: bool, cost_max: int = UNBOUNDED) -> Ticket | None:
+        """Serve the shard whose turn it is: its oldest ticket, or its newest.
+
+        None, and nothing is changed, when it costs more than `cost_max`. The level is not empty.
+        """
         shard = self._next()
-        ticket, _ = shard.waiters.popitem(last=newest)
+        waiters = shard.waiters
+        ticket = next(reversed(waiters)) if newest else next(iter(waiters))
+        cost = ticket.cost
+        if cost > cost_max:
+            return None
+        del waiters[ticket]
         ticket.queue_slot = None
-        self._virtual_now = shard.start
-        shard.start += ticket.cost
+        self._virtual_now = start = shard.start
+        shard.start = start + cost
         self._order = shard.order = self._order + 1
-        self._queued[shard.index] -= ticket.cost
         self.length -= 1
-        if self._queued[shard.index]:
+        self._queued[shard.index] = queued = self._queued[shard.index] - cost
+        if queued:
             heapq.heapreplace(self._schedule, (shard.start, shard.order, shard))
         else:
             self._rest(shard)
@@ -169,11 +183,26 @@ class Level:
         self.length -= 1
 
     def lowest(self) -> Ticket:
-        """The waiter of lowest rank, the newest of equals. The level is not empty."""
+        """The waiter of lowest rank, the newest of equals. The level is not empty.
+
+        O(waiters + shards) when nobody has asked for a while.
+        """
         by_rank = self._by_rank
+        if by_rank is None:
+            by_rank = self._by_rank = [
+                (ticket.rank, -ticket.serial, ticket)
+                for shard in self._shards
+                if shard is not None
+                for ticket in shard.waiters
+            ]
+            heapq.heapify(by_rank)
         while by_rank[0][2].queue_slot is None:
             heapq.heappop(by_rank)
         return by_rank[0][2]
+
+    def forget_ranks(self) -> None:
+        """Keep nothing of those that left: nobody waits."""
+        self._by_rank = None
 
     def longest(self, *, newest: bool) -> Ticket:
         """The oldest or newest ticket of the shard with the most waiting cost. O(shards), in C."""

@@ -5,10 +5,11 @@ better level waits. Inside a level flows share by cost and a flow may use its ha
 (`level`). A level that has not been empty for `lifo_after_ns` serves newest first (adaptive LIFO,
 Maurer, "Fail at Scale", 2015): under a standing queue the oldest would be answered too late anyway.
 
-When the queue is full a newcomer of a strictly better level takes the place of a waiter of the
-worst one, in its longest shard: the one that would have been served last. Inside one level nobody
-is evicted for a newcomer, because no rank would explain it; `fair_victim` names the waiter that
-fairness between flows would evict, for a caller that can prove its flow is over its share.
+When the queue is full a newcomer takes the place of the waiter of lowest rank, the newest of
+equals, if it ranks strictly higher: two ranks prove every eviction. Bounded is the whole queue and,
+where the caller says so, the newcomer's level with better ones (`ahead_max`). `fair_victim` names
+the waiter that fairness between flows would evict, for a caller that can prove its flow is over its
+share.
 
 Requests without a tenant (flow 0) have a shard of their own: they are served in exact order, and
 never share a shard with a tenant.
@@ -17,22 +18,17 @@ never share a shard with a tenant.
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from shedproxy.core.decision import Ticket
 from shedproxy.core.policy import QueuePolicy
-from shedproxy.core.queues.level import Level
-from shedproxy.core.request import COHORTS, Criticality
+from shedproxy.core.queues.level import UNBOUNDED, Level
+from shedproxy.core.request import LEVEL_BITS, LEVELS, RANKS
 from shedproxy.core.sharding import deal_shards, mix64
 from shedproxy.core.units import Instant
 
 __all__ = ["PriorityQueue"]
-
-_LEVEL_BITS = 9
-_LEVELS = len(Criticality) * COHORTS >> _LEVEL_BITS
-_RANK_MAX = len(Criticality) * COHORTS - 1
 
 _ANONYMOUS_SHARD = 0
 _ANONYMOUS_HAND = (_ANONYMOUS_SHARD,)
@@ -61,32 +57,28 @@ def _dealer(shards: int, hand_size: int) -> Callable[[int], tuple[int, ...]]:
 class PriorityQueue:
     """Waiters of one cell. Each ticket pushed leaves once: popped, evicted, expired or removed.
 
-    `len()` is exact. Operations are O(log waiters), an eviction adds a scan of one list of shards.
-    `now` never runs backwards. A ticket's rank, cost and expiry do not change while it waits, and
-    it is only ever given to the queue that holds it.
+    `len()` is exact. Operations are O(log waiters), but for what `Level` says. `now` never runs
+    backwards. No two tickets have one serial; rank, cost and expiry do not change while it waits,
+    and it is only ever given to the queue that holds it.
     """
 
     __slots__ = (
-        "_arrivals",
         "_expiries",
         "_hand_of",
         "_levels",
         "_occupied",
         "_policy",
-        "_pushed",
         "length",
     )
 
     def __init__(self, policy: QueuePolicy) -> None:
         self.length = 0
         """`len()` as a plain attribute: it is read for every request."""
-        self._pushed = 0
         self._occupied = 0
         """Bit i: level i is not empty."""
-        # Both keep tickets that left until they come up or outnumber the waiters.
+        # Keeps tickets that left until they come up or outnumber the waiters.
         self._expiries: list[tuple[Instant, int, Ticket]] = []
-        self._arrivals: deque[Ticket] = deque()
-        self._levels = tuple(Level(index, policy.shards + 1) for index in range(_LEVELS))
+        self._levels = tuple(Level(index, policy.shards + 1) for index in range(LEVELS))
         self._set_policy(policy)
 
     def _set_policy(self, policy: QueuePolicy) -> None:
@@ -99,43 +91,40 @@ class PriorityQueue:
     def __len__(self) -> int:
         return self.length
 
-    def push(
-        self, ticket: Ticket, *, now: Instant, ahead_max: int | None = None
-    ) -> Ticket | None:
+    def push(self, ticket: Ticket, *, now: Instant, ahead_max: int = UNBOUNDED) -> Ticket | None:
         """Let a ticket wait.
 
         Args:
             ticket: the newcomer.
             now: the instant.
-            ahead_max: so many of its level and better ones may wait before it; None: no such bound.
+            ahead_max: most waiters of its level and better ones, itself included.
 
         Returns:
             None: there was room. Another ticket: it was evicted for this one, of a strictly lower
             rank. `ticket` itself: there is no room and nobody of a lower rank to evict; nothing
             was changed.
         """
+        rank = ticket.rank
         victim = None
-        if ahead_max is not None and self.length_from(ticket.rank) >= ahead_max:
-            victim = self.lowest_from(ticket.rank)
-            if victim is None or ticket.rank <= victim.rank:
+        # Few wait in all: no need to count those of better levels.
+        if self.length >= ahead_max and self.length_from(rank) >= ahead_max:
+            victim = self.lowest_from(rank)
+            if victim is None or rank <= victim.rank:
                 return ticket
             self._discard(victim)
         elif self.length >= self._policy.length_max:
-            if ticket.rank <= self.worst_rank():
+            victim = self.lowest_from(0)
+            if victim is None or rank <= victim.rank:
                 return ticket
-            victim = self._worst_level().lowest()
             self._discard(victim)
-        level = self._levels[ticket.rank >> _LEVEL_BITS]
+        level = self._levels[rank >> LEVEL_BITS]
         flow_hash = ticket.flow_hash
         level.add(ticket, self._hand_of(flow_hash) if flow_hash else _ANONYMOUS_HAND, now=now)
         self._occupied |= 1 << level.index
         self.length += 1
-        self._pushed += 1
-        heapq.heappush(self._expiries, (ticket.expires_at, self._pushed, ticket))
-        self._arrivals.append(ticket)
-        if len(self._arrivals) > 2 * self.length + _STALE_MAX:
-            self._sweep_arrivals()
-        if len(self._expiries) > 2 * self.length + _STALE_MAX:
+        expiries = self._expiries
+        heapq.heappush(expiries, (ticket.expires_at, ticket.serial, ticket))
+        if len(expiries) > 2 * self.length + _STALE_MAX:
             self._sweep_expiries()
         return victim
 
@@ -146,13 +135,17 @@ class PriorityQueue:
         level = self._levels[self._occupied.bit_length() - 1]
         return level.first(newest=self._serves_newest(level, now))
 
-    def pop(self, *, now: Instant) -> Ticket | None:
-        """The best waiter, removed. It may have expired: `expire` comes first."""
+    def pop(self, *, now: Instant, cost_max: int = UNBOUNDED) -> Ticket | None:
+        """The best waiter, removed; None when it costs more than `cost_max`, or nobody waits.
+
+        It may have expired: `expire` comes first.
+        """
         if not self.length:
             return None
         level = self._levels[self._occupied.bit_length() - 1]
-        ticket = level.take(newest=self._serves_newest(level, now))
-        self._count_out(level)
+        ticket = level.take(newest=self._serves_newest(level, now), cost_max=cost_max)
+        if ticket is not None:
+            self._count_out(level)
         return ticket
 
     def remove(self, ticket: Ticket) -> bool:
@@ -185,11 +178,12 @@ class PriorityQueue:
     def worst_rank(self) -> int:
         """The highest rank that evicts nobody: what a newcomer to a full queue has to exceed.
 
-        It is the top of the worst waiting level; -1 when nobody waits, 4095 when nobody ever may.
+        It is the lowest of those that wait; -1 when nobody waits, 4095 when nobody ever may.
         """
-        if self._occupied:
-            return self._worst_level().lowest().rank
-        return -1 if self._policy.length_max > 0 else _RANK_MAX
+        lowest = self.lowest_from(0)
+        if lowest is not None:
+            return lowest.rank
+        return -1 if self._policy.length_max > 0 else RANKS - 1
 
     def fair_victim(self, ticket: Ticket, *, now: Instant) -> Ticket | None:
         """Whom fairness between flows would evict for a ticket that `push` has just given back.
@@ -199,7 +193,7 @@ class PriorityQueue:
         that it has to leave: the caller checks that its flow is over its fair share, removes it,
         and pushes the newcomer again.
         """
-        level = self._levels[ticket.rank >> _LEVEL_BITS]
+        level = self._levels[ticket.rank >> LEVEL_BITS]
         if not level.length:
             return None
         victim = self._last_in_line(level, now)
@@ -212,20 +206,16 @@ class PriorityQueue:
 
     def is_outranked_by(self, rank: int) -> bool:
         """Whether a newcomer of this rank would be served before all that wait, if any do."""
-        return rank >> _LEVEL_BITS >= self._occupied.bit_length()
+        return rank >> LEVEL_BITS >= self._occupied.bit_length()
 
     def length_from(self, rank: int) -> int:
         """Waiters of the level of this rank and of better ones: what may be served before it."""
-        return sum([level.length for level in self._levels[rank >> _LEVEL_BITS :]])
+        index = rank >> LEVEL_BITS
+        if not self._occupied & (1 << index) - 1:
+            return self.length
+        return sum([level.length for level in self._levels[index:]])
 
-    def oldest_arrival_at(self) -> Instant | None:
-        """When the waiter that was pushed first arrived, or None."""
-        arrivals = self._arrivals
-        while arrivals and arrivals[0].queue_slot is None:
-            arrivals.popleft()
-        return arrivals[0].arrived_at if arrivals else None
-
-    def apply(self, policy: QueuePolicy, *, now: Instant) -> Sequence[Ticket]:
+    def apply(self, policy: QueuePolicy) -> Sequence[Ticket]:
         """Take a new policy; returns the waiters for whom there is no room left, worst first.
 
         Each of them ranks at most `worst_rank()`, then and afterwards. Other waiters stay where
@@ -234,18 +224,17 @@ class PriorityQueue:
         self._set_policy(policy)
         victims = []
         while self.length > max(0, policy.length_max):
-            victim = self._last_in_line(self._worst_level(), now)
+            victim = self._worst_level().lowest()
             self._discard(victim)
             victims.append(victim)
         return victims
 
     def lowest_from(self, rank: int) -> Ticket | None:
         """The waiter of lowest rank among those of the level of this rank and better ones."""
-        occupied = self._occupied >> (rank >> _LEVEL_BITS)
-        if not occupied:
-            return None
-        index = (rank >> _LEVEL_BITS) + (occupied & -occupied).bit_length() - 1
-        return self._levels[index].lowest()
+        # Without the bits of worse levels the lowest one that is left is the worst that counts.
+        index = rank >> LEVEL_BITS
+        occupied = self._occupied >> index << index
+        return self._levels[(occupied & -occupied).bit_length() - 1].lowest() if occupied else None
 
     def trim(self, ahead_max: Sequence[int]) -> list[tuple[Ticket, int]]:
         """Take out the lowest ranks until each level has at most `ahead_max` with better ones.
@@ -255,7 +244,7 @@ class PriorityQueue:
         victims = []
         for level, most in zip(self._levels, ahead_max, strict=True):
             while level.length:
-                ahead = self.length_from(level.index << _LEVEL_BITS)
+                ahead = self.length_from(level.index << LEVEL_BITS)
                 if ahead <= most:
                     break
                 victim = level.lowest()
@@ -283,13 +272,10 @@ class PriorityQueue:
         self.length -= 1
         if not level.length:
             self._occupied ^= 1 << level.index
+            level.forget_ranks()
             if not self.length:
                 self._expiries.clear()
-                self._arrivals.clear()
 
     def _sweep_expiries(self) -> None:
         self._expiries = [entry for entry in self._expiries if entry[2].queue_slot is not None]
         heapq.heapify(self._expiries)
-
-    def _sweep_arrivals(self) -> None:
-        self._arrivals = deque([t for t in self._arrivals if t.queue_slot is not None])

@@ -1,162 +1,321 @@
-"""The refusal loop settles, does not swing, and refuses from the bottom up."""
+"""When overload begins and ends, how short the queue is then, and where the cut lies."""
 
 from __future__ import annotations
-
-import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shedproxy.core import Criticality, Instant, RequestInfo, ShedLevelPolicy, rank_of
-from shedproxy.core.shed_level import PPM, RANKS, ShedLevel, next_refused_share
+from shedproxy.core import (
+    Criticality,
+    Instant,
+    RequestInfo,
+    ShedLevelPolicy,
+    milliseconds,
+    rank_of,
+    seconds,
+)
+from shedproxy.core.demand import PPM
+from shedproxy.core.queues import UNBOUNDED
+from shedproxy.core.request import LEVELS, RANKS
+from shedproxy.core.shed_level import ShedLevel, queue_needed
 
+WAIT_MAX = milliseconds(500)
+SHEDDABLE = rank_of(RequestInfo(criticality=Criticality.SHEDDABLE), 0)
+CRITICAL = rank_of(RequestInfo(criticality=Criticality.CRITICAL), 0)
 PERIOD = ShedLevelPolicy().period_ns
 
 
-@given(
-    offered=st.floats(0, 1e6),
-    started=st.floats(0, 1e6),
-    waiting=st.floats(0, 1e6),
-    wanted=st.floats(1, 1e4),
+def measured(offered: dict[int, int], capacity: int, policy: ShedLevelPolicy | None = None):
+    """A level after one second of so many arrivals per rank, and so many ends of work."""
+    level = ShedLevel(policy or ShedLevelPolicy(), now=Instant(0))
+    for rank, times in offered.items():
+        for _ in range(times):
+            level.demand.on_arrival(rank, 1)
+    if capacity:
+        level.demand.saturate(Instant(0))
+        level.demand.ended = capacity
+    update(level, 1)
+    return level
+
+
+def update(level: ShedLevel, at_s: float, *, limit: int = 4, scatter: float = 0.0) -> None:
+    level.update(limit=limit, scatter=scatter, wait_max_ns=WAIT_MAX, now=Instant(seconds(at_s)))
+
+
+def begin(level: ShedLevel, *, limit: int = 4, scatter: float = 0.0) -> None:
+    level.begin(limit=limit, scatter=scatter, wait_max_ns=WAIT_MAX)
+
+
+@pytest.mark.parametrize(
+    ("load", "scatter", "limit", "needed"),
+    [
+        (2.0, 1.0, 4, 4.5),  # theta (1 + cs^2) / 2 (x - 1)
+        (1.5, 1.0, 4, 9.0),
+        (1.5, 3.0, 4, 18.0),
+        (1.2, 0.0, 4, 11.25),
+        (1.0, 1.0, 4, 30.0),  # as at 1.15: nearer to 1 it would be endless
+        (0.5, 1.0, 4, 30.0),
+        (10.0, 0.0, 4, 3.0),  # never below 3,
+        (10.0, 0.0, 40, 10.0),  # nor below a quarter of the slots
+    ],
 )
-def test_share_is_a_share(offered: float, started: float, waiting: float, wanted: float) -> None:
-    """0 .. 0.99, and more waiting never refuses less."""
-    share = next_refused_share(
-        offered_rps=offered, started_rps=started, waiting=waiting, wanted=wanted
-    )
-    more = next_refused_share(
-        offered_rps=offered, started_rps=started, waiting=waiting + 1, wanted=wanted
-    )
-    assert 0.0 <= share <= more <= 0.99
+def test_a_queue_that_hardly_ever_runs_dry(load, scatter, limit, needed) -> None:
+    """Shorter the worse the overload, longer the more service times scatter."""
+    assert queue_needed(load=load, scatter=scatter, limit=limit) == pytest.approx(needed)
 
 
-def test_a_queue_of_the_wanted_length_refuses_exactly_the_excess() -> None:
-    """At three times what was started, two thirds go."""
-    share = next_refused_share(offered_rps=600, started_rps=200, waiting=10, wanted=10)
-    assert share == pytest.approx(2 / 3)
+@given(st.floats(0, 50), st.floats(0, 4), st.integers(1, 1000))
+def test_the_queue_needed_falls_with_load_and_grows_with_scatter_and_slots(
+    load, scatter, limit
+) -> None:
+    """Monotonic in all three."""
+    needed = queue_needed(load=load, scatter=scatter, limit=limit)
+    assert needed >= queue_needed(load=load + 0.1, scatter=scatter, limit=limit) >= 3
+    assert needed <= queue_needed(load=load, scatter=scatter + 0.1, limit=limit)
+    assert needed <= queue_needed(load=load, scatter=scatter, limit=limit + 1)
 
 
-def play(
-    level: ShedLevel,
-    *,
-    offered: float,
-    capacity: float,
-    periods: int,
-    start: int,
-    seed: int = 1,
-    critical: int = 0,
-) -> tuple[list[float], list[int]]:
-    """A cell in miniature: what passes waits for `capacity` starts per period."""
-    rng = random.Random(seed)
-    waiting = 0.0
-    shares, passed_ranks = [], []
-    for period in range(periods):
-        arrivals = int(offered) + (rng.random() < offered % 1)
-        for _ in range(arrivals):
-            criticality = rng.choice([Criticality.CRITICAL, *[Criticality.SHEDDABLE] * 3])
-            rank = rank_of(RequestInfo(criticality=criticality), rng.randrange(1024))
-            refused = level.refusal(rank)
-            level.on_arrival(rank, 1)
-            if refused is None:
-                waiting += 1
-                passed_ranks.append(rank)
-        starts = min(waiting, capacity)
-        waiting -= starts
-        for _ in range(int(starts)):
-            level.started += 1
-        if waiting:
-            level.on_saturated()
-        now = Instant(start + (period + 1) * PERIOD)
-        level.update(
-            waiting_from=[int(waiting), critical, critical, 0],
-            limit=4,
-            wait_max_ns=500_000_000,
-            now=now,
-        )
-        shares.append(level.share)
-    return shares, passed_ranks
+def test_overload_begins_at_three_quarters_of_the_longest_wait() -> None:
+    """100 ends a second make 50 of half a second."""
+    assert measured({CRITICAL: 200}, capacity=100).begin_length == 37
+    assert measured({CRITICAL: 200}, capacity=3).begin_length == 2
 
 
-@pytest.mark.parametrize("factor", [1.5, 3.0, 10.0])
-def test_share_settles_on_the_excess_and_does_not_swing(factor: float) -> None:
-    """CoDel-like refusal swings between all and nothing; this stays within a few points."""
-    level = ShedLevel(ShedLevelPolicy(), now=Instant(0))
-    shares, _ = play(level, offered=20 * factor, capacity=20, periods=200, start=0, critical=50)
-    settled = shares[100:]
-    mean = sum(settled) / len(settled)
-    assert mean == pytest.approx(1 - 1 / factor, abs=0.06)
-    assert max(settled) - min(settled) < 0.25
+def test_without_a_capacity_there_is_no_length_at_which_it_begins() -> None:
+    """Only the bound of the queue; whoever compares knows that one."""
+    level = measured({CRITICAL: 1000}, capacity=0)
+    assert level.begin_length == UNBOUNDED
+    assert not level.is_overloaded
 
 
-def test_below_capacity_nothing_is_refused() -> None:
-    """90 % load for twenty seconds."""
-    level = ShedLevel(ShedLevelPolicy(), now=Instant(0))
-    shares, passed = play(level, offered=18, capacity=20, periods=200, start=0)
-    assert max(shares) == 0.0
-    assert len(passed) == 18 * 200
+def test_measuring_alone_refuses_nobody() -> None:
+    """Ten times capacity, and the queue holds it (so far)."""
+    level = measured({CRITICAL: 1000}, capacity=100)
+    assert not level.is_overloaded
+    assert level.refusal(0) is None
+    assert (level.cut_rank, level.share) == (0, 0)
+    assert set(level.ahead_max) == set(level.relaxed_below) == {UNBOUNDED}
 
 
-def test_recovery_is_quick() -> None:
-    """Two seconds after demand fell below capacity the level is open."""
-    level = ShedLevel(ShedLevelPolicy(), now=Instant(0))
-    play(level, offered=100, capacity=20, periods=100, start=0)
-    shares, _ = play(level, offered=10, capacity=20, periods=20, start=100 * PERIOD)
-    assert shares[-1] == 0.0
+def test_in_overload_a_level_has_the_short_queue() -> None:
+    """Twice capacity on one level: it and worse ones are bounded, better ones are not."""
+    level = measured({CRITICAL: 200}, capacity=100)
+    begin(level, limit=4, scatter=1.0)
+    assert level.is_overloaded
+    # 4.5 are needed; room for the error of the cut is 0.75 x 4 slots x 2.
+    assert list(level.ahead_max) == [6] * 6 + [UNBOUNDED] * 2
+    assert list(level.relaxed_below) == [4] * 6 + [UNBOUNDED] * 2
 
 
-def test_the_lower_class_goes_first() -> None:
-    """At 2 x with a quarter critical, no critical request is refused once it has settled."""
-    level = ShedLevel(ShedLevelPolicy(), now=Instant(0))
-    play(level, offered=40, capacity=20, periods=50, start=0)
-    assert level.cut_rank < rank_of(RequestInfo(criticality=Criticality.CRITICAL), 0)
+def test_the_short_queue_has_room_for_the_error_of_the_cut() -> None:
+    """Three quarters of the slots, but never more than the longest wait holds."""
+    level = measured({CRITICAL: 2000}, capacity=1000)
+    begin(level, limit=64, scatter=1.0)
+    assert (level.relaxed_below[0], level.ahead_max[0]) == (12, 96)
+    level = measured({CRITICAL: 200}, capacity=100)
+    begin(level, limit=64, scatter=1.0)
+    assert (level.relaxed_below[0], level.ahead_max[0]) == (12, 50)
+    begin(level, limit=1000, scatter=1.0)
+    assert (level.relaxed_below[0], level.ahead_max[0]) == (38, 50)
 
 
-def test_a_class_that_does_not_wait_is_not_refused() -> None:
-    """Whatever the share: it goes first, so refusing it would free nothing."""
-    level = ShedLevel(ShedLevelPolicy(), now=Instant(0))
-    play(level, offered=400, capacity=20, periods=50, start=0, critical=0)
-    assert level.share > 0.9
-    assert level.cut_rank == 1024
-    assert level.refusal(rank_of(RequestInfo(criticality=Criticality.CRITICAL), 0)) is None
+def test_the_short_queue_is_never_shorter_than_two() -> None:
+    """Three are needed; the longest wait holds one."""
+    level = measured({CRITICAL: 20}, capacity=2)
+    begin(level)
+    assert (level.relaxed_below[0], level.ahead_max[0]) == (2, 2)
 
 
-def test_a_single_cohort_is_cut_by_share() -> None:
-    """All traffic on one rank: the fractional last rank refuses evenly, without chance."""
-    level = ShedLevel(ShedLevelPolicy(), now=Instant(0))
-    rank = 2_600
-    now = 0
-    for _ in range(40):
-        passed = 0
-        for _ in range(40):
-            passed += level.refusal(rank) is None
-            level.on_arrival(rank, 1)
-        for _ in range(20):
-            level.started += 1
-        level.on_saturated()
-        now += PERIOD
-        waiting_from = [10 if level.share else 60] * 4
-        level.update(waiting_from=waiting_from, limit=4, wait_max_ns=500_000_000, now=Instant(now))
-    assert level.cut_rank == rank
-    answers = [level.refusal(rank) is None for _ in range(100)]
-    assert sum(answers) == pytest.approx(100 * (1 - level.cut_share_ppm / PPM), abs=2)
+@pytest.mark.parametrize(("critical", "is_short"), [(94, False), (95, True)])
+def test_a_level_within_capacity_keeps_the_long_queue(critical, is_short) -> None:
+    """What better ones ask for counts; what worse ones ask for does not."""
+    level = measured({CRITICAL: critical, SHEDDABLE: 200}, capacity=100)
+    begin(level)
+    assert (level.ahead_max[5] < UNBOUNDED) is is_short
+    assert level.ahead_max[1] == 3
 
 
-def test_refusals_hold_their_numbers() -> None:
-    """Below the cut: by rank. On the cut: by phase."""
-    level = ShedLevel(ShedLevelPolicy(), now=Instant(0))
-    play(level, offered=60, capacity=20, periods=50, start=0)
-    seen = [level.refusal(rank) for rank in range(0, RANKS, 7)]
-    for numbers in filter(None, seen):
-        rank, cut, share, phase = numbers
-        assert rank < cut or (rank == cut and phase < share)
+def test_better_levels_have_the_longer_queue() -> None:
+    """Each by its own overload: 1.2, and 2 with what is worse."""
+    level = measured({CRITICAL: 120, SHEDDABLE: 80}, capacity=100)
+    begin(level)
+    assert list(level.ahead_max) == [3, 3, 12, 12, 12, 12, UNBOUNDED, UNBOUNDED]
+    assert list(level.relaxed_below) == [3, 3, 9, 9, 9, 9, UNBOUNDED, UNBOUNDED]
 
 
-def test_a_disabled_level_refuses_nobody() -> None:
-    """And opens at once when it is switched off."""
-    level = ShedLevel(ShedLevelPolicy(), now=Instant(0))
-    play(level, offered=60, capacity=20, periods=50, start=0)
-    assert level.share > 0
+def test_the_cut_takes_what_is_above_capacity_from_the_bottom() -> None:
+    """Of 400 only 101 fit: all of 200 sheddable ones go, and 99 of the 200 critical ones."""
+    level = measured({CRITICAL: 200, SHEDDABLE: 200}, capacity=100)
+    begin(level)
+    assert level.share == pytest.approx(1 - 1.01 / 4)
+    assert (level.cut_rank, level.cut_share_ppm) == (CRITICAL, 495_000)
+
+
+def test_without_a_capacity_the_queue_is_short_and_nothing_is_cut() -> None:
+    """Twice capacity is assumed: nothing has ended since the queue began to fill."""
+    level = measured({CRITICAL: 1000}, capacity=0)
+    begin(level, scatter=1.0)
+    assert level.ahead_max[0] == 6
+    assert (level.share, level.cut_rank) == (0, 0)
+
+
+def test_never_everything_is_refused() -> None:
+    """Recovery must stay visible: five of a thousand are let in whatever the demand."""
+    level = measured({CRITICAL: 100_000}, capacity=1)
+    begin(level)
+    assert level.share == 0.995
+    assert (level.cut_rank, level.cut_share_ppm) == (CRITICAL, 995_000)
+
+
+def test_a_refusal_is_by_rank_and_on_the_cut_by_phase() -> None:
+    """With the numbers that prove it."""
+    level = measured({rank: 1 for rank in range(RANKS)}, capacity=1000)
+    begin(level)
+    cut, ppm = level.cut_rank, level.cut_share_ppm
+    assert cut == 3086  # 4096 - 1010: nothing of the rank itself
+    assert ppm == 0
+    assert level.refusal(cut - 1) == (cut - 1, cut, 0, 0)
+    assert level.refusal(0) == (0, cut, 0, 0)
+    assert level.refusal(cut) is None
+    assert level.refusal(cut + 1) is None
+
+
+def test_a_single_rank_loses_its_share_evenly() -> None:
+    """Of any fifty arrivals within two, and each with a phase below the share."""
+    level = measured({CRITICAL: 300}, capacity=100)
+    begin(level)
+    share = level.cut_share_ppm
+    assert share == pytest.approx(PPM * (1 - 1.01 / 3), abs=1)
+    answers = [level.refusal(CRITICAL) for _ in range(1000)]
+    for start in range(0, 1000, 50):
+        refused = [numbers for numbers in answers[start : start + 50] if numbers]
+        assert len(refused) == pytest.approx(50 * share / PPM, abs=2)
+    for numbers in filter(None, answers):
+        assert numbers == (CRITICAL, CRITICAL, share, numbers[3])
+        assert numbers[3] < share
+
+
+def test_the_level_follows_demand_while_overload_lasts() -> None:
+    """Every period, with the new slots and the new scatter."""
+    level = measured({CRITICAL: 200}, capacity=100)
+    begin(level)
+    assert level.share == pytest.approx(1 - 1.01 / 2)
+    for _ in range(100):
+        level.demand.on_arrival(SHEDDABLE, 1)
+    level.demand.ended = 100
+    update(level, 2, limit=8, scatter=1.0)
+    offered, capacity = level.demand.offered_rps, level.demand.capacity_rps
+    assert capacity == pytest.approx(100)
+    assert 140 < offered < 150
+    assert level.share == pytest.approx(1 - 1.01 * capacity / offered)
+    assert level.cut_rank == SHEDDABLE
+    assert level.ahead_max[0] == 12
+
+
+def overloaded_once() -> ShedLevel:
+    """At twice capacity, and then at 60 of 100 for a minute, everybody refused so far."""
+    level = measured({CRITICAL: 200}, capacity=100)
+    begin(level)
+    level.demand.relieve(Instant(seconds(1)))
+    for step in range(60):
+        for _ in range(60):
+            level.demand.on_arrival(CRITICAL, 1)
+            level.on_refusal()
+        update(level, 2 + step)
+    return level
+
+
+def test_overload_ends_when_64_arrivals_in_a_row_met_no_refusal() -> None:
+    """And not one before."""
+    level = overloaded_once()
+    assert level.is_overloaded
+    for _ in range(63):
+        level.demand.on_arrival(CRITICAL, 1)
+    update(level, 62)
+    assert level.is_overloaded
+    level.demand.on_arrival(CRITICAL, 1)
+    update(level, 63)
+    assert not level.is_overloaded
+    assert (level.share, level.cut_rank, level.cut_share_ppm) == (0, 0, 0)
+    assert set(level.ahead_max) == set(level.relaxed_below) == {UNBOUNDED}
+
+
+def test_one_refusal_among_them_begins_the_row_anew() -> None:
+    """Whoever was refused, on arrival or in the queue."""
+    level = overloaded_once()
+    for _ in range(63):
+        level.demand.on_arrival(CRITICAL, 1)
+    level.on_refusal()
+    level.demand.on_arrival(CRITICAL, 1)
+    update(level, 62)
+    assert level.is_overloaded
+
+
+def test_overload_does_not_end_while_demand_is_clearly_above_capacity() -> None:
+    """A lull between refusals is none."""
+    level = measured({CRITICAL: 120}, capacity=100)
+    begin(level)
+    for _ in range(120):
+        level.demand.on_arrival(CRITICAL, 1)
+    level.demand.ended = 100
+    update(level, 2)
+    assert level.demand.offered_rps == pytest.approx(120)
+    assert level.is_overloaded
+
+
+def test_a_disabled_level_never_begins() -> None:
+    """It measures all the same."""
+    level = measured({CRITICAL: 1000}, capacity=100, policy=ShedLevelPolicy(enabled=False))
+    begin(level)
+    assert not level.is_overloaded
+    assert level.refusal(0) is None
+    assert level.demand.capacity_rps == pytest.approx(100)
+
+
+def test_switching_it_off_ends_overload_at_once() -> None:
+    """And what was measured stays for when it is switched on again."""
+    level = measured({CRITICAL: 200}, capacity=100)
+    begin(level)
     level.apply(ShedLevelPolicy(enabled=False))
-    shares, _ = play(level, offered=60, capacity=20, periods=20, start=50 * PERIOD)
-    assert max(shares) == 0.0
+    assert not level.is_overloaded
+    assert (level.share, level.cut_rank) == (0, 0)
+    level.apply(ShedLevelPolicy())
+    begin(level)
+    assert level.share == pytest.approx(1 - 1.01 / 2)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "offered", "period_ns"),
+    [
+        (1000, 2000, milliseconds(32)),  # 32 ends of work
+        (100_000, 100_000, milliseconds(2)),  # not more often
+        (10, 2000, PERIOD),  # not less often
+        (0, 1000, milliseconds(32)),  # nobody has waited yet: 32 arrivals
+        (0, 0, milliseconds(2)),
+    ],
+)
+def test_it_moves_every_32_ends_of_work(capacity, offered, period_ns) -> None:
+    """Between 2 ms and the policy's period."""
+    level = measured({CRITICAL: offered}, capacity=capacity)
+    assert level.due_at == seconds(1) + period_ns
+
+
+def test_every_refusal_of_a_level_proves_itself() -> None:
+    """At any overload: the numbers are what `refusal_holds` compares."""
+    for offered in (110, 150, 400, 5000):
+        level = measured({rank: offered // 20 for rank in range(2048, 2068)}, capacity=100)
+        begin(level)
+        for rank in range(2040, 2070):
+            numbers = level.refusal(rank)
+            if numbers is not None:
+                own, cut, share, phase = numbers
+                assert own == rank
+                assert rank < cut or (rank == cut and phase < share)
+
+
+def test_there_is_a_bound_for_each_level() -> None:
+    """Of the queue: four criticalities, retries and first tries."""
+    level = measured({CRITICAL: 200}, capacity=100)
+    begin(level)
+    assert len(level.ahead_max) == len(level.relaxed_below) == LEVELS == 8

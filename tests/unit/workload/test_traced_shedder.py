@@ -63,7 +63,7 @@ def test_an_arrival_is_written_with_its_answer():
     recording.arrive(2)
     assert last(recording)[6] == ["wait", 2, 2560, milliseconds(500), None]
     recording.arrive(3)
-    assert last(recording)[6] == ["no", "queue_full", [1, 2560, 3071], 1, 1, 1, 0, 0]
+    assert last(recording)[6] == ["no", "queue_full", [1, 2560, 2560], 1, 1, 1, 0, 0]
 
 
 def test_a_verdict_names_the_arrival_that_waited():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import count
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,19 +17,23 @@ NOW = Instant(0)
 COSTS = {cost: RequestInfo(cost=cost) for cost in range(1, 11)}
 
 
-def ticket(flow: int = 0, cost: int = 1, serial: int = 0) -> Ticket:
-    return Ticket(serial, COSTS[cost], flow, 0, 0, NOW, NOW)
+SERIALS = count(1000)
 
 
-def fill(level: Level, flow: int, count: int, cost: int = 1) -> None:
-    for _ in range(count):
+def ticket(flow: int = 0, cost: int = 1, serial: int | None = None, rank: int = 0) -> Ticket:
+    serial = next(SERIALS) if serial is None else serial
+    return Ticket(serial, COSTS[cost], flow, 0, rank, NOW, NOW)
+
+
+def fill(level: Level, flow: int, tickets: int, cost: int = 1) -> None:
+    for _ in range(tickets):
         level.add(ticket(flow, cost), (flow,), now=NOW)
 
 
-def served(level: Level, count: int) -> Counter[int]:
-    """Cost served by flow, over `count` tickets."""
+def served(level: Level, tickets: int) -> Counter[int]:
+    """Cost served by flow, over so many tickets."""
     costs: Counter[int] = Counter()
-    for _ in range(count):
+    for _ in range(tickets):
         one = level.take(newest=False)
         costs[one.flow_hash] += one.cost
     return costs
@@ -182,3 +187,83 @@ def test_coming_back_is_coming_last():
     fill(level, 3, 1)
     fill(level, 2, 1)
     assert [level.take(newest=False).flow_hash for _ in range(4)] == [1, 3, 2, 1]
+
+
+def test_what_costs_too_much_stays_first_and_nothing_changes():
+    """And no lesser request goes in its place: it would never be served."""
+    level = Level(0, 4)
+    fill(level, 1, 1, cost=5)
+    fill(level, 2, 1, cost=1)
+    assert level.take(newest=False, cost_max=4) is None
+    assert level.length == 2
+    assert level.queued_with(level.first(newest=False)) == 5
+    assert level.take(newest=False, cost_max=5).flow_hash == 1
+    assert level.take(newest=False, cost_max=1).flow_hash == 2
+
+
+def test_the_lowest_is_of_any_shard_and_the_newest_of_equals():
+    level = Level(0, 4)
+    ranks = [7, 3, 9, 3, 5]
+    waiting = [ticket(index % 3, rank=rank) for index, rank in enumerate(ranks)]
+    for one in waiting:
+        level.add(one, (one.flow_hash,), now=NOW)
+    gone = []
+    while level.length:
+        gone.append(level.lowest())
+        level.discard(gone[-1])
+    assert gone == [waiting[index] for index in (3, 1, 4, 0, 2)]
+
+
+def test_asking_for_the_lowest_changes_nothing():
+    level = Level(0, 4)
+    level.add(ticket(rank=5), (0,), now=NOW)
+    best = ticket(rank=9)
+    level.add(best, (0,), now=NOW)
+    assert level.lowest().rank == level.lowest().rank == 5
+    level.take(newest=False)
+    assert level.lowest() is best
+    assert level.length == 1
+
+
+RANKED = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.integers(0, 2), st.integers(0, 9)),
+        st.tuples(st.just("take"), st.booleans()),
+        st.tuples(st.just("discard"), st.integers(0, 99)),
+        st.tuples(st.just("lowest")),
+    ),
+    max_size=200,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(RANKED)
+def test_the_lowest_is_what_a_list_would_say(operations):
+    """Asked rarely or often, with tickets that left in any way since."""
+    level, waiting = Level(0, 3), []
+    for what, *arguments in operations:
+        if what == "add":
+            flow, rank = arguments
+            one = ticket(flow, rank=rank)
+            level.add(one, (flow,), now=NOW)
+            waiting.append(one)
+        elif waiting:
+            if what == "take":
+                waiting.remove(level.take(newest=arguments[0]))
+            elif what == "discard":
+                level.discard(waiting.pop(arguments[0] % len(waiting)))
+            else:
+                assert level.lowest() is min(waiting, key=lambda one: (one.rank, -one.serial))
+
+
+def test_the_order_of_ranks_is_not_kept_for_those_that_left():
+    """Thousands pass beside one that stays, while somebody asks all the time."""
+    level = Level(0, 4)
+    level.add(ticket(rank=0), (0,), now=NOW)
+    level.lowest()
+    for _ in range(5000):
+        one = ticket(1, rank=9)
+        level.add(one, (1,), now=NOW)
+        level.discard(one)
+        level.lowest()
+        assert level._by_rank is None or len(level._by_rank) < 100

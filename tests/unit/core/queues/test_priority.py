@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
+from itertools import count
 
 import pytest
 from hypothesis import given, settings
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 
 from shedproxy.core.decision import Rejected, RejectReason, Ticket, refusal_holds
 from shedproxy.core.policy import QueuePolicy
-from shedproxy.core.queues import PriorityQueue
-from shedproxy.core.request import Criticality, RequestInfo, rank_of
-from shedproxy.core.units import NS_PER_MS, Instant, milliseconds
+from shedproxy.core.queues import UNBOUNDED, PriorityQueue
+from shedproxy.core.request import LEVELS, RANKS, Criticality, RequestInfo, rank_of
+from shedproxy.core.units import Instant, milliseconds
 
 NOW = Instant(0)
 INFO = {
@@ -25,6 +26,8 @@ INFO = {
     for cost in (1, 2, 5)
 }
 LONG = milliseconds(60_000)
+SERIALS = count(1_000_000)
+"""Those a test does not name: later than any it does."""
 
 
 def ticket(
@@ -36,8 +39,9 @@ def ticket(
     cost: int = 1,
     at: int = 0,
     expires: int = LONG,
-    serial: int = 0,
+    serial: int | None = None,
 ) -> Ticket:
+    serial = next(SERIALS) if serial is None else serial
     info = INFO[Criticality(criticality), is_retry, cost]
     rank = rank_of(info, cohort)
     return Ticket(serial, info, flow, cohort, rank, Instant(at), Instant(expires))
@@ -60,11 +64,12 @@ def test_empty_queue_says_so_in_every_way():
     assert queue.pop(now=NOW) is None
     assert queue.peek(now=NOW) is None
     assert queue.next_expiry_at() is None
-    assert queue.oldest_arrival_at() is None
     assert queue.worst_rank() == -1
+    assert queue.lowest_from(0) is None
     assert queue.length_from(0) == 0
     assert not queue.expire(now=NOW)
-    assert not queue.apply(QueuePolicy(), now=NOW)
+    assert not queue.apply(QueuePolicy())
+    assert not queue.trim([0] * LEVELS)
 
 
 def test_better_criticality_goes_first_and_retries_last_in_their_class():
@@ -129,22 +134,25 @@ def test_requests_without_a_tenant_are_served_in_exact_order():
     assert [one.serial for one in drain(queue)] == list(range(50))
 
 
-def test_a_full_queue_evicts_for_a_better_level_and_gives_any_other_back():
+def test_a_full_queue_evicts_the_lowest_rank_for_a_higher_one_only():
+    """Of one level too: two ranks prove it. The newest of equals goes."""
     queue = PriorityQueue(QueuePolicy(length_max=3))
-    low = [ticket(Criticality.SHEDDABLE_PLUS, serial=i, cohort=1023) for i in range(3)]
+    low = [ticket(Criticality.SHEDDABLE_PLUS, serial=i, cohort=c) for i, c in enumerate((9, 5, 5))]
     for one in low:
         assert queue.push(one, now=NOW) is None
     for other in (
-        ticket(Criticality.SHEDDABLE),
+        ticket(Criticality.SHEDDABLE, cohort=1023),
         ticket(Criticality.SHEDDABLE_PLUS, is_retry=True, cohort=1023),
-        ticket(Criticality.SHEDDABLE_PLUS, cohort=1023),
+        ticket(Criticality.SHEDDABLE_PLUS, cohort=5),
     ):
         assert queue.push(other, now=NOW) is other
         assert not queue.remove(other)
-    better = ticket(Criticality.CRITICAL, is_retry=True)
+    better = ticket(Criticality.SHEDDABLE_PLUS, cohort=7)
     assert queue.push(better, now=NOW) is low[2]
+    best = ticket(Criticality.CRITICAL, is_retry=True)
+    assert queue.push(best, now=NOW) is low[1]
     assert len(queue) == 3
-    assert [one for one in drain(queue)] == [better, low[0], low[1]]
+    assert drain(queue) == [best, low[0], better]
 
 
 def test_a_first_try_takes_the_place_of_a_retry_of_its_class():
@@ -156,16 +164,14 @@ def test_a_first_try_takes_the_place_of_a_retry_of_its_class():
     assert retry.rank < first_try.rank
 
 
-def test_the_victim_is_of_the_longest_shard_and_would_have_been_served_last():
-    policy = QueuePolicy(length_max=12, lifo_after_ns=milliseconds(100), shards=64, hand=1)
-    for now, expected in ((0, 9), (100 * NS_PER_MS, 0)):
-        queue = PriorityQueue(policy)
-        for serial in range(10):
-            queue.push(ticket(Criticality.SHEDDABLE, flow=5, serial=serial), now=NOW)
-        for serial in range(10, 12):
-            queue.push(ticket(Criticality.SHEDDABLE, flow=6, serial=serial), now=NOW)
-        victim = queue.push(ticket(), now=Instant(now))
-        assert victim.serial == expected
+def test_the_victim_may_be_of_any_shard():
+    """Rank alone decides; who fills the queue is asked by `fair_victim`."""
+    queue = PriorityQueue(QueuePolicy(length_max=6, hand=1))
+    for _ in range(5):
+        queue.push(ticket(flow=5, cohort=500), now=NOW)
+    alone = ticket(flow=6, cohort=400)
+    queue.push(alone, now=NOW)
+    assert queue.push(ticket(flow=5, cohort=500), now=NOW) is alone
 
 
 def test_a_queue_of_no_length_takes_nobody_and_its_refusals_hold():
@@ -227,7 +233,7 @@ def test_a_shorter_bound_turns_the_worst_out_first_and_keeps_the_rest():
     queue = PriorityQueue(QueuePolicy())
     for serial in range(10):
         queue.push(ticket(serial % 4, serial=serial, flow=serial), now=NOW)
-    victims = queue.apply(QueuePolicy(length_max=4), now=NOW)
+    victims = queue.apply(QueuePolicy(length_max=4))
     assert [one.request.criticality for one in victims] == [0, 0, 0, 1, 1, 1]
     assert all(one.rank <= queue.worst_rank() for one in victims)
     assert len(queue) == 4 == len(drain(queue))
@@ -245,14 +251,14 @@ def test_no_waiter_is_lost_when_shards_or_hands_change():
             one = ticket(flow=flow)
             pushed.add(one)
             queue.push(one, now=NOW)
-        assert not queue.apply(policy, now=NOW)
+        assert not queue.apply(policy)
     assert set(drain(queue)) == pushed
 
 
 def test_length_from_counts_what_may_be_served_first():
     queue = PriorityQueue(QueuePolicy())
-    for criticality, count in enumerate((1, 2, 3, 4)):
-        for _ in range(count):
+    for criticality, many in enumerate((1, 2, 3, 4)):
+        for _ in range(many):
             queue.push(ticket(criticality), now=NOW)
     queue.push(ticket(Criticality.CRITICAL, is_retry=True), now=NOW)
     assert queue.length_from(ticket(Criticality.CRITICAL_PLUS, cohort=7).rank) == 4
@@ -261,14 +267,100 @@ def test_length_from_counts_what_may_be_served_first():
     assert queue.length_from(0) == 11
 
 
-def test_the_oldest_arrival_is_that_of_the_waiter_pushed_first():
+def test_the_lowest_from_a_rank_ignores_worse_levels():
     queue = PriorityQueue(QueuePolicy())
-    waiters = [ticket(at=at, flow=at) for at in (3, 5, 8)]
-    for one in waiters:
-        queue.push(one, now=Instant(one.arrived_at))
-    assert queue.oldest_arrival_at() == 3
-    queue.remove(waiters[0])
-    assert queue.oldest_arrival_at() == 5
+    waiting = {
+        criticality: [ticket(criticality, cohort=cohort) for cohort in (8, 2, 6)]
+        for criticality in (Criticality.SHEDDABLE, Criticality.CRITICAL)
+    }
+    for one in sum(waiting.values(), []):
+        queue.push(one, now=NOW)
+    low, high = waiting[Criticality.SHEDDABLE], waiting[Criticality.CRITICAL]
+    assert queue.lowest_from(0) is low[1]
+    assert queue.lowest_from(low[0].rank) is low[1]
+    assert queue.lowest_from(ticket(Criticality.SHEDDABLE_PLUS).rank) is high[1]
+    assert queue.lowest_from(high[0].rank) is high[1]
+    assert queue.lowest_from(ticket(Criticality.CRITICAL_PLUS).rank) is None
+    assert queue.worst_rank() == low[1].rank
+
+
+def test_a_bound_on_a_level_and_better_ones_leaves_worse_ones_alone():
+    """Four of a worse level wait; two of the newcomer's and a better one are its bound."""
+    queue = PriorityQueue(QueuePolicy())
+    for _ in range(4):
+        queue.push(ticket(Criticality.SHEDDABLE), now=NOW)
+    best = ticket(Criticality.CRITICAL_PLUS, cohort=1)
+    same = ticket(Criticality.CRITICAL, cohort=6)
+    for one in (best, same):
+        assert queue.push(one, now=NOW, ahead_max=2) is None
+    for cohort in (5, 6):
+        worse = ticket(Criticality.CRITICAL, cohort=cohort)
+        assert queue.push(worse, now=NOW, ahead_max=2) is worse
+    better = ticket(Criticality.CRITICAL, cohort=8)
+    assert queue.push(better, now=NOW, ahead_max=2) is same
+    assert len(queue) == 6
+    assert queue.length_from(better.rank) == 2
+
+
+def test_where_only_better_ones_fill_the_bound_the_newcomer_is_refused():
+    queue = PriorityQueue(QueuePolicy())
+    for _ in range(3):
+        queue.push(ticket(Criticality.CRITICAL_PLUS), now=NOW)
+    newcomer = ticket(Criticality.CRITICAL, cohort=1023)
+    assert queue.push(newcomer, now=NOW, ahead_max=3) is newcomer
+    assert queue.push(newcomer, now=NOW, ahead_max=4) is None
+
+
+def test_the_bound_on_the_whole_queue_holds_beside_that_on_levels():
+    """It is the worst of all that has to go, not the worst of the newcomer's level."""
+    queue = PriorityQueue(QueuePolicy(length_max=3))
+    low = ticket(Criticality.SHEDDABLE, cohort=1023)
+    for one in (low, ticket(cohort=4), ticket(cohort=5)):
+        queue.push(one, now=NOW)
+    assert queue.push(ticket(cohort=3), now=NOW, ahead_max=3) is low
+    assert len(queue) == 3
+
+
+def test_a_trim_leaves_each_level_its_bound_and_takes_the_lowest_ranks():
+    """Level by level from the worst; a victim comes with how many waited where it was one."""
+    queue = PriorityQueue(QueuePolicy())
+    sheddable = [ticket(Criticality.SHEDDABLE, cohort=2 * c) for c in range(5)]
+    critical = [ticket(Criticality.CRITICAL, cohort=2 * c) for c in range(4)]
+    for one in (*sheddable, *critical):
+        queue.push(one, now=NOW)
+    ahead_max = [100] * LEVELS
+    ahead_max[level_of(sheddable[0])] = 6
+    ahead_max[level_of(critical[0])] = 3
+    assert queue.trim(ahead_max) == [
+        (sheddable[0], 9),
+        (sheddable[1], 8),
+        (sheddable[2], 7),
+        (critical[0], 4),
+    ]
+    assert drain(queue) == [*critical[1:], *sheddable[3:]]
+
+
+def test_a_trim_empties_a_level_before_it_touches_better_ones_within_their_bound():
+    queue = PriorityQueue(QueuePolicy())
+    sheddable = [ticket(Criticality.SHEDDABLE) for _ in range(3)]
+    critical = [ticket(Criticality.CRITICAL) for _ in range(4)]
+    for one in (*sheddable, *critical):
+        queue.push(one, now=NOW)
+    victims = queue.trim([2 if level < 4 else 100 for level in range(LEVELS)])
+    assert [one for one, _ in victims] == sheddable[::-1]
+    assert drain(queue) == critical
+
+
+def test_a_waiter_that_costs_too_much_holds_its_place():
+    queue = PriorityQueue(QueuePolicy())
+    wide, narrow = ticket(cost=5), ticket(Criticality.SHEDDABLE)
+    for one in (wide, narrow):
+        queue.push(one, now=NOW)
+    assert queue.pop(now=NOW, cost_max=4) is None
+    assert len(queue) == 2
+    assert queue.pop(now=NOW, cost_max=5) is wide
+    assert queue.pop(now=NOW, cost_max=0) is None
+    assert queue.pop(now=NOW, cost_max=1) is narrow
 
 
 @pytest.mark.parametrize("way_out", ["remove", "pop", "expire"])
@@ -322,8 +414,12 @@ class Model:
     def best_level(self) -> int:
         return max(map(level_of, self.waiting))
 
-    def worst_level(self) -> int:
-        return min(map(level_of, self.waiting))
+    def from_level(self, level: int) -> list[Ticket]:
+        return [one for one in self.waiting if level_of(one) >= level]
+
+    def lowest_from(self, level: int) -> Ticket | None:
+        above = self.from_level(level)
+        return min(above, key=lambda one: (one.rank, -one.serial), default=None)
 
 
 OPERATIONS = st.lists(
@@ -336,11 +432,13 @@ OPERATIONS = st.lists(
             st.integers(0, 1023),
             st.sampled_from([1, 2, 5]),
             st.integers(1, 200),
+            st.sampled_from([UNBOUNDED, UNBOUNDED, 0, 1, 2, 4]),
         ),
-        st.tuples(st.just("pop")),
+        st.tuples(st.just("pop"), st.sampled_from([UNBOUNDED, UNBOUNDED, 1, 2])),
         st.tuples(st.just("remove"), st.integers(0, 1000)),
         st.tuples(st.just("expire"), st.integers(0, 60)),
         st.tuples(st.just("apply"), st.integers(0, 12), st.integers(1, 6)),
+        st.tuples(st.just("trim"), st.lists(st.integers(0, 8), min_size=8, max_size=8)),
     ),
     max_size=120,
 )
@@ -365,7 +463,7 @@ def test_it_behaves_as_a_list_would(operations, length_max, lifo_after_ns):
 def run_operation(queue: PriorityQueue, model: Model, now: Instant, operation: tuple) -> None:
     waiting = model.waiting
     match operation:
-        case ("push", criticality, is_retry, flow, cohort, cost, wait):
+        case ("push", criticality, is_retry, flow, cohort, cost, wait, ahead_max):
             one = ticket(
                 criticality,
                 is_retry=is_retry,
@@ -375,12 +473,12 @@ def run_operation(queue: PriorityQueue, model: Model, now: Instant, operation: t
                 at=now,
                 expires=now + wait,
             )
-            run_push(queue, model, one, now)
-        case ("pop",):
+            run_push(queue, model, one, now, ahead_max)
+        case ("pop", cost_max):
             expected = queue.peek(now=now)
-            one = queue.pop(now=now)
-            assert one is expected
-            assert (one is None) == (not waiting)
+            one = queue.pop(now=now, cost_max=cost_max)
+            assert (expected is None) == (not waiting)
+            assert one is (expected if expected and expected.cost <= cost_max else None)
             if one is not None:
                 assert level_of(one) == model.best_level()
                 waiting.remove(one)
@@ -398,37 +496,49 @@ def run_operation(queue: PriorityQueue, model: Model, now: Instant, operation: t
             waiting[:] = [one for one in waiting if one.expires_at > later]
         case ("apply", length_max, shards):
             model.length_max = length_max
-            policy = QueuePolicy(length_max=length_max, shards=shards, hand=2)
-            for victim in queue.apply(policy, now=now):
-                assert level_of(victim) == model.worst_level()
-                assert holds(RejectReason.QUEUE_FULL, queue, model, victim, queue.worst_rank())
+            for victim in queue.apply(QueuePolicy(length_max=length_max, shards=shards, hand=2)):
+                assert victim is model.lowest_from(0)
+                assert victim.rank <= queue.worst_rank()
                 waiting.remove(victim)
             assert len(waiting) <= length_max
+        case ("trim", ahead_max):
+            for victim, ahead in queue.trim(ahead_max):
+                level = level_of(victim)
+                assert ahead == len(model.from_level(level)) > ahead_max[level]
+                assert victim is model.lowest_from(level)
+                waiting.remove(victim)
+            for one in waiting:
+                assert len(model.from_level(level_of(one))) <= ahead_max[level_of(one)]
 
 
-def run_push(queue: PriorityQueue, model: Model, one: Ticket, now: Instant) -> None:
-    was_full = len(model.waiting) >= model.length_max
+def run_push(queue: PriorityQueue, model: Model, one: Ticket, now: Instant, ahead_max: int) -> None:
+    level = level_of(one)
+    ahead = len(model.from_level(level))
     worst_rank = queue.worst_rank()
-    victim = queue.push(one, now=now)
-    if victim is one:
-        assert was_full
-        assert holds(RejectReason.QUEUE_FULL, queue, model, one, worst_rank)
+    if ahead >= ahead_max:
+        lowest, bound, counted = model.lowest_from(level), ahead_max, ahead
+        worst_rank = RANKS - 1 if lowest is None else lowest.rank
+    else:
+        lowest, bound, counted = model.lowest_from(0), model.length_max, len(model.waiting)
+    victim = queue.push(one, now=now, ahead_max=ahead_max)
+    if counted < bound:
+        assert victim is None
+    elif lowest is None or one.rank <= lowest.rank:
+        assert victim is one
+        assert holds(RejectReason.QUEUE_FULL, counted, bound, one, worst_rank)
         return
-    assert was_full == (victim is not None)
-    if victim is not None:
-        assert level_of(victim) == model.worst_level() < level_of(one)
-        assert holds(RejectReason.EVICTED, queue, model, victim, one.rank)
+    else:
+        assert victim is lowest
+        assert holds(RejectReason.EVICTED, counted, bound, victim, one.rank)
         model.waiting.remove(victim)
     model.waiting.append(one)
+    assert len(model.from_level(level)) <= max(ahead, ahead_max)
 
 
-def holds(
-    reason: RejectReason, queue: PriorityQueue, model: Model, one: Ticket, other_rank: int
-) -> bool:
-    numbers = (model.length_max, one.rank, other_rank)
+def holds(reason: RejectReason, length: int, bound: int, one: Ticket, other_rank: int) -> bool:
+    numbers = (bound, one.rank, other_rank)
     if reason is RejectReason.EVICTED:
         numbers = (*numbers, 0)
-    length = len(queue)
     return refusal_holds(Rejected(one.request, reason, NOW, numbers, queue_length=length))
 
 
@@ -436,17 +546,13 @@ def check_read_outs(queue: PriorityQueue, model: Model) -> None:
     waiting = model.waiting
     assert len(queue) == len(waiting)
     assert queue.next_expiry_at() == min((x.expires_at for x in waiting), default=None)
-    assert queue.oldest_arrival_at() == min((x.arrived_at for x in waiting), default=None)
     for criticality in range(4):
         rank = ticket(criticality).rank
-        assert queue.length_from(rank) == sum(level_of(x) >= criticality * 2 + 1 for x in waiting)
+        level = criticality * 2 + 1
+        assert queue.length_from(rank) == len(model.from_level(level))
+        assert queue.lowest_from(rank) is model.lowest_from(level)
     if waiting:
-        assert all(
-            x.rank <= queue.worst_rank() for x in waiting if level_of(x) == model.worst_level()
-        )
-        assert all(
-            x.rank > queue.worst_rank() for x in waiting if level_of(x) > model.worst_level()
-        )
+        assert queue.worst_rank() == min(one.rank for one in waiting)
 
 
 def test_only_a_better_level_outranks_all_that_wait():
