@@ -113,13 +113,13 @@ class RouteLatency:
         self.is_trusted = True
         self.judged_ns = self.trusted_ns = remembered.mean_ns
 
-    def conclude(self, scatter: float) -> None:
+    def conclude(self) -> None:
         """The time to learn is over: judge the former baseline by what was seen."""
         if self._former is not None:
             if self._low.count < 8:
                 self.trust_again()
                 return
-            self._settle(scatter)
+            self._settle()
             self.is_trusted = True
             self.judged_ns = self.trusted_ns = self._low.value_ns
 
@@ -142,7 +142,7 @@ class RouteLatency:
         self._low_in_flight = max(self._low_in_flight, in_flight)
         if self._is_known(scatter):
             self.is_trusted = True
-            self._settle(scatter)
+            self._settle()
             self.judged_ns = self.trusted_ns = self._low.value_ns
         else:
             self.judged_ns = -low.value_ns
@@ -171,27 +171,29 @@ class RouteLatency:
         """How well the baseline is known, and what became of the former one."""
         low, former = self._low, self._former
         ratio = 1.0
-        if former is not None and low.count and self._verdict(former, scatter) is _REPLACED:
+        if former is not None and low.count and self._verdict(former) is _REPLACED:
             ratio = low.value_ns / max(former.value_ns, 1)
         return Learning(low.count, ratio, self.low_error(scatter), low.scatter())
 
-    def _verdict(self, former: SampleMean, scatter: float) -> int:
+    def _verdict(self, former: SampleMean) -> int:
         """What was learnt now against what was believed before."""
         low = self._low
         if low.value_ns <= 0 or former.value_ns <= 0:
             return _REPLACED
-        scatter = max(scatter, low.scatter(), former.scatter())
+        scatter = max(low.scatter(), former.scatter())
         error = math.sqrt(scatter / low.count + scatter / min(max(former.count, 1), 512))
         step = math.log(low.value_ns / former.value_ns)
-        if abs(step) <= 2 * error:
+        # What ends first is what was short: of n in flight the n longest are not in yet.
+        missing = scatter * self._low_in_flight / low.count if step < 0 else 0.0
+        if abs(step) <= 2 * error + missing:
             return _CONFIRMED
         return _KEPT if 0 < step < math.log(_BELIEVED_RISE) + 2 * error else _REPLACED
 
-    def _settle(self, scatter: float) -> None:
+    def _settle(self) -> None:
         former, self._former = self._former, None
         if former is None:
             return
-        verdict = self._verdict(former, scatter)
+        verdict = self._verdict(former)
         if verdict is _CONFIRMED:
             # Both say the same within their errors: together they say it better.
             self._low.merge(former)
@@ -280,7 +282,7 @@ class BaselineTable:
     def conclude(self) -> None:
         """The time to learn is over: every baseline in doubt is settled by what was seen."""
         for latency in self._latencies():
-            latency.conclude(self.scatter)
+            latency.conclude()
 
     def memory(self) -> Memory:
         """The trusted baselines by route."""

@@ -21,7 +21,6 @@ _LENGTH_MAX_NS = NS_PER_S
 """A window lasts at most this, or one mean latency where that is longer."""
 _OVERLOAD_LENGTH_NS = 100 * NS_PER_MS
 """A little hard evidence waits at least this long (and one latency)."""
-_RTT_NONE = 1 << 62
 
 
 class Learning(NamedTuple):
@@ -44,22 +43,15 @@ NOTHING_LEARNT = Learning()
 class WindowSummary:
     """What was seen between two instants. Lengths in ns; means are over the samples."""
 
-    started_at: Instant
-    ended_at: Instant
     sample_count: int = 0
     """Latency samples, the useful censored ones included."""
-    censored_count: int = 0
-    """Clients that left before the answer; their time so far is a lower bound of the latency."""
     overload_count: int = 0
     """Timeouts, refused connections, 503 and 504 of the upstream."""
     provisional_count: int = 0
     """Samples whose route has no trusted baseline yet."""
-    rtt_min_ns: int = 0
     rtt_mean_ns: int = 0
     rtt_ratio: float = 0.0
     """Sum of latencies over sum of route baselines; 0.0 when no baseline is known."""
-    rtt_excess_ns: int = 0
-    """Mean of latency less baseline, over the samples with a baseline. Can be negative."""
     rtt_scatter: float = 0.0
     """Variance of single latencies about their route's baseline, in squared mean baselines."""
     learnt_count: int = 0
@@ -80,6 +72,16 @@ class WindowSummary:
     is_overloaded: bool = False
     """Demand is above capacity: others are being refused already."""
 
+    @property
+    def is_provisional(self) -> bool:
+        """Most of its samples have no trusted baseline."""
+        return self.provisional_count * 2 > self.sample_count
+
+    @property
+    def judged_rtt_ns(self) -> int:
+        """Mean latency of the samples whose route has a baseline; of all where none has."""
+        return round(self.baseline_mean_ns * self.rtt_ratio) or self.rtt_mean_ns
+
 
 class Window:
     """Collects samples with integer additions only, and says when there are enough.
@@ -89,7 +91,6 @@ class Window:
 
     __slots__ = (
         "_baseline_sum",
-        "_censored_count",
         "_excess_square_sum",
         "_excess_sum",
         "_in_flight_max",
@@ -97,7 +98,6 @@ class Window:
         "_known_count",
         "_provisional_count",
         "_rtt_last_ns",
-        "_rtt_min",
         "_rtt_sum",
         "_started_at",
         "limit_was_reached",
@@ -117,11 +117,9 @@ class Window:
         """From when a few samples are enough."""
         self.sample_count = 0
         self._known_count = 0
-        self._censored_count = 0
         self.overload_count = 0
         self._provisional_count = 0
         self._rtt_sum = 0
-        self._rtt_min = _RTT_NONE
         self._baseline_sum = 0
         self._excess_sum = 0
         self._excess_square_sum = 0
@@ -133,8 +131,6 @@ class Window:
         """A latency, the baseline of its route (0: unknown), and what was in flight before it."""
         self.sample_count += 1
         self._rtt_sum += rtt_ns
-        if rtt_ns < self._rtt_min:  # noqa: PLR1730  # a call costs as much as all of this
-            self._rtt_min = rtt_ns
         self._in_flight_sum += in_flight
         if in_flight >= self._in_flight_max:
             self._in_flight_max = in_flight + 1
@@ -147,7 +143,6 @@ class Window:
 
     def add_censored(self, elapsed_ns: int, baseline_ns: int, in_flight: int) -> None:
         """The client left after `elapsed_ns`. It teaches something only above the baseline."""
-        self._censored_count += 1
         if 0 < baseline_ns < elapsed_ns:
             self.add(elapsed_ns, baseline_ns, in_flight)
 
@@ -197,16 +192,11 @@ class Window:
         self._rtt_last_ns = self._rtt_sum // count if count else self._rtt_last_ns
         known_rtt_sum = self._baseline_sum + self._excess_sum
         summary = WindowSummary(
-            started_at=self._started_at,
-            ended_at=now,
             sample_count=count,
-            censored_count=self._censored_count,
             overload_count=self.overload_count,
             provisional_count=self._provisional_count,
-            rtt_min_ns=self._rtt_min if count else 0,
             rtt_mean_ns=self._rtt_sum // count if count else 0,
             rtt_ratio=known_rtt_sum / self._baseline_sum if known else 0.0,
-            rtt_excess_ns=self._excess_sum // known if known else 0,
             rtt_scatter=self._scatter(),
             baseline_mean_ns=self._baseline_sum // known if known else 0,
             learnt_count=learning.sample_count,

@@ -1,23 +1,25 @@
 """Our default: hold latency a little above what it is without load.
 
 With L in flight, K slots busy and service time S, latency above the knee is L S / K (Little). So
-latency over baseline is L / K, and holding it at a target holds the limit at target x K wherever it
-started. The anchor is absolute: the baseline is never learnt under load, so there is no ratchet. What
-makes that work on services whose single latencies scatter by more than their mean:
+latency over baseline is L / K, and holding it at a target holds the limit at target x K wherever
+it started. The anchor is absolute: the baseline is never learnt under load, so there is no ratchet.
+What makes that work on services whose single latencies scatter by more than their mean:
 
 - Evidence is weighed, not followed. Windows add up to a memory of some hundred samples, more for
-  scattered latencies, and the limit moves when the move is larger than its error. The margin above the
-  baseline grows with the error of the baseline itself, because too high a limit costs a little
+  scattered latencies, and the limit moves when the move is larger than its error. The margin above
+  the baseline grows with the error of the baseline itself, because too high a limit costs a little
   latency and too low a one throughput.
 - Small extra latency is noise, never queueing: a service of less than a millisecond is left alone.
 - The limit grows only when it was in the way.
-- Before a trusted baseline it ramps, by half with each window that objects to nothing, measured against
-  the latency of the ramp's own beginning. Then it dips once, to learn the baseline.
-- Latency that jumps asks for a trial at a higher limit. Where latency does not follow, the service is
-  only slower (a slow downstream), and its present latency is the new baseline. Where it does, a dip
-  tells lost capacity from longer work.
-- Hard evidence (503, timeouts) lowers the limit as long as that helps. Failures that stay whatever the
-  limit is have other reasons.
+- Before a trusted baseline it ramps, by half with each window that objects to nothing, measured
+  against the latency of the ramp's own beginning. Then it dips once, to learn the baseline.
+- Latency that jumps asks for a trial at a higher limit. Where latency does not follow, the service
+  is only slower (a slow downstream), and its present latency is the new baseline. Where it does, a
+  dip tells lost capacity from longer work. While others are refused there is no trial: a dip at
+  once, and one besides at instants that all who share a clock have in common.
+- Hard evidence (503, timeouts) lowers the limit as long as that helps (`episode`).
+
+Ours; the level a ramp dips to is the bandwidth-delay product of BBR (Cardwell et al., 2016).
 """
 
 from __future__ import annotations
@@ -25,112 +27,64 @@ from __future__ import annotations
 import math
 
 from shedproxy.core.baseline import LOW_ALWAYS, low_in_flight
+from shedproxy.core.limits.episode import STEP_MIN, Ceiling, OverloadEpisode, has_overload
 from shedproxy.core.limits.evidence import Evidence
-from shedproxy.core.limits.probe import Dip, Trial
+from shedproxy.core.limits.probe import CheckClock, Dip, Trial
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
+from shedproxy.core.limits.target import target_ns
 from shedproxy.core.policy import LimitPolicy
-from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
+from shedproxy.core.units import NS_PER_S, Instant
 from shedproxy.core.window import WindowSummary
 
-__all__ = ["AdaptiveLimit", "target_ns"]
-
-MARGIN = 0.2
-"""Latency held above the baseline at least, in baselines."""
-MARGIN_ERRORS = 2.0
-"""Plus so many standard errors of the baseline."""
-MARGIN_MAX = 0.8
-NOISE_NS = 2 * NS_PER_MS
-"""Extra latency that is never taken for queueing: scheduling, a lagging loop, a small batch."""
+__all__ = ["AdaptiveLimit"]
 
 _GROWTH_MAX = 1.5
+"""Most the ramp rises in a window: from 8 to hundreds in ten of them."""
 _SHRINK_MAX = 0.5
-"""Most the limit moves in one window."""
+"""Least of its level that is left where it ends."""
 _RISE_MAX = 1.1
-"""And rises once the ramp is over: what ends first after a rise is what was short."""
+"""Most a settled limit rises: what ends first after a rise is what was short."""
 _FALL_MAX = 0.85
-"""And falls: one pause of the service must not halve it."""
+"""And what is left of it after a fall: one pause of the service must not halve it."""
+_RAMP_END_ERRORS = 1.5
+"""Latency above target by so many of its errors ends the ramp."""
+_RISE_ERRORS, _RISE_MIN = 0.5, 0.02
+"""A move up has to be so many errors, and this share of the level: up on the lesser doubt,"""
+_FALL_ERRORS, _FALL_MIN = 1.0, 0.03
+"""and one down so many: too low a limit costs more than too high a one."""
+_PEAK_GAIN = 0.1
+"""How much a peak gives way with each rise below it: a fall since recovered is none."""
 _QUIET_RTTS = 4
-"""Latencies after a dip before windows are believed, for the same reason."""
+"""Latencies after a dip before windows are believed: what ends first is what was short."""
+
 _MEMORY = 400.0
-"""Samples of evidence, times 1 + scatter."""
+"""Samples of evidence, times 1 + scatter: then the strain is known to 7 % or better."""
 _RECENT = 48.0
-"""Samples in which a change must show, times 1 + scatter."""
+"""Samples in which a change must show, times 1 + scatter: soon, with three times that error."""
+_RECENT_SHARE = 0.9
+"""How full of them the recent evidence must be: scatter, and so their number, drifts."""
 _SCATTER_MAX = 100.0
+"""More is a stall among the samples, not a law of the service."""
 _SCATTER_GAIN = 0.05
+"""Weight of a window in the scatter: one of some dozen samples knows it badly."""
+_LATELY_ERRORS = 1.5
+"""Errors by which recent latency must lie below its target to be room."""
 _JUMP = math.log(1.5)
+"""A change of the strain by half is looked into, if it is"""
 _JUMP_ERRORS = 4.0
+"""so many errors as well: there is a look at every window, and few must be in vain."""
 _FASTER_RATIO = 0.8
+"""Latency below this many baselines: no load explains that, the baseline is wrong."""
 _SLOWER_BELOW = 0.6
-"""A dip when the limit fell to this share of where its fall began."""
-_PAUSE_MIN = 12
-_PAUSE_MAX = 768
-"""Windows between two probes; doubles when one found nothing."""
-_CHECK_PERIODS_NS = (4 * NS_PER_S, 16 * NS_PER_S, 64 * NS_PER_S)
-"""In overload the baseline is checked when a multiple of these passes: soon, later, then rarely."""
+"""A dip when the limit fell to this share of where its fall began: that may be the baseline's."""
+_PAUSE_MIN, _PAUSE_MAX = 12, 768
+"""Windows between two probes: each costs something. Doubles when one found nothing."""
 _DIP_BASELINES = 8
-"""Length of a dip that checks a baseline, in baselines."""
+"""Length of a dip that checks a baseline, in baselines: some turns of low in-flight."""
 _CHANGED = 0.25
-"""Share by which a dip must move the baseline to have found something."""
+"""Share by which a dip must move the baseline to have found something: more than the margin."""
 _MOVES = frozenset({LimitCause.HEADROOM, LimitCause.QUEUEING, LimitCause.OVERLOAD})
-
-_BACKOFF = 0.9
-_OVERLOAD_SHARE = 0.02
-"""Fewer overload outcomes than this are an upstream's background noise."""
-_HELPED = 0.67
-"""Half the limit must leave at most this share of the overload outcomes to have helped."""
-_EPISODE_ANSWERS = 20
-"""Outcomes at a level before it is judged."""
-_CLEAN = 4
-"""Windows without hard evidence in a row that end an episode of it."""
-_CEILING_NEAR = 0.8
-_CEILING_GROWTH = 0.02
-_CEILING_PASSED = 1.2
-
-
-def target_ns(baseline_ns: int, error: float = 0.0) -> int:
-    """The mean latency to hold, for a no-load latency known to a relative standard error."""
-    margin = min(MARGIN_MAX, MARGIN + MARGIN_ERRORS * error)
-    return max(round(baseline_ns * (1 + margin)), baseline_ns + NOISE_NS)
-
-
-class _Episode:
-    """A time of hard evidence: less and less, halving by halving, as long as each halving helps."""
-
-    __slots__ = ("_answers", "_clean", "_level_halved", "_overloads", "_share_before",
-                 "has_helped", "is_futile", "level_before")  # fmt: skip
-
-    def __init__(self, level: float) -> None:
-        self.level_before = self._level_halved = level
-        self.has_helped = False
-        self.is_futile = False
-        """A halving did not help: what fails has other reasons."""
-        self._share_before = math.inf
-        self._overloads = self._answers = self._clean = 0
-
-    def next_level(self, level: float, window: WindowSummary) -> float:
-        """The level after one more window of hard evidence."""
-        self._clean = 0
-        self._overloads += window.overload_count
-        self._answers += window.overload_count + window.sample_count
-        if self.is_futile:
-            return level
-        if level * _BACKOFF >= self._level_halved / 2:
-            return level * _BACKOFF
-        if self._answers < _EPISODE_ANSWERS:
-            return level
-        share = self._overloads / self._answers
-        self._overloads = self._answers = 0
-        if share > self._share_before * _HELPED:
-            self.is_futile = True
-            return self._level_halved
-        self.has_helped = self._share_before < math.inf
-        self._level_halved, self._share_before = level, share
-        return level * _BACKOFF
-
-    def is_over(self) -> bool:
-        """A window without hard evidence: enough of them in a row."""
-        self._clean += 1
-        return self._clean >= _CLEAN
+"""Causes of a limit that has moved."""
 
 
 class AdaptiveLimit:
@@ -156,14 +110,12 @@ class AdaptiveLimit:
         self._trial: Trial | None = None
         self._suspicions = 0
         self._quiet_until = Instant(0)
-        self._window_at = Instant(0)
-        self._checks = 0
+        self._checks = CheckClock()
         self._pause = 0
         self._pause_next = _PAUSE_MIN
         self._throughput_max = 0.0
-        self._ceiling = math.inf
-        """The level at which the service last refused or timed out, and less helped."""
-        self._episode: _Episode | None = None
+        self._ceiling = Ceiling()
+        self._episode: OverloadEpisode | None = None
 
     @property
     def limit(self) -> int:
@@ -181,7 +133,7 @@ class AdaptiveLimit:
         return self._dip is not None
 
     def apply(self, policy: LimitPolicy) -> None:
-        """Take new bounds."""
+        """Take new bounds; what was learnt stays."""
         self._policy = policy
         self._level = self._peak = float(clamp_limit(self._level, policy))
 
@@ -197,7 +149,7 @@ class AdaptiveLimit:
         return LimitChange(before, after, cause, now, window.rtt_ratio)
 
     def stop_probing(self, *, now: Instant) -> LimitChange:
-        """The dip costs too much now: return to where it began, and try again later."""
+        """The dip (`is_probing`) costs too much now: return to where it began, try again later."""
         before, dip = self.limit, self._dip
         assert dip is not None
         self._dip = None
@@ -206,15 +158,18 @@ class AdaptiveLimit:
         return LimitChange(before, self.limit, LimitCause.HEADROOM, now)
 
     def _move(self, window: WindowSummary, *, now: Instant) -> LimitCause:
-        if _has_overload(window):
+        if has_overload(window):
             return self._back_off(window)
         if not window.sample_count:
             return LimitCause.STEADY
-        if self._episode is not None and self._episode.is_over():
-            self._end_episode(self._episode)
+        episode = self._episode
+        if episode is not None and episode.is_over():
+            self._episode = None
+            if episode.has_taught:
+                self._ceiling.lower_to(self._level)
         if self._dip is not None:
             return self._move_in_dip(self._dip, window, now=now)
-        self._is_anchored = self._is_anchored or not _is_provisional(window)
+        self._is_anchored = self._is_anchored or not window.is_provisional
         if self._trial is not None:
             return self._move_in_trial(self._trial, window, now=now)
         if not window.limit_was_reached:
@@ -229,7 +184,8 @@ class AdaptiveLimit:
         self._recent.add(window, target_ns=target, memory=_RECENT * (1 + scatter))
         if self._is_ramping:
             return self._ramp(window, scatter, now=now)
-        if self._is_check_due(window, now=now):
+        can_check = window.is_overloaded and self._is_anchored
+        if self._checks.is_due(now=now, is_possible=can_check):
             return self._relearn(window, now=now)
         return self._look_for_change(window, scatter, now=now) or self._settle(
             window, scatter, now=now
@@ -237,7 +193,7 @@ class AdaptiveLimit:
 
     def _target_ns(self, window: WindowSummary) -> float:
         """The latency to hold: by the baseline, or by the ramp's beginning before there is one."""
-        known = window.baseline_mean_ns > 0 and not _is_provisional(window)
+        known = window.baseline_mean_ns > 0 and not window.is_provisional
         if known or not self._first.count:
             baseline_ns = window.baseline_mean_ns or window.rtt_mean_ns
             return float(target_ns(baseline_ns, window.baseline_error))
@@ -247,8 +203,6 @@ class AdaptiveLimit:
         seen = min(_SCATTER_MAX, window.rtt_scatter)
         self._scatter += (seen - self._scatter) * _SCATTER_GAIN
         return max(self._scatter, min(_SCATTER_MAX, window.baseline_scatter))
-
-    # --- moves --------------------------------------------------------------------------------
 
     def _ramp(self, window: WindowSummary, scatter: float, *, now: Instant) -> LimitCause:
         evidence = self._evidence
@@ -264,7 +218,7 @@ class AdaptiveLimit:
             is_clear = self._streak >= 2
             return self._rise(_GROWTH_MAX if is_clear else min(_GROWTH_MAX, wanted / self._level))
         self._streak = 0
-        if step < -1.5 * error or evidence.count > _MEMORY * (1 + scatter) / 2:
+        if step < -_RAMP_END_ERRORS * error or evidence.count > _MEMORY * (1 + scatter) / 2:
             if not self._is_anchored:
                 return self._doubt(window, now=now)
             self._is_ramping = False
@@ -278,9 +232,12 @@ class AdaptiveLimit:
         error = evidence.error(scatter)
         wanted = evidence.wanted(self._level)
         step = math.log(wanted / self._level)
-        if step > max(0.5 * error, 0.02):
+        if step > max(_RISE_ERRORS * error, _RISE_MIN):
             return self._rise(min(_RISE_MAX, wanted / self._level))
-        if step < -max(error, 0.03) and evidence.count >= _RECENT * (1 + scatter):
+        if self._has_headroom_lately(scatter):
+            return self._rise(_RISE_MAX)
+        is_enough = evidence.count >= _RECENT * (1 + scatter)
+        if is_enough and step < -max(_FALL_ERRORS * error, _FALL_MIN):
             if not self._is_anchored:
                 return self._doubt(window, now=now)
             self._level = max(wanted, self._level * _FALL_MAX)
@@ -290,15 +247,18 @@ class AdaptiveLimit:
             return LimitCause.QUEUEING
         return LimitCause.STEADY
 
+    def _has_headroom_lately(self, scatter: float) -> bool:
+        """Whether the service has grown since most of what the evidence remembers."""
+        recent = self._recent
+        if recent.count < _RECENT_SHARE * _RECENT * (1 + scatter) or recent.strain >= 1:
+            return False
+        return -math.log(recent.strain) > _LATELY_ERRORS * recent.error(scatter)
+
     def _rise(self, factor: float) -> LimitCause:
-        grown = max(self._level * factor, self._level + 0.1)
-        if self._level >= self._ceiling * _CEILING_NEAR:
-            # Near what was refused or timed out last time: slowly.
-            grown = min(grown, self._level + max(0.1, self._level * _CEILING_GROWTH))
-            if grown > self._ceiling * _CEILING_PASSED:
-                self._ceiling = math.inf
+        grown = max(self._level * factor, self._level + STEP_MIN)
+        grown = self._ceiling.bounded(grown, level=self._level)
         self._level = grown
-        self._peak = max(self._level, 0.9 * self._peak + 0.1 * self._level)
+        self._peak = max(grown, (1 - _PEAK_GAIN) * self._peak + _PEAK_GAIN * grown)
         return LimitCause.HEADROOM
 
     def _rest_at(self, level: float) -> None:
@@ -311,33 +271,16 @@ class AdaptiveLimit:
         self._evidence.reset()
         self._recent.reset()
 
-    # --- changes of the service ---------------------------------------------------------------
-
     @property
     def _may_probe(self) -> bool:
         return self._is_anchored and self._pause <= 0
-
-    def _is_check_due(self, window: WindowSummary, *, now: Instant) -> bool:
-        """Whether a multiple of the check's period has passed since the last window.
-
-        All that stand before one service look at the same instants, or each would take the load of
-        the others for the service's own latency.
-        """
-        last, self._window_at = self._window_at, now
-        period_ns = _CHECK_PERIODS_NS[min(self._checks, len(_CHECK_PERIODS_NS) - 1)]
-        if not (window.is_overloaded and self._is_anchored):
-            return False
-        if now // period_ns == last // period_ns:
-            return False
-        self._checks += 1
-        return True
 
     def _look_for_change(
         self, window: WindowSummary, scatter: float, *, now: Instant
     ) -> LimitCause | None:
         """Whether the last some dozen samples contradict the evidence, twice in a row."""
         recent = self._recent
-        if recent.count < 0.9 * _RECENT * (1 + scatter):
+        if recent.count < _RECENT_SHARE * _RECENT * (1 + scatter):
             return None
         error = recent.error(scatter)
         has_become_faster = 0 < recent.ratio < min(_FASTER_RATIO, 1 - _JUMP_ERRORS * error)
@@ -350,9 +293,7 @@ class AdaptiveLimit:
         if self._suspicions < 2:
             recent.reset()
             return LimitCause.STEADY
-        if has_become_faster and self._may_probe:
-            return self._relearn(window, now=now)
-        if jump > 0 and self._may_probe and window.is_overloaded:
+        if self._may_probe and (has_become_faster or (jump > 0 and window.is_overloaded)):
             return self._relearn(window, now=now)
         if jump > 0 and self._may_probe:
             self._trial = Trial(self._evidence, self._level, now=now)
@@ -380,10 +321,8 @@ class AdaptiveLimit:
         self._dip = Dip(self._level, self._level, now=now, length_ns=length_ns)
         return LimitCause.RELEARNT
 
-    # --- dips ---------------------------------------------------------------------------------
-
     def _doubt(self, window: WindowSummary, *, now: Instant) -> LimitCause:
-        """The ramp has come to its end by a baseline of a handful of samples: learn a better one."""
+        """The ramp ended by a baseline of a handful of samples: learn a better one."""
         if self._pause > 0:
             return LimitCause.STEADY
         # What was busy at the best throughput, if latency was that of the ramp's beginning (the
@@ -397,11 +336,11 @@ class AdaptiveLimit:
     def _relearn(self, window: WindowSummary, *, now: Instant) -> LimitCause:
         # Long enough to tell, and equally long for all that stand before one service.
         length_ns = _DIP_BASELINES * window.baseline_mean_ns
-        self._begin_dip(window, at_most=math.inf, now=now, length_ns=length_ns)
+        self._begin_dip(window, now=now, length_ns=length_ns)
         return LimitCause.RELEARNT
 
     def _begin_dip(
-        self, window: WindowSummary, *, at_most: float, now: Instant, length_ns: int = 0
+        self, window: WindowSummary, *, now: Instant, at_most: float = math.inf, length_ns: int = 0
     ) -> None:
         seen = self._recent if self._recent.count else self._evidence
         wanted = seen.in_flight / seen.strain if seen.count else self._level
@@ -410,7 +349,7 @@ class AdaptiveLimit:
         self._forget()
 
     def _move_in_dip(self, dip: Dip, window: WindowSummary, *, now: Instant) -> LimitCause:
-        if not dip.is_over(window, is_known=not _is_provisional(window), now=now):
+        if not dip.is_over(window, is_known=not window.is_provisional, now=now):
             return LimitCause.STEADY
         self._dip = None
         has_changed = abs(window.learnt_ratio - 1) > _CHANGED
@@ -431,28 +370,12 @@ class AdaptiveLimit:
         self._pause = self._pause_next
         self._pause_next = min(2 * self._pause_next, _PAUSE_MAX)
 
-    # --- hard evidence ------------------------------------------------------------------------
-
     def _back_off(self, window: WindowSummary) -> LimitCause:
         """Less, as long as less helps."""
         if self._dip is not None:
             self._level = max(self._level, self._dip.level_before)
         self._dip = self._trial = None
         if self._episode is None:
-            self._episode = _Episode(self._level)
+            self._episode = OverloadEpisode(self._level)
         self._rest_at(self._episode.next_level(self._level, window))
         return LimitCause.OVERLOAD
-
-    def _end_episode(self, episode: _Episode) -> None:
-        self._episode = None
-        if episode.has_helped or not episode.is_futile:
-            self._ceiling = self._level / _BACKOFF
-
-
-def _is_provisional(window: WindowSummary) -> bool:
-    return window.provisional_count * 2 > window.sample_count
-
-
-def _has_overload(window: WindowSummary) -> bool:
-    answers = window.sample_count + window.overload_count
-    return window.overload_count > 0 and window.overload_count >= answers * _OVERLOAD_SHARE

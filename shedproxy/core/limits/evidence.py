@@ -1,7 +1,7 @@
 """What many windows say together of latency and of what was in flight.
 
-Sums, not means of means: of scattered latencies the mean of ratios lies below the ratio of means, and
-a limit steered by it would be biased by the noise alone.
+Sums, not means of means: of scattered latencies the mean of ratios lies below the ratio of means,
+and a limit steered by it would be biased by the noise alone.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from shedproxy.core.window import WindowSummary
 __all__ = ["Evidence"]
 
 _OUTLIER = 3.0
-"""A window counts for at most so many times the mean so far: a pause of the service is an event, not a
-latency. A lasting change is seen all the same, a factor of three at once."""
+"""A window counts for at most so many times the mean so far: a pause of the service is an event,
+not a latency. A lasting change is seen all the same, a factor of three at once."""
 _SCATTER_MIN = 0.01
+"""Of a service that answers like a clock: its windows differ all the same, by how they are cut."""
+_CORRELATION = 2.0
+"""Neighbours wait for the same others, which doubles the variance of their mean."""
 
 
 class Evidence:
@@ -35,7 +38,7 @@ class Evidence:
     def add(self, window: WindowSummary, *, target_ns: float, memory: float) -> None:
         """Take a window whose latency should be `target_ns`; keep about `memory` samples in all."""
         count = window.sample_count
-        rtt_ns = float(max(1, window.rtt_mean_ns))
+        rtt_ns = float(max(1, window.judged_rtt_ns))
         if self.count >= count:
             rtt_ns = min(rtt_ns, _OUTLIER * self.strain * target_ns)
         kept = min(1.0, memory / (self.count + count))
@@ -47,12 +50,12 @@ class Evidence:
 
     @property
     def rtt_ns(self) -> float:
-        """Mean latency."""
+        """Mean latency in ns; 0.0 of nothing."""
         return self._rtt_sum / self.count if self.count else 0.0
 
     @property
     def in_flight(self) -> float:
-        """Mean in flight, as each sample was admitted, itself included."""
+        """Mean in flight, as each sample was admitted, itself included; 0.0 of nothing."""
         return self._in_flight_sum / self.count if self.count else 0.0
 
     @property
@@ -62,22 +65,23 @@ class Evidence:
 
     @property
     def strain(self) -> float:
-        """Mean latency over its target: above 1 work waits inside the service."""
+        """Mean latency over its target: above 1 work waits inside the service; 0.0 of nothing."""
         return self._rtt_sum / self._target_sum if self._target_sum else 0.0
 
     def wanted(self, level: float) -> float:
-        """The level at which latency would be on target, as things were at `level`.
+        """The level in slots at which latency would be on target, as things were at `level`.
 
         Above the target latency is proportional to what is in flight (Little's law), whatever the
-        level has become since.
+        level has become since. Something must have been added.
         """
         strain = self.strain
         return level / strain if strain <= 1 else min(level, self.in_flight / strain)
 
     def error(self, scatter: float) -> float:
-        """Standard error of the strain, relative.
+        """Standard error of the strain, relative; infinite of nothing.
 
-        `scatter` is the squared coefficient of variation of single latencies. Neighbours wait for
-        the same others, which doubles the variance of their mean.
+        `scatter` is the squared coefficient of variation of single latencies.
         """
-        return math.sqrt(2 * max(scatter, _SCATTER_MIN) / self.count) if self.count else math.inf
+        if not self.count:
+            return math.inf
+        return math.sqrt(_CORRELATION * max(scatter, _SCATTER_MIN) / self.count)

@@ -1,9 +1,9 @@
-"""Deliberate moves of the limit that answer a question, each short and paid for by nobody's refusal.
+"""Deliberate moves of the limit that answer a question, each short.
 
-A *dip* asks what latency is without load: for some dozen samples the limit is low, and what is admitted
-then is the new baseline. A *trial* asks whether the service is saturated: at a limit half as high again
-latency rises in proportion if it is, and stays if it is not. A trial costs a little latency, a dip a
-little throughput; so where latency has risen, the trial comes first.
+A *dip* asks what latency is without load: for some dozen samples the limit is low, and what is
+admitted then is the new baseline. A *trial* asks whether the service is saturated: at a limit half
+as high again latency rises in proportion if it is, and stays if it is not. A trial costs a little
+latency, a dip a little throughput; so where latency has risen, the trial comes first.
 """
 
 from __future__ import annotations
@@ -14,18 +14,52 @@ from shedproxy.core.limits.evidence import Evidence
 from shedproxy.core.units import NS_PER_S, Instant
 from shedproxy.core.window import WindowSummary
 
-__all__ = ["TRIAL_FACTOR", "Dip", "Trial"]
+__all__ = ["CheckClock", "Dip", "Trial"]
 
-TRIAL_FACTOR = 1.5
+_TRIAL_FACTOR = 1.5
+"""How much higher a trial goes: enough to tell from noise, little enough to cost little."""
 _DIP_SAMPLES_MIN = 16
+"""A dip of given length learns from at least so many samples,"""
 _DIP_SAMPLES_MAX = 400
+"""and any ends after so many: what is not known by then will not be."""
 _DIP_LENGTH_MAX_NS = 3 * NS_PER_S
+"""A dip starves throughput: this long at most,"""
 _DIP_RTTS_MAX = 60
+"""or so many latencies of a service that needs longer for a baseline's samples."""
 _TRIAL_LENGTH_MAX_NS = 10 * NS_PER_S
+"""Without the load to fill the limit nothing can be learnt."""
 _TRIAL_SAMPLES = 32.0
+"""Samples of either half of a trial, times 1 + scatter."""
 _SATURATED = 0.5
-"""From this exponent on latency follows the limit."""
+"""From this exponent on latency follows the limit: midway between not at all and in proportion."""
 _STILL_HIGH = 1.25
+"""Less above the usual than this, after a trial, and what led to it was an accident."""
+_CHECK_PERIODS_NS = (4 * NS_PER_S, 16 * NS_PER_S, 64 * NS_PER_S)
+"""The first check in overload, the second, and all others: soon, later, then rarely. Each period
+is a multiple of the one before, so that who checks rarely meets who checks often."""
+
+
+class CheckClock:
+    """When baselines are checked in overload: at multiples of a period, which grows.
+
+    All that share a clock look at the same instants, or each would take the load of the others for
+    the service's own latency.
+    """
+
+    __slots__ = ("_asked_at", "_check_count")
+
+    def __init__(self) -> None:
+        self._asked_at = Instant(0)
+        self._check_count = 0
+
+    def is_due(self, *, now: Instant, is_possible: bool) -> bool:
+        """Whether an instant to check at has passed since it was last asked, and can be used."""
+        last_at, self._asked_at = self._asked_at, now
+        period_ns = _CHECK_PERIODS_NS[min(self._check_count, len(_CHECK_PERIODS_NS) - 1)]
+        if not is_possible or now // period_ns == last_at // period_ns:
+            return False
+        self._check_count += 1
+        return True
 
 
 class Dip:
@@ -34,16 +68,26 @@ class Dip:
     __slots__ = ("_began_at", "_length_ns", "_samples", "_wanted", "level_before")
 
     def __init__(self, wanted: float, level: float, *, now: Instant, length_ns: int = 0) -> None:
-        """`wanted`: the level where latency would be on target if the baseline were right."""
+        """Begin at `now`, with `level` slots to return to.
+
+        Args:
+            wanted: the level where latency would be on target if the baseline were right.
+            level: the level before.
+            now: its beginning.
+            length_ns: how long it lasts at least; 0: until the baseline is known.
+        """
         self._began_at = now
         self._length_ns = length_ns
-        """How long it lasts at least; 0: until the baseline is known."""
         self._wanted = wanted
         self._samples = 0
         self.level_before = level
+        """The limit that was given up for it, in slots before rounding."""
 
     def is_over(self, window: WindowSummary, *, is_known: bool, now: Instant) -> bool:
-        """Enough has been learnt, or it is no use waiting any longer."""
+        """Take a window: enough has been learnt, or it is no use waiting any longer.
+
+        `is_known` says whether the baseline is trusted already.
+        """
         self._samples += window.sample_count
         elapsed_ns = now - self._began_at
         if self._length_ns:
@@ -55,8 +99,8 @@ class Dip:
         )
 
     def level_after(self, ratio: float) -> float:
-        """Where latency is on target, with a baseline `ratio` times as long."""
-        return min(self._wanted * ratio, self.level_before * TRIAL_FACTOR)
+        """The level where latency is on target, with a target `ratio` times as long."""
+        return min(self._wanted * ratio, self.level_before * _TRIAL_FACTOR)
 
 
 class Trial:
@@ -66,11 +110,12 @@ class Trial:
     was high, and by chance alone would not be as high again.
     """
 
-    __slots__ = ("_above", "_after", "_began_at", "_is_above", "_usual_strain", "level_before")
+    __slots__ = ("_above", "_after", "_began_at", "_is_above", "_level_before", "_usual_strain")
 
     def __init__(self, usual: Evidence, level: float, *, now: Instant) -> None:
+        """Begin at `now`; `usual` is what was seen at `level` slots before latency rose."""
         self._began_at = now
-        self.level_before = level
+        self._level_before = level
         self._usual_strain = usual.strain
         self._is_above = True
         self._above = Evidence()
@@ -79,21 +124,20 @@ class Trial:
     @property
     def level(self) -> float:
         """The level to hold now."""
-        return self.level_before * TRIAL_FACTOR if self._is_above else self.level_before
+        return self._level_before * _TRIAL_FACTOR if self._is_above else self._level_before
 
     def is_over(
         self, window: WindowSummary, *, target_ns: float, scatter: float, now: Instant
     ) -> bool:
         """Take a window; `target_ns` is what its latency should be, so that mixes compare."""
         wanted = _TRIAL_SAMPLES * (1.0 + scatter)
-        middle = self.level_before * math.sqrt(TRIAL_FACTOR)
+        middle = self._level_before * math.sqrt(_TRIAL_FACTOR)
         if self._is_above:
             if window.in_flight_mean > middle:
                 self._above.add(window, target_ns=target_ns, memory=math.inf)
             self._is_above = self._above.count < wanted
         elif window.in_flight_mean <= middle:
             self._after.add(window, target_ns=target_ns, memory=math.inf)
-        # Without the load to fill the limit nothing can be learnt.
         return self._after.count >= wanted or now - self._began_at >= _TRIAL_LENGTH_MAX_NS
 
     @property
@@ -103,7 +147,7 @@ class Trial:
 
     @property
     def is_saturated(self) -> bool:
-        """Latency followed the limit."""
+        """Latency followed the limit. False, too, of a trial that saw only one of its halves."""
         above, after = self._above, self._after
         if not (above.count and after.count and above.in_flight > after.in_flight):
             return False
