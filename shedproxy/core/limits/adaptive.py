@@ -166,7 +166,7 @@ class AdaptiveLimit:
         if episode is not None and episode.is_over():
             self._episode = None
             if episode.has_taught:
-                self._ceiling.lower_to(self._level)
+                self._ceiling.put_above(self._level)
         if self._dip is not None:
             return self._move_in_dip(self._dip, window, now=now)
         self._is_anchored = self._is_anchored or not window.is_provisional

@@ -104,7 +104,7 @@ class Ceiling:
     def __init__(self) -> None:
         self._level = math.inf
 
-    def lower_to(self, level: float) -> None:
+    def put_above(self, level: float) -> None:
         """An episode ended at `level` slots: what failed was a step above."""
         self._level = level / _BACKOFF
 

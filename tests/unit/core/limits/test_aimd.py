@@ -29,8 +29,6 @@ def test_one_up_or_a_tenth_down(
 def test_it_stops_at_the_maximum() -> None:
     limit = AimdLimit(LimitPolicy(initial=21, maximum=21))
     now = Instant(0)
-    window = WindowSummary(
-        started_at=now, ended_at=now, sample_count=1, rtt_mean_ns=1, in_flight_max=21
-    )
+    window = WindowSummary(sample_count=1, rtt_mean_ns=1, in_flight_max=21)
     change = limit.on_window(window, now=now)
     assert (change.limit_after, change.cause) == (21, LimitCause.CLAMPED)

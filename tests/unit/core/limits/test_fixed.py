@@ -11,7 +11,7 @@ from shedproxy.core.window import WindowSummary
 def test_nothing_but_a_policy_moves_it() -> None:
     limit = FixedLimit(LimitPolicy(initial=7))
     now = Instant(1)
-    change = limit.on_window(WindowSummary(started_at=now, ended_at=now, overload_count=9), now=now)
+    change = limit.on_window(WindowSummary(overload_count=9), now=now)
     assert (change.limit_before, change.limit_after) == (7, 7)
     assert change.cause is LimitCause.STEADY
     limit.apply(LimitPolicy(initial=9))

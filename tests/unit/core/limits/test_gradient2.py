@@ -18,8 +18,6 @@ NOW = Instant(0)
 
 def sample(limit: Gradient2Limit, rtt_ms: float, in_flight: int) -> LimitChange:
     window = WindowSummary(
-        started_at=NOW,
-        ended_at=NOW,
         sample_count=1,
         rtt_mean_ns=round(rtt_ms * NS_PER_MS),
         in_flight_max=in_flight,

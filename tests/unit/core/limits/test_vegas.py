@@ -14,8 +14,6 @@ def sample(
     limit: VegasLimit, rtt_ms: float, in_flight: int, *, did_drop: bool = False
 ) -> LimitChange:
     window = WindowSummary(
-        started_at=NOW,
-        ended_at=NOW,
         sample_count=1,
         rtt_mean_ns=round(rtt_ms * NS_PER_MS),
         in_flight_max=in_flight,
