@@ -142,6 +142,7 @@ class Screening:
                 capacity = self._limits.limit + queue.length
                 share = self._fair.share(capacity, flows=flows)
                 if in_system + cost > share:
+                    level.on_refusal()
                     numbers = (in_system, cost, share, flows)
                     return self._reject(request, _FAIR_SHARE, numbers, now)
                 if (in_system + cost) * flows <= capacity:
@@ -317,8 +318,9 @@ class Screening:
 
     def pressure(self) -> float:
         """0 idle .. 1 saturated: slots first, then the queue, and 1 in overload."""
-        if self._level.is_overloaded:
-            return 1.0
         limit = self._limits.limit
         used = min(1.0, self.in_flight / limit) if limit else 1.0
+        # The end of overload takes arrivals to be seen: without any the cell is idle all the same.
+        if self._level.is_overloaded and used >= 1.0:
+            return 1.0
         return 0.8 * used + 0.2 * min(1.0, self._waiting / self._begin_length)

@@ -1,0 +1,415 @@
+"""The queue in its two states: the buffer of bursts, and the short one of overload."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from shedproxy.core import (
+    Criticality,
+    Instant,
+    Mode,
+    Outcome,
+    Permit,
+    Policy,
+    QueuePolicy,
+    Rejected,
+    RejectReason,
+    RequestInfo,
+    Shedder,
+    ShedLevelPolicy,
+    Ticket,
+    milliseconds,
+    refusal_holds,
+    seconds,
+)
+from shedproxy.core.limit_loop import LimitLoop
+
+CRITICAL = RequestInfo()
+SHEDDABLE = RequestInfo(criticality=Criticality.SHEDDABLE)
+SERVICE_NS = milliseconds(20)
+
+
+class Service:
+    """A cell and the work behind it in virtual time; by default 20 ms, always."""
+
+    def __init__(self, policy: Policy, draw: Callable[[], int] = lambda: SERVICE_NS) -> None:
+        self.now = Instant(0)
+        self.shedder = Shedder(policy, now=self.now)
+        self.draw = draw
+        self.ends: list[tuple[int, int, Permit]] = []
+        self.refused: list[Rejected] = []
+        self.waits_ns: list[int] = []
+        self.done = 0
+
+    @property
+    def cell(self):
+        return self.shedder.stats().cells[0]
+
+    def take(self, decision: Permit | Rejected) -> None:
+        if isinstance(decision, Rejected):
+            assert refusal_holds(decision), decision
+            self.refused.append(decision)
+        else:
+            self.waits_ns.append(decision.waited_ns)
+            end_at = self.now + self.draw()
+            heapq.heappush(self.ends, (end_at, decision.serial, decision))
+
+    def run(self, until: int) -> None:
+        """Let work end and waiters expire, in their order."""
+        while True:
+            tick_at = self.shedder.next_tick_at()
+            end_at = self.ends[0][0] if self.ends else None
+            due = min((at for at in (tick_at, end_at) if at is not None), default=until + 1)
+            if due > until:
+                break
+            self.now = Instant(max(self.now, due))
+            if due == end_at:
+                permit = heapq.heappop(self.ends)[2]
+                self.done += 1
+                verdicts = self.shedder.release(permit, Outcome.SUCCESS, now=self.now)
+            else:
+                verdicts = self.shedder.tick(now=self.now)
+            for verdict in verdicts:
+                self.take(verdict.decision)
+        self.now = Instant(until)
+
+    def arrive(self, request: RequestInfo = CRITICAL, cohort: int = 0):
+        decision = self.shedder.arrive(request, now=self.now, cohort=cohort)
+        if not isinstance(decision, Ticket):
+            self.take(decision)
+        elif decision.evicted is not None:
+            self.take(decision.evicted.decision)
+        return decision
+
+    def burst(self, count: int, request: RequestInfo = CRITICAL) -> list:
+        """So many at once, each of a cohort of its own, the best first."""
+        return [self.arrive(request, 2 * (511 - index)) for index in range(count)]
+
+    def offer(self, rate_rps: float, until: int, rng: random.Random, *requests) -> int:
+        """Poisson arrivals of random cohorts; how many there were."""
+        arrivals = 0
+        while True:
+            at = self.now + int(rng.expovariate(rate_rps) * 1e9)
+            self.run(min(at, until))
+            if at > until:
+                return arrivals
+            self.arrive(rng.choice(requests or [CRITICAL]), rng.randrange(1024))
+            arrivals += 1
+
+    def reasons(self) -> Counter[RejectReason]:
+        return Counter(rejected.reason for rejected in self.refused)
+
+
+@pytest.fixture
+def warm(fixed) -> Callable[..., Service]:
+    """Two slots that have shown what they can do: 100 a second."""
+
+    def make(mode: Mode = Mode.ENFORCE, **cell) -> Service:
+        service = Service(fixed(2, mode=mode, **cell))
+        for _ in range(50):
+            service.burst(4)
+            service.run(service.now + milliseconds(40))
+        assert service.cell.capacity_rps == pytest.approx(100, rel=0.02)
+        assert not service.refused
+        return service
+
+    return make
+
+
+# --- a buffer of bursts ---
+
+
+def test_a_burst_that_can_be_served_in_time_is_served_whole(warm) -> None:
+    """37 waiters are three quarters of half a second: still no overload."""
+    service = warm()
+    decisions = service.burst(2 + 37)
+    assert [type(one) for one in decisions] == [Permit] * 2 + [Ticket] * 37
+    service.run(service.now + milliseconds(400))
+    assert not service.refused
+    assert max(service.waits_ns) == milliseconds(360) + SERVICE_NS
+    assert service.cell.in_flight == 0
+
+
+def test_one_more_begins_overload_and_the_rest_is_told_at_the_next_end_of_work(warm) -> None:
+    """Refusals were inevitable: better now than after half a second."""
+    service = warm()
+    service.burst(2 + 37)
+    assert service.cell.shed_share == 0
+    assert service.arrive().reason is RejectReason.QUEUE_FULL
+    assert service.cell.shed_share > 0
+    assert service.cell.queue_length == 37
+    service.run(service.now + SERVICE_NS)
+    assert service.reasons() == {RejectReason.QUEUE_FULL: 1, RejectReason.EVICTED: 37 - 13}
+    assert service.cell.queue_length == 13 - 2
+
+
+def test_who_is_told_then_is_of_the_lowest_ranks(warm) -> None:
+    """With the short bound, how many there were, and that nobody in particular took the place."""
+    service = warm()
+    waiting = service.burst(2 + 37)[2:]
+    service.arrive()
+    service.refused.clear()
+    service.run(service.now + SERVICE_NS)
+    told = service.refused
+    assert [one.evidence["rank"] for one in told] == [one.rank for one in waiting[:12:-1]]
+    assert [one.queue_length for one in told] == list(range(37, 13, -1))
+    assert {one.evidence["queue_length_max"] for one in told} == {13}
+    assert {one.evidence["better_rank"] for one in told} == {4096}
+    assert {one.waited_ns for one in told} == {SERVICE_NS}
+
+
+def test_a_queue_without_room_for_that_many_begins_overload_when_it_is_full(warm) -> None:
+    """Its length is the shorter of the two bounds."""
+    service = warm(queue=QueuePolicy(length_max=20))
+    service.burst(2 + 20)
+    assert service.cell.shed_share == 0
+    service.arrive(cohort=1000)
+    assert service.cell.shed_share > 0
+
+
+def test_without_a_shed_level_the_queue_stays_long(warm) -> None:
+    """Only a full queue and expired waiters are refused."""
+    service = warm(queue=QueuePolicy(length_max=100), shed_level=ShedLevelPolicy(enabled=False))
+    service.burst(2 + 100 + 7)
+    assert service.reasons() == {RejectReason.QUEUE_FULL: 7}
+    service.run(service.now + seconds(2))
+    assert service.reasons() == {RejectReason.QUEUE_FULL: 7, RejectReason.QUEUE_TIMEOUT: 52}
+    assert service.cell.shed_share == 0
+
+
+def test_a_probe_of_the_limit_is_stopped_by_a_quarter_of_that_queue(warm, monkeypatch) -> None:
+    """It is what fills the queue, and nobody is refused for it; the rest may begin overload."""
+    service = warm()
+    probing = [True]
+    monkeypatch.setattr(LimitLoop, "is_probing", property(lambda _: bool(probing)))
+    monkeypatch.setattr(LimitLoop, "stop_probing", lambda _, *, now: probing.clear())
+    service.burst(2 + 10)
+    assert probing
+    service.arrive()
+    assert not probing
+    service.burst(26)
+    assert service.cell.shed_share == 0
+    service.arrive()
+    assert service.cell.shed_share > 0
+
+
+# --- what is compared in overload ---
+
+
+@pytest.fixture
+def overloaded(warm) -> Service:
+    """At the short queue: 200 a second have been offered for a while."""
+    service = warm()
+    rng = random.Random(1)
+    service.offer(200, service.now + seconds(5), rng)
+    assert service.cell.pressure == 1.0
+    service.refused.clear()
+    return service
+
+
+def test_a_full_short_queue_gives_up_its_lowest_rank_for_a_higher_one(overloaded) -> None:
+    """Of the same level too, whoever came first."""
+    waiting = []
+    for cohort in range(980, 1000, 2):
+        decision = overloaded.arrive(cohort=cohort)
+        waiting += [decision] if isinstance(decision, Ticket) else []
+    length = overloaded.cell.queue_length
+    overloaded.refused.clear()
+    decision = overloaded.arrive(cohort=1020)
+    [evicted] = overloaded.refused
+    assert decision.evicted.decision is evicted
+    assert evicted.reason is RejectReason.EVICTED
+    assert evicted.evidence["better_rank"] == decision.rank == 3070
+    assert evicted.queue_length == evicted.evidence["queue_length_max"] == length
+    assert overloaded.cell.queue_length == length
+    assert evicted.evidence["rank"] < min(one.rank for one in waiting if one.state == 0)
+
+
+def test_a_full_short_queue_refuses_a_rank_that_is_not_higher(overloaded) -> None:
+    """The numbers are those of the level and better ones, and the lowest rank among them."""
+    for _ in range(20):
+        overloaded.arrive(cohort=1022)
+    overloaded.refused.clear()
+    length = overloaded.cell.queue_length
+    overloaded.arrive(cohort=1022)
+    [refused] = overloaded.refused
+    assert refused.reason is RejectReason.QUEUE_FULL
+    assert refused.numbers == (length, 3071, 3071)
+    assert refused.queue_length == length
+
+
+def test_a_class_within_capacity_has_the_long_queue_in_overload_too(overloaded) -> None:
+    """A burst of the best class is no overload, though what comes below it is."""
+    best = RequestInfo(criticality=Criticality.CRITICAL_PLUS)
+    tickets = [overloaded.arrive(best) for _ in range(30)]
+    assert all(isinstance(one, Ticket) for one in tickets)
+    assert not overloaded.refused
+    overloaded.arrive(cohort=0)
+    assert len(overloaded.refused) == 1
+
+
+def test_the_bound_of_the_whole_queue_names_itself(warm) -> None:
+    """The victim is of a worse level: the level's own bound was not in the way."""
+    service = warm(queue=QueuePolicy(length_max=5))
+    low = service.burst(2 + 5, SHEDDABLE)
+    high = service.arrive(CRITICAL)
+    [evicted] = service.refused
+    assert high.evicted.ticket is low[-1]
+    assert evicted.numbers[:3] == (5, low[-1].rank, high.rank)
+    assert evicted.queue_length == 5
+
+
+def test_below_the_cut_nobody_is_refused_while_the_queue_runs_dry(overloaded) -> None:
+    """Capacity is not left idle because a rate was measured a moment too late."""
+    assert overloaded.cell.shed_rank > 2560
+    while overloaded.cell.queue_length > 1:
+        overloaded.run(overloaded.now + milliseconds(1))
+    overloaded.refused.clear()
+    assert isinstance(overloaded.arrive(cohort=0), Ticket)
+    for _ in range(5):
+        overloaded.arrive(cohort=0)
+    assert RejectReason.SHED_LEVEL in overloaded.reasons()
+
+
+# --- how that works out ---
+
+
+@pytest.mark.parametrize("load", [1.3, 2, 6])
+@pytest.mark.parametrize("law", ["constant", "exponential"])
+def test_in_overload_the_slots_stay_busy_and_waits_are_short(fixed, load, law) -> None:
+    """98 % of what can be done is done, and hardly anybody waits until he is timed out."""
+    rng = random.Random(7)
+    draw = {
+        "constant": lambda: SERVICE_NS,
+        "exponential": lambda: int(rng.expovariate(1 / SERVICE_NS)),
+    }[law]
+    service = Service(fixed(4), draw)
+    service.offer(load * 200, seconds(4), rng)
+    done = service.done
+    service.refused.clear()
+    service.waits_ns.clear()
+    arrivals = service.offer(load * 200, seconds(16), rng)
+    assert (service.done - done) / 12 >= 0.98 * 200
+    assert len(service.refused) == pytest.approx(arrivals * (1 - 1 / load), rel=0.2)
+    assert service.reasons()[RejectReason.QUEUE_TIMEOUT] < 0.02 * len(service.refused)
+    waits_ns = sorted(service.waits_ns)
+    assert waits_ns[len(waits_ns) // 2] < milliseconds(160)
+
+
+@pytest.mark.parametrize("load", [0.7, 0.9])
+def test_below_capacity_nobody_is_refused(fixed, load) -> None:
+    """Bursts of chance wait, for as long as it takes."""
+    service = Service(fixed(4))
+    arrivals = service.offer(load * 200, seconds(30), random.Random(2))
+    assert not service.refused
+    assert arrivals == pytest.approx(load * 6000, rel=0.03)
+
+
+def test_the_lowest_ranks_go_first(fixed) -> None:
+    """At 1.6 times capacity with a quarter of each class: the better half is served."""
+    service = Service(fixed(4))
+    requests = [RequestInfo(criticality=criticality) for criticality in Criticality]
+    rng = random.Random(5)
+    service.offer(320, seconds(5), rng, *requests)
+    service.refused.clear()
+    arrivals = service.offer(320, seconds(20), rng, *requests)
+    refused = Counter(one.request.criticality for one in service.refused)
+    assert refused[Criticality.SHEDDABLE] / arrivals == pytest.approx(0.25, abs=0.01)
+    assert refused.total() / arrivals == pytest.approx(1 - 3000 / arrivals, abs=0.01)
+    assert refused[Criticality.CRITICAL] == refused[Criticality.CRITICAL_PLUS] == 0
+
+
+def test_overload_ends_soon_after_demand_fell(overloaded) -> None:
+    """64 arrivals without a refusal; then a burst is buffered again as before."""
+    rng = random.Random(3)
+    overloaded.offer(60, overloaded.now + seconds(4), rng)
+    overloaded.run(overloaded.now + seconds(1))
+    overloaded.refused.clear()
+    overloaded.burst(2 + 30)
+    overloaded.run(overloaded.now + seconds(1))
+    assert not overloaded.refused
+    assert overloaded.cell.shed_share == 0
+
+
+def test_a_cell_that_nobody_asks_any_more_is_idle(overloaded) -> None:
+    """Even if its overload was not seen to end."""
+    overloaded.run(overloaded.now + seconds(1))
+    assert overloaded.cell.in_flight == 0
+    assert overloaded.cell.pressure == 0.0
+
+
+def test_a_flood_of_one_tenant_keeps_the_cell_in_overload(fixed) -> None:
+    """Refused for their share, its requests are demand that is not met, and end nothing."""
+    rng = random.Random(6)
+    service = Service(fixed(8), lambda: int(rng.expovariate(1 / SERVICE_NS)))
+    flows = [1] * 10 + [2, 3, 4]
+
+    def flood(until: int) -> int:
+        longest = 0
+        while service.now < until:
+            service.run(service.now + int(rng.expovariate(650) * 1e9))
+            decision = service.shedder.arrive(
+                CRITICAL,
+                now=service.now,
+                flow_hash=rng.choice(flows) * 7_777_777,
+                cohort=rng.randrange(1024),
+            )
+            if not isinstance(decision, Ticket):
+                service.take(decision)
+            elif decision.evicted is not None:
+                service.take(decision.evicted.decision)
+            longest = max(longest, service.cell.queue_length)
+        return longest
+
+    assert flood(seconds(2)) > 140
+    service.refused.clear()
+    assert flood(seconds(12)) < 60
+    assert service.reasons().most_common(1)[0][0] is RejectReason.FAIR_SHARE
+
+
+def test_who_asks_for_long_work_may_wait_for_some_of_it(fixed) -> None:
+    """Work of a second: a queue of half a second would be none. Four times that is allowed."""
+    service = Service(fixed(8), lambda: seconds(1))
+    for _ in range(20):
+        service.burst(8)
+        service.run(service.now + seconds(1))
+    service.burst(8)
+    ticket = service.arrive()
+    assert isinstance(ticket, Ticket)
+    assert seconds(4) <= ticket.expires_at - service.now < seconds(5)
+
+
+# --- capacity, and observe mode ---
+
+
+def test_without_a_queue_nobody_waits_and_no_capacity_is_measured(fixed) -> None:
+    """The refused do not wait: idle time after them would count as a slow service's."""
+    service = Service(fixed(2, queue=QueuePolicy(length_max=0)))
+    for _ in range(50):
+        service.burst(3)
+        service.run(service.now + milliseconds(200))
+    assert service.reasons() == {RejectReason.QUEUE_FULL: 50}
+    assert service.cell.capacity_rps == 0
+
+
+def test_observe_mode_begins_overload_at_the_same_length(warm) -> None:
+    """What runs above the limit stands for the waiters."""
+    service = warm(mode=Mode.OBSERVE)
+    service.burst(2 + 37)
+    assert service.cell.shed_share == 0
+    service.arrive(cohort=1000)
+    assert service.cell.shed_share > 0
+
+
+def test_observe_mode_begins_overload_at_the_length_of_a_short_queue_too(warm) -> None:
+    """Where enforce mode would."""
+    service = warm(mode=Mode.OBSERVE, queue=QueuePolicy(length_max=20))
+    service.burst(2 + 20)
+    assert service.cell.shed_share == 0
+    service.arrive(cohort=1000)
+    assert service.cell.shed_share > 0
