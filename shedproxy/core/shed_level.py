@@ -56,6 +56,9 @@ _RELAXED = 0.75
 _ROOMY = 0.75
 """The cut keeps the queue near what is needed; above that there is room for its error, this share
 of the slots, more for scattered service times: it costs a wait of about one service time."""
+_PATIENCE = 4.0
+"""A waiter of a short queue leaves after so many times what the queue takes at capacity: who is
+passed by better ones for longer would be served late, in the place of somebody fresh."""
 _SURPLUS = 0.01
 """Let in by the cut beyond capacity."""
 _SHARE_MAX = 0.995
@@ -93,6 +96,7 @@ class ShedLevel:
         "is_overloaded",
         "relaxed_below",
         "share",
+        "wait_max_ns",
     )
 
     def __init__(self, policy: ShedLevelPolicy, *, now: Instant) -> None:
@@ -110,6 +114,8 @@ class ShedLevel:
         """Per level: most waiters of it and better ones."""
         self.relaxed_below: Sequence[int] = _UNBOUNDED_LEVELS
         """Per level: with fewer of them waiting nobody is refused by share or cut."""
+        self.wait_max_ns: Sequence[int] = _UNBOUNDED_LEVELS
+        """Per level: the longest wait that is still worth while."""
         self.begin_length = UNBOUNDED
         """Waiters at which overload begins."""
         self.due_at = Instant(now + _PERIOD_MIN_NS)
@@ -182,7 +188,7 @@ class ShedLevel:
         self.is_overloaded = False
         self.share = 0.0
         self.cut_rank = self.cut_share_ppm = 0
-        self.ahead_max = self.relaxed_below = _UNBOUNDED_LEVELS
+        self.ahead_max = self.relaxed_below = self.wait_max_ns = _UNBOUNDED_LEVELS
 
     def _aim(self, limit: int, scatter: float, wait_max_ns: int) -> None:
         demand = self.demand
@@ -194,6 +200,7 @@ class ShedLevel:
             longest = capacity_rps * wait_max_ns / NS_PER_S
         roomy = limit * _ROOMY * (1.0 + scatter)
         ahead_max, relaxed_below = list(_UNBOUNDED_LEVELS), list(_UNBOUNDED_LEVELS)
+        longest_ns = list(_UNBOUNDED_LEVELS)
         load_per_slot = load / (sum(by_level) or 1)
         asked = 0
         for level in reversed(range(LEVELS)):
@@ -204,7 +211,11 @@ class ShedLevel:
                 needed = max(2.0, min(needed, longest))
                 relaxed_below[level] = math.ceil(needed * _RELAXED)
                 ahead_max[level] = math.ceil(max(needed, min(roomy, longest)))
+                if capacity_rps > 0:
+                    turns_ns = ahead_max[level] * NS_PER_S / capacity_rps
+                    longest_ns[level] = int(turns_ns * _PATIENCE)
         self.ahead_max, self.relaxed_below = ahead_max, relaxed_below
+        self.wait_max_ns = longest_ns
         refused = 0.0
         if capacity_rps > 0 and offered_rps > 0:
             refused = 1.0 - (1.0 + _SURPLUS) * capacity_rps / offered_rps

@@ -74,6 +74,8 @@ class Waiting(Screening):
             elif length >= self._begin_length:
                 self._begin_overload(now)
         wait_max_ns = self._wait_max_ns
+        if level.is_overloaded:
+            wait_max_ns = min(wait_max_ns, level.wait_max_ns[rank >> LEVEL_BITS])
         deadline_at: Instant | None = None
         if time_left_ns is not None:
             deadline_at = Instant(now + time_left_ns)
