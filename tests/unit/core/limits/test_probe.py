@@ -1,0 +1,179 @@
+"""Dips learn a baseline, trials tell slow from saturated, checks come at instants all share."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
+from shedproxy.core.limits.evidence import Evidence
+from shedproxy.core.limits.probe import CheckClock, Dip, Trial
+from shedproxy.core.window import WindowSummary
+
+MS = NS_PER_MS
+NOW = Instant(0)
+TARGET = 120.0 * MS
+
+
+def seen(
+    rtt_ms: float = 100, *, in_flight: float = 10, samples: int = 20, learnt: int = 0
+) -> WindowSummary:
+    return WindowSummary(
+        sample_count=samples,
+        rtt_mean_ns=round(rtt_ms * MS),
+        in_flight_mean=in_flight,
+        learnt_count=learnt,
+    )
+
+
+def checks(step_ms: int, seconds: int, *, first_ms: int = 0) -> list[int]:
+    """When, in ms, a proxy that asks every `step_ms` checks."""
+    clock = CheckClock()
+    return [
+        ms
+        for ms in range(first_ms, seconds * 1000, step_ms)
+        if clock.is_due(now=Instant(ms * MS), is_possible=True)
+    ]
+
+
+def test_checks_come_at_multiples_of_4_then_16_then_64_seconds() -> None:
+    assert checks(100, 200) == [4_000, 16_000, 64_000, 128_000, 192_000]
+
+
+@pytest.mark.parametrize(("step_ms", "first_ms"), [(70, 0), (310, 1900), (900, 400)])
+def test_proxies_that_differ_in_all_else_check_at_the_same_instants(
+    step_ms: int, first_ms: int
+) -> None:
+    """To one window."""
+    others = checks(step_ms, 200, first_ms=first_ms)
+    shared = [4_000, 16_000, 64_000, 128_000, 192_000]
+    assert len(others) == len(shared)
+    for at_ms, instant_ms in zip(others, shared, strict=True):
+        assert instant_ms <= at_ms < instant_ms + step_ms
+
+
+def test_an_instant_that_cannot_be_used_is_not_made_up_for() -> None:
+    clock = CheckClock()
+    assert not clock.is_due(now=Instant(5 * NS_PER_S), is_possible=False)
+    assert not clock.is_due(now=Instant(6 * NS_PER_S), is_possible=True)
+    assert clock.is_due(now=Instant(8 * NS_PER_S), is_possible=True)
+
+
+def test_a_dip_without_a_length_ends_when_the_baseline_is_known() -> None:
+    dip = Dip(10, 20, now=NOW)
+    assert not dip.is_over(seen(), is_known=False, now=Instant(MS))
+    assert dip.is_over(seen(), is_known=True, now=Instant(2 * MS))
+
+
+def test_a_dip_of_given_length_lasts_it_though_the_baseline_be_known() -> None:
+    """All that stand before one service stay low together."""
+    dip = Dip(10, 20, now=NOW, length_ns=800 * MS)
+    assert not dip.is_over(seen(learnt=100), is_known=True, now=Instant(799 * MS))
+    assert not dip.is_over(seen(learnt=15), is_known=True, now=Instant(800 * MS))
+    assert dip.is_over(seen(learnt=16), is_known=False, now=Instant(801 * MS))
+
+
+def test_no_dip_lasts_longer_than_three_seconds() -> None:
+    dip = Dip(10, 20, now=NOW)
+    assert not dip.is_over(seen(40), is_known=False, now=Instant(3 * NS_PER_S - 1))
+    assert dip.is_over(seen(40), is_known=False, now=Instant(3 * NS_PER_S))
+
+
+def test_but_sixty_latencies_of_a_slow_service() -> None:
+    dip = Dip(10, 20, now=NOW)
+    assert not dip.is_over(seen(500), is_known=False, now=Instant(30 * NS_PER_S - 1))
+    assert dip.is_over(seen(500), is_known=False, now=Instant(30 * NS_PER_S))
+
+
+def test_nor_longer_than_400_samples() -> None:
+    dip = Dip(10, 20, now=NOW)
+    assert not dip.is_over(seen(samples=399), is_known=False, now=NOW)
+    assert dip.is_over(seen(samples=1), is_known=False, now=NOW)
+
+
+def test_after_a_dip_the_level_is_what_was_wanted_by_what_was_learnt() -> None:
+    """At most half again what it was before: nobody has measured further."""
+    dip = Dip(10, 20, now=NOW)
+    assert dip.level_before == 20
+    assert [dip.level_after(ratio) for ratio in (0.5, 1.0, 2.5, 9.0)] == [5, 10, 25, 30]
+
+
+def usual(rtt_ms: float = 100) -> Evidence:
+    evidence = Evidence()
+    evidence.add(seen(rtt_ms), target_ns=TARGET, memory=math.inf)
+    return evidence
+
+
+def tried(above_ms: float, after_ms: float, *, usual_ms: float = 100) -> Trial:
+    """A trial from ten slots, with these latencies at fifteen and back again."""
+    trial = Trial(usual(usual_ms), 10, now=NOW)
+    is_over = False
+    while not is_over:
+        rtt_ms = above_ms if trial.level > 10 else after_ms
+        window = seen(rtt_ms, in_flight=trial.level)
+        is_over = trial.is_over(window, target_ns=TARGET, scatter=0.0, now=NOW)
+    return trial
+
+
+def test_a_trial_goes_half_as_high_again_and_back() -> None:
+    trial = Trial(usual(), 10, now=NOW)
+    levels = [trial.level]
+    for in_flight in (15, 15, 10, 10):
+        over = trial.is_over(seen(in_flight=in_flight), target_ns=TARGET, scatter=0.0, now=NOW)
+        levels.append(trial.level)
+    assert levels == [15, 15, 10, 10, 10]
+    assert over
+
+
+def test_scattered_latencies_take_more_samples() -> None:
+    trial = Trial(usual(), 10, now=NOW)
+    windows = 0
+    while trial.level > 10:
+        trial.is_over(seen(in_flight=15), target_ns=TARGET, scatter=4.0, now=NOW)
+        windows += 1
+    assert windows == 8, "32 samples times 1 + 4"
+
+
+def test_samples_of_the_other_half_do_not_count() -> None:
+    """What was admitted before the limit moved is still coming in."""
+    trial = Trial(usual(), 10, now=NOW)
+    for _ in range(50):
+        assert not trial.is_over(seen(in_flight=10), target_ns=TARGET, scatter=0.0, now=NOW)
+    assert trial.level == 15
+    for _ in range(2):
+        trial.is_over(seen(in_flight=15), target_ns=TARGET, scatter=0.0, now=NOW)
+    for _ in range(50):
+        assert not trial.is_over(seen(in_flight=15), target_ns=TARGET, scatter=0.0, now=NOW)
+
+
+def test_without_the_load_to_fill_it_a_trial_ends_after_ten_seconds_and_says_nothing() -> None:
+    trial = Trial(usual(), 10, now=NOW)
+    window = seen(300, in_flight=3)
+    assert not trial.is_over(window, target_ns=TARGET, scatter=0.0, now=Instant(10 * NS_PER_S - 1))
+    assert trial.is_over(window, target_ns=TARGET, scatter=0.0, now=Instant(10 * NS_PER_S))
+    assert not trial.is_real
+    assert not trial.is_saturated
+
+
+@pytest.mark.parametrize(
+    ("above_ms", "after_ms", "is_real", "is_saturated"),
+    [
+        (300, 300, True, False),
+        (450, 300, True, True),
+        (390, 300, True, True),
+        (350, 300, True, False),
+        (300, 120, False, True),
+        (100, 100, False, False),
+    ],
+)
+def test_latency_is_compared_with_that_of_the_time_after(
+    above_ms: float, after_ms: float, is_real: bool, is_saturated: bool
+) -> None:
+    """Saturated is what follows the limit by more than its root: 1.5 up, latency up by 1.22."""
+    trial = tried(above_ms, after_ms)
+    assert (trial.is_real, trial.is_saturated) == (is_real, is_saturated)
+
+
+def test_what_is_usual_by_now_is_no_rise() -> None:
+    assert not tried(300, 300, usual_ms=280).is_real
