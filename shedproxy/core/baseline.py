@@ -6,6 +6,7 @@ raises the load. So only samples admitted at low in-flight count, whoever wants 
 
 from __future__ import annotations
 
+import enum
 import math
 from typing import NamedTuple
 
@@ -15,7 +16,6 @@ from shedproxy.core.window import Learning
 
 __all__ = [
     "LOW_ALWAYS",
-    "LOW_SHARE",
     "ROUTES_MAX",
     "BaselineTable",
     "Memory",
@@ -27,22 +27,34 @@ __all__ = [
 ROUTES_MAX = 256
 """Routes with a baseline of their own; the ones after them share one."""
 
-LOW_SHARE = 0.3
-"""In flight up to this share of the limit is low. Latency there is the true baseline or at most
-this share of what the limit allows: below 1 / target, so that learning there cannot climb."""
-
 LOW_ALWAYS = 2
 """Low whatever the limit is: nothing can be learnt of a service that gets less."""
 
+_LOW_SHARE = 0.3
+"""In flight up to this share of the limit is low. Latency there is the true baseline or at most
+this share of what the limit allows: below 1 / target, so that learning there cannot climb."""
 _TRUSTED_SAMPLES = 10
+"""Less is no baseline, however alike."""
 _TRUSTED_ERROR = 0.22
 """A mean of few, scattered samples is no baseline: its error must be known to be below this,"""
 _TRUSTED_ANYWAY = 240
 _TRUSTED_TURNS = 10
+"""or the samples this many, and this many times what was in flight."""
+_CONCLUDED_SAMPLES = 8
+"""Of less a time to learn that is over concludes nothing: the former baseline is back."""
+_CONFIRMED_ERRORS = 2.0
+"""Means within so many errors of their difference say the same."""
 _BELIEVED_RISE = 1.25
 """A rise up to this is what others in front of the same service hold it at: not its own."""
-_CONFIRMED, _KEPT, _REPLACED = range(3)
-"""or the samples this many, and this many times what was in flight."""
+
+
+class _Verdict(enum.Enum):
+    """What becomes of a former baseline when there is a new one."""
+
+    CONFIRMED = enum.auto()
+    """Both say the same within their errors: together they say it better."""
+    KEPT = enum.auto()
+    REPLACED = enum.auto()
 
 
 class Remembered(NamedTuple):
@@ -51,6 +63,7 @@ class Remembered(NamedTuple):
     mean_ns: int
     sample_count: int
     variance: float
+    """Of single samples, in ns squared."""
 
 
 Memory = dict[str, Remembered]
@@ -59,7 +72,7 @@ Memory = dict[str, Remembered]
 
 def low_in_flight(limit: int) -> int:
     """Most in flight, with the request itself, that counts as low: at least 2."""
-    return max(LOW_ALWAYS, int(limit * LOW_SHARE))
+    return max(LOW_ALWAYS, int(limit * _LOW_SHARE))
 
 
 class RouteLatency:
@@ -110,18 +123,16 @@ class RouteLatency:
         """Believe what a predecessor did."""
         self._low = SampleMean.of(*remembered)
         self._former = None
-        self.is_trusted = True
-        self.judged_ns = self.trusted_ns = remembered.mean_ns
+        self._trust()
 
     def conclude(self) -> None:
         """The time to learn is over: judge the former baseline by what was seen."""
-        if self._former is not None:
-            if self._low.count < 8:
-                self.trust_again()
-                return
+        if self._former is None:
+            return
+        if self._low.count < _CONCLUDED_SAMPLES:
+            self.trust_again()
+        else:
             self._settle()
-            self.is_trusted = True
-            self.judged_ns = self.trusted_ns = self._low.value_ns
 
     def trust_again(self) -> None:
         """Go back to what was believed before, with what was learnt meanwhile."""
@@ -129,8 +140,7 @@ class RouteLatency:
         if former is not None:
             former.merge(self._low)
             self._low, self._former = former, None
-            self.is_trusted = True
-            self.judged_ns = self.trusted_ns = self._low.value_ns
+            self._trust()
 
     def add_low(self, rtt_ns: int, in_flight: int, scatter: float) -> None:
         """A sample admitted at low in-flight: with itself, that many."""
@@ -141,9 +151,7 @@ class RouteLatency:
             return
         self._low_in_flight = max(self._low_in_flight, in_flight)
         if self._is_known(scatter):
-            self.is_trusted = True
             self._settle()
-            self.judged_ns = self.trusted_ns = self._low.value_ns
         else:
             self.judged_ns = -low.value_ns
 
@@ -171,34 +179,38 @@ class RouteLatency:
         """How well the baseline is known, and what became of the former one."""
         low, former = self._low, self._former
         ratio = 1.0
-        if former is not None and low.count and self._verdict(former) is _REPLACED:
+        if former is not None and low.count and self._verdict(former) is _Verdict.REPLACED:
             ratio = low.value_ns / max(former.value_ns, 1)
         return Learning(low.count, ratio, self.low_error(scatter), low.scatter())
 
-    def _verdict(self, former: SampleMean) -> int:
+    def _verdict(self, former: SampleMean) -> _Verdict:
         """What was learnt now against what was believed before."""
         low = self._low
         if low.value_ns <= 0 or former.value_ns <= 0:
-            return _REPLACED
+            return _Verdict.REPLACED
         scatter = max(low.scatter(), former.scatter())
-        error = math.sqrt(scatter / low.count + scatter / min(max(former.count, 1), 512))
+        error = math.sqrt(scatter / low.count + scatter / max(former.weight, 1))
         step = math.log(low.value_ns / former.value_ns)
         # What ends first is what was short: of n in flight the n longest are not in yet.
         missing = scatter * self._low_in_flight / low.count if step < 0 else 0.0
-        if abs(step) <= 2 * error + missing:
-            return _CONFIRMED
-        return _KEPT if 0 < step < math.log(_BELIEVED_RISE) + 2 * error else _REPLACED
+        if abs(step) <= _CONFIRMED_ERRORS * error + missing:
+            return _Verdict.CONFIRMED
+        rise_max = math.log(_BELIEVED_RISE) + _CONFIRMED_ERRORS * error
+        return _Verdict.KEPT if 0 < step < rise_max else _Verdict.REPLACED
 
     def _settle(self) -> None:
         former, self._former = self._former, None
-        if former is None:
-            return
-        verdict = self._verdict(former)
-        if verdict is _CONFIRMED:
-            # Both say the same within their errors: together they say it better.
-            self._low.merge(former)
-        elif verdict is _KEPT:
-            self._low = former
+        if former is not None:
+            verdict = self._verdict(former)
+            if verdict is _Verdict.CONFIRMED:
+                self._low.merge(former)
+            elif verdict is _Verdict.KEPT:
+                self._low = former
+        self._trust()
+
+    def _trust(self) -> None:
+        self.is_trusted = True
+        self.judged_ns = self.trusted_ns = self._low.value_ns
 
 
 class BaselineTable:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
-from shedproxy.core.baseline import BaselineTable, Memory, low_in_flight
+from shedproxy.core.baseline import LOW_ALWAYS, BaselineTable, Memory
 from shedproxy.core.limits import make_estimator
 from shedproxy.core.limits.adaptive import AdaptiveLimit
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
@@ -22,6 +22,10 @@ __all__ = ["LimitLoop"]
 
 _SCATTER_MAX = 4.0
 """Of log-normal services with a coefficient of variation of 2; more is a mix of routes."""
+_SCATTER_SAMPLES = 8
+"""A window of less knows nothing of scatter."""
+_SCATTER_TURNS = 8
+"""Windows over which scatter is averaged: one of some dozen samples knows it badly."""
 
 _LOW_STEPS = 16
 """Former bounds of low in-flight that are remembered, for samples admitted under them."""
@@ -112,7 +116,10 @@ class LimitLoop:
     def update(
         self, in_flight: int, now: Instant, is_overloaded: bool = False
     ) -> LimitChange | None:
-        """Judge the window when it is ready; None (cheap) when it is not."""
+        """Judge the window when it is ready; None (cheap) when it is not.
+
+        `is_overloaded` says that requests are being refused for lack of capacity.
+        """
         window = self._window
         # What `is_ready` would find out for nearly every request, without asking it.
         if (
@@ -127,9 +134,9 @@ class LimitLoop:
             learning=self._baselines.learning(),
             is_overloaded=is_overloaded,
         )
-        if summary.sample_count >= 8:
+        if summary.sample_count >= _SCATTER_SAMPLES:
             scatter = min(_SCATTER_MAX, summary.rtt_scatter)
-            self.scatter += (scatter - self.scatter) / 8
+            self.scatter += (scatter - self.scatter) / _SCATTER_TURNS
             self._baselines.scatter = self.scatter
             self.typical_ns = summary.rtt_mean_ns
         was_probing = self.is_probing
@@ -211,4 +218,4 @@ class LimitLoop:
         for since, low in reversed(self._low_steps):
             if admitted_at >= since:
                 return in_flight < low
-        return in_flight < low_in_flight(0)
+        return in_flight < LOW_ALWAYS

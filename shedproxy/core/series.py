@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from shedproxy.core.units import NS_PER_S, Instant
 
 __all__ = ["DecayedMean", "SampleMean"]
@@ -63,12 +61,10 @@ class SampleMean:
         self.value_ns = value_ns = self.value_ns + step // weight
         self._variance += (step * (sample_ns - value_ns) - self._variance) / weight
 
-    def error_ns(self) -> float:
-        """Standard error of the mean; infinite before the second sample."""
-        weight = min(self.count, self._memory)
-        if weight < 2:
-            return math.inf
-        return math.sqrt(max(self._variance, 0.0) / (weight - 1))
+    @property
+    def weight(self) -> int:
+        """Samples that the mean rests on: all of them, at most the memory."""
+        return min(self.count, self._memory)
 
     def scatter(self) -> float:
         """Variance over the square of the mean (1 for exponential samples); 0.0 of nothing."""
