@@ -1,8 +1,7 @@
-"""Running means forget at the stated rate and know how well they are known."""
+"""Running means forget at the stated rate and know how much their samples scatter."""
 
 from __future__ import annotations
 
-import math
 import random
 import statistics
 
@@ -35,21 +34,50 @@ def test_a_sample_after_silence_replaces_the_mean() -> None:
     assert mean.value_ns == 9000
 
 
-def test_sample_mean_is_the_mean_with_its_standard_error() -> None:
+def test_sample_mean_is_the_mean_with_the_variance_of_its_samples() -> None:
     rng = random.Random(1)
     samples = [round(rng.expovariate(1 / NS_PER_MS)) for _ in range(100)]
     mean = SampleMean()
     for sample in samples:
         mean.add(sample)
     assert mean.value_ns == pytest.approx(statistics.mean(samples), rel=1e-3)
-    expected = statistics.stdev(samples) / 10
-    assert mean.error_ns() == pytest.approx(expected, rel=0.02)
+    assert mean.variance == pytest.approx(statistics.pvariance(samples), rel=0.02)
 
 
-def test_one_sample_has_no_known_error() -> None:
-    mean = SampleMean()
-    mean.add(5)
-    assert math.isinf(mean.error_ns())
+def test_scatter_is_one_for_exponential_samples_and_none_for_equal_ones() -> None:
+    rng = random.Random(2)
+    scattered, equal = SampleMean(), SampleMean()
+    assert equal.scatter() == 0.0
+    for _ in range(2000):
+        scattered.add(round(rng.expovariate(1 / NS_PER_MS)))
+        equal.add(NS_PER_MS)
+    assert scattered.scatter() == pytest.approx(1.0, abs=0.2)
+    assert equal.scatter() == 0.0
+
+
+def test_a_mean_rests_on_its_memory_at_most() -> None:
+    mean = SampleMean(memory=16)
+    weights = []
+    for sample in range(20):
+        mean.add(sample)
+        weights.append(mean.weight)
+    assert weights == [*range(1, 17), 16, 16, 16, 16]
+    assert mean.count == 20
+
+
+def test_a_mean_can_be_made_from_what_another_says() -> None:
+    """And goes on from there."""
+    one = SampleMean()
+    for sample in (10_000, 20_000, 60_000):
+        one.add(sample)
+    other = SampleMean.of(one.value_ns, one.count, one.variance)
+    one.add(90_000)
+    other.add(90_000)
+    assert (other.value_ns, other.count, other.variance) == (
+        one.value_ns,
+        one.count,
+        one.variance,
+    )
 
 
 def test_sample_mean_follows_a_change_within_its_memory() -> None:
@@ -72,7 +100,7 @@ def test_merged_means_are_the_mean_of_all() -> None:
     left.merge(right)
     assert left.count == 5
     assert left.value_ns == pytest.approx(both.value_ns, abs=5)
-    assert left.error_ns() == pytest.approx(both.error_ns(), rel=0.01)
+    assert left.variance == pytest.approx(both.variance, rel=0.01)
 
 
 def test_merging_nothing_changes_nothing() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
-from shedproxy.core.window import Window
+from shedproxy.core.window import Learning, Window, WindowSummary
 
 MS = NS_PER_MS
 
@@ -72,9 +72,7 @@ def test_the_summary_normalises_by_each_route() -> None:
         window.add(200 * MS, 200 * MS, 2)
     summary = window.close(in_flight=7, now=Instant(NS_PER_S))
     assert summary.rtt_ratio == 1.0
-    assert summary.rtt_error == 0.0
-    assert summary.rtt_excess_ns == 0
-    assert summary.rtt_min_ns == 5 * MS
+    assert summary.rtt_scatter == 0.0
     assert summary.rtt_mean_ns == summary.baseline_mean_ns == 102_500_000
     assert summary.in_flight_mean == 2.5
     assert summary.in_flight_max == 7
@@ -86,7 +84,7 @@ def test_without_a_baseline_there_is_no_ratio() -> None:
     window.add(5 * MS, 0, 0)
     window.add_provisional()
     summary = window.close(in_flight=0, now=Instant(1))
-    assert (summary.rtt_ratio, summary.baseline_mean_ns, summary.rtt_error) == (0.0, 0, 1.0)
+    assert (summary.rtt_ratio, summary.baseline_mean_ns, summary.rtt_scatter) == (0.0, 0, 0.0)
     assert (summary.sample_count, summary.provisional_count) == (1, 1)
 
 
@@ -96,7 +94,7 @@ def test_a_client_that_left_counts_only_when_it_waited_longer_than_the_baseline(
     window.add_censored(50 * MS, 10 * MS, 0)
     window.add_censored(50 * MS, 0, 0)
     summary = window.close(in_flight=0, now=Instant(1))
-    assert (summary.censored_count, summary.sample_count) == (3, 1)
+    assert summary.sample_count == 1
     assert summary.rtt_ratio == 5.0
 
 
@@ -107,18 +105,63 @@ def test_closing_begins_anew() -> None:
     assert window.close(in_flight=0, now=Instant(5)).limit_was_reached
     summary = window.close(in_flight=2, now=Instant(9))
     assert not summary.limit_was_reached
-    assert (summary.started_at, summary.sample_count, summary.overload_count) == (5, 0, 0)
-    assert (summary.rtt_min_ns, summary.in_flight_mean) == (0, 2.0)
+    assert (summary.sample_count, summary.overload_count) == (0, 0)
+    assert (summary.rtt_mean_ns, summary.in_flight_mean) == (0, 2.0)
+
+
+def test_throughput_is_of_the_time_since_the_last_closing() -> None:
+    window = filled(20)
+    window.close(in_flight=0, now=Instant(5 * NS_PER_S))
+    for _ in range(20):
+        window.add(10 * MS, 10 * MS, 3)
+    assert window.close(in_flight=0, now=Instant(7 * NS_PER_S)).throughput_rps == 10.0
+
+
+def test_provisional_is_a_window_of_which_most_samples_have_no_trusted_baseline() -> None:
+    counts = [WindowSummary(sample_count=10, provisional_count=n).is_provisional for n in (5, 6)]
+    assert counts == [False, True]
+
+
+def test_the_latency_judged_is_that_of_routes_with_a_baseline() -> None:
+    """The first answer of a slow route does not make the quick ones look queued."""
+    window = filled(19, rtt_ns=12 * MS)
+    window.add(2000 * MS, 0, 3)
+    summary = window.close(in_flight=3, now=Instant(NS_PER_S))
+    assert summary.rtt_mean_ns > 100 * MS
+    assert summary.judged_rtt_ns == 12 * MS
+    assert (
+        filled(5, rtt_ns=12 * MS, baseline_ns=0)
+        .close(in_flight=3, now=Instant(NS_PER_S))
+        .judged_rtt_ns
+        == 12 * MS
+    ), "without any baseline there is but that of all"
+
+
+def test_scatter_is_about_the_baseline_of_each_route() -> None:
+    """Half of the samples twice as long: a variance of a quarter, over a mean of one."""
+    window = Window(now=Instant(0))
+    for _ in range(200):
+        window.add(10 * MS, 10 * MS, 1)
+        window.add(20 * MS, 10 * MS, 1)
+    summary = window.close(in_flight=0, now=Instant(NS_PER_S))
+    assert summary.rtt_scatter == pytest.approx(0.25, rel=0.01)
+
+
+def test_what_is_known_of_the_baseline_is_passed_on() -> None:
+    learning = Learning(sample_count=40, ratio=1.5, error=0.1, scatter=0.4)
+    summary = filled(16).close(in_flight=0, now=Instant(5), learning=learning, is_overloaded=True)
+    assert (summary.learnt_count, summary.learnt_ratio) == (40, 1.5)
+    assert (summary.baseline_error, summary.baseline_scatter) == (0.1, 0.4)
+    assert summary.is_overloaded
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**10), st.integers(1, 10**10)), min_size=2))
-def test_ratio_and_excess_agree(samples: list[tuple[int, int]]) -> None:
+def test_ratio_baseline_and_latency_agree(samples: list[tuple[int, int]]) -> None:
     window = Window(now=Instant(0))
     for rtt_ns, baseline_ns in samples:
         window.add(rtt_ns, baseline_ns, 0)
     summary = window.close(in_flight=0, now=Instant(1))
     expected = sum(rtt for rtt, _ in samples) / sum(baseline for _, baseline in samples)
     assert summary.rtt_ratio == pytest.approx(expected)
-    assert 0.0 <= summary.rtt_error <= 1.0
-    mean = summary.baseline_mean_ns + summary.rtt_excess_ns
-    assert mean == pytest.approx(summary.rtt_mean_ns, abs=2)
+    assert summary.rtt_scatter >= 0.0
+    assert summary.judged_rtt_ns == pytest.approx(summary.rtt_mean_ns, rel=1e-6, abs=2 + expected)
