@@ -60,7 +60,7 @@ POLICIES = st.builds(
     policies,
     st.sampled_from([Mode.ENFORCE] * 4 + [Mode.OBSERVE, Mode.OFF]),
     st.integers(1, 5),
-    st.integers(0, 6),
+    st.sampled_from([0, 1, 3, 6, 40]),
     st.sampled_from([0, 10, 500]),
     st.sampled_from([None, None, 0, 2]),
 )
@@ -120,6 +120,46 @@ class ShedderMachine(RuleBasedStateMachine):
             return decision
         self.check_refusal(decision)
         return decision
+
+    @rule(
+        count=st.integers(5, 40),
+        criticalities=st.lists(st.sampled_from(Criticality), min_size=1, max_size=3),
+        flow=st.integers(0, 3),
+    )
+    def burst(self, count, criticalities, flow):
+        """Enough at once to begin overload, and to go on with it."""
+        for index in range(count):
+            request = RequestInfo(criticality=criticalities[index % len(criticalities)])
+            cohort = index * 389 % 1024
+            decision = self.shedder.arrive(
+                request, now=self.now, flow_hash=flow and flow + index % 2, cohort=cohort
+            )
+            if isinstance(decision, Permit):
+                self.granted.append(decision)
+                self.held.add(decision)
+                if decision.would_reject is not None:
+                    self.check_refusal(decision.would_reject)
+            elif isinstance(decision, Ticket):
+                self.waiting.add(decision)
+                if decision.evicted is not None:
+                    self.pass_on([decision.evicted])
+            else:
+                self.check_refusal(decision)
+
+    @rule(request=REQUESTS, flow=st.integers(0, 3), cohort=st.integers(0, 1023))
+    def screen(self, request, flow, cohort):
+        """A provisional answer takes nothing."""
+        refused = self.shedder.screen(request, now=self.now, flow_hash=flow, cohort=cohort)
+        if refused is not None:
+            self.check_refusal(refused)
+
+    @rule(step=st.integers(1, 20), count=st.integers(1, 30))
+    def serve(self, step, count):
+        """Work goes on: one after the other ends."""
+        for _ in range(min(count, len(self.granted))):
+            self.now = Instant(self.now + milliseconds(step))
+            self.pass_on(self.shedder.tick(now=self.now))
+            self.finish_granted(Outcome.SUCCESS)
 
     @rule(thing=permits, outcome=st.sampled_from(Outcome), answered=st.booleans())
     def finish(self, thing, outcome, answered):
@@ -186,7 +226,15 @@ class ShedderMachine(RuleBasedStateMachine):
         slots = sum(p.cost for p in self.held if not p.is_resident)
         in_flight = sum(cell.in_flight for cell in stats.cells)
         assert in_flight >= slots
+        if not any(cell.zombies for cell in stats.cells):
+            assert in_flight == slots
         assert aside == sum(1 for p in self.held if p.is_resident or not p.cost)
+
+    @invariant()
+    def capacity_is_measured_while_somebody_waits(self):
+        if self.shedder.policy.mode is Mode.ENFORCE:
+            for cell in self.shedder._all():
+                assert (cell._demand.busy_since >= 0) == (cell._queue.length > 0)
 
     @invariant()
     def nobody_waits_beside_an_idle_cell(self):

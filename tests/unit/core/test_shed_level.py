@@ -96,6 +96,7 @@ def test_measuring_alone_refuses_nobody() -> None:
     assert level.refusal(0) is None
     assert (level.cut_rank, level.share) == (0, 0)
     assert set(level.ahead_max) == set(level.relaxed_below) == {UNBOUNDED}
+    assert set(level.wait_max_ns) == {UNBOUNDED}
 
 
 def test_in_overload_a_level_has_the_short_queue() -> None:
@@ -106,6 +107,8 @@ def test_in_overload_a_level_has_the_short_queue() -> None:
     # 4.5 are needed; room for the error of the cut is 0.75 x 4 slots x 2.
     assert list(level.ahead_max) == [6] * 6 + [UNBOUNDED] * 2
     assert list(level.relaxed_below) == [4] * 6 + [UNBOUNDED] * 2
+    # Four times the 60 ms that six take at 100 a second.
+    assert list(level.wait_max_ns) == [milliseconds(240)] * 6 + [UNBOUNDED] * 2
 
 
 def test_the_short_queue_has_room_for_the_error_of_the_cut() -> None:
@@ -157,6 +160,7 @@ def test_without_a_capacity_the_queue_is_short_and_nothing_is_cut() -> None:
     level = measured({CRITICAL: 1000}, capacity=0)
     begin(level, scatter=1.0)
     assert level.ahead_max[0] == 6
+    assert level.wait_max_ns[0] == UNBOUNDED
     assert (level.share, level.cut_rank) == (0, 0)
 
 
@@ -239,6 +243,7 @@ def test_overload_ends_when_64_arrivals_in_a_row_met_no_refusal() -> None:
     assert not level.is_overloaded
     assert (level.share, level.cut_rank, level.cut_share_ppm) == (0, 0, 0)
     assert set(level.ahead_max) == set(level.relaxed_below) == {UNBOUNDED}
+    assert set(level.wait_max_ns) == {UNBOUNDED}
 
 
 def test_one_refusal_among_them_begins_the_row_anew() -> None:
