@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from typing import Any, NamedTuple
 
-from shedproxy.core.request import RequestInfo
+from shedproxy.core.request import RANKS, RequestInfo
 from shedproxy.core.units import NS_PER_MS, Instant, Nanos
 
 __all__ = [
@@ -66,7 +66,12 @@ EVIDENCE: dict[RejectReason, tuple[str, ...]] = {
     RejectReason.NO_UPSTREAM: ("upstreams_healthy", "upstreams"),
     RejectReason.CONNECTION_LIMIT: ("connections", "connections_max"),
 }
-"""What `Rejected.numbers` holds, by reason; lengths in ns, ranks and counts as they were."""
+"""What `Rejected.numbers` holds, by reason; lengths in ns, ranks and counts as they were.
+
+`queue_length_max` bounds `Rejected.queue_length`: the whole queue, or in overload the waiters of
+the request's class and attempt with all better ones. A `better_rank` of 4096 stands for nobody in
+particular: overload began, and its queues are shorter.
+"""
 
 
 class Outcome(enum.IntEnum):
@@ -355,6 +360,12 @@ _SENTENCES: dict[RejectReason, str] = {
 }
 
 
+_TRIMMED = (
+    "overload began: {queue_length} of this class and better ones waited where {queue_length_max}"
+    " may then, and rank {rank} is the lowest of them"
+)
+
+
 def explain_refusal(rejected: Rejected) -> str:
     """One sentence for a person, made of the numbers that decided."""
     values: dict[str, object] = {
@@ -366,4 +377,5 @@ def explain_refusal(rejected: Rejected) -> str:
         values[name] = number
         if name.endswith("_ns"):
             values[name[:-3] + "_ms"] = round(number / NS_PER_MS, 1)
-    return _SENTENCES[rejected.reason].format(**values)
+    is_trimmed = values.get("better_rank") == RANKS
+    return (_TRIMMED if is_trimmed else _SENTENCES[rejected.reason]).format(**values)

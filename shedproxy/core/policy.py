@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field
 
 from shedproxy.core.request import Criticality
-from shedproxy.core.units import Nanos, milliseconds
+from shedproxy.core.units import Nanos, milliseconds, seconds
 
 __all__ = [
     "CellPolicy",
@@ -50,11 +50,14 @@ class QueuePolicy:
     """Where arrivals wait for a slot: bounded in time and in length."""
 
     length_max: int = 1024
+    """Most waiters; the bounds of the shed level are lower in overload."""
     wait_max_ns: Nanos = field(default_factory=lambda: milliseconds(500))
+    """Longest wait, or 4 to 12 mean service times where those are longer; less in overload."""
     deadline_share: float = 0.33
     """Most of a request's remaining time that it may spend waiting."""
-    lifo_after_ns: Nanos = field(default_factory=lambda: milliseconds(10000))
-    """A level whose queue has not been empty for this long serves newest first."""
+    lifo_after_ns: Nanos = field(default_factory=lambda: seconds(10))
+    """A level that has not been empty for this long serves newest first. Overload has short queues,
+    so that only a level that better ones keep waiting gets there."""
     shards: int = 64
     hand: int = 4
     """Queues per level, and how many of them one flow may use (shuffle sharding)."""
@@ -71,10 +74,11 @@ class FairnessPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShedLevelPolicy:
-    """The refusal loop: which ranks are refused on arrival, before they reach the queue."""
+    """Overload: how short the queue is then, and which ranks are refused before they reach it."""
 
     enabled: bool = True
     period_ns: Nanos = field(default_factory=lambda: milliseconds(100))
+    """Longest time between two moves of the level."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

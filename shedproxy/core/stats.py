@@ -29,7 +29,7 @@ class CellStats:
     shed_rank: int
     """Ranks (0..4095: criticality x 1 024 + cohort) below this are refused on arrival."""
     shed_share: float
-    """Share of demand the refusal loop wants refused, 0..1."""
+    """Share of demand that is below the shed level, 0..1."""
     pressure: float
     """0 idle .. 1 saturated."""
     baseline_ns: Nanos

@@ -57,13 +57,16 @@ class QueueSettings(Section):
     """Where requests wait for a free slot: bounded in time and in length."""
 
     length_max: int = preset(1024, ge=0, le=_LIMIT_MAX)
-    """Requests that may wait; a better arrival takes the place of the worst waiter."""
+    """Requests that may wait; a better arrival takes the place of the worst waiter. In overload far
+    fewer do (`shed_level`)."""
     wait_max: Duration = preset("500ms")
-    """Longest time a request may wait."""
+    """Longest time a request may wait, or 4 to 12 times what the work takes if that is longer; less
+    in overload."""
     deadline_share: float = preset(0.33, gt=0, le=1)
     """Most of a request's remaining time that it may spend waiting."""
-    lifo_after: Duration = preset("100ms")
-    """A queue that has not been empty for this long serves its newest first."""
+    lifo_after: Duration = preset("10s")
+    """A class that has not been without waiters for this long serves its newest first: those that
+    better classes keep waiting. In overload alone queues are too short to need it."""
     shards: int = preset(64, ge=1, le=4096)
     """Queues per class among which tenants are spread."""
     hand: int = preset(4, ge=1, le=64)
@@ -80,7 +83,9 @@ class FairnessSettings(Section):
 
 
 class ShedLevelSettings(Section):
-    """Refuses the least important classes on arrival while demand is above capacity."""
+    """While demand is above capacity: short queues, and the least important classes refused on
+    arrival.
+    """
 
     enabled: bool = True
     """Without it only a full queue and expired waiters are refused, and the queue stays long."""

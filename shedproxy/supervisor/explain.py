@@ -178,7 +178,7 @@ def _shed(found: Classified, numbers: CellNumbers, *, known: bool) -> _Answer | 
     if numbers.shed_rank <= 0 and numbers.shed_share <= 0:
         return None
     info = found.info
-    level = f"the shed level is {numbers.shed_rank} of {RANKS}"
+    level = f"the shed level is {numbers.shed_rank} of {RANKS} (for nobody while few wait)"
     if known:
         rank = rank_of(info, found.cohort)
         if rank < numbers.shed_rank:
@@ -200,9 +200,10 @@ def _slot(cell: CellPolicy, info: RequestInfo, numbers: CellNumbers) -> _Answer:
         return _Answer("admit", counts)
     if numbers.queue_length < cell.queue.length_max:
         wait = to_milliseconds(cell.queue.wait_max_ns)
-        return _Answer(
-            "queue", f"{counts} and {numbers.queue_length} wait; it waits up to {wait:g} ms"
-        )
+        why = f"{counts} and {numbers.queue_length} wait; it waits up to {wait:g} ms"
+        if numbers.shed_rank:
+            why += ", if there is room in the short queues of overload"
+        return _Answer("queue", why)
     return _Answer(
         "refuse",
         f"{counts} and the queue is full ({numbers.queue_length}): only a more important request"

@@ -26,6 +26,7 @@ TRUE_AND_FALSE = [
     (R.QUEUE_FULL, (8, 5, 5), (9, 5, 5)),
     (R.QUEUE_TIMEOUT, (500, 500), (499, 500)),
     (R.EVICTED, (8, 5, 6, 10), (8, 6, 6, 10)),
+    (R.EVICTED, (8, 4095, 4096, 10), (9, 4095, 4096, 10)),
     (R.DEADLINE, (0, 0, 0), (10, 5, 5)),
     (R.DEADLINE, (9, 5, 5), (11, 5, 5)),
     (R.FAIR_SHARE, (4, 1, 4, 2), (4, 1, 4, 1)),
@@ -57,6 +58,17 @@ def test_each_reason_has_its_evidence_and_its_sentence() -> None:
         sentence = explain_refusal(rejected(reason, numbers))
         assert sentence
         assert "{" not in sentence
+
+
+def test_who_leaves_when_overload_begins_is_not_told_of_a_better_one() -> None:
+    """There was none: the queue became shorter."""
+    assert explain_refusal(rejected(R.EVICTED, (3, 700, 4096, 10))) == (
+        "overload began: 8 of this class and better ones waited where 3 may then,"
+        " and rank 700 is the lowest of them"
+    )
+    assert explain_refusal(rejected(R.EVICTED, (8, 700, 701, 10))) == (
+        "the queue was full (8) and rank 701 came after rank 700"
+    )
 
 
 @given(reason=st.sampled_from(RejectReason), numbers=st.lists(st.integers(), max_size=6))

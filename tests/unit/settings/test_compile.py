@@ -125,7 +125,7 @@ def test_every_setting_arrives(written):
     assert (slow.resident_limit, slow.control_budget) == (6, 3)
     assert slow.default_timeout_ns == seconds(2)
     assert (slow.fairness.enabled, slow.fairness.slack) == (False, 2)
-    assert dataclasses.astuple(slow.shed_level) == (False, milliseconds(20), milliseconds(200))
+    assert dataclasses.astuple(slow.shed_level) == (False, milliseconds(200))
     assert dataclasses.astuple(slow.queue) == (
         1, milliseconds(20), 0.5, milliseconds(30), 8, 2,
     )  # fmt: skip

@@ -71,6 +71,17 @@ def test_the_shed_level_refuses_lower_classes():
     assert answer(document(), low, numbers=numbers) == ("refuse", "shed_level")
 
 
+def test_what_the_level_lets_pass_still_needs_room_in_the_short_queue():
+    """How short it is only the worker knows: the answer says so."""
+    numbers = CellNumbers(limit=10, in_flight=10, queue_length=3)
+    decision = explain(document(), numbers=numbers)["decision"]
+    assert decision["why"] == "10 of 10 are in flight and 3 wait; it waits up to 500 ms"
+    numbers = CellNumbers(limit=10, in_flight=10, queue_length=3, shed_rank=2048, shed_share=0.5)
+    decision = explain(document(), numbers=numbers)["decision"]
+    assert decision["answer"] == "queue"
+    assert decision["why"].endswith("if there is room in the short queues of overload")
+
+
 def test_a_level_inside_the_class_refuses_a_share_of_it():
     numbers = CellNumbers(limit=10, shed_rank=2048 + 512 + 256, shed_share=0.5)
     decision = explain(document(), numbers=numbers)["decision"]
