@@ -16,6 +16,7 @@ from shedproxy.core import (
     RejectReason,
     Shedder,
     Ticket,
+    milliseconds,
 )
 from shedproxy.errors import PermitAlreadyReleasedError
 
@@ -138,3 +139,32 @@ def test_a_cell_that_comes_back_goes_on_where_it_was(at, arrive) -> None:
     [verdict] = shedder.release(permits[0], Outcome.SUCCESS, now=at(4))
     assert verdict.ticket is waiting
     assert [cell.in_flight for cell in shedder.stats().cells] == [0, 2]
+
+
+def serve(shedder, arrive, at, cell: str, count: int, first_ms: float = 0) -> None:
+    """One after the other, 20 ms each."""
+    for index in range(count):
+        ms = first_ms + 25 * index
+        permit = arrive(shedder, ms, cell=cell, route="r")
+        shedder.release(permit, Outcome.SUCCESS, now=at(ms + 20))
+
+
+def test_what_was_learnt_survives_a_restart_cell_by_cell(at, arrive) -> None:
+    """A successor with other cells takes what it has a place for."""
+    both = Policy(cells=(CellPolicy(name="a"), CellPolicy(name="b")))
+    shedder = Shedder(both, now=at(0))
+    assert shedder.memory() == {"a": {}, "b": {}}
+    serve(shedder, arrive, at, "a", 60)
+    serve(shedder, arrive, at, "b", 60, first_ms=2000)
+    memory = shedder.memory()
+    assert [memory[cell]["r"].mean_ns for cell in "ab"] == [milliseconds(20)] * 2
+    successor = Shedder(Policy(cells=(CellPolicy(name="b"), CellPolicy(name="c"))), now=at(0))
+    successor.remember(memory)
+    assert successor.memory() == {"b": memory["b"], "c": {}}
+    assert [cell.baseline_ns for cell in successor.stats().cells] == [milliseconds(20), 0]
+
+
+def test_what_is_not_known_well_is_not_passed_on(at, arrive) -> None:
+    shedder = Shedder(Policy(), now=at(0))
+    serve(shedder, arrive, at, "default", 5)
+    assert shedder.memory() == {"default": {}}
