@@ -1,6 +1,6 @@
 """`python -m benchmarks NAME`: measure one thing and print it.
 
-    python -m benchmarks decisions      core decisions, per limit algorithm and queue length
+    python -m benchmarks decisions      core decisions: per limit algorithm, in overload; the queue
     python -m benchmarks middleware     what ShedMiddleware adds to a request, in process
     python -m benchmarks proxy          CPU of a proxied request, beside nginx, HAProxy and Envoy
     python -m benchmarks refusal        CPU of a refused request, beside nginx and uvicorn

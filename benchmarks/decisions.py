@@ -1,8 +1,10 @@
-"""What the core costs: a decision per limit algorithm, a refusal, and the queue by its length.
+"""What the core costs: decisions per limit algorithm and in overload, refusals, the queue by length.
 
-Time is given to the core and not read here, so that no clock is in the figures. Four requests are
-in flight at any time, each for about a millisecond with some scatter; the limit is kept above
-them, so that every arrival is admitted at once and every release is a sample.
+Time is given to the core and not read here, so that no clock is in the figures. Where a request is
+admitted and released four are in flight at any time, each for about a millisecond with some
+scatter; the limit is kept above them, so that every arrival is admitted at once and every release
+is a sample. In overload, 64 slots of 10 ms are offered twice what they can do, and an arrival comes
+with what follows from it: half an end of work, and the start or refusal of who waits.
 """
 
 from __future__ import annotations
@@ -45,6 +47,10 @@ FLOWS = [(index + 1) * GOLDEN & MASK for index in range(1000)]
 """Hashes of a thousand tenants."""
 
 LATE_NS = [index * GOLDEN % MASK % (STEP_NS // 2) for index in range(SCATTER)]
+
+SLOTS = 64
+SERVICE_NS = 10_000_000
+OVERLOAD_STEP_NS = SERVICE_NS // SLOTS // 2
 
 DECISION = Budget(target=3.0, floor=5.0)
 
@@ -115,6 +121,40 @@ def refusing(cell: CellPolicy, request: RequestInfo, reason: RejectReason) -> Ca
     return refuse
 
 
+def overloaded(*, tenants: bool) -> Callable[[int], None]:
+    """One arrival per operation at twice capacity, with its share of ends of work."""
+    limit = LimitPolicy(algorithm="fixed", initial=SLOTS)
+    shedder = Shedder(Policy(cells=(CellPolicy(limit=limit),)), now=Instant(0))
+    requests = [RequestInfo(criticality=c) for c in Criticality] if tenants else [RequestInfo()]
+    flows = FLOWS if tenants else [0]
+    ends: deque[tuple[int, Permit]] = deque()
+    serial = 0
+
+    def arrive(count: int) -> None:
+        nonlocal serial
+        for _ in range(count):
+            serial += 1
+            now = serial * OVERLOAD_STEP_NS
+            while ends and ends[0][0] <= now:
+                end_at, permit = ends.popleft()
+                for _, decision in shedder.release(permit, Outcome.SUCCESS, now=Instant(end_at)):
+                    if type(decision) is Permit:
+                        ends.append((end_at + SERVICE_NS, decision))
+            decision = shedder.arrive(
+                requests[serial % len(requests)],
+                now=Instant(now),
+                flow_hash=flows[serial % len(flows)],
+                cohort=serial * GOLDEN % MASK % 1024,
+            )
+            if type(decision) is Permit:
+                ends.append((now + SERVICE_NS, decision))
+        if not shedder.stats().cells[0].shed_share:
+            raise NotMeasuredError("no overload")
+
+    arrive(4 * SERVICE_NS // OVERLOAD_STEP_NS * 50)  # until it has begun
+    return arrive
+
+
 def queueing(waiters: int, *, tenants: bool) -> Callable[[int], None]:
     """One new ticket pushed and one popped per operation, beside `waiters` that stay."""
     queue = PriorityQueue(QueuePolicy(length_max=waiters + 1))
@@ -161,6 +201,8 @@ def measure(*, quick: bool) -> Report:
         ),
         "refuse, full queue": refusing(no_queue, RequestInfo(), RejectReason.QUEUE_FULL),
     }
+    others["arrive in overload, one flow"] = overloaded(tenants=False)
+    others["arrive in overload, 4 classes, 1000 tenants"] = overloaded(tenants=True)
     for waiters in WAITERS:
         others[f"push and pop beside {waiters}, one flow"] = queueing(waiters, tenants=False)
         others[f"push and pop beside {waiters}, 4 classes, 1000 tenants"] = queueing(
