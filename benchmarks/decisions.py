@@ -1,4 +1,4 @@
-"""What the core costs: decisions per limit algorithm and in overload, refusals, the queue by length.
+"""What the core costs: decisions per limit algorithm and in overload, refusals, and the queue.
 
 Time is given to the core and not read here, so that no clock is in the figures. Where a request is
 admitted and released four are in flight at any time, each for about a millisecond with some
