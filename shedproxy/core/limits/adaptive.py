@@ -154,6 +154,8 @@ class AdaptiveLimit:
         assert dip is not None
         self._dip = None
         self._rest_at(max(dip.level_before, self._level))
+        # Nothing was learnt: without a baseline only the ramp can go on.
+        self._is_ramping = not self._is_anchored
         self._put_off()
         return LimitChange(before, self.limit, LimitCause.HEADROOM, now)
 
@@ -209,7 +211,8 @@ class AdaptiveLimit:
         error = evidence.error(scatter)
         wanted = evidence.wanted(self._level)
         step = math.log(wanted / self._level)
-        if step > error or not self._first.count:
+        is_first = not self._first.count and not self._is_anchored
+        if step > error or is_first:
             if not self._first.count or window.in_flight_mean < 2 * self._first.in_flight:
                 self._first.add(window, target_ns=1.0, memory=math.inf)
             self._evidence.reset()
@@ -311,6 +314,7 @@ class AdaptiveLimit:
         if not is_over:
             return LimitCause.STEADY
         self._trial = None
+        self._level = trial.level_before
         if not trial.is_real:
             self._put_off()
             return LimitCause.STEADY
@@ -374,6 +378,8 @@ class AdaptiveLimit:
         """Less, as long as less helps."""
         if self._dip is not None:
             self._level = max(self._level, self._dip.level_before)
+        if self._trial is not None:
+            self._level = self._trial.level_before
         self._dip = self._trial = None
         if self._episode is None:
             self._episode = OverloadEpisode(self._level)

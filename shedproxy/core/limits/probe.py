@@ -20,6 +20,8 @@ _TRIAL_FACTOR = 1.5
 """How much higher a trial goes: enough to tell from noise, little enough to cost little."""
 _DIP_SAMPLES_MIN = 16
 """A dip of given length learns from at least so many samples,"""
+_DIP_TURNS = 4
+"""Or so many times what is in flight meanwhile, if that is more."""
 _DIP_SAMPLES_MAX = 400
 """and any ends after so many: what is not known by then will not be."""
 _DIP_LENGTH_MAX_NS = 3 * NS_PER_S
@@ -49,12 +51,14 @@ class CheckClock:
     __slots__ = ("_asked_at", "_check_count")
 
     def __init__(self) -> None:
-        self._asked_at = Instant(0)
+        self._asked_at: Instant | None = None
         self._check_count = 0
 
     def is_due(self, *, now: Instant, is_possible: bool) -> bool:
         """Whether an instant to check at has passed since it was last asked, and can be used."""
         last_at, self._asked_at = self._asked_at, now
+        if last_at is None:
+            return False
         period_ns = _CHECK_PERIODS_NS[min(self._check_count, len(_CHECK_PERIODS_NS) - 1)]
         if not is_possible or now // period_ns == last_at // period_ns:
             return False
@@ -91,7 +95,10 @@ class Dip:
         self._samples += window.sample_count
         elapsed_ns = now - self._began_at
         if self._length_ns:
-            is_known = elapsed_ns >= self._length_ns and window.learnt_count >= _DIP_SAMPLES_MIN
+            # Of n in flight the longest are not in yet: without several turns they would be missed.
+            turns = _DIP_TURNS * window.in_flight_mean
+            is_enough = window.learnt_count >= max(_DIP_SAMPLES_MIN, turns)
+            is_known = is_enough and elapsed_ns >= self._length_ns
         return (
             is_known
             or self._samples >= _DIP_SAMPLES_MAX
