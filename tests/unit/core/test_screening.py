@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from shedproxy.core import (
     Criticality,
+    FairnessPolicy,
     Kind,
     Lane,
     Outcome,
@@ -11,9 +14,11 @@ from shedproxy.core import (
     QueuePolicy,
     Rejected,
     RejectReason,
+    RequestInfo,
     Shedder,
     Ticket,
     milliseconds,
+    seconds,
 )
 
 
@@ -138,3 +143,96 @@ def test_a_limit_that_falls_below_what_runs_is_no_queue(fixed, at, arrive) -> No
         shedder.tick(now=at(step * 100))
     assert shedder.stats().cells[0].shed_share == 0
     assert isinstance(arrive(shedder, 6400, criticality=Criticality.SHEDDABLE), Ticket)
+
+
+CUT_RANK = 2816
+"""Of critical requests the lower half of the cohorts is below it."""
+
+
+@pytest.fixture
+def overloaded(fixed, at, arrive):
+    """One slot, two waiters, and a level that stands at `CUT_RANK` unless fewer than two wait."""
+
+    def make(**cell) -> Shedder:
+        shedder = Shedder(fixed(1, **cell), now=at(0))
+        for _ in range(3):
+            assert not isinstance(arrive(shedder), Rejected)
+        level = shedder._cells["default"]._level
+        level.is_overloaded, level.due_at = True, seconds(10)
+        level.cut_rank, level.relaxed_below = CUT_RANK, [2] * 8
+        return shedder
+
+    return make
+
+
+def ask(shedder: Shedder, cohort: int, flow_hash: int = 0, *, screened: bool = False) -> object:
+    put = shedder.screen if screened else shedder.arrive
+    return put(RequestInfo(), now=milliseconds(1), cohort=cohort, flow_hash=flow_hash)
+
+
+def test_ranks_below_the_cut_are_refused_on_arrival(overloaded, reason) -> None:
+    """With the two ranks; the cut itself passes."""
+    shedder = overloaded()
+    refused = ask(shedder, 510)
+    assert reason(refused) is RejectReason.SHED_LEVEL
+    assert refused.numbers == (CUT_RANK - 1, CUT_RANK, 0, 0)
+    assert refused.queue_length == 2
+    assert isinstance(ask(shedder, 512), Ticket)
+
+
+def test_a_head_is_refused_by_the_cut_before_its_body_is_read(overloaded, reason) -> None:
+    """And one that may go on takes nothing yet."""
+    shedder = overloaded()
+    assert reason(ask(shedder, 510, screened=True)) is RejectReason.SHED_LEVEL
+    before = shedder.stats()
+    assert ask(shedder, 512, screened=True) is None
+    assert shedder.stats() == before
+
+
+def test_nobody_is_refused_by_the_cut_while_the_queue_runs_dry(overloaded) -> None:
+    """Two wait where three would keep the slot busy."""
+    shedder = overloaded()
+    shedder._cells["default"]._level.relaxed_below = [3] * 8
+    assert isinstance(ask(shedder, 0), Ticket)
+    assert isinstance(ask(shedder, 0), Rejected)
+
+
+def test_better_waiters_count_and_worse_do_not(overloaded) -> None:
+    """What waits behind a request keeps no slot from it."""
+    shedder = overloaded()
+    best = RequestInfo(criticality=Criticality.CRITICAL_PLUS)
+    level = shedder._cells["default"]._level
+    level.cut_rank = 4095
+    now = milliseconds(1)
+    assert isinstance(shedder.arrive(best, now=now, cohort=0), Ticket)
+    assert isinstance(shedder.arrive(best, now=now, cohort=0), Ticket)
+    assert isinstance(shedder.arrive(best, now=now, cohort=0), Rejected)
+
+
+def test_a_tenant_over_its_share_is_refused_before_the_cut_is_asked(overloaded, reason) -> None:
+    """The cut would let it pass; another tenant that is not above an equal part passes the cut."""
+    shedder = overloaded(fairness=FairnessPolicy(slack=1.0))
+    mine, other = 7_777_777, 8_888_888
+    for flow_hash, cohort in ((mine, 1022), (mine, 1022), (other, 0), (mine, 1022), (mine, 1022)):
+        assert isinstance(ask(shedder, cohort, flow_hash), Ticket)
+    refused = ask(shedder, 1022, mine)
+    assert reason(refused) is RejectReason.FAIR_SHARE
+    # One slot and seven waiters for two tenants.
+    assert refused.numbers == (4, 1, 4, 2)
+
+
+def test_what_the_cut_refuses_is_demand_and_what_a_share_refuses_is_not(overloaded) -> None:
+    """The second is one tenant's excess; both keep overload up."""
+    shedder = overloaded(fairness=FairnessPolicy(slack=1.0))
+    level = shedder._cells["default"]._level
+    demand = level.demand
+    before = demand.arrivals
+    assert isinstance(ask(shedder, 0), Rejected)
+    assert demand.arrivals == before + 1 == level._refused_at
+    for flow_hash in (7_777_777, 8_888_888, 7_777_777, 7_777_777, 7_777_777):
+        assert isinstance(ask(shedder, 1022, flow_hash), Ticket)
+    before = demand.arrivals
+    refused = ask(shedder, 1022, 7_777_777)
+    assert isinstance(refused, Rejected)
+    assert refused.reason is RejectReason.FAIR_SHARE
+    assert demand.arrivals == before == level._refused_at
