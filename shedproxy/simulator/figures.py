@@ -19,7 +19,7 @@ from shedproxy.simulator.world import World
 from shedproxy.workload.results import percentile
 from shedproxy.workload.scenario import Scenario
 
-__all__ = ["ENOUGH", "References", "measure", "recovery_s"]
+__all__ = ["ENOUGH", "References", "measure", "possible_rps", "recovery_s"]
 
 ENOUGH = 2_000
 """Requests that a figure rests on at least."""
@@ -50,15 +50,16 @@ def measure(world: World, references: References) -> dict[str, float]:
     tally, oracle = world.tally, references.oracle.tally
     found = _of_samples(world)
     found["completions"] = float(tally.calls_served)
+    if tally.ended:
+        found["served_ratio"] = tally.served / tally.ended
+        found["refused_ratio"] = tally.refused / tally.ended
     if min(oracle.ended, tally.ended) < ENOUGH:
         return found
-    goodput, possible = goodput_rps(world), goodput_rps(references.oracle)
+    goodput, possible = goodput_rps(world), possible_rps(references.oracle)
     found["goodput_rps"] = goodput
     if possible:
         found["goodput_ratio"] = goodput / possible
         found["regret"] = 1 - goodput / possible
-    found["served_ratio"] = tally.served / tally.ended
-    found["refused_ratio"] = tally.refused / tally.ended
     excess = tally.refused / tally.ended - _refused_ratio(references.queue_oracle.tally)
     found["false_refusal_ratio"] = max(0.0, excess)
     if tally.has_classes and tally.calls:
@@ -156,21 +157,32 @@ def _shares(tally: Tally) -> dict[str, float]:
 
 def _of_work(world: World, oracle: World) -> dict[str, float]:
     """What became of the backend's time, and of tasks and sessions that take several calls."""
-    scenario, tally = world.scenario, world.tally
+    tally = world.tally
     found: dict[str, float] = {}
     busy_ns = world.backend.busy_ns
     if busy_ns:
         found["wasted_ratio"] = max(0.0, 1 - tally.useful_ns / busy_ns)
     if oracle.tally.useful_ns:
         found["spare_used_ratio"] = tally.useful_ns / oracle.tally.useful_ns
-    if any(client.calls_per_task > 1 for client in scenario.client):
-        found["task_optimum_ratio"] = tally.served / tasks_possible(world)
+    possible = _tasks_possible(world)
+    if math.isfinite(possible) and possible:
+        found["task_optimum_ratio"] = tally.served / possible
     if oracle.tally.sessions_completed:
         found["sessions_ratio"] = tally.sessions_completed / oracle.tally.sessions_completed
     return found
 
 
-def tasks_possible(world: World) -> float:
+def possible_rps(oracle: World) -> float:
+    """The oracle's goodput, or what tasks of several calls allow where that is more.
+
+    The oracle does not know which calls are of one task: it begins too many.
+    """
+    has_tasks = any(client.calls_per_task > 1 for client in oracle.scenario.client)
+    tasks = _tasks_possible(oracle) / scored_s(oracle) if has_tasks else 0.0
+    return max(goodput_rps(oracle), tasks)
+
+
+def _tasks_possible(world: World) -> float:
     """The optimum of DAGOR's experiments: every task that is begun has all of its calls done."""
     scenario, tally = world.scenario, world.tally
     work = sum(
@@ -181,7 +193,7 @@ def tasks_possible(world: World) -> float:
         for client in scenario.client
     )
     can = capacity_rps(scenario.backend) * scored_s(world)
-    return tally.offered * min(1.0, can / work)
+    return tally.offered * min(1.0, can / work) if work else 0.0
 
 
 def _fairness(tally: Tally, oracle: Tally) -> float | None:

@@ -1,9 +1,10 @@
 """The yardstick: admission that knows the backend's true capacity at every instant.
 
-It keeps exactly as many calls in flight as the backend can use and lets the rest wait, the more
-important class first and the oldest first within one, as long as an answer would still come in
-time whatever the call turns out to take. It refuses nobody on a guess. It does not know how long a
-single call will take: a clairvoyant could serve the short ones only, which no admission can.
+It keeps exactly as many calls in flight as the backend can use and lets the rest wait. The more
+important class is served first, and within one the oldest whose answer will come in time whatever
+the call turns out to take; where there is none, the newest. It refuses nobody on a guess. It does
+not know how long a single call will take: a clairvoyant could serve the short ones only, which no
+admission can.
 """
 
 from __future__ import annotations
@@ -28,8 +29,17 @@ from shedproxy.simulator.controllers.protocol import Reading
 
 __all__ = ["OracleControl"]
 
-_WAIT_SHARE = 2 / 3
-"""Of the longest wait: the rest is for calls that take several times the mean."""
+_WAITING = TicketState.WAITING
+
+
+class _Line:
+    """Waiters of one class: those that are in good time, and behind them those that may not be."""
+
+    __slots__ = ("fresh", "old")
+
+    def __init__(self) -> None:
+        self.fresh: deque[Ticket] = deque()
+        self.old: list[Ticket] = []
 
 
 class OracleControl(Ledger):
@@ -38,6 +48,7 @@ class OracleControl(Ledger):
     Args:
         best_limit: calls in flight that keep the backend just busy; asked at every decision.
         wait_max_ns: longest wait after which a call of mean work is still answered in time.
+        safe_wait_ns: longest wait after which nearly every call is; default: half of that.
         inside: calls at the backend, those included whose client has left and whose work goes on.
     """
 
@@ -46,13 +57,15 @@ class OracleControl(Ledger):
         *,
         best_limit: Callable[[], float],
         wait_max_ns: int,
+        safe_wait_ns: int | None = None,
         inside: Callable[[], int] = lambda: 0,
     ) -> None:
         super().__init__()
         self._best_limit = best_limit
-        self._wait_max_ns = round(wait_max_ns * _WAIT_SHARE)
+        self._wait_max_ns = wait_max_ns
+        self._safe_wait_ns = wait_max_ns // 2 if safe_wait_ns is None else safe_wait_ns
         self._inside = inside
-        self._waiting: list[deque[Ticket]] = [deque() for _ in Criticality]
+        self._lines = [_Line() for _ in Criticality]
         self._length = 0
 
     def arrive(
@@ -71,14 +84,14 @@ class OracleControl(Ledger):
         ticket = self.ticket(
             request, now=now, expires_at=expires_at, flow_hash=flow_hash, cohort=cohort
         )
-        self._waiting[request.criticality].append(ticket)
+        self._lines[request.criticality].fresh.append(ticket)
         self._length += 1
         return ticket
 
     def release(
         self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int = 0
     ) -> Sequence[Verdict]:
-        """The slot goes to the most important, oldest waiter that can be served in time."""
+        """The slot goes to the best waiter."""
         self.give_back(permit)
         return self._dispatch(now)
 
@@ -102,20 +115,41 @@ class OracleControl(Ledger):
 
     def _dispatch(self, now: Instant) -> Sequence[Verdict]:
         verdicts: list[Verdict] = []
-        for waiting in reversed(self._waiting):
-            while waiting:
-                ticket = waiting[0]
-                if ticket.state is not TicketState.WAITING:
-                    waiting.popleft()
-                    continue
-                is_late = ticket.expires_at <= now
-                if not (is_late or self._has_room(ticket.cost)):
+        for line in reversed(self._lines):
+            while (ticket := self._first(line, now, verdicts)) is not None:
+                if not self._has_room(ticket.cost):
                     return verdicts
-                waiting.popleft()
+                (line.fresh.popleft if line.fresh else line.old.pop)()
                 self._length -= 1
-                if is_late:
-                    reason = RejectReason.QUEUE_TIMEOUT
-                    verdicts.append(self.refuse_ticket(ticket, reason, now=now))
-                else:
-                    verdicts.append(self.admit_ticket(ticket, now=now))
+                verdicts.append(self.admit_ticket(ticket, now=now))
         return verdicts or NO_VERDICTS
+
+    def _first(self, line: _Line, now: Instant, verdicts: list[Verdict]) -> Ticket | None:
+        """Who of a class comes next; who cannot be served in time any more is refused."""
+        fresh, old = line.fresh, line.old
+        while fresh:
+            ticket = fresh[0]
+            if ticket.state is _WAITING and now - ticket.arrived_at <= self._safe_wait_ns:
+                return ticket
+            fresh.popleft()
+            if ticket.state is _WAITING:
+                old.append(ticket)
+        while old:
+            if old[-1].state is not _WAITING:
+                old.pop()
+            elif old[-1].expires_at > now:
+                return old[-1]
+            else:
+                # Whoever is below came earlier still.
+                verdicts.extend(self._refuse_all(old, now))
+        return None
+
+    def _refuse_all(self, waiting: list[Ticket], now: Instant) -> list[Verdict]:
+        verdicts = [
+            self.refuse_ticket(ticket, RejectReason.QUEUE_TIMEOUT, now=now)
+            for ticket in waiting
+            if ticket.state is _WAITING
+        ]
+        self._length -= len(verdicts)
+        waiting.clear()
+        return verdicts

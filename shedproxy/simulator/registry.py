@@ -36,6 +36,7 @@ from shedproxy.simulator.controllers.vegas import VegasControl
 from shedproxy.simulator.oracle import OracleControl
 from shedproxy.simulator.queue_oracle import QueueOracleControl
 from shedproxy.simulator.world import ControllerFactory, World
+from shedproxy.workload.laws import coefficient_of_variation
 
 __all__ = [
     "CONTROLLERS",
@@ -51,6 +52,9 @@ OURS = "shedproxy"
 PROFILED = "shedproxy-profile"
 YARDSTICKS = frozenset((PROFILED, "fixed"))
 """They are told what others have to find out; they take no place."""
+
+_SAFE_ANSWERS = 8
+"""Nearly every call takes less than so many mean ones, of all laws that there are."""
 
 _SLOTS_MAX = 1000
 """Where a backend has no bound."""
@@ -204,17 +208,31 @@ def oracle_factory() -> ControllerFactory:
     def make(world: World, _now: Instant, _index: int) -> Controller:
         if not shared:
             backend = world.backend
-            deadline_ns = milliseconds(world.scenario.deadline_or_default_ms)
+            wait_max_ns, safe_wait_ns = _oracle_waits_ns(world)
             shared.append(
                 OracleControl(
                     best_limit=backend.best_limit,
-                    wait_max_ns=max(0, deadline_ns - backend.answer_ns()),
+                    wait_max_ns=wait_max_ns,
+                    safe_wait_ns=safe_wait_ns,
                     inside=lambda: backend.inside,
                 )
             )
         return shared[0]
 
     return make
+
+
+def _oracle_waits_ns(world: World) -> tuple[int, int]:
+    """The longest wait, and the longest after which nearly every call comes in time."""
+    spec, answer_ns = world.scenario.backend, world.backend.answer_ns()
+    deadline_ns = milliseconds(world.scenario.deadline_or_default_ms)
+    wait_max_ns = max(0, deadline_ns - answer_ns)
+    if spec.cancels and coefficient_of_variation(spec.law, spec.cv) >= 1:
+        # Work stops with its client, and what has taken long will take longer still: to begin
+        # late costs little, because the long ones are cut off early.
+        return wait_max_ns, wait_max_ns
+    safe_wait_ns = max(0, deadline_ns - _SAFE_ANSWERS * answer_ns)
+    return wait_max_ns, min(safe_wait_ns, wait_max_ns // 2)
 
 
 def queue_oracle_factory() -> ControllerFactory:

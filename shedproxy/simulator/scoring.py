@@ -38,9 +38,10 @@ Every controller meets the same requests with the same work at a seed. What ends
 of the cold start and the end of the run counts; shares are of what ended.
 
 The oracle knows the backend's capacity at every instant and keeps it just busy; the rest waits
-while it can be served in time, the most important and oldest first.
+while it can be served in time, the most important first, then the oldest in good time.
 
-Goodput: requests served within their deadline, over the oracle's; at most 1.
+Goodput: requests served within their deadline, over the oracle's (of tasks of several calls over
+what capacity allows, where that is more); at most 1.
 
 p99: of the latency of what was served. Allowed is twice the p99 of the same backend at 0.8 of its
 capacity (of the oracle or without control, whichever is less), at least 10 ms more than that. The

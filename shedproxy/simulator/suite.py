@@ -13,7 +13,7 @@ from typing import Any
 
 from shedproxy.simulator.backend.service import capacity_rps
 from shedproxy.simulator.checkers import Checkers
-from shedproxy.simulator.figures import goodput_rps, measure
+from shedproxy.simulator.figures import measure, possible_rps
 from shedproxy.simulator.references import MakeChance, run_references
 from shedproxy.simulator.registry import CONTROLLERS, OURS, PROFILED, controller_factory
 from shedproxy.simulator.scoring import score_of, score_parts
@@ -93,7 +93,7 @@ def run_job(job: Job, make_chance: MakeChance) -> JobResult:
     references = run_references(scenario, job.seed, make_chance, sample_count=job.sample_count)
     refused_ratio = _refused_ratio(references.queue_oracle)
     oracle = measure(references.oracle, references)
-    oracle["goodput_rps"] = goodput_rps(references.oracle)
+    oracle["goodput_rps"] = possible_rps(references.oracle)
     result = JobResult(
         scenario=scenario.name,
         seed=job.seed,

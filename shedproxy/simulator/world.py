@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
+from shedproxy.core import NS_PER_MS, NS_PER_S, NS_PER_US, Instant
 from shedproxy.simulator.backend.service import Backend, capacity_rps
 from shedproxy.simulator.call import Call
 from shedproxy.simulator.clients import Chance, Population
@@ -87,6 +87,7 @@ class World:
             scenario.event,
             rng=self.chance("backend"),
             on_done=_on_done,
+            noise_ns=round(scenario.proxy.noise_us * NS_PER_US),
         )
         if self.make_checkers is not None:
             self.checkers = self.make_checkers(self)

@@ -68,11 +68,14 @@ class Backend:
         *,
         rng: RandomSource,
         on_done: OnDone,
+        noise_ns: int = 0,
     ) -> None:
+        """`noise_ns` is what passes on average between an answer and who waits for its slot."""
         self._engine = engine
         self._spec = spec
         self._rng = rng
         self._on_done = on_done
+        self._noise_ns = noise_ns
         self._network_ns = round(spec.network_ms * NS_PER_MS / 2)
         self._may_die = any(event.what == "lose_hosts" for event in events)
         self.hosts: list[_Machine] = [self._make_host() for _ in range(spec.hosts)]
@@ -188,7 +191,7 @@ class Backend:
 
     @property
     def _aside_ns(self) -> int:
-        return 2 * self._network_ns + self._downstream_ns
+        return 2 * self._network_ns + self._downstream_ns + self._noise_ns
 
     def _service_ns(self) -> float:
         spec = self._spec

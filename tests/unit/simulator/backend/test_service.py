@@ -188,6 +188,16 @@ def test_capacity_now_follows_what_happens(what: str, more: dict[str, object], r
     assert bench.backend.capacity_now_rps() == pytest.approx(rps)
 
 
+def test_what_passes_in_the_proxy_is_aside_too() -> None:
+    """As long as the service: as many on average, and three times the root of that."""
+    spec = BackendSpec(slots=4, service_ms=1.0)
+    made = Backend(
+        Engine(), spec, (), rng=random.Random(1), on_done=lambda *_: None, noise_ns=NS_PER_MS
+    )
+    assert made.best_limit() == 4 + 4 + 6
+    assert made.answer_ns() == 2 * NS_PER_MS
+
+
 def test_work_done_outlives_its_machine() -> None:
     bench = Bench(event("lose_hosts"), event("add_hosts", at_s=2))
     bench.submit_at(0, 3000)
