@@ -11,8 +11,8 @@ rules hold:
 
        q = theta (1 + cs^2) / (2 (x - 1))
 
-   for Poisson arrivals (ca = 1) and service times of scatter cs^2. A level with x below 1 keeps
-   the long queue: its bursts are no overload.
+   for Poisson arrivals (ca = 1) and service times of scatter cs^2. A waiter leaves it after four
+   times what it takes. A level with x below 1 keeps the long queue: its bursts are no overload.
 2. **A cut.** Ranks below it are refused on arrival. Its share follows from two measured rates (feed
    forward), 1 - capacity / demand, so that it neither integrates nor swings, through the
    distribution of the ranks that really arrived (as in DAGOR and Cinnamon), with a fractional last

@@ -145,11 +145,6 @@ class Level:
         shard.is_scheduled = False
         shard.waiters.clear()
 
-    def first(self, *, newest: bool) -> Ticket:
-        """The ticket that `take` would give. The level is not empty."""
-        waiters = self._next().waiters
-        return next(reversed(waiters)) if newest else next(iter(waiters))
-
     def take(self, *, newest: bool, cost_max: int = UNBOUNDED) -> Ticket | None:
         """Serve the shard whose turn it is: its oldest ticket, or its newest.
 

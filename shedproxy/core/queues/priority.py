@@ -128,13 +128,6 @@ class PriorityQueue:
             self._sweep_expiries()
         return victim
 
-    def peek(self, *, now: Instant) -> Ticket | None:
-        """The ticket that `pop` would give."""
-        if not self.length:
-            return None
-        level = self._levels[self._occupied.bit_length() - 1]
-        return level.first(newest=self._serves_newest(level, now))
-
     def pop(self, *, now: Instant, cost_max: int = UNBOUNDED) -> Ticket | None:
         """The best waiter, removed; None when it costs more than `cost_max`, or nobody waits.
 
