@@ -11,7 +11,7 @@ import enum
 from collections import defaultdict, deque
 from typing import NamedTuple
 
-from shedproxy.core import Instant, Outcome, RejectReason, RequestInfo
+from shedproxy.core import Instant, Memory, Outcome, RejectReason, RequestInfo
 from shedproxy.workload.trace import Answer, Call, TraceReader
 
 __all__ = ["Fate", "History", "Life", "Result", "Step", "Work"]
@@ -104,9 +104,10 @@ class Step(NamedTuple):
 
     at: Instant
     name: str
-    """`screen`, `arrive`, `tick`, `stall` or `drain`."""
+    """`screen`, `arrive`, `tick`, `stall`, `drain` or `remember`."""
     life: Life | None = None
     time_left_ns: int | None = None
+    memory: dict[str, Memory] | None = None
 
 
 class History:
@@ -147,6 +148,8 @@ class History:
                 life.result.fate, life.left_at = Fate.LEFT, call.at
             case "tick" | "stall" | "drain":
                 self.steps.append(Step(call.at, call.name))
+            case "remember":
+                self.steps.append(Step(call.at, call.name, memory=call.memory))
             case "apply":
                 self.policies += 1
             case "end":

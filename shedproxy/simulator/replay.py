@@ -126,6 +126,8 @@ class _Double:
                 self._apply(call)
             case "drain":
                 shedder.drain()
+            case "remember":
+                shedder.remember(call.memory or {})
         return self._lines
 
     def _arrive(self, call: Call) -> None:

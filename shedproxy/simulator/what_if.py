@@ -250,6 +250,8 @@ class _World:
             shedder.on_stall(now=self._now)
         elif step.name == "drain":
             shedder.drain()
+        elif step.memory is not None:
+            shedder.remember(step.memory)
         elif life is not None:
             play = self.plays[life.number]
             if step.name == "screen":

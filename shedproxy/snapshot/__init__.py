@@ -21,12 +21,24 @@ from shedproxy.snapshot.document import (
     TlsDocument,
     UpstreamDocument,
 )
+from shedproxy.snapshot.memory import (
+    ROUTES_MAX,
+    STATE_SIZE_MAX,
+    State,
+    decode_state,
+    encode_state,
+    merge_memories,
+    plain_memory,
+    read_memory,
+)
 from shedproxy.snapshot.rules import RuleTable, normalise_path, path_readings, unreachable
 
 __all__ = [
     "CELLS_MAX",
     "CONTROL_PATHS",
     "DOCUMENT_SIZE_MAX",
+    "ROUTES_MAX",
+    "STATE_SIZE_MAX",
     "Classification",
     "Document",
     "Match",
@@ -34,16 +46,22 @@ __all__ = [
     "RejectDocument",
     "Rule",
     "RuleTable",
+    "State",
     "Timeouts",
     "TlsDocument",
     "UpstreamDocument",
     "decode_document",
+    "decode_state",
     "document_digest",
     "encode_document",
+    "encode_state",
     "from_plain",
+    "merge_memories",
     "normalise_path",
     "number_cells",
     "path_readings",
+    "plain_memory",
+    "read_memory",
     "to_plain",
     "unreachable",
 ]

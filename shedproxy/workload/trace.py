@@ -14,6 +14,7 @@ whose first item says what it is:
     ["stall",AT]                                           `on_stall`
     ["apply",AT,{POLICY},VERDICTS]
     ["drain",AT]
+    ["remember",AT,{CELL:{ROUTE:BASELINE}}]                what a predecessor had learnt
     ["end",AT,WHY]                                         the last line of a whole trace
 
 AT is in ns since the Shedder was made; LEFT, STALLED and HEAD (the age of the answer's head, which
@@ -38,9 +39,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from shedproxy.core import Instant, Outcome, Policy, RejectReason, RequestInfo
+from shedproxy.core import Instant, Memory, Outcome, Policy, RejectReason, RequestInfo
 from shedproxy.errors import DocumentInvalidError, Problem
-from shedproxy.snapshot import from_plain, to_plain
+from shedproxy.snapshot import from_plain, read_memory, to_plain
 
 __all__ = [
     "Answer",
@@ -108,6 +109,7 @@ class Call(NamedTuple):
     outcome: Outcome = Outcome.SUCCESS
     stalled_ns: int = 0
     policy: Policy | None = None
+    memory: dict[str, Memory] | None = None
     answer: Answer | None = None
     """To an arrival; to a screening, None means go on."""
     verdicts: tuple[tuple[int, Answer], ...] = ()
@@ -364,6 +366,7 @@ _FIELDS = {
     "stall": ("at",),
     "apply": ("at", "policy", "verdicts"),
     "drain": ("at",),
+    "remember": ("at", "memory"),
     "end": ("at", "why"),
 }
 _READERS: dict[str, Callable[[Any], Any]] = {
@@ -378,6 +381,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "outcome": _outcome,
     "stalled_ns": _natural,
     "policy": functools.partial(from_plain, Policy),
+    "memory": read_memory,
     "answer": _answer_or_none,
     "verdicts": _verdicts,
     "why": _text,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from shedproxy.core import (
     Decision,
     Instant,
+    Memory,
     Outcome,
     Permit,
     Policy,
@@ -21,7 +22,7 @@ from shedproxy.core import (
     Ticket,
     Verdict,
 )
-from shedproxy.snapshot import to_plain
+from shedproxy.snapshot import plain_memory, read_memory, to_plain
 from shedproxy.workload.trace import compact, plain_policy
 
 __all__ = ["TracedShedder"]
@@ -166,6 +167,12 @@ class TracedShedder(Shedder):
         """As `Shedder.drain`; it has no time of its own."""
         super().drain()
         self._note("drain", Instant(self._started_at + self._at_ns))
+
+    def remember(self, memory: dict[str, Memory]) -> None:
+        """As `Shedder.remember`; it has no time of its own. What is not written is not taken."""
+        plain = plain_memory(memory)
+        super().remember(read_memory(plain))
+        self._note("remember", Instant(self._started_at + self._at_ns), compact(plain))
 
     # --- texts ------------------------------------------------------------------------------
 

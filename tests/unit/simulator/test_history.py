@@ -10,6 +10,7 @@ from shedproxy.core import (
     Mode,
     Outcome,
     RejectReason,
+    Remembered,
     RequestInfo,
     milliseconds,
 )
@@ -105,6 +106,8 @@ def test_steps_are_what_does_not_depend_on_the_policy():
     recording.release(5, running)
     recording.shedder.apply(a_policy(limit=2), now=recording.now(6))
     recording.shedder.drain()
+    memory = {"default": {"default": Remembered(5, 10, 2.5)}}
+    recording.shedder.remember(memory)
     history = recording.history()
     assert [(step.name, step.time_left_ns) for step in history.steps] == [
         ("screen", milliseconds(70)),
@@ -112,7 +115,9 @@ def test_steps_are_what_does_not_depend_on_the_policy():
         ("tick", None),
         ("stall", None),
         ("drain", None),
+        ("remember", None),
     ]
+    assert history.steps[-1].memory == memory
     assert history.policies == 1
 
 

@@ -7,7 +7,16 @@ import json
 import pytest
 from harness.recording import Recording
 
-from shedproxy.core import Criticality, Kind, Outcome, RequestInfo, milliseconds
+from shedproxy.core import (
+    Criticality,
+    Kind,
+    Outcome,
+    Permit,
+    Policy,
+    Remembered,
+    RequestInfo,
+    milliseconds,
+)
 from shedproxy.errors import DocumentInvalidError
 from shedproxy.simulator.replay import verify
 from shedproxy.testing import a_policy
@@ -19,6 +28,7 @@ def full() -> Recording:
     """Every kind of call, with an eviction, a verdict, an expiry and another policy."""
     recording = Recording(a_policy(limit=1, queue_length=1, wait_max_ns=milliseconds(50)))
     shedder = recording.shedder
+    shedder.remember({"default": {"default": Remembered(1_000_000, 40, 1e11 / 3)}})
     recording.screen(1)
     running = recording.run(2, flow_hash=7, cohort=900, time_left_ns=milliseconds(400))
     recording.wait(3, RequestInfo(criticality=Criticality.SHEDDABLE))
@@ -59,6 +69,25 @@ def test_what_is_written_is_the_trace(full):
     written: list[str] = []
     verify(full.reader(), write=written.append)
     assert [f"{line}\n" for line in written] == full.text()[1:]
+
+
+def test_what_a_predecessor_had_learnt_decides_in_the_replay_too():
+    """By a baseline of 1 ms answers of 15 ms are overload; by none they are the service."""
+    recording = Recording(Policy())
+    recording.shedder.remember({"default": {"default": Remembered(1_000_000, 400, 1e10)}})
+    running: list[Permit] = []
+    for step in range(100):
+        for _ in range(8):
+            decision = recording.arrive(1 + step * 20)
+            if isinstance(decision, Permit):
+                running.append(decision)
+        done, running = running, []
+        for permit in done:
+            verdicts = recording.release(16 + step * 20, permit)
+            running += [each.decision for each in verdicts if isinstance(each.decision, Permit)]
+    assert verify(recording.reader()).difference is None
+    recording.lines = [line for line in recording.lines if not line.startswith('["remember"')]
+    assert verify(recording.reader()).difference is not None
 
 
 def test_the_first_difference_is_named(full):

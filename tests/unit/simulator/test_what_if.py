@@ -17,6 +17,7 @@ from shedproxy.core import (
     Permit,
     Policy,
     RejectReason,
+    Remembered,
     RequestInfo,
     milliseconds,
 )
@@ -213,9 +214,10 @@ def test_control_requests_are_replayed_and_not_counted():
     assert comparison.replayed.fates == {}
 
 
-def test_streams_zombies_stalls_and_a_drain_come_along():
+def test_streams_zombies_stalls_a_drain_and_a_memory_come_along():
     recording = Recording(a_policy(limit=4))
     shedder = recording.shedder
+    shedder.remember({"default": {"default": Remembered(5, 10, 2.5)}})
     stream, lost = recording.run(1), recording.run(2)
     shedder.respond(stream, now=recording.now(3))
     shedder.to_resident(stream, now=recording.now(4))

@@ -8,7 +8,16 @@ from dataclasses import replace
 import pytest
 from harness.recording import START, Recording
 
-from shedproxy.core import Instant, Mode, Outcome, Policy, RejectReason, RequestInfo, milliseconds
+from shedproxy.core import (
+    Instant,
+    Mode,
+    Outcome,
+    Policy,
+    RejectReason,
+    Remembered,
+    RequestInfo,
+    milliseconds,
+)
 from shedproxy.errors import DocumentInvalidError
 from shedproxy.testing import a_policy
 from shedproxy.workload.trace import Answer, TraceHeader, TraceReader, encode_end, encode_header
@@ -18,6 +27,7 @@ HEAD = encode_header(HEADER) + "\n"
 REQUEST = '["request",{"route":"a"}]\n'
 RUN = '["arrive",5,0,0,0,null,["run",1,0,null]]\n'
 END = '["end",9,"closed"]\n'
+MEMORY = {"default": {"a": Remembered(5, 10, 2.5)}}
 
 
 def problem_of(*lines: str):
@@ -55,7 +65,8 @@ def test_every_kind_of_record_is_read_as_what_was_told():
     recording.release(9, running, Outcome.IGNORE, stalled_ns=11)
     recording.shedder.apply(a_policy(limit=2), now=recording.now(10))
     recording.shedder.drain()
-    screen, arrive, _, _, stream, abandon, tick, stall, release, apply, drain, end = (
+    recording.shedder.remember(MEMORY)
+    screen, arrive, _, _, stream, abandon, tick, stall, release, apply, drain, remember, end = (
         recording.reader()
     )
     assert [call.line for call in (screen, arrive)] == [3, 5], "behind header and descriptions"
@@ -73,6 +84,7 @@ def test_every_kind_of_record_is_read_as_what_was_told():
     assert (tick.name, stall.name, drain.name) == ("tick", "stall", "drain")
     assert (release.name, release.outcome, release.stalled_ns) == ("release", Outcome.IGNORE, 11)
     assert (apply.name, apply.policy) == ("apply", a_policy(limit=2))
+    assert (remember.name, remember.memory) == ("remember", MEMORY)
     assert (end.name, end.why) == ("end", "closed")
 
 

@@ -17,6 +17,7 @@ from shedproxy.core import (
     Outcome,
     Permit,
     Policy,
+    Remembered,
     RequestInfo,
     Shedder,
     milliseconds,
@@ -138,6 +139,17 @@ def test_screening_and_the_rest_of_the_calls_are_written():
     assert policy["cells"][0]["limit"]["initial"] == 2
     shedder.drain()
     assert last(recording) == ["drain", milliseconds(8)]
+    shedder.remember({"default": {"a": Remembered(5, 10, 2.5)}})
+    baseline = {"mean_ns": 5, "sample_count": 10, "variance": 2.5}
+    assert last(recording) == ["remember", milliseconds(8), {"default": {"a": baseline}}]
+
+
+def test_what_is_not_written_is_not_remembered():
+    """Or the replay would know less than the recorded one did."""
+    recording = Recording(a_policy(limit=1))
+    recording.shedder.remember({"default": {"a" * 129: Remembered(5, 10, 2.5)}})
+    assert last(recording) == ["remember", 0, {}]
+    assert recording.shedder.memory() == {"default": {}}
 
 
 def _second(recording: Recording):
@@ -195,6 +207,7 @@ def test_after_stop_nothing_is_written_and_what_is_out_may_come_back():
     recording.shedder.leave_zombie(verdict.decision, now=recording.now(8))
     recording.shedder.apply(a_policy(limit=2), now=recording.now(9))
     recording.shedder.drain()
+    recording.shedder.remember({})
     assert len(recording.lines) == written
 
 
