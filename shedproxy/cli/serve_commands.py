@@ -44,6 +44,12 @@ Config = Annotated[
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, max=64, metavar="N", help="Worker processes.")
 ]
+State = Annotated[
+    Path | None,
+    typer.Option(
+        "--state", metavar="FILE", help="Keep learnt baselines here, for restarts under load."
+    ),
+]
 Record = Annotated[
     Path | None,
     typer.Option(
@@ -79,6 +85,7 @@ def run(
     off: Off = False,
     config: Config = None,
     workers: Workers = None,
+    state: State = None,
     record: Record = None,
     check_config: CheckConfig = False,
     print_config: PrintConfig = False,
@@ -100,6 +107,7 @@ def run(
         limit=limit,
         mode=_mode(enforce=enforce, observe=observe, off=off),
         workers=workers,
+        state=state,
     )
     _serve(
         _Way.PROXY,
@@ -126,6 +134,7 @@ def app(
     off: Off = False,
     config: Config = None,
     workers: Workers = None,
+    state: State = None,
     record: Record = None,
     check_config: CheckConfig = False,
     print_config: PrintConfig = False,
@@ -147,6 +156,7 @@ def app(
         limit=limit,
         mode=_mode(enforce=enforce, observe=observe, off=off),
         workers=workers,
+        state=state,
     )
     arguments = ["--app", target, "--app-dir", app_dir or "."]
     if factory:
@@ -172,12 +182,14 @@ def make_overrides(
     limit: int | None,
     mode: str | None,
     workers: int | None,
+    state: Path | None,
 ) -> dict[str, object]:
     """The flags, as settings by their dotted names; None leaves one to environment and file."""
     return {
         "mode": mode,
         "server.listen": listen or None,
         "server.workers": workers,
+        "server.state_file": None if state is None else str(state),
         "control.listen": control,
         "cell.default.upstream": upstreams or None,
         "cell.default.limit": limit,

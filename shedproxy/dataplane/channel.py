@@ -1,7 +1,7 @@
 """A worker's end of its channel to the supervisor: one JSON object per line, both ways.
 
 A supervisor that does not read must cost the worker nothing: log lines that find no room are
-dropped and counted; the few other messages are small.
+dropped and counted; large messages are for those who ask whether there is room; others are small.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, cast
 __all__ = ["WorkerChannel"]
 
 LOG_BUFFER_MAX = 256 * 1024
-"""Bytes that may wait for the supervisor before log lines are dropped."""
+"""Bytes that may wait for the supervisor before there is no room for more."""
 _LOG_MESSAGE_MAX = 256 * 1024
 
 
@@ -44,6 +44,12 @@ class WorkerChannel(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: self, sock=ours)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the supervisor is there and reads what it is sent."""
+        transport = self._transport
+        return transport is not None and transport.get_write_buffer_size() <= LOG_BUFFER_MAX
+
     def post(self, op: str, **fields: Any) -> None:
         """Send a message; nothing happens when nobody is there."""
         if self._transport is not None and not self._transport.is_closing():
@@ -55,7 +61,7 @@ class WorkerChannel(asyncio.Protocol):
         batch: list[str] = []
         size = 0
         for index, line in enumerate(lines):
-            if self._transport is None or self._waiting() > LOG_BUFFER_MAX:
+            if not self.has_room:
                 self.lines_dropped += len(lines) - index + len(batch)
                 return
             batch.append(line)
@@ -71,9 +77,6 @@ class WorkerChannel(asyncio.Protocol):
         self._is_closing = True
         if self._transport is not None:
             self._transport.close()
-
-    def _waiting(self) -> int:
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     # --- asyncio.Protocol -------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from shedproxy.core import (
     Instant,
     Lane,
     LimitChange,
+    Memory,
     Mode,
     Outcome,
     Permit,
@@ -225,6 +226,14 @@ class Driver:
     def drain(self) -> None:
         """Refuse data requests from now on."""
         self.shedder.drain()
+
+    def memory(self) -> dict[str, Memory]:
+        """Baselines by cell and route: what a successor should not have to learn under load."""
+        return self.shedder.memory()
+
+    def remember(self, memory: dict[str, Memory]) -> None:
+        """Take what a predecessor had learnt."""
+        self.shedder.remember(memory)
 
     def _apply(self, document: Document, mode: Mode) -> None:
         policy = document.policy

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import resource
 import signal
 import socket
 import sys
@@ -22,13 +21,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shedproxy.clock import monotonic_now
-from shedproxy.core import Instant, Mode, Nanos, seconds
+from shedproxy.core import Instant, Memory, Mode, Nanos, seconds
 from shedproxy.dataplane.channel import WorkerChannel
 from shedproxy.dataplane.driver import Driver
+from shedproxy.dataplane.resources import resident_size, room_for_connections
 from shedproxy.dataplane.share_page import SharePage, WorkerState, WorkerView
 from shedproxy.errors import DocumentInvalidError, Problem, ShedproxyError, StartupError
 from shedproxy.observability.meter import Meter, ProcessCounter, ProcessGauge
-from shedproxy.snapshot import Document, decode_document
+from shedproxy.snapshot import Document, decode_document, plain_memory, read_memory
 
 if TYPE_CHECKING:
     from shedproxy.dataplane.recorder import Recorder
@@ -39,8 +39,8 @@ EXIT_STARTUP = 3
 _SECOND = 1.0
 _LAST_WORD = seconds(5)
 """After a drain the supervisor has this long to say stop."""
-_FDS_KEPT = 128
-"""Descriptors for everything but connections."""
+_MEMORY_PERIOD = 10
+"""Seconds between two reports of what was learnt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +131,9 @@ class Worker:
         self._ended: asyncio.Future[int]
         self._tasks: set[asyncio.Task[None]] = set()
         self._upstreams: dict[str, dict[str, bool]] = {}
+        self._memory: dict[str, Memory] = {}
+        """What predecessors had learnt."""
+        self._seconds = 0
         self._cpu_ns = 0
 
     async def run(self) -> int:
@@ -159,6 +162,10 @@ class Worker:
 
     def _on_message(self, message: dict[str, Any]) -> None:
         match message.get("op"):
+            case "memory":
+                # Of no use when it cannot be read; then everything is learnt again.
+                with contextlib.suppress(DocumentInvalidError):
+                    self._memory = read_memory(message.get("cells"))
             case "document":
                 self._on_document(str(message.get("document", "")))
             case "mode" if self._driver is not None:
@@ -222,6 +229,8 @@ class Worker:
             recorder=self._make_recorder(),
         )
         self._driver = driver
+        if self._memory:
+            driver.remember(self._memory)
         try:
             service = self._make_service(driver)
             sockets = [socket.socket(fileno=fd) for fd in self._options.listen_fds]
@@ -270,7 +279,7 @@ class Worker:
             )
         from shedproxy.dataplane.wire.server import WireServer  # noqa: PLC0415 - httptools
 
-        return WireServer(driver, connections_max=_room_for_connections())
+        return WireServer(driver, connections_max=room_for_connections())
 
     # --- time -------------------------------------------------------------------------------
 
@@ -287,11 +296,22 @@ class Worker:
         if health != self._upstreams:
             self._upstreams = health
             self._channel.post("upstreams", cells=health)
+        self._seconds += 1
+        if self._seconds % _MEMORY_PERIOD == 0:
+            self._tell_memory()
         cpu_ns = time.process_time_ns()
         self._meter.count(ProcessCounter.CPU_NS, cpu_ns - self._cpu_ns)
         self._cpu_ns = cpu_ns
-        self._meter.set_process(ProcessGauge.RSS_BYTES, _resident_size())
+        self._meter.set_process(ProcessGauge.RSS_BYTES, resident_size())
         asyncio.get_running_loop().call_later(_SECOND, self._every_second)
+
+    def _tell_memory(self) -> None:
+        """Say what was learnt, a cell a message; a supervisor that is behind gets it later."""
+        if self._driver is None:
+            return
+        for cell, routes in plain_memory(self._driver.memory()).items():
+            if self._channel.has_room:
+                self._channel.post("memory", cells={cell: routes})
 
     # --- the end ----------------------------------------------------------------------------
 
@@ -313,6 +333,7 @@ class Worker:
             lines = self._service.log_lines()
             if lines:
                 self._channel.post_log(lines)
+        self._tell_memory()
         self._channel.post("drained", left=left)
         if last_word_ns:
             await asyncio.sleep(last_word_ns / seconds(1))
@@ -333,29 +354,6 @@ class Worker:
             error = task.exception()
             assert error is not None
             self._ended.set_exception(error)
-
-
-def _room_for_connections() -> int:
-    """Clients that the process can hold with an upstream connection each; 0: no known bound.
-
-    The soft bound on descriptors is raised to the hard one first.
-    """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return 0
-    return max(8, (soft - _FDS_KEPT) // 2)
-
-
-def _resident_size() -> int:
-    """Bytes of memory the process has in use; 0 where the system does not say."""
-    try:
-        with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 - once a second, no Path
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -52,12 +52,13 @@ _FLAGS = {
     "cell.default.limit": "--limit",
     "control.listen": "--control",
     "server.listen": "--listen",
+    "server.state_file": "--state",
     "server.workers": "--workers",
 }
 
 _ARGUMENTS = {"cell.default.upstream": "UPSTREAM"}
 
-_FILE_KEYS = frozenset(("cert", "key", "ca", "token_file"))
+_FILE_KEYS = frozenset(("cert", "key", "ca", "token_file", "state_file"))
 
 
 class Spot(NamedTuple):

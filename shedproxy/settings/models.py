@@ -118,6 +118,9 @@ class ServerSettings(Section):
     """"host:port", ":port" (every interface), "unix:/path" or "fd:3" (systemd)."""
     workers: int = preset(1, ge=1, le=64)
     """Processes. The limits of a cell hold for all of them together."""
+    state_file: str = ""
+    """File that keeps the latency of each route without load, so that a proxy that is started under
+    overload knows it already; rules need names for that. "" keeps it from worker to worker only."""
     trusted_proxies: Annotated[list[Network], TextList] = preset([])
     """Networks whose criticality, tenant, deadline and forwarded headers count in full; "unix"
     means unix sockets. From anybody else such headers can only lower a request."""

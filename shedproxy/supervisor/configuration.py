@@ -286,6 +286,6 @@ def _needs_restart(before: Loaded, after: Loaded) -> tuple[str, ...]:
 
 
 _START_ONLY: dict[str, tuple[str, ...]] = {
-    "server": ("listen", "workers"),
+    "server": ("listen", "workers", "state_file"),
     "control": ("listen",),
 }

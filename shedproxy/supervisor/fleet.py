@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from shedproxy.clock import Clock, monotonic_now
-from shedproxy.core import Mode, Nanos, seconds, to_seconds
+from shedproxy.core import Memory, Mode, Nanos, seconds, to_seconds
 from shedproxy.errors import StartupError
-from shedproxy.snapshot import Document, encode_document
+from shedproxy.snapshot import Document, encode_document, plain_memory
 from shedproxy.supervisor.channel import Message
+from shedproxy.supervisor.learnt import Learnt
 from shedproxy.supervisor.process import Backoff, WorkerCommand, WorkerProcess, WorkerState
 from shedproxy.supervisor.shares import document_for_worker
 
@@ -22,7 +23,9 @@ _REAP_BOUND = seconds(6)
 
 
 class Fleet:
-    """Owns every worker process. The document it holds is what a (re)started worker gets."""
+    """Owns every worker process. What a (re)started worker gets is the document it holds, and what
+    all of them have learnt.
+    """
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class Fleet:
         reset_worker: Callable[[int], None],
         report: Callable[[str, dict[str, Any]], None],
         on_log_lines: Callable[[Iterable[str]], None],
+        memory: Mapping[str, Memory] | None = None,
         clock: Clock = monotonic_now,
         make_backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
@@ -43,6 +47,7 @@ class Fleet:
         self._report = report
         self._on_log_lines = on_log_lines
         self._upstreams: list[dict[str, dict[str, bool]]] = [{} for _ in range(workers)]
+        self._learnt = Learnt(workers, memory or {})
         self.is_started = False
         """Every worker has been ready."""
         self.is_announced = False
@@ -147,12 +152,19 @@ class Fleet:
                     known[url] = known.get(url, False) or ok
         return merged
 
+    def memory(self) -> dict[str, Memory]:
+        """What all workers have learnt, by cell and route, as far as they said."""
+        return self._learnt.merged()
+
     # --- Owner of the processes ---------------------------------------------------------------
 
     def first_messages(self, index: int) -> list[dict[str, Any]]:
-        """The document, with the mode in force."""
+        """What is known already, for the document to begin with, with the mode in force."""
         self._told[index] = self._document
-        return [{"op": "document", "document": self._text_for(index)}]
+        return [
+            {"op": "memory", "cells": plain_memory(self.memory())},
+            {"op": "document", "document": self._text_for(index)},
+        ]
 
     def on_spawn(self, index: int) -> None:
         """Clear what described the dead worker; its counters stay."""
@@ -164,6 +176,8 @@ class Fleet:
         match message["op"]:
             case "log":
                 self._on_log_lines(str(line) for line in message.get("lines", ()))
+            case "memory":
+                self._learnt.take(index, message.get("cells"))
             case "upstreams":
                 before = self.upstreams()
                 self._upstreams[index] = _read_upstreams(message.get("cells"))

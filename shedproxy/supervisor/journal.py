@@ -31,6 +31,8 @@ _LEVEL_OF = {
     "mode": "warning",
     "upstream out": "warning",
     "recording ended": "warning",
+    "state not read": "warning",
+    "state not kept": "warning",
 }
 """Events that are not `info`."""
 _LEVEL_OF_PROBLEM = {"error": "error", "warning": "warning", "hint": "info"}

@@ -114,7 +114,7 @@ class Owner(Protocol):
     """What a worker process needs of the supervisor."""
 
     def first_messages(self, index: int) -> list[dict[str, Any]]:
-        """What a new worker is told, the document first."""
+        """What a new worker is told, the document last: it begins with that."""
 
     def on_spawn(self, index: int) -> None:
         """Before the process exists: its part of the page is made ready."""

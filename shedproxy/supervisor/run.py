@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shedproxy.core import Mode, Nanos, to_seconds
+from shedproxy.core import Memory, Mode, Nanos, to_seconds
 from shedproxy.dataplane.share_page import SharePage
 from shedproxy.settings import Loaded, require_upstream
 from shedproxy.snapshot import Document
@@ -34,6 +34,7 @@ from shedproxy.supervisor.notify import Notifier
 from shedproxy.supervisor.operations import LiveOperations
 from shedproxy.supervisor.process import WORKER_PROGRAM, WorkerCommand
 from shedproxy.supervisor.sockets import Listener, bind_all, close_all
+from shedproxy.supervisor.state_file import StateFile, lasting
 
 __all__ = ["RunOptions", "Supervisor", "run_supervisor"]
 
@@ -80,6 +81,11 @@ class Supervisor:
         self._options = options
         self._notifier = Notifier(options.environ)
         self._journal = Journal(configuration.loaded.settings.log)
+        self._state = StateFile(
+            configuration.loaded.settings.server.state_file,
+            self._journal.report,
+            select=self._lasting,
+        )
         self._end = asyncio.Event()
         """Set by the first signal: begin to drain."""
         self._hurry = asyncio.Event()
@@ -117,7 +123,12 @@ class Supervisor:
             reset_worker=page.reset,
             report=self._journal.report,
             on_log_lines=self._journal.pass_on,
+            memory=self._state.read(),
         )
+
+    def _lasting(self, memory: Mapping[str, Memory]) -> dict[str, Memory]:
+        document, has_marks = self._configuration.document, self._options.kind == "asgi"
+        return lasting(memory, document, has_marks=has_marks)
 
     async def _serve(
         self, page: SharePage, fleet: Fleet, data: list[Listener], control: list[Listener]
@@ -140,6 +151,7 @@ class Supervisor:
             tasks = {
                 asyncio.create_task(self._configuration.run(), name="configuration"),
                 asyncio.create_task(self._beat(operations), name="beat"),
+                asyncio.create_task(self._state.run(fleet.memory), name="state"),
             }
             end = asyncio.create_task(self._end.wait())
             done, _ = await asyncio.wait({end, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -152,6 +164,7 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await fleet.stop()
+            await self._state.save(fleet.memory)
             await listener.stop()
             await asyncio.to_thread(exporters.close)
 

@@ -214,6 +214,20 @@ def test_a_reload_that_comes_while_the_worker_starts_is_applied_after(start) -> 
         assert worker.ask().endswith(b"hello")
 
 
+def test_what_a_worker_is_told_it_knows_and_says_again(start) -> None:
+    """Before any request, and at the latest when it is drained. What it cannot read is nothing."""
+    cells = {"default": {"r": {"mean_ns": 5_000_000, "sample_count": 40, "variance": 1.5}}}
+    with upstream() as url:
+        worker = start()
+        worker.tell("memory", cells=cells)
+        worker.tell("memory", cells={"default": {"r": {"mean_ns": "long"}}})
+        worker.give(document_for(url))
+        worker.hear("ready")
+        worker.tell("drain", grace_ns=seconds(5))
+        assert worker.hear("memory")["cells"] == cells
+        worker.hear("drained")
+
+
 def test_a_bad_first_document_ends_the_worker_with_3(start) -> None:
     worker = start()
     worker.give(document_for("ftp://nowhere"))

@@ -42,12 +42,19 @@ def cli(monkeypatch, tmp_path):
 
 def test_flags_are_settings_and_those_left_out_are_none():
     given = make_overrides(
-        upstreams=["http://a"], listen=None, control=":9", limit=7, mode="off", workers=None
+        upstreams=["http://a"],
+        listen=None,
+        control=":9",
+        limit=7,
+        mode="off",
+        workers=None,
+        state=None,
     )
     assert given == {
         "mode": "off",
         "server.listen": None,
         "server.workers": None,
+        "server.state_file": None,
         "control.listen": ":9",
         "cell.default.upstream": ["http://a"],
         "cell.default.limit": 7,
@@ -101,6 +108,15 @@ def test_a_recording_is_the_workers_business(cli, command):
     assert cli(command, "http://a", "--record", "t.jsonl").exit_code == 0
     (options,) = cli.options
     assert options.worker_arguments[-2:] == ("--record", "t.jsonl")
+
+
+@pytest.mark.parametrize("command", ["run", "app"])
+def test_a_state_file_is_a_setting(cli, command):
+    assert cli(command, "http://a", "--state", "s.json").exit_code == 0
+    (options,) = cli.options
+    assert options.overrides["server.state_file"] == "s.json"
+    shown = cli("run", "http://127.0.0.1:1", "--state", "s.json", "--print-config").stdout
+    assert 'server.state_file = "s.json"  # flag --state\n' in shown
 
 
 def test_a_recording_that_can_never_be_written_is_a_startup_failure(cli):

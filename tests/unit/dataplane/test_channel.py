@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -59,6 +60,25 @@ async def test_a_supervisor_that_does_not_read_costs_lines_not_memory(ends) -> N
         ends.channel.post_log(lines)
     assert ends.channel.lines_dropped > 10_000
     assert ends.channel._transport.get_write_buffer_size() < 4 * LOG_BUFFER_MAX
+
+
+async def test_who_sends_much_asks_whether_there_is_room(ends) -> None:
+    """Said again when the supervisor reads again; never once it is gone."""
+    assert ends.channel.has_room
+    while ends.channel.has_room:
+        ends.channel.post("memory", cells={"default": "x" * 10_000})
+    assert ends.channel._transport.get_write_buffer_size() < 2 * LOG_BUFFER_MAX
+    ends.supervisor.setblocking(False)
+
+    def drained() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            ends.supervisor.recv(1024 * 1024)
+        return ends.channel.has_room
+
+    await eventually_async(drained)
+    ends.supervisor.shutdown(socket.SHUT_RDWR)
+    await eventually_async(lambda: ends.lost == 1)
+    assert not ends.channel.has_room
 
 
 async def test_the_end_of_the_supervisor_is_told_once(ends) -> None:

@@ -19,6 +19,7 @@ from shedproxy.core import (
     QueuePolicy,
     Rejected,
     RejectReason,
+    Remembered,
     RequestInfo,
     Ticket,
     milliseconds,
@@ -374,6 +375,17 @@ def test_a_cell_that_is_no_more_has_no_present() -> None:
     subject.publish_gauges()
     assert subject.meter.gauge(1, Gauge.IN_FLIGHT) == 0
     assert subject.meter.admitted(1) == 1
+
+
+def test_what_one_driver_learnt_the_next_one_knows() -> None:
+    """And publishes before any request."""
+    memory = {"default": {"default": Remembered(milliseconds(5), 40, 1e12)}}
+    subject = Driver(cells("default"), clock=Hand())
+    assert subject.memory() == {"default": {}}
+    subject.remember(memory)
+    assert subject.memory() == memory
+    subject.publish_gauges()
+    assert subject.meter.gauge(0, Gauge.BASELINE_NS) == milliseconds(5)
 
 
 def test_numbers_that_the_document_gives_are_taken() -> None:

@@ -161,3 +161,5 @@ def test_files_named_in_a_file_are_relative_to_its_folder(written):
     loaded = written.load('[control]\ntoken_file = "token"\n[reject.headers]\nkey = "token"')
     assert loaded.settings.control.token_file == str(written.file.parent / "token")
     assert loaded.settings.reject.headers == {"key": "token"}
+    loaded = written.load('[server]\nstate_file = "state.json"')
+    assert loaded.settings.server.state_file == str(written.file.parent / "state.json")

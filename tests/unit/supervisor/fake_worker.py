@@ -54,7 +54,9 @@ for line in lines:
     match message["op"]:
         case "document":
             on_document(message["document"])
-        case "mode" | "announce":
+        case "memory" if not message["cells"]:
+            pass
+        case "mode" | "announce" | "memory":
             say("log", lines=[line.strip()])
         case "drain":
             say("drained", left=0)

@@ -124,10 +124,11 @@ async def test_settings_that_only_a_start_reads_are_named(tmp_path):
     file = write(tmp_path / "a.toml", 7)
     configuration = configure(file)
     async with running(configuration):
-        file.write_text(GOOD.format(limit=8) + '[server]\nlisten = ":1"\n[control]\nlisten=":2"\n')
+        server = '[server]\nlisten = ":1"\nstate_file = "state.json"\n'
+        file.write_text(GOOD.format(limit=8) + server + '[control]\nlisten=":2"\n')
         result = await configuration.request_reload("request")
         assert result.ok
-        assert result.needs_restart == ("server.listen", "control.listen")
+        assert result.needs_restart == ("server.listen", "server.state_file", "control.listen")
         again = await configuration.request_reload("request")
         assert again.needs_restart == result.needs_restart, "until it was restarted"
         write(file, 9)

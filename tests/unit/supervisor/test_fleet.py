@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import shedproxy.supervisor.fleet as fleet_module
-from shedproxy.core import Mode, milliseconds, seconds
+from shedproxy.core import Mode, Remembered, milliseconds, seconds
 from shedproxy.errors import StartupError
 from shedproxy.supervisor.fleet import Fleet
 from shedproxy.supervisor.process import Backoff, WorkerCommand
@@ -44,7 +44,9 @@ def plain_documents(monkeypatch):
     monkeypatch.setattr(fleet_module, "document_for_worker", lambda document, *_: document)
 
 
-def make_fleet(journal: Journal, document=None, *arguments: str, workers: int = 2) -> Fleet:
+def make_fleet(
+    journal: Journal, document=None, *arguments: str, workers: int = 2, memory=None
+) -> Fleet:
     return Fleet(
         WorkerCommand(page_fd=2, listen_fds=(), program=(FAKE,), arguments=arguments),
         workers=workers,
@@ -52,6 +54,7 @@ def make_fleet(journal: Journal, document=None, *arguments: str, workers: int = 
         reset_worker=journal.resets.append,
         report=lambda event, facts: journal.events.append((event, facts)),
         on_log_lines=journal.lines.extend,
+        memory=memory,
         make_backoff=lambda: Backoff(first=milliseconds(5)),
     )
 
@@ -161,6 +164,28 @@ async def test_a_recording_that_ended_is_said():
     stop = {"file": "t.1.jsonl", "why": "64 bytes are enough", "records": 1, "size": 60}
     fleet.on_message(1, {"op": "recorded", **stop})
     assert journal.events == [("recording ended", {"worker": 1, **stop})]
+
+
+async def test_a_worker_started_again_is_told_what_was_learnt():
+    journal = Journal()
+    fleet = make_fleet(journal, workers=1, memory={"default": {"r": Remembered(5, 40, 1.5)}})
+    cells = {"default": {"r": {"mean_ns": 7, "sample_count": 50, "variance": 2.5}}}
+
+    def told() -> list[dict]:
+        messages = [json.loads(line) for line in journal.lines if line.startswith("{")]
+        return [message["cells"] for message in messages if message["op"] == "memory"]
+
+    try:
+        await fleet.start()
+        await eventually_async(told)
+        fleet.on_message(0, {"op": "memory", "cells": cells})
+        assert fleet.memory() == {"default": {"r": Remembered(7, 50, 2.5)}}
+        os.kill(fleet.workers[0].pid, signal.SIGKILL)
+        await eventually_async(lambda: len(told()) == 2)
+    finally:
+        await fleet.stop()
+    before = {"default": {"r": {"mean_ns": 5, "sample_count": 40, "variance": 1.5}}}
+    assert told() == [before, cells]
 
 
 async def test_drain_is_complete_when_every_worker_says_so():
