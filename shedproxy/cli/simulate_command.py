@@ -83,19 +83,15 @@ def simulate(
     names = _controllers(controllers or [])
     if html is not None and not html.absolute().parent.is_dir():
         raise typer.BadParameter(f"there is no folder {html.parent}", param_hint="--html")
-    _check_expectations(chosen)
     wants_series = as_json or html is not None
     work = _jobs(chosen, names, seeds, is_checked=check, sample=sample, with_series=wants_series)
     run = _run(work, jobs or os.cpu_count() or 1)
-    if not run.results:
-        raise typer.Exit(EXIT_INTERRUPTED)
     board = make_board(chosen, run.results, _about(generated), rng=_chance(0, "intervals"))
     _show(board, as_json=as_json, html=html)
     if run.was_interrupted:
         typer.echo(f"interrupted: {len(run.results)} of {len(work)} runs are shown", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if has_failed(board):
-        raise typer.Exit(EXIT_FAILED)
+    if run.was_interrupted or has_failed(board):
+        raise typer.Exit(EXIT_INTERRUPTED if run.was_interrupted else EXIT_FAILED)
 
 
 # --- what is run ----------------------------------------------------------------------------
@@ -120,6 +116,7 @@ def _scenarios(named: Sequence[str], *, is_suite: bool, generated: int) -> list[
     for number in range(1, generated + 1):
         scenario = generate_scenario(number, _chance(_GENERATOR_SEED, f"generated {number}"))
         found[scenario.name] = scenario
+    _check_expectations(list(found.values()))
     return list(found.values())
 
 
@@ -169,7 +166,7 @@ def _jobs(
     from shedproxy.simulator.suite import Job, controllers_of, expected_requests
 
     ordered = sorted(scenarios, key=expected_requests, reverse=True)
-    return [
+    work = [
         Job(
             scenario=scenario,
             seed=seed,
@@ -182,6 +179,9 @@ def _jobs(
         for scenario in ordered
         if (names := controllers_of(scenario, controllers))
     ]
+    if not work:
+        raise typer.BadParameter("no scenario is open to any of these", param_hint="--controller")
+    return work
 
 
 def _about(generated: int) -> Any:
@@ -228,7 +228,11 @@ def _work(job: Job) -> JobResult:
 
 
 def _run(work: Sequence[Job], processes: int) -> _Run:
-    """All jobs; what was done of them, if it is interrupted."""
+    """All jobs; what was done of them, if it is interrupted.
+
+    Raises:
+        typer.Exit: nothing was done.
+    """
     from shedproxy.cli.progress_line import ProgressLine
 
     progress = ProgressLine(len(work), sum(map(_cost, work)))
@@ -239,6 +243,8 @@ def _run(work: Sequence[Job], processes: int) -> _Run:
             results.append(result)
             progress.advance(costs[result.scenario, result.seed])
     except KeyboardInterrupt:
+        if not results:
+            raise typer.Exit(EXIT_INTERRUPTED) from None
         return _Run(results, was_interrupted=True)
     finally:
         progress.close()

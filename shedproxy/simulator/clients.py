@@ -23,7 +23,7 @@ from shedproxy.workload.curve import RateCurve
 from shedproxy.workload.laws import service_law
 from shedproxy.workload.scenario import BackendSpec, ClientSpec
 
-__all__ = ["Chance", "Population", "flow_hash_of"]
+__all__ = ["Chance", "Population", "flow_hash_of", "rate_curve"]
 
 Chance = Callable[[str], RandomSource]
 """A stream of chance by name: equal names and seeds give equal streams."""
@@ -95,17 +95,15 @@ class Population:
         self._chooses = chance(f"{spec.name} choices")
         # What depends on answers is drawn apart, or it would change who asks for what later.
         self._reacts = chance(f"{spec.name} reactions")
-        mean_ns = Nanos(max(1, round(backend.service_ms * spec.service_factor * NS_PER_MS)))
         self._work = service_law(
             spec.law or backend.law,
-            mean_ns=mean_ns,
+            mean_ns=_nanos(backend.service_ms * spec.service_factor),
             rng=chance(f"{spec.name} service"),
             cv=backend.cv,
             recorded_ns=[round(length * NS_PER_MS) for length in backend.recorded_ms],
         )
-        think_ns = Nanos(max(1, round(spec.think_ms * NS_PER_MS)))
         self._think = service_law(
-            spec.think_law, mean_ns=think_ns, rng=chance(f"{spec.name} thinks")
+            spec.think_law, mean_ns=_nanos(spec.think_ms), rng=chance(f"{spec.name} thinks")
         )
         self._mix = Mix({_criticality(word): weight for word, weight in spec.criticality})
         self._only_class = None
@@ -119,20 +117,7 @@ class Population:
         self._timeout_ns = deadline_ns
         if spec.timeout_ms is not None:
             self._timeout_ns = round(spec.timeout_ms * NS_PER_MS)
-        rate_rps = spec.rate_rps or 0.0
-        if spec.load is not None:
-            work = spec.service_factor * spec.cost
-            rate_rps = spec.load * capacity_rps / work / spec.calls_per_task
-        self._curve = RateCurve(
-            rate_rps,
-            schedule=spec.schedule,
-            is_ramp=spec.ramp,
-            start_s=spec.start_s,
-            stop_s=spec.stop_s,
-            burst_every_ms=spec.burst_every_ms,
-            burst_ms=spec.burst_ms,
-            burst_factor=spec.burst_factor,
-        )
+        self._curve = rate_curve(spec, capacity_rps)
         self._rate_until = -1.0
         self._gap_ns = 0.0
         self._next_at = 0.0
@@ -141,13 +126,7 @@ class Population:
         self._infos: dict[tuple[Criticality, bool], RequestInfo] = {}
         self._deadlines: deque[Call] = deque()
         self._sweeps_at = -1
-        self._has_tasks = (
-            spec.calls_per_task > 1
-            or spec.session_pages > 1
-            or spec.attempts > 1
-            or spec.retries_until_served
-            or spec.arrivals == "closed"
-        )
+        self._has_tasks = _has_tasks(spec)
 
     def start(self) -> None:
         """Plan the first arrivals."""
@@ -167,7 +146,7 @@ class Population:
     # --- open arrivals ----------------------------------------------------------------------
 
     def _plan(self) -> None:
-        """The next arrival. Poisson gaps are memoryless, so a change of rate starts a new one."""
+        """The next arrival."""
         if self._left <= 0:
             return
         at = self._next_at
@@ -356,6 +335,39 @@ class Population:
             user = int(self._chooses.random() * _USERS)
             return flow_hash_of(user, self._salt) % COHORTS
         return int(self._chooses.random() * COHORTS)
+
+
+def rate_curve(spec: ClientSpec, capacity_rps: float) -> RateCurve:
+    """How many tasks per second an open population begins, over time."""
+    rate_rps = spec.rate_rps or 0.0
+    if spec.load is not None:
+        work = spec.service_factor * spec.cost * spec.calls_per_task
+        rate_rps = spec.load * capacity_rps / work
+    return RateCurve(
+        rate_rps,
+        schedule=spec.schedule,
+        is_ramp=spec.ramp,
+        start_s=spec.start_s,
+        stop_s=spec.stop_s,
+        burst_every_ms=spec.burst_every_ms,
+        burst_ms=spec.burst_ms,
+        burst_factor=spec.burst_factor,
+    )
+
+
+def _has_tasks(spec: ClientSpec) -> bool:
+    """Whether anything is to be remembered from one call to the next."""
+    return (
+        spec.calls_per_task > 1
+        or spec.session_pages > 1
+        or spec.attempts > 1
+        or spec.retries_until_served
+        or spec.arrivals == "closed"
+    )
+
+
+def _nanos(length_ms: float) -> Nanos:
+    return Nanos(max(1, round(length_ms * NS_PER_MS)))
 
 
 _STATE_AFTER = {

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shedproxy.simulator.backend.service import capacity_rps
 from shedproxy.simulator.checkers import Checkers
+from shedproxy.simulator.clients import rate_curve
 from shedproxy.simulator.figures import measure, possible_rps
 from shedproxy.simulator.references import MakeChance, run_references
 from shedproxy.simulator.registry import CONTROLLERS, OURS, PROFILED, controller_factory
 from shedproxy.simulator.scoring import score_of, score_parts
 from shedproxy.simulator.series import run_series, shared_series
 from shedproxy.simulator.vector_figures import VectorFigures
-from shedproxy.simulator.world import World
-from shedproxy.workload.curve import RateCurve
+from shedproxy.simulator.world import UNBOUNDED_RPS, World
 from shedproxy.workload.scenario import ClientSpec, Scenario
 
 __all__ = ["Job", "JobResult", "RunResult", "controllers_of", "expected_requests", "run_job"]
@@ -28,7 +28,6 @@ __all__ = ["Job", "JobResult", "RunResult", "controllers_of", "expected_requests
 _VECTOR_PREFIXES = ("server_", "rtt_")
 _VECTOR_SUFFIXES = ("_mode",)
 """Figures that are taken as Vector takes them, and only where a scenario bounds one of them."""
-_UNBOUNDED_RPS = 1000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,17 +162,9 @@ def _expected(scenario: Scenario, client: ClientSpec) -> float:
     if client.arrivals == "closed":
         cycle_s = (client.think_ms + scenario.backend.service_ms) / 1000
         return min(most, scenario.duration_s * min(client.users / cycle_s, capacity))
-    rate_rps = client.rate_rps or 0.0
-    if client.load is not None:
-        capacity = capacity if math.isfinite(capacity) else _UNBOUNDED_RPS
-        rate_rps = client.load * capacity / (client.service_factor * client.cost)
-        rate_rps /= client.calls_per_task
-    curve = RateCurve(
-        rate_rps,
-        schedule=client.schedule,
-        is_ramp=client.ramp,
-        start_s=client.start_s,
-        stop_s=client.stop_s,
+    curve = rate_curve(
+        replace(client, burst_every_ms=0.0),
+        capacity if math.isfinite(capacity) else UNBOUNDED_RPS,
     )
     count, now, end = 0.0, 0.0, scenario.duration_s * 1e9
     while now < end:

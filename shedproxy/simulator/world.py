@@ -17,12 +17,12 @@ from shedproxy.simulator.proxy import Proxy
 from shedproxy.simulator.tally import Tally
 from shedproxy.workload.scenario import EventSpec, Scenario
 
-__all__ = ["Checking", "ControllerFactory", "Sample", "World"]
+__all__ = ["UNBOUNDED_RPS", "Checking", "ControllerFactory", "Sample", "World"]
 
 ControllerFactory = Callable[["World", Instant, int], Controller]
 """Makes the controller of proxy number i at an instant; the world tells oracles the truth."""
 
-_UNBOUNDED_RPS = 1000.0
+UNBOUNDED_RPS = 1000.0
 """The capacity that loads refer to where the backend has none."""
 _TENANTS_MAX = 5_000
 
@@ -99,7 +99,7 @@ class World:
                 self.engine,
                 client,
                 backend=scenario.backend,
-                capacity_rps=capacity if math.isfinite(capacity) else _UNBOUNDED_RPS,
+                capacity_rps=capacity if math.isfinite(capacity) else UNBOUNDED_RPS,
                 deadline_ns=deadline_ns,
                 salt=self.salt,
                 chance=self.chance,

@@ -143,6 +143,7 @@ def test_an_interruption_before_the_first_result_shows_nothing(
         (["met", "--controller", "vegs"], "did you mean vegas?"),
         (["met", "--controller", "xyz"], "there are: shedproxy"),
         (["met", "--seeds", "0"], "--seeds"),
+        (["met", "--controller", "shedproxy-profile"], "no scenario is open to any of these"),
         (["met", "--html", "no/page.html"], "there is no folder no"),
     ],
 )
