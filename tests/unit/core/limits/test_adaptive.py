@@ -167,6 +167,19 @@ def test_a_ramp_rises_by_half_while_latency_is_that_of_its_beginning() -> None:
     assert rises == pytest.approx([1.5] * len(rises), abs=0.06)
 
 
+def test_without_an_anchor_the_first_window_rises_whatever_it_says() -> None:
+    """There is nothing to judge it by yet; if it was slow, by the least step."""
+    [change] = Service(4, initial=12).tell(provisional_count=200)
+    assert (change.limit_after, change.cause) == (13, LimitCause.HEADROOM)
+
+
+def test_with_an_anchor_the_first_window_is_judged_like_any_other() -> None:
+    """Three times the latency ends the ramp at once; the usual one has first to be sure of it."""
+    [change] = Service(4, initial=12).tell()
+    assert (change.limit_after, change.cause) == (6, LimitCause.QUEUEING)
+    assert [change.limit_after for change in Service(100).tell(4)] == [8, 8, 8, 10]
+
+
 def test_no_more_than_half_in_any_window() -> None:
     for change in Service(1000).tell(40, rtt_scatter=0.0):
         assert change.limit_after <= 1.5 * change.limit_before + 1
@@ -187,6 +200,17 @@ def test_a_ramp_that_ends_without_a_trusted_baseline_dips_for_one() -> None:
     assert 10 < service.limit.limit <= 14
 
 
+def test_a_first_dip_that_is_given_up_goes_on_with_the_ramp() -> None:
+    """Without baseline and ramp there would be no way up."""
+    service = Service(10, initial=12)
+    before = service.tell_until(LimitCause.QUEUEING, provisional_count=200)[-1].limit_before
+    change = service.limit.stop_probing(now=Instant(service.now))
+    assert before == change.limit_after == service.limit.limit == 19
+    service.slots = 1000
+    limits = [change.limit_after for change in service.tell(5, provisional_count=200)]
+    assert limits == [28, 41, 62, 92, 138], "by half with each window"
+
+
 def test_the_limit_rises_only_when_it_was_in_the_way() -> None:
     service = Service(100)
     [change] = service.tell(limit_was_reached=False)
@@ -197,8 +221,9 @@ def test_bounds_are_named_as_the_cause_and_hold_at_once() -> None:
     service = Service(100)
     service.limit.apply(LimitPolicy(maximum=5))
     assert service.limit.limit == 5
-    [change] = service.tell()
-    assert (change.limit_after, change.cause) == (5, LimitCause.CLAMPED)
+    told = service.tell(4)
+    assert {change.limit_after for change in told} == {5}
+    assert [change.cause for change in told] == [LimitCause.STEADY] * 3 + [LimitCause.CLAMPED]
     service.limit.apply(LimitPolicy(minimum=30))
     assert service.limit.limit == 30
 
@@ -273,6 +298,28 @@ def test_lost_capacity_follows_a_trial_and_leads_to_a_dip() -> None:
     assert 20 < service.limit.limit <= 26
 
 
+def on_trial(slots: float) -> tuple[Service, int]:
+    """A slower service in the first window of a trial, and the limit before it."""
+    service = settled(slots)
+    become_slower(service)
+    while True:
+        [change] = service.tell()
+        if change.limit_after > 1.3 * change.limit_before:
+            return service, change.limit_before
+        assert service.limit.limit > 0.5 * slots
+
+
+def test_a_trial_that_ends_at_its_upper_level_returns_to_the_one_before() -> None:
+    """For want of load: ten seconds in which nothing was learnt."""
+    service, before = on_trial(30)
+    began = service.now
+    assert (before, service.limit.limit) == (31, 46)
+    told = service.tell(34, in_flight_mean=3.0)
+    assert {change.limit_after for change in told[:-1]} == {46}
+    assert told[-2].at < began + 10 * NS_PER_S <= told[-1].at
+    assert (told[-1].limit_after, told[-1].cause) == (31, LimitCause.STEADY)
+
+
 def test_a_jump_that_is_over_when_the_trial_is_changes_nothing() -> None:
     service = settled(60)
     before = service.limit.limit
@@ -312,11 +359,13 @@ def relearnt_at(service: Service, seconds: int) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("slots", [4, 10, 32])
-def test_in_overload_the_baseline_is_checked_when_all_others_check_theirs(slots: int) -> None:
-    """At 4, 16, 64, 128 s by the clock, to a window, whatever the proxy and its history."""
+@pytest.mark.parametrize(("slots", "first"), [(4, 4), (10, 8), (32, 8)])
+def test_in_overload_the_baseline_is_checked_when_all_others_check_theirs(
+    slots: int, first: int
+) -> None:
+    """At the multiple of 4 s after its ramp, then at 16, 64, 128 s by the clock, to a window."""
     found = relearnt_at(Service(slots), 135)
-    assert [math.floor(at) for at in found] == [4, 16, 64, 128]
+    assert [math.floor(at) for at in found] == [first, 16, 64, 128]
 
 
 def test_a_check_costs_eight_latencies_and_leaves_the_limit_as_it_was() -> None:
@@ -389,3 +438,10 @@ def test_hard_evidence_in_a_dip_is_about_the_level_before_it() -> None:
     assert change.cause is LimitCause.OVERLOAD
     assert not service.limit.is_probing
     assert change.limit_after == pytest.approx(0.9 * before, abs=1)
+
+
+def test_hard_evidence_in_a_trial_is_about_the_level_before_it() -> None:
+    service, before = on_trial(30)
+    [change] = service.tell(overload_count=20)
+    assert change.cause is LimitCause.OVERLOAD
+    assert (before, change.limit_before, change.limit_after) == (31, 46, 28), "a tenth off 31"

@@ -53,8 +53,21 @@ def test_proxies_that_differ_in_all_else_check_at_the_same_instants(
         assert instant_ms <= at_ms < instant_ms + step_ms
 
 
+def test_the_first_question_sets_the_clock_and_no_more() -> None:
+    """A process that starts between two instants waits for the next, or it would be alone."""
+    assert checks(100, 1200, first_ms=1_001_000) == [
+        1_004_000,
+        1_008_000,
+        1_024_000,
+        1_088_000,
+        1_152_000,
+    ]
+    assert checks(100, 1012, first_ms=1_004_000) == [1_008_000]
+
+
 def test_an_instant_that_cannot_be_used_is_not_made_up_for() -> None:
     clock = CheckClock()
+    assert not clock.is_due(now=Instant(3 * NS_PER_S), is_possible=True)
     assert not clock.is_due(now=Instant(5 * NS_PER_S), is_possible=False)
     assert not clock.is_due(now=Instant(6 * NS_PER_S), is_possible=True)
     assert clock.is_due(now=Instant(8 * NS_PER_S), is_possible=True)
@@ -70,8 +83,19 @@ def test_a_dip_of_given_length_lasts_it_though_the_baseline_be_known() -> None:
     """All that stand before one service stay low together."""
     dip = Dip(10, 20, now=NOW, length_ns=800 * MS)
     assert not dip.is_over(seen(learnt=100), is_known=True, now=Instant(799 * MS))
-    assert not dip.is_over(seen(learnt=15), is_known=True, now=Instant(800 * MS))
-    assert dip.is_over(seen(learnt=16), is_known=False, now=Instant(801 * MS))
+    assert dip.is_over(seen(learnt=100), is_known=False, now=Instant(800 * MS))
+
+
+@pytest.mark.parametrize(("in_flight", "wanted"), [(1, 16), (4, 16), (4.5, 18), (10, 40)])
+def test_it_waits_for_sixteen_samples_and_four_times_what_is_in_flight(
+    in_flight: float, wanted: int
+) -> None:
+    """The longest of those in flight come last: without them a slower service looks as before."""
+    dip = Dip(10, 20, now=NOW, length_ns=800 * MS)
+    at = Instant(900 * MS)
+    few = seen(in_flight=in_flight, learnt=wanted - 1)
+    assert not dip.is_over(few, is_known=True, now=at)
+    assert dip.is_over(seen(in_flight=in_flight, learnt=wanted), is_known=False, now=at)
 
 
 def test_no_dip_lasts_longer_than_three_seconds() -> None:
