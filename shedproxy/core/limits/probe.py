@@ -117,12 +117,13 @@ class Trial:
     was high, and by chance alone would not be as high again.
     """
 
-    __slots__ = ("_above", "_after", "_began_at", "_is_above", "_level_before", "_usual_strain")
+    __slots__ = ("_above", "_after", "_began_at", "_is_above", "_usual_strain", "level_before")
 
     def __init__(self, usual: Evidence, level: float, *, now: Instant) -> None:
         """Begin at `now`; `usual` is what was seen at `level` slots before latency rose."""
         self._began_at = now
-        self._level_before = level
+        self.level_before = level
+        """The limit it began at, in slots before rounding."""
         self._usual_strain = usual.strain
         self._is_above = True
         self._above = Evidence()
@@ -131,14 +132,14 @@ class Trial:
     @property
     def level(self) -> float:
         """The level to hold now."""
-        return self._level_before * _TRIAL_FACTOR if self._is_above else self._level_before
+        return self.level_before * _TRIAL_FACTOR if self._is_above else self.level_before
 
     def is_over(
         self, window: WindowSummary, *, target_ns: float, scatter: float, now: Instant
     ) -> bool:
         """Take a window; `target_ns` is what its latency should be, so that mixes compare."""
         wanted = _TRIAL_SAMPLES * (1.0 + scatter)
-        middle = self._level_before * math.sqrt(_TRIAL_FACTOR)
+        middle = self.level_before * math.sqrt(_TRIAL_FACTOR)
         if self._is_above:
             if window.in_flight_mean > middle:
                 self._above.add(window, target_ns=target_ns, memory=math.inf)

@@ -12,7 +12,7 @@ _MARGIN_ERRORS = 2.0
 """Plus so many standard errors of the baseline: it is below the truth as often as above."""
 _MARGIN_MAX = 0.8
 """And at most: an error beyond that says that nothing is known, not that queues are fine."""
-_NOISE_NS = 2 * NS_PER_MS
+_NOISE_NS = NS_PER_MS
 """Extra latency that is never taken for queueing: scheduling, a lagging loop, a small batch."""
 
 
