@@ -1,8 +1,10 @@
-"""`python -m loadtests`: goodput of a small service through shedproxy at rising overload.
+"""Load on the real `shedproxy run`, all of it on loopback.
 
     python -m loadtests                         0.5, 1.2, 3 and 10 x the capacity of 4 slots x 20 ms
     python -m loadtests --factors 2 5 --for 30  other factors; seconds per factor
     python -m loadtests --slots 16 --service-ms 40 --json
+    python -m loadtests play SCENARIO           a scenario of the suite in real time
+    python -m loadtests reality                 the same load live and simulated, compared
 
 Every step starts a fresh service and a fresh proxy with defaults, so each includes a cold start.
 """
@@ -11,12 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
+from loadtests import play, reality
 from shedproxy.core import Criticality, seconds, to_milliseconds
 from shedproxy.loadgen.demo import Demo
 
 
-def options() -> argparse.Namespace:
+def options() -> tuple[argparse.Namespace, argparse.ArgumentParser]:
+    """What was asked for, and the parser of that command."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtests",
         description=__doc__,
@@ -28,14 +33,34 @@ def options() -> argparse.Namespace:
     parser.add_argument("--service-ms", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    parsers: dict[str | None, argparse.ArgumentParser] = {None: parser}
+    for name, module in (("play", play), ("reality", reality)):
+        parsers[name] = commands.add_parser(
+            name,
+            help=(module.__doc__ or "").partition("\n")[0],
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_options(parsers[name])
     chosen = parser.parse_args()
-    if not 2 <= chosen.length <= 120 or min(chosen.factors) <= 0 or max(chosen.factors) > 20:
-        parser.error("factors lie in 0..20, and a factor takes 2 to 120 seconds")
-    return chosen
+    return chosen, parsers[chosen.command]
 
 
 def main() -> None:
-    chosen = options()
+    """Run the command that was asked for."""
+    chosen, parser = options()
+    if chosen.command == "play":
+        sys.exit(play.play(chosen, parser))
+    if chosen.command == "reality":
+        sys.exit(reality.compare(chosen, parser))
+    sweep(chosen, parser)
+
+
+def sweep(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Goodput of a small service through shedproxy at rising overload."""
+    if not 2 <= chosen.length <= 120 or min(chosen.factors) <= 0 or max(chosen.factors) > 20:
+        parser.error("factors lie in 0..20, and a factor takes 2 to 120 seconds")
     if not chosen.json:
         print(
             f"{'offered':>8} {'goodput':>8} {'p50 ms':>7} {'p99 ms':>7}  critical  refused  failed"

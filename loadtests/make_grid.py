@@ -36,6 +36,12 @@ LAWS = {
     "bimodal": "Nine calls in ten take half the mean, the tenth eleven times as long: no single "
     "latency is typical, and percentiles leap between the two.",
 }
+LIVE = frozenset((
+    "overload-4x20ms-constant-3x",
+    "overload-4x20ms-exponential-3x",
+    "overload-4x20ms-exponential-10x",
+))  # fmt: skip
+"""Those that are played in real time as well: slow enough for one machine."""
 PACES = {
     400.0: "At five answers a second every sample is precious: window lengths in seconds or in "
     "hundreds of samples learn nothing in time.",
@@ -82,6 +88,8 @@ def overload_files() -> Iterator[tuple[str, str]]:
                 if is_quick:
                     head["deadline_ms"] = round(100 * service_ms)
                     client["announces_deadline"] = True
+                if name in LIVE:
+                    head["live"] = True
                 backend: Table = {"slots": slots, "service_ms": service_ms, "law": law}
                 least = 0.98 if load <= 3 else 0.95
                 bounds = ["goodput_ratio >= " + number(least), "p99_ratio <= 1"]

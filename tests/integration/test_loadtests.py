@@ -1,0 +1,88 @@
+"""The live commands of the load tests run, and say what their readers rely on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+TINY = """
+name = "tiny"
+duration_s = 2
+unscored_arrivals = 50
+live = true
+
+[backend]
+slots = 4
+service_ms = 10
+
+[[client]]
+load = 0.5
+schedule = [[1, 6]]
+criticality = { critical = 1, sheddable = 3 }
+"""
+
+
+def run(root: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "loadtests", *map(str, arguments)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_scenario_file_is_played(root: Path, tmp_path: Path):
+    """From half of capacity to three times: the better class is served, the rest refused."""
+    file = tmp_path / "tiny.toml"
+    file.write_text(TINY)
+    done = run(root, "play", file, "--json")
+    assert done.returncode in {0, 2}, done.stderr
+    report = json.loads(done.stdout)
+    assert (done.returncode == 2) == bool(report["faults"])
+    assert report["scenario"] == "tiny"
+    assert report["capacity_rps"] == 400
+    assert report["offered"] == report["served"] + report["refused"] + report["failed"]
+    critical, sheddable = report["by_class"]["critical"], report["by_class"]["sheddable"]
+    assert critical["served"] > 0.95 * critical["offered"]
+    assert sheddable["refused"] > 0.3 * sheddable["offered"]
+    assert report["goodput_rps"] > 200
+    assert report["p99_ms"] < 1000
+    assert report["station"]["busy_ratio"] > 0.5
+    assert report["generator"]["send_lag_p99_ms"] >= 0
+
+
+def test_live_is_compared_with_simulated(root: Path):
+    """A calm load of two seconds: everything is served, here and there."""
+    done = run(root, "reality", "--loads", "0.4", "--for", "2", "--seeds", "2", "--json")
+    assert done.returncode in {0, 1, 2}, done.stderr
+    report = json.loads(done.stdout)
+    assert report["load"] == 0.4
+    assert report["goodput_ratio"]["simulated"] == [1, 1]
+    assert report["goodput_ratio"]["live"] > 0.95
+    assert len(report["p99_ms"]["simulated"]) == 2
+    is_void, differs = bool(report["faults"]), bool(report["disagreements"])
+    assert done.returncode == (2 if is_void else 1 if differs else 0)
+
+
+def test_what_cannot_be_played_is_named_before_anything_starts(root: Path):
+    done = run(root, "play", "meta-spike-3-retries")
+    assert done.returncode == 2
+    assert 'attempts = 4 of client "users"' in done.stderr
+    assert "does not say live = true" in done.stderr
+
+
+def test_a_broken_scenario_is_shown_with_its_line(root: Path, tmp_path: Path):
+    file = tmp_path / "broken.toml"
+    file.write_text(TINY.replace("slots = 4", "slots = 0"))
+    done = run(root, "play", file)
+    assert done.returncode == 2
+    assert "broken.toml:8" in done.stderr
+    assert "slots = 0" in done.stderr
