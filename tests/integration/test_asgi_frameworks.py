@@ -120,10 +120,10 @@ def test_waiters_run_when_slots_are_free(client, held):
     client.wait_for(in_flight=0, queue_length=0)
 
 
-def test_a_full_queue_refuses(client, held):
+def test_a_full_queue_refuses_who_matters_less(client, held):
     held(6)
     client.wait_for(in_flight=2, queue_length=4)
-    status, _, headers = client.ask("/told")
+    status, _, headers = client.ask("/told", headers={"x-criticality": "sheddable"})
     assert (status, headers["shedproxy-reason"]) == (503, "queue_full")
 
 
