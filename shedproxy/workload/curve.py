@@ -56,7 +56,8 @@ class RateCurve:
         rate = self._rates[index]
         until = self._points[index + 1] if index + 1 < len(self._points) else math.inf
         every = self._burst_every_ns
-        if every:
+        # So many times nothing is nothing: a curve that has ended stays so, without a next point.
+        if every and rate > 0:
             phase = now % every
             # A burst at the end of each interval, so that a run does not begin with one.
             if phase >= every - self._burst_ns:

@@ -58,3 +58,9 @@ def test_any_instant_may_be_asked_for(at_ns: int) -> None:
     rate, until = curve.at(at_ns)
     assert rate == (50 if at_ns >= 800 * NS_PER_MS else 10)
     assert at_ns < until <= NS_PER_S
+
+
+def test_bursts_end_with_the_load() -> None:
+    """Whoever waits for the next change waits for ever, and is told so."""
+    curve = RateCurve(10.0, stop_s=1, burst_every_ms=1000, burst_ms=200, burst_factor=5)
+    assert curve.at(1.5 * NS_PER_S) == (0.0, math.inf)
