@@ -253,6 +253,13 @@ class BaselineTable:
             latency.add_low(rtt_ns, low_in_flight, self.scatter)
         return latency.judged_ns if self._given_ns is None else self._judge(latency)
 
+    def observe_censored(self, route: str, elapsed_ns: int, now: Instant) -> int:
+        """Take a latency of which only a lower bound is known; gives what `observe` gives."""
+        latency = self._routes.get(route, self._overflow)
+        if elapsed_ns > latency.recent.value_ns:
+            latency.recent.add(elapsed_ns, now)
+        return self._judge(latency)
+
     def judge(self, route: str) -> int:
         """Baseline of a route: negative when it is not trusted yet, 0 when there is none."""
         return self._judge(self._routes.get(route, self._overflow))

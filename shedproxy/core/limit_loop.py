@@ -97,8 +97,11 @@ class LimitLoop:
 
     def on_censored(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
         """The client left after `elapsed_ns`: the latency would have been longer than that."""
-        baseline_ns = self._baselines.judge(route)
-        self._window.add_censored(elapsed_ns, baseline_ns, self._in_flight_last)
+        # Where all leave there is no other sample: without this one nothing would be learnt again.
+        baseline_ns = self._baselines.observe_censored(route, elapsed_ns, now)
+        is_judged = self._window.add_censored(elapsed_ns, abs(baseline_ns), self._in_flight_last)
+        if is_judged and baseline_ns < 0:
+            self._window.add_provisional()
 
     def on_overload(self, *, now: Instant) -> None:
         """Timeout, refused connection, 503 or 504: hard evidence, no latency."""

@@ -141,10 +141,15 @@ class Window:
             self._excess_sum += excess_ns
             self._excess_square_sum += excess_ns * excess_ns
 
-    def add_censored(self, elapsed_ns: int, baseline_ns: int, in_flight: int) -> None:
-        """The client left after `elapsed_ns`. It teaches something only above the baseline."""
+    def add_censored(self, elapsed_ns: int, baseline_ns: int, in_flight: int) -> bool:
+        """The client left after `elapsed_ns`. It teaches something only above the baseline.
+
+        Returns whether it counts as a sample.
+        """
         if 0 < baseline_ns < elapsed_ns:
             self.add(elapsed_ns, baseline_ns, in_flight)
+            return True
+        return False
 
     def add_overload(self) -> None:
         """Hard evidence: a timeout, a refused connection, a 503 or 504 of the upstream."""

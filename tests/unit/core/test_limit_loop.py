@@ -588,3 +588,17 @@ def test_a_new_policy_keeps_what_was_learnt() -> None:
     with pytest.raises(ValueError, match="reno"):
         loop.apply(LimitPolicy(algorithm="reno"), now=now)
     assert loop.limit == 40
+
+
+def test_where_all_clients_leave_their_patience_is_what_is_learnt_from() -> None:
+    """Without a trusted baseline, too: else no window would ever end again."""
+    loop = LimitLoop(LimitPolicy(), now=Instant(0))
+    loop.on_sample("default", 20 * MS, 0, Instant(0), Instant(20 * MS))
+    changes = []
+    for index in range(200):
+        now = Instant((index + 10) * 20 * MS)
+        loop.on_limit_reached()
+        loop.on_censored("default", 200 * MS, now=now)
+        changes.append(loop.update(8, now))
+    assert sum(change is not None for change in changes) >= 5
+    assert loop.expected_ns("default") > 190 * MS
