@@ -27,6 +27,8 @@ _SCATTER_SAMPLES = 8
 _SCATTER_TURNS = 8
 """Windows over which scatter is averaged: one of some dozen samples knows it badly."""
 
+_UNSERVED_MAX = 32
+"""So many of them, and the service works for nobody: half the limit, until somebody is served."""
 _LOW_STEPS = 16
 """Former bounds of low in-flight that are remembered, for samples admitted under them."""
 
@@ -44,6 +46,7 @@ class LimitLoop:
         "_low_steps",
         "_policy",
         "_samples_wanted",
+        "_unserved",
         "_valid_from",
         "_window",
         "last_change",
@@ -63,6 +66,8 @@ class LimitLoop:
         self._low_since = now
         self._low_steps: deque[tuple[Instant, int]] = deque(maxlen=_LOW_STEPS)
         self._in_flight_last = 0
+        self._unserved = 0
+        """Clients in a row that waited for long and left, with no answer to anybody between."""
         self.scatter = 1.0
         """Variance of single latencies, in squared baselines: at most 4."""
         self.typical_ns = 0
@@ -81,6 +86,7 @@ class LimitLoop:
         if admitted_at < self._valid_from:
             return
         self._in_flight_last = in_flight
+        self._unserved = 0
         low_in_flight = 0
         if in_flight < self._low_max and (
             in_flight < self._low
@@ -102,6 +108,12 @@ class LimitLoop:
         is_judged = self._window.add_censored(elapsed_ns, abs(baseline_ns), self._in_flight_last)
         if is_judged and baseline_ns < 0:
             self._window.add_provisional()
+        # Who leaves early says nothing of the service.
+        if 2 * elapsed_ns >= self._baselines.expected_ns(route):
+            self._unserved += 1
+            if self._unserved >= _UNSERVED_MAX and isinstance(self._estimator, AdaptiveLimit):
+                self._unserved = 0
+                self._take(self._estimator.halve(now=now))
 
     def on_overload(self, *, now: Instant) -> None:
         """Timeout, refused connection, 503 or 504: hard evidence, no latency."""

@@ -159,6 +159,14 @@ class AdaptiveLimit:
         self._put_off()
         return LimitChange(before, self.limit, LimitCause.HEADROOM, now)
 
+    def halve(self, *, now: Instant) -> LimitChange:
+        """Nobody is served any more: whatever the limit rests on, it is far too high."""
+        before = self.limit
+        self._dip = self._trial = None
+        self._rest_at(float(clamp_limit(self._level / 2, self._policy)))
+        self._is_ramping = not self._is_anchored
+        return LimitChange(before, self.limit, LimitCause.OVERLOAD, now)
+
     def _move(self, window: WindowSummary, *, now: Instant) -> LimitCause:
         if has_overload(window):
             return self._back_off(window)

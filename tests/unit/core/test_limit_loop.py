@@ -602,3 +602,19 @@ def test_where_all_clients_leave_their_patience_is_what_is_learnt_from() -> None
         changes.append(loop.update(8, now))
     assert sum(change is not None for change in changes) >= 5
     assert loop.expected_ns("default") > 190 * MS
+
+
+@pytest.mark.parametrize(("elapsed_ms", "halvings"), [(200, 3), (5, 0)])
+def test_the_limit_is_halved_while_the_service_works_for_nobody(
+    elapsed_ms: int, halvings: int
+) -> None:
+    """Who waited for long and left counts, who left early does not; an answer ends the row."""
+    loop = LimitLoop(LimitPolicy(initial=64), now=Instant(0))
+    loop.on_sample("default", 20 * MS, 0, Instant(0), Instant(20 * MS))
+    for _ in range(31):
+        loop.on_censored("default", elapsed_ms * MS, now=Instant(21 * MS))
+    loop.on_sample("default", 20 * MS, 0, Instant(MS), Instant(22 * MS))
+    assert loop.limit == 64
+    for _ in range(3 * 32):
+        loop.on_censored("default", elapsed_ms * MS, now=Instant(23 * MS))
+    assert loop.limit == 64 >> halvings
