@@ -155,6 +155,14 @@ class Screening:
         level.on_refusal()
         return self._reject(request, _SHED_LEVEL, cut, now)
 
+    def _is_modest(self, flow_hash: int, cost: int) -> bool:
+        """Whether a tenant would have no more than an equal part of what the cell holds."""
+        if not self._policy.fairness.enabled:
+            return False
+        in_system = self._fair.in_system(flow_hash)
+        flows = self._fair.flows_active + (in_system == 0)
+        return flows > 1 and (in_system + cost) * flows <= self._limits.limit + self._queue.length
+
     def _bound_refusal(self, request: RequestInfo, now: Instant) -> Rejected | None:
         """The bounds that hold whatever the load is: of route, class, streams, control requests."""
         if request.lane is CONTROL:

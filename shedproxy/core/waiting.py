@@ -75,6 +75,9 @@ class Waiting(Screening):
                 self._begin_overload(now)
         wait_max_ns = self._wait_max_ns
         if level.is_overloaded:
+            if flow_hash and self._is_modest(flow_hash, request.cost):
+                # The first of its level: the excess is not this tenant's to give up.
+                rank |= (1 << LEVEL_BITS) - 1
             wait_max_ns = min(wait_max_ns, level.wait_max_ns[rank >> LEVEL_BITS])
         deadline_at: Instant | None = None
         if time_left_ns is not None:

@@ -164,8 +164,22 @@ def test_waiters_without_a_tenant_are_not_charged_with_what_a_tenant_holds(
     """This flow's counters are the ones that a flow of 0 would have."""
     same_counters = pow(0x9E3779B97F4A7C15, -1, 1 << 64)
     shedder = Shedder(fixed(12, queue=QueuePolicy(length_max=2)), now=at(0))
-    for _ in range(12):
-        arrive(shedder, flow_hash=same_counters)
+    for flow_hash in [same_counters] * 5 + [7_777_777] * 7:
+        arrive(shedder, flow_hash=flow_hash)
     waiting = [arrive(shedder) for _ in range(2)]
     assert reason(arrive(shedder, flow_hash=7_777_777)) is RejectReason.QUEUE_FULL
     assert all(ticket.state.name == "WAITING" for ticket in waiting)
+
+
+def test_in_overload_a_tenant_below_an_equal_part_is_the_first_of_its_level(
+    fixed, at, arrive, reason
+) -> None:
+    """It has a place in a full queue, and no newcomer takes it away."""
+    shedder = Shedder(fixed(2, queue=QueuePolicy(length_max=2)), now=at(0))
+    noisy = [arrive(shedder, flow_hash=1) for _ in range(4)]
+    assert reason(arrive(shedder, flow_hash=1)) is RejectReason.QUEUE_FULL
+    quiet = arrive(shedder, flow_hash=7_777_777)
+    assert quiet.state.name == "WAITING"
+    assert quiet.evicted.ticket in noisy
+    assert isinstance(arrive(shedder, flow_hash=1), Rejected)
+    assert quiet.state.name == "WAITING"
