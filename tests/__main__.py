@@ -32,7 +32,8 @@ def pytest_in(python: Path, arguments: list[str]) -> int:
     """The suite, without the source tree on the path: what is tested is what was installed."""
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     script = (
-        "import sys; sys.path[:] = [p for p in sys.path if p]; import pytest; pytest.console_main()"
+        "import sys; sys.path[:] = [p for p in sys.path if p]; "
+        "import pytest; sys.exit(pytest.console_main())"
     )
     command = [str(python), "-P", "-c", script, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode

@@ -256,7 +256,7 @@ class BaselineTable:
     def observe_censored(self, route: str, elapsed_ns: int, now: Instant) -> int:
         """Take a latency of which only a lower bound is known; gives what `observe` gives."""
         latency = self._routes.get(route, self._overflow)
-        if elapsed_ns > latency.recent.value_ns:
+        if 0 < latency.recent.value_ns < elapsed_ns:
             latency.recent.add(elapsed_ns, now)
         return self._judge(latency)
 
