@@ -52,6 +52,7 @@ def status(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again every second.")] = False,
+    token_file: TokenFile = "",
 ) -> None:
     """Show what a running instance does now.
 
@@ -59,7 +60,7 @@ def status(
         shedproxy status
         shedproxy status http://127.0.0.1:9901 --json
     """
-    with _client(url) as client:
+    with _client(url, token_file) as client:
         while True:
             content = _ask(client, "GET", "/-/status")
             if watch and not as_json and sys.stdout.isatty():
@@ -124,6 +125,7 @@ def explain(
         Path | None,
         typer.Option("--config", metavar="FILE", help="Ask a file, no running instance."),
     ] = None,
+    token_file: TokenFile = "",
     as_json: AsJson = False,
 ) -> None:
     """Say what would happen to a request now, or why one was refused.
@@ -147,7 +149,7 @@ def explain(
         query += [("header", f"{name}:{value}") for name, value in headers]
         if refusal_id:
             query.append(("id", refusal_id))
-        with _client(url) as client:
+        with _client(url, token_file) as client:
             content = _ask(client, "GET", "/-/explain", query=query)
     _print_json(content) if as_json else print_explanation(content)
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from secrets import token_bytes
 from typing import NamedTuple
 
 from shedproxy.core import COHORTS, Criticality, Kind, Lane, Policy, RequestInfo
@@ -36,6 +37,10 @@ _CLASS_SIZE_MAX = 32
 _GOLDEN = 0x9E3779B1
 """2**32 over the golden ratio: consecutive serials fall evenly over the cohorts (Knuth, vol. 3,
 6.4, multiplicative hashing)."""
+
+_FLOW_KEY = token_bytes(32)
+"""Of this process and unknown to all: who may choose names of tenants must not find ones that share
+every bucket and queue with another. Nothing compares flows between processes."""
 
 _STREAM = Kind.STREAM
 _NO_RULE = -1
@@ -101,7 +106,7 @@ class Classifier:
         salt = (policy.salt % (1 << 64)).to_bytes(8, "big")
         key = blake2b(classification.salt.encode() + salt, digest_size=32)
         self._task_hash = blake2b(digest_size=8, key=key.digest(), person=b"cohort")
-        self._flow_hash = blake2b(digest_size=8, key=key.digest(), person=b"flow")
+        self._flow_hash = blake2b(digest_size=8, key=_FLOW_KEY, person=b"flow")
         self._candidates = Recent(self._find_candidates)
         self._classes = Recent(_parse_class)
 

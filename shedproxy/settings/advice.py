@@ -169,7 +169,7 @@ def _control_listener(settings: Settings, layers: Sequence[Layer]) -> Iterator[P
             layers,
             ("control", "listen"),
             "the control listener is open to other hosts, and there is no token",
-            note="mode, reload and drain will be refused",
+            note="everything but /livez and /readyz will be refused",
             help_text="set control.token_file, or listen on 127.0.0.1",
             severity="warning",
         )

@@ -217,7 +217,8 @@ def _check_files(settings: Settings, check: _Check) -> Iterator[Problem]:
     """Certificates come in pairs, and every file that is named is there and of use."""
     server: Path = ("server", "tls")
     yield from _check_pair(server, settings.server.tls.cert, settings.server.tls.key, check)
-    yield from _check_file(("control", "token_file"), settings.control.token_file, check)
+    for key in ("token_file", "read_token_file"):
+        yield from _check_file(("control", key), getattr(settings.control, key), check)
     for name, cell in settings.cell.items():
         tls = cell.transport.tls
         owner: Path = ("cell", name, "transport", "tls")

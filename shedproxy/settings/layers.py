@@ -58,7 +58,7 @@ _FLAGS = {
 
 _ARGUMENTS = {"cell.default.upstream": "UPSTREAM"}
 
-_FILE_KEYS = frozenset(("cert", "key", "ca", "token_file", "state_file"))
+_FILE_KEYS = frozenset(("cert", "key", "ca", "token_file", "read_token_file", "state_file"))
 
 
 class Spot(NamedTuple):

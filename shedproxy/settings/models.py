@@ -161,7 +161,10 @@ class ControlSettings(Section):
     listen: ListenAddress = "127.0.0.1:9900"
     """Keep it on loopback, or give a token file."""
     token_file: str = ""
-    """File with the bearer token that changes (mode, reload, drain) must show."""
+    """File with the bearer token that changes (mode, reload, drain) must show, and that everything
+    but health must show where other hosts can reach the listener."""
+    read_token_file: str = ""
+    """File with a second token, which may read only: for whoever scrapes /metrics."""
     livez_bound: Annotated[Duration, at_least("100ms")] = preset("15s")
     """/livez fails once a worker's event loop has been blocked for this long."""
     paths: list[ControlPath] = preset(list(CONTROL_PATHS))
@@ -196,9 +199,9 @@ class HeadersSettings(Section):
     )
     """Time left for the request, in ms (or in the form of gRPC)."""
     salt: str = preset("", max_length=256)
-    """Secret that the hashes of tasks and tenants depend on, so that nobody outside can choose one
-    that suits him. Proxies in a row that should serve or refuse the same tasks share it, as the
-    workers of one do; "" is the same everywhere."""
+    """Secret that the hashes of tasks depend on, so that nobody outside can choose one that suits
+    him; those of tenants depend on a secret of the process anyway. Proxies in a row that should
+    serve or refuse the same tasks share it, as the workers of one do; "" is the same everywhere."""
     forward_criticality: bool = True
     """Send class, attempt and time left to the upstream."""
     forward_pressure: bool = False

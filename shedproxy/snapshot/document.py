@@ -82,7 +82,7 @@ class Classification:
     trusted_peers: tuple[str, ...] = ()
     """Networks (CIDR) whose criticality, tenant, deadline and forwarded headers count in full."""
     salt: str = "shedproxy"
-    """Keys the hashes of cohorts and tenants."""
+    """Keys the hashes of cohorts; those of tenants are keyed by each process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

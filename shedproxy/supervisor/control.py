@@ -1,16 +1,13 @@
 """The control listener's HTTP: health, metrics, status, explain, and the few changes it allows.
 
 It runs in the supervisor, which holds no data connection, so it answers while the data loops are
-blocked or overloaded. What it shows and does is behind `Operations`; here is only HTTP and who may.
+blocked or overloaded. What it shows and does is behind `Operations`, who may is in `access`.
 """
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -18,14 +15,27 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shedproxy.supervisor.access import Access, Refusal
 from shedproxy.supervisor.health import Report
 from shedproxy.supervisor.orders import ModeOrder, OrderInvalidError
 
-__all__ = ["Access", "Operations", "make_app"]
+__all__ = ["Operations", "make_app"]
 
 BODY_SIZE_MAX = 16 * 1024
 """Bytes of a request to change something."""
+
+_POLICY = b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_GUARDS = (
+    # Nothing here is a page. A browser shall not run, frame, guess, keep or lend any of it.
+    (b"content-security-policy", _POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
 
 
 class Operations(Protocol):
@@ -61,58 +71,14 @@ class Operations(Protocol):
         """Begin to end."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """Who may change something."""
-
-    token: Callable[[], str]
-    """The token in force ("": none), read when needed so that it can be rotated."""
-    needs_token: bool
-    """True when others than this host can reach the listener."""
-
-    def refuse(self, request: Request) -> Response | None:
-        """Answer to a caller who may not, None for one who may."""
-        if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
-            return problem(403, "Cross-site request", "a web page may not change this service")
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            return problem(
-                415,
-                "Unsupported media type",
-                "send content-type: application/json (a web page cannot without asking first)",
-            )
-        token = self.token()
-        if token:
-            given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-            if hmac.compare_digest(given.encode(), token.encode()):
-                return None
-            return problem(
-                401,
-                "Token required",
-                "send authorization: Bearer with the content of control.token_file",
-                headers={"www-authenticate": "Bearer"},
-            )
-        if self.needs_token:
-            return problem(
-                403,
-                "No token configured",
-                "this listener is reachable from other hosts; set control.token_file to allow"
-                " changes through it",
-            )
-        if not _is_local_name(request.headers.get("host", "")):
-            # A page whose name was pointed at this host (DNS rebinding) counts as same-origin.
-            return problem(403, "Foreign host name", "use an address or localhost in the URL")
-        return None
-
-
-def make_app(operations: Operations, access: Access) -> Starlette:
+def make_app(operations: Operations, access: Access) -> ASGIApp:
     """The control listener's application."""
 
     def livez(request: Request) -> Response:
-        return _health(operations.liveness(), request)
+        return _health(operations.liveness(), request, access)
 
     def readyz(request: Request) -> Response:
-        return _health(operations.readiness(), request)
+        return _health(operations.readiness(), request, access)
 
     def metrics(request: Request) -> Response:
         body, content_type = operations.metrics(request.headers.get("accept", ""))
@@ -135,19 +101,32 @@ def make_app(operations: Operations, access: Access) -> Starlette:
         return _json(operations.drain(who=_who(request)), status=202)
 
     routes = [
-        *(_get(path, livez) for path in ("/livez", "/healthz")),
-        _get("/readyz", readyz),
-        _get("/metrics", metrics),
-        _get("/-/status", status),
-        _get("/-/explain", _explain_endpoint(operations)),
-        _get("/-/config", config),
+        *(_get(path, livez, None) for path in ("/livez", "/healthz")),
+        _get("/readyz", readyz, None),
+        _get("/metrics", metrics, access),
+        _get("/-/status", status, access),
+        _get("/-/explain", _explain_endpoint(operations), access),
+        _get("/-/config", config, access),
         _post("/-/mode", mode, access),
         _post("/-/reload", reload, access),
         _post("/-/drain", drain, access),
     ]
-    return Starlette(
-        routes=routes, exception_handlers={HTTPException: _on_http, Exception: _on_error}
-    )
+    handlers = {HTTPException: _on_http, Exception: _on_error}
+    return _guarded(Starlette(routes=routes, exception_handlers=handlers))
+
+
+def _guarded(app: ASGIApp) -> ASGIApp:
+    """The same answers, each with the fields that keep browsers from using them."""
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *_GUARDS]}
+            await send(message)
+
+        await app(scope, receive, send_guarded)
+
+    return guarded
 
 
 def problem(
@@ -170,15 +149,18 @@ def problem(
     return JSONResponse(content, status, headers=headers, media_type="application/problem+json")
 
 
-def _get(path: str, show: Callable[[Request], Response]) -> Route:
+def _get(path: str, show: Callable[[Request], Response], access: Access | None) -> Route:
+    """What anybody may see has no `access`."""
+
     # A coroutine on purpose: Starlette runs plain functions in a thread, and threads may be busy.
     async def endpoint(request: Request) -> Response:
+        refusal = None if access is None else access.refuse_read(request.headers)
+        if refusal is not None:
+            return _refused(refusal)
         try:
-            response = show(request)
+            return show(request)
         except OrderInvalidError as error:
             return _unprocessable(error)
-        response.headers["cache-control"] = "no-store"
-        return response
 
     return Route(path, endpoint, methods=["GET"])
 
@@ -189,9 +171,9 @@ def _post(
     access: Access,
 ) -> Route:
     async def endpoint(request: Request) -> Response:
-        refusal = access.refuse(request)
+        refusal = access.refuse_change(request.headers)
         if refusal is not None:
-            return refusal
+            return _refused(refusal)
         try:
             return await change(request, await _read_object(request))
         except OrderInvalidError as error:
@@ -225,8 +207,16 @@ def _explain_endpoint(operations: Operations) -> Callable[[Request], Response]:
     return explain
 
 
-def _health(report: Report, request: Request) -> Response:
-    text = report.text(verbose="verbose" in request.query_params)
+def _refused(refusal: Refusal) -> Response:
+    return problem(refusal.status, refusal.title, refusal.detail, headers=refusal.headers)
+
+
+def _health(report: Report, request: Request, access: Access) -> Response:
+    if access.refuse_read(request.headers) is None:
+        text = report.text(verbose="verbose" in request.query_params)
+    else:
+        # The details name upstreams.
+        text = "ok\n" if report.ok else f"{report.name} check failed\n"
     return PlainTextResponse(text, 200 if report.ok else 503)
 
 
@@ -274,15 +264,3 @@ async def _on_error(_: Request, error: Exception) -> Response:
 
 def _who(request: Request) -> str:
     return request.client.host if request.client else "unix"
-
-
-def _is_local_name(host: str) -> bool:
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
-    name = name.removeprefix("[").removesuffix("]").lower()
-    if name in {"", "localhost"}:  # "": HTTP over a unix socket may go without
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

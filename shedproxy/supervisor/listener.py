@@ -15,6 +15,7 @@ from shedproxy.supervisor.sockets import Listener
 __all__ = ["ControlListener"]
 
 _STOP_BOUND = 2.0
+_HEAD_SIZE_MAX = 16 * 1024
 
 
 class _Server(uvicorn.Server):
@@ -39,7 +40,9 @@ class ControlListener:
     def __init__(self, app: ASGIApp, listeners: list[Listener]) -> None:
         config = uvicorn.Config(
             app,
-            http="httptools",
+            # Strict, and with a bound on heads, which the other one that uvicorn has does without.
+            http="h11",
+            h11_max_incomplete_event_size=_HEAD_SIZE_MAX,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -20,11 +20,12 @@ from typing import Any
 
 from shedproxy.core import Memory, Mode, Nanos, to_seconds
 from shedproxy.dataplane.share_page import SharePage
-from shedproxy.settings import Loaded, require_upstream
+from shedproxy.settings import ControlSettings, Loaded, require_upstream
 from shedproxy.snapshot import Document
+from shedproxy.supervisor.access import Access
 from shedproxy.supervisor.banner import render_banner
 from shedproxy.supervisor.configuration import Configuration, ReloadResult
-from shedproxy.supervisor.control import Access, make_app
+from shedproxy.supervisor.control import make_app
 from shedproxy.supervisor.exporters import Exporters
 from shedproxy.supervisor.fleet import Fleet
 from shedproxy.supervisor.inspection import Inspection
@@ -198,17 +199,23 @@ class Supervisor:
         return operations
 
     def _access(self, control: list[Listener]) -> Access:
-        def read_token() -> str:
-            file = self._configuration.loaded.settings.control.token_file
+        def settings() -> ControlSettings:
+            return self._configuration.loaded.settings.control
+
+        def read_file(file: str) -> str:
             if not file:
                 return ""
             try:
                 return Path(file).read_text(encoding="utf-8").strip() or _NO_TOKEN
-            except OSError:
+            except (OSError, ValueError):
                 return _NO_TOKEN  # an unreadable token must not open the door
 
         is_public = not all(listener.address.is_loopback for listener in control)
-        return Access(token=read_token, needs_token=is_public)
+        return Access(
+            token=lambda: read_file(settings().token_file),
+            read_token=lambda: read_file(settings().read_token_file),
+            needs_token=is_public,
+        )
 
     # --- start ----------------------------------------------------------------------------------
 

@@ -406,3 +406,12 @@ def test_no_tenant_can_be_called_like_a_strangers_address():
     classification = Classification(tenant_header="x-tenant", trusted_peers=TRUSTED)
     named = classify(classification, (b"x-tenant", STRANGER.encode()), peer=FRIEND)
     assert named.flow_hash != classify(classification).flow_hash
+
+
+def test_flows_are_keyed_by_a_secret_of_the_process(monkeypatch):
+    """Whoever chooses names cannot look for one that shares its buckets with another."""
+    tenant = Classification(tenant_header="x-tenant", trusted_peers=("10.0.0.0/8",))
+    here = classify(tenant, (b"x-tenant", b"a"), peer="10.0.0.1").flow_hash
+    assert here == classify(tenant, (b"x-tenant", b"a"), peer="10.0.0.1").flow_hash
+    monkeypatch.setattr("shedproxy.dataplane.classify._FLOW_KEY", bytes(32))
+    assert here != classify(tenant, (b"x-tenant", b"a"), peer="10.0.0.1").flow_hash

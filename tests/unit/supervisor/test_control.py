@@ -8,7 +8,8 @@ import httpx2
 import pytest
 
 from shedproxy.core import Mode, seconds
-from shedproxy.supervisor.control import Access, make_app
+from shedproxy.supervisor.access import Access
+from shedproxy.supervisor.control import make_app
 from shedproxy.supervisor.health import Check, Report
 from shedproxy.supervisor.orders import OrderInvalidError
 
@@ -192,14 +193,70 @@ async def test_with_a_token_only_its_bearer_may():
         assert (await http.post("/-/drain", headers=wrong)).status_code == 401
         right = {**JSON, "authorization": "Bearer s3cret"}
         assert (await http.post("/-/drain", headers=right)).status_code == 202
-        assert (await http.get("/-/status")).status_code == 200
 
 
-async def test_a_public_listener_without_token_is_read_only():
+READS = ("/metrics", "/-/status", "/-/config", "/-/explain?path=/a")
+
+
+async def test_reads_of_a_public_listener_need_a_token_and_health_none():
+    operations = Scripted()
+    async with client(operations, token="s3cret", needs_token=True, host="proxy.example") as http:
+        for path in READS:
+            answer = await http.get(path)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert "s3cret" not in answer.text
+            right = {"authorization": "Bearer s3cret"}
+            assert (await http.get(path, headers=right)).status_code == 200
+        for path in ("/livez", "/readyz", "/healthz"):
+            assert (await http.get(path)).status_code == 200
+
+
+async def test_strangers_see_of_health_that_it_failed_and_no_more():
+    operations = Scripted()
+    operations.report = Report("readyz", (Check("upstream 10.0.0.7", False, "refused"),))
+    async with client(operations, token="s3cret", needs_token=True) as http:
+        for path in ("/readyz", "/readyz?verbose"):
+            answer = await http.get(path)
+            assert (answer.status_code, answer.text) == (503, "readyz check failed\n")
+        answer = await http.get("/readyz", headers={"authorization": "Bearer s3cret"})
+        assert "upstream 10.0.0.7" in answer.text
+
+
+async def test_a_public_listener_without_token_gives_health_only():
     async with client(Scripted(), needs_token=True) as http:
-        answer = await http.post("/-/drain", headers=JSON)
+        answers = [await http.get(path) for path in READS]
+        answers.append(await http.post("/-/drain", headers=JSON))
+        for answer in answers:
+            assert answer.status_code == 403
+            assert "token_file" in answer.json()["detail"]
+        assert (await http.get("/livez")).status_code == 200
+
+
+@pytest.mark.parametrize("path", READS)
+async def test_a_page_under_a_foreign_name_reads_nothing_on_loopback(path):
+    async with client(Scripted(), host="evil.example:9900") as http:
+        answer = await http.get(path)
         assert answer.status_code == 403
-        assert "token_file" in answer.json()["detail"]
+        assert answer.json()["title"] == "Foreign host name"
+
+
+async def test_every_answer_keeps_browsers_from_using_it():
+    operations = Scripted()
+    async with client(operations) as http:
+        operations.status = lambda: 1 / 0
+        for method, path in (
+            *(("GET", path) for path in (*READS, "/livez", "/nothing")),
+            ("DELETE", "/livez"),
+            ("POST", "/-/drain"),
+        ):
+            fields = (await http.request(method, path)).headers
+            assert fields["content-security-policy"].startswith("default-src 'none'")
+            assert "frame-ancestors 'none'" in fields["content-security-policy"]
+            assert fields["x-content-type-options"] == "nosniff"
+            assert fields["x-frame-options"] == "DENY"
+            assert fields["cross-origin-resource-policy"] == "same-origin"
+            assert fields["cache-control"] == "no-store"
 
 
 async def test_unknown_paths_and_errors_are_problems_too():

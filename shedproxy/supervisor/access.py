@@ -1,0 +1,118 @@
+"""Who may do what at the control listener. Decides on a request's head; no answer is made here.
+
+Whoever reaches a loopback address or a unix socket is on this host and may read; others show a
+token, also to read. Web pages are the exception to "on this host": a browser sends their requests
+from here. Pages of other origins may change nothing, and a page whose name was pointed at this host
+(DNS rebinding) is told apart by the Host that it must send.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+__all__ = ["Access", "Refusal"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why not, and as which status."""
+
+    status: int
+    title: str
+    detail: str
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        """What the status requires (RFC 9110 15.5.2)."""
+        return {"www-authenticate": "Bearer"} if self.status == 401 else None
+
+
+_REBOUND = Refusal(
+    status=403, title="Foreign host name", detail="use an address or localhost in the URL"
+)
+_NO_PAGES = Refusal(
+    status=403, title="Cross-site request", detail="a web page may not change this service"
+)
+_NOT_JSON = Refusal(
+    status=415,
+    title="Unsupported media type",
+    detail="send content-type: application/json (a web page cannot without asking first)",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What is asked of callers. Tokens are read when needed, so that they can be rotated."""
+
+    token: Callable[[], str]
+    """The token that may do everything ("": none)."""
+    read_token: Callable[[], str] = str
+    """A token that may read only ("": none)."""
+    needs_token: bool
+    """True when others than this host can reach the listener."""
+
+    def refuse_read(self, headers: Mapping[str, str]) -> Refusal | None:
+        """Why this caller may not see anything but health; None: it may."""
+        tokens = (self.token(), self.read_token())
+        if _shows_one_of(headers, tokens):
+            return None
+        if self.needs_token:
+            return _missing(tokens, "control.token_file or control.read_token_file")
+        return None if _is_local_name(headers.get("host", "")) else _REBOUND
+
+    def refuse_change(self, headers: Mapping[str, str]) -> Refusal | None:
+        """Why this caller may not change anything; None: it may."""
+        if not _is_own_page(headers):
+            return _NO_PAGES
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            return _NOT_JSON
+        tokens = (self.token(),)
+        if _shows_one_of(headers, tokens):
+            return None
+        if self.needs_token or tokens != ("",):
+            return _missing(tokens, "control.token_file")
+        return None if _is_local_name(headers.get("host", "")) else _REBOUND
+
+
+def _shows_one_of(headers: Mapping[str, str], tokens: tuple[str, ...]) -> bool:
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        return False
+    shown = given.strip().encode("latin-1", "replace")
+    # All are compared, whatever the first says, and each in constant time.
+    equal = [bool(token) and hmac.compare_digest(shown, token.encode()) for token in tokens]
+    return any(equal)
+
+
+def _missing(tokens: tuple[str, ...], setting: str) -> Refusal:
+    if any(tokens):
+        detail = f"send authorization: Bearer with the content of {setting}"
+        return Refusal(status=401, title="Token required", detail=detail)
+    detail = f"this listener is reachable from other hosts; set {setting} to allow this through it"
+    return Refusal(status=403, title="No token configured", detail=detail)
+
+
+def _is_own_page(headers: Mapping[str, str]) -> bool:
+    """Whether it is no web page that asks, or one of this very listener."""
+    if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+        return False
+    origin = headers.get("origin")
+    # Older browsers say where a page is from in this one only.
+    return origin is None or origin.partition("://")[2] == headers.get("host", "")
+
+
+def _is_local_name(host: str) -> bool:
+    """Whether a Host is what no foreign name can look like: an address, localhost, or none."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+    name = name.removeprefix("[").removesuffix("]").lower()
+    if name in {"", "localhost"}:  # "": HTTP over a unix socket may go without
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
