@@ -17,5 +17,8 @@ monotonic_now: Clock = time.monotonic_ns  # type: ignore[assignment]  # Instant 
 
 
 def wall_seconds() -> float:
-    """Seconds since the epoch, for log lines and expiry dates shown to people; never decides."""
+    """Seconds since the epoch, for log lines and expiry dates shown to people.
+
+    It decides one thing only: how long ago a trusted peer's X-Request-Start was.
+    """
     return time.time()  # noqa: TID251 - the one reader

@@ -15,12 +15,14 @@ from hashlib import blake2b
 from secrets import token_bytes
 from typing import NamedTuple
 
-from shedproxy.core import COHORTS, Criticality, Kind, Lane, Policy, RequestInfo
+from shedproxy.clock import wall_seconds
+from shedproxy.core import COHORTS, NS_PER_S, Criticality, Kind, Lane, Policy, RequestInfo
 from shedproxy.dataplane.hints import (
     VALUE_SIZE_MAX,
     canonical_tenant,
     is_repeated,
     parse_deadline_ns,
+    parse_queued_ns,
     parse_urgency,
     trace_id,
 )
@@ -54,6 +56,7 @@ _FOR_DEADLINE = 8
 _FOR_COHORT = 16
 _FOR_TENANT = 32
 _FOR_KIND = 64
+_FOR_START = 128
 
 
 class Classified(NamedTuple):
@@ -156,6 +159,10 @@ class Classifier:
                 is_retry = self._read_attempt(found)
             if said & _FOR_DEADLINE:
                 time_left_ns = self._read_deadline(found, time_left_ns, trusted)
+            if said & _FOR_START and trusted and time_left_ns is not None:
+                wall_ns = int(wall_seconds() * NS_PER_S)
+                time_left_ns -= parse_queued_ns(found[b"x-request-start"], wall_ns)
+                time_left_ns = max(0, time_left_ns)
             # The header alone would let anybody out of the limit, so from strangers it does not
             # count: their streams are seen when the answer begins.
             is_open = said & _FOR_KIND and trusted and not kind
@@ -186,6 +193,7 @@ class Classifier:
             (_FOR_COHORT, self._cohorts),
             (_FOR_TENANT, () if self._by_client else (self._tenant,)),
             (_FOR_KIND, (b"accept",) if self._trust.is_any else ()),
+            (_FOR_START, (b"x-request-start",) if self._trust.is_any else ()),
         ]
         wanted: dict[bytes, int] = {}
         for reader, names in readers:

@@ -5,6 +5,7 @@ Pure. Whether the one who says it is believed is decided elsewhere (`classify`, 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, NS_PER_US
@@ -15,12 +16,16 @@ __all__ = [
     "canonical_tenant",
     "is_repeated",
     "parse_deadline_ns",
+    "parse_queued_ns",
     "parse_urgency",
     "trace_id",
 ]
 
 DEADLINE_MAX_NS = 3600 * NS_PER_S
 """Most time a header can claim to have left."""
+
+QUEUED_MAX_NS = 60 * NS_PER_S
+"""A request that has waited longer before us is not believed: clocks differ more easily."""
 
 VALUE_SIZE_MAX = 256
 """Bytes of a tenant or task that count."""
@@ -33,6 +38,7 @@ _GRPC_UNITS = {
     b"u": NS_PER_US,
     b"n": 1,
 }
+_REQUEST_START = re.compile(rb"(?:t=)?([0-9]{9,17})(?:\.([0-9]{1,9}))?")
 _FIRST_REPEAT = {b"grpc-previous-rpc-attempts": 1}
 """This header counts the tries before; all others count from 1 and a repeated try is 2 or more."""
 
@@ -58,6 +64,25 @@ def parse_deadline_ns(value: bytes) -> int | None:
     if len(amount) > 15:
         return DEADLINE_MAX_NS
     return min(int(amount) * unit_ns, DEADLINE_MAX_NS)
+
+
+def parse_queued_ns(value: bytes, wall_ns: int) -> int:
+    """Time since an X-Request-Start, in ns: how long the request waited before us, at least.
+
+    The value is a time since the epoch, with or without `t=`: seconds (nginx, with a fraction),
+    milliseconds (Heroku) or microseconds (Apache), told apart by their size. `wall_ns` is now. 0
+    for nonsense, for the future, and for more than a minute ago.
+    """
+    match = _REQUEST_START.fullmatch(value.strip())
+    if match is None:
+        return 0
+    whole, fraction = match.groups()
+    unit_ns = NS_PER_S if len(whole) <= 11 else NS_PER_MS if len(whole) <= 14 else NS_PER_US
+    started_at = int(whole) * unit_ns
+    if fraction is not None:
+        started_at += int(fraction) * unit_ns // 10 ** len(fraction)
+    queued_ns = wall_ns - started_at
+    return queued_ns if 0 < queued_ns <= QUEUED_MAX_NS else 0
 
 
 def parse_urgency(value: bytes) -> int:

@@ -111,6 +111,7 @@ FAULTS: dict[Fault, str] = {
     Fault.CLIENT_GONE: "The client left before the answer was complete.",
     Fault.SLOW_CLIENT: "The client was too slow.",
     Fault.INTERNAL: "The proxy failed.",
+    Fault.METHOD_NOT_ALLOWED: "This proxy opens no tunnels and echoes no requests.",
 }
 """What the answer to a fault says; its status is the fault's own."""
 
@@ -146,6 +147,8 @@ _QUOTA = (
 )
 _FRAMING_NAMES = frozenset(("connection", "content-length", "shedproxy-id", "transfer-encoding"))
 _CONTENT_TYPES = {"problem": "application/problem+json", "text": "text/plain; charset=utf-8"}
+_ALLOW = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+"""Goes with a 405 (RFC 9110 15.5.6); methods of extensions are forwarded too."""
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _CRITICALITIES = len(Criticality)
@@ -309,7 +312,8 @@ class Rejections:
             "reason": fault.label,
         }
         body = self._body(problem)
-        headers = _headers(fault.label, len(body), self._content_type, [])
+        added = [("allow", _ALLOW)] if fault.status == HTTPStatus.METHOD_NOT_ALLOWED else []
+        headers = _headers(fault.label, len(body), self._content_type, added)
         return _start(fault.status, headers), body
 
     @property

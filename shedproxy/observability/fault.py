@@ -28,7 +28,7 @@ class Fault(enum.IntEnum):
     HEAD_TOO_LARGE = 7
     """Too many bytes or too many fields."""
     METHOD = 8
-    """CONNECT, TRACE, or a transfer coding we do not implement."""
+    """A method or a transfer coding that is not implemented."""
     VERSION = 9
     """Neither HTTP/1.1 nor HTTP/1.0."""
     UPSTREAM_CONNECT = 10
@@ -46,6 +46,8 @@ class Fault(enum.IntEnum):
     """The client sent its body below the minimum rate, or did not read the answer."""
     INTERNAL = 17
     """A defect of ours; logged with its traceback."""
+    METHOD_NOT_ALLOWED = 18
+    """CONNECT or TRACE."""
 
     @property
     def label(self) -> str:
@@ -77,5 +79,6 @@ _STATUSES = (
     499,
     408,
     500,
+    405,
 )
 _LABELS = tuple(member.name.lower() for member in Fault)

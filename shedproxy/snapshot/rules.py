@@ -20,22 +20,28 @@ from shedproxy.snapshot.document import CONTROL_PATHS, Match, Rule
 __all__ = ["RuleTable", "normalise_path", "path_readings", "path_segments", "unreachable"]
 
 _ODD = re.compile(rb"[%;?#\\]|//|/\.|.\Z(?<=/)")
+_ESCAPED_SLASH = re.compile(rb"%2[Ff]|%5[Cc]|\\")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _TEMPLATE = re.compile(r"\{[^/{}]*\}")
 _CONTROL_METHODS = frozenset(("GET", "HEAD"))
 
 
 def path_readings(raw: bytes) -> tuple[str, ...]:
-    """What a service may take a path for: its one spelling, or two where `..` leaves it open.
+    r"""What a service may take a path for: its one spelling, or several where that is left open.
 
     RFC 3986 resolves `/search/../checkout` to `/checkout`; many routers do not, and serve it as
-    `/search/...`. Who sends such a path may mean either, so it must not pass for the better one.
+    `/search/...`. Some take `%2f` and `\\` for a slash, some for a character of a segment. Who
+    sends such a path may mean any of these, so it must not pass for the best one.
     """
     resolved = normalise_path(raw)
-    if b".." not in raw and b"%" not in raw:
+    if b".." not in raw and b"%" not in raw and b"\\" not in raw:
         return (resolved,)
-    unresolved = normalise_path(raw, keeps_dots=True)
-    return (resolved,) if unresolved == resolved else (resolved, unresolved)
+    readings = [resolved, normalise_path(raw, keeps_dots=True)]
+    if _ESCAPED_SLASH.search(raw):
+        # No rule tells one odd character of a segment from another.
+        whole = _ESCAPED_SLASH.sub(b"%ff", raw)
+        readings += [normalise_path(whole), normalise_path(whole, keeps_dots=True)]
+    return tuple(dict.fromkeys(readings))
 
 
 def normalise_path(raw: bytes, *, keeps_dots: bool = False) -> str:

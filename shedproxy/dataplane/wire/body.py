@@ -6,6 +6,8 @@ the connection closes is never complete here: only its owner sees the connection
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shedproxy.dataplane.wire.framing import BodyKind, ChunkedReader
 from shedproxy.observability.fault import Fault
 
@@ -25,6 +27,11 @@ class BodyReader:
         self.leftover = b""
         """Once complete: bytes that came after the body."""
         self._chunks = ChunkedReader(fault) if kind == BodyKind.CHUNKED else None
+
+    @property
+    def trailers(self) -> Sequence[tuple[bytes, bytes]]:
+        """Once complete: the fields that stood after the last chunk."""
+        return self._chunks.trailers if self._chunks is not None else ()
 
     def feed(self, data: bytes) -> bytes:
         """Take what came and return the payload in it.

@@ -1,6 +1,6 @@
 """The chunked coding, strictly (RFC 9112 7.1).
 
-Extensions are bounded and dropped, trailers are bounded, checked and dropped: a trailer never
+Extensions are bounded and dropped, trailers are bounded, checked and kept apart: a trailer never
 becomes a header, because classification has read the headers long before (and two parsers that
 merge differently disagree). Every line ends in CRLF exactly.
 """
@@ -27,7 +27,7 @@ _SIZE_MAX = 2**63 - 1
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)(;[\t\x20-\x7e\x80-\xff]*+)?+\r\n")
 _CHUNK_LINE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r?+)?+")
 _CHUNK_LINE_SIZE_MAX = 16 + EXTENSION_SIZE_MAX + 2
-_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n")
+_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):([\t\x20-\x7e\x80-\xff]*+)\r\n")
 _TRAILER_BEGUN = re.compile(
     rb"(?:\r|(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++(?::[\t\x20-\x7e\x80-\xff]*+\r?+)?+)?+)"
 )
@@ -52,9 +52,9 @@ class ChunkedReader:
         "_pending",
         "_remaining",
         "_state",
-        "_trailer_count",
         "_trailer_size",
         "consumed",
+        "trailers",
     )
 
     def __init__(self, fault: Fault = Fault.BAD_REQUEST) -> None:
@@ -66,7 +66,8 @@ class ChunkedReader:
         """Payload bytes left of the chunk, and then its CRLF: counts from size + 2 down."""
         self._extensions_size = 0
         self._trailer_size = 0
-        self._trailer_count = 0
+        self.trailers: list[tuple[bytes, bytes]] = []
+        """Names in lower case and values of the trailer fields so far."""
         self.consumed = 0
         """Once done: index in the last data fed of the first byte that is not of this body."""
 
@@ -155,7 +156,7 @@ class ChunkedReader:
             self._pending = begun
             return len(raw)
         self._trailer_size += match.end() - position
-        self._trailer_count += 1
-        if self._trailer_size > TRAILER_SIZE_MAX or self._trailer_count > TRAILER_COUNT_MAX:
+        self.trailers.append((match[1].lower(), match[2].strip(b" \t")))
+        if self._trailer_size > TRAILER_SIZE_MAX or len(self.trailers) > TRAILER_COUNT_MAX:
             raise HeadError(self._fault, "trailers are over their bound")
         return match.end()

@@ -16,7 +16,13 @@ from shedproxy.dataplane.wire.body import BodyReader
 from shedproxy.dataplane.wire.client_body import ClientBody
 from shedproxy.dataplane.wire.client_end import PROBE_NS
 from shedproxy.dataplane.wire.exchange import Exchange
-from shedproxy.dataplane.wire.framing import BodyKind, HeadError, find_head_end, overflow_fault
+from shedproxy.dataplane.wire.framing import (
+    BodyKind,
+    HeadError,
+    begun_head_fault,
+    find_head_end,
+    overflow_fault,
+)
 from shedproxy.dataplane.wire.head_memory import RequestHeads
 from shedproxy.dataplane.wire.http_date import http_date
 from shedproxy.observability.fault import Fault
@@ -201,6 +207,10 @@ class ClientConnection(ClientBody):
         if not self._seen:
             self.deadline_at = self.server.clock() + self.server.live.timeouts.client_head_ns
             self.server.wheel.watch(self)
+        fault = begun_head_fault(data, self._seen)
+        if fault is not None:
+            self._refuse_head(fault)
+            return
         self._buffer = data
         self._seen = len(data)
 

@@ -24,12 +24,13 @@ from shedproxy.dataplane.wire.ending import IDEMPOTENT, Ending, outcome_of
 from shedproxy.dataplane.wire.framing import (
     LAST_CHUNK,
     BodyKind,
+    Headers,
     RequestFraming,
     ResponseFraming,
     encode_chunk,
 )
 from shedproxy.dataplane.wire.head_memory import answer_head
-from shedproxy.dataplane.wire.headers import CONTINUE, answer_body, build_request_head
+from shedproxy.dataplane.wire.headers import CONTINUE, answer_body, build_request_head, last_chunk
 from shedproxy.dataplane.wire.http_date import http_date
 from shedproxy.dataplane.wire.tokens import RequestTokens, ResponseTokens
 from shedproxy.dataplane.wire.tunnel import Tunnel
@@ -61,6 +62,7 @@ class Exchange(Ending):
         "has_continued",
         "is_upstream_kept",
         "received",
+        "trailers",
     )
 
     def __init__(
@@ -84,6 +86,8 @@ class Exchange(Ending):
         """Bytes of the request body that have come."""
         self.has_continued = False
         self.is_upstream_kept = self._is_client_kept = False
+        self.trailers: Headers = ()
+        """What stood after a chunked answer."""
 
     # --- admission --------------------------------------------------------------------------
 
@@ -350,7 +354,7 @@ class Exchange(Ending):
         """
         self.upstream = None
         if self._out == _CHUNKED:
-            data += LAST_CHUNK
+            data += last_chunk(self.trailers) if self.framing.takes_trailers else LAST_CHUNK
         elif self._out == _UNTIL_CLOSE:
             keep_alive = False
         if data:

@@ -10,6 +10,7 @@ from typing import Final
 
 __all__ = [
     "ATTEMPT",
+    "CONTENT_PREFIX",
     "CRITICALITY",
     "DATE",
     "DROP",
@@ -19,6 +20,7 @@ __all__ = [
     "FORWARDED_HOST",
     "FORWARDED_OTHER",
     "FORWARDED_PROTO",
+    "FROM_HEADERS_ONLY",
     "HOP_BY_HOP",
     "PASS",
     "REASONS",
@@ -63,6 +65,23 @@ END_TO_END = frozenset(
 )
 """Never dropped because Connection lists them: what policy, security or meaning hangs on."""
 
+FROM_HEADERS_ONLY = (
+    END_TO_END
+    | frozenset(HOP_BY_HOP)
+    | frozenset(
+        b"accept-ranges access-control-allow-credentials access-control-allow-headers"
+        b" access-control-allow-methods access-control-allow-origin access-control-expose-headers"
+        b" access-control-max-age age allow alt-svc authentication-info clear-site-data expect"
+        b" if-match max-forwards pragma refresh set-cookie2 strict-transport-security vary warning"
+        b" www-authenticate x-accel-buffering x-accel-expires x-accel-redirect"
+        b" x-content-type-options x-frame-options x-sendfile".split()
+    )
+) - {b"etag"}
+"""Fields of no or evil effect after the body: framing, routing, authentication, cookies,
+conditions, caching, what the content is (RFC 9110 6.5.1). An ETag may stand there (8.8.3)."""
+CONTENT_PREFIX = b"content-"
+"""Describes the content before it comes; but for Content-Digest (RFC 9530, 2)."""
+
 REQUEST_ACTIONS: dict[bytes, int] = {
     **dict.fromkeys(END_TO_END, PASS),
     **dict.fromkeys(HOP_BY_HOP, DROP),
@@ -79,6 +98,7 @@ REQUEST_ACTIONS: dict[bytes, int] = {
     b"x-forwarded-server": FORWARDED_OTHER,
     b"x-forwarded-ssl": FORWARDED_OTHER,
     b"x-real-ip": FORWARDED_OTHER,
+    b"x-request-start": FORWARDED_OTHER,
     b"x-request-timeout-ms": TIME_LEFT,
     b"x-envoy-expected-rq-timeout-ms": TIME_LEFT,
 }

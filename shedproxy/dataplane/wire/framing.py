@@ -9,6 +9,7 @@ refused, never repaired (RFC 9112 6.3 allows repair; every repair has been a smu
 from __future__ import annotations
 
 import enum
+import ipaddress
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,10 +17,13 @@ from typing import NamedTuple
 
 from shedproxy.dataplane.wire.chunked import LAST_CHUNK, ChunkedReader, encode_chunk
 from shedproxy.dataplane.wire.grammar import (
+    REFUSED_METHODS,
     HeadError,
+    begun_head_fault,
     check_request_head,
     check_response_head,
     find_head_end,
+    is_hopeless,
     overflow_fault,
 )
 from shedproxy.observability.fault import Fault
@@ -31,10 +35,12 @@ __all__ = [
     "HeadError",
     "RequestFraming",
     "ResponseFraming",
+    "begun_head_fault",
     "check_request_head",
     "check_response_head",
     "encode_chunk",
     "find_head_end",
+    "is_hopeless",
     "overflow_fault",
     "request_framing",
     "response_framing",
@@ -70,6 +76,8 @@ class RequestFraming(NamedTuple):
     """Origin-form to classify and to forward, query included; `*` for a server-wide OPTIONS."""
     connection_names: frozenset[bytes]
     """Lower-case field names (and options) listed in Connection."""
+    takes_trailers: bool = False
+    """The client said `TE: trailers`: it keeps what stands after a chunked answer."""
 
 
 class ResponseFraming(NamedTuple):
@@ -93,6 +101,7 @@ _FRAMING_NAMES = frozenset(
         b"content-length",
         b"transfer-encoding",
         b"expect",
+        b"te",
         b"upgrade",
     )
 )
@@ -102,10 +111,12 @@ _RESPONSE_NAMES = frozenset(
 _NO_NAMES: frozenset[bytes] = frozenset()
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _LENGTH_MAX = 2**63 - 1
-_HOST = re.compile(rb"(?:[0-9A-Za-z_~.\-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+PORT_MAX = 65535
+_HOST = re.compile(rb"(?:[0-9A-Za-z_~.\-]{1,255}|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{1,5}))?")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*+)(.*+)", re.IGNORECASE | re.DOTALL)
 _CODINGS = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]++(?:[ \t]*+,[ \t]*+[!#$%&'*+\-.^_`|~0-9a-z]++)*+")
 _PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]++(?:/[!#$%&'*+\-.^_`|~0-9a-z]++)?")
+_BODY_METHODS = frozenset((b"PATCH", b"POST", b"PUT"))
 _HTTP_PROTOCOLS = (b"h2", b"http/", b"tls/")
 """Switching to another HTTP inside the tunnel would carry requests past every decision."""
 
@@ -116,15 +127,17 @@ def request_framing(
     """The one reading of a checked request head, or its refusal.
 
     Raises:
-        HeadError: METHOD for CONNECT, TRACE and transfer codings not implemented; EXPECTATION;
-            BAD_REQUEST for everything that two readers could take differently.
+        HeadError: METHOD_NOT_ALLOWED for CONNECT and TRACE; METHOD for transfer codings not
+            implemented; EXPECTATION; LENGTH_REQUIRED for a method with a body in HTTP/1.0 that
+            does not say where the body ends; BAD_REQUEST for everything that two readers could
+            take differently.
     """
     hosts: list[bytes] = []
     lengths: list[bytes] = []
     codings: list[bytes] = []
     upgrades: list[bytes] = []
     names = _NO_NAMES
-    expects = False
+    expects = takes_trailers = False
     for name, value in headers:
         if name not in _FRAMING_NAMES:
             continue
@@ -138,9 +151,14 @@ def request_framing(
             codings.append(value)
         elif name == b"upgrade":
             upgrades.append(value)
+        elif name == b"te":
+            takes_trailers |= b"trailers" in _split_options(value)
         else:
             expects = _expects_continue(value)
     body, length = _body(version_minor, lengths, codings, Fault.BAD_REQUEST)
+    if version_minor == 0 and length < 0 and method in _BODY_METHODS:
+        # A body that lasts until close is of the days before HTTP/1.0: none, or not known.
+        raise HeadError(Fault.LENGTH_REQUIRED, "HTTP/1.0 body without Content-Length")
     host, path = _route(method, target, _host(hosts, version_minor))
     has_body = body != BodyKind.NONE
     upgrade = b""
@@ -155,6 +173,7 @@ def request_framing(
         host,
         path,
         names,
+        takes_trailers and version_minor == 1,
     )
 
 
@@ -230,11 +249,14 @@ def _body(
 
 
 def _is_unknown_coding(coding: bytes) -> bool:
-    """True for a well-formed message in a coding we lack, e.g. `gzip, chunked`."""
+    """True for a well-formed message in a coding we lack, e.g. `gzip, chunked`.
+
+    Where chunked is not the last, nobody knows where the body ends (RFC 9112 6.3, rule 4).
+    """
     if _CODINGS.fullmatch(coding) is None:
         return False
-    words = [word.strip(b" \t") for word in coding.split(b",")]
-    return b"chunked" not in words[:-1]
+    *others, last = [word.strip(b" \t") for word in coding.split(b",")]
+    return last == b"chunked" and b"chunked" not in others
 
 
 def _host(hosts: list[bytes], version_minor: int) -> bytes:
@@ -246,15 +268,28 @@ def _host(hosts: list[bytes], version_minor: int) -> bytes:
     if len(hosts) > 1:
         raise HeadError(Fault.BAD_REQUEST, "more than one Host")
     host = hosts[0].strip(b" \t")
-    if _HOST.fullmatch(host) is None:
+    if not _is_authority(host):
         raise HeadError(Fault.BAD_REQUEST, "Host is not a host and a port")
     return host
 
 
+def _is_authority(text: bytes) -> bool:
+    """A name or an address, and a port if any: no user, no escapes, nothing a path could be."""
+    match = _HOST.fullmatch(text)
+    if match is None or (match[2] is not None and int(match[2]) > PORT_MAX):
+        return False
+    if match[1] is not None:
+        try:
+            ipaddress.IPv6Address(match[1].decode())
+        except ValueError:
+            return False
+    return True
+
+
 def _route(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes]:
     """Host and origin-form path; an absolute target overrides Host (RFC 9112 3.2.2)."""
-    if method in {b"CONNECT", b"TRACE"}:
-        raise HeadError(Fault.METHOD, "method is not served")
+    if method in REFUSED_METHODS:
+        raise HeadError(Fault.METHOD_NOT_ALLOWED, "method is not allowed")
     if target.startswith(b"/"):
         return host, target
     if target == b"*":
@@ -262,7 +297,7 @@ def _route(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes]:
             raise HeadError(Fault.BAD_REQUEST, "target * is for OPTIONS")
         return host, target
     match = _ABSOLUTE.fullmatch(target)
-    if match is None or _HOST.fullmatch(match[1]) is None:
+    if match is None or not _is_authority(match[1]):
         raise HeadError(Fault.BAD_REQUEST, "target is neither a path nor an http URL")
     path = match[2]
     if not path:

@@ -15,21 +15,28 @@ from shedproxy.observability.fault import Fault
 
 __all__ = [
     "METHODS",
+    "REFUSED_METHODS",
     "HeadError",
+    "begun_head_fault",
     "check_request_head",
     "check_response_head",
     "find_head_end",
+    "is_hopeless",
     "overflow_fault",
 ]
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _VALUE = rb"[\t\x20-\x7e\x80-\xff]"
-_FIELDS = rb"(?:" + _TOKEN + rb"++:" + _VALUE + rb"*+\r\n)*+\r\n"
+NAME_SIZE_MAX = 256
+"""Bytes of a field name: none that is in use has forty."""
+_FIELDS = rb"(?:" + _TOKEN + rb"{1,%d}+:" % NAME_SIZE_MAX + _VALUE + rb"*+\r\n)*+\r\n"
 
 _REQUEST_HEAD = re.compile(
-    rb"(?:\r\n){0,2}(" + _TOKEN + rb"{1,32}+) ([\x21\x22\x24-\x7e]++) HTTP/1\.[01]\r\n" + _FIELDS
+    rb"(?:\r\n){0,2}(" + _TOKEN + rb"++) ([\x21\x22\x24-\x7e]++) HTTP/1\.[01]\r\n" + _FIELDS
 )
 _RESPONSE_HEAD = re.compile(rb"HTTP/1\.[01] [1-5][0-9][0-9](?: " + _VALUE + rb"*+)?\r\n" + _FIELDS)
+_REQUEST_LINE = re.compile(rb"[^\s]++ [^\s]++ HTTP/[0-9](?:\.[0-9])?\r\n")
+"""Roughly: what is wrong with a line of this shape is said when its head is whole."""
 _OTHER_VERSION = re.compile(rb"(?:\r\n)*+[^\s]++ [^\s]++ HTTP/(?!1\.[01]\r)[0-9](?:\.[0-9])?\r\n")
 
 METHODS = frozenset(
@@ -37,8 +44,9 @@ METHODS = frozenset(
     b" MOVE NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH"
     b" SOURCE SUBSCRIBE UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
 )
-"""What is forwarded: what the tokeniser knows, without CONNECT (a tunnel to anywhere) and TRACE
-(it echoes credentials)."""
+"""What is forwarded: what the tokeniser knows, without those below."""
+REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE"))
+"""Known and never served: a tunnel to anywhere, and an echo of credentials."""
 
 _PROBES: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\x00"), "NUL byte"),
@@ -50,6 +58,9 @@ _PROBES: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\n(?!\r\n)[^:\n]*+\n"), "field line without a colon"),
     (re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]"), "control byte"),
 )
+_LONG_NAME = re.compile(rb"\n" + _TOKEN + rb"{%d}" % (NAME_SIZE_MAX + 1))
+_HOPELESS = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""What no head may hold, wherever it stands; a CR at the end may still get its LF."""
 
 RESPONSE_FIELD_COUNT_MAX = 256
 
@@ -77,6 +88,28 @@ def find_head_end(buffer: bytes | bytearray, start: int) -> int:
     return found + 4 if found >= 0 else -1
 
 
+def begun_head_fault(buffer: bytes | bytearray, start: int) -> Fault | None:
+    """Why a request head that is not all there yet can never be one; None while it still can.
+
+    `start` bytes were looked at before. Who ends lines in a bare LF, or speaks TLS to a plain
+    port, would else wait for an answer until the time for a head is over.
+    """
+    if is_hopeless(buffer, start):
+        return Fault.BAD_REQUEST
+    begin = 0
+    while begin < 4 and buffer.startswith(b"\r\n", begin):
+        begin += 2
+    line_end = buffer.find(b"\n", begin)
+    if line_end >= start and not _REQUEST_LINE.match(buffer, begin):
+        return Fault.BAD_REQUEST
+    return None
+
+
+def is_hopeless(buffer: bytes | bytearray, start: int) -> bool:
+    """Whether what came after the first `start` bytes of a head can stand in no head."""
+    return _HOPELESS.search(buffer, max(0, start - 1)) is not None
+
+
 def overflow_fault(buffer: bytes | bytearray, *, target_size_max: int) -> Fault:
     """Why a head that outgrew its bound is refused: for its target, or as a whole."""
     line_size_max = target_size_max + 64
@@ -91,19 +124,23 @@ def check_request_head(head: bytes, *, target_size_max: int, field_count_max: in
     """Check one whole request head, from its first byte to the empty line that ends it.
 
     Raises:
-        HeadError: VERSION, METHOD, TARGET_TOO_LONG (bytes), HEAD_TOO_LARGE (fields), or
-            BAD_REQUEST for everything else.
+        HeadError: VERSION, METHOD, METHOD_NOT_ALLOWED, TARGET_TOO_LONG (bytes), HEAD_TOO_LARGE
+            (fields, or a name), or BAD_REQUEST for everything else.
     """
     match = _REQUEST_HEAD.fullmatch(head)
     if match is None:
         if _OTHER_VERSION.match(head):
             raise HeadError(Fault.VERSION, "version is not HTTP/1.0 or HTTP/1.1")
+        if _LONG_NAME.search(head):
+            raise HeadError(Fault.HEAD_TOO_LARGE, f"field name is over {NAME_SIZE_MAX} bytes")
         raise HeadError(Fault.BAD_REQUEST, _explain(head, "malformed request line or field"))
     target_begin, target_end = match.span(2)
     if target_end - target_begin > target_size_max:
         raise HeadError(Fault.TARGET_TOO_LONG, f"target is over {target_size_max} bytes")
     if head.count(b"\n", target_end) - 2 > field_count_max:
         raise HeadError(Fault.HEAD_TOO_LARGE, f"more than {field_count_max} fields")
+    if match[1] in REFUSED_METHODS:
+        raise HeadError(Fault.METHOD_NOT_ALLOWED, "method is not allowed")
     if match[1] not in METHODS:
         raise HeadError(Fault.METHOD, "method is not served")
 

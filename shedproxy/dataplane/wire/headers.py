@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from shedproxy.dataplane.wire.field_table import (
     ATTEMPT,
+    CONTENT_PREFIX,
     CRITICALITY,
     DATE,
     DROP,
@@ -24,6 +25,7 @@ from shedproxy.dataplane.wire.field_table import (
     FORWARDED_HOST,
     FORWARDED_OTHER,
     FORWARDED_PROTO,
+    FROM_HEADERS_ONLY,
     HOP_BY_HOP,
     PASS,
     REASONS,
@@ -33,7 +35,14 @@ from shedproxy.dataplane.wire.field_table import (
     TIME_LEFT,
     UNKNOWN,
 )
-from shedproxy.dataplane.wire.framing import BodyKind, Headers, RequestFraming, ResponseFraming
+from shedproxy.dataplane.wire.framing import (
+    LAST_CHUNK,
+    BodyKind,
+    Headers,
+    RequestFraming,
+    ResponseFraming,
+)
+from shedproxy.dataplane.wire.http_date import is_http_date
 
 __all__ = [
     "CONTINUE",
@@ -42,6 +51,7 @@ __all__ = [
     "build_request_head",
     "build_response_head",
     "header_context",
+    "last_chunk",
 ]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -171,7 +181,7 @@ def build_request_head(
             lines.append(b"x-request-timeout-ms: %d" % time_left_ms)
     if pressure:
         lines.append(b"shedproxy-pressure: " + pressure)
-    if framing.body or framing.length >= 0 or framing.upgrade:
+    if framing.body or framing.length >= 0 or framing.upgrade or framing.takes_trailers:
         _add_framing(lines, framing)
     lines.append(context.ends[version_minor])
     return b"\r\n".join(lines)
@@ -184,6 +194,8 @@ def _add_framing(lines: list[bytes], framing: RequestFraming) -> None:
         lines.append(b"content-length: %d" % framing.length)
     if framing.upgrade:
         lines.append(b"connection: upgrade\r\nupgrade: " + framing.upgrade)
+    elif framing.takes_trailers:
+        lines.append(b"connection: te\r\nte: trailers")
 
 
 def build_response_head(
@@ -214,7 +226,10 @@ def build_response_head(
             if action == DATE:
                 date = b""
             elif action == RETRY_AFTER:
-                pair = (name, _retry_after(pair[1]))  # noqa: PLW2901 - clamped, else as it came
+                value = _retry_after(pair[1])
+                if not value:
+                    continue
+                pair = (name, value)  # noqa: PLW2901 - clamped, else as it came
             elif action == DROP or status != 426:
                 continue
         lines.append(_line(pair))
@@ -247,6 +262,29 @@ def answer_body(body: int, version_minor: int) -> int:
     if body in {BodyKind.CHUNKED, BodyKind.UNTIL_CLOSE}:
         return BodyKind.CHUNKED if version_minor == 1 else BodyKind.UNTIL_CLOSE
     return body
+
+
+def last_chunk(trailers: Headers) -> bytes:
+    """The end of a chunked answer, with those of its trailers that may be passed on.
+
+    They have one meaning after the body only where no reader could take them for headers that
+    decide something: the rest is left out (RFC 9110 6.5.1).
+    """
+    if not trailers:
+        return LAST_CHUNK
+    lines = [b"0"]
+    for pair in trailers:
+        name = pair[0]
+        if (
+            name in FROM_HEADERS_ONLY
+            or (name.startswith(CONTENT_PREFIX) and name != b"content-digest")
+            or name.startswith(_OWN_PREFIXES)
+            or b"_" in name
+        ):
+            continue
+        lines.append(_line(pair))
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)
 
 
 def _forwarding(peer: bytes, scheme: bytes, host: bytes) -> bytes:
@@ -337,8 +375,8 @@ def _add_claims(
 
 
 def _retry_after(value: bytes) -> bytes:
-    """Seconds above a day become a day; a date or nonsense goes through."""
-    digits = value.strip(b" \t")
-    if digits.isdigit() and (len(digits) > 9 or int(digits) > RETRY_AFTER_MAX_S):
-        return b"%d" % RETRY_AFTER_MAX_S
-    return value
+    """Seconds above a day become a day, a date goes through, nonsense becomes nothing."""
+    if value.isdigit():
+        is_absurd = len(value) > 9 or int(value) > RETRY_AFTER_MAX_S
+        return b"%d" % RETRY_AFTER_MAX_S if is_absurd else value
+    return value if is_http_date(value) else b""

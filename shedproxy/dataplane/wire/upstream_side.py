@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from shedproxy.core import Instant
 from shedproxy.dataplane.wire.body import BodyReader
-from shedproxy.dataplane.wire.framing import BodyKind, HeadError, ResponseFraming, find_head_end
+from shedproxy.dataplane.wire.framing import (
+    BodyKind,
+    HeadError,
+    ResponseFraming,
+    find_head_end,
+    is_hopeless,
+)
 from shedproxy.dataplane.wire.head_memory import ResponseHeads
 from shedproxy.dataplane.wire.pool import Slot, Upstream
 from shedproxy.dataplane.wire.tokens import ResponseTokens
@@ -270,7 +276,11 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             end = find_head_end(data, 0)
         else:
-            if len(data) <= RESPONSE_HEAD_SIZE_MAX and (len(data) < 5 or data.startswith(b"HTTP/")):
+            if (
+                len(data) <= RESPONSE_HEAD_SIZE_MAX
+                and data.startswith(b"HTTP/1."[: len(data)])
+                and not is_hopeless(data, self._seen)
+            ):
                 self._buffer = data
                 self._seen = len(data)
                 return
@@ -306,6 +316,7 @@ class UpstreamConnection(asyncio.Protocol):
         if not body.is_complete:
             exchange.on_head(tokens, framing, piece, complete=False)
             return
+        exchange.trailers = body.trailers
         # The head is told first, because it may only be written whole with its body; the
         # connection is given back before the permit, so that a waiter finds it free.
         is_reusable = framing.keep_alive and self.is_request_sent and not body.leftover
@@ -325,6 +336,7 @@ class UpstreamConnection(asyncio.Protocol):
             if piece:
                 exchange.on_answer(piece, now)
             return
+        exchange.trailers = body.trailers
         is_reusable = self.is_request_sent and not body.leftover and exchange.is_upstream_kept
         self._detach(reusable=is_reusable)
         exchange.on_answer_complete(piece)

@@ -249,6 +249,22 @@ def test_a_stranger_may_only_shorten_the_default_deadline():
     assert time_left(b"junk", FRIEND, default_timeout_ns=7) == 7
 
 
+def test_a_trusted_start_of_the_request_takes_from_the_time_left(monkeypatch):
+    monkeypatch.setattr("shedproxy.dataplane.classify.wall_seconds", lambda: 1_700_000_000.0)
+
+    def time_left(*headers, peer=FRIEND):
+        got = classify(Classification(trusted_peers=TRUSTED), *headers, peer=peer)
+        return got.time_left_ns
+
+    left = (b"x-request-timeout-ms", b"3000")
+    start = (b"x-request-start", b"t=1699999999.000")
+    assert time_left(left, start) == seconds(2)
+    assert time_left(left, (start[0], b"t=1699999990")) == 0
+    assert time_left(left, (start[0], b"t=1600000000")) == seconds(3)
+    assert time_left(left, start, peer=STRANGER) == seconds(3)
+    assert time_left(start) is None
+
+
 def test_a_stranger_may_set_a_deadline_where_there_is_none():
     got = classify(Classification(), (b"grpc-timeout", b"3S"))
     assert got.time_left_ns == seconds(3)

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shedproxy.core import milliseconds, seconds
+from shedproxy.core import NS_PER_S, milliseconds, seconds
 from shedproxy.dataplane.hints import (
     DEADLINE_MAX_NS,
     canonical_tenant,
     is_repeated,
     parse_deadline_ns,
+    parse_queued_ns,
     parse_urgency,
     trace_id,
 )
@@ -101,3 +102,32 @@ def test_a_canonical_tenant_stays_as_it_is(text):
 def test_upper_case_and_wide_letters_are_one_tenant():
     assert canonical_tenant("Straße".encode()) == canonical_tenant("STRASSE".encode())
     assert canonical_tenant("\u00a0acme".encode()) == b"acme"
+
+
+NOW = 1_700_000_000 * NS_PER_S
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"t=1699999999.250", milliseconds(750)),
+        (b"1699999999.250", milliseconds(750)),
+        (b"t=1699999998", seconds(2)),
+        (b"1699999999250", milliseconds(750)),
+        (b"t=1699999999250000", milliseconds(750)),
+        (b"t=1699999999250.5", milliseconds(749.5)),
+        (b"1700000000", 0),
+        (b"1699999940", seconds(60)),
+        (b"1699999939", 0),
+        (b"1700000001", 0),
+        (b"t=", 0),
+        (b"t=-5", 0),
+        (b"t=1e9", 0),
+        (b"NaN", 0),
+        (b"t=0", 0),
+        (b"9" * 99, 0),
+        ("١٦٩٩٩٩٩٩٩٩".encode(), 0),
+    ],
+)
+def test_how_long_a_request_waited_before_us(value, expected):
+    assert parse_queued_ns(value, NOW) == expected

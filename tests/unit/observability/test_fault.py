@@ -24,6 +24,7 @@ from shedproxy.observability.fault import Fault
         (Fault.CLIENT_GONE, 499),
         (Fault.SLOW_CLIENT, 408),
         (Fault.INTERNAL, 500),
+        (Fault.METHOD_NOT_ALLOWED, 405),
     ],
 )
 def test_every_fault_has_the_status_its_cause_asks_for(fault, status):

@@ -194,3 +194,11 @@ def test_any_split_of_a_damaged_body_gives_the_same_result(data, damages, points
 def test_what_we_encode_we_read(pieces):
     stream = b"".join(map(encode_chunk, pieces)) + LAST_CHUNK
     assert read(stream) == (b"".join(pieces), True, b"")
+
+
+def test_trailers_are_kept_apart():
+    reader = ChunkedReader()
+    for byte in b"1\r\nA\r\n0\r\nX-One:  a b \r\nx-two:\r\nX-One: c\r\n\r\n":
+        reader.feed(bytes((byte,)))
+    assert reader.is_done
+    assert reader.trailers == [(b"x-one", b"a b"), (b"x-two", b""), (b"x-one", b"c")]

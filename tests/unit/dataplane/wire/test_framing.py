@@ -92,9 +92,41 @@ def test_two_framings_or_a_doubtful_one_are_refused(headers):
     assert fault_of(*headers) == Fault.BAD_REQUEST
 
 
-@pytest.mark.parametrize("coding", [b"gzip", b"gzip, chunked", b"identity", b"xchunked", b"chunke"])
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"GZIP , deflate,Chunked"])
 def test_a_coding_we_lack_is_not_implemented(coding):
     assert fault_of((CODING, coding)) == Fault.METHOD
+
+
+@pytest.mark.parametrize(
+    "coding", [b"gzip", b"identity", b"xchunked", b"chunke", b"chunked, gzip", b"chunked, chunked"]
+)
+def test_a_coding_that_does_not_end_in_chunked_has_no_end(coding):
+    """RFC 9112 6.3, rule 4: 400, whether or not the coding is known."""
+    assert fault_of((CODING, coding)) == Fault.BAD_REQUEST
+
+
+@pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH"])
+def test_a_body_of_http_1_0_needs_a_length(method):
+    assert fault_of(method=method, minor=0) == Fault.LENGTH_REQUIRED
+    assert request((LENGTH, b"0"), method=method, minor=0).length == 0
+    assert request(method=method).body == BodyKind.NONE
+
+
+@pytest.mark.parametrize(
+    ("te", "minor", "takes"),
+    [
+        ([], 1, False),
+        ([b"trailers"], 1, True),
+        ([b"deflate;q=0.5, Trailers"], 1, True),
+        ([b"deflate", b"trailers"], 1, True),
+        ([b"trailer"], 1, False),
+        ([b"trailers;q=1"], 1, False),
+        ([b"trailers"], 0, False),
+    ],
+)
+def test_trailers_are_for_those_who_ask(te, minor, takes):
+    headers = [(b"te", value) for value in te]
+    assert request(*headers, method=b"GET", minor=minor).takes_trailers is takes
 
 
 def test_transfer_encoding_does_not_exist_in_http_1_0():
@@ -161,11 +193,19 @@ def test_a_host_that_means_two_things_is_refused(host):
     assert fault_of((b"host", host), host=False) == Fault.BAD_REQUEST
 
 
+@pytest.mark.parametrize(
+    "host", [b"a:65536", b"[::1]:99999", b"[:::]", b"[1.2.3.4]", b"[1:2:3]", b"[]"]
+)
+def test_a_host_is_one_that_can_be(host):
+    assert fault_of((b"host", host), host=False) == Fault.BAD_REQUEST
+    assert fault_of(target=b"http://" + host + b"/") == Fault.BAD_REQUEST
+
+
 def test_host_is_there_once():
     assert fault_of(host=False) == Fault.BAD_REQUEST
     assert fault_of(HOST) == Fault.BAD_REQUEST
-    assert fault_of(HOST, minor=0) == Fault.BAD_REQUEST
-    assert request(host=False, minor=0).host == b""
+    assert fault_of(HOST, minor=0, method=b"GET") == Fault.BAD_REQUEST
+    assert request(host=False, minor=0, method=b"GET").host == b""
 
 
 @pytest.mark.parametrize(
@@ -220,7 +260,7 @@ def test_an_absolute_target_does_not_excuse_a_bad_host():
     ("method", "target"), [(b"CONNECT", b"a:443"), (b"CONNECT", b"/"), (b"TRACE", b"/")]
 )
 def test_connect_and_trace_are_not_served(method, target):
-    assert fault_of(method=method, target=target) == Fault.METHOD
+    assert fault_of(method=method, target=target) == Fault.METHOD_NOT_ALLOWED
 
 
 # --- Connection, Expect, Upgrade ----------------------------------------------------------------
@@ -242,7 +282,7 @@ def test_connect_and_trace_are_not_served(method, target):
 )
 def test_persistence_follows_version_and_connection(minor, connection, keep_alive):
     fields = [(b"connection", value) for value in connection]
-    assert request(*fields, minor=minor).keep_alive is keep_alive
+    assert request(*fields, minor=minor, method=b"GET").keep_alive is keep_alive
     assert response(*fields, (LENGTH, b"1"), minor=minor).keep_alive is keep_alive
 
 
@@ -298,7 +338,7 @@ def test_an_upgrade_that_would_smuggle_is_ignored(headers):
 
 
 def test_http_1_0_cannot_upgrade():
-    assert request(*WEBSOCKET, minor=0).upgrade == b""
+    assert request(*WEBSOCKET, minor=0, method=b"GET").upgrade == b""
 
 
 # --- Answers ------------------------------------------------------------------------------------

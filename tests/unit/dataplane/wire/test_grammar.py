@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from shedproxy.dataplane.wire.grammar import (
     METHODS,
     HeadError,
+    begun_head_fault,
     check_request_head,
     check_response_head,
     find_head_end,
@@ -17,6 +18,7 @@ from shedproxy.dataplane.wire.grammar import (
 from shedproxy.observability.fault import Fault
 
 HOST = b"Host: a\r\n"
+NOT_ALLOWED = Fault.METHOD_NOT_ALLOWED
 
 
 def check(head, *, target_size_max=100, field_count_max=10):
@@ -39,6 +41,7 @@ def fault_of(head, **bounds):
         pytest.param(b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n", id="asterisk form"),
         pytest.param(b'GET /a|b"<>^`{}\\ HTTP/1.1\r\n' + HOST + b"\r\n", id="odd but visible"),
         pytest.param(b"GET / HTTP/1.1\r\nHost:a\r\n\r\n", id="no blank after the colon"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"n" * 256 + b": v\r\n\r\n", id="name of 256"),
         pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\nX:\r\n\r\n", id="empty value"),
         pytest.param(b"GET / HTTP/1.1\r\nX: \xc3\xa9\tb: c\r\n\r\n", id="high bytes and tab"),
         pytest.param(b"M-SEARCH / HTTP/1.1\r\n" + HOST + b"\r\n", id="method with a dash"),
@@ -108,10 +111,16 @@ def test_a_clean_request_head_passes(head):
         pytest.param(b"GET / HTTP/2.0\r\n\r\n", Fault.VERSION, id="2.0"),
         pytest.param(b"PRI * HTTP/2.0\r\n\r\n", Fault.VERSION, id="HTTP/2 preface"),
         pytest.param(b"GET / HTTP/9\r\n\r\n", Fault.VERSION, id="9"),
-        pytest.param(b"CONNECT a:443 HTTP/1.1\r\n\r\n", Fault.METHOD, id="CONNECT"),
-        pytest.param(b"TRACE / HTTP/1.1\r\n\r\n", Fault.METHOD, id="TRACE"),
+        pytest.param(b"CONNECT a:443 HTTP/1.1\r\n\r\n", NOT_ALLOWED, id="CONNECT"),
+        pytest.param(b"TRACE / HTTP/1.1\r\n\r\n", NOT_ALLOWED, id="TRACE"),
         pytest.param(b"FOO / HTTP/1.1\r\n\r\n", Fault.METHOD, id="unknown method"),
         pytest.param(b"get / HTTP/1.1\r\n\r\n", Fault.METHOD, id="method in lower case"),
+        pytest.param(b"X" * 99 + b" / HTTP/1.1\r\n\r\n", Fault.METHOD, id="long method"),
+        pytest.param(
+            b"GET / HTTP/1.1\r\n" + b"n" * 257 + b": v\r\n\r\n",
+            Fault.HEAD_TOO_LARGE,
+            id="name of 257 bytes, HAProxy CVE-2021-40346",
+        ),
     ],
 )
 def test_an_ambiguous_request_head_is_refused(head, fault):
@@ -260,3 +269,28 @@ def test_the_check_is_linear_in_hostile_heads(head):
 
 def test_methods_that_reach_elsewhere_are_not_served():
     assert METHODS.isdisjoint({b"CONNECT", b"TRACE", b"PRI"})
+
+
+BEGUN = [
+    pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\nX-Half: b\r", None, id="all well so far"),
+    pytest.param(b"GET / HTTP/2.0\r\nA: b", None, id="the version is answered with the head"),
+    pytest.param(b"\r\n\r\nGET / HTTP/1.1\r\n", None, id="empty lines before"),
+    pytest.param(b"\r", None, id="half an empty line"),
+    pytest.param(b"GET / HTTP/1.1\nHost: a\n\n", Fault.BAD_REQUEST, id="bare LF"),
+    pytest.param(b"GET / HTTP/1.1\r\nHost: a\rX: y", Fault.BAD_REQUEST, id="bare CR"),
+    pytest.param(b"\x16\x03\x01\x02\x00\x01\x00", Fault.BAD_REQUEST, id="TLS"),
+    pytest.param(b"GET /\r\n", Fault.BAD_REQUEST, id="HTTP/0.9"),
+    pytest.param(b"\r\n\r\n\r\n", Fault.BAD_REQUEST, id="only empty lines"),
+    pytest.param(b"EHLO example.com\r\n", Fault.BAD_REQUEST, id="SMTP"),
+]
+
+
+@pytest.mark.parametrize(("begun", "fault"), BEGUN)
+def test_a_head_that_can_never_be_one_is_refused_before_its_end(begun, fault):
+    assert begun_head_fault(begun, 0) == fault
+
+
+@pytest.mark.parametrize(("begun", "fault"), BEGUN)
+def test_the_same_is_found_byte_by_byte(begun, fault):
+    found = [begun_head_fault(begun[: n + 1], n) for n in range(len(begun))]
+    assert next((each for each in found if each is not None), None) == fault

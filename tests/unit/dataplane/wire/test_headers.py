@@ -12,6 +12,7 @@ from shedproxy.dataplane.wire.headers import (
     build_request_head,
     build_response_head,
     header_context,
+    last_chunk,
 )
 
 CONTEXT = header_context()
@@ -472,11 +473,47 @@ def test_a_426_says_which_protocol_it_wants():
         (b"999999", b"86400"),
         (b"9" * 5000, b"86400"),
         (b"Wed, 21 Oct 2026 07:28:00 GMT", b"Wed, 21 Oct 2026 07:28:00 GMT"),
-        (b"-1", b"-1"),
     ],
 )
 def test_an_absurd_retry_after_of_the_upstream_is_clamped(came, sent):
     assert values(answer((b"retry-after", came), status=503), b"retry-after") == [sent]
+
+
+def test_a_retry_after_that_says_nothing_is_left_out():
+    for nonsense in (b"-1", b"soon", b"", b"1.5", b"1, 2"):
+        assert values(answer((b"retry-after", nonsense), status=503), b"retry-after") == []
+
+
+def test_te_trailers_is_said_anew_at_this_hop():
+    line, fields = send((b"te", b"gzip, trailers"), (b"connection", b"te"))
+    assert [pair for pair in fields if pair[0] in {b"te", b"connection"}] == [
+        (b"connection", b"te"),
+        (b"te", b"trailers"),
+    ]
+    assert values(send((b"te", b"gzip")), b"te") == []
+
+
+def test_the_trailers_that_end_an_answer_are_those_without_effect_on_it():
+    kept = [(b"grpc-status", b"0"), (b"etag", b'"1"'), (b"content-digest", b"x")]
+    dropped = [
+        (name, b"x")
+        for name in (
+            *(b"content-length", b"transfer-encoding", b"host", b"connection", b"set-cookie"),
+            *(b"content-type", b"content-encoding", b"location", b"cache-control", b"vary"),
+            *(b"www-authenticate", b"authorization", b"retry-after", b"te", b"trailer"),
+            *(b"shedproxy-id", b"proxy-status", b"a_b", b"x-forwarded-for", b"age", b"date"),
+        )
+    ]
+    assert last_chunk(kept + dropped) == (
+        b'0\r\ngrpc-status: 0\r\netag: "1"\r\ncontent-digest: x\r\n\r\n'
+    )
+    assert last_chunk(dropped) == last_chunk([]) == b"0\r\n\r\n"
+
+
+def test_when_a_request_reached_us_is_for_our_peers_to_say():
+    said = (b"x-request-start", b"t=1700000000.000")
+    assert values(send(said), said[0]) == []
+    assert values(send(said, trusted=True), said[0]) == [said[1]]
 
 
 def test_a_date_is_added_only_where_there_is_none():
