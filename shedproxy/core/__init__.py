@@ -40,6 +40,7 @@ from shedproxy.core.request import (
     RequestInfo,
     rank_of,
 )
+from shedproxy.core.retry_budget import RetryBudget, RetryPolicy
 from shedproxy.core.shedder import Shedder
 from shedproxy.core.stats import CellStats, ShedderStats
 from shedproxy.core.units import (
@@ -84,6 +85,8 @@ __all__ = [
     "Rejected",
     "Remembered",
     "RequestInfo",
+    "RetryBudget",
+    "RetryPolicy",
     "ShedLevelPolicy",
     "Shedder",
     "ShedderStats",

@@ -42,6 +42,8 @@ _BYPASS = LAYOUT.cells + LAYOUT.cell_bypass
 _GOODPUT = LAYOUT.cells + LAYOUT.cell_goodput
 _FAULTS = LAYOUT.cells + LAYOUT.cell_faults
 _LIMIT_CHANGES = LAYOUT.cells + LAYOUT.cell_limit_changes
+_RETRIES = LAYOUT.cells + LAYOUT.cell_retries
+_RETRIES_DENIED = LAYOUT.cells + LAYOUT.cell_retries_denied
 _GAUGES = LAYOUT.cells + LAYOUT.cell_gauges
 _WAITS = LAYOUT.cells + LAYOUT.cell_waits
 _DURATIONS = LAYOUT.cells + LAYOUT.cell_durations
@@ -143,6 +145,14 @@ class Meter:
         """The limit of a cell was updated, for this LimitCause."""
         self.slots[cell * _STRIDE + _LIMIT_CHANGES + cause] += 1
 
+    def on_retry(self, cell: int, cause: int) -> None:
+        """A request is sent to an upstream once more, for this RetryCause."""
+        self.slots[cell * _STRIDE + _RETRIES + cause] += 1
+
+    def on_retry_denied(self, cell: int, denial: int) -> None:
+        """A request could have been sent once more and was not, for this RetryDenial."""
+        self.slots[cell * _STRIDE + _RETRIES_DENIED + denial] += 1
+
     def set_gauge(self, cell: int, gauge: int, value: int) -> None:
         """Publish the present value of a cell's Gauge."""
         self.slots[cell * _STRIDE + _GAUGES + gauge] = value
@@ -203,6 +213,14 @@ class Meter:
     def limit_changes(self, cell: int, cause: int) -> int:
         """Updates of the limit for this cause."""
         return self.slots[cell * _STRIDE + _LIMIT_CHANGES + cause]
+
+    def retries(self, cell: int, cause: int) -> int:
+        """Requests sent once more for this cause."""
+        return self.slots[cell * _STRIDE + _RETRIES + cause]
+
+    def retries_denied(self, cell: int, denial: int) -> int:
+        """Requests not sent once more for this reason."""
+        return self.slots[cell * _STRIDE + _RETRIES_DENIED + denial]
 
     def _by_reason(self, start: int, reason: int | None) -> int:
         block = self.slots[start : start + 4 * _REASONS]

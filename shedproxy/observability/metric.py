@@ -15,6 +15,8 @@ __all__ = [
     "ProcessCounter",
     "ProcessGauge",
     "RequestOutcome",
+    "RetryCause",
+    "RetryDenial",
     "WaitOutcome",
 ]
 
@@ -64,6 +66,26 @@ class WaitOutcome(enum.IntEnum):
 
     ADMITTED = 0
     REJECTED = 1
+
+
+class RetryCause(enum.IntEnum):
+    """Why a request was sent again."""
+
+    CONNECT = 0
+    """No connection: nothing was sent."""
+    CLOSED = 1
+    """The upstream took the connection and closed it without a byte of an answer."""
+    REUSED = 2
+    """The upstream closed an idle connection while the request was under way to it."""
+
+
+class RetryDenial(enum.IntEnum):
+    """Why a request that could have been sent again was not."""
+
+    BUDGET = 0
+    """All, or its tenant, have used up what successes earned."""
+    OVERLOAD = 1
+    """The cell is in overload."""
 
 
 class Gauge(enum.IntEnum):

@@ -17,6 +17,8 @@ from shedproxy.observability.metric import (
     Merge,
     Metric,
     RequestOutcome,
+    RetryCause,
+    RetryDenial,
     WaitOutcome,
 )
 from shedproxy.snapshot import CELLS_MAX
@@ -57,6 +59,8 @@ REQUEST_OUTCOME = Label(
 WAIT_OUTCOME = Label("shedproxy.outcome", tuple(member.name.lower() for member in WaitOutcome))
 REASON = Label("shedproxy.reason", ("", *REASONS))
 FAULT = Label("shedproxy.fault", FAULTS)
+RETRY_CAUSE = Label("shedproxy.cause", tuple(member.name.lower() for member in RetryCause))
+RETRY_DENIAL = Label("shedproxy.cause", tuple(member.name.lower() for member in RetryDenial))
 CAUSE = Label("shedproxy.cause", LIMIT_CAUSES)
 STATE = Label("shedproxy.state", WORKER_STATES)
 MODE = Label("shedproxy.mode", tuple(member.label for member in Mode))
@@ -159,6 +163,20 @@ METRICS = (
         "Updates of the concurrency limit by what moved or held it.",
         CELL,
         CAUSE,
+    ),
+    _counter(
+        "shedproxy.retries",
+        "{retry}",
+        "Requests sent to an upstream once more, by what became of the try before.",
+        CELL,
+        RETRY_CAUSE,
+    ),
+    _counter(
+        "shedproxy.retries.denied",
+        "{retry}",
+        "Requests that could have been sent once more and were not: budget used up, or overload.",
+        CELL,
+        RETRY_DENIAL,
     ),
     _up_down("shedproxy.in_flight", "{request}", "Slots taken by admitted requests.", CELL),
     _up_down(

@@ -20,6 +20,8 @@ from shedproxy.observability.metric import (
     ProcessCounter,
     ProcessGauge,
     RequestOutcome,
+    RetryCause,
+    RetryDenial,
     WaitOutcome,
 )
 from shedproxy.observability.metric_table import (
@@ -65,6 +67,8 @@ class Layout:
     cell_goodput: int
     cell_faults: int
     cell_limit_changes: int
+    cell_retries: int
+    cell_retries_denied: int
     cell_gauges: int
     cell_waits: int
     cell_durations: int
@@ -100,7 +104,9 @@ def make_layout(
     goodput = bypass + 1
     cell_faults = goodput + classes
     limit_changes = cell_faults + faults
-    gauges = limit_changes + causes
+    retries = limit_changes + causes
+    retries_denied = retries + len(RetryCause)
+    gauges = retries_denied + len(RetryDenial)
     waits = gauges + len(Gauge)
     durations = waits + classes * len(WaitOutcome) * wait_stride
     stride = durations + classes * DURATION_OUTCOMES * duration_stride
@@ -116,6 +122,8 @@ def make_layout(
         cell_goodput=goodput,
         cell_faults=cell_faults,
         cell_limit_changes=limit_changes,
+        cell_retries=retries,
+        cell_retries_denied=retries_denied,
         cell_gauges=gauges,
         cell_waits=waits,
         cell_durations=durations,
@@ -217,6 +225,8 @@ def _cell_series(layout: Layout) -> tuple[Series, ...]:
     goodput = metric_named("shedproxy.goodput")
     faults = metric_named("shedproxy.faults")
     changes = metric_named("shedproxy.limit.changes")
+    retries = metric_named("shedproxy.retries")
+    denied = metric_named("shedproxy.retries.denied")
     return (
         *_decision_series(layout),
         *(Series(goodput, (name,), layout.cell_goodput + i) for i, name in enumerate(CLASSES)),
@@ -236,6 +246,14 @@ def _cell_series(layout: Layout) -> tuple[Series, ...]:
         *(
             Series(changes, (cause,), layout.cell_limit_changes + number)
             for number, cause in enumerate(LIMIT_CAUSES)
+        ),
+        *(
+            Series(retries, (cause.name.lower(),), layout.cell_retries + cause)
+            for cause in RetryCause
+        ),
+        *(
+            Series(denied, (denial.name.lower(),), layout.cell_retries_denied + denial)
+            for denial in RetryDenial
         ),
         *(
             Series(metric_named(name), _CLASS_OF.get(gauge, ()), layout.cell_gauges + gauge)

@@ -15,6 +15,7 @@ __all__ = [
     "FairnessSettings",
     "LimitSettings",
     "QueueSettings",
+    "RetriesSettings",
     "ShedLevelSettings",
     "StreamsSettings",
     "TransportSettings",
@@ -22,6 +23,9 @@ __all__ = [
 ]
 
 _LIMIT_MAX = 1_000_000
+
+RetriedMethod = Literal["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]
+"""The idempotent ones (RFC 9110 9.2.2); the list may be shorter."""
 
 
 def _fixed_limit(value: Any) -> Any:
@@ -140,10 +144,30 @@ class TransportSettings(Section):
     for sync workers and thread pools. false keeps the slot of a client that left for the time its
     work is expected to go on. auto: as false."""
     fail_after: int = preset(3, ge=1, le=1000)
-    """Connect failures in a row that take an upstream out."""
-    retry_after: Annotated[Duration, at_least("10ms")] = preset("1s")
-    """How long it stays out before one request tries it again."""
+    """Attempts in a row without an answer that take an upstream out: it refuses connections, closes
+    them, or says nothing for the whole of timeouts.response."""
+    retry_after: Annotated[Duration, at_least("10ms")] = preset("400ms")
+    """Longest time between two probes of an upstream that is out; the first come sooner. One that
+    refused is back when it accepts; one that said nothing when it answers `OPTIONS *`."""
     tls: UpstreamTlsSettings = UpstreamTlsSettings()
+
+
+class RetriesSettings(Section):
+    """When the proxy sends a request once more: it could not be sent, or the upstream closed the
+    connection without a byte of an answer. Never after an answer began, nor in overload.
+    """
+
+    attempts: int = preset(2, ge=1, le=10)
+    """Times one request is sent at most; 1: never again."""
+    budget: float = preset(0.1, ge=0, le=1)
+    """Retries that each answered request earns, for all and for its tenant."""
+    floor: int = preset(3, ge=0, le=1000)
+    """Retries per second and worker that are earned by nothing."""
+    methods: Annotated[list[RetriedMethod], TextList] = preset(
+        ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]
+    )
+    """Methods that may be sent again although the first try may have been seen. Others are, only
+    when nothing was sent."""
 
 
 class CellSettings(Section):
@@ -163,4 +187,5 @@ class CellSettings(Section):
     streams: StreamsSettings = StreamsSettings()
     deadline: DeadlineSettings = DeadlineSettings()
     transport: TransportSettings = TransportSettings()
+    retries: RetriesSettings = RetriesSettings()
     class_limits: ClassLimits = ClassLimits()

@@ -15,6 +15,7 @@ from shedproxy.core import (
     Mode,
     Policy,
     QueuePolicy,
+    RetryPolicy,
     ShedLevelPolicy,
 )
 from shedproxy.settings.cells import CellSettings, LimitSettings, UpstreamTlsSettings
@@ -215,7 +216,7 @@ def _proxy(settings: Settings, cells: dict[str, CellSettings]) -> ProxyDocument:
 
 
 def _upstream(name: str, cell: CellSettings, urls: list[str]) -> UpstreamDocument:
-    transport = cell.transport
+    transport, retries = cell.transport, cell.retries
     has_tls = any(url.startswith("https:") for url in urls)
     return UpstreamDocument(
         cell=name,
@@ -224,6 +225,12 @@ def _upstream(name: str, cell: CellSettings, urls: list[str]) -> UpstreamDocumen
         cancels=transport.cancels,
         fail_after=transport.fail_after,
         retry_after_ns=transport.retry_after,
+        retries=RetryPolicy(
+            attempts_max=retries.attempts,
+            budget_ppm=round(retries.budget * 1_000_000),
+            floor_rps=retries.floor,
+            methods=tuple(retries.methods),
+        ),
         tls=_upstream_tls(transport.tls) if has_tls else None,
     )
 

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from shedproxy.core import Criticality, Kind, Lane, Measure, Nanos, Policy, milliseconds, seconds
+from shedproxy.core import (
+    Criticality,
+    Kind,
+    Lane,
+    Measure,
+    Nanos,
+    Policy,
+    RetryPolicy,
+    milliseconds,
+    seconds,
+)
 from shedproxy.snapshot.cell_numbers import number_cells
 
 __all__ = [
@@ -151,9 +161,11 @@ class UpstreamDocument:
     """`true`: closing the connection stops the work; `false`: it does not, so the permit of a
     client that left stays for the route's expected remaining time; `auto`: as false."""
     fail_after: int = 3
-    """Connect failures in a row that take an upstream out."""
-    retry_after_ns: Nanos = field(default_factory=lambda: seconds(1))
-    """How long it stays out before one request probes it."""
+    """Attempts in a row without an answer that take an upstream out."""
+    retry_after_ns: Nanos = field(default_factory=lambda: milliseconds(400))
+    """Longest time between two probes of an upstream that is out; the first intervals are a quarter
+    and a half of it."""
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
     tls: TlsDocument | None = None
 
 

@@ -33,6 +33,7 @@ class Accounting:
     __slots__ = (
         "body_size",
         "client",
+        "flow_hash",
         "framing",
         "group",
         "info",
@@ -70,6 +71,8 @@ class Accounting:
         self.method = tokens.method
         self.started_at = now
         self.info = UNKNOWN_REQUEST
+        self.flow_hash = 0
+        """Of its tenant."""
         self.group: UpstreamGroup | None = None
         """Whose connection it uses or waits for."""
         self.upstream: UpstreamConnection | None = None
@@ -137,6 +140,8 @@ class Accounting:
             is_good = (
                 not self.reason and self.status < 500 and (expires_at is None or now <= expires_at)
             )
+            if is_good and self.group is not None:
+                self.group.retries.budget.earn(self.flow_hash)
             driver.meter.on_finished(
                 driver.cell_index(info.cell), info.criticality, self.status, duration_ns, is_good
             )

@@ -16,6 +16,7 @@ from shedproxy.dataplane.wire.http_date import http_date
 from shedproxy.dataplane.wire.pool import Upstream
 from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
 from shedproxy.observability.fault import Fault
+from shedproxy.observability.metric import RetryCause
 
 __all__ = ["IDEMPOTENT", "Ending", "outcome_of"]
 
@@ -165,14 +166,12 @@ class Ending(Accounting):
         """The connection is gone (or was closed for what it said) before the answer was whole."""
         self.upstream = None
         if not self.status and fault is Fault.UPSTREAM_CLOSED and not upstream.has_answered:
-            if upstream.served > 1:
-                # The upstream closed an idle connection while the request was under way to it.
-                if not self.retries and self.is_replayable and self.group is not None:
-                    self.retries += 1
-                    self.group.acquire(self, is_fresh=True)
-                    return
-            else:
+            is_reused = upstream.served > 1
+            if not is_reused:
                 upstream.group.on_dead(upstream)
+            cause = RetryCause.REUSED if is_reused else RetryCause.CLOSED
+            if self._try_again(cause, upstream.entry):
+                return
         if fault is Fault.UPSTREAM_TIMEOUT:
             self._on_time_up(upstream)
         else:
@@ -194,12 +193,24 @@ class Ending(Accounting):
 
     def on_connect_failed(self, fault: Fault, avoid: Upstream[Any]) -> None:
         """No connection: nothing was sent, so another upstream may be tried, once."""
-        group = self.group
-        if not self.retries and group is not None and group.has_other(avoid):
-            self.retries += 1
-            group.acquire(self, avoid=avoid)
-            return
-        self.fail(fault, Outcome.OVERLOAD)
+        if not self._try_again(RetryCause.CONNECT, avoid):
+            self.fail(fault, Outcome.OVERLOAD)
+
+    def _try_again(self, cause: RetryCause, avoid: Upstream[Any]) -> bool:
+        """Send the request once more, rather to another upstream, if the rules allow it."""
+        group, permit = self.group, self.permit
+        assert group is not None
+        is_unsent = cause is RetryCause.CONNECT
+        if permit is None or not (group.has_other(avoid) if is_unsent else group.health()[0]):
+            return False
+        now = self.live.clock()
+        if not group.retries.pay(self, cause, now=now):
+            return False
+        self.retries += 1
+        # What the try before took is no latency of the upstream that answers.
+        self.stalled_ns = now - permit.admitted_at
+        group.acquire(self, avoid=avoid, is_fresh=not is_unsent)
+        return True
 
     # --- the client fails -------------------------------------------------------------------
 

@@ -107,6 +107,7 @@ class Exchange(Ending):
         )
         self._classified = classified
         self.info = classified.info
+        self.flow_hash = classified.flow_hash
         self.group = group = live.group_of(classified.info.cell)
         if group.is_out:
             self.on_no_upstream()

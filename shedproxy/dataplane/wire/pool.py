@@ -5,17 +5,17 @@ what happened and when, and answers with what the caller should do (`Effects`).
 
 Choice: the fewest in use wins, ties go round. An attempt that failed counts as in use for a while
 longer, because an upstream that fails fast is otherwise always the least loaded and draws all the
-traffic. Passive health: `fail_after` attempts in a row that got no answer take an upstream out;
-after `retry_after_ns` one request probes it.
+traffic.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from shedproxy.core import Instant, Lane
+from shedproxy.dataplane.wire.health import NEVER, WARM_STEP_NS, Health
 
 __all__ = ["Effects", "Handover", "Slot", "Upstream", "UpstreamPool"]
 
@@ -24,7 +24,6 @@ W = TypeVar("W", bound=Hashable)
 
 CONTROL_CONNECTIONS_MAX = 4
 """Connections per upstream that only control requests use, outside the configured bound."""
-GHOSTS_MAX = 1024
 
 
 class _Lane(Generic[C]):
@@ -41,31 +40,18 @@ class _Lane(Generic[C]):
         connections age out."""
 
 
-class Upstream(Generic[C]):
+class Upstream(Health, Generic[C]):
     """One address of the cell and what is known of it. `key` is the caller's name for it."""
 
-    __slots__ = (
-        "control",
-        "data",
-        "failures",
-        "ghosts",
-        "is_retired",
-        "key",
-        "out_until",
-        "probed_at",
-    )
+    __slots__ = ("control", "data", "generation", "is_retired", "key")
 
     def __init__(self, key: str, connections_max: int) -> None:
+        super().__init__()
         self.key = key
         self.data: _Lane[C] = _Lane(connections_max)
         self.control: _Lane[C] = _Lane(CONTROL_CONNECTIONS_MAX)
-        self.failures = 0
-        """Attempts in a row that got no answer."""
-        self.ghosts: deque[Instant] = deque(maxlen=GHOSTS_MAX)
-        """When each failed attempt stops counting as in use, soonest first."""
-        self.out_until: Instant | None = None
-        """None: in service. Else: out, and to be probed from then on."""
-        self.probed_at: Instant | None = None
+        self.generation = 0
+        """Of its addresses; the caller's: connections of an earlier one are not used again."""
         self.is_retired = False
         """No longer configured: what is in use ends, nothing new begins."""
 
@@ -158,8 +144,7 @@ class UpstreamPool(Generic[C, W]):
             upstream = self._choose(now, lane, None)
         if upstream is None:
             return None
-        if upstream.out_until is not None:
-            upstream.probed_at = now
+        upstream.begin_trial(now)
         side = upstream.lane(lane)
         side.in_use += 1
         return Slot(upstream, side.idle.popitem()[0] if side.idle else None, lane)
@@ -181,8 +166,8 @@ class UpstreamPool(Generic[C, W]):
         return len(self._waiters)
 
     def healthy_count(self, *, now: Instant) -> int:
-        """Upstreams that may be given a request now, a due probe included."""
-        return sum(self._is_open(upstream, now) for upstream in self.upstreams)
+        """Upstreams that may be given a request now, one on trial included."""
+        return sum(upstream.is_open(now) for upstream in self.upstreams)
 
     # --- Giving back ------------------------------------------------------------------------
 
@@ -208,7 +193,7 @@ class UpstreamPool(Generic[C, W]):
         )
 
     def tick(self, *, now: Instant) -> Effects[C, W]:
-        """What time alone changes: connections idle for too long, upstreams due for a probe."""
+        """What time alone changes: connections idle for too long, and more room after a return."""
         close: list[C] = []
         for upstream in self.upstreams:
             for side in (upstream.data, upstream.control):
@@ -223,50 +208,47 @@ class UpstreamPool(Generic[C, W]):
 
     # --- Health -----------------------------------------------------------------------------
 
-    def on_answer(self, upstream: Upstream[C], *, now: Instant, is_error: bool = False) -> bool:
-        """It answered; True when this puts it back in service. `is_error`: with a 5xx, which
-        says that it is there but must not make it look idle.
+    def on_failure(
+        self, upstream: Upstream[C], *, now: Instant, is_connected: bool = False
+    ) -> bool:
+        """A connect failed, or (`is_connected`) a connection gave no answer; True when this takes
+        the upstream out of service. To be called before `forget`.
         """
-        if is_error:
-            upstream.ghosts.append(Instant(now + self._retry_after_ns))
-        upstream.failures = 0
-        if upstream.out_until is None:
-            return False
-        upstream.out_until = upstream.probed_at = None
-        return True
+        return upstream.failed(
+            now,
+            fail_after=self._fail_after,
+            probe_every_ns=self._retry_after_ns,
+            is_connected=is_connected,
+        )
 
-    def on_failure(self, upstream: Upstream[C], *, now: Instant) -> bool:
-        """A connect failed, or a connection ended without a byte of an answer; True when this
-        takes the upstream out of service. To be called before `forget`.
-        """
-        upstream.ghosts.append(Instant(now + self._retry_after_ns))
-        upstream.failures += 1
-        if upstream.failures < self._fail_after:
-            return False
-        was_in_service = upstream.out_until is None
-        upstream.out_until = Instant(now + self._retry_after_ns)
-        upstream.probed_at = None
-        return was_in_service
+    def due_probes(self, *, now: Instant) -> Sequence[Upstream[C]]:
+        """Those out that are to be probed now; when to do so next is planned."""
+        due = [upstream for upstream in self.upstreams if upstream.probe_at <= now]
+        for upstream in due:
+            upstream.plan_probe(now, probe_every_ns=self._retry_after_ns)
+        return due
 
-    def due_probes(self, *, now: Instant) -> Sequence[Slot[C]]:
-        """While no upstream is in service: a slot of each that is due, to see if it connects.
+    def on_connected(self, upstream: Upstream[C], connection: C, *, now: Instant) -> Effects[C, W]:
+        """A probe connected; what it opened may carry a request."""
+        side = upstream.data
+        close: tuple[C, ...] = ()
+        if upstream.is_retired or side.in_use + len(side.idle) >= side.in_use_max:
+            close = (connection,)
+        else:
+            side.idle[connection] = now
+        upstream.probe_connected(now, fail_after=self._fail_after)
+        return self._settle(close, now) if close or self._waiters else NOTHING
 
-        Where readiness follows from health no request would come to find out.
-        """
-        if any(upstream.out_until is None for upstream in self.upstreams):
-            return ()
-        slots: list[Slot[C]] = []
+    def next_change_at(self, *, now: Instant) -> Instant:
+        """When time alone changes something that cannot wait for a `tick`; NEVER included."""
+        at = NEVER
         for upstream in self.upstreams:
-            if self._is_open(upstream, now):
-                upstream.probed_at = now
-                upstream.data.in_use += 1
-                slots.append(Slot(upstream, None, Lane.DATA))
-        return slots
-
-    def on_connected(self, upstream: Upstream[C]) -> None:
-        """A probe connected: back in service on trust. The next failure takes it out again."""
-        upstream.failures = min(upstream.failures, self._fail_after - 1)
-        upstream.out_until = upstream.probed_at = None
+            at = min(at, upstream.probe_at)
+            if upstream.out_until is not None and upstream.out_until > now:
+                at = min(at, upstream.out_until)
+            if self._waiters and upstream.is_warming:
+                at = min(at, Instant(now + WARM_STEP_NS))
+        return at
 
     # --- Configuration ----------------------------------------------------------------------
 
@@ -302,17 +284,6 @@ class UpstreamPool(Generic[C, W]):
 
     # --- Inside -----------------------------------------------------------------------------
 
-    def _is_open(self, upstream: Upstream[C], now: Instant) -> bool:
-        """In service, or due for a probe that nobody is making."""
-        out_until = upstream.out_until
-        if out_until is None:
-            return True
-        if now < out_until:
-            return False
-        probed_at = upstream.probed_at
-        # A probe that never came back (its client left) blocks the next for a while, not for ever.
-        return probed_at is None or now - probed_at >= self._retry_after_ns
-
     def _choose(self, now: Instant, lane: Lane, avoid: Upstream[C] | None) -> Upstream[C] | None:
         upstreams = self.upstreams
         count = len(upstreams)
@@ -321,9 +292,9 @@ class UpstreamPool(Generic[C, W]):
         for index in range(self._next, self._next + count):
             upstream = upstreams[index % count]
             side = upstream.lane(lane)
-            if side.in_use >= side.in_use_max or upstream is avoid:
+            if upstream is avoid or side.in_use >= upstream.room(side.in_use_max, now):
                 continue
-            if not self._is_open(upstream, now):
+            if not upstream.is_open(now):
                 continue
             load = upstream.load(now)
             if best is None or load < best_load:

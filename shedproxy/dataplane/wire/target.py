@@ -1,8 +1,8 @@
 """Where an upstream is: its URL taken apart, its addresses, and the connection to one of them.
 
-Names are resolved off the request path: the first request waits for the first answer of the
-resolver, later ones use the last good answer while a new one is fetched every few seconds. An
-answer that fails or is empty changes nothing.
+Names are resolved off the request path, every few seconds whether or not there are requests; only
+the very first connection waits for the resolver. An answer that fails or is empty changes nothing.
+Connections are spread over all addresses, those that failed lately last.
 """
 
 from __future__ import annotations
@@ -14,15 +14,20 @@ import ssl
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from shedproxy.core import NS_PER_S
+from shedproxy.core import NS_PER_S, Instant, Nanos
 from shedproxy.dataplane.wire.tls import client_context
 from shedproxy.snapshot import TlsDocument
 
-__all__ = ["Target"]
+__all__ = ["Target", "bound_silence"]
 
 RESOLVE_EVERY_NS = 5 * NS_PER_S
+RESOLVE_FIRST_EVERY_NS = NS_PER_S
+"""While no address is known yet."""
 _KEEPALIVE = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3))
 """An upstream that vanished without a word is noticed after 5 + 3 * 3 s."""
+_SILENCE_MS = 12_000
+"""What was sent and is not even acknowledged by then: the upstream has vanished (the kernel would
+go on for a quarter of an hour). Keepalives end at the first check after it, too."""
 
 
 class Target:
@@ -34,12 +39,16 @@ class Target:
     """
 
     __slots__ = (
-        "_addresses",
+        "_aside",
+        "_asking",
+        "_failure",
         "_is_literal",
-        "_refresh",
-        "_resolved_at",
+        "_resolve_at",
+        "addresses",
         "authority",
+        "connect_ns",
         "context",
+        "generation",
         "host",
         "path",
         "port",
@@ -55,10 +64,18 @@ class Target:
         self.context: ssl.SSLContext | None = None
         self.server_name: str | None = None
         self.authority = b"localhost"
-        self._addresses: list[str] = []
-        self._resolved_at = 0
+        self.connect_ns = Nanos(NS_PER_S)
+        """Time for one connection, over all addresses that are tried for it."""
+        self.addresses: list[str] = []
+        """Known now; the next connection begins with the first."""
+        self.generation = 0
+        """Grows when the set of addresses changes."""
+        self._aside: set[str] = set()
+        """Addresses that failed since the resolver was last asked."""
+        self._resolve_at = Instant(0)
+        self._failure: OSError | None = None
         self._is_literal = True
-        self._refresh: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
         if url.startswith("unix:"):
             self.path = url.removeprefix("unix:").removeprefix("//")
             return
@@ -74,64 +91,102 @@ class Target:
         except ValueError:
             self._is_literal = False
         else:
-            self._addresses = [self.host]
+            self.addresses = [self.host]
         if is_tls:
             document = TlsDocument() if tls is None else tls
             self.context = client_context(document)
             self.server_name = document.server_name or self.host
 
     async def connect(
-        self, factory: Callable[[], asyncio.Protocol], *, now: int
+        self, factory: Callable[[], asyncio.Protocol], *, now: Instant
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-        """Open a connection to the first address that takes it. The caller bounds the time.
+        """Open a connection to the first address that takes it. The caller bounds the time, of
+        which each address gets its part.
 
         Raises:
-            OSError: refused, unreachable, unknown, or the TLS handshake failed.
+            OSError: refused, unreachable, unknown, not in time, or the TLS handshake failed.
         """
         loop = asyncio.get_running_loop()
         if self.path:
             return await loop.create_unix_connection(factory, self.path)
-        if not self._is_literal:
-            await self._resolve(now)
-        failure: OSError | None = None
-        for address in self._addresses:
+        if not self.addresses:
+            self.refresh(now)
+            assert self._asking is not None
+            await asyncio.shield(self._asking)
+        failure = self._failure
+        for address in self._in_turn():
             try:
-                transport, protocol = await loop.create_connection(
-                    factory,
-                    address,
-                    self.port,
-                    ssl=self.context,
-                    server_hostname=self.server_name if self.context is not None else None,
-                )
+                async with asyncio.timeout(self.connect_ns / NS_PER_S / len(self.addresses)):
+                    transport, protocol = await loop.create_connection(
+                        factory,
+                        address,
+                        self.port,
+                        ssl=self.context,
+                        server_hostname=self.server_name if self.context is not None else None,
+                    )
             except OSError as error:
                 failure = error
+                self._aside.add(address)
                 continue
+            self._aside.discard(address)
             _keep_alive(transport)
             return transport, protocol
         raise failure or OSError(f"{self.host} has no address")
 
-    async def _resolve(self, now: int) -> None:
-        if not self._addresses:
-            await self._look_up()
-            self._resolved_at = now
-        elif now - self._resolved_at > RESOLVE_EVERY_NS:
-            self._resolved_at = now
-            self._refresh = asyncio.get_running_loop().create_task(self._look_up_again())
+    def refresh(self, now: Instant) -> None:
+        """Ask the resolver again if it is time, and wait for nothing. On the running loop."""
+        if self._is_literal or now < self._resolve_at:
+            return
+        if self._asking is not None and not self._asking.done():
+            return
+        every_ns = RESOLVE_EVERY_NS if self.addresses else RESOLVE_FIRST_EVERY_NS
+        self._resolve_at = Instant(now + every_ns)
+        self._asking = asyncio.get_running_loop().create_task(self._look_up())
+
+    def inherit(self, former: Target) -> None:
+        """Go on from what a former target of the same URL knew of the name."""
+        if former is not self:
+            former.close()
+            self.addresses = former.addresses
+            self.generation = former.generation
+            self._resolve_at = former._resolve_at if former.addresses else Instant(0)
+
+    def close(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            self._asking.cancel()
+
+    def _in_turn(self) -> list[str]:
+        addresses = self.addresses
+        if len(addresses) < 2:
+            return addresses
+        addresses.append(addresses.pop(0))
+        return sorted(addresses, key=self._aside.__contains__)
 
     async def _look_up(self) -> None:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            self.host, self.port, type=socket.SOCK_STREAM
-        )
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        if addresses:
-            self._addresses = addresses
-
-    async def _look_up_again(self) -> None:
         try:
-            await self._look_up()
-        except OSError:
-            # The last good answer stays.
+            found = await asyncio.get_running_loop().getaddrinfo(
+                self.host, self.port, type=socket.SOCK_STREAM
+            )
+        except OSError as error:
+            self._failure = error
             return
+        self._aside.clear()
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        if addresses and set(addresses) != set(self.addresses):
+            self.addresses = addresses
+            self.generation += 1
+
+
+def bound_silence(transport: asyncio.Transport, *, is_bound: bool) -> None:
+    """Let the kernel give up on a peer that acknowledges nothing, or not.
+
+    It counts a peer that does not read as one, so this is not for uploads that the peer stops.
+    """
+    sock = transport.get_extra_info("socket")
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
+        sock.setsockopt(socket.IPPROTO_TCP, option, _SILENCE_MS if is_bound else 0)
 
 
 def _keep_alive(transport: asyncio.Transport) -> None:
@@ -141,3 +196,4 @@ def _keep_alive(transport: asyncio.Transport) -> None:
         option = getattr(socket, name, None)
         if option is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    bound_silence(transport, is_bound=True)

@@ -22,6 +22,7 @@ from shedproxy.dataplane.wire.framing import (
 )
 from shedproxy.dataplane.wire.head_memory import ResponseHeads
 from shedproxy.dataplane.wire.pool import Slot, Upstream
+from shedproxy.dataplane.wire.target import Target, bound_silence
 from shedproxy.dataplane.wire.tokens import ResponseTokens
 from shedproxy.observability.fault import Fault
 
@@ -43,6 +44,7 @@ class UpstreamConnection(asyncio.Protocol):
     """The protocol towards an upstream. Whose turn it is: `exchange`, or None while idle."""
 
     __slots__ = (
+        "_answers_before",
         "_body",
         "_buffer",
         "_heads",
@@ -55,6 +57,7 @@ class UpstreamConnection(asyncio.Protocol):
         "deadline_at",
         "entry",
         "exchange",
+        "generation",
         "group",
         "has_answered",
         "is_established",
@@ -68,12 +71,14 @@ class UpstreamConnection(asyncio.Protocol):
         "wheel_tick",
     )
 
-    def __init__(self, group: UpstreamGroup, entry: Upstream[Any], authority: bytes) -> None:
+    def __init__(self, group: UpstreamGroup, entry: Upstream[Any], target: Target) -> None:
         self.group = group
         self.entry = entry
         """The pool's record of the upstream."""
-        self.authority = authority
+        self.authority = target.authority
         """The upstream's own name, for a request without a Host."""
+        self.generation = target.generation
+        """Of the addresses it was opened to one of."""
         self.slot: Slot[Any] | None = None
         """What must be given back to the pool; None while idle."""
         self.is_established = False
@@ -86,6 +91,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Exchanges begun on it; more than 1 means that it was reused."""
         self.has_answered = False
         """A byte of the present exchange's answer has come."""
+        self._answers_before = 0
+        """What the upstream had answered when the present request was sent."""
         self.is_request_sent = False
         self.stalled_ns = 0
         """Time the present exchange's client made the upstream wait for a reader."""
@@ -144,11 +151,16 @@ class UpstreamConnection(asyncio.Protocol):
             self.group.on_closed(self)
         if self.tunnel is not None:
             self.tunnel.on_upstream_closed()
-        elif self.exchange is not None:
+            return
+        if isinstance(exc, TimeoutError):
+            # Nothing was even acknowledged: what else is open to that host is as dead.
+            self.group.on_vanished(self)
+        if self.exchange is not None:
             self._fail(Fault.UPSTREAM_CLOSED)
 
     def pause_writing(self) -> None:
         self.is_write_blocked = True
+        bound_silence(self.transport, is_bound=False)
         if self.tunnel is not None:
             self.tunnel.pause_client()
         elif self.exchange is not None:
@@ -156,6 +168,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.is_write_blocked = False
+        bound_silence(self.transport, is_bound=True)
         if self.tunnel is not None:
             self.tunnel.resume_client()
         elif self.exchange is not None:
@@ -179,6 +192,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange = exchange
         self.served += 1
         self.has_answered = False
+        self._answers_before = self.entry.answers
         self.is_request_sent = complete
         self.stalled_ns = 0
         self._body = None
@@ -245,7 +259,21 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._paused_at:
             return
+        if self._is_silent(self.exchange, now):
+            self.group.on_dead(self)
         self._fail(Fault.UPSTREAM_TIMEOUT)
+
+    def _is_silent(self, exchange: Exchange, now: Instant) -> bool:
+        """Whether the upstream had its whole time and answered nobody meanwhile.
+
+        The shorter times that clients give prove nothing, nor does a client that sends slowly.
+        """
+        if self.has_answered or self.entry.answers != self._answers_before:
+            return False
+        if not (self.is_request_sent or self.is_write_blocked):
+            return False
+        permit = exchange.permit
+        return permit is not None and (permit.expires_at is None or now < permit.expires_at)
 
     # --- the answer -------------------------------------------------------------------------
 
@@ -291,6 +319,7 @@ class UpstreamConnection(asyncio.Protocol):
     ) -> None:
         group = self.group
         entry = self.entry
+        entry.answers += 1
         if tokens.status >= 500 or entry.failures or entry.out_until is not None:
             group.on_answer(self, is_error=tokens.status >= 500)
         size = len(data)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections import deque
-from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shedproxy.core import NS_PER_S, Instant, Lane
+from shedproxy.dataplane.wire.health import NEVER
 from shedproxy.dataplane.wire.pool import Effects, Slot, Upstream, UpstreamPool
+from shedproxy.dataplane.wire.probing import Prober
+from shedproxy.dataplane.wire.retrying import Retries
 from shedproxy.dataplane.wire.target import Target
 from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
 from shedproxy.observability.fault import Fault
@@ -54,6 +56,8 @@ class UpstreamGroup:
         self._line: deque[tuple[int, Ending]] = deque()
         """Who waits for a connection, and until when; who has left is still in here."""
         self._targets: dict[str, Target] = {}
+        self._prober = Prober(self)
+        self.retries = Retries(document.retries, now=self.clock())
         self._reported: dict[str, str] = {}
         """By URL: why it could not be connected to last."""
         self._pool: UpstreamPool[UpstreamConnection, Ending] = UpstreamPool(())
@@ -69,7 +73,11 @@ class UpstreamGroup:
         self.timeouts = proxy.timeouts
         self.buffer_size = proxy.buffer_size
         self.is_cancelled_by_close = document.cancels == "true"
+        for url, target in targets.items():
+            target.connect_ns = self.timeouts.connect_ns
+            target.inherit(self._targets.get(url, target))
         self._targets |= targets
+        self.retries.apply(document.retries)
         effects = self._pool.apply(
             document.urls,
             connections_max=document.connections_max,
@@ -104,8 +112,7 @@ class UpstreamGroup:
             self._pool.wait(exchange)
             until = now + self.timeouts.connect_ns
             self._line.append((until, exchange))
-            self.deadline_at = self._line[0][0]
-            self.wheel.watch(self)
+            self._plan(now)
 
     def withdraw(self, exchange: Ending) -> None:
         """The exchange no longer wants a connection. One that is being opened goes to the pool."""
@@ -116,6 +123,10 @@ class UpstreamGroup:
         slot, connection.slot = connection.slot, None
         assert slot is not None
         connection.deadline_at = 0
+        if connection.generation != connection.entry.generation and self._is_outdated(connection):
+            connection.slot = slot
+            connection.close()
+            return
         effects = self._pool.put_idle(slot, connection, now=self.clock())
         if effects.close or effects.handovers or effects.orphans:
             self._carry_out(effects)
@@ -135,13 +146,52 @@ class UpstreamGroup:
 
     def on_answer(self, connection: UpstreamConnection, *, is_error: bool) -> None:
         """The upstream answered."""
-        if self._pool.on_answer(connection.entry, now=self.clock(), is_error=is_error):
-            self.is_out = False
+        if connection.entry.answered(self.clock(), is_error=is_error):
+            self._reported.pop(connection.entry.key, None)
+            self._look_at_health()
 
     def on_dead(self, connection: UpstreamConnection) -> None:
-        """It took a new connection and closed it without a byte."""
-        if self._pool.on_failure(connection.entry, now=self.clock()):
+        """It took the connection and closed it without a byte, or never said one."""
+        self._count_failure(connection.entry, is_connected=True)
+
+    def on_vanished(self, connection: UpstreamConnection) -> None:
+        """The host acknowledged nothing for so long that the kernel gave up."""
+        for idle in tuple(connection.entry.data.idle):
+            idle.close()
+        self._count_failure(connection.entry, is_connected=True)
+
+    def on_probe_connected(self, connection: UpstreamConnection) -> None:
+        """An upstream that was out takes connections."""
+        self.connections += 1
+        connection.is_established = True
+        upstream = connection.entry
+        effects = self._pool.on_connected(upstream, connection, now=self.clock())
+        if upstream.out_until is None:
+            self._reported.pop(upstream.key, None)
+        self._look_at_health()
+        self._carry_out(effects)
+
+    def on_probe_answered(self, upstream: Upstream[Any]) -> None:
+        """An upstream that was out answers a ping."""
+        upstream.probe_answered(self.clock())
+        self._look_at_health()
+
+    def report_failure(self, url: str, error: Exception) -> None:
+        """Say why an upstream cannot be used: once, until it can, or for another reason."""
+        why = str(error) or ("no connection in time" if isinstance(error, TimeoutError) else "")
+        why = why or type(error).__name__
+        if self._reported.get(url) != why:
+            self._reported[url] = why
+            self.server.report(
+                "upstream connect failed", cell=self.document.cell, upstream=url, error=why
+            )
+
+    def _count_failure(self, upstream: Upstream[Any], *, is_connected: bool) -> None:
+        now = self.clock()
+        if self._pool.on_failure(upstream, now=now, is_connected=is_connected):
             self._look_at_health()
+        elif upstream.out_until is not None:
+            self._plan(now)
 
     def health(self) -> tuple[int, int]:
         """Upstreams in service, and all."""
@@ -158,18 +208,50 @@ class UpstreamGroup:
         return healthy > (1 if is_counted else 0)
 
     def _look_at_health(self) -> None:
-        self.is_out = not self._pool.healthy_count(now=self.clock())
+        now = self.clock()
+        self.is_out = not self._pool.healthy_count(now=now)
+        self._plan(now)
+
+    def _plan(self, now: Instant) -> None:
+        """Be called again when time alone changes something."""
+        at = self._pool.next_change_at(now=now)
+        if self._line:
+            at = min(at, Instant(self._line[0][0]))
+        self.deadline_at = 0 if at == NEVER else at
+        if self.deadline_at:
+            self.wheel.watch(self)
 
     def tick(self) -> None:
-        """Called about once a second: idle connections, probes."""
+        """Called about once a second: names, idle connections."""
         now = self.clock()
-        for slot in self._pool.due_probes(now=now):
-            self._start(self._probe(slot))
+        for upstream in self._pool.upstreams:
+            target = self._targets[upstream.key]
+            target.refresh(now)
+            if target.generation != upstream.generation:
+                self._leave_addresses(upstream, target)
         self._look_at_health()
         self._carry_out(self._pool.tick(now=now))
 
+    def _leave_addresses(self, upstream: Upstream[Any], target: Target) -> None:
+        """The name of an upstream means other addresses now: no new request to the old ones."""
+        upstream.generation = target.generation
+        for lane in (upstream.data, upstream.control):
+            for connection in tuple(lane.idle):
+                if self._is_outdated(connection):
+                    connection.close()
+
+    def _is_outdated(self, connection: UpstreamConnection) -> bool:
+        """Whether it leads to an address that its upstream no longer has."""
+        upstream = connection.entry
+        connection.generation = upstream.generation
+        peer = connection.transport.get_extra_info("peername")
+        return peer is not None and peer[0] not in self._targets[upstream.key].addresses
+
     def retire(self) -> None:
         """The cell is gone, or the process is going: idle connections close, others end."""
+        self._prober.close()
+        for target in self._targets.values():
+            target.close()
         for connection in self._pool.close_idle():
             connection.close()
         self._carry_out(
@@ -186,15 +268,18 @@ class UpstreamGroup:
     # --- inside -----------------------------------------------------------------------------
 
     def on_deadline(self, now: Instant) -> None:
-        """Somebody has stood in line for too long."""
+        """A probe is due, there is more room, or somebody has stood in line for too long."""
+        for upstream in self._pool.due_probes(now=now):
+            self._prober.start(upstream, self._targets[upstream.key])
+        self.is_out = not self._pool.healthy_count(now=now)
         line = self._line
         while line and line[0][0] <= now:
             exchange = line.popleft()[1]
             if self._pool.withdraw(exchange):
                 exchange.fail(Fault.UPSTREAM_CONNECT_TIMEOUT)
-        self.deadline_at = line[0][0] if line else 0
         if line:
-            self.wheel.watch(self)
+            self._carry_out(self._pool.tick(now=now))
+        self._plan(now)
 
     def _carry_out(self, effects: Effects[UpstreamConnection, Ending]) -> None:
         for connection in effects.close:
@@ -213,50 +298,22 @@ class UpstreamGroup:
             if (
                 connection.is_open
                 and not is_fresh
-                and (exchange.is_replayable or not connection.is_readable())
+                and (self.retries.may_repeat(exchange) or not connection.is_readable())
             ):
                 connection.slot = slot
                 self._hand(connection, exchange)
                 return
             connection.close()
-        self._start(self._dial(slot, exchange))
-
-    def _start(self, dialling: Coroutine[Any, Any, None]) -> None:
         self.connections += 1
-        task = self.loop.create_task(dialling)
+        task = self.loop.create_task(self._dial(slot, exchange))
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
-
-    async def _probe(self, slot: Slot[UpstreamConnection]) -> None:
-        """See whether an upstream that is out can be connected to, with no request at stake."""
-        upstream = slot.upstream
-        target = self._targets[upstream.key]
-        factory = partial(UpstreamConnection, self, upstream, target.authority)
-        connection: UpstreamConnection | None = None
-        try:
-            async with asyncio.timeout(self.timeouts.connect_ns / NS_PER_S):
-                _, protocol = await target.connect(factory, now=self.clock())
-            assert isinstance(protocol, UpstreamConnection)
-            connection = protocol if protocol.is_open else None
-        except (OSError, UnicodeError) as error:
-            self._report(upstream.key, error)
-        if connection is None:
-            self.connections -= 1
-            self._pool.on_failure(upstream, now=self.clock())
-            self._carry_out(self._pool.forget(slot, now=self.clock()))
-            return
-        connection.slot = slot
-        connection.is_established = True
-        self._pool.on_connected(upstream)
-        self._reported.pop(upstream.key, None)
-        self._look_at_health()
-        self.give_back(connection)
 
     async def _dial(self, slot: Slot[UpstreamConnection], exchange: Ending) -> None:
         upstream = slot.upstream
         target = self._targets[upstream.key]
         fault, is_ours = Fault.UPSTREAM_CONNECT, False
-        factory = partial(UpstreamConnection, self, upstream, target.authority)
+        factory = partial(UpstreamConnection, self, upstream, target)
         connection: UpstreamConnection | None = None
         try:
             async with asyncio.timeout(self.timeouts.connect_ns / NS_PER_S):
@@ -265,16 +322,16 @@ class UpstreamGroup:
             connection = protocol if protocol.is_open else None
         except TimeoutError as error:
             fault = Fault.UPSTREAM_CONNECT_TIMEOUT
-            self._report(upstream.key, error)
+            self.report_failure(upstream.key, error)
         except OSError as error:
             is_ours = error.errno in _OURS
-            self._report(upstream.key, error)
+            self.report_failure(upstream.key, error)
         except Exception as error:  # noqa: BLE001 - whatever it was, the slot must go back
-            self._report(upstream.key, error)
+            self.report_failure(upstream.key, error)
         if connection is None:
             self.connections -= 1
-            if not is_ours and self._pool.on_failure(upstream, now=self.clock()):
-                self._look_at_health()
+            if not is_ours:
+                self._count_failure(upstream, is_connected=False)
             self._carry_out(self._pool.forget(slot, now=self.clock()))
             if not exchange.is_finished:
                 exchange.on_connect_failed(fault, upstream)
@@ -283,16 +340,6 @@ class UpstreamGroup:
         connection.is_established = True
         self._reported.pop(upstream.key, None)
         self._hand(connection, exchange)
-
-    def _report(self, url: str, error: Exception) -> None:
-        """Say why an upstream cannot be connected to: once, until it can, or for another reason."""
-        why = str(error) or ("no connection in time" if isinstance(error, TimeoutError) else "")
-        why = why or type(error).__name__
-        if self._reported.get(url) != why:
-            self._reported[url] = why
-            self.server.report(
-                "upstream connect failed", cell=self.document.cell, upstream=url, error=why
-            )
 
     def _hand(self, connection: UpstreamConnection, exchange: Ending) -> None:
         """The exchange's turn has come; it may have left meanwhile."""

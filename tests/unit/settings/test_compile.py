@@ -6,7 +6,17 @@ import dataclasses
 
 import pytest
 
-from shedproxy.core import Criticality, Kind, Lane, Measure, Mode, Policy, milliseconds, seconds
+from shedproxy.core import (
+    Criticality,
+    Kind,
+    Lane,
+    Measure,
+    Mode,
+    Policy,
+    RetryPolicy,
+    milliseconds,
+    seconds,
+)
 from shedproxy.snapshot import (
     Classification,
     Document,
@@ -83,6 +93,11 @@ cancels = true
 fail_after = 2
 retry_after = "3s"
 tls = { verify = false, server_name = "s" }
+[cell.slow.retries]
+attempts = 3
+budget = 0.25
+floor = 1
+methods = ["GET", "PUT"]
 [cell.default]
 upstream = ["http://a:1", "http://b:2/"]
 limit = { algorithm = "vegas", min = 20, max = 30, baseline = "21ms" }
@@ -174,6 +189,9 @@ def test_every_setting_of_the_proxy_arrives(written):
             cancels="true",
             fail_after=2,
             retry_after_ns=seconds(3),
+            retries=RetryPolicy(
+                attempts_max=3, budget_ppm=250_000, floor_rps=1, methods=("GET", "PUT")
+            ),
             tls=TlsDocument(verify=False, server_name="s"),
         ),
         dataclasses.replace(common, cell="same"),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from shedproxy.core import Lane
+from shedproxy.dataplane.wire.health import GHOST_NS, WARM_COUNT, WARM_STEP_NS
 from shedproxy.dataplane.wire.pool import CONTROL_CONNECTIONS_MAX, UpstreamPool
 
 RETRY_NS = 1_000
@@ -91,7 +92,7 @@ def test_failing_fast_does_not_draw_traffic(kind):
             if kind == "connect":
                 pool.on_failure(slot.upstream, now=now)
             else:
-                pool.on_answer(slot.upstream, now=now, is_error=True)
+                slot.upstream.answered(now, is_error=True)
             pool.forget(slot, now=now)
     assert chosen["bad"] < 20
 
@@ -99,8 +100,8 @@ def test_failing_fast_does_not_draw_traffic(kind):
 def test_failures_stop_counting_after_a_while():
     pool = make("a", "b", fail_after=100)
     upstream = fail(pool, 1)
-    assert upstream.load(now=RETRY_NS - 1) == 1
-    assert upstream.load(now=RETRY_NS) == 0
+    assert upstream.load(now=GHOST_NS - 1) == 1
+    assert upstream.load(now=GHOST_NS) == 0
 
 
 def test_a_retry_goes_elsewhere_when_there_is_an_elsewhere():
@@ -232,40 +233,12 @@ def test_waiters_stay_when_another_upstream_is_left():
 def test_failures_in_a_row_take_an_upstream_out_and_answers_break_the_row():
     pool = make(connections_max=10)
     upstream = fail(pool, 2)
-    pool.on_answer(upstream, now=0)
+    upstream.answered(0)
     fail(pool, 2)
     assert pool.healthy_count(now=0) == 1
     fail(pool, 1)
     assert pool.healthy_count(now=0) == 0
     assert pool.acquire(now=0) is None
-
-
-def test_an_error_answer_proves_that_the_upstream_is_there():
-    pool = make(connections_max=10)
-    upstream = fail(pool, 2)
-    pool.on_answer(upstream, now=0, is_error=True)
-    fail(pool, 2)
-    assert pool.healthy_count(now=0) == 1
-
-
-def test_one_request_probes_an_upstream_that_is_out():
-    pool = make(connections_max=10, fail_after=1)
-    upstream = fail(pool)
-    assert pool.acquire(now=RETRY_NS - 1) is None
-    probe = take(pool, RETRY_NS)
-    assert pool.acquire(now=RETRY_NS) is None, "a second request while the probe is out"
-    assert pool.on_answer(upstream, now=RETRY_NS + 1), "back in service"
-    pool.put_idle(probe, "c", now=RETRY_NS + 1)
-    assert take(pool, RETRY_NS + 1).connection == "c"
-    assert not pool.on_answer(upstream, now=RETRY_NS + 1), "it was in service already"
-
-
-def test_a_failed_probe_starts_the_wait_again():
-    pool = make(fail_after=1)
-    fail(pool)
-    fail(pool, now=RETRY_NS)
-    assert pool.acquire(now=2 * RETRY_NS - 1) is None
-    assert pool.acquire(now=2 * RETRY_NS) is not None
 
 
 def test_only_the_failure_that_takes_it_out_says_so():
@@ -275,15 +248,6 @@ def test_only_the_failure_that_takes_it_out_says_so():
     assert [pool.on_failure(upstream, now=0) for _ in range(3)] == [False, True, False]
 
 
-def test_a_probe_whose_client_left_does_not_block_the_next_for_ever():
-    pool = make(fail_after=1)
-    fail(pool)
-    probe = take(pool, RETRY_NS)
-    pool.forget(probe, now=RETRY_NS)
-    assert pool.acquire(now=RETRY_NS + 1) is None
-    assert pool.acquire(now=2 * RETRY_NS) is not None
-
-
 def test_an_upstream_that_is_out_gets_nothing_while_others_serve():
     pool = make("a", "b", connections_max=100, fail_after=1)
     out = fail(pool)
@@ -291,34 +255,82 @@ def test_an_upstream_that_is_out_gets_nothing_while_others_serve():
     assert out.key not in chosen
 
 
-def test_with_none_in_service_each_is_probed_without_a_request_when_its_time_has_come():
+def test_each_that_is_out_is_probed_when_its_time_has_come():
     pool = make("a", "b", connections_max=10, fail_after=1)
-    fail(pool)
-    assert list(pool.due_probes(now=RETRY_NS)) == [], "requests probe while one serves"
-    fail(pool)
-    assert list(pool.due_probes(now=RETRY_NS - 1)) == []
-    slots = pool.due_probes(now=RETRY_NS)
-    assert {slot.upstream.key for slot in slots} == {"a", "b"}
+    out = fail(pool)
+    assert list(pool.due_probes(now=0)) == []
+    assert list(pool.due_probes(now=RETRY_NS)) == [out], "although the other serves"
     assert list(pool.due_probes(now=RETRY_NS)) == [], "one at a time"
-    assert pool.acquire(now=RETRY_NS) is None
-    first, second = slots
-    pool.on_failure(second.upstream, now=RETRY_NS)
-    pool.forget(second, now=RETRY_NS)
-    pool.on_connected(first.upstream)
-    pool.put_idle(first, "c", now=RETRY_NS)
-    assert take(pool, RETRY_NS).connection == "c"
+    assert pool.next_change_at(now=RETRY_NS) == out.probe_at > RETRY_NS
+
+
+def test_a_probe_that_connects_puts_it_back_and_its_connection_to_use():
+    pool = make(fail_after=1)
+    out = fail(pool)
+    pool.on_connected(out, "c", now=RETRY_NS)
     assert pool.healthy_count(now=RETRY_NS) == 1
+    assert take(pool, RETRY_NS).connection == "c"
 
 
-def test_who_only_connected_is_out_again_at_the_next_failure():
-    pool = make(connections_max=10, fail_after=3)
-    upstream = fail(pool, 3)
-    pool.on_connected(upstream)
+def test_waiters_are_served_by_a_probe_that_connects():
+    pool = make("a", "b", connections_max=1, fail_after=1)
+    out = fail(pool)
+    busy = take(pool)
+    pool.wait("w")
+    handovers = pool.on_connected(out, "c", now=0).handovers
+    assert [(h.waiter, h.slot.connection) for h in handovers] == [("w", "c")]
+    assert busy.upstream is not out
+
+
+def test_a_probe_of_an_upstream_that_went_meanwhile_is_closed():
+    pool = make(fail_after=1)
+    out = fail(pool)
+    apply(pool, "b")
+    assert pool.on_connected(out, "c", now=0).close == ("c",)
+
+
+def test_a_probe_connection_beyond_the_bound_is_closed_but_proves_what_it_proves():
+    pool = make(connections_max=2, fail_after=1)
+    take(pool)
+    slot = take(pool)
+    pool.on_failure(slot.upstream, now=0)
+    assert pool.on_connected(slot.upstream, "c", now=0).close == ("c",)
     assert pool.healthy_count(now=0) == 1
-    assert pool.on_failure(upstream, now=0)
-    pool.on_connected(upstream)
-    pool.on_answer(upstream, now=0)
-    assert not pool.on_failure(upstream, now=0), "an answer is better proof"
+
+
+def test_who_does_not_answer_is_tried_by_one_request_at_a_time():
+    pool = make(connections_max=10, fail_after=1)
+    slot = take(pool)
+    pool.on_failure(slot.upstream, now=0, is_connected=True)
+    pool.forget(slot, now=0)
+    pool.on_connected(slot.upstream, "c", now=1)
+    assert pool.acquire(now=1) is None, "that it connects is no proof"
+    slot.upstream.probe_answered(2)
+    assert pool.healthy_count(now=2) == 1
+    trial = take(pool, 2)
+    assert pool.healthy_count(now=2) == 0
+    assert pool.acquire(now=2) is None
+    assert trial.upstream.answered(3)
+    assert pool.acquire(now=3) is not None
+
+
+def test_who_comes_back_starts_slowly():
+    pool = make(connections_max=1000, fail_after=1)
+    out = fail(pool)
+    out.probe_connected(0, fail_after=1)
+
+    def room(now):
+        taken = 0
+        while pool.acquire(now=now) is not None:
+            taken += 1
+        return taken
+
+    assert room(0) == WARM_COUNT
+    pool.wait("w")
+    assert pool.next_change_at(now=0) == WARM_STEP_NS
+    assert pool.tick(now=WARM_STEP_NS).handovers[0].waiter == "w"
+    assert room(WARM_STEP_NS) == WARM_COUNT - 1
+    assert room(10 * WARM_STEP_NS) == 1000 - 2 * WARM_COUNT
 
 
 # --- Configuration ------------------------------------------------------------------------------
@@ -405,9 +417,10 @@ class AnyOrder(RuleBasedStateMachine):
     def finish(self, data, end):
         slot = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
         if end == "failed":
-            self.pool.on_failure(slot.upstream, now=self.now)
+            is_connected = data.draw(st.booleans())
+            self.pool.on_failure(slot.upstream, now=self.now, is_connected=is_connected)
         elif end in {"idle", "error"}:
-            self.pool.on_answer(slot.upstream, now=self.now, is_error=end == "error")
+            slot.upstream.answered(self.now, is_error=end == "error")
         if end == "idle":
             self.serial += 1
             self.settle(self.pool.put_idle(slot, slot.connection or self.serial, now=self.now))
@@ -423,6 +436,15 @@ class AnyOrder(RuleBasedStateMachine):
     def pass_time(self, step):
         self.now += step
         self.settle(self.pool.tick(now=self.now))
+
+    @rule(end=st.sampled_from(["connected", "answered", "failed"]))
+    def probe(self, end):
+        for upstream in self.pool.due_probes(now=self.now):
+            if end == "connected":
+                self.serial += 1
+                self.settle(self.pool.on_connected(upstream, self.serial, now=self.now))
+            elif end == "answered":
+                upstream.probe_answered(self.now)
 
     @rule(keys=st.sets(st.sampled_from("abc")))
     def configure(self, keys):

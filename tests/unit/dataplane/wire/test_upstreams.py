@@ -126,6 +126,46 @@ async def test_a_retired_cell_ends_what_it_has(still) -> None:
     assert busy.take().endswith(b"ok")
 
 
+async def test_connections_to_addresses_that_a_name_lost_are_not_used_again(still) -> None:
+    """U19."""
+    bench = still(upstream={"urls": ("http://name.example:80",)})
+    (target,) = bench.group._targets.values()
+    target.addresses = ["192.0.2.7", "192.0.2.8"]
+    target._resolve_at = 1 << 62
+    first, second = bench.client(), bench.client()
+    idle = await bench.ask(first, GET)
+    busy = await bench.ask(second, GET)
+    idle.protocol.data_received(OK)
+    idle.peer = busy.peer = "192.0.2.7"
+    target.addresses = ["192.0.2.7"]
+    target.generation += 1
+    await bench.advance(seconds(1.1))
+    assert not idle.is_closed
+    target.addresses = ["192.0.2.9"]
+    target.generation += 1
+    await bench.advance(seconds(1.1))
+    assert idle.is_closed
+    assert not busy.is_closed
+    busy.protocol.data_received(OK)
+    assert second.take().endswith(b"ok")
+    assert busy.is_closed
+    assert bench.server.upstream_connections == 0
+
+
+async def test_when_a_host_has_vanished_its_idle_connections_go(still) -> None:
+    """U18."""
+    bench = still()
+    clients = [bench.client() for _ in range(3)]
+    upstreams = [await bench.ask(client, GET) for client in clients]
+    for upstream in upstreams[1:]:
+        upstream.protocol.data_received(OK)
+    upstreams[0].lose(TimeoutError())
+    await bench.settle()
+    assert upstreams[1].is_closed
+    assert upstreams[2].is_closed
+    assert bench.upstreams[-1].take().startswith(b"GET /a"), "sent again over a new one"
+
+
 async def test_with_none_in_service_a_connect_is_enough_to_be_back(still) -> None:
     """Else an instance that nobody sends requests to, as it is not ready, would never be again."""
     bench = still(upstream={"fail_after": 1, "retry_after_ns": seconds(2)})

@@ -1,0 +1,165 @@
+"""Whether one upstream is to be used, and how much at once. Pure: told what happened and when.
+
+`fail_after` attempts in a row that got no answer take an upstream out. Then it is probed from
+aside, at growing intervals. One that could not be connected to is back when it can be. One that
+took connections and gave no answer is not believed before it answers a probe, and then gets one
+request at a time until one is answered: that a kernel accepts proves nothing of the process behind.
+Who comes back starts slowly (as nginx's `slow_start` and HAProxy's `slowstart` do): a few requests
+at once, and twice as many every 100 ms.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
+
+__all__ = ["NEVER", "WARM_STEP_NS", "Health"]
+
+NEVER = Instant(1 << 62)
+"""Later than anything."""
+GHOSTS_MAX = 1024
+GHOST_NS = NS_PER_S
+"""How long a failed attempt counts as in use."""
+WARM_COUNT = 4
+"""Requests at once that an upstream gets when it comes back."""
+WARM_STEP_NS = 100 * NS_PER_MS
+"""Then twice as many after every such step, up to the configured bound."""
+WARM_STEPS = 20
+TRIAL_NS = NS_PER_S
+TRIAL_STEPS = 5
+"""An upstream that answers probes but no request gets the next request after this time, twice as
+long each time, but so often only."""
+_MULTIPLIER = 0x9E3779B97F4A7C15
+
+
+class Health:
+    """What is known of one upstream."""
+
+    __slots__ = (
+        "_probes",
+        "_trials",
+        "_warm_since",
+        "answers",
+        "failures",
+        "ghosts",
+        "must_answer",
+        "out_until",
+        "probe_at",
+    )
+
+    def __init__(self) -> None:
+        self.failures = 0
+        """Attempts in a row that got no answer."""
+        self.answers = 0
+        """Answers that ever began: whether there was one meanwhile is a sign of life."""
+        self.ghosts: deque[Instant] = deque(maxlen=GHOSTS_MAX)
+        """When each failed attempt stops counting as in use, soonest first."""
+        self.out_until: Instant | None = None
+        """None: in service. Else: out, and from then on open for one request that tries it."""
+        self.must_answer = False
+        """It is out although it takes connections: that it takes one more proves nothing."""
+        self.probe_at = NEVER
+        """While it is out: when to probe it next."""
+        self._probes = 0
+        self._trials = 0
+        """Requests that it was given while out, none of them answered."""
+        self._warm_since: Instant | None = None
+        """When it came back; None once it takes all that it may."""
+
+    # --- what it may be given ---------------------------------------------------------------
+
+    def is_open(self, now: Instant) -> bool:
+        """In service, or out and due for a request that tries it."""
+        out_until = self.out_until
+        return out_until is None or out_until <= now
+
+    def begin_trial(self, now: Instant) -> None:
+        """A request is about to try it, if it is out. The next may when this one is long over."""
+        if self.out_until is not None:
+            self.out_until = self._trial_at(now)
+            self._trials += 1
+
+    @property
+    def is_warming(self) -> bool:
+        """Whether it came back a short while ago."""
+        return self._warm_since is not None
+
+    def room(self, most: int, now: Instant) -> int:
+        """How many requests it may have at once, of `most` configured."""
+        warm_since = self._warm_since
+        if warm_since is not None:
+            warm = WARM_COUNT << min(WARM_STEPS, (now - warm_since) // WARM_STEP_NS)
+            if warm < most:
+                return warm
+            self._warm_since = None
+        return most
+
+    # --- what happened ----------------------------------------------------------------------
+
+    def answered(self, now: Instant, *, is_error: bool = False) -> bool:
+        """It answered a request; True when this puts it back in service.
+
+        `is_error`: with a 5xx, which says that it is there but must not make it look idle.
+        """
+        if is_error:
+            self.ghosts.append(Instant(now + GHOST_NS))
+        self.failures = 0
+        if self.out_until is None:
+            return False
+        self._come_back(now)
+        return True
+
+    def failed(
+        self, now: Instant, *, fail_after: int, probe_every_ns: int, is_connected: bool
+    ) -> bool:
+        """A connect failed, or (`is_connected`) a connection gave no answer; True when this takes
+        it out of service.
+        """
+        self.ghosts.append(Instant(now + GHOST_NS))
+        self.failures += 1
+        if self.failures < fail_after:
+            return False
+        was_in_service = self.out_until is None
+        if self.out_until != NEVER:
+            self.plan_probe(now, probe_every_ns=probe_every_ns)
+        self.out_until = NEVER
+        self.must_answer = self.must_answer or is_connected
+        return was_in_service
+
+    def plan_probe(self, now: Instant, *, probe_every_ns: int) -> None:
+        """The next probe: a quarter of the longest interval from now, then half of it, then all.
+
+        Up to a quarter less, so that processes do not probe together.
+        """
+        interval = probe_every_ns >> max(0, 2 - self._probes)
+        self._probes += 1
+        jitter = (now * _MULTIPLIER >> 32 & 0xFF) * (interval >> 2) >> 8
+        self.probe_at = Instant(now + interval - jitter)
+
+    def probe_connected(self, now: Instant, *, fail_after: int) -> bool:
+        """A probe connected; True when this puts it back, on trust: the next failure takes it out
+        again.
+        """
+        if self.out_until is None or self.must_answer:
+            return False
+        self.failures = min(self.failures, fail_after - 1)
+        self._come_back(now)
+        return True
+
+    def probe_answered(self, now: Instant) -> None:
+        """A probe was answered: one request may try it, at once if none has in vain."""
+        self.answers += 1
+        if self.out_until == NEVER:
+            self.probe_at = NEVER
+            self.out_until = self._trial_at(now) if self._trials else now
+
+    def _trial_at(self, now: Instant) -> Instant:
+        return Instant(now + (TRIAL_NS << min(TRIAL_STEPS, self._trials)))
+
+    def _come_back(self, now: Instant) -> None:
+        self.out_until = None
+        self.must_answer = False
+        self.probe_at = NEVER
+        self._probes = self._trials = 0
+        self._warm_since = now
