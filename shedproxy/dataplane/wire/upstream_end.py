@@ -1,0 +1,128 @@
+"""The near end of an upstream connection: whose it is, its flow control, its signs of life.
+
+`UpstreamConnection` adds the conversation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from typing import TYPE_CHECKING, Any, cast
+
+from shedproxy.core import Instant
+from shedproxy.dataplane.wire.pool import Slot, Upstream
+from shedproxy.dataplane.wire.target import Target
+
+if TYPE_CHECKING:
+    from shedproxy.dataplane.wire.exchange import Exchange
+    from shedproxy.dataplane.wire.tunnel import Tunnel
+    from shedproxy.dataplane.wire.upstreams import UpstreamGroup
+
+__all__ = ["UpstreamEnd"]
+
+
+class UpstreamEnd(asyncio.Protocol):
+    """Whose turn it is: `exchange`, or None while idle."""
+
+    __slots__ = (
+        "_answers_before",
+        "_idle_ns",
+        "_is_closed",
+        "_paused_at",
+        "authority",
+        "deadline_at",
+        "entry",
+        "exchange",
+        "generation",
+        "group",
+        "has_answered",
+        "is_established",
+        "is_request_sent",
+        "is_write_blocked",
+        "served",
+        "slot",
+        "stalled_ns",
+        "transport",
+        "tunnel",
+        "wheel_tick",
+    )
+
+    def __init__(self, group: UpstreamGroup, entry: Upstream[Any], target: Target) -> None:
+        self.group = group
+        self.entry = entry
+        """The pool's record of the upstream."""
+        self.authority = target.authority
+        """The upstream's own name, for a request without a Host."""
+        self.generation = target.generation
+        """Of the addresses it was opened to one of."""
+        self.slot: Slot[Any] | None = None
+        """What must be given back to the pool; None while idle."""
+        self.is_established = False
+        self.exchange: Exchange | None = None
+        self.tunnel: Tunnel | None = None
+        self.transport: asyncio.Transport
+        self.deadline_at = 0
+        self.wheel_tick = -1
+        self.served = 0
+        """Exchanges begun on it; more than 1 means that it was reused."""
+        self.has_answered = False
+        """A byte of the present exchange's answer has come."""
+        self._answers_before = 0
+        """What the upstream had answered when the present request was sent."""
+        self.is_request_sent = False
+        self.stalled_ns = 0
+        """Time the present exchange's client made the upstream wait for a reader."""
+        self._paused_at = 0
+        self._idle_ns = 0
+        """Most time between two reads of the present answer; 0: a stream may be silent."""
+        self.is_write_blocked = False
+        self._is_closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are transports by shape, not by class.
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=self.group.buffer_size)
+
+    def on_deadline(self, now: Instant) -> None:
+        """What was waited for did not come."""
+        raise NotImplementedError
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request may be written to it."""
+        return not (self._is_closed or self.transport.is_closing())
+
+    def is_readable(self) -> bool:
+        """Whether something came (most likely its end) that the loop has not read yet."""
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def is_silent(self, exchange: Exchange, now: Instant) -> bool:
+        """Whether the upstream had its whole time and answered nobody meanwhile.
+
+        The shorter times that clients give prove nothing, nor does a client that sends slowly.
+        """
+        if self.has_answered or self.entry.answers != self._answers_before:
+            return False
+        if not (self.is_request_sent or self.is_write_blocked):
+            return False
+        permit = exchange.permit
+        return permit is not None and (permit.expires_at is None or now < permit.expires_at)
+
+    def pause(self) -> None:
+        """Stop reading: the client does not keep up."""
+        if not self._paused_at and not self._is_closed:
+            self._paused_at = self.group.clock()
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused_at and not self._is_closed:
+            now = self.group.clock()
+            self.stalled_ns += now - self._paused_at
+            self._paused_at = 0
+            if self._idle_ns:
+                self.deadline_at = now + self._idle_ns
+                self.group.wheel.watch(self)
+            self.transport.resume_reading()
