@@ -219,6 +219,11 @@ class AdmissionController(Waiting):
         aside = self._residents + self._control_in_flight
         return not (self.in_flight or aside or self._queue.length)
 
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return self._queue.length
+
     def stats(self) -> CellStats:
         """A read-out of the cell."""
         level, demand = self._level, self._demand

@@ -231,6 +231,10 @@ class Shedder:
         """0 idle .. 1 saturated."""
         return self._cells.get(cell, self._fallback).pressure()
 
+    def waiting(self, cell: str) -> int:
+        """Requests in its queue."""
+        return self._cells.get(cell, self._fallback).waiting
+
     def stats(self) -> ShedderStats:
         """A read-out of everything."""
         return ShedderStats(

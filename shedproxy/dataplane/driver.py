@@ -195,6 +195,10 @@ class Driver:
         """0 idle .. 1 saturated: for brown-out."""
         return self.shedder.pressure(cell)
 
+    def waiting(self, cell: str) -> int:
+        """Requests that wait for a slot of the cell."""
+        return self.shedder.waiting(cell)
+
     def cell_index(self, cell: str) -> int:
         """Number of a cell in metrics; unknown cells count as the policy's first."""
         return self._cell_index.get(cell, self._fallback_index)

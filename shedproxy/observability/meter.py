@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from shedproxy.core import NS_PER_S, RejectReason
 from shedproxy.observability.metric import (
+    Eviction,
     Gauge,
     ProcessCounter,
     ProcessGauge,
@@ -24,7 +25,7 @@ from shedproxy.observability.metric_table import (
 )
 from shedproxy.observability.slot_layout import DURATION_OUTCOMES, LAYOUT
 
-__all__ = ["Gauge", "Meter", "ProcessCounter", "ProcessGauge", "Slots", "clear_gauges"]
+__all__ = ["Eviction", "Gauge", "Meter", "ProcessCounter", "ProcessGauge", "Slots", "clear_gauges"]
 
 Slots: TypeAlias = "list[int] | memoryview[int]"
 """Where a meter counts: a list, or a view of 64-bit integers on a shared page."""

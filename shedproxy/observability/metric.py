@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "DecisionOutcome",
+    "Eviction",
     "Gauge",
     "Instrument",
     "Label",
@@ -122,6 +123,28 @@ class Gauge(enum.IntEnum):
         return cls(cls.SHEDDABLE + criticality)
 
 
+class Eviction(enum.IntEnum):
+    """Why a client lost its connection to others: what it was being waited for."""
+
+    IDLE = 0
+    """The next request, on a connection that had one."""
+    HEAD = 1
+    """The rest of a head, or the first byte."""
+    BODY = 2
+    """The rest of a body, without a slot."""
+    HANDSHAKE = 3
+    """Its part of a TLS handshake."""
+    READER = 4
+    """To read its answer, which held a slot."""
+    UPLOAD = 5
+    """The rest of a body, which held a slot."""
+
+    @property
+    def label(self) -> str:
+        """The word used in metrics."""
+        return self.name.lower()
+
+
 class ProcessGauge(enum.IntEnum):
     """What each worker publishes of itself. The value is a slot."""
 
@@ -140,6 +163,19 @@ class ProcessCounter(enum.IntEnum):
     LOG_LINES_SUPPRESSED = 2
     LOOP_STALLS = 3
     CPU_NS = 4
+    EVICTED_IDLE = 5
+    EVICTED_HEAD = 6
+    EVICTED_BODY = 7
+    EVICTED_HANDSHAKE = 8
+    EVICTED_READER = 9
+    EVICTED_UPLOAD = 10
+    """Clients by Eviction, in its order."""
+    CONNECTIONS_DROPPED = 11
+
+    @classmethod
+    def of_eviction(cls, eviction: int) -> ProcessCounter:
+        """Where evictions of this kind are counted."""
+        return cls(cls.EVICTED_IDLE + eviction)
 
 
 @dataclass(frozen=True, slots=True)

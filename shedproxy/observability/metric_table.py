@@ -12,6 +12,7 @@ from shedproxy.core import NS_PER_S, Criticality, LimitCause, Mode, RejectReason
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.metric import (
     DecisionOutcome,
+    Eviction,
     Instrument,
     Label,
     Merge,
@@ -61,6 +62,7 @@ REASON = Label("shedproxy.reason", ("", *REASONS))
 FAULT = Label("shedproxy.fault", FAULTS)
 RETRY_CAUSE = Label("shedproxy.cause", tuple(member.name.lower() for member in RetryCause))
 RETRY_DENIAL = Label("shedproxy.cause", tuple(member.name.lower() for member in RetryDenial))
+EVICTION = Label("shedproxy.cause", tuple(member.label for member in Eviction))
 CAUSE = Label("shedproxy.cause", LIMIT_CAUSES)
 STATE = Label("shedproxy.state", WORKER_STATES)
 MODE = Label("shedproxy.mode", tuple(member.label for member in Mode))
@@ -267,6 +269,17 @@ METRICS = (
         "Times the event loop was so late that what it timed meanwhile does not count.",
     ),
     _counter("shedproxy.connections.accepted", "{connection}", "Client connections accepted."),
+    _counter(
+        "shedproxy.connections.evicted",
+        "{connection}",
+        "Client connections ended to make room for others, by what they kept us waiting for.",
+        EVICTION,
+    ),
+    _counter(
+        "shedproxy.connections.dropped",
+        "{connection}",
+        "Client connections over a bound that were closed without a word.",
+    ),
     _up_down("shedproxy.connections.open", "{connection}", "Client connections open now."),
     _up_down("shedproxy.tunnels.open", "{connection}", "Upgraded connections open now."),
     _up_down(

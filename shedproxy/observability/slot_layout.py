@@ -15,6 +15,7 @@ from shedproxy.core import Criticality, RejectReason
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.metric import (
     DecisionOutcome,
+    Eviction,
     Gauge,
     Metric,
     ProcessCounter,
@@ -184,7 +185,12 @@ PROCESS_COUNTERS: dict[ProcessCounter, str] = {
     ProcessCounter.LOG_LINES_SUPPRESSED: "shedproxy.access_log.suppressed",
     ProcessCounter.LOOP_STALLS: "shedproxy.runtime.loop_stalls",
     ProcessCounter.CPU_NS: "process.cpu.time",
+    ProcessCounter.CONNECTIONS_DROPPED: "shedproxy.connections.dropped",
+    **dict.fromkeys(map(ProcessCounter.of_eviction, Eviction), "shedproxy.connections.evicted"),
 }
+
+_EVICTION_OF = {ProcessCounter.of_eviction(eviction): (eviction.label,) for eviction in Eviction}
+"""Labels of the counters that have some."""
 
 
 def _decision_series(layout: Layout) -> list[Series]:
@@ -272,7 +278,11 @@ def _process_series(layout: Layout) -> tuple[Series, ...]:
             for gauge, name in PROCESS_GAUGES.items()
         ),
         *(
-            Series(metric_named(name), (), layout.process_counters + counter)
+            Series(
+                metric_named(name),
+                _EVICTION_OF.get(counter, ()),
+                layout.process_counters + counter,
+            )
             for counter, name in PROCESS_COUNTERS.items()
         ),
     )

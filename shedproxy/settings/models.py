@@ -143,7 +143,9 @@ class ServerSettings(Section):
     permit_body_size: Size = preset("64KiB", ge=1)
     """A request takes its slot when its body is complete or when this much of it is in."""
     buffer_size: Size = preset("256KiB", ge=16 * 1024, le=1024 * 1024 * 1024)
-    """Held per direction for a side that does not read; then the other side is paused."""
+    """Held for a side that does not read. An upload is paused when so much waits for the upstream;
+    the rest of an answer is read ahead of its client when it is known to fit, which frees the slot.
+    Of larger answers 32 KiB are held for a client that stalls."""
     via: Pseudonym = "shedproxy"
     """Name in the Via field; "" sends none."""
     preserve_host: bool = True

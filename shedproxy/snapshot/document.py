@@ -184,7 +184,8 @@ class ProxyDocument:
     permit_body_size: int = 64 * 1024
     """A body takes its permit when complete or when this much of it is in."""
     buffer_size: int = 256 * 1024
-    """Bytes held per direction for a peer that does not read; then the other side is paused."""
+    """Bytes held for a peer that does not read: of an upload, and of the rest of an answer when it
+    is known to fit. Of larger answers one read is held."""
     connections_max: int = 10_000
     requests_per_connection_max: int = 0
     """Then the connection is closed in an orderly way; 0: unbounded."""

@@ -83,7 +83,9 @@ class ClientConnection(ClientBody):
             self.peer_bytes = self.peer.encode()
         if not server.on_connected(self):
             return
-        self.transport.set_write_buffer_limits(high=server.live.proxy.buffer_size)
+        # Told at the first byte that the client does not take; what then is held is the exchange's
+        # to decide.
+        self.transport.set_write_buffer_limits(high=1)
         # A connection that never says a word is as slow as one that never ends its head.
         self.deadline_at = server.clock() + server.live.timeouts.client_head_ns
         server.wheel.watch(self)
@@ -136,6 +138,7 @@ class ClientConnection(ClientBody):
         self.server.wheel.forget(self)
         self.server.on_disconnected(self)
         self._body = None
+        self.forget_stall()
         if self.tunnel is not None:
             self.tunnel.on_client_closed()
         elif self.exchange is not None:
@@ -148,6 +151,7 @@ class ClientConnection(ClientBody):
             return
         self.start_write_watch()
         if self.exchange is not None:
+            self.watch_stall(self.server.clock())
             self.exchange.on_client_blocked()
 
     def resume_writing(self) -> None:
@@ -297,6 +301,7 @@ class ClientConnection(ClientBody):
     def finish_exchange(self, *, keep_alive: bool) -> None:
         """The answer is written. The next request, or the end of the connection."""
         self.exchange = None
+        self.forget_stall()
         if self.is_closed or self.is_ending:
             return
         if not keep_alive:
@@ -358,9 +363,10 @@ class ClientConnection(ClientBody):
         elif self.tunnel is not None:
             self.tunnel.on_deadline(now)
         elif self.is_write_blocked and self.has_stalled(now):
-            if self.exchange is not None:
-                self.exchange.on_client_stalled()
-            self.cut()
+            if self.exchange is None:
+                self.cut()
+            else:
+                self.give_up_reader(self.exchange)
         elif self.exchange is not None:
             self.check_body(self.exchange, now)
         elif self._body is not None:

@@ -226,11 +226,13 @@ class Ending(Accounting):
         self.is_finished = True
         self.note_fault(fault)
         permit, upstream = self.permit, self.upstream
+        # It waits for somebody to read what it has: what it writes next fails, and it is done.
+        was_held_back = upstream is not None and upstream.is_paused
         self._let_go_of_upstream()
         if permit is not None:
             if upstream is None or not upstream.is_request_sent:
                 self.release(Outcome.IGNORE)
-            elif permit.is_resident or upstream.group.is_cancelled_by_close:
+            elif permit.is_resident or upstream.group.is_cancelled_by_close or was_held_back:
                 self.release(Outcome.ABANDONED)
             else:
                 self.leave()
@@ -250,9 +252,18 @@ class Ending(Accounting):
         self.on_client_gone(Fault.SLOW_CLIENT)
 
     def on_client_blocked(self) -> None:
-        """As much as may be held for the client is held."""
-        if self.upstream is not None and self.status:
-            self.upstream.pause()
+        """The client does not take what is written.
+
+        The rest of an answer is still read when it is known to fit: that frees the slot, and who
+        is slow then holds memory only. Holding a part of a larger one would free nothing.
+        """
+        upstream = self.upstream
+        if upstream is None or not self.status:
+            return
+        rest = upstream.rest
+        held = self.client.transport.get_write_buffer_size()
+        if rest < 0 or rest + held > self.live.proxy.buffer_size:
+            upstream.pause()
 
     def on_client_ready(self) -> None:
         """The client has caught up."""

@@ -317,8 +317,8 @@ class Exchange(Ending):
             self._end_answer(self._encode_answer(piece, head), keep_alive=keep_alive)
             return
         self.client.write(self._encode_answer(piece, head) if piece else head)
-        if self.client.is_write_blocked and self.upstream is not None:
-            self.upstream.pause()
+        if self.client.is_write_blocked:
+            self.on_client_blocked()
 
     def _answer_head(
         self, tokens: ResponseTokens, framing: ResponseFraming, *, keep_alive: bool

@@ -15,6 +15,7 @@ from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.wire.backlog import take_waiting
 from shedproxy.dataplane.wire.client_side import ClientConnection
 from shedproxy.dataplane.wire.live import Live
+from shedproxy.dataplane.wire.stalls import Stalls
 from shedproxy.dataplane.wire.timer_wheel import Timed, TimerWheel
 from shedproxy.dataplane.wire.tls import server_context
 from shedproxy.dataplane.wire.upstreams import UpstreamGroup
@@ -33,6 +34,9 @@ __all__ = ["WireServer"]
 REFUSED_CONNECTIONS_MAX = 256
 """Connections over the bound that are told so at the same time; more are closed without a word."""
 _BACKLOG = 4096
+_READ_SIZE = 32 * 1024
+"""Most bytes of an answer that one read takes, and so what a reader that stalls makes us hold.
+Larger reads make large answers no cheaper."""
 _SECOND_NS = NS_PER_S
 _FIRST_WORD_NS = Nanos(500 * NS_PER_MS)
 """How long a drain waits for handshakes, and for the first request of a new connection."""
@@ -58,6 +62,7 @@ class WireServer:
         self.clock = clock
         self.loop = asyncio.get_running_loop()
         self.wheel = TimerWheel(now=clock())
+        self.stalls = Stalls(driver.waiting)
         self.log = AccessLog(meter=driver.meter)
         self.requests = 0
         self.tunnels = 0
@@ -65,6 +70,8 @@ class WireServer:
         """Answers carry Connection: close."""
         self.is_draining = False
         self.is_tls = driver.document.proxy.tls is not None
+        self.read_buffer = memoryview(bytearray(_READ_SIZE))
+        """Where all upstream connections read into, one after the other."""
         self.clients: dict[ClientEnd, None] = {}
         self._refused: dict[ClientEnd, None] = {}
         self._room = connections_max
@@ -317,6 +324,7 @@ class WireServer:
                 self._tell(item, now)
             elif item.deadline_at:
                 self.wheel.watch(item)
+        self.stalls.turn(now, rate_min=self.live.timeouts.body_rate_min)
         if now >= self._second_at:
             self._second_at = now + _SECOND_NS
             self._on_second()

@@ -98,8 +98,8 @@ class Target:
             self.server_name = document.server_name or self.host
 
     async def connect(
-        self, factory: Callable[[], asyncio.Protocol], *, now: Instant
-    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        self, factory: Callable[[], asyncio.BaseProtocol], *, now: Instant
+    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         """Open a connection to the first address that takes it. The caller bounds the time, of
         which each address gets its part.
 

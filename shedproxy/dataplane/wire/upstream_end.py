@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["UpstreamEnd"]
 
 
-class UpstreamEnd(asyncio.Protocol):
+class UpstreamEnd(asyncio.BufferedProtocol):
     """Whose turn it is: `exchange`, or None while idle."""
 
     __slots__ = (
@@ -109,6 +109,11 @@ class UpstreamEnd(asyncio.Protocol):
             return False
         permit = exchange.permit
         return permit is not None and (permit.expires_at is None or now < permit.expires_at)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing more of the answer is read, so that whoever writes it stands still."""
+        return self._paused_at != 0
 
     def pause(self) -> None:
         """Stop reading: the client does not keep up."""

@@ -51,9 +51,16 @@ class UpstreamConnection(UpstreamEnd):
         self._interims = 0
         self._heads = ResponseHeads()
 
-    # --- asyncio.Protocol -------------------------------------------------------------------
+    # --- asyncio.BufferedProtocol -----------------------------------------------------------
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.group.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self.group.read_buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
+        """Take what came; the buffer it was read into is every connection's."""
         exchange = self.exchange
         if exchange is None:
             if self.tunnel is not None:
@@ -137,6 +144,11 @@ class UpstreamConnection(UpstreamEnd):
             self.group.wheel.watch(self)
         if data:
             self.transport.write(data)
+
+    @property
+    def rest(self) -> int:
+        """Bytes of the answer's body still to come; -1: nobody knows."""
+        return -1 if self._body is None else self._body.remaining
 
     def close(self) -> None:
         """End the connection at once; the exchange on it, if any, is not told."""

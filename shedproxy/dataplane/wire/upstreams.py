@@ -46,6 +46,7 @@ class UpstreamGroup:
         self.loop = server.loop
         self.clock = server.clock
         self.wheel = server.wheel
+        self.read_buffer = server.read_buffer
         self.is_out = False
         """No upstream in service; looked at again by `tick` and by every answer."""
         self.connections = 0

@@ -168,3 +168,12 @@ def test_what_is_not_known_well_is_not_passed_on(at, arrive) -> None:
     shedder = Shedder(Policy(), now=at(0))
     serve(shedder, arrive, at, "default", 5)
     assert shedder.memory() == {"default": {}}
+
+
+def test_who_waits_is_counted_by_cell(at, arrive) -> None:
+    limit = LimitPolicy(algorithm="fixed", initial=1)
+    cells = (CellPolicy(name="a", limit=limit), CellPolicy(name="b", limit=limit))
+    shedder = Shedder(Policy(cells=cells), now=at(0))
+    for _ in range(3):
+        arrive(shedder, 0, cell="a")
+    assert (shedder.waiting("a"), shedder.waiting("b")) == (2, 0)

@@ -56,7 +56,7 @@ async def test_the_upload_is_not_the_upstreams_latency(still) -> None:
 
 
 async def test_a_client_that_reads_slowly_is_not_the_upstreams_latency(still) -> None:
-    bench = still()
+    bench = still(buffer_size=1)
     client = bench.client()
     released = []
     bench.driver.release = lambda permit, outcome, *, stalled_ns: released.append(stalled_ns)

@@ -93,7 +93,7 @@ async def test_no_head_in_time_and_no_byte_in_time(still) -> None:
 
 
 async def test_a_client_that_makes_it_wait_is_not_the_upstreams_fault(still) -> None:
-    bench = still(timeouts={"upstream_idle_ns": seconds(2)})
+    bench = still(timeouts={"upstream_idle_ns": seconds(2)}, buffer_size=1)
     client = bench.client()
     upstream = await bench.ask(client, GET)
     upstream.protocol.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx")

@@ -1,0 +1,155 @@
+"""Clients that are slow on purpose, and honest ones beside them: who gets an answer, and when.
+
+Slow clients are bare sockets: they cost the generator nothing, and what they do not read stays
+unread. Honest requests come at fixed times, whatever became of those before; each is timed from the
+moment it was due, and one that has no 200 within a second has failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["BODY_SIZE", "DOWNLOAD_SIZE", "Honest", "Seen", "percentile", "readers", "senders"]
+
+BODY_SIZE = 1024 * 1024
+DOWNLOAD_SIZE = 16 * 1024 * 1024
+PATIENCE_S = 1.0
+
+_POST = b"POST /upload HTTP/1.1\r\nHost: slow\r\nContent-Length: %d\r\n\r\n" % BODY_SIZE
+_GET = b"GET /download?size=%d HTTP/1.1\r\nHost: slow\r\n\r\n" % DOWNLOAD_SIZE
+_HONEST = b"GET /work HTTP/1.1\r\nHost: honest\r\n\r\n"
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that `share` of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+@contextlib.contextmanager
+def _sockets(port: int, count: int) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            for _ in range(count)
+        ]
+
+
+@contextlib.asynccontextmanager
+async def senders(port: int, count: int, *, period_s: float = 0.5):
+    """Requests whose body comes byte by byte; one that is answered or closed sends no more."""
+
+    async def trickle(socks: list[socket.socket]) -> None:
+        left = set(socks)
+        while left:
+            await asyncio.sleep(period_s)
+            for sock in tuple(left):
+                try:
+                    sock.send(b"x", socket.MSG_NOSIGNAL)
+                except OSError:
+                    left.discard(sock)
+
+    with _sockets(port, count) as socks:
+        for sock in socks:
+            sock.setblocking(False)
+            sock.send(_POST)
+        task = asyncio.create_task(trickle(socks))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+@contextlib.contextmanager
+def readers(port: int, count: int) -> Iterator[list[socket.socket]]:
+    """Requests for 16 MiB of which not a byte is read."""
+    with _sockets(port, count) as socks:
+        for sock in socks:
+            sock.send(_GET)
+        yield socks
+
+
+@dataclass(slots=True)
+class Seen:
+    """What honest clients saw in one phase."""
+
+    times_s: list[float] = field(default_factory=list)
+    """Of the answered ones."""
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def success(self) -> float:
+        """Share of requests with an answer."""
+        count = len(self.times_s) + len(self.failures)
+        return len(self.times_s) / count if count else 0.0
+
+    @property
+    def p50_ms(self) -> float:
+        return statistics.median(self.times_s) * 1000 if self.times_s else float("inf")
+
+    @property
+    def p99_ms(self) -> float:
+        return percentile(self.times_s, 0.99) * 1000 if self.times_s else float("inf")
+
+
+class Honest:
+    """An open loop of small requests over connections that are kept."""
+
+    def __init__(self, port: int, *, rate: float) -> None:
+        self._port = port
+        self._rate = rate
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def run(self, seconds: float) -> Seen:
+        """Ask for so long, and wait for the last answers."""
+        seen, tasks, began = Seen(), [], time.perf_counter()
+        for index in range(round(seconds * self._rate)):
+            due = began + index / self._rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            tasks.append(asyncio.create_task(self._ask(seen, due)))
+        await asyncio.gather(*tasks)
+        return seen
+
+    def close(self) -> None:
+        for _, writer in self._free:
+            writer.transport.abort()
+        self._free.clear()
+
+    async def _ask(self, seen: Seen, due: float) -> None:
+        try:
+            async with asyncio.timeout(due + PATIENCE_S - time.perf_counter()):
+                status = await self._exchange()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            seen.failures.append(type(error).__name__)
+            return
+        if status == 200:
+            seen.times_s.append(time.perf_counter() - due)
+        else:
+            seen.failures.append(str(status))
+
+    async def _exchange(self) -> int:
+        if self._free:
+            reader, writer = self._free.pop()
+        else:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        is_kept = False
+        try:
+            writer.write(_HONEST)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            await reader.readexactly(length)
+            is_kept = b"connection: close" not in head
+        finally:
+            if is_kept:
+                self._free.append((reader, writer))
+            else:
+                writer.transport.abort()
+        return int(head.split(b" ", 2)[1])

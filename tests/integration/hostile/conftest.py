@@ -1,0 +1,41 @@
+"""A worker in a process of its own, an event-driven service behind it, hostile clients in front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from harness.process import Service
+from harness.proxy import Shedproxy
+
+LIMIT_16 = """
+[cell.default.limit]
+algorithm = "fixed"
+initial = 16
+"""
+
+
+@pytest.fixture
+def anyio_backend():
+    return ("asyncio", {"use_uvloop": True})
+
+
+@pytest.fixture(scope="session")
+def upstream(tmp_path_factory) -> Iterator[Service]:
+    """Far more slots than shedproxy's limit, 20 ms each."""
+    with Service(home=tmp_path_factory.mktemp("service"), slots=64) as service:
+        yield service
+
+
+@pytest.fixture
+def serve(upstream: Service, tmp_path: Path) -> Iterator[Callable[..., Shedproxy]]:
+    """Starts shedproxy before the service; `config` is added to a fixed limit of 16."""
+    with ExitStack() as stack:
+
+        def start(config: str = "", **how) -> Shedproxy:
+            running = Shedproxy(upstream.url, home=tmp_path, config=config + LIMIT_16, **how)
+            return stack.enter_context(running)
+
+        yield start

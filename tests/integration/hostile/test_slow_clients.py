@@ -1,0 +1,58 @@
+"""Slow clients take memory, bounded, and never a slot that others wait for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from harness.process import memory_bytes
+
+from benchmarks.slow_client_load import Honest, readers, senders
+from shedproxy.testing import eventually_async
+
+pytestmark = [pytest.mark.integration, pytest.mark.anyio]
+
+SENDERS, READERS = 64, 32
+
+
+async def test_slow_senders_and_stalled_readers_leave_the_honest_their_slots(serve) -> None:
+    """64 bodies byte by byte, then 32 readers that stall on 16 MiB, at limit 16. From 3 s after the
+    stall begins honest success is >= 99 %, their p99 <= 3 x idle; a stalled reader costs <= 64 KiB.
+    """
+    proxy = serve()
+    pid = proxy.worker_pid
+    honest = Honest(proxy.port, rate=100)
+    try:
+        await honest.run(0.5)
+        idle = await honest.run(2)
+        async with senders(proxy.port, SENDERS):
+            beside_senders = await honest.run(2)
+            before = memory_bytes(pid)
+            with readers(proxy.port, READERS):
+                await honest.run(3)
+                beside_readers = await honest.run(3)
+                growth = memory_bytes(pid) - before
+    finally:
+        honest.close()
+    for seen in (beside_senders, beside_readers):
+        assert seen.success >= 0.99, seen.failures
+        assert seen.p99_ms <= 3 * idle.p99_ms, (idle.p99_ms, seen.p99_ms)
+    assert growth / READERS <= 64 * 1024, growth
+    await eventually_async(proxy.is_idle, within_s=5, what="every slot being back")
+
+
+async def test_a_stalled_reader_costs_one_read(serve) -> None:
+    """16 of them, each with a slot of its own and nobody waiting: held in full, <= 64 KiB each."""
+    proxy = serve()
+    pid = proxy.worker_pid
+    honest = Honest(proxy.port, rate=100)
+    await honest.run(0.5)
+    honest.close()
+    before = memory_bytes(pid)
+    with readers(proxy.port, 16):
+        await eventually_async(lambda: proxy.cell()["in_flight"] == 16, what="16 slots taken")
+        await asyncio.sleep(0.5)  # so that what the kernel takes is taken
+        growth = memory_bytes(pid) - before
+        assert proxy.cell()["in_flight"] == 16, "nobody waits: they may take their time"
+        assert growth / 16 <= 64 * 1024, growth
+    await eventually_async(proxy.is_idle, within_s=5, what="every slot being back")
