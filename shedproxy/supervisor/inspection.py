@@ -200,6 +200,7 @@ class Inspection:
             "heartbeat_age_s": round(to_seconds(self.heartbeat_age(worker)), 3),
             "loop_lag_ms": to_milliseconds(meter.process(ProcessGauge.LOOP_LAG_NS)),
             "connections": meter.process(ProcessGauge.CONNECTIONS),
+            "upstream_connections": meter.process(ProcessGauge.UPSTREAM_CONNECTIONS),
             "memory_bytes": meter.process(ProcessGauge.RSS_BYTES),
         }
 
