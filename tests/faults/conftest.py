@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import pytest
 from harness.leaks import no_leaks
 from harness.proxy import Shedproxy
-from harness.wire_bench import anyio_backend, answering, bench
+from harness.wire_bench import answering, anyio_backend, bench
 
 __all__ = ["answering", "anyio_backend", "bench"]
 

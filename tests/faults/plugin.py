@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-
 from faults.book import Entry, summary
 from faults.matrix import ROWS
 

@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 
 import pytest
-from harness.leaks import sockets
 
+from harness.leaks import sockets
 from shedproxy.core import CellPolicy, LimitPolicy, Mode, Policy, milliseconds, seconds
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.wire.server import WireServer
