@@ -84,6 +84,12 @@ COMMANDS: dict[str, Command] = {
         _OPERATE,
         "Read the configuration again; a bad one is refused and the last good one kept.",
     ),
+    "restart": Command(
+        "remote_commands",
+        "restart",
+        _OPERATE,
+        "Replace the worker processes one at a time; no connection is refused meanwhile.",
+    ),
     "drain": Command(
         "remote_commands",
         "drain",

@@ -18,12 +18,14 @@ from shedproxy.cli.remote_views import (
     print_explanation,
     print_mode,
     print_reload,
+    print_restart,
     print_status,
 )
 
-__all__ = ["drain", "explain", "mode", "reload", "status"]
+__all__ = ["drain", "explain", "mode", "reload", "restart", "status"]
 
 DEFAULT_URL = "http://127.0.0.1:9900"
+_POLL_S = 0.2
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_CONFIG = 3
@@ -166,6 +168,25 @@ def reload(url: Url = DEFAULT_URL, token_file: TokenFile = "", as_json: AsJson =
     _print_json(content) if as_json else print_reload(content)
     if not content["ok"]:
         raise typer.Exit(EXIT_CONFIG)
+
+
+def restart(url: Url = DEFAULT_URL, token_file: TokenFile = "", as_json: AsJson = False) -> None:
+    """Replace the worker processes one at a time; no connection is refused meanwhile.
+
+    The new one is ready before the old one finishes. One that does not become ready ends it.
+
+    Examples:
+        shedproxy restart
+        shedproxy restart unix:/run/shedproxy/control.sock
+    """
+    with _client(url, token_file) as client:
+        content = _ask(client, "POST", "/-/restart", body={}, good=(202,))
+        while content["state"] == "running":
+            time.sleep(_POLL_S)  # noqa: TID251 - a person waits
+            content = _ask(client, "GET", "/-/status")["restart"]
+    _print_json(content) if as_json else print_restart(content)
+    if content["state"] != "done":
+        raise typer.Exit(EXIT_FAILED)
 
 
 def drain(url: Url = DEFAULT_URL, token_file: TokenFile = "") -> None:

@@ -13,7 +13,17 @@ from rich.table import Table
 
 from shedproxy.settings.quantities import show_duration
 
-__all__ = ["clear_screen", "print_explanation", "print_mode", "print_reload", "print_status"]
+__all__ = [
+    "clear_screen",
+    "print_explanation",
+    "print_mode",
+    "print_reload",
+    "print_restart",
+    "print_status",
+]
+
+_FRAMES_SHOWN = 5
+"""Innermost frames of a stall."""
 
 
 def clear_screen() -> None:
@@ -47,6 +57,8 @@ def print_status(content: dict[str, Any]) -> None:
             for worker in content["workers"]
         ],
     )
+    for worker in content["workers"]:
+        _print_stall(worker)
     _print_table(
         ("upstream", "cell", "health"),
         [
@@ -55,6 +67,17 @@ def print_status(content: dict[str, Any]) -> None:
             for url, ok in health.items()
         ],
     )
+
+
+def _print_stall(worker: dict[str, Any]) -> None:
+    stall = worker["last_stall"]
+    if stall is None:
+        return
+    length = f"{stall['length_ms']:.0f} ms" + ("" if stall["is_over"] else " so far")
+    where = "stopped by a signal" if stall["is_stopped"] else "its event loop stalled"
+    _print_line(f"worker {worker['index']}: {where} for {length}")
+    for frame in stall["stack"][:_FRAMES_SHOWN]:
+        _print_line(f"  in {frame}")
 
 
 def _print_cells(cells: Sequence[dict[str, Any]]) -> None:
@@ -108,6 +131,13 @@ def print_reload(content: dict[str, Any]) -> None:
     _print_line(f"refused; revision {content['revision']} stays in force")
     for problem in content["problems"]:
         _print_line(f"  {_problem(problem)}")
+
+
+def print_restart(content: dict[str, Any]) -> None:
+    """What became of a rolling restart."""
+    _print_line(f"{content['replaced']} of {content['workers']} workers replaced")
+    if content["why"]:
+        _print_line(f"  the next one is as it was: {content['why']}")
 
 
 def print_explanation(content: dict[str, Any]) -> None:

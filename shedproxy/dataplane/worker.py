@@ -26,6 +26,7 @@ from shedproxy.dataplane.channel import WorkerChannel
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.resources import resident_size, room_for_connections
 from shedproxy.dataplane.share_page import SharePage, WorkerState, WorkerView
+from shedproxy.dataplane.stack import tell_stack_to
 from shedproxy.errors import DocumentInvalidError, Problem, ShedproxyError, StartupError
 from shedproxy.observability.meter import Meter, ProcessCounter, ProcessGauge
 from shedproxy.snapshot import Document, decode_document, plain_memory, read_memory
@@ -49,8 +50,14 @@ class Options:
 
     kind: str = "wire"
     index: int = 0
+    """Which of the workers it is."""
+    workers: int = 1
+    region: int = -1
+    """Its part of the page; -1: the one with its number."""
     page_fd: int = -1
     channel_fd: int = -1
+    stack_fd: int = -1
+    """Where it writes its stack when it is asked to; -1: nowhere."""
     listen_fds: tuple[int, ...] = ()
     app: str = ""
     """`MODULE:APP`, for the kind `asgi`."""
@@ -58,6 +65,9 @@ class Options:
     is_factory: bool = False
     record: str = ""
     """File to record to; of several workers each puts its number before the suffix."""
+
+
+_NUMBERS = frozenset({"index", "workers", "region", "page_fd", "channel_fd", "stack_fd"})
 
 
 def parse_options(arguments: Sequence[str]) -> Options:
@@ -78,7 +88,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
             raise StartupError(f"worker: cannot read argument {word!r}")
         text = words.pop(0)
         try:
-            if name in {"index", "page_fd", "channel_fd"}:
+            if name in _NUMBERS:
                 values[name] = int(text)
             elif name == "listen_fds":
                 values[name] = tuple(int(part) for part in text.split(",") if part)
@@ -117,10 +127,9 @@ class Service(Protocol):
 class Worker:
     """One worker's life: told what to do on the channel, seen through the page."""
 
-    def __init__(self, options: Options, view: WorkerView, *, workers: int = 1) -> None:
+    def __init__(self, options: Options, view: WorkerView) -> None:
         self._options = options
         self._view = view
-        self._workers = workers
         self._meter = Meter(view.slots)
         self._channel = WorkerChannel(self._on_message, self._on_supervisor_gone)
         self._driver: Driver | None = None
@@ -254,7 +263,7 @@ class Worker:
             self._apply(service, self._latest)
 
     def _make_recorder(self) -> Recorder | None:
-        file, index = self._options.record, self._options.index
+        file, index, workers = self._options.record, self._options.index, self._options.workers
         if not file:
             return None
         from shedproxy.dataplane.recorder import Recorder, Stop, numbered  # noqa: PLC0415 - rare
@@ -263,9 +272,9 @@ class Worker:
             self._channel.post("recorded", **stop._asdict())
 
         return Recorder(
-            numbered(file, index) if self._workers > 1 else file,
+            numbered(file, index) if workers > 1 else file,
             worker=index,
-            workers=self._workers,
+            workers=workers,
             on_stop=on_stop,
         )
 
@@ -366,13 +375,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ShedproxyError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_STARTUP
-    view = page.worker(options.index)
+    if options.stack_fd >= 0:
+        tell_stack_to(options.stack_fd)
+    view = page.worker(options.index if options.region < 0 else options.region)
     view.pid = os.getpid()
     view.started_at = monotonic_now()
     view.state = WorkerState.STARTING
 
     async def serve() -> int:
-        return await Worker(options, view, workers=len(page)).run()
+        return await Worker(options, view).run()
 
     return uvloop.run(serve())
 

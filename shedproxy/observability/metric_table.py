@@ -303,6 +303,12 @@ METRICS = (
         RESULT,
     ),
     _counter("shedproxy.worker.restarts", "{restart}", "Workers started anew after their end."),
+    _counter(
+        "shedproxy.worker.stalls",
+        "{stall}",
+        "Heartbeats that stayed away for longer than control.stall_bound; the log has the stacks.",
+    ),
+    _counter("shedproxy.worker.stall.time", "s", "Time between the heartbeats around stalls."),
     _gauge(
         "shedproxy.worker.heartbeat.age",
         "s",

@@ -169,6 +169,9 @@ class ControlSettings(Section):
     """File with a second token, which may read only: for whoever scrapes /metrics."""
     livez_bound: Annotated[Duration, at_least("100ms")] = preset("15s")
     """/livez fails once a worker's event loop has been blocked for this long."""
+    stall_bound: Duration = preset("250ms")
+    """A worker whose event loop has been blocked for this long (at least 200ms) is asked for its
+    stack by a signal; it is logged, and shown by status. 0s asks nobody."""
     paths: list[ControlPath] = preset(list(CONTROL_PATHS))
     """The service's own health paths: GET and HEAD of exactly these bypass admission."""
     budget: int = preset(16, ge=1, le=1000)

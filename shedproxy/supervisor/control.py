@@ -67,6 +67,9 @@ class Operations(Protocol):
     async def reload(self, *, who: str) -> dict[str, Any]:
         """Read the configuration again; the result, good or bad."""
 
+    def restart(self, *, who: str) -> dict[str, Any]:
+        """Begin to replace every worker process by a new one."""
+
     def drain(self, *, who: str) -> dict[str, Any]:
         """Begin to end."""
 
@@ -97,6 +100,9 @@ def make_app(operations: Operations, access: Access) -> ASGIApp:
         result = await operations.reload(who=_who(request))
         return _json(result, status=200 if result["ok"] else 422)
 
+    async def restart(request: Request, _: dict[str, Any]) -> Response:
+        return _json(operations.restart(who=_who(request)), status=202)
+
     async def drain(request: Request, _: dict[str, Any]) -> Response:
         return _json(operations.drain(who=_who(request)), status=202)
 
@@ -109,6 +115,7 @@ def make_app(operations: Operations, access: Access) -> ASGIApp:
         _get("/-/config", config, access),
         _post("/-/mode", mode, access),
         _post("/-/reload", reload, access),
+        _post("/-/restart", restart, access),
         _post("/-/drain", drain, access),
     ]
     handlers = {HTTPException: _on_http, Exception: _on_error}

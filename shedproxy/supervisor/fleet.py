@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from shedproxy.clock import Clock, monotonic_now
-from shedproxy.core import Memory, Mode, Nanos, seconds, to_seconds
+from shedproxy.core import Memory, Mode, Nanos, to_seconds
 from shedproxy.errors import StartupError
 from shedproxy.snapshot import Document, encode_document, plain_memory
 from shedproxy.supervisor.channel import Message
@@ -19,7 +19,8 @@ from shedproxy.supervisor.shares import document_for_worker
 __all__ = ["Fleet"]
 
 _SERVING = frozenset({WorkerState.READY, WorkerState.DRAINING})
-_REAP_BOUND = seconds(6)
+_HURRY_STEP = 0.3
+"""Seconds between the steps of ending a process when nobody wants to wait."""
 
 
 class Fleet:
@@ -40,22 +41,28 @@ class Fleet:
         clock: Clock = monotonic_now,
         make_backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
+        self._command = command
+        self._clock = clock
+        self._make_backoff = make_backoff
         self._document = document
-        self._told = [document] * workers
+        self._told: dict[WorkerProcess, Document] = {}
         """The document that each worker was told last."""
         self._reset_worker = reset_worker
         self._report = report
         self._on_log_lines = on_log_lines
-        self._upstreams: list[dict[str, dict[str, bool]]] = [{} for _ in range(workers)]
+        self._upstreams: dict[WorkerProcess, dict[str, dict[str, bool]]] = {}
         self._learnt = Learnt(workers, memory or {})
         self.is_started = False
         """Every worker has been ready."""
         self.is_announced = False
         """Draining was announced: answers ask clients to go elsewhere."""
-        self.workers = [
-            WorkerProcess(index, command, self, clock=clock, backoff=make_backoff())
-            for index in range(workers)
-        ]
+        self.workers = [self._make(index, index) for index in range(workers)]
+        """In office, by index."""
+        self._others: set[WorkerProcess] = set()
+        """A successor before it takes over, or who has handed over and drains."""
+        self._free_region = workers
+        self._restarts = 0
+        """Of workers that have handed over."""
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -85,38 +92,83 @@ class Fleet:
 
     async def drain(self, grace: Nanos) -> bool:
         """Let requests in flight end; True when all did within `grace`."""
-        for worker in self.workers:
+        workers = self._all()
+        for worker in workers:
             worker.drain(grace)
         # A worker reports at its own grace; a blocked one does not, so the wait has a bound too.
-        bound = Nanos(grace + grace // 10 + 500_000_000)
-        return all(await asyncio.gather(*(worker.drained(bound) for worker in self.workers)))
+        bound = _drain_bound(grace)
+        return all(await asyncio.gather(*(worker.drained(bound) for worker in workers)))
 
-    async def stop(self) -> None:
+    async def stop(self, *, in_hurry: bool = False) -> None:
         """End every process in order; bounded."""
-        await asyncio.gather(*(worker.stop() for worker in self.workers))
+        steps = (_HURRY_STEP,) if in_hurry else ()
+        await asyncio.gather(*(worker.stop(*steps) for worker in self._all()))
 
-    async def kill(self) -> None:
-        """End every process now."""
-        for worker in self.workers:
-            worker.kill()
-        async with asyncio.timeout(to_seconds(_REAP_BOUND)):
-            await self.stop()
+    # --- successors ---------------------------------------------------------------------------
+
+    async def replace(self, index: int, grace: Nanos) -> str:
+        """Put a new process in the place of worker `index`; why that failed, or "".
+
+        The successor is ready before the former drains, so that somebody accepts at every moment.
+        Until the former is empty, or its `grace` is over, both have the worker's part of the
+        limits. A successor that does not become ready is given up, and nothing has changed.
+        """
+        former = self.workers[index]
+        successor = self._make(index, self._free_region)
+        self._others.add(successor)
+        successor.start()
+        while not successor.has_been_ready:
+            if _has_given_up(successor):
+                why = _startup_failure(successor)
+                await self._dismiss(successor)
+                return why
+            successor.changed.clear()
+            await successor.changed.wait()
+        self._others.remove(successor)
+        self._others.add(former)
+        self.workers[index] = successor
+        self._restarts += former.restarts
+        former.drain(grace)
+        await former.drained(_drain_bound(grace))
+        await self._dismiss(former)
+        self._free_region = former.region
+        return ""
+
+    async def _dismiss(self, worker: WorkerProcess) -> None:
+        await worker.stop()
+        self._others.discard(worker)
+        self._told.pop(worker, None)
+        self._upstreams.pop(worker, None)
+        self._reset_worker(worker.region)
+
+    def _make(self, index: int, region: int) -> WorkerProcess:
+        return WorkerProcess(
+            index,
+            self._command,
+            self,
+            clock=self._clock,
+            backoff=self._make_backoff(),
+            region=region,
+        )
+
+    def _all(self) -> list[WorkerProcess]:
+        return [*self.workers, *self._others]
 
     # --- documents ----------------------------------------------------------------------------
 
     def apply(self, document: Document) -> None:
         """Give every worker a new document; workers that start later get it first."""
         self._document = document
-        for worker in self.workers:
+        for worker in self._all():
             if worker.ready_at is not None:
                 self._tell(worker)
 
     def set_mode(self, document: Document, mode: Mode) -> None:
         """Change the mode alone; `document` is the one in force with that mode."""
         self._document = document
-        for worker in self.workers:
+        for worker in self._all():
             if worker.ready_at is not None:
-                self._told[worker.index] = document
+                self._told[worker] = document
                 worker.post("mode", mode=mode.label)
 
     async def applied(self, revision: int, bound: Nanos) -> int:
@@ -138,15 +190,20 @@ class Fleet:
     @property
     def restarts(self) -> int:
         """Since the start, all workers."""
-        return sum(worker.restarts for worker in self.workers)
+        return self._restarts + sum(worker.restarts for worker in self.workers)
+
+    @property
+    def pids(self) -> list[int]:
+        """Of all running processes, successors and those that hand over included."""
+        return [worker.pid for worker in self._all() if worker.pid]
 
     def upstreams(self) -> dict[str, dict[str, bool]]:
         """Health by cell and URL: healthy when any serving worker could use it last."""
         merged: dict[str, dict[str, bool]] = {}
-        for worker, cells in zip(self.workers, self._upstreams, strict=True):
+        for worker in self.workers:
             if worker.state not in _SERVING:
                 continue
-            for cell, health in cells.items():
+            for cell, health in self._upstreams.get(worker, {}).items():
                 known = merged.setdefault(cell, {})
                 for url, ok in health.items():
                     known[url] = known.get(url, False) or ok
@@ -158,40 +215,40 @@ class Fleet:
 
     # --- Owner of the processes ---------------------------------------------------------------
 
-    def first_messages(self, index: int) -> list[dict[str, Any]]:
+    def first_messages(self, worker: WorkerProcess) -> list[dict[str, Any]]:
         """What is known already, for the document to begin with, with the mode in force."""
-        self._told[index] = self._document
+        self._told[worker] = self._document
         return [
             {"op": "memory", "cells": plain_memory(self.memory())},
-            {"op": "document", "document": self._text_for(index)},
+            {"op": "document", "document": self._text_for(worker)},
         ]
 
-    def on_spawn(self, index: int) -> None:
+    def on_spawn(self, worker: WorkerProcess) -> None:
         """Clear what described the dead worker; its counters stay."""
-        self._upstreams[index] = {}
-        self._reset_worker(index)
+        self._upstreams.pop(worker, None)
+        self._reset_worker(worker.region)
 
-    def on_message(self, index: int, message: Message) -> None:
+    def on_message(self, worker: WorkerProcess, message: Message) -> None:
         """Messages that concern all, or a log."""
         match message["op"]:
             case "log":
                 self._on_log_lines(str(line) for line in message.get("lines", ()))
             case "memory":
-                self._learnt.take(index, message.get("cells"))
+                self._learnt.take(worker.index, message.get("cells"))
             case "upstreams":
                 before = self.upstreams()
-                self._upstreams[index] = _read_upstreams(message.get("cells"))
+                self._upstreams[worker] = _read_upstreams(message.get("cells"))
                 self._report_health(before)
             case "refused":
                 problems = list(message.get("problems", ()))
-                has_begun = self.workers[index].ready_at is not None
+                has_begun = worker.ready_at is not None
                 event = "worker refused a document" if has_begun else "worker cannot start"
-                self._report(event, {"worker": index, "problems": problems})
+                self._report(event, {"worker": worker.index, "problems": problems})
             case "recorded":
                 facts = {name: message.get(name) for name in ("file", "why", "records", "size")}
-                self._report("recording ended", {"worker": index, **facts})
+                self._report("recording ended", {"worker": worker.index, **facts})
             case "ready":
-                self._on_ready(self.workers[index])
+                self._on_ready(worker)
 
     def _report_health(self, before: dict[str, dict[str, bool]]) -> None:
         """Say which upstreams left service or came back, for all workers together."""
@@ -201,31 +258,37 @@ class Fleet:
                     event = "upstream back" if ok else "upstream out"
                     self._report(event, {"cell": cell, "upstream": url})
 
-    def on_exit(self, index: int, how: str, *, failures: int) -> None:
+    def on_exit(self, worker: WorkerProcess, how: str, *, failures: int) -> None:
         """A worker died: said in the log, once more loudly when it does nothing else."""
-        worker = self.workers[index]
         event = "worker crash loop" if worker.is_crash_looping else "worker died"
-        self._report(event, {"worker": index, "how": how, "failures": failures})
+        facts: dict[str, Any] = {"worker": worker.index, "how": how, "failures": failures}
+        if worker.last_stack:
+            facts["stack"] = list(worker.last_stack)
+        self._report(event, facts)
 
     def _on_ready(self, worker: WorkerProcess) -> None:
         """A starting worker heeds its first document only: say what changed meanwhile."""
         self._report("worker ready", {"worker": worker.index, "worker_pid": worker.pid})
-        if self._told[worker.index] is not self._document:
+        if self._told[worker] is not self._document:
             self._tell(worker)
         if self.is_announced:
             worker.post("announce")
 
     def _tell(self, worker: WorkerProcess) -> None:
-        self._told[worker.index] = self._document
-        worker.post("document", document=self._text_for(worker.index))
+        self._told[worker] = self._document
+        worker.post("document", document=self._text_for(worker))
 
-    def _text_for(self, index: int) -> str:
-        part = document_for_worker(self._document, index, len(self._told))
+    def _text_for(self, worker: WorkerProcess) -> str:
+        part = document_for_worker(self._document, worker.index, len(self.workers))
         return encode_document(part).decode()
 
     def _post(self, op: str, **fields: Any) -> None:
-        for worker in self.workers:
+        for worker in self._all():
             worker.post(op, **fields)
+
+
+def _drain_bound(grace: Nanos) -> Nanos:
+    return Nanos(grace + grace // 10 + 500_000_000)
 
 
 def _has_given_up(worker: WorkerProcess) -> bool:

@@ -31,6 +31,7 @@ from shedproxy.supervisor.explain import CellNumbers
 from shedproxy.supervisor.fleet import Fleet
 from shedproxy.supervisor.health import WorkerBeat
 from shedproxy.supervisor.process import WorkerProcess, WorkerState
+from shedproxy.supervisor.stalls import StallWatch
 
 __all__ = ["Inspection"]
 
@@ -48,7 +49,15 @@ _NOT_CAPACITY = (
 class Inspection:
     """Read-outs of the page and the fleet."""
 
-    def __init__(self, page: SharePage, fleet: Fleet, *, clock: Clock = monotonic_now) -> None:
+    def __init__(
+        self,
+        page: SharePage,
+        fleet: Fleet,
+        stalls: StallWatch,
+        *,
+        clock: Clock = monotonic_now,
+    ) -> None:
+        self._stalls = stalls
         self._page = page
         self._fleet = fleet
         self._clock = clock
@@ -68,7 +77,7 @@ class Inspection:
 
     def heartbeat_age(self, worker: WorkerProcess) -> Nanos:
         """Since the worker's loop last turned; since it was ready, when it has not turned yet."""
-        last = max(self._page.worker(worker.index).heartbeat, worker.ready_at or 0)
+        last = max(self._page.worker(worker.region).heartbeat, worker.ready_at or 0)
         return Nanos(max(0, self._clock() - last)) if last else Nanos(0)
 
     def totals(self, document: Document) -> tuple[int, int]:
@@ -106,10 +115,13 @@ class Inspection:
         return samples(self._page.slots, document.numbered_cells, extra)
 
     def _own_samples(self) -> Iterator[Sample]:
-        states = Counter(view.state.label for view in self._page.workers)
+        views = (self._page.worker(worker.region) for worker in self._fleet.workers)
+        states = Counter(view.state.label for view in views)
         for state in WORKER_STATES:
             yield sample_of("shedproxy.workers", states[state], state)
         yield sample_of("shedproxy.worker.restarts", self._fleet.restarts)
+        yield sample_of("shedproxy.worker.stalls", self._stalls.count)
+        yield sample_of("shedproxy.worker.stall.time", to_seconds(Nanos(self._stalls.total_ns)))
         ages = [self.heartbeat_age(worker) for worker in self._fleet.workers]
         yield sample_of("shedproxy.worker.heartbeat.age", to_seconds(max(ages)))
 
@@ -185,8 +197,8 @@ class Inspection:
         }
 
     def _worker(self, worker: WorkerProcess) -> dict[str, Any]:
-        view = self._page.worker(worker.index)
-        meter = self._meters[worker.index]
+        view = self._page.worker(worker.region)
+        meter = self._meters[worker.region]
         return {
             "index": worker.index,
             "pid": worker.pid,
@@ -198,6 +210,7 @@ class Inspection:
             "last_exit": worker.last_exit,
             "problems": worker.problems,
             "heartbeat_age_s": round(to_seconds(self.heartbeat_age(worker)), 3),
+            "last_stall": self._stalls.last(worker.index),
             "loop_lag_ms": to_milliseconds(meter.process(ProcessGauge.LOOP_LAG_NS)),
             "connections": meter.process(ProcessGauge.CONNECTIONS),
             "upstream_connections": meter.process(ProcessGauge.UPSTREAM_CONNECTIONS),

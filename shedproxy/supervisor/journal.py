@@ -23,6 +23,8 @@ _LEVELS = ("debug", "info", "warning", "error")
 _LEVEL_OF = {
     "worker ready": "debug",
     "worker died": "warning",
+    "event loop stalled": "warning",
+    "restart failed": "error",
     "worker crash loop": "error",
     "worker cannot start": "error",
     "worker refused a document": "error",

@@ -18,6 +18,7 @@ from shedproxy.supervisor.fleet import Fleet
 from shedproxy.supervisor.health import Report, ShedWindow, judge_liveness, judge_readiness
 from shedproxy.supervisor.inspection import Inspection
 from shedproxy.supervisor.orders import ModeOrder, OrderInvalidError
+from shedproxy.supervisor.rolling import RollingRestart
 
 __all__ = ["LiveOperations", "show_problem"]
 
@@ -33,6 +34,7 @@ class LiveOperations:
         configuration: Configuration,
         fleet: Fleet,
         inspection: Inspection,
+        rolling: RollingRestart,
         *,
         begin_drain: Callable[[str], None],
         report: Callable[[str, dict[str, Any]], None],
@@ -41,6 +43,7 @@ class LiveOperations:
         self._configuration = configuration
         self._fleet = fleet
         self._inspection = inspection
+        self._rolling = rolling
         self._begin_drain = begin_drain
         self._report = report
         self._clock = clock
@@ -106,6 +109,7 @@ class LiveOperations:
             "revision": configuration.revision,
             "config": self._config_result(configuration.last_result),
             "workers": self._inspection.workers(),
+            "restart": self._rolling.view(),
             "cells": self._inspection.cells(document),
             "upstreams": self._fleet.upstreams(),
         }
@@ -163,6 +167,12 @@ class LiveOperations:
             content["workers_applied"] = await self._fleet.applied(result.revision, APPLIED_BOUND)
             content["workers"] = len(self._fleet.workers)
         return content
+
+    def restart(self, *, who: str) -> dict[str, Any]:
+        """Begin to replace every worker process by a new one."""
+        if not self.is_draining:
+            self._rolling.begin(f"requested by {who}")
+        return self._rolling.view()
 
     def drain(self, *, who: str) -> dict[str, Any]:
         """Begin to end."""

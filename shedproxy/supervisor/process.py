@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from shedproxy.clock import Clock, monotonic_now
 from shedproxy.core import Instant, Nanos, seconds, to_seconds
 from shedproxy.supervisor.channel import Channel, Message
+from shedproxy.supervisor.stack_file import StackFile
 
 __all__ = [
     "WORKER_PROGRAM",
@@ -50,19 +51,20 @@ class WorkerCommand:
     listen_fds: tuple[int, ...]
     kind: str = "wire"
     """`wire` (the raw proxy) or `asgi` (an application under uvicorn)."""
+    workers: int = 1
     program: tuple[str, ...] = WORKER_PROGRAM
     arguments: tuple[str, ...] = ()
     """The application's, for `asgi`."""
 
-    def argv(self, index: int, channel_fd: int) -> list[str]:
-        """The command line of worker `index`."""
+    def argv(self, index: int, region: int, channel_fd: int, stack_fd: int) -> list[str]:
+        """The command line of worker `index`, which writes to a region of the page."""
         return [
             sys.executable,
             *self.program,
             *("--kind", self.kind),
-            *("--index", str(index)),
+            *("--index", str(index), "--workers", str(self.workers), "--region", str(region)),
             *("--page-fd", str(self.page_fd)),
-            *("--channel-fd", str(channel_fd)),
+            *("--channel-fd", str(channel_fd), "--stack-fd", str(stack_fd)),
             *("--listen-fds", ",".join(map(str, self.listen_fds))),
             *self.arguments,
         ]
@@ -113,16 +115,16 @@ class Backoff:
 class Owner(Protocol):
     """What a worker process needs of the supervisor."""
 
-    def first_messages(self, index: int) -> list[dict[str, Any]]:
+    def first_messages(self, worker: WorkerProcess) -> list[dict[str, Any]]:
         """What a new worker is told, the document last: it begins with that."""
 
-    def on_spawn(self, index: int) -> None:
+    def on_spawn(self, worker: WorkerProcess) -> None:
         """Before the process exists: its part of the page is made ready."""
 
-    def on_message(self, index: int, message: Message) -> None:
+    def on_message(self, worker: WorkerProcess, message: Message) -> None:
         """The worker said something that its process object does not handle itself."""
 
-    def on_exit(self, index: int, how: str, *, failures: int) -> None:
+    def on_exit(self, worker: WorkerProcess, how: str, *, failures: int) -> None:
         """The worker died unasked."""
 
 
@@ -132,6 +134,7 @@ class _Life:
 
     popen: subprocess.Popen[bytes]
     channel: Channel
+    stacks: StackFile
     spawned_at: Instant
     ready_at: Instant | None = None
     drained: asyncio.Event = field(default_factory=asyncio.Event)
@@ -149,8 +152,12 @@ class WorkerProcess:
         clock: Clock = monotonic_now,
         backoff: Backoff | None = None,
         ready_bound: Nanos = READY_BOUND,
+        region: int | None = None,
     ) -> None:
         self.index = index
+        """Which part of the work is its; the process that takes it over has the same."""
+        self.region = index if region is None else region
+        """Of the page, its own while it lives."""
         self.state = WorkerState.STOPPED
         self.restarts = 0
         self.revision = -1
@@ -160,6 +167,8 @@ class WorkerProcess:
         """The last process ended by an exit, not by a signal."""
         self.problems: list[Any] = []
         """Why it refused its document or could not start, as it reported."""
+        self.last_stack: tuple[str, ...] = ()
+        """Where the last process crashed, innermost first, when it could still say."""
         self.has_been_ready = False
         self.changed = asyncio.Event()
         """Set at every change of state; whoever waits clears it."""
@@ -181,6 +190,11 @@ class WorkerProcess:
     def ready_at(self) -> Instant | None:
         """When the running process became ready; None: it is not."""
         return self._life.ready_at if self._life is not None else None
+
+    @property
+    def stacks(self) -> StackFile | None:
+        """Where the running process writes its stack when it is asked to."""
+        return self._life.stacks if self._life is not None else None
 
     @property
     def failures(self) -> int:
@@ -223,8 +237,8 @@ class WorkerProcess:
         report.cancel()
         return bool(done)
 
-    async def stop(self) -> None:
-        """End the process in order: asked, then SIGTERM, then SIGKILL; each step is bounded."""
+    async def stop(self, bound: float = _TERM_BOUND) -> None:
+        """End the process in order: asked, then SIGTERM, then SIGKILL; seconds for each step."""
         self._is_stopping = True
         life, keeper = self._life, self._keeper
         if keeper is None:
@@ -234,19 +248,13 @@ class WorkerProcess:
         else:
             life.channel.post("stop")
             for signum in (signal.SIGTERM, signal.SIGKILL):
-                if (await asyncio.wait({keeper}, timeout=_TERM_BOUND))[0]:
+                if (await asyncio.wait({keeper}, timeout=bound))[0]:
                     break
                 if life.popen.poll() is None:
                     life.popen.send_signal(signum)
         with contextlib.suppress(asyncio.CancelledError):
             await keeper
         self._keeper = None
-
-    def kill(self) -> None:
-        """SIGKILL, now: for a supervisor that was told twice to end."""
-        self._is_stopping = True
-        if self._life is not None and self._life.popen.poll() is None:
-            self._life.popen.kill()
 
     async def _keep(self) -> None:
         try:
@@ -263,7 +271,7 @@ class WorkerProcess:
                     break
                 delay = self._backoff.next_delay()
                 self._set_state(WorkerState.BACKOFF)
-                self._owner.on_exit(self.index, self.last_exit, failures=self.failures)
+                self._owner.on_exit(self, self.last_exit, failures=self.failures)
                 await asyncio.sleep(to_seconds(delay))
                 self.restarts += 1
                 self._set_state(WorkerState.STARTING)
@@ -271,7 +279,7 @@ class WorkerProcess:
             self._set_state(WorkerState.STOPPED)
 
     async def _spawn(self) -> _Life | None:
-        self._owner.on_spawn(self.index)
+        self._owner.on_spawn(self)
         ours, theirs = socket.socketpair()
         try:
             channel = await Channel.open(ours)
@@ -279,21 +287,28 @@ class WorkerProcess:
             ours.close()
             theirs.close()
             raise
+        stacks = StackFile.create()
         try:
             popen = subprocess.Popen(  # noqa: ASYNC220 - our own interpreter; a vfork
-                self._command.argv(self.index, theirs.fileno()),
+                self._command.argv(self.index, self.region, theirs.fileno(), stacks.fd),
                 stdin=subprocess.DEVNULL,
-                pass_fds=(self._command.page_fd, theirs.fileno(), *self._command.listen_fds),
+                pass_fds=(
+                    self._command.page_fd,
+                    theirs.fileno(),
+                    stacks.fd,
+                    *self._command.listen_fds,
+                ),
                 process_group=0,  # Ctrl-C is for the supervisor, which drains the workers
             )
         except OSError as error:  # no memory, no more processes: tried again like a crash
             self.last_exit = f"cannot start: {error.strerror}"
+            stacks.close()
             await channel.close()
             return None
         finally:
             theirs.close()
-        self._life = life = _Life(popen, channel, self._clock())
-        for message in self._owner.first_messages(self.index):
+        self._life = life = _Life(popen, channel, stacks, self._clock())
+        for message in self._owner.first_messages(self):
             channel.post(**message)
         return life
 
@@ -331,7 +346,7 @@ class WorkerProcess:
                 case "drained":
                     life.drained.set()
             self.changed.set()
-            self._owner.on_message(self.index, message)
+            self._owner.on_message(self, message)
 
     async def _bury(self, life: _Life) -> None:
         """Close the channel (a living worker ends by that), then make sure the process is gone."""
@@ -343,6 +358,8 @@ class WorkerProcess:
         how = _describe_exit(code)
         self.has_ended_itself = code is not None and code >= 0
         self.last_exit = f"{self.last_exit}; {how}" if self._was_slow(life) else how
+        self.last_stack = life.stacks.crash()
+        life.stacks.close()
         self._life = None
 
     def _was_slow(self, life: _Life) -> bool:

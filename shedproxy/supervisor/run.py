@@ -34,7 +34,9 @@ from shedproxy.supervisor.listener import ControlListener
 from shedproxy.supervisor.notify import Notifier
 from shedproxy.supervisor.operations import LiveOperations
 from shedproxy.supervisor.process import WORKER_PROGRAM, WorkerCommand
+from shedproxy.supervisor.rolling import RollingRestart
 from shedproxy.supervisor.sockets import Listener, bind_all, close_all
+from shedproxy.supervisor.stalls import StallWatch
 from shedproxy.supervisor.state_file import StateFile, lasting
 
 __all__ = ["RunOptions", "Supervisor", "run_supervisor"]
@@ -96,7 +98,8 @@ class Supervisor:
     async def run(self) -> None:
         """Start, serve, end."""
         settings = self._configuration.loaded.settings
-        page = SharePage.create(settings.server.workers)
+        # One region more, for a successor beside the worker that it replaces.
+        page = SharePage.create(settings.server.workers + 1)
         data: list[Listener] = []
         control: list[Listener] = []
         try:
@@ -112,6 +115,7 @@ class Supervisor:
     def _make_fleet(self, page: SharePage, data: list[Listener]) -> Fleet:
         command = WorkerCommand(
             page_fd=page.fd,
+            workers=len(page) - 1,
             listen_fds=tuple(listener.socket.fileno() for listener in data),
             kind=self._options.kind,
             program=self._options.worker_program,
@@ -119,7 +123,7 @@ class Supervisor:
         )
         return Fleet(
             command,
-            workers=len(page),
+            workers=command.workers,
             document=self._configuration.document,
             reset_worker=page.reset,
             report=self._journal.report,
@@ -134,14 +138,18 @@ class Supervisor:
     async def _serve(
         self, page: SharePage, fleet: Fleet, data: list[Listener], control: list[Listener]
     ) -> None:
-        operations = self._compose(page, fleet, data, control)
+        stalls = StallWatch(page, fleet, bound=self._stall_bound, report=self._journal.report)
+        rolling = RollingRestart(fleet, grace=self._grace, report=self._journal.report)
+        operations = self._compose(Inspection(page, fleet, stalls), fleet, rolling)
+        operations.listening = [listener.bound for listener in data]
+        operations.control = [listener.bound for listener in control]
         listener = ControlListener(make_app(operations, self._access(control)), control)
         exporters = Exporters(
             self._configuration.loaded.settings,
             operations.samples,
             environ=self._options.environ,
         )
-        self._handle_signals()
+        self._handle_signals(rolling)
         await listener.start()
         tasks: set[asyncio.Task[None]] = set()
         try:
@@ -152,6 +160,7 @@ class Supervisor:
             tasks = {
                 asyncio.create_task(self._configuration.run(), name="configuration"),
                 asyncio.create_task(self._beat(operations), name="beat"),
+                asyncio.create_task(stalls.run(), name="stalls"),
                 asyncio.create_task(self._state.run(fleet.memory), name="state"),
             }
             end = asyncio.create_task(self._end.wait())
@@ -159,29 +168,30 @@ class Supervisor:
             end.cancel()
             for task in done - {end}:
                 await task  # a part of ours broke: end with its error
+            await rolling.cancel()
             await self._drain(fleet, operations, data)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await fleet.stop()
+            await rolling.cancel()
+            await fleet.stop(in_hurry=self._hurry.is_set())
             await self._state.save(fleet.memory)
             await listener.stop()
             await asyncio.to_thread(exporters.close)
 
     def _compose(
-        self, page: SharePage, fleet: Fleet, data: list[Listener], control: list[Listener]
+        self, inspection: Inspection, fleet: Fleet, rolling: RollingRestart
     ) -> LiveOperations:
         configuration = self._configuration
         operations = LiveOperations(
             configuration,
             fleet,
-            Inspection(page, fleet),
+            inspection,
+            rolling,
             begin_drain=self._begin_end,
             report=self._journal.report,
         )
-        operations.listening = [listener.bound for listener in data]
-        operations.control = [listener.bound for listener in control]
         self._operations = operations
 
         def on_document(document: Document) -> None:
@@ -197,6 +207,12 @@ class Supervisor:
         configuration.on_mode = on_mode
         configuration.on_result = self._on_reload
         return operations
+
+    def _stall_bound(self) -> Nanos:
+        return self._configuration.loaded.settings.control.stall_bound
+
+    def _grace(self) -> Nanos:
+        return self._configuration.document.proxy.drain_grace_ns
 
     def _access(self, control: list[Listener]) -> Access:
         def settings() -> ControlSettings:
@@ -272,11 +288,12 @@ class Supervisor:
 
     # --- signals and reloads --------------------------------------------------------------------
 
-    def _handle_signals(self) -> None:
+    def _handle_signals(self, rolling: RollingRestart) -> None:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._begin_end, signal.Signals(signum).name)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        loop.add_signal_handler(signal.SIGUSR2, self._on_restart, rolling)
 
     def _begin_end(self, cause: str) -> None:
         if self._end.is_set():
@@ -289,6 +306,10 @@ class Supervisor:
     def _on_hangup(self) -> None:
         self._notifier.reloading()
         self._configuration.request_reload("sighup")
+
+    def _on_restart(self, rolling: RollingRestart) -> None:
+        if not self._end.is_set():
+            rolling.begin("SIGUSR2")
 
     def _on_reload(self, result: ReloadResult) -> None:
         facts: dict[str, Any] = {"cause": result.cause, "revision": result.revision}

@@ -45,7 +45,10 @@ def c_code():
     match(length)
 
 def c_call():
-    ctypes.PyDLL(None).usleep(int({BLOCK_S} * 1e6))
+    give_up_at = time.perf_counter() + {BLOCK_S}
+    # Again after a signal: the worker is asked where it is.
+    while (left_s := give_up_at - time.perf_counter()) > 0:
+        ctypes.PyDLL(None).usleep(int(left_s * 1e6))
 
 BLOCKS = {{"/sleep": sleep, "/python_loop": python_loop, "/c_code": c_code, "/c_call": c_call}}
 
@@ -82,8 +85,14 @@ def test_a_blocked_application_does_not_block_the_control_listener(start, tmp_pa
     assert p99(times) < 0.1
     assert len(times) > 20
     eventually(lambda: instance.http.get("/livez").status_code == 503, within_s=20)
+    stall = instance.status["workers"][0]["last_stall"]
     client.join(60)
     assert answers == [200]
+    # Named while it lasts, whoever holds the interpreter.
+    named = "match" if way == "c_code" else way
+    assert any(frame.startswith(f"{named} (") for frame in stall["stack"])
+    assert any("blocking.py:" in frame for frame in stall["stack"])
+    assert "shedproxy_worker_stall_time_seconds_total" in instance.http.get("/metrics").text
     eventually(lambda: instance.http.get("/livez").status_code == 200)
     eventually(lambda: instance.cell["admitted"] == 2)
 

@@ -40,6 +40,13 @@ STATUS = {
             "restarts": 2,
             "connections": 5,
             "last_exit": "ended by SIGKILL",
+            "last_stall": {
+                "at": 1700000000.5,
+                "length_ms": 512.5,
+                "is_over": True,
+                "is_stopped": False,
+                "stack": ["render (shop.py:12)", "app (shop.py:3)"],
+            },
         }
     ],
     "cells": [
@@ -130,6 +137,8 @@ def test_status_tells_what_matters(cli):
     lines = result.stdout.splitlines()
     assert "mode: observe for 9m more, then enforce" in lines
     assert "config: revision 3 kept: reload 5s ago was refused: a.toml:4: unknown key" in lines
+    assert "worker 0: its event loop stalled for 512 ms" in lines
+    assert "  in render (shop.py:12)" in lines
     text = result.stdout
     for shown in ("9", "12", "headroom", "20.5 ms", "ended by SIGKILL", "http://127.0.0.1:8000"):
         assert shown in text
@@ -195,6 +204,20 @@ def test_a_refused_reload_exits_3_with_the_problems(cli):
     result = cli("reload")
     assert result.exit_code == 3
     assert "a.toml:4: unknown key" in result.stdout
+
+
+@pytest.mark.parametrize(("state", "why", "code"), [("done", "", 0), ("failed", "no app", 1)])
+def test_a_restart_waits_for_its_end(cli, state, why, code):
+    cli.answers["/-/restart"] = (
+        202,
+        {"state": "running", "replaced": 0, "workers": 2, "why": ""},
+    )
+    ended = {"state": state, "replaced": 1, "workers": 2, "why": why}
+    cli.answers["/-/status"] = (200, {**STATUS, "restart": ended})
+    result = cli("restart")
+    assert result.exit_code == code
+    assert "1 of 2 workers replaced" in result.stdout
+    assert why in result.stdout
 
 
 def test_explain_asks_with_headers_and_shows_the_flip(cli):

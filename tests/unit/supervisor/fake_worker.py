@@ -17,7 +17,7 @@ import sys
 parser = argparse.ArgumentParser()
 for name in ("--kind", "--listen-fds", "--die-once", "--stubborn"):
     parser.add_argument(name, default="")
-for name in ("--index", "--page-fd", "--channel-fd"):
+for name in ("--index", "--workers", "--region", "--page-fd", "--channel-fd", "--stack-fd"):
     parser.add_argument(name, type=int)
 args = parser.parse_args()
 channel = socket.socket(fileno=args.channel_fd)
@@ -32,7 +32,7 @@ def say(op: str, **fields: object) -> None:
 
 def on_document(text: str) -> None:
     document = json.loads(text)
-    match document.get("on_start", "ready"):
+    match "ready" if has_started else document.get("on_start", "ready"):
         case "exit":
             sys.exit(7)
         case "garbage":
@@ -47,6 +47,7 @@ def on_document(text: str) -> None:
             say("log", lines=[f"pid {os.getpid()}"])
 
 
+has_started = False
 for line in lines:
     message = json.loads(line)
     if args.stubborn and message["op"] in {"stop", "drain"}:
@@ -54,6 +55,7 @@ for line in lines:
     match message["op"]:
         case "document":
             on_document(message["document"])
+            has_started = True
         case "memory" if not message["cells"]:
             pass
         case "mode" | "announce" | "memory":

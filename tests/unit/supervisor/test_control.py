@@ -55,6 +55,10 @@ class Scripted:
         self.asked.append("reload")
         return self.reload_result
 
+    def restart(self, *, who):
+        self.asked.append("restart")
+        return {"state": "running"}
+
     def drain(self, *, who):
         self.asked.append("drain")
         return {"state": "draining"}
@@ -163,6 +167,14 @@ async def test_a_refused_reload_is_422_with_the_problems():
         assert answer.json()["problems"]
 
 
+async def test_a_restart_is_accepted():
+    operations = Scripted()
+    async with client(operations) as http:
+        answer = await http.post("/-/restart", headers=JSON)
+        assert (answer.status_code, answer.json()) == (202, {"state": "running"})
+        assert operations.asked == ["restart"]
+
+
 async def test_drain_is_accepted():
     operations = Scripted()
     async with client(operations) as http:
@@ -170,7 +182,7 @@ async def test_drain_is_accepted():
         assert operations.asked == ["drain"]
 
 
-@pytest.mark.parametrize("path", ["/-/mode", "/-/reload", "/-/drain"])
+@pytest.mark.parametrize("path", ["/-/mode", "/-/reload", "/-/restart", "/-/drain"])
 async def test_a_web_page_cannot_change_anything(path):
     operations = Scripted()
     async with client(operations) as http:

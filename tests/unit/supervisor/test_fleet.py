@@ -141,11 +141,15 @@ async def test_upstreams_are_healthy_when_one_worker_can_use_them():
     journal = Journal()
     async with started(journal) as fleet:
         await eventually_async(lambda: len(journal.lines) == 2)
-        fleet.on_message(0, {"op": "upstreams", "cells": {"default": {"http://a": False}}})
+        fleet.on_message(
+            fleet.workers[0], {"op": "upstreams", "cells": {"default": {"http://a": False}}}
+        )
         assert fleet.upstreams() == {"default": {"http://a": True}}
-        fleet.on_message(1, {"op": "upstreams", "cells": {"default": {"http://a": False}}})
+        fleet.on_message(
+            fleet.workers[1], {"op": "upstreams", "cells": {"default": {"http://a": False}}}
+        )
         assert fleet.upstreams() == {"default": {"http://a": False}}
-        fleet.on_message(1, {"op": "upstreams", "cells": "nonsense"})
+        fleet.on_message(fleet.workers[1], {"op": "upstreams", "cells": "nonsense"})
 
 
 async def test_an_upstream_that_leaves_service_for_all_is_said_once():
@@ -153,7 +157,8 @@ async def test_an_upstream_that_leaves_service_for_all_is_said_once():
     async with started(journal) as fleet:
         await eventually_async(lambda: len(journal.lines) == 2)
         for index, ok in ((0, False), (1, False), (0, True), (1, True)):
-            fleet.on_message(index, {"op": "upstreams", "cells": {"default": {"http://a": ok}}})
+            message = {"op": "upstreams", "cells": {"default": {"http://a": ok}}}
+            fleet.on_message(fleet.workers[index], message)
         facts = {"cell": "default", "upstream": "http://a"}
         assert journal.events[-2:] == [("upstream out", facts), ("upstream back", facts)]
 
@@ -162,7 +167,7 @@ async def test_a_recording_that_ended_is_said():
     journal = Journal()
     fleet = make_fleet(journal)
     stop = {"file": "t.1.jsonl", "why": "64 bytes are enough", "records": 1, "size": 60}
-    fleet.on_message(1, {"op": "recorded", **stop})
+    fleet.on_message(fleet.workers[1], {"op": "recorded", **stop})
     assert journal.events == [("recording ended", {"worker": 1, **stop})]
 
 
@@ -178,7 +183,7 @@ async def test_a_worker_started_again_is_told_what_was_learnt():
     try:
         await fleet.start()
         await eventually_async(told)
-        fleet.on_message(0, {"op": "memory", "cells": cells})
+        fleet.on_message(fleet.workers[0], {"op": "memory", "cells": cells})
         assert fleet.memory() == {"default": {"r": Remembered(7, 50, 2.5)}}
         os.kill(fleet.workers[0].pid, signal.SIGKILL)
         await eventually_async(lambda: len(told()) == 2)
@@ -197,7 +202,58 @@ async def test_a_stubborn_worker_ends_the_drain_at_its_bound():
     async with started(Journal(), "--stubborn", "yes") as fleet:
         pids = [worker.pid for worker in fleet.workers]
         assert not await fleet.drain(milliseconds(10))
-        await fleet.kill()
+        await fleet.stop(in_hurry=True)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+async def test_a_successor_is_ready_before_the_former_drains():
+    journal = Journal()
+    async with started(journal) as fleet:
+        former = fleet.workers[1]
+        pid = former.pid
+        fleet.apply(FakeDocument(revision=4))
+        assert await fleet.replace(1, seconds(5)) == ""
+        successor = fleet.workers[1]
+        assert (successor.index, successor.region) == (1, 2)
+        assert successor.pid not in {0, pid}
+        assert former.pid == 0
+        assert await fleet.applied(4, seconds(10)) == 2
+        # The region of the former serves the next successor.
+        assert await fleet.replace(0, seconds(5)) == ""
+        assert fleet.workers[0].region == 1
+        assert fleet.restarts == 0
+
+
+async def test_deaths_of_who_was_replaced_stay_counted():
+    async with started(Journal()) as fleet:
+        os.kill(fleet.workers[0].pid, signal.SIGKILL)
+        await eventually_async(lambda: fleet.restarts == 1 and fleet.workers[0].pid)
+        assert await fleet.replace(0, seconds(5)) == ""
+        assert fleet.restarts == 1
+
+
+async def test_a_successor_that_cannot_start_changes_nothing():
+    async with started(Journal()) as fleet:
+        former = fleet.workers[0]
+        fleet.apply(FakeDocument("refuse"))
+        assert "cannot import app" in await fleet.replace(0, seconds(5))
+        assert fleet.workers[0] is former
+        assert former.pid
+        fleet.apply(FakeDocument())
+        assert await fleet.replace(0, seconds(5)) == ""
+
+
+async def test_a_stop_between_two_processes_leaves_none():
+    async with started(Journal()) as fleet:
+        fleet.apply(FakeDocument("hang"))
+        replacing = asyncio.create_task(fleet.replace(0, seconds(5)))
+        await eventually_async(lambda: len(fleet.pids) == 3)
+        replacing.cancel()
+        await asyncio.gather(replacing, return_exceptions=True)
+        pids = fleet.pids
+    assert not fleet.pids
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)

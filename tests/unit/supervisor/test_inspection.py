@@ -32,6 +32,7 @@ NOW = Instant(seconds(100))
 def fake_worker(index: int, **changes):
     facts = {
         "index": index,
+        "region": index,
         "pid": 1000 + index,
         "state": WorkerState.READY,
         "ready_at": Instant(seconds(90)),
@@ -53,7 +54,8 @@ def page():
 
 def inspect(page: SharePage, *workers) -> Inspection:
     fleet = SimpleNamespace(workers=workers or (fake_worker(0), fake_worker(1)), restarts=1)
-    return Inspection(page, fleet, clock=lambda: NOW)
+    stalls = SimpleNamespace(count=2, total_ns=seconds(3), last=lambda _: None)
+    return Inspection(page, fleet, stalls, clock=lambda: NOW)
 
 
 def refuse(page, index=0, *, reason=RejectReason.ROUTE_LIMIT, numbers=(5, 1, 5), mode=Mode.ENFORCE):

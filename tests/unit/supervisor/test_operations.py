@@ -28,6 +28,7 @@ class Bench:
         self.page = page
         worker = SimpleNamespace(
             index=0,
+            region=0,
             pid=77,
             state=WorkerState.READY,
             ready_at=NOW[0],
@@ -45,14 +46,18 @@ class Bench:
         )
         self.events: list = []
         self.drained: list = []
+        self.restarts: list = []
         self.now = NOW[0]
         self.configuration = Configuration(
             None, environ={}, overrides=overrides, clock=lambda: self.now
         )
+        stalls = SimpleNamespace(count=0, total_ns=0, last=lambda _: None)
+        self.rolling = SimpleNamespace(begin=self.restarts.append, view=lambda: {"state": "none"})
         self.operations = LiveOperations(
             self.configuration,
             self.fleet,
-            Inspection(page, self.fleet, clock=lambda: self.now),
+            Inspection(page, self.fleet, stalls, clock=lambda: self.now),
+            self.rolling,
             begin_drain=self.drained.append,
             report=lambda event, facts: self.events.append((event, facts)),
             clock=lambda: self.now,
@@ -155,6 +160,13 @@ async def test_a_mode_order_changes_the_mode_and_says_until_when(bench):
     assert bench.operations.status()["configured_mode"] == "enforce"
     answer = bench.operations.order_mode(ModeOrder(mode=None), who="me")
     assert answer == {"mode": "enforce", "override": None}
+
+
+def test_a_restart_is_passed_on_with_who_asked_unless_draining(bench):
+    assert bench.operations.restart(who="10.0.0.1") == {"state": "none"}
+    bench.operations.is_draining = True
+    bench.operations.restart(who="10.0.0.2")
+    assert bench.restarts == ["requested by 10.0.0.1"]
 
 
 def test_drain_is_passed_on_with_who_asked(bench):

@@ -29,16 +29,16 @@ class Owner:
         self.spawns = 0
         self.exits: list[tuple[str, int]] = []
 
-    def first_messages(self, index):
+    def first_messages(self, worker):
         return [{"op": "document", "document": json.dumps(self.document)}]
 
-    def on_spawn(self, index):
+    def on_spawn(self, worker):
         self.spawns += 1
 
-    def on_message(self, index, message):
+    def on_message(self, worker, message):
         self.messages.append(message)
 
-    def on_exit(self, index, how, *, failures):
+    def on_exit(self, worker, how, *, failures):
         self.exits.append((how, failures))
 
 

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from shedproxy.core import seconds
+from shedproxy.supervisor.rolling import RollingRestart
+
+pytestmark = pytest.mark.anyio
+
+
+class Bench:
+    """A fleet of three whose replacements are scripted."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = [*answers]
+        self.replaced: list[int] = []
+        self.gate = asyncio.Event()
+        self.events: list[tuple[str, dict]] = []
+        self.fleet = SimpleNamespace(workers=[0, 1, 2], is_started=True, replace=self.replace)
+        self.rolling = RollingRestart(
+            self.fleet,
+            grace=lambda: seconds(5),
+            report=lambda event, facts: self.events.append((event, facts)),
+        )
+
+    async def replace(self, index, grace):
+        assert grace == seconds(5)
+        await self.gate.wait()
+        self.replaced.append(index)
+        return self.answers.pop(0) if self.answers else ""
+
+    async def ended(self) -> dict:
+        self.gate.set()
+        while self.rolling.view()["state"] == "running":
+            await asyncio.sleep(0)
+        return self.rolling.view()
+
+
+async def test_workers_are_replaced_in_order_and_one_restart_is_enough():
+    bench = Bench()
+    assert bench.rolling.view()["state"] == "none"
+    bench.rolling.begin("SIGUSR2")
+    bench.rolling.begin("SIGUSR2")
+    assert bench.rolling.view() == {"state": "running", "replaced": 0, "workers": 3, "why": ""}
+    assert (await bench.ended())["state"] == "done"
+    assert bench.replaced == [0, 1, 2]
+    assert [event for event, _ in bench.events] == ["restarting", "restarted"]
+
+
+async def test_it_ends_at_the_first_that_cannot_be_replaced_and_may_be_tried_again():
+    bench = Bench("", "no app")
+    bench.rolling.begin("x")
+    assert await bench.ended() == {"state": "failed", "replaced": 1, "workers": 3, "why": "no app"}
+    assert bench.events[-1] == ("restart failed", {"worker": 1, "why": "no app"})
+    bench.rolling.begin("y")
+    assert (await bench.ended())["replaced"] == 3
+
+
+async def test_nothing_begins_before_the_workers_have_started():
+    bench = Bench()
+    bench.fleet.is_started = False
+    bench.rolling.begin("x")
+    assert bench.rolling.view()["state"] == "none"
+    await bench.rolling.cancel()
+
+
+async def test_it_can_be_given_up():
+    bench = Bench()
+    bench.rolling.begin("x")
+    await bench.rolling.cancel()
+    assert bench.replaced == []
