@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import struct
+import termios
 from typing import TYPE_CHECKING
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
@@ -149,6 +151,16 @@ class ClientEnd(asyncio.Protocol):
             state: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
             return state[0] == _TCP_CLOSE or (or_half and state[0] == _TCP_CLOSE_WAIT)
         return True
+
+    def has_unread(self) -> bool:
+        """Whether the kernel has bytes of the client that nobody has read yet."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is None:
+            return False
+        count = bytearray(4)
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(sock.fileno(), termios.FIONREAD, count)
+        return any(count)
 
     # --- the end ----------------------------------------------------------------------------
 

@@ -348,9 +348,12 @@ class ClientConnection(ClientBody):
         ahead, self._buffer = bytes(self._buffer), b""
         return ahead
 
-    def say_goodbye(self) -> None:
-        """Draining: close when nothing is under way."""
-        if not self.is_busy and not self._buffer:
+    def say_goodbye(self, *, idle_for_ns: int) -> None:
+        """Draining: close when nothing is under way, nor was for so long, nor waits unread."""
+        if self.is_busy or self._buffer:
+            return
+        idle_ns = self.server.clock() + self.server.live.timeouts.client_idle_ns - self.deadline_at
+        if idle_ns >= idle_for_ns and not self.has_unread():
             self.end()
 
     # --- time -------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ Larger reads make large answers no cheaper."""
 _SECOND_NS = NS_PER_S
 _FIRST_WORD_NS = Nanos(500 * NS_PER_MS)
 """How long a drain waits for handshakes, and for the first request of a new connection."""
+_AT_ONCE = Nanos(0)
 _NOBODY = RequestInfo(route="connection")
 
 
@@ -183,7 +184,10 @@ class WireServer:
         # Who is new may have a request on the way, or be shaking hands.
         patience_ns = min(grace_ns, _FIRST_WORD_NS)
         await self._take_backlog(patience_ns)
-        self._say_goodbye(tuple(client for client in self.clients if client.written))
+        # Who was answered a moment ago may be asking again already: the next answer says good-bye.
+        self._say_goodbye(
+            tuple(client for client in self.clients if client.written), idle_for_ns=patience_ns
+        )
         if self._context is None:
             await self._until_drained(patience_ns)
         else:
@@ -204,10 +208,10 @@ class WireServer:
         return len(left)
 
     @staticmethod
-    def _say_goodbye(clients: Sequence[ClientEnd]) -> None:
+    def _say_goodbye(clients: Sequence[ClientEnd], *, idle_for_ns: Nanos = _AT_ONCE) -> None:
         for client in clients:
             assert isinstance(client, ClientConnection)
-            client.say_goodbye()
+            client.say_goodbye(idle_for_ns=idle_for_ns)
 
     async def _take_backlog(self, patience_ns: Nanos) -> None:
         """Close the listeners, but first take who waits there: closing would reset them."""

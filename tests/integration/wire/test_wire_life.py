@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from dataclasses import replace
@@ -252,6 +253,49 @@ async def test_a_drain_serves_who_was_connected_but_not_accepted_yet(bench, answ
     for client in clients[15:]:
         assert await client.rest() == b"", "who has nothing to ask is let go"
     assert await asyncio.wait_for(draining, 10) == 0
+
+
+async def test_a_drain_answers_who_asks_again_right_away_and_lets_go_of_the_others(
+    bench, answering
+) -> None:
+    upstream = await bench.upstream(answering(OK))
+    proxy = await bench.proxy(upstream.url)
+    quick, silent = await proxy.connect(), await proxy.connect()
+    for client in (quick, silent):
+        assert (await client.ask(GET)).field("connection") is None
+    draining = asyncio.create_task(proxy.server.drain(seconds(10)))
+    await eventually_async(lambda: proxy.server.is_announcing)
+    assert (await quick.ask(GET)).field("connection") == "close"
+    assert await silent.rest() == b""
+    assert await asyncio.wait_for(draining, 10) == 0
+
+
+async def test_a_drain_lets_go_at_once_of_who_has_been_silent(bench, answering) -> None:
+    upstream = await bench.upstream(answering(OK))
+    proxy = await bench.proxy(upstream.url)
+    client = await proxy.connect()
+    assert (await client.ask(GET)).status == 200
+    (end,) = proxy.server.clients
+    end.deadline_at -= seconds(1)  # as it would be after one second more
+    proxy.server.is_announcing = True
+    end.say_goodbye(idle_for_ns=seconds(2))
+    assert not end.is_ending
+    end.say_goodbye(idle_for_ns=seconds(1))
+    assert end.is_ending
+    assert await client.rest() == b""
+
+
+async def test_a_good_bye_waits_for_a_request_that_nobody_has_read_yet(bench, answering) -> None:
+    upstream = await bench.upstream(answering(OK))
+    proxy = await bench.proxy(upstream.url)
+    client = await proxy.connect()
+    assert (await client.ask(GET)).status == 200
+    (end,) = proxy.server.clients
+    os.write(client.writer.get_extra_info("socket").fileno(), GET)
+    # Not a turn of the loop between: the kernel has it, and nobody else.
+    end.say_goodbye(idle_for_ns=0)
+    assert not end.is_ending
+    assert (await client.answer()).status == 200
 
 
 async def test_a_drain_shakes_hands_with_who_was_connected(bench, answering, files) -> None:

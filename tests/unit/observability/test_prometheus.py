@@ -22,6 +22,8 @@ EXTRA = [
     sample_of("shedproxy.mode", 1, "enforce"),
     sample_of("shedproxy.config.reloads", 3, "applied"),
     sample_of("shedproxy.worker.restarts", 1),
+    sample_of("shedproxy.worker.stalls", 2),
+    sample_of("shedproxy.worker.stall.time", 0.7),
     sample_of("shedproxy.worker.heartbeat.age", 0.05),
 ]
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"

@@ -26,6 +26,8 @@ BY_SUPERVISOR = {
     "shedproxy.mode",
     "shedproxy.config.reloads",
     "shedproxy.worker.restarts",
+    "shedproxy.worker.stalls",
+    "shedproxy.worker.stall.time",
     "shedproxy.worker.heartbeat.age",
 }
 

@@ -151,6 +151,8 @@ def test_samples_hold_the_workers_series_and_the_supervisors(page):
     assert found["shedproxy.workers", ("starting",)] == 2
     assert found["shedproxy.worker.restarts", ()] == 1
     assert found["shedproxy.worker.heartbeat.age", ()] == 10
+    assert found["shedproxy.worker.stalls", ()] == 2
+    assert found["shedproxy.worker.stall.time", ()] == 3
     assert found["shedproxy.limit", ("slow",)] == 0
 
 
