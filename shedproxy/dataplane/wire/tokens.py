@@ -6,6 +6,7 @@ bytes after the head (an upgrade, a HEAD answer with a length, trailers) is with
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import httptools
@@ -14,6 +15,10 @@ from shedproxy.dataplane.wire.framing import HeadError
 from shedproxy.observability.fault import Fault
 
 __all__ = ["RequestTokens", "ResponseTokens", "read_request", "read_response"]
+
+
+_BLANKS = re.compile(rb"[ \t]++\r\n")
+"""After a value they mean nothing (RFC 9112 5), but the parser will not have some of them."""
 
 
 class RequestTokens(NamedTuple):
@@ -74,6 +79,8 @@ def read_request(head: bytes) -> RequestTokens:
     except httptools.HttpParserUpgrade:
         pass
     except httptools.HttpParserError as error:
+        if len(bare := _BLANKS.sub(b"\r\n", head)) < len(head):
+            return read_request(bare)
         raise HeadError(Fault.BAD_REQUEST, str(error)) from error
     minor = 0 if parser.get_http_version() == "1.0" else 1
     return RequestTokens(parser.get_method(), sink.text, minor, sink.headers, {})
@@ -92,6 +99,8 @@ def read_response(head: bytes) -> ResponseTokens:
     except httptools.HttpParserUpgrade:
         pass
     except httptools.HttpParserError as error:
+        if len(bare := _BLANKS.sub(b"\r\n", head)) < len(head):
+            return read_response(bare)
         raise HeadError(Fault.UPSTREAM_BAD_RESPONSE, str(error)) from error
     minor = 0 if parser.get_http_version() == "1.0" else 1
     is_dated = any(name == b"date" for name, _ in sink.headers)

@@ -43,3 +43,11 @@ def test_what_the_parser_refuses_is_a_fault_of_its_side() -> None:
     with pytest.raises(HeadError) as response:
         read_response(b"ICY 200 OK\r\n\r\n")
     assert response.value.fault is Fault.UPSTREAM_BAD_RESPONSE
+
+
+def test_blanks_after_a_framing_value_mean_nothing() -> None:
+    """The parser will not have a tab there; the grammar does (RFC 9112 5)."""
+    framing = b"Transfer-Encoding: \t chunked \t\r\nX: y \r\n\r\n"
+    headers = [(b"transfer-encoding", b"chunked"), (b"x", b"y")]
+    assert read_request(b"POST / HTTP/1.1\r\n" + framing).headers == headers
+    assert read_response(b"HTTP/1.1 200 OK\r\n" + framing).headers == headers
