@@ -128,9 +128,16 @@ class AdmissionController(Waiting):
         if permit.request.lane is CONTROL:
             self._control_in_flight -= 1
             return NO_VERDICTS
+        if permit.is_zombie:
+            self._orphans -= 1
         self._free(permit)
         self._sample(permit, outcome, now, stalled_ns)
         return self._after_release(now)
+
+    def orphan(self, permit: Permit) -> None:
+        """Nobody waits, and the caller will see the work end."""
+        permit.is_zombie = True
+        self._orphans += 1
 
     def leave_zombie(self, permit: Permit, outcome: Outcome, *, now: Instant) -> Sequence[Verdict]:
         """Nobody waits, the work may go on: keep the slot for the expected rest of it."""
@@ -140,6 +147,8 @@ class AdmissionController(Waiting):
         rest_ns = max(expected_ns - elapsed_ns, expected_ns // 4)
         if not expected_ns:
             rest_ns = min(elapsed_ns, NS_PER_S)
+        if permit.is_zombie:
+            self._orphans -= 1
         permit.is_zombie = True
         self._sample(permit, outcome, now, 0)
         heapq.heappush(self._zombies, (Instant(now + rest_ns), permit.serial, permit))
@@ -235,7 +244,7 @@ class AdmissionController(Waiting):
             limit=self._limits.limit,
             queue_length=self._queue.length,
             residents=self._residents,
-            zombies=len(self._zombies),
+            zombies=len(self._zombies) + self._orphans,
             control_in_flight=self._control_in_flight,
             shed_rank=level.cut_rank,
             shed_share=level.share,

@@ -45,6 +45,7 @@ class Screening:
         "_level",
         "_limits",
         "_must_trim",
+        "_orphans",
         "_policy",
         "_queue",
         "_residents",
@@ -74,6 +75,8 @@ class Screening:
         self._shadow_refused = 0
         self._class_count = [0, 0, 0, 0]
         self._route_count: dict[str, int] = {}
+        self._orphans = 0
+        """Permits of abandoned work that is watched to its end."""
         self._zombies: list[tuple[Instant, int, Permit]] = []
         self._serial = 0
         self._must_trim = False

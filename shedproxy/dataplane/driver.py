@@ -173,6 +173,10 @@ class Driver:
         if verdicts:
             self._deliver(verdicts)
 
+    def orphan(self, permit: Permit) -> None:
+        """Nobody waits for the answer any more; the caller sees the work end, and releases then."""
+        self.shedder.orphan(permit)
+
     def leave_zombie(self, permit: Permit, outcome: Outcome = Outcome.ABANDONED) -> None:
         """Nobody waits for the answer any more; the work may go on."""
         self._deliver(self.shedder.leave_zombie(permit, now=self._clock(), outcome=outcome))

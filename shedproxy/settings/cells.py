@@ -140,9 +140,11 @@ class TransportSettings(Section):
         Literal["auto", "true", "false"],
         BeforeValidator(_cancels, json_schema_input_type=Literal["auto", "true", "false"] | bool),
     ] = "auto"
-    """Whether closing a connection stops the upstream's work on it: true for asyncio servers, false
-    for sync workers and thread pools. false keeps the slot of a client that left for the time its
-    work is expected to go on. auto: as false."""
+    """What becomes of the work of a client that left. true: closing the connection stops it, as in
+    asyncio servers; the slot is free at once. false: it goes on, as in sync workers and thread
+    pools; the connection is kept and the slot is taken until the answer has come. auto: the sending
+    side is closed, so that a service that can stop does; the slot is taken until the answer has
+    come, or for the expected rest of the work when the service closes without one."""
     fail_after: int = preset(3, ge=1, le=1000)
     """Attempts in a row without an answer that take an upstream out: it refuses connections, closes
     them, or says nothing for the whole of timeouts.response."""

@@ -75,11 +75,12 @@ class Checkers:
         begun, ended = world.tally.calls_begun, world.tally.calls_ended
         waiting = sum(len(watched.waiting) for watched in self._watched)
         running = sum(len(watched.held) for watched in self._watched)
-        unread = world.tally.calls_unread
-        if begun != ended + waiting + running + unread:
+        unread, orphaned = world.tally.calls_unread, world.tally.calls_orphaned
+        # Who has left has ended, and may hold a permit until his work has, too.
+        if begun != ended + waiting + running - orphaned + unread:
             self.report(
                 f"{begun} calls begun, but {ended} ended, {waiting} waiting, {running} running"
-                f" and {unread} unread"
+                f" ({orphaned} for nobody) and {unread} unread"
             )
         if world.backend.inside < 0:
             self.report(f"{world.backend.inside} calls inside the backend")
@@ -93,7 +94,7 @@ class WatchedController:
         self._checkers = checkers
         self._is_ours = isinstance(inner, Shedder)
         self.held: dict[int, Permit] = {}
-        """Permits by serial whose client still waits for the answer."""
+        """Permits by serial that were not given back."""
         self.waiting: dict[int, Ticket] = {}
         self._levels: Counter[tuple[str, int]] = Counter()
         """Waiters by cell and level."""

@@ -155,6 +155,9 @@ class Proxy:
             return
         call.permit = None
         outcome = _SUCCESS if status == 200 else _OUTCOME[status]
+        if call.state is not _RUNNING:
+            outcome = Outcome.ABANDONED
+            self._tally.calls_orphaned -= 1
         verdicts = self.controller.release(permit, outcome, now=self._engine.now)
         if call.state is _RUNNING:
             if status == 200:
@@ -176,17 +179,25 @@ class Proxy:
             self._tally.calls_unread -= 1
 
     def _let_go(self, call: Call, outcome: Outcome) -> None:
-        """Close the connection to the backend; whether that stops the work is the backend's."""
-        permit, call.permit = call.permit, None
+        """Tell the backend that nobody waits.
+
+        Where that does not stop the work, its end is seen (the answer comes), unless it is the
+        proxy's own time that is up: then it closes the connection and can only guess.
+        """
+        permit = call.permit
         if permit is None:
             return
         now = self._engine.now
         if self._cancels:
+            call.permit = None
             self._backend.stop(call)
             self._deliver(self.controller.release(permit, outcome, now=now))
-        else:
+        elif outcome is Outcome.OVERLOAD:
+            call.permit = None
             self._deliver(self.controller.leave_zombie(permit, now=now, outcome=outcome))
             self._arm()
+        else:
+            self._tally.calls_orphaned += 1
 
     # --- the operator's own timeout ---------------------------------------------------------
 
@@ -202,14 +213,17 @@ class Proxy:
         forwarded = self._forwarded
         while forwarded:
             due, call = forwarded[0]
-            is_running = call.state is _RUNNING and call.permit is not None
+            is_running = call.permit is not None
             if is_running and due > self._engine.now:
                 self._engine.at(due, self._time_out, None)
                 return
             forwarded.popleft()
             if is_running:
                 self._let_go(call, Outcome.OVERLOAD)
-                call.source.ended(call, _FAILED)
+                if call.state is _RUNNING:
+                    call.source.ended(call, _FAILED)
+                else:
+                    self._tally.calls_orphaned -= 1
         self._has_timer = False
 
     # --- verdicts and time ------------------------------------------------------------------

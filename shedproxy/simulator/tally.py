@@ -54,6 +54,8 @@ class Tally:
         self.calls_begun = 0
         self.calls_unread = 0
         """That came while a proxy's loop stood still."""
+        self.calls_orphaned = 0
+        """Whose client has left while the backend works on, and a permit is held for that."""
         self._begun = 0
         self.scored_from: Instant | None = Instant(0) if not unscored else None
         """When the cold start was over; None: not yet."""

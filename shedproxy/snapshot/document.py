@@ -159,7 +159,8 @@ class UpstreamDocument:
     """Per upstream, in all; a request that needs one more waits or is answered 503."""
     cancels: str = "auto"
     """`true`: closing the connection stops the work; `false`: it does not, so the permit of a
-    client that left stays for the route's expected remaining time; `auto`: as false."""
+    client that left stays until the answer has come; `auto`: the sending side is closed, and the
+    permit stays until the answer, or for the expected rest when the upstream closes without one."""
     fail_after: int = 3
     """Attempts in a row without an answer that take an upstream out."""
     retry_after_ns: Nanos = field(default_factory=lambda: milliseconds(400))

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from shedproxy.clock import wall_seconds
-from shedproxy.core import Outcome, Rejected, RejectReason
+from shedproxy.core import Instant, Outcome, Rejected, RejectReason
+from shedproxy.dataplane.wire.abandoned import AbandonedWork
 from shedproxy.dataplane.wire.accounting import Accounting
 from shedproxy.dataplane.wire.headers import CONTINUE
 from shedproxy.dataplane.wire.http_date import http_date
@@ -177,6 +178,22 @@ class Ending(Accounting):
         else:
             self.fail(fault)
 
+    def outlast(self, now: Instant, upstream: UpstreamConnection) -> bool:
+        """The time is up. True when it is the client's only, and the work is watched to its end."""
+        permit = self.permit
+        if permit is None or permit.expires_at is None or now < permit.expires_at:
+            return False
+        bound_at = permit.admitted_at + self.live.timeouts.response_ns
+        if now >= bound_at:
+            return False
+        self._leave_work()
+        if self.upstream is not None:
+            return False
+        upstream.deadline_at = bound_at
+        upstream.group.wheel.watch(upstream)
+        self.fail(Fault.UPSTREAM_TIMEOUT)
+        return True
+
     def _on_time_up(self, upstream: UpstreamConnection) -> None:
         """No answer in time; that the connection is closed does not prove that the work stopped."""
         permit = self.permit
@@ -217,14 +234,15 @@ class Ending(Accounting):
     def on_client_gone(self, fault: Fault = Fault.CLIENT_GONE) -> None:
         """Nobody waits for the answer any more.
 
-        The upstream's connection is closed at once. Whether that stops the work is the upstream's
-        matter: where it does not, the permit stays for the expected rest of it. A request that was
-        never whole, or never sent, leaves no work behind.
+        The upstream is told at once. Whether that stops the work is the upstream's matter: where
+        its end can be seen, the permit stays until then, else for the expected rest of it. A
+        request that was never whole, or never sent, leaves no work behind.
         """
         if self.is_finished:
             return
         self.is_finished = True
         self.note_fault(fault)
+        self._leave_work()
         permit, upstream = self.permit, self.upstream
         # It waits for somebody to read what it has: what it writes next fails, and it is done.
         was_held_back = upstream is not None and upstream.is_paused
@@ -238,6 +256,21 @@ class Ending(Accounting):
                 self.leave()
         self.status = Fault.CLIENT_GONE.status
         self.settle(None)
+
+    def _leave_work(self) -> None:
+        """Hand the upstream's connection and the permit to whoever sees the work end."""
+        permit, upstream = self.permit, self.upstream
+        if (
+            permit is not None
+            and upstream is not None
+            and not self.status
+            and not permit.is_resident
+            and permit.cost
+            and upstream.can_be_watched
+            and not upstream.group.is_cancelled_by_close
+        ):
+            self.permit = self.upstream = None
+            AbandonedWork(self.live.driver, upstream, permit, self.method)
 
     @property
     def is_streaming(self) -> bool:

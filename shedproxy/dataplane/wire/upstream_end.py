@@ -14,6 +14,7 @@ from shedproxy.dataplane.wire.pool import Slot, Upstream
 from shedproxy.dataplane.wire.target import Target
 
 if TYPE_CHECKING:
+    from shedproxy.dataplane.wire.abandoned import AbandonedWork
     from shedproxy.dataplane.wire.exchange import Exchange
     from shedproxy.dataplane.wire.tunnel import Tunnel
     from shedproxy.dataplane.wire.upstreams import UpstreamGroup
@@ -28,6 +29,7 @@ class UpstreamEnd(asyncio.BufferedProtocol):
         "_answers_before",
         "_idle_ns",
         "_is_closed",
+        "_is_half_closed",
         "_paused_at",
         "authority",
         "deadline_at",
@@ -58,7 +60,7 @@ class UpstreamEnd(asyncio.BufferedProtocol):
         self.slot: Slot[Any] | None = None
         """What must be given back to the pool; None while idle."""
         self.is_established = False
-        self.exchange: Exchange | None = None
+        self.exchange: Exchange | AbandonedWork | None = None
         self.tunnel: Tunnel | None = None
         self.transport: asyncio.Transport
         self.deadline_at = 0
@@ -76,7 +78,7 @@ class UpstreamEnd(asyncio.BufferedProtocol):
         self._idle_ns = 0
         """Most time between two reads of the present answer; 0: a stream may be silent."""
         self.is_write_blocked = False
-        self._is_closed = False
+        self._is_closed = self._is_half_closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are transports by shape, not by class.
@@ -98,7 +100,7 @@ class UpstreamEnd(asyncio.BufferedProtocol):
         poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
-    def is_silent(self, exchange: Exchange, now: Instant) -> bool:
+    def is_silent(self, exchange: Exchange | AbandonedWork, now: Instant) -> bool:
         """Whether the upstream had its whole time and answered nobody meanwhile.
 
         The shorter times that clients give prove nothing, nor does a client that sends slowly.
@@ -109,6 +111,18 @@ class UpstreamEnd(asyncio.BufferedProtocol):
             return False
         permit = exchange.permit
         return permit is not None and (permit.expires_at is None or now < permit.expires_at)
+
+    @property
+    def can_be_watched(self) -> bool:
+        """Whether the end of the present work can be seen after its client has left."""
+        return self.is_request_sent and (
+            self.group.is_never_cancelled or self.transport.can_write_eof()
+        )
+
+    def end_sending(self) -> None:
+        """Tell the upstream that nobody waits, and listen on for the end of its work."""
+        self._is_half_closed = True
+        self.transport.write_eof()
 
     @property
     def is_paused(self) -> bool:

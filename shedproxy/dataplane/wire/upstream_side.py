@@ -26,6 +26,7 @@ from shedproxy.dataplane.wire.upstream_end import UpstreamEnd
 from shedproxy.observability.fault import Fault
 
 if TYPE_CHECKING:
+    from shedproxy.dataplane.wire.abandoned import AbandonedWork
     from shedproxy.dataplane.wire.exchange import Exchange
     from shedproxy.dataplane.wire.upstreams import UpstreamGroup
 
@@ -180,15 +181,16 @@ class UpstreamConnection(UpstreamEnd):
             if self.tunnel is None:
                 self.close()
             return
-        if self._paused_at:
+        exchange = self.exchange
+        if self._paused_at or exchange.outlast(now, self):
             return
-        if self.is_silent(self.exchange, now):
+        if self.is_silent(exchange, now):
             self.group.on_dead(self)
         self._fail(Fault.UPSTREAM_TIMEOUT)
 
     # --- the answer -------------------------------------------------------------------------
 
-    def _read_head(self, exchange: Exchange, data: bytes) -> None:
+    def _read_head(self, exchange: Exchange | AbandonedWork, data: bytes) -> None:
         end = find_head_end(data, self._seen)
         while end >= 0:
             if end > RESPONSE_HEAD_SIZE_MAX:
@@ -226,7 +228,11 @@ class UpstreamConnection(UpstreamEnd):
         self._fail(Fault.UPSTREAM_BAD_RESPONSE)
 
     def _begin_body(
-        self, exchange: Exchange, tokens: ResponseTokens, framing: ResponseFraming, data: bytes
+        self,
+        exchange: Exchange | AbandonedWork,
+        tokens: ResponseTokens,
+        framing: ResponseFraming,
+        data: bytes,
     ) -> None:
         group = self.group
         entry = self.entry
@@ -263,7 +269,7 @@ class UpstreamConnection(UpstreamEnd):
         self._detach(reusable=is_reusable)
         exchange.on_head(tokens, framing, piece, complete=True)
 
-    def _read_body(self, exchange: Exchange, body: BodyReader, data: bytes) -> None:
+    def _read_body(self, exchange: Exchange | AbandonedWork, body: BodyReader, data: bytes) -> None:
         now = self.group.clock()
         if self._idle_ns:
             self.deadline_at = now + self._idle_ns
@@ -282,7 +288,11 @@ class UpstreamConnection(UpstreamEnd):
         exchange.on_answer_complete(piece)
 
     def _switch(
-        self, exchange: Exchange, tokens: ResponseTokens, framing: ResponseFraming, data: bytes
+        self,
+        exchange: Exchange | AbandonedWork,
+        tokens: ResponseTokens,
+        framing: ResponseFraming,
+        data: bytes,
     ) -> None:
         if not exchange.may_switch(framing.upgrade):
             self._fail(Fault.UPSTREAM_BAD_RESPONSE)
@@ -291,7 +301,7 @@ class UpstreamConnection(UpstreamEnd):
         self.deadline_at = 0
         exchange.on_switch(tokens, framing, data)
 
-    def _on_broken(self, exchange: Exchange, error: Exception) -> None:
+    def _on_broken(self, exchange: Exchange | AbandonedWork, error: Exception) -> None:
         if self.exchange is not exchange:
             exchange.upstream = None  # given back already: not its to close any more
         exchange.on_broken(error)
@@ -312,7 +322,8 @@ class UpstreamConnection(UpstreamEnd):
             exchange.stalled_ns += self.stalled_ns
         # Bytes that the upstream has not taken would reach it with the next request, and nothing
         # tells whether it will read them as the rest of this one.
-        if reusable and self.is_open and not self.transport.get_write_buffer_size():
+        is_reusable = reusable and self.is_open and not self._is_half_closed
+        if is_reusable and not self.transport.get_write_buffer_size():
             self.group.give_back(self)
         else:
             self.close()

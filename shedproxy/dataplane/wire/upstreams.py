@@ -74,6 +74,7 @@ class UpstreamGroup:
         self.timeouts = proxy.timeouts
         self.buffer_size = proxy.buffer_size
         self.is_cancelled_by_close = document.cancels == "true"
+        self.is_never_cancelled = document.cancels == "false"
         for url, target in targets.items():
             target.connect_ns = self.timeouts.connect_ns
             target.inherit(self._targets.get(url, target))

@@ -74,7 +74,7 @@ async def test_a_client_that_leaves_while_waiting(bench, cancels, is_reset) -> N
 
 
 async def test_work_that_goes_on_without_its_client_keeps_its_slot_for_a_while(bench) -> None:
-    """Design 2.6: a zombie holds its place for the expected rest of its work."""
+    """A service that drops the connection may work on: its slot stays for the expected rest."""
 
     async def handle(talk) -> None:
         while True:
@@ -86,7 +86,7 @@ async def test_work_that_goes_on_without_its_client_keeps_its_slot_for_a_while(b
             talk.send(OK)
 
     upstream = await bench.upstream(handle)
-    proxy = await bench.proxy(upstream.url, upstream={"cancels": "false"})
+    proxy = await bench.proxy(upstream.url)
     client = await proxy.connect()
     for _ in range(2):
         assert (await client.ask(GET)).status == 200
@@ -94,9 +94,31 @@ async def test_work_that_goes_on_without_its_client_keeps_its_slot_for_a_while(b
     leaver.send(b"GET /hang HTTP/1.1\r\nHost: e\r\n\r\n")
     await eventually_async(lambda: len(upstream.heads) == 3)
     leaver.reset()
+    await eventually_async(lambda: proxy.server.upstream_connections == 0)
+    assert (proxy.cell.in_flight, proxy.cell.zombies) == (1, 1)
+    await eventually_async(lambda: proxy.cell.in_flight == 0)
+    assert proxy.cell.zombies == 0
+
+
+@pytest.mark.parametrize("cancels", ["auto", "false"])
+async def test_work_that_cannot_be_stopped_keeps_its_slot_until_its_answer(bench, cancels) -> None:
+    """A sync worker does not see that its client has left; its answer is the end of its work."""
+    goes_on = asyncio.Event()
+
+    async def handle(talk) -> None:
+        await talk.head()
+        await goes_on.wait()
+        talk.send(OK)
+
+    upstream = await bench.upstream(handle)
+    proxy = await bench.proxy(upstream.url, upstream={"cancels": cancels})
+    leaver = await proxy.connect()
+    leaver.send(GET)
+    await eventually_async(lambda: upstream.heads)
+    leaver.reset()
     await eventually_async(lambda: proxy.cell.zombies == 1)
     assert proxy.cell.in_flight == 1
-    assert proxy.server.upstream_connections == 0
+    goes_on.set()
     await eventually_async(lambda: proxy.cell.in_flight == 0)
     assert proxy.cell.zombies == 0
 
