@@ -160,9 +160,7 @@ class Classifier:
             if said & _FOR_DEADLINE:
                 time_left_ns = self._read_deadline(found, time_left_ns, trusted)
             if said & _FOR_START and trusted and time_left_ns is not None:
-                wall_ns = int(wall_seconds() * NS_PER_S)
-                time_left_ns -= parse_queued_ns(found[b"x-request-start"], wall_ns)
-                time_left_ns = max(0, time_left_ns)
+                time_left_ns = max(0, time_left_ns - _queued_ns(found))
             # The header alone would let anybody out of the limit, so from strangers it does not
             # count: their streams are seen when the answer begins.
             is_open = said & _FOR_KIND and trusted and not kind
@@ -390,3 +388,8 @@ class _Route:
         )
         self.infos[criticality * 8 + is_retry * 4 + kind] = info
         return info
+
+
+def _queued_ns(found: dict[bytes, bytes]) -> int:
+    """How long the request had waited before it came here, by the front's clock."""
+    return parse_queued_ns(found[b"x-request-start"], int(wall_seconds() * NS_PER_S))
