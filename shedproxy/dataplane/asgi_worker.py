@@ -122,6 +122,9 @@ class AsgiService:
         if self._serving is not None:
             self._serving.cancel()
 
+    def save_memory(self, *, is_short: bool) -> None:
+        """What the application holds is its own."""
+
     def log_lines(self) -> list[str]:
         """The application has its own log."""
         return []

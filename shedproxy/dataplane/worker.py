@@ -17,24 +17,24 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shedproxy.clock import monotonic_now
 from shedproxy.core import Instant, Memory, Mode, Nanos, seconds
 from shedproxy.dataplane.channel import WorkerChannel
 from shedproxy.dataplane.driver import Driver
-from shedproxy.dataplane.resources import resident_size, room_for_connections
+from shedproxy.dataplane.resources import MemoryBound, resident_size, room_for_connections
 from shedproxy.dataplane.share_page import SharePage, WorkerState, WorkerView
 from shedproxy.dataplane.stack import tell_stack_to
-from shedproxy.errors import DocumentInvalidError, Problem, ShedproxyError, StartupError
+from shedproxy.dataplane.worker_options import Options, parse_options
+from shedproxy.errors import DocumentInvalidError, Problem, ShedproxyError
 from shedproxy.observability.meter import Meter, ProcessCounter, ProcessGauge
 from shedproxy.snapshot import Document, decode_document, plain_memory, read_memory
 
 if TYPE_CHECKING:
     from shedproxy.dataplane.recorder import Recorder
 
-__all__ = ["Options", "Service", "Worker", "main", "parse_options"]
+__all__ = ["Service", "Worker", "main"]
 
 EXIT_STARTUP = 3
 _SECOND = 1.0
@@ -42,61 +42,6 @@ _LAST_WORD = seconds(5)
 """After a drain the supervisor has this long to say stop."""
 _MEMORY_PERIOD = 10
 """Seconds between two reports of what was learnt."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The command line."""
-
-    kind: str = "wire"
-    index: int = 0
-    """Which of the workers it is."""
-    workers: int = 1
-    region: int = -1
-    """Its part of the page; -1: the one with its number."""
-    page_fd: int = -1
-    channel_fd: int = -1
-    stack_fd: int = -1
-    """Where it writes its stack when it is asked to; -1: nowhere."""
-    listen_fds: tuple[int, ...] = ()
-    app: str = ""
-    """`MODULE:APP`, for the kind `asgi`."""
-    app_dir: str = ""
-    is_factory: bool = False
-    record: str = ""
-    """File to record to; of several workers each puts its number before the suffix."""
-
-
-_NUMBERS = frozenset({"index", "workers", "region", "page_fd", "channel_fd", "stack_fd"})
-
-
-def parse_options(arguments: Sequence[str]) -> Options:
-    """Read the command line.
-
-    Raises:
-        StartupError: an argument is unknown or has no value.
-    """
-    values: dict[str, Any] = {}
-    words = list(arguments)
-    while words:
-        word = words.pop(0)
-        name = word.removeprefix("--").replace("-", "_")
-        if word == "--factory":
-            values["is_factory"] = True
-            continue
-        if name not in Options.__dataclass_fields__ or not words:
-            raise StartupError(f"worker: cannot read argument {word!r}")
-        text = words.pop(0)
-        try:
-            if name in _NUMBERS:
-                values[name] = int(text)
-            elif name == "listen_fds":
-                values[name] = tuple(int(part) for part in text.split(",") if part)
-            else:
-                values[name] = text
-        except ValueError as error:
-            raise StartupError(f"worker: {word} {text!r} is not a number") from error
-    return Options(**values)
 
 
 class Service(Protocol):
@@ -116,6 +61,9 @@ class Service(Protocol):
 
     def close(self) -> None:
         """Stop at once."""
+
+    def save_memory(self, *, is_short: bool) -> None:
+        """Take in nobody new and hold little while memory is short."""
 
     def log_lines(self) -> list[str]:
         """Lines for the access log since the last call."""
@@ -142,6 +90,8 @@ class Worker:
         self._upstreams: dict[str, dict[str, bool]] = {}
         self._memory: dict[str, Memory] = {}
         """What predecessors had learnt."""
+        self._memory_bound = MemoryBound()
+        self._lines_dropped = 0
         self._seconds = 0
         self._cpu_ns = 0
 
@@ -193,6 +143,10 @@ class Worker:
     def _on_document(self, text: str) -> None:
         try:
             document = decode_document(text.encode())
+            present = self._document or self._latest
+            if present is not None and document.revision < present.revision:
+                self._refuse([_older(document.revision, present.revision)])
+                return
             if self._service is None:
                 is_first, self._latest = self._latest is None, document
                 if is_first:
@@ -294,6 +248,18 @@ class Worker:
 
     def _on_heartbeat(self, now: Instant) -> None:
         self._view.heartbeat = now
+        if self._service is not None and self._document is not None:
+            self._look_at_memory(self._service, self._document.proxy.memory_max)
+
+    def _look_at_memory(self, service: Service, memory_max: int) -> None:
+        bound = self._memory_bound
+        was_short = bound.is_short
+        bound.look(memory_max)
+        if bound.is_short or was_short:
+            service.save_memory(is_short=bound.is_short)
+        if bound.is_short is not was_short:
+            share = round(bound.used_share, 3)
+            self._channel.post("memory_short", is_short=bound.is_short, used_share=share)
 
     def _every_second(self) -> None:
         service = self._service
@@ -308,6 +274,9 @@ class Worker:
         self._seconds += 1
         if self._seconds % _MEMORY_PERIOD == 0:
             self._tell_memory()
+        dropped = self._channel.lines_dropped - self._lines_dropped
+        self._lines_dropped += dropped
+        self._meter.count(ProcessCounter.LOG_LINES_DROPPED, dropped)
         cpu_ns = time.process_time_ns()
         self._meter.count(ProcessCounter.CPU_NS, cpu_ns - self._cpu_ns)
         self._cpu_ns = cpu_ns
@@ -363,6 +332,12 @@ class Worker:
             error = task.exception()
             assert error is not None
             self._ended.set_exception(error)
+
+
+def _older(revision: int, present: int) -> Problem:
+    return Problem(
+        message=f"revision {revision} is older than {present}", help="the newer one stays in force"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

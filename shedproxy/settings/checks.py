@@ -178,11 +178,19 @@ def _check_server(settings: Settings, check: _Check) -> Iterator[Problem]:
                 related=seen[text],
             )
         seen.setdefault(text, path)
-    if split_address(settings.control.listen)[0] == "fd":
+    kind, name = split_address(settings.control.listen)
+    if kind == "fd":
         yield from check.error(
             ("control", "listen"),
             "control.listen must be an address of its own",
             note="an inherited socket cannot be named",
+        )
+    if kind == "systemd" and (not name or "systemd" in server.listen):
+        yield from check.error(
+            ("control", "listen"),
+            "control.listen must be an address of its own",
+            note='"systemd" takes every socket that is handed over',
+            help_text='write "systemd:NAME" for both, with the names of their sockets',
         )
     if server.target_size_max > server.head_size_max:
         yield from check.error(

@@ -203,6 +203,7 @@ def _proxy(settings: Settings, cells: dict[str, CellSettings]) -> ProxyDocument:
         permit_body_size=server.permit_body_size,
         buffer_size=server.buffer_size,
         connections_max=server.connections_max,
+        memory_max=server.memory_max,
         requests_per_connection_max=server.requests_per_connection_max,
         via=server.via,
         preserve_host=server.preserve_host,

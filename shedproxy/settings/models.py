@@ -115,7 +115,8 @@ class ServerSettings(Section):
     """The listener that clients reach."""
 
     listen: Annotated[list[ListenAddress], TextList] = preset(["127.0.0.1:8080"], min_length=1)
-    """"host:port", ":port" (every interface), "unix:/path" or "fd:3" (systemd)."""
+    """"host:port", ":port" (every interface), "unix:/path", "systemd" (what it hands over),
+    "systemd:NAME" (what it hands over by that name) or "fd:3"."""
     workers: int = preset(1, ge=1, le=64)
     """Processes. The limits of a cell hold for all of them together."""
     state_file: str = ""
@@ -128,6 +129,9 @@ class ServerSettings(Section):
     """States that the trusted proxies remove those headers from what their own clients send."""
     connections_max: int = preset(10_000, ge=1, le=_COUNT_MAX)
     """Client connections per worker."""
+    memory_max: Size = preset(0, ge=0)
+    """Of one worker; at 85 % of it, or of what the control group allows, nobody new is let in and
+    less is held for each client. 0: only the control group's bound counts."""
     requests_per_connection_max: int = preset(0, ge=0, le=_COUNT_MAX)
     """Then a connection is closed in an orderly way; 0: unbounded."""
     head_size_max: Size = preset("16KiB", ge=1024, le=1024 * 1024)

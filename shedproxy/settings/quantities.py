@@ -204,7 +204,8 @@ def _network_help(value: str) -> str:
 
 
 def split_address(text: str) -> tuple[str, str]:
-    """(kind, rest) of a listen address: ("unix", path), ("fd", number) or ("tcp", host).
+    """(kind, rest) of a listen address: ("unix", path), ("fd", number), ("systemd", name) or
+    ("tcp", host).
 
     Raises:
         ValueError: none of these; says what was expected.
@@ -217,9 +218,14 @@ def split_address(text: str) -> tuple[str, str]:
         if not text[3:].isdecimal():
             raise ValueError('expected the number of an inherited socket, like "fd:3"')
         return "fd", text[3:]
+    if text == "systemd" or text.startswith("systemd:"):
+        name = text.removeprefix("systemd").removeprefix(":")
+        if not name and text.endswith(":"):
+            raise ValueError("the name of the socket (FileDescriptorName=) is missing")
+        return "systemd", name
     host, colon, port = text.rpartition(":")
     if not colon:
-        raise ValueError('expected "host:port", ":port", "unix:/path" or "fd:3"')
+        raise ValueError('expected "host:port", ":port", "unix:/path", "systemd" or "fd:3"')
     if not (port.isascii() and port.isdecimal() and int(port) <= 0xFFFF):
         raise ValueError("the port must be a number from 0 to 65535")
     _check_host(host)
@@ -340,7 +346,7 @@ Network = Annotated[str, AfterValidator(_network)]
 """CIDR, or "unix"."""
 
 ListenAddress = Annotated[str, AfterValidator(_listen)]
-""""host:port", ":port", "unix:/path" or "fd:N"."""
+""""host:port", ":port", "unix:/path", "systemd", "systemd:NAME" or "fd:N"."""
 
 UpstreamUrl = Annotated[str, AfterValidator(_upstream)]
 """"http://host:port", "https://host:port" or "unix:/path"."""

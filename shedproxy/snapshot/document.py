@@ -188,6 +188,8 @@ class ProxyDocument:
     """Bytes held for a peer that does not read: of an upload, and of the rest of an answer when it
     is known to fit. Of larger answers one read is held."""
     connections_max: int = 10_000
+    memory_max: int = 0
+    """Bytes of a worker; near it nobody new is let in. 0: the control group's bound alone."""
     requests_per_connection_max: int = 0
     """Then the connection is closed in an orderly way; 0: unbounded."""
     via: str = "shedproxy"

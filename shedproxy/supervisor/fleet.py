@@ -244,6 +244,10 @@ class Fleet:
                 has_begun = worker.ready_at is not None
                 event = "worker refused a document" if has_begun else "worker cannot start"
                 self._report(event, {"worker": worker.index, "problems": problems})
+            case "memory_short":
+                event = "memory short" if message.get("is_short") else "memory enough"
+                share = message.get("used_share")
+                self._report(event, {"worker": worker.index, "used_share": share})
             case "recorded":
                 facts = {name: message.get(name) for name in ("file", "why", "records", "size")}
                 self._report("recording ended", {"worker": worker.index, **facts})

@@ -24,6 +24,7 @@ _LEVEL_OF = {
     "worker ready": "debug",
     "worker died": "warning",
     "event loop stalled": "warning",
+    "memory short": "warning",
     "restart failed": "error",
     "worker crash loop": "error",
     "worker cannot start": "error",
@@ -55,6 +56,11 @@ class Journal:
         self._is_terminal = sys.stderr.isatty() if is_terminal is None else is_terminal
         self._wall = wall
         self.configure(settings)
+
+    @property
+    def dropped(self) -> int:
+        """Lines lost so far, ours and the workers': their consumer was too slow, or gone."""
+        return self._writer.dropped
 
     def configure(self, settings: LogSettings) -> None:
         """Take new settings."""

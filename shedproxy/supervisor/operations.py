@@ -38,6 +38,7 @@ class LiveOperations:
         *,
         begin_drain: Callable[[str], None],
         report: Callable[[str, dict[str, Any]], None],
+        lines_dropped: Callable[[], int] = lambda: 0,
         clock: Clock = monotonic_now,
     ) -> None:
         self._configuration = configuration
@@ -46,6 +47,7 @@ class LiveOperations:
         self._rolling = rolling
         self._begin_drain = begin_drain
         self._report = report
+        self._lines_dropped = lines_dropped
         self._clock = clock
         self._started_at: Instant = clock()
         self._shed = ShedWindow()
@@ -210,6 +212,8 @@ class LiveOperations:
         for mode in Mode:
             is_in_force = mode is self._configuration.mode
             yield sample_of("shedproxy.mode", int(is_in_force), mode.label)
+        if dropped := self._lines_dropped():
+            yield sample_of("shedproxy.access_log.dropped", dropped)
         yield sample_of("shedproxy.config.reloads", self._configuration.reloads, "applied")
         yield sample_of("shedproxy.config.reloads", self._configuration.refusals, "refused")
 

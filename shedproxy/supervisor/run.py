@@ -103,8 +103,9 @@ class Supervisor:
         data: list[Listener] = []
         control: list[Listener] = []
         try:
-            data = bind_all(settings.server.listen)
-            control = bind_all([settings.control.listen])
+            environ = self._options.environ
+            data = bind_all(settings.server.listen, environ=environ)
+            control = bind_all([settings.control.listen], environ=environ)
             fleet = self._make_fleet(page, data)
             await self._serve(page, fleet, data, control)
         finally:
@@ -190,6 +191,7 @@ class Supervisor:
             inspection,
             rolling,
             begin_drain=self._begin_end,
+            lines_dropped=lambda: self._journal.dropped,
             report=self._journal.report,
         )
         self._operations = operations

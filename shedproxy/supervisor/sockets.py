@@ -12,17 +12,21 @@ import os
 import re
 import socket
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from shedproxy.errors import StartupError
+from shedproxy.supervisor.activation import handed_over
 
 __all__ = ["BACKLOG", "Address", "Listener", "bind", "bind_all", "close_all", "parse_address"]
 
 BACKLOG = 4096
 """Connections the kernel holds until a worker accepts; capped by net.core.somaxconn."""
 
-_FORMS = '"host:port", ":port", "[::1]:port", "unix:/path" or "fd:N"'
+_FORMS = '"host:port", ":port", "[::1]:port", "unix:/path", "systemd", "systemd:NAME" or "fd:N"'
+_STREAMS_KEPT = 3
+"""Standard input, output and error stay open."""
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
 
 
@@ -30,19 +34,23 @@ _PORT = re.compile(r"\d{1,5}", re.ASCII)
 class Address:
     """A place to listen, as configured."""
 
-    kind: Literal["tcp", "unix", "fd"]
+    kind: Literal["tcp", "unix", "systemd", "fd"]
     host: str = ""
     """Empty: every interface, IPv4 and IPv6."""
     port: int = 0
     """0: the kernel chooses."""
     path: str = ""
     fd: int = -1
+    name: str = ""
+    """Of sockets that systemd hands over; empty: all of them."""
 
     def __str__(self) -> str:
         if self.kind == "unix":
             return f"unix:{self.path}"
         if self.kind == "fd":
             return f"fd:{self.fd}"
+        if self.kind == "systemd":
+            return f"systemd:{self.name}".removesuffix(":")
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -89,6 +97,8 @@ def parse_address(text: str) -> Address:
         return Address(kind="unix", path=text.removeprefix("unix:"))
     if text.startswith("fd:") and _PORT.fullmatch(text[3:]):
         return Address(kind="fd", fd=int(text[3:]))
+    if text == "systemd" or (text.startswith("systemd:") and len(text) > len("systemd:")):
+        return Address(kind="systemd", name=text.removeprefix("systemd").removeprefix(":"))
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -99,19 +109,24 @@ def parse_address(text: str) -> Address:
     return Address(kind="tcp", host=host, port=int(port))
 
 
-def bind_all(texts: tuple[str, ...] | list[str]) -> list[Listener]:
-    """Bind every address, or none: the error of one closes the others."""
+def bind_all(
+    texts: tuple[str, ...] | list[str], *, environ: Mapping[str, str] | None = None
+) -> list[Listener]:
+    """Bind every address, or none: the error of one closes the others.
+
+    `environ` says what was handed over; nothing was when it is not given.
+    """
     listeners: list[Listener] = []
     try:
         for text in texts:
-            listeners += bind(parse_address(text))
+            listeners += bind(parse_address(text), environ=environ)
     except StartupError:
         close_all(listeners)
         raise
     return listeners
 
 
-def bind(address: Address) -> list[Listener]:
+def bind(address: Address, *, environ: Mapping[str, str] | None = None) -> list[Listener]:
     """Bind and listen. A name may stand for several sockets (IPv4 and IPv6), one port for all.
 
     Raises:
@@ -120,7 +135,9 @@ def bind(address: Address) -> list[Listener]:
     if address.kind == "unix":
         return [_bind_unix(address)]
     if address.kind == "fd":
-        return [_adopt(address)]
+        return [_adopt(address, address.fd)]
+    if address.kind == "systemd":
+        return _take_over(address, environ or {})
     listeners: list[Listener] = []
     port = address.port
     failure: OSError | None = None
@@ -225,14 +242,34 @@ def _remove_stale(address: Address) -> None:
             raise StartupError(_explain(address, taken))
 
 
-def _adopt(address: Address) -> Listener:
+def _take_over(address: Address, environ: Mapping[str, str]) -> list[Listener]:
+    fds = handed_over(address.name, environ)
+    if not fds:
+        what = f"no socket of that name (FileDescriptorName={address.name})" if address.name else ""
+        raise StartupError(
+            f"cannot listen on {address}: {what or 'no socket'} was handed over by systemd; start"
+            " the .socket unit of this service, or name another address"
+        )
+    listeners: list[Listener] = []
     try:
-        adopted = socket.socket(fileno=os.dup(address.fd))
+        listeners.extend(_adopt(address, fd) for fd in fds)
+    except StartupError:
+        close_all(listeners)
+        raise
+    return listeners
+
+
+def _adopt(address: Address, fd: int) -> Listener:
+    try:
+        adopted = socket.socket(fileno=os.dup(fd))
     except OSError as error:
         raise StartupError(
-            f"cannot listen on {address}: descriptor {address.fd} is no open socket; it must be"
+            f"cannot listen on {address}: descriptor {fd} is no open socket; it must be"
             " handed over by systemd (a .socket unit) or by the parent process"
         ) from error
+    if fd >= _STREAMS_KEPT:
+        # Else it would go on listening when we do not any more.
+        os.close(fd)
     try:
         adopted.listen(BACKLOG)  # of a datagram socket: not supported
         adopted.setblocking(False)

@@ -295,7 +295,7 @@ class Ending(Accounting):
             return
         rest = upstream.rest
         held = self.client.transport.get_write_buffer_size()
-        if rest < 0 or rest + held > self.live.proxy.buffer_size:
+        if rest < 0 or rest + held > self.client.server.held_max:
             upstream.pause()
 
     def on_client_ready(self) -> None:

@@ -29,10 +29,12 @@ from shedproxy.snapshot import Document, ProxyDocument
 if TYPE_CHECKING:
     from shedproxy.dataplane.wire.client_end import ClientEnd
 
-__all__ = ["WireServer"]
+__all__ = ["CONNECTIONS_KEPT", "WireServer"]
 
 REFUSED_CONNECTIONS_MAX = 256
 """Connections over the bound that are told so at the same time; more are closed without a word."""
+CONNECTIONS_KEPT = 64
+"""Connections that are served however short memory is."""
 _BACKLOG = 4096
 _READ_SIZE = 32 * 1024
 """Most bytes of an answer that one read takes, and so what a reader that stalls makes us hold.
@@ -85,6 +87,7 @@ class WireServer:
         self._timer: asyncio.TimerHandle | None = None
         self._second_at = 0
         self._drained: asyncio.Future[int] | None = None
+        self._is_short = False
         self.live = self._compile(driver.document)
         self._connections_max = self._bound()
 
@@ -134,6 +137,23 @@ class WireServer:
         if self._context is not None and proxy.tls is not None:
             server_context(proxy.tls)
             self._context.load_cert_chain(proxy.tls.cert, proxy.tls.key or None)
+
+    def save_memory(self, *, is_short: bool) -> None:
+        """Memory is short, or no more: nobody beyond those who are here, nothing held for them.
+
+        A few are always let in, so that memory that does not come back ends no service.
+        """
+        was_short, self._is_short = self._is_short, is_short
+        if is_short:
+            present = max(len(self.clients), CONNECTIONS_KEPT)
+            self._connections_max = min(self._connections_max, present)
+        elif was_short:
+            self._connections_max = self._bound()
+
+    @property
+    def held_max(self) -> int:
+        """Bytes of an answer that may wait for a client, so that the upstream is done with it."""
+        return 0 if self._is_short else self.live.proxy.buffer_size
 
     def _bound(self) -> int:
         wanted = self.live.proxy.connections_max

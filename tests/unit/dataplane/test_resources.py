@@ -4,7 +4,13 @@ import resource
 
 import pytest
 
-from shedproxy.dataplane.resources import resident_size, room_for_connections
+from shedproxy.dataplane.resources import (
+    MemoryBound,
+    MemoryGroup,
+    find_group,
+    resident_size,
+    room_for_connections,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,3 +45,67 @@ def test_a_system_that_does_not_say_is_zero(monkeypatch) -> None:
 
     monkeypatch.setattr("builtins.open", nothing)
     assert resident_size() == 0
+
+
+def group_of(tmp_path, *, bound: str, used: int, cache: int = 0, version: int = 2) -> MemoryGroup:
+    base = tmp_path / "cgroup" if version == 2 else tmp_path / "cgroup" / "memory"
+    folder = base / "slice" / "service"
+    folder.mkdir(parents=True)
+    names = {2: ("memory.max", "memory.current", "inactive_file")}
+    names[1] = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    bound_name, used_name, cache_name = names[version]
+    (folder / bound_name).write_text(bound + "\n")
+    (folder / used_name).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 5\n{cache_name} {cache}\nx 1\n")
+    membership = tmp_path / "membership"
+    line = "0::/slice/service" if version == 2 else "4:cpu,memory:/slice/service"
+    membership.write_text(f"9:pids:/\n{line}\n")
+    found = find_group(membership, tmp_path / "cgroup")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_bound_of_the_control_group_is_found_and_its_cache_is_not_counted(
+    tmp_path, version
+) -> None:
+    group = group_of(tmp_path, bound="1000", used=900, cache=200, version=version)
+    assert group.bound == 1000
+    assert group.used_share() == 0.7
+
+
+def test_the_tightest_bound_above_counts(tmp_path) -> None:
+    group_of(tmp_path, bound="1000", used=900)
+    above = tmp_path / "cgroup" / "slice"
+    (above / "memory.max").write_text("500\n")
+    (above / "memory.current").write_text("100\n")
+    found = find_group(tmp_path / "membership", tmp_path / "cgroup")
+    assert found is not None
+    assert (found.bound, found.used_share()) == (500, 0.2)
+
+
+@pytest.mark.parametrize("bound", ["max", str(1 << 62)])
+def test_no_bound_is_none(tmp_path, bound) -> None:
+    with pytest.raises(AssertionError):
+        group_of(tmp_path, bound=bound, used=900)
+    assert find_group(tmp_path / "nothing", tmp_path) is None
+
+
+def test_memory_is_short_near_the_bound_and_until_it_is_well_below(tmp_path) -> None:
+    group = group_of(tmp_path, bound="1000", used=840)
+    bound = MemoryBound(group)
+    used = tmp_path / "cgroup" / "slice" / "service" / "memory.current"
+    said = []
+    for size in (840, 860, 800, 760, 740, 840):
+        used.write_text(str(size))
+        bound.look(0)
+        said.append(bound.is_short)
+    assert said == [False, True, True, True, False, False]
+
+
+def test_a_bound_of_the_process_counts_as_well(tmp_path) -> None:
+    bound = MemoryBound(group_of(tmp_path, bound="1000", used=100))
+    bound.look(resident_size() * 2)
+    assert (bound.is_short, round(bound.used_share, 1)) == (False, 0.5)
+    bound.look(resident_size())
+    assert bound.is_short

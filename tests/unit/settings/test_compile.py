@@ -31,6 +31,7 @@ mode = "observe"
 [server]
 trusted_proxies = ["10.0.0.0/8"]
 connections_max = 7
+memory_max = "200MiB"
 requests_per_connection_max = 8
 head_size_max = "32KiB"
 target_size_max = "9KiB"

@@ -115,6 +115,8 @@ def test_what_is_no_network_is_explained():
         ("edge-1.local:65535", ("tcp", "edge-1.local")),
         ("unix:/run/x", ("unix", "/run/x")),
         ("fd:3", ("fd", "3")),
+        ("systemd", ("systemd", "")),
+        ("systemd:web", ("systemd", "web")),
     ],
 )
 def test_addresses(text, parts):
@@ -134,6 +136,7 @@ def test_addresses(text, parts):
         "unix:",
         "fd:",
         "fd:x",
+        "systemd:",
         "a b:80",
         "http://a:80",
     ],

@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from shedproxy.errors import StartupError
+from shedproxy.supervisor import sockets
 from shedproxy.supervisor.sockets import bind, bind_all, close_all, parse_address
 
 
@@ -18,6 +19,8 @@ from shedproxy.supervisor.sockets import bind, bind_all, close_all, parse_addres
         ("localhost:0", "localhost:0"),
         ("unix:/run/a.sock", "unix:/run/a.sock"),
         ("fd:3", "fd:3"),
+        ("systemd", "systemd"),
+        ("systemd:web", "systemd:web"),
     ],
 )
 def test_an_address_is_shown_as_it_was_written(text: str, shown: str):
@@ -25,7 +28,8 @@ def test_an_address_is_shown_as_it_was_written(text: str, shown: str):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "8080", "host", "host:", "host:http", "host:65536", "::1:80", "unix:", "fd:x"]
+    "text",
+    ["", "8080", "host", "host:", "host:http", "host:65536", "::1:80", "unix:", "fd:x", "systemd:"],
 )
 def test_what_is_no_address_is_refused_with_its_text(text: str):
     with pytest.raises(StartupError, match="is no listen address") as caught:
@@ -45,6 +49,7 @@ def test_what_is_no_address_is_refused_with_its_text(text: str):
         ("0.0.0.0:1", False),
         ("127.evil.example:1", False),
         ("fd:3", False),
+        ("systemd", False),
     ],
 )
 def test_loopback_is_what_only_this_host_reaches(text: str, is_loopback: bool):
@@ -136,18 +141,47 @@ def test_a_missing_folder_is_named(tmp_path):
 
 
 def test_an_inherited_socket_is_adopted():
-    with socket.socket() as handed:
-        handed.bind(("127.0.0.1", 0))
-        handed.listen()
-        port = handed.getsockname()[1]
-        (listener,) = bind(parse_address(f"fd:{handed.fileno()}"))
-        try:
-            assert listener.bound == f"127.0.0.1:{port}"
-        finally:
-            close_all([listener])
+    handed = socket.create_server(("127.0.0.1", 0))
+    port = handed.getsockname()[1]
+    fd = handed.detach()
+    (listener,) = bind(parse_address(f"fd:{fd}"))
+    assert listener.bound == f"127.0.0.1:{port}"
+    close_all([listener])
+    # It is ours alone: where we do not listen nobody does.
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+    with pytest.raises(StartupError, match="no open socket"):
+        bind(parse_address(f"fd:{fd}"))
 
 
-def test_a_descriptor_that_is_no_socket_is_refused(tmp_path):
+def test_sockets_of_systemd_are_taken_by_name_or_all(monkeypatch):
+    handed = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    ports = [each.getsockname()[1] for each in handed]
+    fds = [each.detach() for each in handed]
+    names = dict(zip(fds, ("web", "control", "web"), strict=True))
+    environ = {"LISTEN_FDS": "3"}
+
+    def handed_over(name, given):
+        assert given is environ
+        return tuple(fd for fd in fds if name in {"", names[fd]})
+
+    monkeypatch.setattr(sockets, "handed_over", handed_over)
+    web = bind_all(["systemd:web"], environ=environ)
+    assert [listener.bound for listener in web] == [f"127.0.0.1:{ports[i]}" for i in (0, 2)]
+    (control,) = bind_all(["systemd:control"], environ=environ)
+    assert control.bound == f"127.0.0.1:{ports[1]}"
+    close_all([*web, control])
+    with pytest.raises(StartupError, match="no open socket"):
+        bind_all(["systemd"], environ=environ)
+
+
+@pytest.mark.parametrize("text", ["systemd", "systemd:web"])
+def test_nothing_handed_over_is_said_with_what_to_do(text):
+    with pytest.raises(StartupError, match=r"start the \.socket unit"):
+        bind_all([text], environ={})
+
+
+def test_a_descriptor_that_is_no_socket_is_refused():
     read, write = os.pipe()
     try:
         with pytest.raises(StartupError, match="no open socket"):
@@ -163,4 +197,4 @@ def test_a_datagram_socket_is_refused():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wrong:
         wrong.bind(("127.0.0.1", 0))
         with pytest.raises(StartupError, match="cannot listen"):
-            bind(parse_address(f"fd:{wrong.fileno()}"))
+            bind(parse_address(f"fd:{os.dup(wrong.fileno())}"))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from shedproxy.core import milliseconds, seconds
-from shedproxy.dataplane.wire.server import REFUSED_CONNECTIONS_MAX
+from shedproxy.dataplane.wire.server import CONNECTIONS_KEPT, REFUSED_CONNECTIONS_MAX
 from shedproxy.errors import DocumentInvalidError
 from shedproxy.observability.meter import Gauge, ProcessGauge
 from shedproxy.snapshot import ProxyDocument, UpstreamDocument
@@ -134,3 +134,20 @@ async def test_a_drain_does_not_wait_for_who_has_nothing_to_ask_any_more(still) 
     client.protocol.data_received(b"x")
     await bench.settle()
     assert client.is_closed
+
+
+async def test_short_of_memory_nobody_new_is_let_in_and_nothing_is_held(still) -> None:
+    bench = still()
+    server = bench.server
+    crowd = [bench.client() for _ in range(CONNECTIONS_KEPT + 2)]
+    server.save_memory(is_short=True)
+    assert b"connection_limit" in bench.client().take()
+    assert server.held_max == 0
+    # Places that become free are not given again, down to a few that always are.
+    for client in crowd[:4]:
+        client.lose()
+        server.save_memory(is_short=True)
+    assert [b"connection_limit" in bench.client().take() for _ in range(3)] == [False, False, True]
+    server.save_memory(is_short=False)
+    assert bench.client().take() == b""
+    assert server.held_max > 0
