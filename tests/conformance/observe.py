@@ -159,4 +159,5 @@ def _see_end(
     if recorder.sentinels:
         seen.is_reused = recorder.sentinels[-1].connection == number
     line = recorder.line_of(recorder.requests[-1])
-    seen.is_upstream_closed = line is None or line.is_closed
+    if not seen.is_reused:
+        seen.is_upstream_closed = line is None or line.ended.wait(patience)

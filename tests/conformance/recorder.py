@@ -1,4 +1,4 @@
-"""An upstream on loopback that keeps every byte, reads strictly, and answers what it is told."""
+"""An upstream on loopback that keeps what it gets, reads strictly, and answers as it is told."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ class Script:
     """Close after the answer."""
     is_early: bool = False
     """Answer as soon as the head is there, and read no more of the request."""
-    asks: bytes = b""
-    """With `is_early`: bytes that must have come (an interim answer was sent) before the end."""
 
 
 @dataclass
@@ -34,8 +32,9 @@ class Line:
 
     number: int
     sock: socket.socket
-    raw: bytes = b""
-    is_closed: bool = False
+    is_deaf: bool = False
+    """It has answered early, and reads no more requests."""
+    ended: threading.Event = field(default_factory=threading.Event)
     problems: list[str] = field(default_factory=list)
 
 
@@ -65,9 +64,8 @@ class Recorder:
         self.is_answered.clear()
         self.requests = []
         self.sentinels = []
-        self.lines = [line for line in self.lines if not line.is_closed]
+        self.lines = [line for line in self.lines if not line.ended.is_set()]
         for line in self.lines:
-            line.raw = b""
             line.problems.clear()
 
     @property
@@ -103,22 +101,23 @@ class Recorder:
         buffer = b""
         try:
             while data := line.sock.recv(65536):
-                line.raw += data
-                buffer = self._take(line, buffer + data)
+                if not line.is_deaf:
+                    buffer = self._take(line, buffer + data)
         except MalformedError as error:
             line.problems.append(f"{error}: {buffer[:300]!r}")
         except OSError:
             pass
         finally:
-            line.is_closed = True
+            line.ended.set()
             line.sock.close()
 
     def _take(self, line: Line, buffer: bytes) -> bytes:
         while True:
             head = buffer.partition(b"\r\n\r\n")
-            if self.script.is_early and head[1] and not head[0].startswith(b"GET " + b"/sentinel"):
+            if self.script.is_early and head[1] and not head[0].startswith(b"GET /sentinel"):
                 found = read_request(_without_framing(head[0]) + b"\r\n\r\n")
                 assert found is not None
+                line.is_deaf = True
                 self._answer(line, found[0], head[0])
                 return b""
             found = read_request(buffer)

@@ -62,7 +62,8 @@ def read_request(data: bytes) -> tuple[Message, bytes] | None:
     _demand(bool(target) and set(target) <= VISIBLE - {0x23}, f"target {target!r}")
     _demand(version in {b"HTTP/1.1", b"HTTP/1.0"}, f"version {version!r}")
     message = Message(tuple(word.decode("latin-1") for word in words), fields)
-    _demand(len(message.values("host")) == (version == b"HTTP/1.1"), "not one Host")
+    hosts = len(message.values("host"))
+    _demand(hosts == 1 or (hosts == 0 and version == b"HTTP/1.0"), "not one Host")
     if not _frame(message, rest, is_answer=False):
         return None
     message.raw = data[: len(data) - len(_rest(message, rest))]

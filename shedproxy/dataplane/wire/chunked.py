@@ -24,8 +24,10 @@ TRAILER_SIZE_MAX = 4 * 1024
 TRAILER_COUNT_MAX = 32
 
 _SIZE_MAX = 2**63 - 1
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)(;[\t\x20-\x7e\x80-\xff]*+)?+\r\n")
-_CHUNK_LINE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r?+)?+")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)([ \t]*+;[\t\x20-\x7e\x80-\xff]*+)?+\r\n")
+_CHUNK_LINE_BEGUN = re.compile(
+    rb"(?:[0-9A-Fa-f]{1,16}+(?:\r|[ \t]*+(?:;[\t\x20-\x7e\x80-\xff]*+\r?+)?+)?+)?+"
+)
 _CHUNK_LINE_SIZE_MAX = 16 + EXTENSION_SIZE_MAX + 2
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):([\t\x20-\x7e\x80-\xff]*+)\r\n")
 _TRAILER_BEGUN = re.compile(

@@ -121,7 +121,7 @@ CASES: list[Case] = [
     bad("HTML at once", STATUS, b"<html>hello</html>\n"),
     bad("TLS", STATUS, b"\x15\x03\x01\x00\x02\x02\x16"),
     bad("HTTP/2.0", "RFC 9112 2.3", b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n"),
-    bad("HTTP/1.2", "RFC 9112 2.3", b"HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    bad("HTTP/1.2", "RFC 9110 2.5", b"HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n"),
     bad("HTTP/0.9", "RFC 9112 2.3", b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n"),
     bad("a version in lower case", "RFC 9112 2.3", b"http/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
     bad("ICY", STATUS, b"ICY 200 OK\r\nContent-Length: 0\r\n\r\n"),

@@ -11,7 +11,12 @@ UPGRADE = "RFC 9110 7.8"
 EXPECT = "RFC 9110 10.1.1"
 TE = "RFC 9110 10.1.4"
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "
-WEBSOCKET = (b"Connection: Upgrade", b"Upgrade: websocket")
+WEBSOCKET = (
+    b"Connection: Upgrade",
+    b"Upgrade: websocket",
+    b"Sec-WebSocket-Version: 13",
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
 
 
 def dropped(name: str, line: bytes, *more: bytes, clause: str = HOP, note: str = "") -> Case:

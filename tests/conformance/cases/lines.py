@@ -54,10 +54,10 @@ CASES: list[Case] = [
     refused("HTTP/0.9", VERSION, 400, b"GET /\r\n"),
     refused(
         "HTTP/1.2",
-        VERSION,
+        "RFC 9110 2.5",
         505,
         get(version=b"HTTP/1.2"),
-        note="505 is for the major version; what 1.2 would change nobody knows",
+        note="SHOULD be taken for 1.1; nobody sends it, and what it would change nobody knows",
     ),
     refused("HTTP/2.0", "RFC 9110 15.6.6", 505, get(version=b"HTTP/2.0")),
     refused("HTTP/0.9 said aloud", "RFC 9110 15.6.6", 505, get(version=b"HTTP/0.9")),

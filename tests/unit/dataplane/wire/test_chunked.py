@@ -40,6 +40,7 @@ def read(*feeds):
         pytest.param(b"5;" + b"a" * 255 + b"\r\nhello\r\n0\r\n\r\n", b"hello", id="256 of them"),
         pytest.param(b"2\r\n\r\n\r\n0\r\n\r\n", b"\r\n", id="payload that looks like an end"),
         pytest.param(b"1\r\nA\r\n0\r\nX-A: b\r\nC: d\r\n\r\n", b"A", id="trailers dropped"),
+        pytest.param(b"1 \t;a\r\nA\r\n0\r\n\r\n", b"A", id="blanks before an extension"),
     ],
 )
 def test_a_clean_body_gives_its_payload_and_leaves_the_rest(body, payload):
@@ -56,7 +57,8 @@ def test_a_clean_body_gives_its_payload_and_leaves_the_rest(body, payload):
         pytest.param(b"1_0\r\n", id="underscore, aiohttp CVE-2023-47627"),
         pytest.param(b" 5\r\nhello\r\n", id="blank before size"),
         pytest.param(b"5 \r\nhello\r\n", id="blank after size"),
-        pytest.param(b"5\t;a\r\nhello\r\n", id="tab before extension"),
+        pytest.param(b"5\t\r\nhello\r\n", id="tab after size"),
+        pytest.param(b"5 a\r\nhello\r\n", id="extension without a semicolon"),
         pytest.param(b"\r\n", id="no size"),
         pytest.param(b";a\r\n", id="extension without size"),
         pytest.param(b"g\r\n", id="not hex"),
