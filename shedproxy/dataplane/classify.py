@@ -56,7 +56,8 @@ _FOR_DEADLINE = 8
 _FOR_COHORT = 16
 _FOR_TENANT = 32
 _FOR_KIND = 64
-_FOR_START = 128
+
+_STARTED = b"x-request-start"
 
 
 class Classified(NamedTuple):
@@ -158,9 +159,7 @@ class Classifier:
             if said & _FOR_ATTEMPT:
                 is_retry = self._read_attempt(found)
             if said & _FOR_DEADLINE:
-                time_left_ns = self._read_deadline(found, time_left_ns, trusted)
-            if said & _FOR_START and trusted and time_left_ns is not None:
-                time_left_ns = max(0, time_left_ns - _queued_ns(found))
+                time_left_ns = self._read_time_left(found, time_left_ns, trusted)
             # The header alone would let anybody out of the limit, so from strangers it does not
             # count: their streams are seen when the answer begins.
             is_open = said & _FOR_KIND and trusted and not kind
@@ -191,7 +190,7 @@ class Classifier:
             (_FOR_COHORT, self._cohorts),
             (_FOR_TENANT, () if self._by_client else (self._tenant,)),
             (_FOR_KIND, (b"accept",) if self._trust.is_any else ()),
-            (_FOR_START, (b"x-request-start",) if self._trust.is_any else ()),
+            (_FOR_DEADLINE, (_STARTED,) if self._trust.is_any else ()),
         ]
         wanted: dict[bytes, int] = {}
         for reader, names in readers:
@@ -271,6 +270,16 @@ class Classifier:
             if said is not None and is_repeated(name, said):
                 return True
         return False
+
+    def _read_time_left(
+        self, found: dict[bytes, bytes], default_ns: int | None, trusted: bool
+    ) -> int | None:
+        """Until the deadline, less the time that the request has waited before us already."""
+        left_ns = self._read_deadline(found, default_ns, trusted)
+        started = found.get(_STARTED)
+        if left_ns is None or started is None or not trusted:
+            return left_ns
+        return max(0, left_ns - parse_queued_ns(started, int(wall_seconds() * NS_PER_S)))
 
     def _read_deadline(
         self, found: dict[bytes, bytes], default_ns: int | None, trusted: bool
@@ -388,8 +397,3 @@ class _Route:
         )
         self.infos[criticality * 8 + is_retry * 4 + kind] = info
         return info
-
-
-def _queued_ns(found: dict[bytes, bytes]) -> int:
-    """How long the request had waited before it came here, by the front's clock."""
-    return parse_queued_ns(found[b"x-request-start"], int(wall_seconds() * NS_PER_S))

@@ -61,7 +61,7 @@ async def test_a_reset_in_the_body_ends_the_request_everywhere(bench, figure, is
     assert slowest_s < 0.1
     kind = "chunked" if is_chunked else "counted"
     figure(
-        f"{kind}: slot back after {slowest_s * 1000:.0f} ms at most; 0 of 20 requests seen as complete"
+        f"{kind}: slot back after {slowest_s * 1000:.0f} ms at most; 0 of 20 requests seen whole"
     )
 
 
