@@ -13,6 +13,7 @@ within a few percent; the estimate stops growing at ln(m) flows per bucket, when
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from shedproxy.core.policy import FairnessPolicy
 
@@ -32,6 +33,18 @@ def estimate_flows(used: int, buckets: int) -> float:
     """
     free = max(1, buckets - used)
     return buckets * math.log(buckets / free)
+
+
+@lru_cache(maxsize=4)
+def _estimates(buckets: int, hand: int) -> tuple[int, ...]:
+    """Flows by buckets in use, summed over the rows; the same table for every cell."""
+    return (
+        0,
+        *(
+            max(1, round(estimate_flows(used, buckets * hand) / hand))
+            for used in range(1, buckets * hand + 1)
+        ),
+    )
 
 
 class FairShare:
@@ -66,10 +79,7 @@ class FairShare:
         )
         self._used = 0
         # Buckets in use, summed over the rows -> flows. Logarithms are not for the hot path.
-        self._estimates = [
-            max(1, round(estimate_flows(used, buckets * hand) / hand)) if used else 0
-            for used in range(buckets * hand + 1)
-        ]
+        self._estimates = _estimates(buckets, hand)
 
     def apply(self, policy: FairnessPolicy) -> None:
         """Take a new policy; the counts stay."""
