@@ -128,6 +128,6 @@ class ClientBody(ClientEnd):
             if (is_endless and self._body is None and self.is_reading_paused) or self.is_gone(
                 or_half=is_endless
             ):
-                self.cut()
+                self.cut(reset=True)
                 return
             self.wake_at(now + PROBE_NS)

@@ -124,7 +124,9 @@ class ClientConnection(ClientBody):
             self.is_half_closed = bool(self._buffer) and not self._seen
             return self.is_half_closed
         if exchange.is_streaming:
-            # It may be silent for hours, and who only listens has no reason to say good-bye.
+            # It may be silent for hours, and who only listens has no reason to say good-bye. It
+            # must not take what it has for all of it.
+            self.cut(reset=True)
             return False
         # Closed altogether, or only its sending side? A client that is there must put up with a
         # 100 (RFC 9110 15.2); one that is gone answers it with a reset.
@@ -185,7 +187,8 @@ class ClientConnection(ClientBody):
                     self._await_head(data)
                     return
                 if end < 0 or end > size_max:
-                    self._refuse_head(overflow_fault(data, target_size_max=proxy.target_size_max))
+                    fault = overflow_fault(data, target_size_max=proxy.target_size_max)
+                    self._refuse_head(fault, data)
                     return
                 self._seen = 0
                 self._buffer = b""
@@ -213,7 +216,7 @@ class ClientConnection(ClientBody):
             self.server.wheel.watch(self)
         fault = begun_head_fault(data, self._seen)
         if fault is not None:
-            self._refuse_head(fault)
+            self._refuse_head(fault, data)
             return
         self._buffer = data
         self._seen = len(data)
@@ -224,7 +227,7 @@ class ClientConnection(ClientBody):
         try:
             tokens, framing = self._heads.read(head, live)
         except HeadError as error:
-            self._refuse_head(error.fault)
+            self._refuse_head(error.fault, head)
             return
         self.served += 1
         now = server.clock()
@@ -248,15 +251,15 @@ class ClientConnection(ClientBody):
         if self._body is body and exchange.is_collecting:
             self.resume_reading()  # what was sent ahead may have stopped it
 
-    def _refuse_head(self, fault: Fault) -> None:
+    def _refuse_head(self, fault: Fault, head: bytes | bytearray) -> None:
         """Answer a head that is no request of ours; nothing after it can be trusted."""
+        is_head = head.lstrip(b"\r\n").startswith(b"HEAD ")
         self._buffer = b""
         self._seen = 0
         self.server.on_bad_head(self, fault)
         date = http_date(wall_seconds())
-        self.write(
-            self.server.live.rejections.fault_wire(fault, head=False, keep_alive=False, date=date)
-        )
+        rejections = self.server.live.rejections
+        self.write(rejections.fault_wire(fault, head=is_head, keep_alive=False, date=date))
         self.linger()
 
     def _feed_body(self, body: BodyReader, data: bytes) -> None:
@@ -375,6 +378,6 @@ class ClientConnection(ClientBody):
         elif self._body is not None:
             self.linger()
         elif self._seen:
-            self._refuse_head(Fault.HEAD_TIMEOUT)
+            self._refuse_head(Fault.HEAD_TIMEOUT, self._buffer)
         elif not self.is_write_blocked:
             self.end()

@@ -190,3 +190,39 @@ async def test_a_bug_in_a_requests_way_ends_its_connection_and_costs_no_slot(
     await bench.settle()
     assert client.is_closed
     assert bench.cell.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    "head", [b"HEAD / HTTP/1.1\r\n\r\n", b"\r\nHEAD / HTTP/1.1\r\nHost: e\r\nA : b\r\n\r\n"]
+)
+async def test_a_refused_head_request_gets_no_body(still, head) -> None:
+    """RFC 9110 9.3.2: none, whatever the answer is."""
+    bench = still()
+    client = bench.client()
+    client.protocol.data_received(head)
+    sent = client.take()
+    assert sent.startswith(b"HTTP/1.1 400 ")
+    assert sent.endswith(b"\r\n\r\n")
+
+
+async def test_a_head_request_that_never_ends_gets_no_body(still) -> None:
+    bench = still(timeouts={"client_head_ns": seconds(1)})
+    client = bench.client()
+    client.protocol.data_received(b"HEAD / HTTP/1.1\r\nHost")
+    await bench.advance(seconds(2))
+    sent = client.take()
+    assert sent.startswith(b"HTTP/1.1 408 ")
+    assert sent.endswith(b"\r\n\r\n")
+
+
+async def test_a_stream_that_ends_with_its_reader_is_seen_to_be_cut(still) -> None:
+    """HTTP/1.0 has no other sign of a whole answer than the end of the connection."""
+    bench = still()
+    client = bench.client()
+    upstream = await bench.ask(client, b"GET / HTTP/1.0\r\n\r\n")
+    upstream.protocol.data_received(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n"
+    )
+    assert not client.protocol.eof_received()
+    assert client.is_aborted
+    assert client.socket.options
