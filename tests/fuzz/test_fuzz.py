@@ -1,0 +1,126 @@
+"""The kept corpus on both targets, half a minute of fresh fuzzing, and proof that they can fail."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from fuzz import corpus, engine, messages
+from fuzz.targets import TARGETS
+
+from shedproxy.dataplane.wire import body, exchange, framing
+from shedproxy.dataplane.wire.accounting import Accounting
+from shedproxy.dataplane.wire.client_end import ClientEnd
+from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
+
+FRESH_SECONDS = 25
+CORPUS_BYTES_MAX = 1 << 20
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_kept_corpus_finds_nothing(target) -> None:
+    entries = corpus.load(target)
+    assert len(entries) > 100
+    for entry in entries:
+        failure = engine.failure_of(target, entry)
+        assert not failure, "\n".join([failure, *corpus.describe(target, entry)])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_corpus_is_small_and_its_text_says_what_it_is(target) -> None:
+    assert sum(path.stat().st_size for path in corpus.HOME.iterdir()) < CORPUS_BYTES_MAX
+    for entry in corpus.load(target):
+        again = corpus.parse(target, corpus.describe(target, entry))
+        assert corpus.describe(target, again) == corpus.describe(target, entry)
+
+
+def test_fresh_fuzzing_finds_nothing(root) -> None:
+    """Both targets side by side, from the kept corpus on."""
+    command = [sys.executable, "-P", str(root / "tests" / "fuzz" / "__main__.py")]
+    running = [
+        subprocess.Popen(
+            [*command, target, "--seconds", str(FRESH_SECONDS)],
+            cwd=root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for target in TARGETS
+    ]
+    said = [process.communicate(timeout=FRESH_SECONDS + 90)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * len(TARGETS), "\n".join(said)
+    for text in said:
+        assert " 0 crashes" in text
+
+
+# --- what the instruments would find ------------------------------------------------------------
+
+
+def failures(target: str) -> set[str]:
+    found = {engine.failure_of(target, entry) for entry in corpus.load(target)}
+    return {engine.kind_of(failure) for failure in found if failure}
+
+
+def test_messages_sees_a_host_that_means_two_things(monkeypatch) -> None:
+    monkeypatch.setattr(framing, "_is_authority", lambda text: True)
+    assert "DifferenceError: the model has no such message" in failures("messages")
+
+
+def test_messages_sees_a_reader_that_depends_on_how_bytes_come(monkeypatch) -> None:
+    feed = body.BodyReader.feed
+
+    def lossy(self, data):
+        return feed(self, data) if len(data) != 1 else feed(self, data)[1:]
+
+    monkeypatch.setattr(body.BodyReader, "feed", lossy)
+    assert "DifferenceError: splits: body" in failures("messages")
+
+
+def test_messages_sees_a_field_that_ends_at_this_hop_go_through(monkeypatch) -> None:
+    monkeypatch.setitem(messages.CONTEXT.actions, b"keep-alive", 0)
+    assert "DifferenceError: hop-by-hop field goes through" in failures("messages")
+
+
+def test_exchange_sees_a_permit_that_is_not_given_back(monkeypatch) -> None:
+    monkeypatch.setattr(Accounting, "leave", lambda self, *_: setattr(self, "permit", None))
+    assert "DifferenceError: in flight, queue, residents, zombies" in failures("exchange")
+
+
+def test_exchange_sees_a_connection_used_again_too_early(monkeypatch) -> None:
+    detach = UpstreamConnection._detach
+    monkeypatch.setattr(
+        UpstreamConnection, "_detach", lambda self, *, reusable: detach(self, reusable=True)
+    )
+    assert failures("exchange")
+
+
+def test_exchange_sees_a_cut_that_looks_like_the_end(monkeypatch) -> None:
+    cut = ClientEnd.cut
+    monkeypatch.setattr(ClientEnd, "cut", lambda self, *, reset=False: cut(self))
+    assert "DifferenceError: a cut answer is passed on as whole" in failures("exchange")
+
+
+def test_exchange_sees_a_last_chunk_that_was_not_there(monkeypatch) -> None:
+    monkeypatch.setattr(exchange, "encode_chunk", lambda piece: framing.encode_chunk(piece) * 2)
+    assert "DifferenceError: answer body" in failures("exchange")
+
+
+def test_a_failure_is_made_small_and_can_be_replayed(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(framing, "_is_authority", lambda text: True)
+    filler = b"".join(b"X-%d: y\r\n" % number for number in range(9))
+    head = b"POST /abc HTTP/1.1\r\nHost: a b\r\n" + filler + b"Content-Length: 5\r\n\r\n"
+    small = engine.minimise("messages", b"r1" + head + b"hello", seconds=5)
+    assert len(small) < 60
+    path = tmp_path / "one.txt"
+    lines = list(engine.reproduction("messages", small, path))
+    assert lines[-1] == f"replay: python -m tests.fuzz messages --replay {path}"
+    assert corpus.read("messages", path.read_text()) == [small]
+
+
+def test_without_libfuzzer_the_corpus_is_changed_at_random(monkeypatch) -> None:
+    monkeypatch.setattr(engine, "has_atheris", lambda: False)
+    report = engine.fuzz("messages", 1, seed=3)
+    assert report.executions > 100
+    assert not report.crashes
+    assert "plain mutation (no atheris), seed 3" in report.lines("messages")[0]
