@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness.bad_network import is_possible
 
 pytest_plugins = ["faults.plugin"]
 
@@ -31,6 +32,7 @@ PEERS: dict[str, Callable[[], bool]] = {
     "redis": _program("redis-server"),
     "envoy": _module("envoy"),
     "gunicorn": _module("gunicorn"),
+    "netns": is_possible,
 }
 """Real programs that some tests talk to, by the name their marker gives."""
 

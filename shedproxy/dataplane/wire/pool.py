@@ -73,6 +73,8 @@ class Slot(NamedTuple, Generic[C]):
     upstream: Upstream[C]
     connection: C | None
     lane: Lane
+    idle_since: Instant = NEVER
+    """Of that connection."""
 
 
 class Handover(NamedTuple, Generic[C, W]):
@@ -147,7 +149,10 @@ class UpstreamPool(Generic[C, W]):
         upstream.begin_trial(now)
         side = upstream.lane(lane)
         side.in_use += 1
-        return Slot(upstream, side.idle.popitem()[0] if side.idle else None, lane)
+        if side.idle:
+            connection, idle_since = side.idle.popitem()
+            return Slot(upstream, connection, lane, idle_since)
+        return Slot(upstream, None, lane)
 
     def wait(self, waiter: W) -> None:
         """Stand in line for a connection of the data lane, after `acquire` had none."""

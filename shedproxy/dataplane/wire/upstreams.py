@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["UpstreamGroup"]
 
+SAFE_IDLE_NS = NS_PER_S
+"""A request that cannot be sent again takes no connection that was idle for longer: its upstream
+may be closing it just now. (Servers close idle connections after 2 s and more.)"""
 _OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
 """Connects that fail for want of something on this side say nothing of the upstream."""
 
@@ -300,7 +303,13 @@ class UpstreamGroup:
             if (
                 connection.is_open
                 and not is_fresh
-                and (self.retries.may_repeat(exchange) or not connection.is_readable())
+                and (
+                    self.retries.may_repeat(exchange)
+                    or (
+                        self.clock() - slot.idle_since < SAFE_IDLE_NS
+                        and not connection.is_readable()
+                    )
+                )
             ):
                 connection.slot = slot
                 self._hand(connection, exchange)

@@ -13,6 +13,7 @@ from shedproxy.observability.fault import Fault
 
 pytestmark = pytest.mark.anyio
 
+POST = b"POST /a HTTP/1.1\r\nHost: e\r\nContent-Length: 1\r\n\r\nx"
 GET = b"GET /a HTTP/1.1\r\nHost: e\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -150,6 +151,22 @@ async def test_connections_to_addresses_that_a_name_lost_are_not_used_again(stil
     assert second.take().endswith(b"ok")
     assert busy.is_closed
     assert bench.server.upstream_connections == 0
+
+
+async def test_who_cannot_be_sent_again_gets_no_connection_that_may_be_closing(still) -> None:
+    """U17."""
+    bench = still()
+    client = bench.client()
+    for idle_s, dials in ((0.9, 1), (1.1, 2), (0.9, 2)):
+        upstream = await bench.ask(client, GET)
+        upstream.protocol.data_received(OK)
+        bench.clock.advance(seconds(idle_s))
+        upstream = await bench.ask(client, POST)
+        upstream.protocol.data_received(OK)
+        assert bench.dials == dials
+    bench.clock.advance(seconds(9))
+    await bench.ask(client, GET)
+    assert bench.dials == 2, "this one could be sent again"
 
 
 async def test_when_a_host_has_vanished_its_idle_connections_go(still) -> None:

@@ -1,0 +1,112 @@
+"""Clients of a wire proxy that ask one request after the other, and what they met."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["GET", "POST", "Load", "Reply", "quantile"]
+
+GET = b"GET / HTTP/1.1\r\nHost: e\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 3\r\n\r\nabc"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One request and what became of it."""
+
+    request: bytes
+    began_s: float
+    took_s: float
+    status: int
+    """0: cut, or closed without an answer."""
+    head: bytes = b""
+
+    @property
+    def ended_s(self) -> float:
+        return self.began_s + self.took_s
+
+
+class Load:
+    """Asks until `stop`, or as often as it was told to.
+
+    Args:
+        proxy: where clients connect to.
+        clients: how many ask at the same time.
+        request: what they ask; a function is called for each request.
+        pause_s: between an answer and the next request of a client.
+    """
+
+    def __init__(
+        self,
+        proxy: Any,
+        *,
+        clients: int = 1,
+        request: bytes | Callable[[], bytes] = GET,
+        pause_s: float = 0,
+    ) -> None:
+        self.replies: list[Reply] = []
+        self._proxy = proxy
+        self._clients = clients
+        self._make = request if callable(request) else lambda: request
+        self._pause_s = pause_s
+        self._left: float = float("inf")
+        self._tasks: list[asyncio.Task] = []
+
+    async def run(self, count: int) -> list[Reply]:
+        """So many requests in all."""
+        self._left = count
+        await asyncio.gather(*(self._client() for _ in range(self._clients)))
+        return self.replies
+
+    async def __aenter__(self) -> Load:
+        self._tasks = [asyncio.create_task(self._client()) for _ in range(self._clients)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> list[Reply]:
+        """Let those under way end."""
+        self._left = 0
+        await asyncio.gather(*self._tasks)
+        return self.replies
+
+    def since(self, at_s: float) -> list[Reply]:
+        """Requests begun after a moment."""
+        return [reply for reply in self.replies if reply.began_s >= at_s]
+
+    def statuses(self) -> Counter[int]:
+        return Counter(reply.status for reply in self.replies)
+
+    async def _client(self) -> None:
+        client = None
+        while self._left > 0:
+            self._left -= 1
+            if client is None:
+                client = await self._proxy.connect()
+            request, began = self._make(), time.monotonic()
+            status, head = 0, b""
+            try:
+                answer = await client.ask(request)
+                status, head = answer.status, answer.head
+            except (asyncio.IncompleteReadError, ConnectionError):
+                pass
+            self.replies.append(Reply(request, began, time.monotonic() - began, status, head))
+            if not status or b"onnection: close" in head:
+                client.close()
+                client = None
+            if self._pause_s:
+                await asyncio.sleep(self._pause_s)
+        if client is not None:
+            client.close()
+
+
+def quantile(replies: list[Reply], share: float) -> float:
+    """How long a share of them took at most, in seconds."""
+    took = sorted(reply.took_s for reply in replies)
+    return took[min(len(took) - 1, int(len(took) * share))]
