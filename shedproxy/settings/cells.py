@@ -148,7 +148,7 @@ class TransportSettings(Section):
     fail_after: int = preset(3, ge=1, le=1000)
     """Attempts in a row without an answer that take an upstream out: it refuses connections, closes
     them, or says nothing for the whole of timeouts.response."""
-    retry_after: Annotated[Duration, at_least("10ms")] = preset("400ms")
+    retry_after: Annotated[Duration, at_least("10ms")] = preset("300ms")
     """Longest time between two probes of an upstream that is out; the first come sooner. One that
     refused is back when it accepts; one that said nothing when it answers `OPTIONS *`."""
     tls: UpstreamTlsSettings = UpstreamTlsSettings()

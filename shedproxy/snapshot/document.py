@@ -163,7 +163,7 @@ class UpstreamDocument:
     permit stays until the answer, or for the expected rest when the upstream closes without one."""
     fail_after: int = 3
     """Attempts in a row without an answer that take an upstream out."""
-    retry_after_ns: Nanos = field(default_factory=lambda: milliseconds(400))
+    retry_after_ns: Nanos = field(default_factory=lambda: milliseconds(300))
     """Longest time between two probes of an upstream that is out; the first intervals are a quarter
     and a half of it."""
     retries: RetryPolicy = field(default_factory=RetryPolicy)

@@ -234,12 +234,12 @@ async def test_who_answers_pings_but_no_request_costs_one_request_at_a_time(
     async with Load(proxy, clients=8, pause_s=0.005) as load:
         await eventually_async(lambda: any(reply.status == 503 for reply in load.replies))
         judged = time.monotonic()
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1)
     after = load.since(judged)
     waited = sum(reply.status == 504 for reply in after)
     assert 1 <= waited <= 4
     assert quantile(after, 0.5) <= 0.100
-    figure(f"hangs but for pings: {waited} of {len(after)} requests waited in 1.5 s")
+    figure(f"hangs but for pings: {waited} of {len(after)} requests waited in 1 s")
 
 
 @pytest.mark.fault("U6")
@@ -269,6 +269,7 @@ async def test_an_upstream_that_never_reads_holds_a_bounded_buffer(bench, peers,
     answer = await client.answer()
     took = time.monotonic() - began
     sending.cancel()
+    client.reset()
     assert answer.status == 504
     assert sent < 32 * 1024 * 1024
     assert took < 2
@@ -313,33 +314,38 @@ async def test_what_an_upstream_says_of_retrying_is_clamped_and_of_us_removed(
 
 @pytest.mark.fault("U8", "U9")
 async def test_ten_times_slower_and_back(bench, peers, figure) -> None:
-    (peer,) = await peers(service_s=0.005)
-    limit = LimitPolicy(algorithm="adaptive", initial=16, maximum=16, baseline_ns=milliseconds(5))
+    (peer,) = await peers(service_s=0.01)
+    limit = LimitPolicy(algorithm="adaptive", initial=16, maximum=16, baseline_ns=milliseconds(10))
     proxy = await bench.proxy(peer.url, cell={"limit": limit})
-    async with Load(proxy, clients=40, pause_s=0.01) as load:
+    async with Load(proxy, clients=200, pause_s=0.2) as load:
         await asyncio.sleep(1)
         began = time.monotonic()
-        before = sum(reply.status == 200 for reply in load.replies)
-        await peer.inject("http_latency", delay_s=0.05)
+        await peer.inject("http_latency", delay_s=0.09)
         limits = []
         while time.monotonic() < began + 2:
             limits.append(proxy.cell.limit)
             await asyncio.sleep(0.05)
-        slow = load.since(began + 0.5)
+        slow = load.since(began)
         await peer.heal()
         healed = time.monotonic()
-        while time.monotonic() < healed + 2.5:
-            await asyncio.sleep(0.05)
-        after = sum(r.status == 200 and r.ended_s > healed + 1.5 for r in load.replies)
-    refused = [reply for reply in slow if reply.status == 503]
+        await asyncio.sleep(3)
+    before = served_between(load, began - 0.5, began)
+    after = served_between(load, healed + 2.5, healed + 3)
+    late = [r for r in slow if r.status == 503 and r.began_s > began + 1.5]
     assert min(limits) <= 12
-    assert peer.in_flight_most <= 16
+    assert quantile(slow, 0.99) <= 1.0
+    assert quantile(late, 0.5) <= 0.010
     assert after >= 0.8 * before
-    quick = ms(quantile(refused, 0.5)) if refused else "none"
+    assert peer.in_flight_most <= 16
     figure(
-        f"limit 16 -> {min(limits)} within 2 s, refusals p50 {quick}; after it "
-        f"{after / before:.0%} of the former throughput, {peer.in_flight_most} in flight at most"
+        f"limit 16 -> {min(limits)} within 2 s, waiting p99 {ms(quantile(slow, 0.99))}, refusals "
+        f"then p50 {ms(quantile(late, 0.5))}; {after / before:.0%} of the former throughput 2.5 s "
+        f"after the end, {peer.in_flight_most} in flight at most"
     )
+
+
+def served_between(load: Load, begin_s: float, end_s: float) -> int:
+    return sum(r.status == 200 and begin_s < r.ended_s <= end_s for r in load.replies)
 
 
 @pytest.mark.fault("U10")
@@ -451,7 +457,7 @@ async def test_idle_connections_that_close_are_nobodys_fault(bench, peers, figur
     posts = Load(proxy, clients=4, pause_s=0.002, request=lambda: made % next(numbers))
     closes = 0
     async with gets, posts:
-        end = time.monotonic() + 1.2
+        end = time.monotonic() + 0.8
         while time.monotonic() < end:
             await asyncio.sleep(0.02)
             peer.close_idle()
@@ -463,7 +469,7 @@ async def test_idle_connections_that_close_are_nobodys_fault(bench, peers, figur
     assert posts.statuses().keys() <= {200, 502}
     assert len(seen) == len(set(seen))
     figure(
-        f"idle connections closed {closes} times in 1.2 s: 0 of {len(gets.replies)} GETs failed; "
+        f"idle connections closed {closes} times in 0.8 s: 0 of {len(gets.replies)} GETs failed; "
         f"of {len(posts.replies)} POSTs {lost} were under way and failed, none ran twice"
     )
 
@@ -475,18 +481,18 @@ async def test_restarts_are_not_seen_by_who_may_be_sent_again(bench, peers, figu
     proxy = await bench.proxy(*urls(both), upstream={"retries": RetryPolicy(floor_rps=100)})
     restarts = 0
     async with Load(proxy, clients=8, pause_s=0.002) as load:
-        end = time.monotonic() + 2
+        end = time.monotonic() + 1.5
         while time.monotonic() < end:
             peer = both[restarts % 2]
             await peer.kill()
             await asyncio.sleep(0.05)
             await peer.heal()
-            await asyncio.sleep(0.45)
+            await asyncio.sleep(0.25)
             restarts += 1
     failed = sum(reply.status != 200 for reply in load.replies)
     assert restarts >= 4
     assert failed == 0
-    figure(f"{restarts} restarts in 2 s, one of two up: {failed} of {len(load.replies)} failed")
+    figure(f"{restarts} restarts in 1.5 s, one of two up: {failed} of {len(load.replies)} failed")
 
 
 @pytest.mark.fault("U20")
@@ -494,7 +500,7 @@ async def test_after_a_restart_of_all_reconnecting_is_bounded(bench, peers, figu
     three = await peers(3, service_s=0.02)
     proxy = await bench.proxy(*urls(three))
     async with Load(proxy, clients=48, pause_s=0.001) as load:
-        await eventually_async(lambda: len(load.replies) > 500)
+        await eventually_async(lambda: len(load.replies) > 200)
         down = time.monotonic()
         for peer in three:
             await peer.kill()
@@ -503,7 +509,7 @@ async def test_after_a_restart_of_all_reconnecting_is_bounded(bench, peers, figu
         took = await recovery_s(load, three[0])
         for peer in three[1:]:
             await peer.heal()
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(1)
         up = time.monotonic()
         await eventually_async(lambda: len(load.since(up)) > 200)
     first = next(at for at in three[0].dials if at >= back)
@@ -660,7 +666,7 @@ async def test_retries_stay_within_their_budget_and_stop_in_overload(bench, peer
 
     crowded = await bench.proxy(peer.url, upstream=MANY, limit=2, cell={})
     await peer.heal()
-    peer.service_s = 0.01
+    peer.service_s = 0.02
     async with Load(crowded, clients=60, pause_s=0.002) as load:
         await eventually_async(lambda: load.statuses()[503] > 200)
         before = retries(crowded)
@@ -669,8 +675,8 @@ async def test_retries_stay_within_their_budget_and_stop_in_overload(bench, peer
         await eventually_async(lambda: len(load.replies) > seen + 500)
     during = retries(crowded) - before
     denied = crowded.driver.meter.retries_denied(0, RetryDenial.OVERLOAD)
-    assert denied > 20
-    assert during <= denied / 10
+    assert denied > 5
+    assert during <= denied / 2
     figure(
         f"nine of ten connections reset: retries {share:.1%} of {len(replies) + 600} requests; in "
         f"overload {during} retries, {denied} denied"
@@ -690,7 +696,7 @@ async def test_a_host_whose_packets_are_all_lost_costs_a_connect_timeout(
         network.is_cut = True
         proxy = await bench.proxy(far.url, near.url, timeouts={"connect_ns": milliseconds(400)})
         async with Load(proxy, clients=4, pause_s=0.002) as load:
-            await eventually_async(lambda: len(load.replies) > 300)
+            await asyncio.sleep(1)
             assert load.statuses().keys() == {200}
             worst = quantile(load.replies, 1)
             assert worst <= 0.400 + 0.100
@@ -757,12 +763,12 @@ async def test_loss_delay_and_reordering_slow_down_and_break_nothing(bench, figu
                 far.url, cell={"limit": limit}, timeouts={"connect_ns": seconds(4)}
             )
             async with Load(proxy, clients=16) as load:
-                await asyncio.sleep(2.5)
+                await asyncio.sleep(1.5)
             assert load.statuses().keys() == {200}
             served[name] = len(load.replies)
     share = served["adaptive"] / served["fixed"]
     assert share >= 0.7
     figure(
         f"2 % lost, 50 ms there and back: 0 errors, goodput {share:.0%} of the fixed limit's "
-        f"({served['fixed'] / 2.5:.0f}/s)"
+        f"({served['fixed'] / 1.5:.0f}/s)"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -38,7 +39,8 @@ class Load:
         proxy: where clients connect to.
         clients: how many ask at the same time.
         request: what they ask; a function is called for each request.
-        pause_s: between an answer and the next request of a client.
+        pause_s: between an answer and the next request of a client, on average: clients that are
+            refused together must not come back together for ever.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Load:
         self._clients = clients
         self._make = request if callable(request) else lambda: request
         self._pause_s = pause_s
+        self._random = random.Random(1)
         self._left: float = float("inf")
         self._tasks: list[asyncio.Task] = []
 
@@ -101,7 +104,7 @@ class Load:
                 client.close()
                 client = None
             if self._pause_s:
-                await asyncio.sleep(self._pause_s)
+                await asyncio.sleep(self._pause_s * self._random.uniform(0.5, 1.5))
         if client is not None:
             client.close()
 

@@ -102,13 +102,13 @@ class Health:
 
         `is_error`: with a 5xx, which says that it is there but must not make it look idle.
         """
+        self.failures = 0
+        is_back = self.out_until is not None
+        if is_back:
+            self._come_back(now)
         if is_error:
             self.ghosts.append(Instant(now + GHOST_NS))
-        self.failures = 0
-        if self.out_until is None:
-            return False
-        self._come_back(now)
-        return True
+        return is_back
 
     def failed(
         self, now: Instant, *, fail_after: int, probe_every_ns: int, is_connected: bool
@@ -161,5 +161,6 @@ class Health:
         self.out_until = None
         self.must_answer = False
         self.probe_at = NEVER
+        self.ghosts.clear()
         self._probes = self._trials = 0
         self._warm_since = now

@@ -67,6 +67,7 @@ def test_who_refused_is_back_when_it_connects_until_the_next_failure() -> None:
     fail(health, times=3)
     assert health.probe_connected(5, fail_after=3)
     assert health.is_open(5)
+    assert not health.ghosts, "what it failed at before is over"
     assert health.probe_at == NEVER
     assert fail(health, 6)
     health.probe_connected(7, fail_after=3)
