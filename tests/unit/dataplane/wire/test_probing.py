@@ -34,10 +34,10 @@ async def gone(bench, client) -> bytes:
     return client.take()
 
 
-async def silent(still, **upstream):
+async def silent(still):
     """An upstream that was taken out because it said nothing in all its time."""
     bench = still(
-        upstream={"fail_after": 2, "cancels": "true", **upstream},
+        upstream={"fail_after": 2, "cancels": "true", "retry_after_ns": milliseconds(400)},
         timeouts={"response_ns": seconds(2)},
     )
     client = bench.client()
@@ -131,7 +131,7 @@ async def test_short_deadlines_and_slow_routes_are_no_silence(still) -> None:
 
 async def test_refused_connects_are_probed_soon_and_until_it_is_back(still) -> None:
     """U1: without a request."""
-    bench = still(upstream={"fail_after": 1})
+    bench = still(upstream={"fail_after": 1, "retry_after_ns": milliseconds(400)})
     bench.failure = ConnectionRefusedError()
     client = bench.client()
     assert (await gone(bench, client)).startswith(b"HTTP/1.1 502 ")
