@@ -103,7 +103,7 @@ class AdmissionController(Waiting):
 
     def to_resident(self, permit: Permit, *, now: Instant) -> Sequence[Verdict]:
         """The answer is a stream: it frees its slot, unless the residents are at their bound."""
-        if permit.is_resident or permit.is_released or not permit.cost:
+        if permit.is_resident or permit.is_released or permit.is_zombie or not permit.cost:
             return NO_VERDICTS
         # A stream's head comes at once: no baseline for the whole answers of the same route.
         if permit.request.measure is Measure.HEAD:
@@ -134,10 +134,11 @@ class AdmissionController(Waiting):
         self._sample(permit, outcome, now, stalled_ns)
         return self._after_release(now)
 
-    def orphan(self, permit: Permit) -> None:
+    def orphan(self, permit: Permit, *, now: Instant) -> None:
         """Nobody waits, and the caller will see the work end."""
         permit.is_zombie = True
         self._orphans += 1
+        self._limits.on_left(permit.request.route, now - permit.admitted_at, now=now)
 
     def leave_zombie(self, permit: Permit, outcome: Outcome, *, now: Instant) -> Sequence[Verdict]:
         """Nobody waits, the work may go on: keep the slot for the expected rest of it."""
@@ -149,8 +150,8 @@ class AdmissionController(Waiting):
             rest_ns = min(elapsed_ns, NS_PER_S)
         if permit.is_zombie:
             self._orphans -= 1
-        permit.is_zombie = True
         self._sample(permit, outcome, now, 0)
+        permit.is_zombie = True
         heapq.heappush(self._zombies, (Instant(now + rest_ns), permit.serial, permit))
         return NO_VERDICTS
 
@@ -175,11 +176,15 @@ class AdmissionController(Waiting):
             if rtt_ns < 0:  # noqa: PLR1730  # no call
                 rtt_ns = 0
             before = permit.in_flight_before
-            self._limits.on_sample(request.route, rtt_ns, before, admitted_at, now)
+            is_served = not permit.is_zombie
+            self._limits.on_sample(request.route, rtt_ns, before, admitted_at, now, is_served)
         elif outcome is Outcome.OVERLOAD:
             self._limits.on_overload(now=now)
         elif outcome is Outcome.ABANDONED:
-            self._limits.on_censored(request.route, now - permit.admitted_at, now=now)
+            elapsed_ns = now - permit.admitted_at
+            self._limits.on_censored(request.route, elapsed_ns, now=now)
+            if not permit.is_zombie:
+                self._limits.on_left(request.route, elapsed_ns, now=now)
 
     def _after_release(self, now: Instant) -> Sequence[Verdict]:
         self._limits.update(self.in_flight, now, self._level.is_overloaded)

@@ -80,13 +80,23 @@ class LimitLoop:
         """The last judgement, moved or not; None before the first."""
 
     def on_sample(
-        self, route: str, rtt_ns: int, in_flight: int, admitted_at: Instant, now: Instant
+        self,
+        route: str,
+        rtt_ns: int,
+        in_flight: int,
+        admitted_at: Instant,
+        now: Instant,
+        is_served: bool = True,
     ) -> None:
-        """A request succeeded in `rtt_ns`; `in_flight` others were there when it was admitted."""
+        """A request succeeded in `rtt_ns`; `in_flight` others were there when it was admitted.
+
+        Not `is_served`: its client had left before.
+        """
         if admitted_at < self._valid_from:
             return
         self._in_flight_last = in_flight
-        self._unserved = 0
+        if is_served:
+            self._unserved = 0
         low_in_flight = 0
         if in_flight < self._low_max and (
             in_flight < self._low
@@ -102,12 +112,15 @@ class LimitLoop:
             self._window.add_provisional()
 
     def on_censored(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
-        """The client left after `elapsed_ns`: the latency would have been longer than that."""
+        """Nobody saw the end of the work, which took longer than `elapsed_ns`."""
         # Where all leave there is no other sample: without this one nothing would be learnt again.
         baseline_ns = self._baselines.observe_censored(route, elapsed_ns, now)
         is_judged = self._window.add_censored(elapsed_ns, abs(baseline_ns), self._in_flight_last)
         if is_judged and baseline_ns < 0:
             self._window.add_provisional()
+
+    def on_left(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
+        """The client left after `elapsed_ns`, without an answer."""
         # Who leaves early says nothing of the service.
         if 2 * elapsed_ns >= self._baselines.expected_ns(route):
             self._unserved += 1

@@ -137,14 +137,14 @@ class Shedder:
         controller: AdmissionController = permit.controller
         return controller.release(permit, outcome, now, stalled_ns)
 
-    def orphan(self, permit: Permit) -> None:
+    def orphan(self, permit: Permit, *, now: Instant) -> None:
         """Nobody waits for the answer any more, but the caller will see the work end.
 
         The permit stays as it is until `release`, or `leave_zombie` when the end is lost sight of;
         it is shown among the zombies.
         """
         if permit.cost and not (permit.is_resident or permit.is_released or permit.is_zombie):
-            permit.controller.orphan(permit)
+            permit.controller.orphan(permit, now=now)
 
     def leave_zombie(
         self, permit: Permit, *, now: Instant, outcome: Outcome = Outcome.ABANDONED

@@ -175,7 +175,7 @@ class Driver:
 
     def orphan(self, permit: Permit) -> None:
         """Nobody waits for the answer any more; the caller sees the work end, and releases then."""
-        self.shedder.orphan(permit)
+        self.shedder.orphan(permit, now=self._clock())
 
     def leave_zombie(self, permit: Permit, outcome: Outcome = Outcome.ABANDONED) -> None:
         """Nobody waits for the answer any more; the work may go on."""

@@ -138,6 +138,10 @@ class WatchedController:
         verdicts = self.inner.release(permit, outcome, now=now, stalled_ns=stalled_ns)
         return self._after(verdicts, limit)
 
+    def orphan(self, permit: Permit, *, now: Instant) -> None:
+        """See `Controller`."""
+        self.inner.orphan(permit, now=now)
+
     def leave_zombie(
         self, permit: Permit, *, now: Instant, outcome: Outcome = Outcome.ABANDONED
     ) -> Sequence[Verdict]:

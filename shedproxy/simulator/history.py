@@ -52,6 +52,7 @@ class Work:
         "in_flight",
         "is_zombie",
         "length_ns",
+        "orphan_ns",
         "outcome",
         "stalled_ns",
         "stream_ns",
@@ -63,6 +64,8 @@ class Work:
         self.head_ns: int | None = None
         self.stream_ns: int | None = None
         """When it turned out to be a stream."""
+        self.orphan_ns: int | None = None
+        """When its client left."""
         self.length_ns: int | None = None
         """Until the permit was given back."""
         self.outcome = Outcome.SUCCESS
@@ -141,7 +144,7 @@ class History:
                 self._arrive(call)
             case "screen":
                 self._screen(call)
-            case "stream" | "release" | "zombie":
+            case "stream" | "orphan" | "release" | "zombie":
                 self._proceed(call)
             case "abandon":
                 life = self._waiter(call.arrival, call)
@@ -199,6 +202,9 @@ class History:
         if call.name == "stream":
             if work.stream_ns is None:
                 work.stream_ns = after_ns
+            return
+        if call.name == "orphan":
+            work.orphan_ns = after_ns
             return
         work.length_ns = after_ns
         work.outcome, work.stalled_ns = call.outcome, call.stalled_ns

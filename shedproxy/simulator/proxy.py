@@ -156,7 +156,6 @@ class Proxy:
         call.permit = None
         outcome = _SUCCESS if status == 200 else _OUTCOME[status]
         if call.state is not _RUNNING:
-            outcome = Outcome.ABANDONED
             self._tally.calls_orphaned -= 1
         verdicts = self.controller.release(permit, outcome, now=self._engine.now)
         if call.state is _RUNNING:
@@ -198,6 +197,7 @@ class Proxy:
             self._arm()
         else:
             self._tally.calls_orphaned += 1
+            self.controller.orphan(permit, now=now)
 
     # --- the operator's own timeout ---------------------------------------------------------
 

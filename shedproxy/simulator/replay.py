@@ -108,6 +108,8 @@ class _Double:
                 )
             case "stream":
                 self._hear(shedder.to_resident(self._permit(call), now=now))
+            case "orphan":
+                shedder.orphan(self._permit(call), now=now)
             case "release":
                 permit = self._permit(call, is_last=True)
                 self._hear(

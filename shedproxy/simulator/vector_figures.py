@@ -171,6 +171,10 @@ class _Watched:
         verdicts = self._inner.release(permit, outcome, now=now, stalled_ns=stalled_ns)
         return self._seen(verdicts, now)
 
+    def orphan(self, permit: Permit, *, now: Instant) -> None:
+        """See `Controller`."""
+        self._inner.orphan(permit, now=now)
+
     def leave_zombie(
         self, permit: Permit, *, now: Instant, outcome: Outcome = Outcome.ABANDONED
     ) -> Sequence[Verdict]:

@@ -309,6 +309,8 @@ class _World:
         play.work = work = self.lenders.work_for(life, decision.in_flight_before)
         if work.stream_ns is not None:
             self._plan(work.stream_ns, self._become_stream, play)
+        if work.orphan_ns is not None:
+            self._plan(work.orphan_ns, self._orphan, play)
         if work.length_ns is not None:
             self._plan(work.length_ns, self._end, play)
 
@@ -320,6 +322,11 @@ class _World:
         permit = self._running(play)
         if permit is not None:
             self._hear(self._shedder.to_resident(permit, now=self._now))
+
+    def _orphan(self, play: _Play) -> None:
+        permit = self._running(play)
+        if permit is not None:
+            self._shedder.orphan(permit, now=self._now)
 
     def _end(self, play: _Play) -> None:
         permit, work = self._running(play), play.work

@@ -8,6 +8,7 @@ whose first item says what it is:
     ["screen",AT,REQUEST,FLOW,COHORT,LEFT,ANSWER or null]  null: go on
     ["stream",AT,ARRIVAL,HEAD,VERDICTS]                    `to_resident`
     ["release",AT,ARRIVAL,HEAD,OUTCOME,STALLED,VERDICTS]
+    ["orphan",AT,ARRIVAL]                                  `orphan`: its client has left
     ["zombie",AT,ARRIVAL,HEAD,OUTCOME,VERDICTS]            `leave_zombie`
     ["abandon",AT,ARRIVAL,VERDICTS]
     ["tick",AT,VERDICTS]
@@ -360,6 +361,7 @@ _FIELDS = {
     "screen": ("at", "request", "flow_hash", "cohort", "time_left_ns", "answer"),
     "stream": ("at", "arrival", "head_age_ns", "verdicts"),
     "release": ("at", "arrival", "head_age_ns", "outcome", "stalled_ns", "verdicts"),
+    "orphan": ("at", "arrival"),
     "zombie": ("at", "arrival", "head_age_ns", "outcome", "verdicts"),
     "abandon": ("at", "arrival", "verdicts"),
     "tick": ("at", "verdicts"),

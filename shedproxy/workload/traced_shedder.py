@@ -123,6 +123,13 @@ class TracedShedder(Shedder):
             self._note("release", now, f'{number},{head},"{word}",{stalled_ns},{told}')
         return verdicts
 
+    def orphan(self, permit: Permit, *, now: Instant) -> None:
+        """As `Shedder.orphan`."""
+        super().orphan(permit, now=now)
+        number = self._numbers.get(permit)
+        if number is not None:
+            self._note("orphan", now, str(number))
+
     def leave_zombie(
         self, permit: Permit, *, now: Instant, outcome: Outcome = Outcome.ABANDONED
     ) -> Sequence[Verdict]:

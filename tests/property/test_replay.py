@@ -141,6 +141,11 @@ class RecordedMachine(RuleBasedStateMachine):
         permit = self.held[index % len(self.held)]
         self.pass_on(self.shedder.to_resident(permit, now=self.now))
 
+    @precondition(lambda self: self.held)
+    @rule(index=st.integers(0, 99))
+    def orphan(self, index):
+        self.shedder.orphan(self.held[index % len(self.held)], now=self.now)
+
     @precondition(lambda self: self.waiting)
     @rule(index=st.integers(0, 99))
     def abandon(self, index):

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shedproxy.core import Instant, Outcome, Permit
+from shedproxy.dataplane.wire.accounting import outcome_of
 from shedproxy.dataplane.wire.framing import Headers, ResponseFraming
 from shedproxy.dataplane.wire.tokens import ResponseTokens
 from shedproxy.observability.fault import Fault
@@ -33,6 +34,7 @@ class AbandonedWork:
     __slots__ = (
         "_discarded",
         "_driver",
+        "_outcome",
         "_was_told",
         "is_upstream_kept",
         "method",
@@ -53,6 +55,7 @@ class AbandonedWork:
         self.trailers: Headers = ()
         self.is_upstream_kept = False
         self._discarded = 0
+        self._outcome = Outcome.ABANDONED
         self._was_told = not upstream.group.is_never_cancelled
         driver.orphan(permit)
         # The time that the client gave is over or means nothing now.
@@ -62,6 +65,7 @@ class AbandonedWork:
             upstream.end_sending()
 
     def _settle(self, *, was_seen_to_end: bool, outcome: Outcome = Outcome.ABANDONED) -> None:
+        """Give the permit back: now, or when the work should be over."""
         self.upstream = None
         permit, self.permit = self.permit, None
         if permit is None:
@@ -86,8 +90,9 @@ class AbandonedWork:
         self, tokens: ResponseTokens, framing: ResponseFraming, piece: bytes, *, complete: bool
     ) -> None:
         """The head of the answer: the work is done, or its rest is too long to wait for."""
+        self._outcome = outcome_of(tokens.status)
         if complete:
-            self._settle(was_seen_to_end=True)
+            self.on_answer_complete(piece)
         elif framing.is_event_stream or framing.length > DISCARD_SIZE_MAX:
             self._cut()
         else:
@@ -104,8 +109,8 @@ class AbandonedWork:
             self._cut()
 
     def on_answer_complete(self, piece: bytes) -> None:
-        """The end of the work."""
-        self._settle(was_seen_to_end=True)
+        """The end of the work, which teaches what it would have taught with its client there."""
+        self._settle(was_seen_to_end=True, outcome=self._outcome)
 
     def on_upload_blocked(self) -> None:
         """The whole request was sent before: there is no more of it to hold back."""

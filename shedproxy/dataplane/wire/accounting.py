@@ -22,9 +22,16 @@ if TYPE_CHECKING:
     from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
     from shedproxy.dataplane.wire.upstreams import UpstreamGroup
 
-__all__ = ["Accounting"]
+__all__ = ["Accounting", "outcome_of"]
 
 UNKNOWN_REQUEST = RequestInfo()
+
+
+def outcome_of(status: int) -> Outcome:
+    """What the upstream's status teaches: a quick refusal of its own is no sign of health."""
+    if status < 400:
+        return Outcome.SUCCESS
+    return Outcome.OVERLOAD if status in {503, 504} else Outcome.IGNORE
 
 
 class Accounting:

@@ -19,7 +19,7 @@ from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.metric import RetryCause
 
-__all__ = ["IDEMPOTENT", "Ending", "outcome_of"]
+__all__ = ["IDEMPOTENT", "Ending"]
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 """Methods that may be sent a second time after the first try left no answer (RFC 9110 9.2.2)."""
@@ -35,13 +35,6 @@ _KEEPING_FAULTS = frozenset(
     )
 )
 """Faults that say nothing against the client's connection."""
-
-
-def outcome_of(status: int) -> Outcome:
-    """What the upstream's status teaches: a quick refusal of its own is no sign of health."""
-    if status < 400:
-        return Outcome.SUCCESS
-    return Outcome.OVERLOAD if status in {503, 504} else Outcome.IGNORE
 
 
 class Ending(Accounting):

@@ -20,7 +20,8 @@ from shedproxy.core import (
     TicketState,
 )
 from shedproxy.dataplane.classify import Classified
-from shedproxy.dataplane.wire.ending import IDEMPOTENT, Ending, outcome_of
+from shedproxy.dataplane.wire.accounting import outcome_of
+from shedproxy.dataplane.wire.ending import IDEMPOTENT, Ending
 from shedproxy.dataplane.wire.framing import (
     LAST_CHUNK,
     BodyKind,

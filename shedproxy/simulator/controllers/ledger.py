@@ -118,6 +118,9 @@ class Ledger:
 
     # --- what a controller without a queue and without timers answers -----------------------
 
+    def orphan(self, permit: Permit, *, now: Instant) -> None:
+        """References learn from answers only."""
+
     def leave_zombie(
         self, permit: Permit, *, now: Instant, outcome: Outcome = Outcome.ABANDONED
     ) -> Sequence[Verdict]:

@@ -60,6 +60,10 @@ class Controller(Protocol):
         """The upstream's work is done."""
         ...
 
+    def orphan(self, permit: Permit, *, now: Instant) -> None:
+        """The client left; the end of the work will be seen, and told by `release`."""
+        ...
+
     def leave_zombie(
         self, permit: Permit, *, now: Instant, outcome: Outcome = Outcome.ABANDONED
     ) -> Sequence[Verdict]:

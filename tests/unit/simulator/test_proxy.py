@@ -48,6 +48,9 @@ class OneByOne(Ledger):
         self.give_back(permit)
         return [self.admit_ticket(self.waiting.pop(0), now=now)] if self.waiting else []
 
+    def orphan(self, permit: Permit, *, now: Instant) -> None:
+        self.told.append(("orphan", now))
+
     def leave_zombie(
         self, permit: Permit, *, now: Instant, outcome: Outcome = Outcome.ABANDONED
     ) -> Sequence[Verdict]:
@@ -163,9 +166,15 @@ def test_who_leaves_while_waiting_abandons_his_ticket() -> None:
     assert bench.told("abandon") == [("abandon", 5)]
 
 
-@pytest.mark.parametrize(("cancels", "at_ms", "inside"), [(True, 5, 0), (False, 10, 1)])
+@pytest.mark.parametrize(
+    ("cancels", "told", "inside"),
+    [
+        (True, [("release", 5, Outcome.ABANDONED)], 0),
+        (False, [("orphan", 5), ("release", 10, Outcome.SUCCESS)], 1),
+    ],
+)
 def test_who_leaves_while_running_stops_the_work_only_where_the_backend_can(
-    cancels: bool, at_ms: int, inside: int
+    cancels: bool, told: list[tuple[Any, ...]], inside: int
 ) -> None:
     """Where it cannot, the slot stays until the end of the work is seen."""
     bench = Bench(cancels=cancels)
@@ -179,7 +188,7 @@ def test_who_leaves_while_running_stops_the_work_only_where_the_backend_can(
     bench.engine.run(6 * MS)
     assert bench.backend.inside == inside
     bench.engine.run(50 * MS)
-    assert bench.told("release", "zombie") == [("release", at_ms, Outcome.ABANDONED)]
+    assert bench.told("release", "orphan", "zombie") == told
     assert not bench.client.ends, "nobody is there to be told"
 
 

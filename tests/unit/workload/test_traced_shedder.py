@@ -111,6 +111,15 @@ def test_a_zombie_without_a_slot_is_a_release():
     assert last(recording) == ["zombie", milliseconds(4), 1, None, "overload", []]
 
 
+def test_work_for_nobody_is_told_before_its_end():
+    recording = Recording()
+    running = recording.run(1)
+    recording.shedder.orphan(running, now=recording.now(2))
+    assert last(recording) == ["orphan", milliseconds(2), 0]
+    recording.release(4, running)
+    assert last(recording)[0] == "release"
+
+
 def test_an_eviction_is_part_of_the_arrival_that_caused_it():
     recording = Recording(a_policy(limit=1, queue_length=1))
     recording.run(1)

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from shedproxy.core import Criticality, milliseconds
+from shedproxy.core import Criticality, Outcome, milliseconds
+from shedproxy.dataplane.wire.accounting import outcome_of
 from shedproxy.snapshot import Classification, Match, Rule
 
 pytestmark = pytest.mark.anyio
@@ -77,3 +78,20 @@ async def test_a_refusal_is_logged_with_what_it_saw_and_its_trace(still) -> None
     assert (line["limit"], line["in_flight"]) == (10, 0)
     assert line["trace_id"] == trace.decode()
     assert line["id"].encode() in client.take()
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (200, Outcome.SUCCESS),
+        (304, Outcome.SUCCESS),
+        (404, Outcome.IGNORE),
+        (429, Outcome.IGNORE),
+        (500, Outcome.IGNORE),
+        (502, Outcome.IGNORE),
+        (503, Outcome.OVERLOAD),
+        (504, Outcome.OVERLOAD),
+    ],
+)
+def test_what_a_status_teaches(status: int, outcome: Outcome) -> None:
+    assert outcome_of(status) is outcome
