@@ -135,8 +135,7 @@ class Classifier:
             serial: a number that differs between requests; gives the cohort of a lone request.
             upgrade: the request wants to become a tunnel or a WebSocket: a stream.
             default_timeout_ns: time the request has when no header says; None: its cell's.
-            mark: what the code says of the endpoint; it fills what no rule decides. The same
-                object for the same endpoint, because what is made from it is kept.
+            mark: what the code says of the endpoint, for what no rule decides; one object each.
         """
         wanted, said = self._wanted, 0
         found: dict[bytes, bytes] = {}
@@ -146,12 +145,11 @@ class Classifier:
                 said |= wanted[name]
         rule = self._find_rule(method, raw_path, found)
         route = self._routes[rule] if mark is None else self._marked_route(rule, mark)
-        time_left_ns = (
-            route.default_timeout_ns if default_timeout_ns is None else default_timeout_ns
-        )
-        criticality = route.criticality
+        time_left_ns = default_timeout_ns
+        if time_left_ns is None:
+            time_left_ns = route.default_timeout_ns
+        criticality, is_retry, flow_hash = route.criticality, False, 0
         kind = _STREAM if upgrade and not route.kind else route.kind
-        is_retry, flow_hash = False, 0
         if said or self._tenant:
             trusted = self._trust.believes(peer)
             if said & _FOR_CLASS:

@@ -612,9 +612,11 @@ def test_the_limit_is_halved_while_the_service_works_for_nobody(
     loop = LimitLoop(LimitPolicy(initial=64), now=Instant(0))
     loop.on_sample("default", 20 * MS, 0, Instant(0), Instant(20 * MS))
     for _ in range(31):
-        loop.on_censored("default", elapsed_ms * MS, now=Instant(21 * MS))
+        loop.on_left("default", elapsed_ms * MS, now=Instant(21 * MS))
     loop.on_sample("default", 20 * MS, 0, Instant(MS), Instant(22 * MS))
     assert loop.limit == 64
     for _ in range(3 * 32):
-        loop.on_censored("default", elapsed_ms * MS, now=Instant(23 * MS))
+        loop.on_left("default", elapsed_ms * MS, now=Instant(23 * MS))
+        # The end of work that nobody waits for is an answer to nobody.
+        loop.on_sample("default", 20 * MS, 0, Instant(MS), Instant(23 * MS), is_served=False)
     assert loop.limit == 64 >> halvings
