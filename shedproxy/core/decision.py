@@ -44,6 +44,7 @@ class RejectReason(enum.IntEnum):
     DRAINING = 10
     NO_UPSTREAM = 11
     CONNECTION_LIMIT = 12
+    ADDRESS_LIMIT = 13
 
     @property
     def label(self) -> str:
@@ -65,6 +66,7 @@ EVIDENCE: dict[RejectReason, tuple[str, ...]] = {
     RejectReason.DRAINING: (),
     RejectReason.NO_UPSTREAM: ("upstreams_healthy", "upstreams"),
     RejectReason.CONNECTION_LIMIT: ("connections", "connections_max"),
+    RejectReason.ADDRESS_LIMIT: ("address_connections", "address_connections_max"),
 }
 """What `Rejected.numbers` holds, by reason; lengths in ns, ranks and counts as they were.
 
@@ -316,7 +318,7 @@ def refusal_holds(rejected: Rejected) -> bool:
             return count >= limit
         case RejectReason.NO_UPSTREAM:
             return numbers[0] == 0
-        case RejectReason.CONNECTION_LIMIT:
+        case RejectReason.CONNECTION_LIMIT | RejectReason.ADDRESS_LIMIT:
             return numbers[0] >= numbers[1]
         case RejectReason.DRAINING:
             return True
@@ -357,6 +359,9 @@ _SENTENCES: dict[RejectReason, str] = {
     RejectReason.DRAINING: "this instance is draining",
     RejectReason.NO_UPSTREAM: "{upstreams_healthy} of {upstreams} upstreams are healthy",
     RejectReason.CONNECTION_LIMIT: "{connections} of {connections_max} connections are open",
+    RejectReason.ADDRESS_LIMIT: (
+        "this address has {address_connections} of {address_connections_max} connections open"
+    ),
 }
 
 

@@ -90,6 +90,9 @@ REASONS: dict[RejectReason, ReasonEntry] = {
         Blame.INSTANCE, True, "The service behind this proxy cannot be reached."
     ),
     RejectReason.CONNECTION_LIMIT: ReasonEntry(Blame.CELL, True, "Too many connections are open."),
+    RejectReason.ADDRESS_LIMIT: ReasonEntry(
+        Blame.TENANT, True, "This address has too many connections open."
+    ),
 }
 
 FAULTS: dict[Fault, str] = {

@@ -204,6 +204,8 @@ def _proxy(settings: Settings, cells: dict[str, CellSettings]) -> ProxyDocument:
         buffer_size=server.buffer_size,
         connections_max=server.connections_max,
         memory_max=server.memory_max,
+        connections_per_address_max=server.connections_per_address_max,
+        handshake_rate_max=server.tls.handshake_rate_max,
         requests_per_connection_max=server.requests_per_connection_max,
         via=server.via,
         preserve_host=server.preserve_host,

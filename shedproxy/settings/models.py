@@ -100,6 +100,9 @@ class ServerTlsSettings(Section):
     """PEM file of the certificate chain; "" means no TLS."""
     key: str = ""
     """PEM file of its key."""
+    handshake_rate_max: int = preset(200, ge=0, le=_COUNT_MAX)
+    """Handshakes begun per second and worker, so that a flood of them leaves time for connections
+    that are open; the others wait. 0: unbounded."""
 
 
 class DrainSettings(Section):
@@ -128,7 +131,12 @@ class ServerSettings(Section):
     trusted_strip_headers: bool = False
     """States that the trusted proxies remove those headers from what their own clients send."""
     connections_max: int = preset(10_000, ge=1, le=_COUNT_MAX)
-    """Client connections per worker."""
+    """Client connections per worker. At the bound a newcomer takes the place of one that only keeps
+    the worker waiting (for a request, a head, a body without a slot or a handshake): of the address
+    with the most connections, the one that has waited longest. It is refused when all are busy."""
+    connections_per_address_max: int = preset(0, ge=0, le=_COUNT_MAX)
+    """Client connections per worker from one address, of IPv6 from one /64; more are refused, but
+    for trusted proxies. 0: unbounded, as clients behind one address may be many."""
     memory_max: Size = preset(0, ge=0)
     """Of one worker; at 85 % of it, or of what the control group allows, nobody new is let in and
     less is held for each client. 0: only the control group's bound counts."""

@@ -190,6 +190,10 @@ class ProxyDocument:
     connections_max: int = 10_000
     memory_max: int = 0
     """Bytes of a worker; near it nobody new is let in. 0: the control group's bound alone."""
+    connections_per_address_max: int = 0
+    """Of one address (IPv6: of one /64) that is not trusted; 0: unbounded."""
+    handshake_rate_max: int = 200
+    """TLS handshakes begun per second; 0: unbounded."""
     requests_per_connection_max: int = 0
     """Then the connection is closed in an orderly way; 0: unbounded."""
     via: str = "shedproxy"

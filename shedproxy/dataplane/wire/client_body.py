@@ -9,7 +9,6 @@ from shedproxy.dataplane.wire.body import BodyReader
 from shedproxy.dataplane.wire.client_end import PROBE_NS, ClientEnd
 from shedproxy.dataplane.wire.rate import RateWatch
 from shedproxy.observability.fault import Fault
-from shedproxy.observability.meter import ProcessCounter
 
 if TYPE_CHECKING:
     from shedproxy.dataplane.wire.exchange import Exchange
@@ -21,7 +20,7 @@ __all__ = ["ClientBody"]
 class ClientBody(ClientEnd):
     """A client's present request, as far as the client is the one to be waited for."""
 
-    __slots__ = ("_body", "_body_at", "_is_watched", "_rate", "exchange")
+    __slots__ = ("_body", "_body_at", "_rate", "exchange")
 
     def __init__(self, server: WireServer) -> None:
         super().__init__(server)
@@ -30,7 +29,6 @@ class ClientBody(ClientEnd):
         """The request body still to come, wanted (`exchange` is set) or thrown away."""
         self._body_at = 0
         self._rate: RateWatch | None = None
-        self._is_watched = False
 
     @property
     def is_busy(self) -> bool:
@@ -41,55 +39,6 @@ class ClientBody(ClientEnd):
         """From now on the body must keep the minimum rate."""
         self._rate = RateWatch(received, now)
         self.wake_at(self._rate.ends_at)
-        self.watch_stall(now)
-
-    # --- while it holds a slot: what `stalls.Holder` asks --------------------------------------
-
-    def watch_stall(self, now: Instant) -> None:
-        """From now on the exchange has to move while others wait for its slot."""
-        self._is_watched = True
-        self.server.stalls.watch(self, now)
-
-    def forget_stall(self) -> None:
-        """The exchange is over."""
-        if self._is_watched:
-            self._is_watched = False
-            self.server.stalls.forget(self)
-
-    @property
-    def held_cell(self) -> str | None:
-        exchange = self.exchange
-        permit = None if exchange is None else exchange.permit
-        if exchange is None or permit is None or permit.is_resident or not permit.cost:
-            return None
-        return exchange.info.cell
-
-    @property
-    def is_awaited(self) -> bool:
-        return self.is_write_blocked or (self._body is not None and not self.is_reading_paused)
-
-    @property
-    def moved(self) -> int:
-        received = 0 if self.exchange is None else self.exchange.received
-        return received + self.written - self.transport.get_write_buffer_size()
-
-    def end_stalled(self) -> None:
-        exchange = self.exchange
-        assert exchange is not None
-        count = self.server.driver.meter.count
-        if self.is_write_blocked:
-            count(ProcessCounter.EVICTED_READER)
-            self.give_up_reader(exchange)
-        else:
-            count(ProcessCounter.EVICTED_UPLOAD)
-            exchange.fail(Fault.SLOW_CLIENT)
-
-    def give_up_reader(self, exchange: Exchange) -> None:
-        """It does not take its answer, and must see that it has not had all of it."""
-        exchange.on_client_stalled()
-        self.cut(reset=True)
-
-    # --- the body -----------------------------------------------------------------------------
 
     def hold_body(self) -> None:
         """The upstream, or the queue, does not take more of the body now."""

@@ -40,6 +40,7 @@ class ClientEnd(asyncio.Protocol):
         "_drained",
         "_drained_at",
         "_lingered",
+        "address",
         "deadline_at",
         "is_closed",
         "is_ending",
@@ -60,6 +61,8 @@ class ClientEnd(asyncio.Protocol):
         self.peer = ""
         """Address of the client; "" on a unix socket."""
         self.peer_bytes = b""
+        self.address = b""
+        """What it counts under; empty for who answers for many: trusted proxies, unix sockets."""
         self.deadline_at = 0
         self.wheel_tick = -1
         self.written = 0

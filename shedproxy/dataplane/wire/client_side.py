@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from shedproxy.clock import wall_seconds
 from shedproxy.core import NS_PER_S, Instant
 from shedproxy.dataplane.wire.body import BodyReader
-from shedproxy.dataplane.wire.client_body import ClientBody
 from shedproxy.dataplane.wire.client_end import PROBE_NS
+from shedproxy.dataplane.wire.client_place import ClientPlace
 from shedproxy.dataplane.wire.exchange import Exchange
 from shedproxy.dataplane.wire.framing import (
     BodyKind,
@@ -24,13 +23,11 @@ from shedproxy.dataplane.wire.framing import (
     overflow_fault,
 )
 from shedproxy.dataplane.wire.head_memory import RequestHeads
-from shedproxy.dataplane.wire.http_date import http_date
 from shedproxy.observability.fault import Fault
 
 if TYPE_CHECKING:
     from shedproxy.dataplane.wire.live import Live
     from shedproxy.dataplane.wire.server import WireServer
-    from shedproxy.dataplane.wire.tunnel import Tunnel
 
 __all__ = ["ClientConnection"]
 
@@ -41,30 +38,19 @@ TURN_REQUESTS_MAX = 16
 """Requests of one connection that are refused, one after the other, in one turn of the loop."""
 
 
-class ClientConnection(ClientBody):
+class ClientConnection(ClientPlace):
     """HTTP/1.1 towards a client."""
 
     __slots__ = (
-        "_buffer",
         "_discarded",
         "_heads",
         "_is_advancing",
         "_is_trusted",
-        "_seen",
         "_trusted_by",
-        "served",
-        "tunnel",
     )
 
     def __init__(self, server: WireServer) -> None:
         super().__init__(server)
-        self.tunnel: Tunnel | None = None
-        self.served = 0
-        """Requests begun on this connection."""
-        self._buffer: bytes | bytearray = b""
-        """A head begun, or what was sent ahead."""
-        self._seen = 0
-        """Bytes of a begun head that hold no end of it."""
         self._discarded = 0
         self._heads = RequestHeads()
         self._is_advancing = False
@@ -81,7 +67,7 @@ class ClientConnection(ClientBody):
         if type(peername) is tuple:
             self.peer = peername[0]
             self.peer_bytes = self.peer.encode()
-        if not server.on_connected(self):
+        if not server.reception.admit(self):
             return
         # Told at the first byte that the client does not take; what then is held is the exchange's
         # to decide.
@@ -138,7 +124,7 @@ class ClientConnection(ClientBody):
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_closed = True
         self.server.wheel.forget(self)
-        self.server.on_disconnected(self)
+        self.server.reception.on_disconnected(self)
         self._body = None
         self.forget_stall()
         if self.tunnel is not None:
@@ -253,13 +239,7 @@ class ClientConnection(ClientBody):
 
     def _refuse_head(self, fault: Fault, head: bytes | bytearray) -> None:
         """Answer a head that is no request of ours; nothing after it can be trusted."""
-        is_head = head.lstrip(b"\r\n").startswith(b"HEAD ")
-        self._buffer = b""
-        self._seen = 0
-        self.server.on_bad_head(self, fault)
-        date = http_date(wall_seconds())
-        rejections = self.server.live.rejections
-        self.write(rejections.fault_wire(fault, head=is_head, keep_alive=False, date=date))
+        self.answer_fault(fault, head)
         self.linger()
 
     def _feed_body(self, body: BodyReader, data: bytes) -> None:

@@ -204,6 +204,7 @@ class Exchange(Ending):
         if not is_complete:
             self._uploads_since = now
             self.client.watch_rate(self.received, now)
+            self.client.watch_stall(now)
         upstream.begin(self, head, complete=is_complete, deadline_at=self._answer_by(now))
         if not is_complete and not upstream.is_write_blocked:
             self.client.take_body()

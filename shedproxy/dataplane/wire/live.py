@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from shedproxy.core import Criticality
 from shedproxy.dataplane.classify import Classifier
 from shedproxy.dataplane.rejection import Rejections
+from shedproxy.dataplane.trust import Trust
 from shedproxy.dataplane.wire.headers import header_context
 from shedproxy.snapshot import Document
 
@@ -33,6 +34,7 @@ class Live:
         "_default_group",
         "_groups",
         "_server",
+        "_trust",
         "classifier",
         "clock",
         "criticality_labels",
@@ -55,6 +57,7 @@ class Live:
         self.proxy = document.proxy
         self.timeouts = document.proxy.timeouts
         self.classifier = Classifier(document.classification, document.policy)
+        self._trust = Trust(document.classification.trusted_peers)
         self.rejections = Rejections(document.reject)
         classification = document.classification
         self.header_context = header_context(
@@ -74,6 +77,14 @@ class Live:
     def group_of(self, cell: str) -> UpstreamGroup:
         """The upstreams of a cell; cells without their own share the first's."""
         return self._groups.get(cell, self._default_group)
+
+    def address_of(self, peer: str) -> bytes:
+        """What a client's connections count under: its address, of IPv6 the /64.
+
+        Empty for trusted proxies and unix sockets, which are many clients.
+        """
+        trust = self._trust
+        return b"" if not peer or trust.believes(peer) else trust.caller_at(peer)
 
     def next_serial(self) -> int:
         """A number that no other request of this process has."""

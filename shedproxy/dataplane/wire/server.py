@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from shedproxy.clock import Clock, monotonic_now, wall_seconds
-from shedproxy.core import NS_PER_MS, NS_PER_S, Instant, Nanos, RejectReason, RequestInfo
+from shedproxy.core import NS_PER_MS, NS_PER_S, Instant, Nanos
 from shedproxy.dataplane.driver import Driver
-from shedproxy.dataplane.wire.backlog import take_waiting
+from shedproxy.dataplane.wire.client_end import ClientEnd
 from shedproxy.dataplane.wire.client_side import ClientConnection
 from shedproxy.dataplane.wire.live import Live
+from shedproxy.dataplane.wire.reception import Reception
 from shedproxy.dataplane.wire.stalls import Stalls
 from shedproxy.dataplane.wire.timer_wheel import Timed, TimerWheel
 from shedproxy.dataplane.wire.tls import server_context
@@ -22,20 +21,11 @@ from shedproxy.dataplane.wire.upstreams import UpstreamGroup
 from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.observability.access_log import AccessLog, AccessRecord, format_event
 from shedproxy.observability.fault import Fault
-from shedproxy.observability.meter import Gauge, ProcessCounter, ProcessGauge
-from shedproxy.observability.ring import RefusalRing
+from shedproxy.observability.meter import Gauge, ProcessGauge
 from shedproxy.snapshot import Document, ProxyDocument
 
-if TYPE_CHECKING:
-    from shedproxy.dataplane.wire.client_end import ClientEnd
+__all__ = ["WireServer"]
 
-__all__ = ["CONNECTIONS_KEPT", "WireServer"]
-
-REFUSED_CONNECTIONS_MAX = 256
-"""Connections over the bound that are told so at the same time; more are closed without a word."""
-CONNECTIONS_KEPT = 64
-"""Connections that are served however short memory is."""
-_BACKLOG = 4096
 _READ_SIZE = 32 * 1024
 """Most bytes of an answer that one read takes, and so what a reader that stalls makes us hold.
 Larger reads make large answers no cheaper."""
@@ -43,7 +33,6 @@ _SECOND_NS = NS_PER_S
 _FIRST_WORD_NS = Nanos(500 * NS_PER_MS)
 """How long a drain waits for handshakes, and for the first request of a new connection."""
 _AT_ONCE = Nanos(0)
-_NOBODY = RequestInfo(route="connection")
 
 
 class WireServer:
@@ -75,21 +64,19 @@ class WireServer:
         self.is_tls = driver.document.proxy.tls is not None
         self.read_buffer = memoryview(bytearray(_READ_SIZE))
         """Where all upstream connections read into, one after the other."""
-        self.clients: dict[ClientEnd, None] = {}
-        self._refused: dict[ClientEnd, None] = {}
-        self._room = connections_max
+        self.reception = Reception(self, room=connections_max)
         self._groups: dict[str, UpstreamGroup] = {}
         self._events: list[str] = []
-        self._listeners: list[asyncio.Server] = []
-        self._sockets: tuple[socket.socket, ...] = ()
         self._context: ssl.SSLContext | None = None
-        self._accepting: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._second_at = 0
-        self._drained: asyncio.Future[int] | None = None
         self._is_short = False
         self.live = self._compile(driver.document)
-        self._connections_max = self._bound()
+
+    @property
+    def clients(self) -> dict[ClientConnection, None]:
+        """The connections that are served."""
+        return self.reception.clients
 
     # --- documents --------------------------------------------------------------------------
 
@@ -100,7 +87,7 @@ class WireServer:
             DocumentInvalidError: it cannot be served; nothing has changed.
         """
         self.live = self._compile(document)
-        self._connections_max = self._bound()
+        self.reception.on_applied()
         self.driver.apply(document)
 
     def _compile(self, document: Document) -> Live:
@@ -139,25 +126,14 @@ class WireServer:
             self._context.load_cert_chain(proxy.tls.cert, proxy.tls.key or None)
 
     def save_memory(self, *, is_short: bool) -> None:
-        """Memory is short, or no more: nobody beyond those who are here, nothing held for them.
-
-        A few are always let in, so that memory that does not come back ends no service.
-        """
-        was_short, self._is_short = self._is_short, is_short
-        if is_short:
-            present = max(len(self.clients), CONNECTIONS_KEPT)
-            self._connections_max = min(self._connections_max, present)
-        elif was_short:
-            self._connections_max = self._bound()
+        """Memory is short, or no more: nobody beyond those who are here, nothing held for them."""
+        self._is_short = is_short
+        self.reception.save_memory(is_short=is_short)
 
     @property
     def held_max(self) -> int:
         """Bytes of an answer that may wait for a client, so that the upstream is done with it."""
         return 0 if self._is_short else self.live.proxy.buffer_size
-
-    def _bound(self) -> int:
-        wanted = self.live.proxy.connections_max
-        return min(wanted, self._room) if self._room else wanted
 
     # --- life -------------------------------------------------------------------------------
 
@@ -169,26 +145,8 @@ class WireServer:
         """
         tls = self.live.proxy.tls
         self._context = None if tls is None else server_context(tls)
-        self._sockets = tuple(sockets)
-        for sock in sockets:
-            self._listeners.append(
-                await self.loop.create_server(
-                    self._make_client,
-                    sock=sock,
-                    ssl=self._context,
-                    backlog=_BACKLOG,
-                    ssl_handshake_timeout=self._handshake_timeout(),
-                )
-            )
+        await self.reception.open(sockets, self._context)
         self._on_tick()
-
-    def _make_client(self) -> ClientConnection:
-        return ClientConnection(self)
-
-    def _handshake_timeout(self) -> float | None:
-        if self._context is None:
-            return None
-        return max(0.1, self.live.timeouts.client_head_ns / NS_PER_S)
 
     def announce(self) -> None:
         """Ask clients to go elsewhere; they are still served."""
@@ -203,21 +161,17 @@ class WireServer:
         self.is_announcing = True
         # Who is new may have a request on the way, or be shaking hands.
         patience_ns = min(grace_ns, _FIRST_WORD_NS)
-        await self._take_backlog(patience_ns)
+        await self.reception.close_listeners(patience_ns)
         # Who was answered a moment ago may be asking again already: the next answer says good-bye.
         self._say_goodbye(
             tuple(client for client in self.clients if client.written), idle_for_ns=patience_ns
         )
-        if self._context is None:
-            await self._until_drained(patience_ns)
-        else:
-            await asyncio.sleep(patience_ns / NS_PER_S)
+        await self.reception.until_empty(patience_ns)
         self.is_draining = True
         self._say_goodbye(tuple(self.clients))
-        await self._until_drained(Nanos(grace_ns - patience_ns))
+        await self.reception.until_empty(Nanos(grace_ns - patience_ns))
         left = tuple(self.clients)
         for client in left:
-            assert isinstance(client, ClientConnection)
             if client.exchange is not None:
                 client.exchange.fail(Fault.UPSTREAM_TIMEOUT)
         if left:
@@ -228,46 +182,13 @@ class WireServer:
         return len(left)
 
     @staticmethod
-    def _say_goodbye(clients: Sequence[ClientEnd], *, idle_for_ns: Nanos = _AT_ONCE) -> None:
+    def _say_goodbye(clients: Sequence[ClientConnection], *, idle_for_ns: Nanos = _AT_ONCE) -> None:
         for client in clients:
-            assert isinstance(client, ClientConnection)
             client.say_goodbye(idle_for_ns=idle_for_ns)
-
-    async def _take_backlog(self, patience_ns: Nanos) -> None:
-        """Close the listeners, but first take who waits there: closing would reset them."""
-        factory, tls, timeout = self._make_client, self._context, self._handshake_timeout()
-        waiting = take_waiting(self._sockets)
-        for listener in self._listeners:
-            listener.close()
-        for sock in waiting:
-            accepting = self.loop.connect_accepted_socket(
-                factory, sock, ssl=tls, ssl_handshake_timeout=timeout
-            )
-            task = self.loop.create_task(accepting)
-            self._accepting.add(task)
-            task.add_done_callback(self._on_accepted)
-        if self._accepting:
-            await asyncio.wait(self._accepting, timeout=patience_ns / NS_PER_S)
-
-    def _on_accepted(self, task: asyncio.Task[object]) -> None:
-        self._accepting.discard(task)
-        if not task.cancelled():
-            task.exception()  # it left, or cannot speak TLS: nobody is there to be told
-
-    async def _until_drained(self, length: Nanos) -> None:
-        if self.clients:
-            self._drained = self.loop.create_future()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._drained, length / NS_PER_S)
 
     def close(self) -> None:
         """Stop: listeners, clients, upstream connections, the timer."""
-        for listener in self._listeners:
-            listener.close()
-        for task in self._accepting:
-            task.cancel()
-        for client in (*self.clients, *self._refused):
-            client.cut()
+        self.reception.close()
         for group in self._groups.values():
             group.retire()
         if self._timer is not None:
@@ -276,32 +197,7 @@ class WireServer:
 
     # --- connections ------------------------------------------------------------------------
 
-    def on_connected(self, client: ClientConnection) -> bool:
-        """A client has come; False when there is no room and it has been told so."""
-        self.driver.meter.count(ProcessCounter.CONNECTIONS_ACCEPTED)
-        if len(self.clients) < self._connections_max and not self.is_draining:
-            self.clients[client] = None
-            return True
-        if len(self._refused) >= REFUSED_CONNECTIONS_MAX:
-            client.cut()
-            return False
-        self._refused[client] = None
-        numbers = (len(self.clients), self._connections_max)
-        reason = RejectReason.DRAINING if self.is_draining else RejectReason.CONNECTION_LIMIT
-        rejected = self.driver.reject(_NOBODY, reason, () if self.is_draining else numbers)
-        refusal_id = RefusalRing.format_id(self.driver.refusal_id(rejected))
-        client.write(self.live.rejections.wire(rejected, refusal_id, head=False, keep_alive=False))
-        client.linger()
-        return False
-
-    def on_disconnected(self, client: ClientEnd) -> None:
-        """A client's connection is closed."""
-        if self.clients.pop(client, self) is not None:
-            self._refused.pop(client, None)
-        if self._drained is not None and not self.clients and not self._drained.done():
-            self._drained.set_result(0)
-
-    def on_bad_head(self, client: ClientConnection, fault: Fault) -> None:
+    def on_bad_head(self, client: ClientEnd, fault: Fault) -> None:
         """Something came that is no request of ours."""
         self.driver.meter.on_fault(-1, fault)
         now = self.clock()

@@ -33,6 +33,7 @@ trusted_proxies = ["10.0.0.0/8"]
 connections_max = 7
 memory_max = "200MiB"
 requests_per_connection_max = 8
+connections_per_address_max = 6
 head_size_max = "32KiB"
 target_size_max = "9KiB"
 field_count_max = 50
@@ -53,6 +54,7 @@ upstream_idle = "7s"
 pool_idle = "8s"
 tunnel_idle = "9s"
 [server.tls]
+handshake_rate_max = 9
 cert = "own.pem"
 key = "own.pem"
 [server.drain]
@@ -212,6 +214,7 @@ def test_every_setting_of_the_proxy_arrives(written):
         "body_rate_min": 100,
     }
     assert (proxy.connections_max, proxy.requests_per_connection_max) == (7, 8)
+    assert (proxy.connections_per_address_max, proxy.handshake_rate_max) == (6, 9)
     assert (proxy.head_size_max, proxy.target_size_max, proxy.field_count_max) == (32768, 9216, 50)
     assert (proxy.body_size_max, proxy.permit_body_size, proxy.buffer_size) == (
         1048576,

@@ -1,0 +1,128 @@
+"""Whether a client keeps its slot, and its connection, while others want them.
+
+It loses the slot when it does not move (`stalls`), and the connection when it only keeps the worker
+waiting and there is no room for others (`crowd`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shedproxy.clock import wall_seconds
+from shedproxy.core import Instant
+from shedproxy.dataplane.wire.client_body import ClientBody
+from shedproxy.dataplane.wire.http_date import http_date
+from shedproxy.observability.fault import Fault
+from shedproxy.observability.meter import Eviction, ProcessCounter
+
+if TYPE_CHECKING:
+    from shedproxy.dataplane.wire.exchange import Exchange
+    from shedproxy.dataplane.wire.server import WireServer
+    from shedproxy.dataplane.wire.tunnel import Tunnel
+
+__all__ = ["ClientPlace"]
+
+
+class ClientPlace(ClientBody):
+    """Is the `Holder` of `stalls` and the `Member` of `crowd`."""
+
+    __slots__ = ("_buffer", "_is_watched", "_seen", "served", "tunnel")
+
+    def __init__(self, server: WireServer) -> None:
+        super().__init__(server)
+        self.tunnel: Tunnel | None = None
+        self.served = 0
+        """Requests begun on this connection."""
+        self._buffer: bytes | bytearray = b""
+        """A head begun, or what was sent ahead."""
+        self._seen = 0
+        """Bytes of a begun head that hold no end of it."""
+        self._is_watched = False
+
+    # --- the slot ---------------------------------------------------------------------------
+
+    def watch_stall(self, now: Instant) -> None:
+        """From now on the exchange has to move while others wait for its slot."""
+        self._is_watched = True
+        self.server.stalls.watch(self, now)
+
+    def forget_stall(self) -> None:
+        """The exchange is over."""
+        if self._is_watched:
+            self._is_watched = False
+            self.server.stalls.forget(self)
+
+    @property
+    def held_cell(self) -> str | None:
+        exchange = self.exchange
+        permit = None if exchange is None else exchange.permit
+        if exchange is None or permit is None or permit.is_resident or not permit.cost:
+            return None
+        return exchange.info.cell
+
+    @property
+    def is_awaited(self) -> bool:
+        return self.is_write_blocked or (self._body is not None and not self.is_reading_paused)
+
+    @property
+    def moved(self) -> int:
+        received = 0 if self.exchange is None else self.exchange.received
+        return received + self.written - self.transport.get_write_buffer_size()
+
+    def end_stalled(self) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        count = self.server.driver.meter.count
+        if self.is_write_blocked:
+            count(ProcessCounter.EVICTED_READER)
+            self.give_up_reader(exchange)
+        else:
+            count(ProcessCounter.EVICTED_UPLOAD)
+            exchange.fail(Fault.SLOW_CLIENT)
+
+    def give_up_reader(self, exchange: Exchange) -> None:
+        """It does not take its answer, and must see that it has not had all of it."""
+        exchange.on_client_stalled()
+        self.cut(reset=True)
+
+    # --- the connection ---------------------------------------------------------------------
+
+    @property
+    def waits_since(self) -> Instant | None:
+        """Since when it has kept us waiting, holding no slot; None: it does not."""
+        if self.is_ending or self.is_write_blocked or self.tunnel is not None:
+            return None
+        exchange = self.exchange
+        if exchange is not None:
+            return exchange.started_at if exchange.is_collecting else None
+        if self._body is not None or (self._buffer and not self._seen):
+            return None
+        timeouts = self.server.live.timeouts
+        is_idle = self.served and not self._seen
+        return Instant(
+            self.deadline_at - (timeouts.client_idle_ns if is_idle else timeouts.client_head_ns)
+        )
+
+    def evict(self) -> Eviction:
+        """End it to make room for others: with a 408 when something of a request had come."""
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.fail(Fault.SLOW_CLIENT)
+            kind = Eviction.BODY
+        elif self._seen:
+            self.answer_fault(Fault.HEAD_TIMEOUT, self._buffer)
+            kind = Eviction.HEAD
+        else:
+            kind = Eviction.IDLE if self.served else Eviction.HEAD
+        self.end()
+        return kind
+
+    def answer_fault(self, fault: Fault, head: bytes | bytearray) -> None:
+        """Answer a head that is no request of ours, or not all of one."""
+        is_head = head.lstrip(b"\r\n").startswith(b"HEAD ")
+        self._buffer = b""
+        self._seen = 0
+        self.server.on_bad_head(self, fault)
+        date = http_date(wall_seconds())
+        rejections = self.server.live.rejections
+        self.write(rejections.fault_wire(fault, head=is_head, keep_alive=False, date=date))

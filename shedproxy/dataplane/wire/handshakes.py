@@ -1,0 +1,317 @@
+"""TLS handshakes at a pace, so that a flood of them cannot starve the connections that are open.
+
+A handshake costs the worker more than a request, all of it at once when the client's hello is in.
+So a newcomer is looked at from outside first: TLS begins when its whole hello lies in the kernel,
+one newcomer a turn of the loop, and not more per second than the setting allows. Who is trusted
+goes first, others take turns by address. Beyond `WAITING_MAX` of them nothing is accepted, and the
+rest waits in the kernel's backlog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from shedproxy.core import NS_PER_S, Instant
+from shedproxy.dataplane.wire.client_side import ClientConnection
+from shedproxy.dataplane.wire.pace import Pace
+from shedproxy.observability.meter import Eviction
+
+if TYPE_CHECKING:
+    from shedproxy.dataplane.wire.reception import Reception
+    from shedproxy.dataplane.wire.server import WireServer
+
+__all__ = ["WAITING_MAX", "Handshakes", "Newcomer"]
+
+WAITING_MAX = 1024
+"""Newcomers with whom no handshake has begun."""
+ACCEPTS_PER_TURN = 16
+SILENT_NS = NS_PER_S
+"""Who has sent no hello for so long makes room for others when that many wait."""
+PAUSE_S = 0.05
+"""When nothing can be accepted: until the next look."""
+_RECORD_HEAD_SIZE = 5
+_RECORD_SIZE_MAX = _RECORD_HEAD_SIZE + 16 * 1024
+
+
+class Newcomer:
+    """A connection before its handshake is over."""
+
+    __slots__ = (
+        "_handshakes",
+        "address",
+        "deadline_at",
+        "is_gone",
+        "since",
+        "sock",
+        "task",
+        "wheel_tick",
+    )
+
+    def __init__(
+        self, handshakes: Handshakes, sock: socket.socket, address: bytes, now: Instant
+    ) -> None:
+        self._handshakes = handshakes
+        self.sock = sock
+        self.address = address
+        self.since = now
+        self.task: asyncio.Task[object] | None = None
+        """The handshake, once it has begun."""
+        self.is_gone = False
+        self.deadline_at = 0
+        self.wheel_tick = -1
+
+    @property
+    def waits_since(self) -> Instant:
+        return self.since
+
+    def evict(self) -> Eviction:
+        """Close it to make room; what it kept us waiting for."""
+        self._handshakes.drop(self)
+        return Eviction.HANDSHAKE
+
+    def on_deadline(self, now: Instant) -> None:
+        """Its turn has not come, or its hello has not."""
+        self._handshakes.drop(self)
+
+    def missing(self) -> int:
+        """Bytes that its hello must have before TLS begins; 0: begin, TLS will see what it is."""
+        try:
+            begun = self.sock.recv(_RECORD_SIZE_MAX, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return _RECORD_HEAD_SIZE
+        except OSError:
+            return 0
+        if not begun or begun[0] != 0x16:
+            return 0
+        if len(begun) < _RECORD_HEAD_SIZE:
+            return _RECORD_HEAD_SIZE
+        size = min(_RECORD_SIZE_MAX, _RECORD_HEAD_SIZE + int.from_bytes(begun[3:5], "big"))
+        return 0 if len(begun) >= size else size
+
+
+class Handshakes:
+    """The TLS side of a worker's listeners.
+
+    Args:
+        server: whose clock, loop and wheel are used.
+        reception: knows who is connected, and makes room.
+        context: what is presented.
+        listeners: bound sockets; they are made not to block.
+    """
+
+    def __init__(
+        self,
+        server: WireServer,
+        reception: Reception,
+        context: ssl.SSLContext,
+        listeners: Sequence[socket.socket],
+    ) -> None:
+        self._server = server
+        self._loop = server.loop
+        self._reception = reception
+        self._context = context
+        self._listeners = tuple(listeners)
+        self._silent: dict[Newcomer, None] = {}
+        """Whose hello is not in, oldest first."""
+        self._ready: dict[bytes, dict[Newcomer, None]] = {}
+        """Whose hello is in, by address."""
+        self._ready_count = 0
+        self._shaking: dict[ClientConnection, Newcomer] = {}
+        self._pace = Pace(server.live.proxy.handshake_rate_max)
+        self._timer: asyncio.Handle | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        self._is_open = False
+
+    def set_rate(self, rate: int) -> None:
+        """Handshakes begun per second from now on; 0: as they come."""
+        self._pace.set_rate(rate)
+
+    # --- accepting --------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Accept from now on."""
+        self._is_open = True
+        for listener in self._listeners:
+            listener.setblocking(False)
+            self._loop.add_reader(listener, self._on_listener, listener)
+
+    def stop(self) -> None:
+        """Accept no more; who has been accepted goes on."""
+        if self._is_open:
+            self._is_open = False
+            self._stop_listening()
+        if self._pause is not None:
+            self._pause.cancel()
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            self._loop.remove_reader(listener)
+
+    def _on_listener(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            if not (self._has_place() and self._reception.can_make_room()):
+                break
+            try:
+                sock, _ = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionAbortedError:
+                continue
+            except OSError:  # no descriptor left
+                break
+            self.take(sock)
+        else:
+            return
+        # The kernel would tell of the same connection again and again.
+        self._stop_listening()
+        self._pause = self._loop.call_later(PAUSE_S, self.open)
+
+    def _has_place(self) -> bool:
+        if len(self._silent) + self._ready_count < WAITING_MAX:
+            return True
+        oldest = next(iter(self._silent), None)
+        return oldest is not None and self._server.clock() - oldest.since >= SILENT_NS
+
+    def take(self, sock: socket.socket) -> None:
+        """Somebody has come."""
+        try:
+            peer = sock.getpeername()
+        except OSError:  # and has left again
+            sock.close()
+            return
+        sock.setblocking(False)
+        address = self._server.live.address_of(peer[0] if type(peer) is tuple else "")
+        if self._reception.is_over_share(address):
+            # To be told why it would have to shake hands first.
+            self._reception.count_dropped()
+            sock.close()
+            return
+        # Not before somebody is there to make it for: another worker may have been quicker.
+        if len(self._silent) + self._ready_count >= WAITING_MAX and self._silent:
+            self._reception.evict(next(iter(self._silent)))
+        self._reception.make_room()
+        now = self._server.clock()
+        newcomer = Newcomer(self, sock, address, now)
+        newcomer.deadline_at = now + self._server.live.timeouts.client_head_ns
+        self._server.wheel.watch(newcomer)
+        self._reception.crowd.add(newcomer)
+        self._silent[newcomer] = None
+        self._look_at(newcomer, is_heard=False)
+
+    # --- the hello --------------------------------------------------------------------------
+
+    def _look_at(self, newcomer: Newcomer, *, is_heard: bool) -> None:
+        missing = newcomer.missing()
+        if missing:
+            with contextlib.suppress(OSError):
+                newcomer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, missing)
+            if not is_heard:
+                self._loop.add_reader(
+                    newcomer.sock, partial(self._look_at, newcomer, is_heard=True)
+                )
+            return
+        del self._silent[newcomer]
+        if is_heard:
+            self._loop.remove_reader(newcomer.sock)
+            newcomer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        self._ready.setdefault(newcomer.address, {})[newcomer] = None
+        self._ready_count += 1
+        if self._timer is None:
+            self._timer = self._loop.call_soon(self._serve)
+
+    def _serve(self) -> None:
+        """Begin one handshake, and come back in the next turn, or when the pace allows."""
+        self._timer = None
+        if not self._ready_count:
+            return
+        delay_ns = self._pace.take(self._server.clock())
+        if delay_ns:
+            self._timer = self._loop.call_later(delay_ns / NS_PER_S, self._serve)
+            return
+        self._shake(self._next())
+        if self._ready_count:
+            self._timer = self._loop.call_soon(self._serve)
+
+    def _next(self) -> Newcomer:
+        """Of who is trusted, or else of the address whose turn it is, the one that came first."""
+        address = b"" if b"" in self._ready else next(iter(self._ready))
+        line = self._ready.pop(address)
+        newcomer = next(iter(line))
+        del line[newcomer]
+        if line:
+            self._ready[address] = line
+        self._ready_count -= 1
+        return newcomer
+
+    # --- the handshake ----------------------------------------------------------------------
+
+    def _shake(self, newcomer: Newcomer) -> None:
+        self._server.wheel.forget(newcomer)
+        newcomer.deadline_at = 0
+        client = ClientConnection(self._server)
+        self._shaking[client] = newcomer
+        timeout_s = max(0.1, self._server.live.timeouts.client_head_ns / NS_PER_S)
+        newcomer.task = self._loop.create_task(
+            self._loop.connect_accepted_socket(
+                lambda: client,
+                newcomer.sock,
+                ssl=self._context,
+                ssl_handshake_timeout=timeout_s,
+            )
+        )
+        newcomer.task.add_done_callback(partial(self._on_shaken, client))
+
+    def on_through(self, client: ClientConnection) -> None:
+        """The handshake is over: from here on it is a client."""
+        newcomer = self._shaking.pop(client, None)
+        if newcomer is not None:
+            self._reception.crowd.remove(newcomer)
+
+    def _on_shaken(self, client: ClientConnection, task: asyncio.Task[object]) -> None:
+        if not task.cancelled():
+            task.exception()  # it left, or cannot speak TLS: nobody is there to be told
+        newcomer = self._shaking.pop(client, None)
+        if newcomer is not None:
+            self._reception.forget(newcomer)
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def drop(self, newcomer: Newcomer) -> None:
+        """Close a newcomer, wherever it has got to."""
+        if newcomer.is_gone:
+            return
+        newcomer.is_gone = True
+        if newcomer.task is not None:
+            newcomer.task.cancel()
+            return
+        self._server.wheel.forget(newcomer)
+        if newcomer in self._silent:
+            del self._silent[newcomer]
+            self._loop.remove_reader(newcomer.sock)
+        else:
+            line = self._ready[newcomer.address]
+            del line[newcomer]
+            self._ready_count -= 1
+            if not line:
+                del self._ready[newcomer.address]
+        newcomer.sock.close()
+        self._reception.forget(newcomer)
+
+    def close(self) -> None:
+        """Stop accepting and let go of everybody whose handshake is not over."""
+        self.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+        lines = (tuple(line) for line in tuple(self._ready.values()))
+        for newcomer in (
+            *self._silent,
+            *self._shaking.values(),
+            *(n for line in lines for n in line),
+        ):
+            self.drop(newcomer)
