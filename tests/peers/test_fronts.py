@@ -99,7 +99,7 @@ def test_without_the_preset_the_same_balancer_does(balancer, stand) -> None:
 def test_three_times_the_capacity_through_a_balancer(balancer, tmp_path) -> None:
     """Three hosts behind it: none is ejected, nothing is repeated, nearly no capacity is lost."""
     with ExitStack() as stack:
-        stations = [stack.enter_context(Station(slots=4, service_ms=40)) for _ in range(HOSTS)]
+        stations = [stack.enter_context(Station(slots=4, service_ms=20)) for _ in range(HOSTS)]
         proxies = []
         for number, station in enumerate(stations):
             home = tmp_path / str(number)
