@@ -152,7 +152,9 @@ class Listening(Process):
 class Service(Process):
     """The event-driven upstream of `harness/service.py`; see there for what it answers."""
 
-    def __init__(self, *, home: Path, slots: int = 4, service_ms: float = 20.0) -> None:
+    def __init__(
+        self, *, home: Path, slots: int = 4, service_ms: float = 20.0, port: int = 0
+    ) -> None:
         super().__init__(
             "service",
             [
@@ -161,11 +163,13 @@ class Service(Process):
                 HERE / "service.py",
                 f"--slots={slots}",
                 f"--service-ms={service_ms}",
+                f"--port={port}",
             ],
             home=home,
             stdin=True,
         )
         self.capacity_rps = slots * 1000 / service_ms
+        self.asked_port = port
         self.port = 0
 
     def is_up(self) -> bool:

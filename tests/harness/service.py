@@ -195,10 +195,10 @@ class Connection(asyncio.Protocol):
         self.work.residents += 1
 
 
-async def serve(slots: int, service_s: float) -> None:
+async def serve(slots: int, service_s: float, port: int) -> None:
     loop = asyncio.get_running_loop()
     work = Work(slots, service_s)
-    server = await loop.create_server(lambda: Connection(work), "127.0.0.1", 0, backlog=4096)
+    server = await loop.create_server(lambda: Connection(work), "127.0.0.1", port, backlog=4096)
     print("port", server.sockets[0].getsockname()[1], flush=True)
     parent_left = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), lambda: os.read(0, 4096) or parent_left.set())
@@ -209,8 +209,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--service-ms", type=float, default=20.0)
+    parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
-    uvloop.run(serve(options.slots, options.service_ms / 1000))
+    uvloop.run(serve(options.slots, options.service_ms / 1000, options.port))
 
 
 if __name__ == "__main__":
