@@ -1,0 +1,121 @@
+"""Restarts of workers and of the whole program, and the end of both: what was accepted is answered.
+
+The full counts are those of `python -m loadtests restarts` and of the same with `--compressed`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from harness.process import Service
+from harness.proxy import Shedproxy
+
+from loadtests.keep_alive import Clients, Upstream
+from loadtests.restarts import compressed_rounds, live_rounds
+from shedproxy.testing import eventually, eventually_async
+
+pytestmark = [pytest.mark.anyio, pytest.mark.integration]
+
+LIVE = 8
+COMPRESSED = 200
+
+APP = """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+"""
+
+
+@contextlib.asynccontextmanager
+async def entered(proxy: Shedproxy) -> AsyncIterator[Shedproxy]:
+    """A program beside an upstream of this loop."""
+    await asyncio.to_thread(proxy.__enter__)
+    try:
+        yield proxy
+    finally:
+        await asyncio.to_thread(proxy.stop)
+
+
+async def test_live_restarts_reloads_and_replacements_lose_nothing():
+    done = await live_rounds(LIVE, workers=1, clients=8, replace_every=4)
+    assert (done.restarts, done.workers, done.replacements) == (LIVE, LIVE, 2)
+    assert done.reloads == LIVE
+    assert done.answered > 100
+    assert done.lost == []
+
+
+async def test_a_great_many_compressed_ones_lose_nothing():
+    done = await compressed_rounds(COMPRESSED, clients=8)
+    assert (done.restarts, done.reloads) == (COMPRESSED, COMPRESSED)
+    assert done.answered > COMPRESSED * 8
+    assert done.lost == []
+
+
+async def test_a_request_outlives_the_worker_that_is_replaced(tmp_path):
+    async with Upstream() as upstream:
+        async with entered(Shedproxy(upstream.url, home=tmp_path)) as proxy:
+            before = await asyncio.to_thread(lambda: proxy.worker_pid)
+            reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+            writer.write(b"GET /slow/1.5 HTTP/1.1\r\nhost: a\r\n\r\n")
+            await eventually_async(
+                lambda: asyncio.to_thread(lambda: proxy.cell()["in_flight"] == 1)
+            )
+            proxy.signal(signal.SIGUSR2)
+            await eventually_async(
+                lambda: asyncio.to_thread(lambda: proxy.worker_pid not in {0, before})
+            )
+            # Served by the successor while the former still has its request.
+            async with Clients(proxy.port, 2) as others:
+                await others.answers(20)
+            assert others.lost == []
+            answer = await reader.readuntil(b"ok\n")
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            writer.close()
+            await writer.wait_closed()
+            await eventually_async(
+                lambda: asyncio.to_thread(lambda: proxy.status()["restart"]["state"] == "done")
+            )
+
+
+def test_a_successor_that_does_not_start_leaves_the_former_in_office(tmp_path: Path):
+    module = tmp_path / "shop.py"
+    module.write_text(APP)
+    with Shedproxy(app="shop:app", home=tmp_path) as proxy:
+        pid = proxy.worker_pid
+        module.write_text("raise RuntimeError('no database')\n")
+        assert proxy.control("POST", "/-/restart")[0] == 202
+        eventually(lambda: proxy.status()["restart"]["state"] == "failed", within_s=20)
+        assert "no database" in proxy.status()["restart"]["why"]
+        assert proxy.events("restart failed")
+        assert proxy.worker_pid == pid
+        module.write_text(APP)
+        assert proxy.control("POST", "/-/restart")[0] == 202
+        eventually(lambda: proxy.worker_pid not in {0, pid}, within_s=20)
+
+
+@pytest.mark.parametrize("idle_connections", [0, 3])
+def test_an_idle_instance_ends_within_a_second(tmp_path: Path, idle_connections: int):
+    with Service(home=tmp_path) as service, Shedproxy(service.url, home=tmp_path) as proxy:
+        clients = [
+            http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+            for _ in range(idle_connections)
+        ]
+        for client in clients:
+            client.request("GET", "/wait?ms=1")
+            assert client.getresponse().read() == b"ok\n"
+        began = time.perf_counter()
+        assert proxy.stop() == 0
+        took_s = time.perf_counter() - began
+        for client in clients:
+            client.close()
+        print(f"ended in {took_s:.2f} s")
+        # A second is promised; the margin is for a busy machine.
+        assert took_s < 2.5
