@@ -280,37 +280,34 @@ class WorkerProcess:
 
     async def _spawn(self) -> _Life | None:
         self._owner.on_spawn(self)
-        ours, theirs = socket.socketpair()
         try:
-            channel = await Channel.open(ours)
-        except BaseException:  # cancelled by `stop`: nothing was started yet
-            ours.close()
-            theirs.close()
-            raise
-        stacks = StackFile.create()
-        try:
-            popen = subprocess.Popen(  # noqa: ASYNC220 - our own interpreter; a vfork
-                self._command.argv(self.index, self.region, theirs.fileno(), stacks.fd),
-                stdin=subprocess.DEVNULL,
-                pass_fds=(
-                    self._command.page_fd,
-                    theirs.fileno(),
-                    stacks.fd,
-                    *self._command.listen_fds,
-                ),
-                process_group=0,  # Ctrl-C is for the supervisor, which drains the workers
-            )
-        except OSError as error:  # no memory, no more processes: tried again like a crash
+            self._life = life = await self._start_process()
+        except OSError as error:
+            # No memory, no descriptor, no more processes: tried again like a crash.
             self.last_exit = f"cannot start: {error.strerror}"
-            stacks.close()
-            await channel.close()
             return None
-        finally:
-            theirs.close()
-        self._life = life = _Life(popen, channel, stacks, self._clock())
         for message in self._owner.first_messages(self):
-            channel.post(**message)
+            life.channel.post(**message)
         return life
+
+    async def _start_process(self) -> _Life:
+        async with contextlib.AsyncExitStack() as undo:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                undo.callback(ours.close)
+                stacks = StackFile.create()
+                undo.callback(stacks.close)
+                channel = await Channel.open(ours)
+                undo.push_async_callback(channel.close)
+                fds = (self._command.page_fd, theirs.fileno(), stacks.fd)
+                popen = subprocess.Popen(  # noqa: ASYNC220 - our own interpreter; a vfork
+                    self._command.argv(self.index, self.region, theirs.fileno(), stacks.fd),
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=(*fds, *self._command.listen_fds),
+                    process_group=0,  # Ctrl-C is for the supervisor, which drains the workers
+                )
+            undo.pop_all()
+            return _Life(popen, channel, stacks, self._clock())
 
     async def _serve(self, life: _Life) -> None:
         """Read the worker's messages until it ends, breaks the protocol or is not ready in time."""

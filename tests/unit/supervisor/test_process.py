@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -15,6 +16,7 @@ import pytest
 from shedproxy.clock import monotonic_now
 from shedproxy.core import milliseconds, seconds
 from shedproxy.supervisor.process import Backoff, WorkerCommand, WorkerProcess, WorkerState
+from shedproxy.supervisor.stack_file import StackFile
 from shedproxy.testing import eventually_async
 
 FAKE = str(Path(__file__).parent / "fake_worker.py")
@@ -121,6 +123,23 @@ async def test_why_a_worker_cannot_start_is_kept():
         await eventually_async(lambda: worker.state is WorkerState.BACKOFF)
         assert worker.problems == [{"message": "cannot import app"}]
         assert worker.last_exit == "exit code 3"
+
+
+async def test_a_worker_that_cannot_be_started_for_want_of_anything_is_tried_again(monkeypatch):
+    """H9: of descriptors, here."""
+    create, refusals = StackFile.create, [1, 2]
+
+    def refuse() -> StackFile:
+        if refusals:
+            refusals.pop()
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return create()
+
+    monkeypatch.setattr(StackFile, "create", refuse)
+    owner = Owner()
+    async with running(owner, backoff=Backoff(first=milliseconds(1))) as worker:
+        await ready(worker)
+        assert owner.exits == [("cannot start: Too many open files", n) for n in (1, 2)]
 
 
 async def test_drain_waits_for_the_report():
