@@ -24,7 +24,8 @@ class Upstream:
         self._service_s = service_s
         self._server: asyncio.Server | None = None
         self._conversations: set[asyncio.Task[None]] = set()
-        self.served = 0
+        self._present = self.most = 0
+        """Requests at once, now and at most."""
 
     @property
     def url(self) -> str:
@@ -51,8 +52,12 @@ class Upstream:
                 head = await reader.readuntil(b"\r\n\r\n")
                 path = head.split(b" ", 2)[1]
                 slow = path.startswith(b"/slow/")
-                await asyncio.sleep(float(path[6:]) if slow else self._service_s)
-                self.served += 1
+                self._present += 1
+                self.most = max(self.most, self._present)
+                try:
+                    await asyncio.sleep(float(path[6:]) if slow else self._service_s)
+                finally:
+                    self._present -= 1
                 writer.write(_ANSWER)
         except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
             pass
@@ -102,7 +107,7 @@ class Clients:
         """Wait until so many more requests have ended, in whatever way."""
         wanted = self.ok + len(self.lost) + count
         while self.ok + len(self.lost) < wanted:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
 
     def p99_ms(self) -> float:
         """Of what was answered."""

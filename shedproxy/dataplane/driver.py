@@ -18,7 +18,6 @@ from shedproxy.core import (
     Decision,
     Instant,
     Lane,
-    LimitChange,
     Memory,
     Mode,
     Outcome,
@@ -30,6 +29,7 @@ from shedproxy.core import (
     Ticket,
     Verdict,
 )
+from shedproxy.dataplane.cell_gauges import CellGauges
 from shedproxy.dataplane.delivery import Delivery, Waiter
 from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.observability.meter import Meter
@@ -50,6 +50,8 @@ PUBLISH_INTERVAL_NS = 100 * NS_PER_MS
 
 _STALL_NS = 25 * NS_PER_MS
 """A loop later than this was stalled: what it timed meanwhile is its own doing."""
+
+_NEVER = Instant(1 << 62)
 
 _RETRY_AFTER_NS = NS_PER_S
 
@@ -86,7 +88,8 @@ class Driver:
         self._tick_at: Instant | None = None
         self._publish_timer: asyncio.TimerHandle | None = None
         self._publish_at = Instant(0)
-        self._last_changes: dict[str, LimitChange] = {}
+        self._late_at = _NEVER
+        self._gauges = CellGauges(self.meter)
         self._delivery = Delivery(
             count=self._count, give_back=self._take_back, on_failure=self._on_waiter_failed
         )
@@ -107,6 +110,7 @@ class Driver:
                 timer.cancel()
         self._tick_timer = self._publish_timer = None
         self._tick_at = self._loop = None
+        self._late_at = _NEVER
         if self._recorder is not None:
             self._recorder.close()
 
@@ -169,7 +173,11 @@ class Driver:
 
     def release(self, permit: Permit, outcome: Outcome, *, stalled_ns: int = 0) -> None:
         """The upstream's work is done; waiters may run."""
-        verdicts = self.shedder.release(permit, outcome, now=self._clock(), stalled_ns=stalled_ns)
+        now = self._clock()
+        if now > self._late_at:
+            # The answers that came meanwhile are read before the timer that is overdue.
+            self._note_stall(now)
+        verdicts = self.shedder.release(permit, outcome, now=now, stalled_ns=stalled_ns)
         if verdicts:
             self._deliver(verdicts)
 
@@ -349,9 +357,8 @@ class Driver:
     def _publish(self) -> None:
         now = self._clock()
         lag_ns = max(0, now - self._publish_at)
-        if lag_ns > _STALL_NS:
-            self.shedder.on_stall(now=now)
-            self.meter.count(ProcessCounter.LOOP_STALLS)
+        if now > self._late_at:
+            self._note_stall(now)
         self.meter.set_process(ProcessGauge.LOOP_LAG_NS, lag_ns)
         # The loops move although nothing arrives, so that gauges tell the truth when idle.
         self._deliver(self.shedder.tick(now=now))
@@ -362,34 +369,16 @@ class Driver:
         if self._on_heartbeat is not None:
             self._on_heartbeat(now)
         self._publish_at = Instant(now + PUBLISH_INTERVAL_NS)
+        self._late_at = Instant(self._publish_at + _STALL_NS)
         if self._loop is not None:
             delay_s = PUBLISH_INTERVAL_NS / NS_PER_S
             self._publish_timer = self._loop.call_later(delay_s, self._publish)
 
+    def _note_stall(self, now: Instant) -> None:
+        self._late_at = _NEVER  # until the timer has had its turn
+        self.shedder.on_stall(now=now)
+        self.meter.count(ProcessCounter.LOOP_STALLS)
+
     def publish_gauges(self) -> None:
         """Write the read-out of every cell into the meter's slots."""
-        meter = self.meter
-        for cell in self.shedder.stats().cells:
-            index = self._cell_index[cell.name]
-            change = cell.last_change
-            if change is not None and change is not self._last_changes.get(cell.name):
-                self._last_changes[cell.name] = change
-                meter.on_limit_change(index, change.cause)
-            for gauge, value in (
-                (Gauge.IN_FLIGHT, cell.in_flight),
-                (Gauge.LIMIT, cell.limit),
-                (Gauge.QUEUE_LENGTH, cell.queue_length),
-                (Gauge.RESIDENTS, cell.residents),
-                (Gauge.ZOMBIES, cell.zombies),
-                (Gauge.CONTROL_IN_FLIGHT, cell.control_in_flight),
-                (Gauge.SHED_RANK, cell.shed_rank),
-                (Gauge.SHED_SHARE_PPM, int(cell.shed_share * 1e6)),
-                (Gauge.PRESSURE_PPM, int(cell.pressure * 1e6)),
-                (Gauge.BASELINE_NS, cell.baseline_ns),
-                (Gauge.LIMIT_CAUSE, 0 if change is None else change.cause + 1),
-                (Gauge.DEMAND, round(cell.offered_rps)),
-                (Gauge.CAPACITY, round(cell.capacity_rps)),
-            ):
-                meter.set_gauge(index, gauge, value)
-            for criticality, count in enumerate(cell.class_in_flight):
-                meter.set_gauge(index, Gauge.SHEDDABLE + criticality, count)
+        self._gauges.publish(self.shedder.stats(), self._cell_index)

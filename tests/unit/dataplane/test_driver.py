@@ -28,7 +28,7 @@ from shedproxy.core import (
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.recorder import Recorder
 from shedproxy.errors import DocumentInvalidError
-from shedproxy.observability.metric import Gauge, ProcessCounter
+from shedproxy.observability.metric import Gauge, ProcessCounter, ProcessGauge
 from shedproxy.simulator.replay import verify
 from shedproxy.snapshot import Document
 from shedproxy.testing import eventually_async
@@ -225,6 +225,29 @@ async def test_a_stalled_loop_is_noticed() -> None:
         async with asyncio.timeout(5):
             while not subject.meter.counted(ProcessCounter.LOOP_STALLS):
                 await asyncio.sleep(0.005)
+    finally:
+        subject.close()
+
+
+@pytest.mark.anyio
+async def test_a_stall_is_noticed_by_the_answers_that_are_read_before_the_timer() -> None:
+    """They were measured by a loop that stood still: they teach nothing."""
+    subject = Driver(document())
+    subject.start()
+    try:
+        loop = asyncio.get_running_loop()
+        permit = subject.arrive(REQUEST, Caller())
+        until = loop.time() + 0.3
+        while loop.time() < until:
+            pass
+        subject.release(permit, Outcome.SUCCESS)
+        assert subject.meter.counted(ProcessCounter.LOOP_STALLS) == 1
+        assert subject.memory() == {"default": {}}
+        beat_at = subject.meter.process(ProcessGauge.LOOP_LAG_NS)
+        async with asyncio.timeout(5):
+            while subject.meter.process(ProcessGauge.LOOP_LAG_NS) == beat_at:
+                await asyncio.sleep(0.005)
+        assert subject.meter.counted(ProcessCounter.LOOP_STALLS) == 1, "once"
     finally:
         subject.close()
 

@@ -1,0 +1,49 @@
+"""What the driver publishes of every cell, ten times a second, as numbers in the meter's slots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from shedproxy.core import LimitChange, ShedderStats
+from shedproxy.observability.meter import Meter
+from shedproxy.observability.metric import Gauge
+
+__all__ = ["CellGauges"]
+
+
+class CellGauges:
+    """Writes to one meter; remembers which change of a limit was counted."""
+
+    __slots__ = ("_last_changes", "_meter")
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._last_changes: dict[str, LimitChange] = {}
+
+    def publish(self, stats: ShedderStats, index_of: Mapping[str, int]) -> None:
+        """Write the present; `index_of` says the number of each cell."""
+        meter = self._meter
+        for cell in stats.cells:
+            index = index_of[cell.name]
+            change = cell.last_change
+            if change is not None and change is not self._last_changes.get(cell.name):
+                self._last_changes[cell.name] = change
+                meter.on_limit_change(index, change.cause)
+            for gauge, value in (
+                (Gauge.IN_FLIGHT, cell.in_flight),
+                (Gauge.LIMIT, cell.limit),
+                (Gauge.QUEUE_LENGTH, cell.queue_length),
+                (Gauge.RESIDENTS, cell.residents),
+                (Gauge.ZOMBIES, cell.zombies),
+                (Gauge.CONTROL_IN_FLIGHT, cell.control_in_flight),
+                (Gauge.SHED_RANK, cell.shed_rank),
+                (Gauge.SHED_SHARE_PPM, int(cell.shed_share * 1e6)),
+                (Gauge.PRESSURE_PPM, int(cell.pressure * 1e6)),
+                (Gauge.BASELINE_NS, cell.baseline_ns),
+                (Gauge.LIMIT_CAUSE, 0 if change is None else change.cause + 1),
+                (Gauge.DEMAND, round(cell.offered_rps)),
+                (Gauge.CAPACITY, round(cell.capacity_rps)),
+            ):
+                meter.set_gauge(index, gauge, value)
+            for criticality, count in enumerate(cell.class_in_flight):
+                meter.set_gauge(index, Gauge.SHEDDABLE + criticality, count)
