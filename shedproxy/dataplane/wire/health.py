@@ -30,6 +30,8 @@ TRIAL_NS = NS_PER_S
 TRIAL_STEPS = 5
 """An upstream that answers probes but no request gets the next request after this time, twice as
 long each time, but so often only."""
+UNPROVEN_NS = 30 * NS_PER_S
+"""One that answers no probe gets a request all the same after this time: it may not like probes."""
 _MULTIPLIER = 0x9E3779B97F4A7C15
 
 
@@ -39,13 +41,13 @@ class Health:
     __slots__ = (
         "_probes",
         "_trials",
-        "_warm_since",
         "answers",
         "failures",
         "ghosts",
         "must_answer",
         "out_until",
         "probe_at",
+        "warm_since",
     )
 
     def __init__(self) -> None:
@@ -64,7 +66,7 @@ class Health:
         self._probes = 0
         self._trials = 0
         """Requests that it was given while out, none of them answered."""
-        self._warm_since: Instant | None = None
+        self.warm_since: Instant | None = None
         """When it came back; None once it takes all that it may."""
 
     # --- what it may be given ---------------------------------------------------------------
@@ -80,19 +82,14 @@ class Health:
             self.out_until = self._trial_at(now)
             self._trials += 1
 
-    @property
-    def is_warming(self) -> bool:
-        """Whether it came back a short while ago."""
-        return self._warm_since is not None
-
     def room(self, most: int, now: Instant) -> int:
         """How many requests it may have at once, of `most` configured."""
-        warm_since = self._warm_since
+        warm_since = self.warm_since
         if warm_since is not None:
             warm = WARM_COUNT << min(WARM_STEPS, (now - warm_since) // WARM_STEP_NS)
             if warm < most:
                 return warm
-            self._warm_since = None
+            self.warm_since = None
         return most
 
     # --- what happened ----------------------------------------------------------------------
@@ -121,10 +118,10 @@ class Health:
         if self.failures < fail_after:
             return False
         was_in_service = self.out_until is None
-        if self.out_until != NEVER:
+        if self.probe_at == NEVER:
             self.plan_probe(now, probe_every_ns=probe_every_ns)
-        self.out_until = NEVER
         self.must_answer = self.must_answer or is_connected
+        self.out_until = Instant(now + UNPROVEN_NS) if self.must_answer else NEVER
         return was_in_service
 
     def plan_probe(self, now: Instant, *, probe_every_ns: int) -> None:
@@ -150,7 +147,7 @@ class Health:
     def probe_answered(self, now: Instant) -> None:
         """A probe was answered: one request may try it, at once if none has in vain."""
         self.answers += 1
-        if self.out_until == NEVER:
+        if self.probe_at != NEVER:
             self.probe_at = NEVER
             self.out_until = self._trial_at(now) if self._trials else now
 
@@ -163,4 +160,4 @@ class Health:
         self.probe_at = NEVER
         self.ghosts.clear()
         self._probes = self._trials = 0
-        self._warm_since = now
+        self.warm_since = now

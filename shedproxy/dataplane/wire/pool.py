@@ -251,7 +251,7 @@ class UpstreamPool(Generic[C, W]):
             at = min(at, upstream.probe_at)
             if upstream.out_until is not None and upstream.out_until > now:
                 at = min(at, upstream.out_until)
-            if self._waiters and upstream.is_warming:
+            if self._waiters and upstream.warm_since is not None:
                 at = min(at, Instant(now + WARM_STEP_NS))
         return at
 
@@ -297,9 +297,13 @@ class UpstreamPool(Generic[C, W]):
         for index in range(self._next, self._next + count):
             upstream = upstreams[index % count]
             side = upstream.lane(lane)
-            if upstream is avoid or side.in_use >= upstream.room(side.in_use_max, now):
+            if side.in_use >= side.in_use_max or upstream is avoid:
                 continue
-            if not upstream.is_open(now):
+            if upstream.out_until is not None and not upstream.is_open(now):
+                continue
+            if upstream.warm_since is not None and side.in_use >= upstream.room(
+                side.in_use_max, now
+            ):
                 continue
             load = upstream.load(now)
             if best is None or load < best_load:

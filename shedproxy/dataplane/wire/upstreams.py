@@ -153,6 +153,7 @@ class UpstreamGroup:
         """The upstream answered."""
         if connection.entry.answered(self.clock(), is_error=is_error):
             self._reported.pop(connection.entry.key, None)
+            self._report("upstream answers again", upstream=connection.entry.key)
             self._look_at_health()
 
     def on_dead(self, connection: UpstreamConnection) -> None:
@@ -182,18 +183,21 @@ class UpstreamGroup:
         self._look_at_health()
 
     def report_failure(self, url: str, error: Exception) -> None:
-        """Say why an upstream cannot be used: once, until it can, or for another reason."""
+        """Say why an upstream cannot be connected to: once, until it can, or for another reason."""
         why = str(error) or ("no connection in time" if isinstance(error, TimeoutError) else "")
         why = why or type(error).__name__
         if self._reported.get(url) != why:
             self._reported[url] = why
-            self.server.report(
-                "upstream connect failed", cell=self.document.cell, upstream=url, error=why
-            )
+            self._report("upstream connect failed", upstream=url, error=why)
+
+    def _report(self, event: str, **facts: object) -> None:
+        self.server.report(event, cell=self.document.cell, **facts)
 
     def _count_failure(self, upstream: Upstream[Any], *, is_connected: bool) -> None:
         now = self.clock()
         if self._pool.on_failure(upstream, now=now, is_connected=is_connected):
+            if is_connected:
+                self._report("upstream does not answer", upstream=upstream.key)
             self._look_at_health()
         elif upstream.out_until is not None:
             self._plan(now)

@@ -8,6 +8,7 @@ from shedproxy.dataplane.wire.health import (
     NEVER,
     TRIAL_NS,
     TRIAL_STEPS,
+    UNPROVEN_NS,
     WARM_COUNT,
     WARM_STEP_NS,
     Health,
@@ -97,15 +98,28 @@ def test_trials_without_an_answer_come_at_growing_intervals() -> None:
     now, waits = 0, []
     for _ in range(TRIAL_STEPS + 3):
         health.probe_answered(now)
+        assert health.probe_at == NEVER
         waits.append(health.out_until - now)
         now = health.out_until
         health.begin_trial(now)
-        assert health.probe_at == NEVER
         fail(health, now, is_connected=True)
         assert health.probe_at != NEVER, "probed again first"
     assert waits[0] == 0
     assert waits[1:4] == [2 * TRIAL_NS, 4 * TRIAL_NS, 8 * TRIAL_NS]
     assert waits[-1] == TRIAL_NS << TRIAL_STEPS
+
+
+def test_who_answers_no_probe_gets_a_request_now_and_then() -> None:
+    health = Health()
+    fail(health, times=3, is_connected=True)
+    for begin in range(0, 5 * UNPROVEN_NS, UNPROVEN_NS):
+        assert not health.is_open(begin + UNPROVEN_NS - 1)
+        assert health.is_open(begin + UNPROVEN_NS)
+        health.begin_trial(begin + UNPROVEN_NS)
+        assert health.probe_at != NEVER, "probed all the while"
+        fail(health, begin + UNPROVEN_NS, is_connected=True)
+    health.begin_trial(0)
+    assert health.answered(0)
 
 
 def test_a_trial_that_never_came_back_blocks_the_next_for_a_while_only() -> None:
@@ -131,5 +145,5 @@ def test_room_doubles_after_a_return(steps: int, room: int) -> None:
     fail(health, times=3)
     health.probe_connected(0, fail_after=3)
     assert health.room(512, steps * WARM_STEP_NS) == room
-    assert health.is_warming == (room < 512)
+    assert (health.warm_since is not None) == (room < 512)
     assert health.room(2, 0) == 2

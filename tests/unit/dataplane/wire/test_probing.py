@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from shedproxy.core import milliseconds, seconds
@@ -15,6 +17,12 @@ URL = "http://10.0.0.1:80"
 
 def health(bench) -> bool:
     return bench.server.upstream_health()["default"][URL]
+
+
+def events(bench) -> list[str]:
+    """What the log says happened since it was last asked."""
+    lines = [json.loads(line) for line in bench.server.log_lines()]
+    return [line["event"] for line in lines if line["kind"] == "event"]
 
 
 def pings(bench) -> list:
@@ -54,6 +62,7 @@ async def test_silence_for_all_its_time_takes_an_upstream_out(still) -> None:
     bench, client = await silent(still)
     assert not health(bench)
     assert b"shedproxy-reason: no_upstream" in await gone(bench, client)
+    assert events(bench) == ["upstream does not answer"]
 
 
 async def test_a_ping_that_is_answered_lets_one_request_try(still) -> None:
@@ -74,6 +83,7 @@ async def test_a_ping_that_is_answered_lets_one_request_try(still) -> None:
     upstream.protocol.data_received(OK)
     assert client.take().endswith(b"ok")
     assert health(bench)
+    assert events(bench) == ["upstream does not answer", "upstream answers again"]
     await bench.ask(other, GET)
     assert bench.server.upstream_connections == 1
 
