@@ -97,7 +97,7 @@ class Load:
             try:
                 answer = await client.ask(request)
                 status, head = answer.status, answer.head
-            except (asyncio.IncompleteReadError, ConnectionError):
+            except (asyncio.IncompleteReadError, OSError):  # a timeout of the client too
                 pass
             self.replies.append(Reply(request, began, time.monotonic() - began, status, head))
             if not status or b"onnection: close" in head:

@@ -25,7 +25,7 @@ RESOLVE_FIRST_EVERY_NS = NS_PER_S
 """While no address is known yet."""
 _KEEPALIVE = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3))
 """An upstream that vanished without a word is noticed after 5 + 3 * 3 s."""
-_SILENCE_MS = 12_000
+_SILENCE_MS = 10_000
 """What was sent and is not even acknowledged by then: the upstream has vanished (the kernel would
 go on for a quarter of an hour). Keepalives end at the first check after it, too."""
 

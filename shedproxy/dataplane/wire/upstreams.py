@@ -162,9 +162,10 @@ class UpstreamGroup:
 
     def on_vanished(self, connection: UpstreamConnection) -> None:
         """The host acknowledged nothing for so long that the kernel gave up."""
-        for idle in tuple(connection.entry.data.idle):
+        upstream = connection.entry
+        for idle in (*upstream.data.idle, *upstream.control.idle):
             idle.close()
-        self._count_failure(connection.entry, is_connected=True)
+        self._count_failure(upstream, is_connected=True)
 
     def on_probe_connected(self, connection: UpstreamConnection) -> None:
         """An upstream that was out takes connections."""
@@ -207,8 +208,12 @@ class UpstreamGroup:
         return self._pool.healthy_count(now=self.clock()), len(self._pool.upstreams)
 
     def health_by_url(self) -> dict[str, bool]:
-        """Each upstream: in service or not."""
-        return {upstream.key: upstream.out_until is None for upstream in self._pool.upstreams}
+        """Each upstream: whether it is in service or waits for a request that tries it.
+
+        Readiness follows from this: were it not ready, that request would never come.
+        """
+        now = self.clock()
+        return {upstream.key: upstream.is_open(now) for upstream in self._pool.upstreams}
 
     def has_other(self, avoid: Upstream[Any]) -> bool:
         """Whether a second try can go somewhere else."""
@@ -244,10 +249,9 @@ class UpstreamGroup:
     def _leave_addresses(self, upstream: Upstream[Any], target: Target) -> None:
         """The name of an upstream means other addresses now: no new request to the old ones."""
         upstream.generation = target.generation
-        for lane in (upstream.data, upstream.control):
-            for connection in tuple(lane.idle):
-                if self._is_outdated(connection):
-                    connection.close()
+        for connection in (*upstream.data.idle, *upstream.control.idle):
+            if self._is_outdated(connection):
+                connection.close()
 
     def _is_outdated(self, connection: UpstreamConnection) -> bool:
         """Whether it leads to an address that its upstream no longer has."""

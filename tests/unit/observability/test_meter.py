@@ -13,6 +13,7 @@ from shedproxy.observability.meter import (
     ProcessGauge,
     clear_gauges,
 )
+from shedproxy.observability.metric import RetryCause, RetryDenial
 from shedproxy.observability.metric_table import CELLS_MAX
 from shedproxy.observability.slot_layout import CELL_SERIES, LAYOUT
 
@@ -58,6 +59,8 @@ def test_one_call_changes_what_it_is_about_and_nothing_else(cell, criticality):
         lambda m: m.on_would_reject(cell, criticality, RejectReason.EVICTED),
         lambda m: m.on_fault(cell, Fault.INTERNAL),
         lambda m: m.on_limit_change(cell, 7),
+        lambda m: m.on_retry(cell, RetryCause.REUSED),
+        lambda m: m.on_retry_denied(cell, RetryDenial.OVERLOAD),
         lambda m: m.set_gauge(cell, Gauge.CAPACITY, 5),
     ):
         meter = Meter()
@@ -126,6 +129,8 @@ def test_a_fault_before_there_is_a_cell_is_counted_without_one(meter):
 def test_a_new_worker_counts_on_and_its_gauges_start_at_zero(meter):
     meter.on_admitted(1, Criticality.CRITICAL, 0)
     meter.on_limit_change(1, 2)
+    meter.on_retry(1, RetryCause.CONNECT)
+    meter.on_retry_denied(1, RetryDenial.BUDGET)
     meter.set_gauge(1, Gauge.IN_FLIGHT, 7)
     meter.set_process(ProcessGauge.CONNECTIONS, 9)
     meter.count(ProcessCounter.LOG_LINES_DROPPED, 4)
@@ -135,6 +140,8 @@ def test_a_new_worker_counts_on_and_its_gauges_start_at_zero(meter):
     successor.on_admitted(1, Criticality.CRITICAL, 0)
     assert successor.admitted(1) == 2
     assert successor.limit_changes(1, 2) == 1
+    assert successor.retries(1, RetryCause.CONNECT) == 1
+    assert successor.retries_denied(1, RetryDenial.BUDGET) == 1
     assert successor.counted(ProcessCounter.LOG_LINES_DROPPED) == 4
 
 

@@ -76,8 +76,9 @@ async def test_a_ping_that_is_answered_lets_one_request_try(still) -> None:
     ping.protocol.data_received(b"TP/1.1 405 No\r\n")
     await bench.settle()
     assert ping.is_closed
-    assert not health(bench)
+    assert health(bench), "else nobody would send the request that it needs"
     upstream = await bench.ask(client, GET)
+    assert not health(bench)
     other = bench.client()
     assert b"no_upstream" in await gone(bench, other), "one at a time"
     upstream.protocol.data_received(OK)

@@ -208,7 +208,7 @@ async def test_a_peer_that_acknowledges_nothing_is_given_up(listener) -> None:
     transport, _ = await Target(f"http://127.0.0.1:{listener}").connect(asyncio.Protocol, now=0)
     sock = transport.get_extra_info("socket")
     option = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-    assert sock.getsockopt(*option) == 12_000
+    assert sock.getsockopt(*option) == 10_000
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
     bound_silence(transport, is_bound=False)
     assert sock.getsockopt(*option) == 0
