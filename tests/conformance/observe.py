@@ -139,6 +139,8 @@ def _see_end(
     sentinel = f"GET {target} HTTP/1.1\r\nHost: sentinel\r\n\r\n".encode()
     if client.is_ended:
         seen.end = "closed"
+        if client.buffer:
+            seen.problems.append(f"bytes after the last answer: {client.buffer[:200]!r}")
     else:
         client.send(sentinel)
         while (answer := client.answer(is_head=False, patience=patience)) is not None:

@@ -12,6 +12,19 @@ from conformance.cases import ALL
 from conformance.judge import differences, explain
 from conformance.observe import observe
 
+ADVISORIES = """
+h11 CVE-2025-43859, Go CVE-2025-22871, Go CVE-2023-39326, Kestrel CVE-2025-55315, fasthttp pull
+1899, aiohttp CVE-2024-52304, aiohttp CVE-2023-47627, aiohttp CVE-2025-53643, aiohttp issue
+13656, Apache Traffic Server CVE-2024-53868, Netty CVE-2025-58056, HAProxy CVE-2021-40346,
+HAProxy CVE-2023-40225, HAProxy CVE-2023-45539, HAProxy CVE-2023-25725, gunicorn CVE-2024-1135,
+gunicorn CVE-2024-6827, waitress CVE-2022-24761, waitress CVE-2024-49768, Twisted
+CVE-2022-24801, Twisted CVE-2024-41671, Tornado, Pingora CVE-2026-2835, Pingora CVE-2025-4366,
+Pingora CVE-2026-2833, Pingora CVE-2026-2836, nghttpx CVE-2026-58055, Envoy CVE-2024-23326, h2c
+smuggling, uvicorn CVE-2020-7695, uvicorn CVE-2020-7694, eventlet CVE-2025-58068, Starlette
+CVE-2026-48710, httpcore, Caddy, Envoy, Traefik, http-garden
+"""
+"""What went wrong elsewhere in messages of HTTP/1.1 that a proxy passes on."""
+
 
 @pytest.fixture(scope="module")
 def benches() -> Iterator[Benches]:
@@ -41,3 +54,8 @@ def test_the_table_is_as_large_as_it_should_be() -> None:
     assert len(ALL) >= 300
     assert len({case.name for case in ALL}) == len(ALL)
     assert all(case.clause.startswith("RFC ") for case in ALL)
+
+
+@pytest.mark.parametrize("advisory", " ".join(ADVISORIES.split()).split(", "))
+def test_every_advisory_has_a_case(advisory: str) -> None:
+    assert any(case.advisory.startswith(advisory) for case in ALL)

@@ -22,6 +22,7 @@ __all__ = [
     "FORWARDED_PROTO",
     "FROM_HEADERS_ONLY",
     "HOP_BY_HOP",
+    "MAX_FORWARDS",
     "PASS",
     "REASONS",
     "REQUEST_ACTIONS",
@@ -46,6 +47,7 @@ RETRY_AFTER: Final = 10
 DATE: Final = 11
 UPGRADE: Final = 12
 UNKNOWN: Final = 13
+MAX_FORWARDS: Final = 14
 
 
 HOP_BY_HOP = (
@@ -99,6 +101,7 @@ REQUEST_ACTIONS: dict[bytes, int] = {
     b"x-forwarded-ssl": FORWARDED_OTHER,
     b"x-real-ip": FORWARDED_OTHER,
     b"x-request-start": FORWARDED_OTHER,
+    b"max-forwards": MAX_FORWARDS,
     b"x-request-timeout-ms": TIME_LEFT,
     b"x-envoy-expected-rq-timeout-ms": TIME_LEFT,
 }

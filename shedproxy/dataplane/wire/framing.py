@@ -101,6 +101,7 @@ _FRAMING_NAMES = frozenset(
         b"content-length",
         b"transfer-encoding",
         b"expect",
+        b"max-forwards",
         b"te",
         b"upgrade",
     )
@@ -127,10 +128,10 @@ def request_framing(
     """The one reading of a checked request head, or its refusal.
 
     Raises:
-        HeadError: METHOD_NOT_ALLOWED for CONNECT and TRACE; METHOD for transfer codings not
-            implemented; EXPECTATION; LENGTH_REQUIRED for a method with a body in HTTP/1.0 that
-            does not say where the body ends; BAD_REQUEST for everything that two readers could
-            take differently.
+        HeadError: METHOD_NOT_ALLOWED for CONNECT, TRACE, and OPTIONS that is meant for us;
+            METHOD for transfer codings not implemented; EXPECTATION; LENGTH_REQUIRED for a method
+            with a body in HTTP/1.0 that does not say where the body ends; BAD_REQUEST for
+            everything that two readers could take differently.
     """
     hosts: list[bytes] = []
     lengths: list[bytes] = []
@@ -153,6 +154,10 @@ def request_framing(
             upgrades.append(value)
         elif name == b"te":
             takes_trailers |= b"trailers" in _split_options(value)
+        elif name == b"max-forwards":
+            if method == b"OPTIONS" and not value.strip(b"0 \t") and value:
+                # Whom it is meant to reach last is us (RFC 9110 7.6.2).
+                raise HeadError(Fault.METHOD_NOT_ALLOWED, "OPTIONS that goes no further")
         else:
             expects = _expects_continue(value)
     body, length = _body(version_minor, lengths, codings, Fault.BAD_REQUEST)

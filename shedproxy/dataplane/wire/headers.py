@@ -27,6 +27,7 @@ from shedproxy.dataplane.wire.field_table import (
     FORWARDED_PROTO,
     FROM_HEADERS_ONLY,
     HOP_BY_HOP,
+    MAX_FORWARDS,
     PASS,
     REASONS,
     REQUEST_ACTIONS,
@@ -165,7 +166,9 @@ def build_request_head(
             ):
                 continue
         elif action != PASS:
-            if action != DROP:
+            if action == MAX_FORWARDS:
+                lines.append(_line((name, _one_less(method, pair[1]))))
+            elif action != DROP:
                 special.append((action, name, pair[1]))
             continue
         lines.append(_line(pair))
@@ -372,6 +375,13 @@ def _add_claims(
                 lines.append(b"%b: %d" % (name, time_left_ms))
     if retries and context.attempt_name:
         lines.append(b"%b: %d" % (context.attempt_name, tries + retries))
+
+
+def _one_less(method: bytes, value: bytes) -> bytes:
+    """Max-Forwards of OPTIONS counts hops (RFC 9110 7.6.2); that of 0 has been refused."""
+    if method == b"OPTIONS" and len(value) < 10 and value.isdigit():
+        return b"%d" % max(0, int(value) - 1)
+    return value
 
 
 def _retry_after(value: bytes) -> bytes:

@@ -60,6 +60,26 @@ CASES: list[Case] = [
     passes(
         "TE: trailers among others", TE, get(b"TE: gzip;q=0.5, Trailers"), fields={"te": "trailers"}
     ),
+    passes(
+        "Max-Forwards of OPTIONS counts down",
+        "RFC 9110 7.6.2",
+        get(b"Max-Forwards: 3", method=b"OPTIONS"),
+        method="OPTIONS",
+        fields={"max-forwards": "2"},
+    ),
+    refused(
+        "OPTIONS that goes no further",
+        "RFC 9110 7.6.2",
+        405,
+        get(b"Max-Forwards: 0", method=b"OPTIONS"),
+        note="MUST be answered here; Allow says what is served",
+    ),
+    passes(
+        "Max-Forwards of GET means nothing",
+        "RFC 9110 7.6.2",
+        get(b"Max-Forwards: 0"),
+        fields={"max-forwards": "0"},
+    ),
     protected("Authorization", b"Authorization: x", "the service decides by it"),
     protected("Cookie", b"Cookie: a=b", "the service decides by it"),
     protected("X-Request-Id", b"X-Request-Id: 7", "it is traced by it"),

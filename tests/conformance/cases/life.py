@@ -167,6 +167,27 @@ CASES: list[Case] = [
         note="Expect is answered by us, so that nobody waits for this one",
     ),
     passes(
+        "103 with a length has no body",
+        "RFC 9110 8.6",
+        get(),
+        statuses=(103, 200),
+        script=Script(answer=(b"HTTP/1.1 103 Early\r\nContent-Length: 2\r\n\r\n" + PLAIN,)),
+    ),
+    passes(
+        "103 with a body",
+        "RFC 9112 6.3",
+        get(),
+        statuses=(103, 502),
+        script=Script(answer=(b"HTTP/1.1 103 Early\r\nContent-Length: 2\r\n\r\nhi" + PLAIN,)),
+    ),
+    passes(
+        "103 and nothing after it",
+        "RFC 9110 15.2",
+        get(),
+        statuses=(103, 502),
+        script=Script(answer=(b"HTTP/1.1 103 Early\r\n\r\n",), closes=True),
+    ),
+    passes(
         "seventeen 1xx",
         "RFC 9110 15.2",
         get(),

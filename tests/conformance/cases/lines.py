@@ -19,6 +19,9 @@ CASES: list[Case] = [
     ),
     passes("HEAD", "RFC 9110 9.3.2", get(method=b"HEAD"), method="HEAD"),
     passes("POST without a body", "RFC 9112 6.3", get(method=b"POST"), method="POST"),
+    refused(
+        "HEAD that is refused has no body", "RFC 9110 9.3.2", 400, get(b"X : y", method=b"HEAD")
+    ),
     refused("a method nobody knows", METHOD, 501, get(method=b"FOO")),
     refused("a method in lower case is another", METHOD, 501, get(method=b"get")),
     refused("a method of 200 bytes", LINE, 501, get(method=b"M" * 200)),

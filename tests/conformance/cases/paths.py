@@ -36,6 +36,12 @@ DODGES = (
     ("a better rule borrowed by a backslash", b"/checkout\\..\\search", NORMAL),
 )
 
+ADVISORIES = {
+    "an escaped slash": "Envoy, escaped slashes",
+    "an escaped question mark": "Traefik, encoded paths",
+    "escaped up": "Traefik, encoded paths",
+}
+
 CASES: list[Case] = [
     *(
         passes(
@@ -45,6 +51,7 @@ CASES: list[Case] = [
             bench="ruled",
             target=path.decode().removeprefix("http://a"),
             fields={"x-criticality": LESSER},
+            advisory=ADVISORIES.get(words, ""),
         )
         for words, path, clause in DODGES
     ),

@@ -39,6 +39,7 @@ CASES: list[Case] = [
             UNTOUCHED,
             get(target=path),
             target=path.decode(),
+            advisory="uvicorn CVE-2020-7694" if b"%0d%0a" in path else "",
         )
         for words, path in PATHS
     ),

@@ -129,6 +129,14 @@ def test_trailers_are_for_those_who_ask(te, minor, takes):
     assert request(*headers, method=b"GET", minor=minor).takes_trailers is takes
 
 
+def test_options_that_is_meant_for_us_goes_no_further():
+    last = (b"max-forwards", b"0")
+    assert fault_of(last, method=b"OPTIONS") == Fault.METHOD_NOT_ALLOWED
+    assert request(last, method=b"GET").path == b"/"
+    assert request((b"max-forwards", b"10"), method=b"OPTIONS").path == b"/"
+    assert request((b"max-forwards", b""), method=b"OPTIONS").path == b"/"
+
+
 def test_transfer_encoding_does_not_exist_in_http_1_0():
     # Pingora CVE-2026-2836 and its group.
     assert fault_of((CODING, b"chunked"), minor=0) == Fault.BAD_REQUEST

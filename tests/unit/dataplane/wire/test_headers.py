@@ -484,6 +484,13 @@ def test_a_retry_after_that_says_nothing_is_left_out():
         assert values(answer((b"retry-after", nonsense), status=503), b"retry-after") == []
 
 
+def test_hops_of_options_are_counted_down():
+    hops = b"max-forwards"
+    assert values(send((hops, b"3"), method=b"OPTIONS"), hops) == [b"2"]
+    assert values(send((hops, b"many"), method=b"OPTIONS"), hops) == [b"many"]
+    assert values(send((hops, b"3")), hops) == [b"3"]
+
+
 def test_te_trailers_is_said_anew_at_this_hop():
     line, fields = send((b"te", b"gzip, trailers"), (b"connection", b"te"))
     assert [pair for pair in fields if pair[0] in {b"te", b"connection"}] == [
