@@ -44,7 +44,11 @@ class Entry:
 
 
 def claims(tests: Path = TESTS) -> dict[str, list[str]]:
-    """Row -> the files whose tests claim it, by reading them: `pytest.mark.fault("U1", ...)`."""
+    """Row -> the files whose tests claim it, by reading them: `pytest.mark.fault("U1", ...)`.
+
+    Raises:
+        ValueError: a claim is not spelt out.
+    """
     found: dict[str, list[str]] = {row.number: [] for row in ROWS}
     for path in sorted(tests.rglob("test_*.py")):
         for number in _claimed(ast.parse(path.read_text())):
@@ -58,7 +62,7 @@ def claims(tests: Path = TESTS) -> dict[str, list[str]]:
 def _claimed(tree: ast.AST) -> Iterable[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.fault":
-            yield from (argument.value for argument in node.args)
+            yield from (ast.literal_eval(argument) for argument in node.args)
 
 
 def markdown(entries: Mapping[str, Entry], measured: str) -> str:
