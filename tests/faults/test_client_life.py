@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
+from contextlib import ExitStack, suppress
 
 import pytest
+from harness.process import Service, memory_bytes
 from harness.proxy import Shedproxy
 from harness.storm import Crowd
 
 from shedproxy.loadgen.station import Station
 from shedproxy.observability.fault import Fault
-from shedproxy.testing import eventually_async
+from shedproxy.testing import eventually, eventually_async
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -124,6 +127,60 @@ async def test_clients_that_leave_the_queue_take_no_slot(bench, figure) -> None:
     assert [(await holder.ask(GET)).status for holder in holders] == [200] * 4
     assert len(upstream.heads) == 8
     figure("80 waiters left a limit of 4: 4 of 4 slots back, 0 of their requests sent")
+
+
+@pytest.mark.fault("C6")
+def test_idle_connections_cost_little_and_no_slot(tmp_path, leaks, figure) -> None:
+    """Two thousand that are silent, and two thousand that were served and stay."""
+    count = 2000
+    with (
+        Service(home=tmp_path, slots=4, service_ms=1) as service,
+        Shedproxy(service.url, home=tmp_path) as proxy,
+        leaks(proxy, memory_margin=2 * count * 20 * 1024),
+        ExitStack() as stack,
+    ):
+        before = memory_bytes(proxy.worker_pid)
+        for number in range(2 * count):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", proxy.port)))
+            if number % 2:
+                sock.sendall(GET)
+                assert sock.recv(4096).startswith(b"HTTP/1.1 200")
+        eventually(lambda: proxy.status()["workers"][0]["connections"] == 2 * count)
+        each = (memory_bytes(proxy.worker_pid) - before) / (2 * count)
+        in_flight = proxy.cell()["in_flight"]
+    assert in_flight == 0
+    assert each <= 20 * 1024
+    figure(f"{2 * count} idle: {each / 1024:.1f} KiB each, {in_flight} slots")
+
+
+@pytest.mark.fault("C10")
+def test_a_flood_of_connections_is_over_when_it_is_over(tmp_path, leaks, figure) -> None:
+    """Ten times what fits connect and ask; a second later everybody is served as before."""
+    config = "[server]\nconnections_max = 200\n"
+    with (
+        Service(home=tmp_path, slots=4, service_ms=1) as service,
+        Shedproxy(service.url, home=tmp_path, config=config) as proxy,
+        leaks(proxy),
+    ):
+        with ExitStack() as stack:
+            for _ in range(2000):
+                sock = stack.enter_context(socket.create_connection(("127.0.0.1", proxy.port)))
+                with suppress(ConnectionError):  # told that there is no room, and closed
+                    sock.sendall(GET)
+            eventually(lambda: proxy.status()["workers"][0]["connections"] == 200)
+        ended = time.perf_counter()
+        eventually(lambda: served(proxy), within_s=5)
+        took_s = time.perf_counter() - ended
+        assert all(served(proxy) for _ in range(100))
+    assert took_s < 1
+    figure(f"2000 connections for 200 places: served again {took_s * 1000:.0f} ms after they left")
+
+
+def served(proxy: Shedproxy) -> bool:
+    """Whether somebody new is served."""
+    with socket.create_connection(("127.0.0.1", proxy.port)) as sock:
+        sock.sendall(GET)
+        return sock.recv(4096).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.fault("C11")

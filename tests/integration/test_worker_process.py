@@ -203,6 +203,19 @@ def test_a_reload_is_applied_and_a_bad_one_is_refused_with_its_problems(start) -
         assert worker.view.revision == 7
 
 
+@pytest.mark.fault("K6")
+def test_an_older_document_that_comes_late_is_refused(start, figure) -> None:
+    with upstream() as url:
+        worker = start()
+        worker.give(replace(document_for(url), revision=7))
+        worker.hear("ready")
+        worker.give(replace(document_for(url), revision=6, policy=Policy(mode=Mode.OFF)))
+        assert "older than 7" in worker.hear("refused")["problems"][0]["message"]
+        assert worker.view.revision == 7
+        assert worker.view.mode is Mode.ENFORCE
+    figure("revision 6 after 7: refused and said, 7 stayed")
+
+
 def test_a_reload_that_comes_while_the_worker_starts_is_applied_after(start) -> None:
     with upstream() as url:
         worker = start()

@@ -123,7 +123,8 @@ async def test_work_that_cannot_be_stopped_keeps_its_slot_until_its_answer(bench
     assert proxy.cell.zombies == 0
 
 
-async def test_a_slow_head_is_a_408_and_holds_no_slot(bench) -> None:
+@pytest.mark.fault("C3")
+async def test_a_slow_head_is_a_408_and_holds_no_slot(bench, figure) -> None:
     """C3."""
     proxy = await bench.proxy("http://127.0.0.1:9", timeouts={"client_head_ns": milliseconds(150)})
     client = await proxy.connect()
@@ -133,6 +134,7 @@ async def test_a_slow_head_is_a_408_and_holds_no_slot(bench) -> None:
     assert (answer.status, answer.field("connection")) == (408, "close")
     assert faults(proxy, Fault.HEAD_TIMEOUT, cell=-1) == 1
     assert await client.rest() == b""
+    figure("408 at the bound of 150 ms, 0 slots held")
 
 
 async def test_a_silent_connection_is_closed(bench) -> None:
@@ -150,7 +152,8 @@ async def test_an_idle_connection_is_closed_without_a_word(bench, answering) -> 
     assert await client.rest() == b""
 
 
-async def test_a_slow_body_takes_no_slot_and_ends_in_a_408(bench) -> None:
+@pytest.mark.fault("C4")
+async def test_a_slow_body_takes_no_slot_and_ends_in_a_408(bench, figure) -> None:
     """C4: before the body is in, nothing is in flight."""
     upstream = await bench.upstream(hang)
     proxy = await bench.proxy(upstream.url, timeouts={"client_body_ns": milliseconds(150)})
@@ -161,9 +164,11 @@ async def test_a_slow_body_takes_no_slot_and_ends_in_a_408(bench) -> None:
     answer = await client.answer()
     assert (answer.status, answer.field("shedproxy-reason")) == (408, "body_timeout")
     assert upstream.connections == 0
+    figure("a body that does not come: no slot, 408 after client_body")
 
 
-async def test_a_body_that_stops_after_its_permit_gives_the_slot_back(bench) -> None:
+@pytest.mark.fault("C4")
+async def test_a_body_that_stops_after_its_permit_gives_the_slot_back(bench, figure) -> None:
     """C4."""
     upstream = await bench.upstream(hang)
     proxy = await bench.proxy(upstream.url, timeouts={"client_body_ns": milliseconds(150)})
@@ -173,9 +178,11 @@ async def test_a_body_that_stops_after_its_permit_gives_the_slot_back(bench) -> 
     assert (await client.answer()).status == 408
     await proxy.idle()
     await eventually_async(lambda: upstream.open == 0)
+    figure("one that stops after 70 kB: 408, the slot is back")
 
 
-async def test_a_reader_that_does_not_read_is_dropped_and_frees_the_slot(bench) -> None:
+@pytest.mark.fault("C5")
+async def test_a_reader_that_does_not_read_is_dropped_and_frees_the_slot(bench, figure) -> None:
     """C5: the answer is larger than what is held for it."""
     size = 50_000_000
 
@@ -200,9 +207,13 @@ async def test_a_reader_that_does_not_read_is_dropped_and_frees_the_slot(bench) 
     await proxy.idle()
     await eventually_async(lambda: not proxy.server.clients)
     await eventually_async(lambda: upstream.open == 0)
+    figure("50 MB that nobody reads: dropped after client_write, the slot is back")
 
 
-async def test_an_answer_that_fits_the_buffer_frees_the_slot_before_it_is_read(bench) -> None:
+@pytest.mark.fault("C5")
+async def test_an_answer_that_fits_the_buffer_frees_the_slot_before_it_is_read(
+    bench, figure
+) -> None:
     """C5: what the reader takes its time for is no load on the upstream."""
     size = 6_000_000
 
@@ -220,9 +231,11 @@ async def test_an_answer_that_fits_the_buffer_frees_the_slot_before_it_is_read(b
     await proxy.idle()
     client.writer.transport.resume_reading()
     assert len((await client.answer()).body) == size
+    figure("an answer that fits the buffer gives its slot back unread")
 
 
-async def test_garbage_after_a_good_request_is_a_400_and_the_end(bench, answering) -> None:
+@pytest.mark.fault("C8")
+async def test_garbage_after_a_good_request_is_a_400_and_the_end(bench, answering, figure) -> None:
     """C8."""
     upstream = await bench.upstream(answering(OK))
     proxy = await bench.proxy(upstream.url)
@@ -233,9 +246,11 @@ async def test_garbage_after_a_good_request_is_a_400_and_the_end(bench, answerin
     assert (answer.status, answer.field("shedproxy-reason")) == (400, "bad_request")
     assert await client.rest() == b""
     assert len(upstream.heads) == 1
+    figure("200 for the good one, then 400 and the end")
 
 
-async def test_a_half_closed_client_still_gets_its_answer(bench) -> None:
+@pytest.mark.fault("C9")
+async def test_a_half_closed_client_still_gets_its_answer(bench, figure) -> None:
     """C9: it may be asked with a 100 whether it is still there."""
     go = asyncio.Event()
 
@@ -256,6 +271,7 @@ async def test_a_half_closed_client_still_gets_its_answer(bench) -> None:
     assert (answer.status, answer.body) == (200, b"hello")
     assert await client.rest() == b""
     await proxy.idle()
+    figure("the answer arrives whole")
 
 
 async def test_a_half_closed_client_of_http_1_0_is_not_asked(bench) -> None:
@@ -334,7 +350,8 @@ async def test_a_broken_chunk_is_a_400_and_the_upstream_gets_no_whole_request(be
     await proxy.idle()
 
 
-async def test_connections_over_the_bound_are_told_so(bench) -> None:
+@pytest.mark.fault("C10")
+async def test_connections_over_the_bound_are_told_so(bench, figure) -> None:
     """C10: where nobody can be asked to go."""
     asked = asyncio.Semaphore(0)
 
@@ -358,6 +375,7 @@ async def test_connections_over_the_bound_are_told_so(bench) -> None:
     await eventually_async(lambda: len(proxy.server.clients) == 1)
     (await proxy.connect()).send(GET)
     await asked.acquire()
+    figure("over connections_max: 503 connection_limit; a freed place is taken at once")
 
 
 async def test_slots_do_not_leak_whenever_a_client_leaves(bench) -> None:
