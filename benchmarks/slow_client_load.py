@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -103,10 +104,19 @@ class Seen:
 class Honest:
     """An open loop of small requests over connections that are kept."""
 
-    def __init__(self, port: int, *, rate: float) -> None:
+    def __init__(self, port: int, *, rate: float, tls: ssl.SSLContext | None = None) -> None:
         self._port = port
         self._rate = rate
+        self._tls = tls
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def open(self, count: int) -> None:
+        """See that so many connections are there, so that none has to be made later."""
+        for _ in range(count - len(self._free)):
+            self._free.append(await self._connect())
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self._port, ssl=self._tls)
 
     async def run(self, seconds: float) -> Seen:
         """Ask for so long, and wait for the last answers."""
@@ -136,10 +146,7 @@ class Honest:
             seen.failures.append(str(status))
 
     async def _exchange(self) -> int:
-        if self._free:
-            reader, writer = self._free.pop()
-        else:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._free.pop() if self._free else await self._connect()
         is_kept = False
         try:
             writer.write(_HONEST)

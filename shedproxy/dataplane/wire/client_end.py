@@ -17,6 +17,7 @@ import termios
 from typing import TYPE_CHECKING
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
+from shedproxy.dataplane.wire.tcp_state import has_left
 
 if TYPE_CHECKING:
     from shedproxy.dataplane.wire.server import WireServer
@@ -29,7 +30,6 @@ LINGER_SIZE_MAX = 1024 * 1024
 """After so many bytes they are no longer read; the connection still ends when the time is up."""
 PROBE_NS = 250 * NS_PER_MS
 """Between two looks at a client that has closed its sending side, or is not read from."""
-_TCP_CLOSE, _TCP_CLOSE_WAIT = 7, 8
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -148,12 +148,7 @@ class ClientEnd(asyncio.Protocol):
         sending side counts too.
         """
         sock = self.transport.get_extra_info("socket")
-        if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
-            return False
-        with contextlib.suppress(OSError):
-            state: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
-            return state[0] == _TCP_CLOSE or (or_half and state[0] == _TCP_CLOSE_WAIT)
-        return True
+        return sock is not None and has_left(sock, or_half=or_half)
 
     def has_unread(self) -> bool:
         """Whether the kernel has bytes of the client that nobody has read yet."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from shedproxy.core import NS_PER_S, Instant
 from shedproxy.dataplane.wire.client_side import ClientConnection
 from shedproxy.dataplane.wire.pace import Pace
+from shedproxy.dataplane.wire.tcp_state import has_left
 from shedproxy.observability.meter import Eviction
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ class Handshakes:
         else:
             return
         # The kernel would tell of the same connection again and again.
+        self._drop_who_left()
         self._stop_listening()
         self._pause = self._loop.call_later(PAUSE_S, self.open)
 
@@ -230,24 +232,44 @@ class Handshakes:
         self._timer = None
         if not self._ready_count:
             return
+        newcomer = self._next()
+        if newcomer is None:
+            return
         delay_ns = self._pace.take(self._server.clock())
         if delay_ns:
             self._timer = self._loop.call_later(delay_ns / NS_PER_S, self._serve)
             return
-        self._shake(self._next())
+        self._take_out(newcomer)
+        self._shake(newcomer)
         if self._ready_count:
             self._timer = self._loop.call_soon(self._serve)
 
-    def _next(self) -> Newcomer:
-        """Of who is trusted, or else of the address whose turn it is, the one that came first."""
-        address = b"" if b"" in self._ready else next(iter(self._ready))
-        line = self._ready.pop(address)
-        newcomer = next(iter(line))
+    def _next(self) -> Newcomer | None:
+        """Of who is trusted, or else of the address whose turn it is, the one that came first.
+
+        Who has left is passed over, so that no time is lost with them.
+        """
+        while self._ready:
+            address = b"" if b"" in self._ready else next(iter(self._ready))
+            newcomer = next(iter(self._ready[address]))
+            if not has_left(newcomer.sock, or_half=True):
+                return newcomer
+            self.drop(newcomer)
+        return None
+
+    def _take_out(self, newcomer: Newcomer) -> None:
+        """Out of the line; its address comes after the others again."""
+        line = self._ready.pop(newcomer.address)
         del line[newcomer]
         if line:
-            self._ready[address] = line
+            self._ready[newcomer.address] = line
         self._ready_count -= 1
-        return newcomer
+
+    def _drop_who_left(self) -> None:
+        for line in tuple(self._ready.values()):
+            for newcomer in tuple(line):
+                if has_left(newcomer.sock, or_half=True):
+                    self.drop(newcomer)
 
     # --- the handshake ----------------------------------------------------------------------
 
@@ -295,11 +317,7 @@ class Handshakes:
             del self._silent[newcomer]
             self._loop.remove_reader(newcomer.sock)
         else:
-            line = self._ready[newcomer.address]
-            del line[newcomer]
-            self._ready_count -= 1
-            if not line:
-                del self._ready[newcomer.address]
+            self._take_out(newcomer)
         newcomer.sock.close()
         self._reception.forget(newcomer)
 

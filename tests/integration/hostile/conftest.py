@@ -34,8 +34,11 @@ def serve(upstream: Service, tmp_path: Path) -> Iterator[Callable[..., Shedproxy
     """Starts shedproxy before the service; `config` is added to a fixed limit of 16."""
     with ExitStack() as stack:
 
-        def start(config: str = "", **how) -> Shedproxy:
-            running = Shedproxy(upstream.url, home=tmp_path, config=config + LIMIT_16, **how)
+        def start(config: str = "", *, descriptors: int = 0) -> Shedproxy:
+            running = Shedproxy(upstream.url, home=tmp_path, config=config + LIMIT_16)
+            if descriptors:
+                bound = f'ulimit -n {descriptors}; exec "$@"'
+                running._command = ["sh", "-c", bound, "sh", *running._command]
             return stack.enter_context(running)
 
         yield start

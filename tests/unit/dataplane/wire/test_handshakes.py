@@ -218,6 +218,37 @@ async def test_beyond_so_many_the_kernel_keeps_the_rest(door, monkeypatch) -> No
     assert len(opened.reception.crowd) == 2
 
 
+async def test_who_has_left_costs_no_turn(door) -> None:
+    opened = await door(rate=20)
+    for _ in range(2):
+        opened.connect(hello())
+    await eventually_async(lambda: opened.begun == 2)
+    leavers = [opened.connect(hello(), "127.0.0.2") for _ in range(5)]
+    await opened.arrived(7)
+    for leaver in leavers:
+        leaver.close()
+    opened.connect(hello())
+    await opened.arrived(8)
+    opened.bench.clock.advance(NS_PER_S // 20)
+    await eventually_async(lambda: opened.begun == 3)
+    assert len(opened.reception.crowd) == 3
+
+
+async def test_who_has_left_makes_room_for_who_waits_in_the_kernel(door, monkeypatch) -> None:
+    monkeypatch.setattr(module, "WAITING_MAX", 2)
+    monkeypatch.setattr(module, "PAUSE_S", 0.01)
+    opened = await door(rate=20)
+    for _ in range(2):
+        opened.connect(hello())
+    await eventually_async(lambda: opened.begun == 2)
+    leavers = [opened.connect(hello()) for _ in range(2)]
+    await opened.arrived(4)
+    opened.connect(hello())
+    for leaver in leavers:
+        leaver.close()
+    await opened.arrived(3)
+
+
 async def test_who_is_handshaking_counts_for_the_bounds(door) -> None:
     opened = await door(connections_per_address_max=2)
     for _ in range(2):
