@@ -166,9 +166,7 @@ def build_request_head(
             ):
                 continue
         elif action != PASS:
-            if action == MAX_FORWARDS:
-                lines.append(_line((name, _one_less(method, pair[1]))))
-            elif action != DROP:
+            if action != DROP:
                 special.append((action, name, pair[1]))
             continue
         lines.append(_line(pair))
@@ -177,7 +175,7 @@ def build_request_head(
     else:
         lines.append(_forwarding(peer, context.scheme, host))
     if special or retries:
-        _add_claims(lines, context, special, is_trusted, retries, time_left_ms)
+        _add_claims(lines, context, special, method, is_trusted, retries, time_left_ms)
     if context.forward_criticality:
         lines.append(_line((context.criticality_name, criticality)))
         if time_left_ms >= 0:
@@ -349,11 +347,12 @@ def _add_claims(
     lines: list[bytes],
     context: HeaderContext,
     special: list[tuple[int, bytes, bytes]],
+    method: bytes,
     is_trusted: bool,
     retries: int,
     time_left_ms: int,
 ) -> None:
-    """What came about criticality, attempt and time: replaced where decided, else as it was.
+    """What came about criticality, attempt, time and hops: replaced where decided, else as it was.
 
     A stranger's criticality is never passed on; its attempt and its time left can only demote.
     """
@@ -373,6 +372,8 @@ def _add_claims(
                 lines.append(_line((name, value)))
             elif name == _ENVOY_TIME_LEFT:
                 lines.append(b"%b: %d" % (name, time_left_ms))
+        elif action == MAX_FORWARDS:
+            lines.append(_line((name, _one_less(method, value))))
     if retries and context.attempt_name:
         lines.append(b"%b: %d" % (context.attempt_name, tries + retries))
 
