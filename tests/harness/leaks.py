@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +14,7 @@ from harness.process import memory_bytes
 from harness.proxy import Shedproxy
 from shedproxy.testing import eventually
 
-__all__ = ["descriptors", "no_leaks", "sockets", "unexplained"]
+__all__ = ["descriptors", "kinds", "no_leaks", "sockets", "unexplained"]
 
 MIB = 1024 * 1024
 MEMORY_MARGIN = 16 * MIB
@@ -23,6 +25,15 @@ _CONNECTIONS = ("connections", "upstream_connections")
 def descriptors(pid: int) -> int:
     """Open files of a process."""
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def kinds(pid: int) -> Counter[str]:
+    """What they are, numbers left out: `socket:`, `pipe:`, `anon_inode:[eventpoll]`, a path."""
+    found: Counter[str] = Counter()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of this listing
+            found[re.sub(r"\[\d+\]$", "", os.readlink(link))] += 1
+    return found
 
 
 def sockets(pid: int) -> set[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.leaks import descriptors, unexplained
+from harness.leaks import descriptors, kinds, unexplained
 from harness.process import Service, free_port, memory_bytes
 from harness.proxy import Shedproxy
 from soak.clients import GOOD, HOSTILE, Tally, visit
@@ -49,6 +49,7 @@ class State:
     """What the processes hold while nothing happens."""
 
     supervisor_descriptors: int
+    supervisor_kinds: Counter[str]
     worker_descriptors: int
     """Of the worker with most, connections left out."""
 
@@ -237,7 +238,6 @@ class Soak:
         status = await asyncio.to_thread(self._proxy.status)
         for name in ("in_flight", "queue_length", "residents", "zombies"):
             self.left[name] = sum(cell[name] for cell in status["cells"])
-        self.after = await asyncio.to_thread(self._state)
         _, text = await asyncio.to_thread(self._proxy.control, "GET", "/metrics")
         for line in text.decode().splitlines():
             if not line.startswith("#"):
@@ -245,15 +245,18 @@ class Soak:
                 self.counts[name] = float(value)
 
     def _is_quiet(self) -> bool:
+        # Read once: the connection on which the status came may be closing still, and count.
+        self.after = self._state()
         workers = self._proxy.status()["workers"]
         return (
             self._proxy.is_idle()
             and len(workers) == WORKERS
             and all(worker["connections"] == 0 for worker in workers)
-            and self._state().worker_descriptors <= self.before.worker_descriptors
-            and descriptors(self._proxy.pid) <= self.before.supervisor_descriptors
+            and self.after.worker_descriptors <= self.before.worker_descriptors
+            and self.after.supervisor_descriptors <= self.before.supervisor_descriptors
         )
 
     def _state(self) -> State:
         workers = self._proxy.status()["workers"]
-        return State(descriptors(self._proxy.pid), max(map(unexplained, workers)))
+        pid = self._proxy.pid
+        return State(descriptors(pid), kinds(pid), max(map(unexplained, workers)))

@@ -59,7 +59,8 @@ def verdicts(soak: Soak) -> Iterator[Verdict]:
     yield Verdict("no slot is kept", not any(soak.left.values()), str(soak.left))
     kept = soak.after.worker_descriptors - soak.before.worker_descriptors
     held = soak.after.supervisor_descriptors - soak.before.supervisor_descriptors
-    shown = f"workers {kept:+}, supervisor {held:+}"
+    more = dict(soak.after.supervisor_kinds - soak.before.supervisor_kinds)
+    shown = f"workers {kept:+}, supervisor {held:+} {more or ''}"
     yield Verdict("no descriptor is kept", kept <= 0 and held <= 0, shown)
     yield from _memory(soak)
     yield _books(soak)
