@@ -7,7 +7,7 @@ import select
 import socket
 from dataclasses import dataclass, field
 
-from conformance.case import Case
+from conformance.case import AnswerCase, Case
 from conformance.recorder import SENTINEL, Recorder
 from conformance.strict import MalformedError, Message, read_answer
 
@@ -161,5 +161,5 @@ def _see_end(
     if recorder.sentinels:
         seen.is_reused = recorder.sentinels[-1].connection == number
     line = recorder.line_of(recorder.requests[-1])
-    if not seen.is_reused:
+    if isinstance(case, AnswerCase) and not seen.is_reused:
         seen.is_upstream_closed = line is None or line.ended.wait(patience)
