@@ -162,6 +162,8 @@ class AdmissionController(Waiting):
             demand.ended += permit.cost
         if permit.would_reject is not None:
             self._shadow_refused -= permit.cost
+        if permit.flow_hash:
+            self._running.leave(permit.flow_hash, permit.cost)
         self._uncount(permit.request, permit.flow_hash)
 
     def _sample(self, permit: Permit, outcome: Outcome, now: Instant, stalled_ns: int) -> None:
@@ -221,6 +223,7 @@ class AdmissionController(Waiting):
         self._set_policy(policy)
         self._limits.apply(policy.limit, now=now)
         self._fair.apply(policy.fairness)
+        self._running.apply(policy.fairness)
         self._level.apply(policy.shed_level)
         self._move_level(now)
         verdicts = self._shrink_queue(policy, now)

@@ -50,6 +50,7 @@ class Screening:
         "_queue",
         "_residents",
         "_route_count",
+        "_running",
         "_serial",
         "_shadow_refused",
         "_wait_max_ns",
@@ -62,6 +63,9 @@ class Screening:
         self._limits = LimitLoop(policy.limit, now=now)
         self._queue = PriorityQueue(policy.queue)
         self._fair = FairShare(policy.fairness)
+        # One row: who is taken for somebody else loses a turn, and is not refused for it.
+        self._running = FairShare(policy.fairness, buckets=2048, hand=1)
+        """Of what `_fair` counts, what is in flight: slots are shared too, not only places."""
         self._level = ShedLevel(policy.shed_level, now=now)
         self._demand = self._level.demand
         self._wait_max_ns = 0

@@ -6,7 +6,7 @@ Every refusal of a waiter carries the numbers that were compared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from shedproxy.core.decision import (
     Permit,
@@ -50,6 +50,8 @@ class Waiting(Screening):
     ) -> Permit:
         self._serial = serial = self._serial + 1
         cost = request.cost
+        if flow_hash:
+            self._running.enter(flow_hash, cost)
         before = self.in_flight
         self.in_flight = in_flight = before + cost
         if in_flight >= self._limits.limit:
@@ -197,6 +199,7 @@ class Waiting(Screening):
         verdicts = self._expire(queue.expire(now=now), now)
         if self._must_trim:
             verdicts.extend(self._trim(now))
+        is_over = self._slot_share() if queue.length > 1 else None
         while queue.length:
             # As `_has_room`, before the queue is asked.
             free = UNBOUNDED
@@ -204,13 +207,31 @@ class Waiting(Screening):
                 free = self._limits.limit - self.in_flight
                 if free <= 0:
                     return verdicts
-            ticket = queue.pop(now=now, cost_max=free)
+            ticket = queue.pop(now=now, cost_max=free, is_over=is_over)
             if ticket is None:
                 return verdicts
             verdicts.append(self._admit_waiter(ticket, now))
         if not self._waiting:
             self._demand.relieve(now)
         return verdicts
+
+    def _slot_share(self) -> Callable[[Ticket], bool] | None:
+        """Whether a waiter's tenant would hold more slots than its share; None: nobody could.
+
+        Places in the system are shared when requests arrive. A tenant whose requests take longer
+        than others' would fill the slots from its fair share of places.
+        """
+        running, limit, flows = self._running, self._limits.limit, self._fair.flows_active
+        if flows < 2:
+            return None
+        share = running.share(limit, flows=flows)
+        if share >= limit:
+            return None
+
+        def is_over(ticket: Ticket) -> bool:
+            return running.in_system(ticket.flow_hash) + ticket.cost > share
+
+        return is_over
 
     def _admit_waiter(self, ticket: Ticket, now: Instant) -> Verdict:
         ticket.state = TicketState.ADMITTED

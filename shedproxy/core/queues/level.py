@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from shedproxy.core.decision import Ticket
 from shedproxy.core.units import Instant
@@ -29,6 +29,8 @@ __all__ = ["UNBOUNDED", "Level", "Shard"]
 UNBOUNDED = 1 << 62
 """A bound that nothing reaches."""
 
+_PASSED_MAX = 4
+"""Turns in a row that are passed over at most: somebody is served, and in bounded time."""
 _STALE_MAX = 64
 """Entries of tickets that left, kept beyond one per waiter before the order is forgotten."""
 
@@ -145,12 +147,21 @@ class Level:
         shard.is_scheduled = False
         shard.waiters.clear()
 
-    def take(self, *, newest: bool, cost_max: int = UNBOUNDED) -> Ticket | None:
+    def take(
+        self,
+        *,
+        newest: bool,
+        cost_max: int = UNBOUNDED,
+        is_over: Callable[[Ticket], bool] | None = None,
+    ) -> Ticket | None:
         """Serve the shard whose turn it is: its oldest ticket, or its newest.
 
-        None, and nothing is changed, when it costs more than `cost_max`. The level is not empty.
+        None, and nobody is served, when it costs more than `cost_max`. A shard whose ticket
+        `is_over` its share loses its turn while there are others. The level is not empty.
         """
         shard = self._next()
+        if is_over is not None:
+            shard = self._pass_over(shard, is_over, newest=newest)
         waiters = shard.waiters
         ticket = next(reversed(waiters)) if newest else next(iter(waiters))
         cost = ticket.cost
@@ -168,6 +179,21 @@ class Level:
         else:
             self._rest(shard)
         return ticket
+
+    def _pass_over(self, shard: Shard, is_over: Callable[[Ticket], bool], *, newest: bool) -> Shard:
+        """The first shard in turn that is not over its share, or the one after a few that are."""
+        schedule = self._schedule
+        for _ in range(min(_PASSED_MAX, len(schedule) - 1)):
+            waiters = shard.waiters
+            ticket = next(reversed(waiters)) if newest else next(iter(waiters))
+            if not is_over(ticket):
+                break
+            # A turn is charged as if it had been served, or it would be the next again.
+            shard.start += ticket.cost
+            self._order = shard.order = self._order + 1
+            heapq.heapreplace(schedule, (shard.start, shard.order, shard))
+            shard = self._next()
+        return shard
 
     def discard(self, ticket: Ticket) -> None:
         """Let a ticket of this level go unserved: its shard is charged nothing."""

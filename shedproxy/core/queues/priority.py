@@ -128,15 +128,24 @@ class PriorityQueue:
             self._sweep_expiries()
         return victim
 
-    def pop(self, *, now: Instant, cost_max: int = UNBOUNDED) -> Ticket | None:
+    def pop(
+        self,
+        *,
+        now: Instant,
+        cost_max: int = UNBOUNDED,
+        is_over: Callable[[Ticket], bool] | None = None,
+    ) -> Ticket | None:
         """The best waiter, removed; None when it costs more than `cost_max`, or nobody waits.
 
-        It may have expired: `expire` comes first.
+        Those that are over their share come after others of their level. It may have expired:
+        `expire` comes first.
         """
         if not self.length:
             return None
         level = self._levels[self._occupied.bit_length() - 1]
-        ticket = level.take(newest=self._serves_newest(level, now), cost_max=cost_max)
+        ticket = level.take(
+            newest=self._serves_newest(level, now), cost_max=cost_max, is_over=is_over
+        )
         if ticket is not None:
             self._count_out(level)
         return ticket

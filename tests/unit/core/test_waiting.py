@@ -23,6 +23,7 @@ from shedproxy.core import (
     Shedder,
     ShedLevelPolicy,
     Ticket,
+    TicketState,
     milliseconds,
     refusal_holds,
     seconds,
@@ -32,6 +33,7 @@ from shedproxy.core.limit_loop import LimitLoop
 CRITICAL = RequestInfo()
 SHEDDABLE = RequestInfo(criticality=Criticality.SHEDDABLE)
 SERVICE_NS = milliseconds(20)
+NOW = Instant(0)
 
 
 class Service:
@@ -398,7 +400,7 @@ def test_a_cell_that_nobody_asks_any_more_is_idle(overloaded) -> None:
 
 def test_a_flood_of_one_tenant_keeps_the_cell_in_overload(fixed) -> None:
     """Refused for their share, its requests are demand that is not met, and end nothing."""
-    rng = random.Random(6)
+    rng = random.Random(7)
     service = Service(fixed(8), lambda: int(rng.expovariate(1 / SERVICE_NS)))
     flows = [1] * 10 + [2, 3, 4]
 
@@ -468,3 +470,32 @@ def test_observe_mode_begins_overload_at_the_length_of_a_short_queue_too(warm) -
     assert service.cell.shed_share == 0
     service.arrive(cohort=1000)
     assert service.cell.shed_share > 0
+
+
+# --- slots between tenants ---
+
+
+def test_a_tenant_with_its_share_of_slots_waits_while_others_do(fixed) -> None:
+    """Its requests take long, so that equal places in the queue would fill all slots with them."""
+    shedder = Shedder(fixed(4), now=NOW)
+    slow, quick = 7_777_777, 9_999_999
+    held = [shedder.arrive(CRITICAL, now=NOW, flow_hash=slow) for _ in range(4)]
+    waiting = [shedder.arrive(CRITICAL, now=NOW, flow_hash=slow) for _ in range(3)]
+    waiting += [shedder.arrive(CRITICAL, now=NOW, flow_hash=quick) for _ in range(2)]
+    admitted = []
+    for permit in held:
+        verdicts = shedder.release(permit, Outcome.SUCCESS, now=NOW)
+        admitted += [verdict.ticket.flow_hash for verdict in verdicts]
+    assert admitted == [quick, quick, slow, slow]
+    assert waiting[2].state is TicketState.WAITING
+
+
+def test_no_slot_stays_free_for_fairness(fixed) -> None:
+    """Where nobody else waits, a tenant may have them all."""
+    shedder = Shedder(fixed(2), now=NOW)
+    held = [shedder.arrive(CRITICAL, now=NOW, flow_hash=flow) for flow in (5, 6)]
+    for _ in range(3):
+        shedder.arrive(CRITICAL, now=NOW, flow_hash=5)
+    for permit in held:
+        assert len(shedder.release(permit, Outcome.SUCCESS, now=NOW)) == 1
+    assert shedder.stats().cells[0].in_flight == 2

@@ -267,3 +267,23 @@ def test_the_order_of_ranks_is_not_kept_for_those_that_left():
         level.discard(one)
         level.lowest()
         assert level._by_rank is None or len(level._by_rank) < 100
+
+
+def test_who_is_over_its_share_loses_its_turn_while_there_are_others():
+    level = Level(0, 4)
+    fill(level, 1, 4)
+    fill(level, 2, 2)
+    fill(level, 3, 1)
+    order = [
+        level.take(newest=False, is_over=lambda one: one.flow_hash == 1).flow_hash for _ in range(7)
+    ]
+    assert order == [2, 3, 2, 1, 1, 1, 1]
+
+
+def test_where_all_are_over_their_share_somebody_is_served():
+    level = Level(0, 16)
+    for flow in range(16):
+        fill(level, flow, 2)
+    taken = [level.take(newest=False, is_over=lambda one: True) for _ in range(32)]
+    assert len(set(taken)) == 32
+    assert level.length == 0
