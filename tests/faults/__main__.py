@@ -19,7 +19,7 @@ TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 sys.path.insert(0, str(TESTS))
 
-from faults.book import Entry, markdown  # noqa: E402 - found where pytest finds it
+from faults.book import Entry, figures_in, markdown  # noqa: E402 - found where pytest finds it
 
 
 def main(arguments: list[str]) -> int:
@@ -31,9 +31,11 @@ def main(arguments: list[str]) -> int:
         given = [argument for argument in arguments if argument != "--write"]
         code = subprocess.run([*pytest, *given], cwd=ROOT, check=False).returncode
         if is_kept and not code:
-            rows = {number: Entry(**row) for number, row in json.loads(file.read_text()).items()}
-            (ROOT / "docs").mkdir(exist_ok=True)
-            (ROOT / "docs" / "faults.md").write_text(markdown(rows, _measured()))
+            page = ROOT / "docs" / "faults.md"
+            rows = figures_in(page.read_text())
+            for number, row in json.loads(file.read_text()).items():
+                rows[number] = Entry(**row)
+            page.write_text(markdown(rows, _measured()))
     return code
 
 

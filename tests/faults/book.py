@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from faults.matrix import PARTS, ROWS
 
-__all__ = ["NOT_AUTOMATED", "Entry", "claims", "markdown", "promises_in", "summary"]
+__all__ = ["NOT_AUTOMATED", "Entry", "claims", "figures_in", "markdown", "promises_in", "summary"]
 
 TESTS = Path(__file__).resolve().parents[1]
 NOT_AUTOMATED = "not automated"
@@ -21,7 +21,7 @@ _PREFACE = """\
 What can go wrong around a proxy, and what shedproxy promises for each: {automated} of {total} rows
 have tests (the files named are below `tests/`). After every one of them slots, descriptors, tasks
 and memory are back where they were. `python -m tests.faults` runs them and prints this table with
-fresh figures; with `--write` it writes this page.
+fresh figures; with `--write` it writes this page. A row that was not run keeps its figures.
 
 {measured}
 """
@@ -82,10 +82,23 @@ def markdown(entries: Mapping[str, Entry], measured: str) -> str:
     return "".join(parts)
 
 
+def _cells(page: str) -> Iterator[list[str]]:
+    for line in re.findall(r"^\| [UCHK]\d+ \|.*$", page, re.MULTILINE):
+        yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
 def promises_in(page: str) -> list[tuple[str, str, str, bool]]:
     """(row, fault, promise, whether it has tests) of every row of a page."""
-    lines = re.findall(r"^\| ([UCHK]\d+) \| (.*?) \| (.*?) \| (.*?) \|", page, re.MULTILINE)
-    return [(row, fault, promise, tests != NOT_AUTOMATED) for row, fault, promise, tests in lines]
+    return [(*cells[:3], cells[3] != NOT_AUTOMATED) for cells in _cells(page)]
+
+
+def figures_in(page: str) -> dict[str, Entry]:
+    """What a page says was measured, by row."""
+    return {
+        cells[0]: Entry(figures=[cells[4].replace("\\|", "|")])
+        for cells in _cells(page)
+        if cells[4]
+    }
 
 
 def summary(entries: Mapping[str, Entry]) -> list[str]:

@@ -131,8 +131,8 @@ async def test_clients_that_leave_the_queue_take_no_slot(bench, figure) -> None:
 
 @pytest.mark.fault("C6")
 def test_idle_connections_cost_little_and_no_slot(tmp_path, leaks, figure) -> None:
-    """Two thousand that are silent, and two thousand that were served and stay."""
-    count = 2000
+    """A thousand that are silent, and a thousand that were served and stay."""
+    count = 1000
     with (
         Service(home=tmp_path, slots=4, service_ms=1) as service,
         Shedproxy(service.url, home=tmp_path) as proxy,

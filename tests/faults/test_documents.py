@@ -215,7 +215,7 @@ def test_a_cut_file_is_refused_unless_what_is_left_is_whole(proxy, figure) -> No
     """What is left of it is a document of fewer lines only where the cut is between two lines."""
     whole = GOOD.format(limit=16)
     assert reload(proxy, whole)[0] == 200
-    ends = [n for n in range(1, len(whole) - 1, 9) if whole[n] != "\n" and whole[n - 1] != "\n"]
+    ends = [n for n in range(1, len(whole) - 1, 14) if whole[n] != "\n" and whole[n - 1] != "\n"]
     for length in ends:
         status, content = reload(proxy, whole[:length])
         assert status == 422, whole[:length]
@@ -270,15 +270,15 @@ def test_every_request_is_decided_by_one_document(proxy, figure) -> None:
     thread = threading.Thread(target=keep_asking)
     thread.start()
     try:
-        for number in range(2, 8):
+        for number in range(2, 6):
             assert reload(proxy, document(number))[0] == 200
     finally:
         ends.set()
         thread.join()
-    assert len(told) > 3
+    assert len(told) > 2
     mixed = {key: n for key, n in told.items() if key[0] != 500 + int(key[1])}
     assert not mixed
-    figure(f"6 reloads: {told.total()} answers, {len(told)} documents seen, 0 answers of two")
+    figure(f"4 reloads: {told.total()} answers, {len(told)} documents seen, 0 answers of two")
 
 
 @pytest.mark.fault("K11")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from faults.book import claims, markdown, promises_in
+from faults.book import Entry, claims, figures_in, markdown, promises_in
 from faults.matrix import PARTS, ROWS
 
 
@@ -20,19 +20,24 @@ def test_tests_claim_only_rows_that_there_are() -> None:
 
 
 def test_a_claim_is_found_wherever_it_is_marked(tmp_path: Path) -> None:
-    claim = "pytest.mark" + ".fault"
-    (tmp_path / "test_a.py").write_text(f"@{claim}('U1', 'C2')\ndef test_x(): ...\n")
-    (tmp_path / "test_b.py").write_text(f"x = pytest.param(1, marks={claim}('C2'))\n")
+    (tmp_path / "test_a.py").write_text("@pytest.mark.fault('U1', 'C2')\ndef test_x(): ...\n")
+    (tmp_path / "test_b.py").write_text("x = pytest.param(1, marks=pytest.mark.fault('C2'))\n")
     found = {number: files for number, files in claims(tmp_path).items() if files}
     assert found == {"U1": ["test_a.py"], "C2": ["test_a.py", "test_b.py"]}
 
 
-def test_the_page_has_these_rows_and_promises(root: Path) -> None:
+def test_the_page_has_these_rows_promises_and_tests(root: Path) -> None:
     """After a change: `python -m tests.faults --write`."""
-    page = (root / "docs" / "faults.md").read_text()
-    assert [row[:3] for row in promises_in(page)] == [
-        row[:3] for row in promises_in(markdown({}, ""))
-    ]
-    assert [row[:3] for row in promises_in(page)] == [
-        (row.number, row.fault, row.promise) for row in ROWS
-    ]
+    page = promises_in((root / "docs" / "faults.md").read_text())
+    claimed = claims()
+    assert page == [(row.number, row.fault, row.promise, bool(claimed[row.number])) for row in ROWS]
+    assert promises_in(markdown({}, "")) == page
+
+
+def test_figures_stay_on_the_page_until_they_are_measured_anew() -> None:
+    rows = {"U1": Entry(figures=["p99 4 ms", "a | b"]), "K15": Entry(figures=["none"])}
+    kept = figures_in(markdown(rows, "Measured."))
+    assert {number: entry.figures for number, entry in kept.items()} == {
+        "U1": ["p99 4 ms; a | b"],
+        "K15": ["none"],
+    }
