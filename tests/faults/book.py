@@ -19,9 +19,10 @@ _PREFACE = """\
 # The fault matrix
 
 What can go wrong around a proxy, and what shedproxy promises for each: {automated} of {total} rows
-have tests (the files named are below `tests/`). After every one of them slots, descriptors, tasks
-and memory are back where they were. `python -m tests.faults` runs them and prints this table with
-fresh figures; with `--write` it writes this page. A row that was not run keeps its figures.
+have tests (the files named are below `tests/`). Afterwards slots, connections and tasks are back
+where they were, and where the proxy is a process of its own its descriptors and memory too.
+`python -m tests.faults` runs them and prints this table with fresh figures; with `--write` it
+writes this page. A row that was not run keeps its figures.
 
 {measured}
 """
