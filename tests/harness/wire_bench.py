@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from harness.leaks import sockets
+from shedproxy.clock import Clock, monotonic_now
 from shedproxy.core import CellPolicy, LimitPolicy, Mode, Policy, milliseconds, seconds
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.wire.server import WireServer
@@ -200,14 +201,15 @@ class Answer:
 class Proxy:
     """A WireServer with its Driver."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, clock: Clock = monotonic_now) -> None:
         self.document = document
+        self.clock = clock
         self.clients: list[Client] = []
 
     async def start(self) -> Proxy:
-        self.driver = Driver(self.document)
+        self.driver = Driver(self.document, clock=self.clock)
         self.driver.start()
-        self.server = WireServer(self.driver)
+        self.server = WireServer(self.driver, clock=self.clock)
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         await self.server.start([self.socket])
@@ -284,6 +286,7 @@ class Bench:
         cell: dict | None = None,
         policy: dict | None = None,
         document: dict | None = None,
+        clock: Clock = monotonic_now,
     ) -> Proxy:
         made = Document(
             policy=Policy(
@@ -309,7 +312,7 @@ class Bench:
             ),
             **(document or {}),
         )
-        started = await Proxy(made).start()
+        started = await Proxy(made, clock).start()
         self._stack.push_async_callback(started.aclose)
         return started
 

@@ -72,9 +72,20 @@ class Reception:
         return min(bound for bound in bounds if bound)
 
     def save_memory(self, *, is_short: bool) -> None:
-        """Memory is short, or no more: nobody beyond those who are here, but for a few."""
-        present = max(len(self.crowd), CONNECTIONS_KEPT)
-        self._short_max = min(present, self._short_max or present) if is_short else None
+        """Memory is short, or no more: those who keep us waiting go, an eighth at each call.
+
+        A few always stay, so that memory that does not come back ends no service.
+        """
+        if not is_short:
+            self._short_max = None
+            return
+        present = min(len(self.crowd), self._short_max or len(self.crowd))
+        self._short_max = max(CONNECTIONS_KEPT, present * 7 // 8)
+        while len(self.crowd) > self._short_max:
+            victim = self.crowd.longest_waiting()
+            if victim is None:
+                return
+            self.evict(victim)
 
     # --- listeners --------------------------------------------------------------------------
 
