@@ -5,6 +5,7 @@
     python -m loadtests --slots 16 --service-ms 40 --json
     python -m loadtests play SCENARIO           a scenario of the suite in real time
     python -m loadtests reality                 the same load live and simulated, compared
+    python -m loadtests refusals                how refusals reach their clients at 3 x capacity
     python -m loadtests restarts                restarts and reloads under load, and what they lose
 
 Every step starts a fresh service and a fresh proxy with defaults, so each includes a cold start.
@@ -16,7 +17,7 @@ import argparse
 import json
 import sys
 
-from loadtests import play, reality, restarts
+from loadtests import play, reality, refusals, restarts
 from shedproxy.core import Criticality, seconds, to_milliseconds
 from shedproxy.loadgen.demo import Demo
 
@@ -36,7 +37,12 @@ def options() -> tuple[argparse.Namespace, argparse.ArgumentParser]:
     parser.add_argument("--json", action="store_true")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     parsers: dict[str | None, argparse.ArgumentParser] = {None: parser}
-    for name, module in (("play", play), ("reality", reality), ("restarts", restarts)):
+    for name, module in (
+        ("play", play),
+        ("reality", reality),
+        ("refusals", refusals),
+        ("restarts", restarts),
+    ):
         parsers[name] = commands.add_parser(
             name,
             help=(module.__doc__ or "").partition("\n")[0],
@@ -53,6 +59,8 @@ def main() -> None:
     chosen, parser = options()
     if chosen.command == "play":
         sys.exit(play.play(chosen, parser))
+    if chosen.command == "refusals":
+        sys.exit(refusals.refusals(chosen, parser))
     if chosen.command == "reality":
         sys.exit(reality.compare(chosen, parser))
     if chosen.command == "restarts":

@@ -1,0 +1,73 @@
+"""One tenant's games with the limit (A9, A10): what the others get, with it and without it.
+
+In the simulator, where both runs meet the same requests of the others with the same work: exact,
+and by the real decisions. Eight others want six tenths of the capacity between them.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from shedproxy.core import CellPolicy, FairnessPolicy, LimitPolicy, Policy
+from shedproxy.simulator.controllers.ours import OurControl
+from shedproxy.simulator.registry import OURS, controller_factory
+from shedproxy.simulator.world import World
+from shedproxy.workload.scenario import BackendSpec, ClientSpec, Scenario
+
+GAMES = {
+    "flood": {"load": 3.0},
+    "bursts": {"load": 1.0, "burst_every_ms": 2000, "burst_ms": 100, "burst_factor": 20.0},
+    "retries at once": {"load": 2.0, "attempts": 4},
+    "quick answers": {"load": 0.5, "service_factor": 0.05},
+    "a flood of quick answers": {"load": 2.0, "service_factor": 0.05},
+    "slow answers": {"load": 0.5, "service_factor": 20.0},
+    "a flood of cancels": {"load": 3.0, "timeout_ms": 5.0},
+    "a flood of late cancels": {"load": 3.0, "timeout_ms": 50.0},
+}
+
+
+def others_served(game: dict | None, *, seed: int, make=None) -> float:
+    """The share of the others' requests that was served in time."""
+    clients = [ClientSpec(name="others", tenants=8, load=0.6)]
+    if game is not None:
+        clients.append(ClientSpec(name="player", tenant="player", start_s=3.0, **game))
+    world = World(
+        scenario=Scenario(
+            name="game",
+            duration_s=12,
+            unscored_arrivals=600,
+            backend=BackendSpec(slots=8, service_ms=20, law="exponential"),
+            client=tuple(clients),
+        ),
+        make_controller=make or controller_factory(OURS),
+        chance=lambda name: random.Random(f"{seed}/{name}"),
+        salt=seed,
+        sample_count=0,
+    )
+    world.run()
+    count = world.tally.clients["others"]
+    return count.served / count.ended
+
+
+@pytest.mark.attack("A9")
+@pytest.mark.attack("A10")
+@pytest.mark.parametrize("game", GAMES)
+def test_the_others_get_what_they_get_without_the_player(game: str):
+    """Within three in a hundred, at each of two seeds."""
+    for seed in (1, 2):
+        alone = others_served(None, seed=seed)
+        assert alone > 0.995
+        assert others_served(GAMES[game], seed=seed) >= 0.97 * alone
+
+
+@pytest.mark.attack("A10")
+def test_it_is_fairness_that_protects_them():
+    """The same flood without it: what the tests above would not see if the game were harmless."""
+
+    def unfair(world, now, index):
+        cell = CellPolicy(limit=LimitPolicy(), fairness=FairnessPolicy(enabled=False))
+        return OurControl(Policy(cells=(cell,)), now=now)
+
+    assert others_served(GAMES["flood"], seed=1, make=unfair) < 0.9
