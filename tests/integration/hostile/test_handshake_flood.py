@@ -67,10 +67,10 @@ async def test_a_flood_of_handshakes_leaves_open_connections_their_time(
     try:
         await honest.open(50)
         await honest.run(0.5)
-        idle = await honest.run(3)
+        idle = await honest.run(2)
         before = memory_bytes(pid)
         with flood(proxy.port, tmp_path) as strangers:
-            seen = await honest.run(3)
+            seen = await honest.run(2)
             growth = memory_bytes(pid) - before
             assert strangers.end() > 0.9 * RATE
     finally:

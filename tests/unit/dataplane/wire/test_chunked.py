@@ -204,3 +204,40 @@ def test_trailers_are_kept_apart():
         reader.feed(bytes((byte,)))
     assert reader.is_done
     assert reader.trailers == [(b"x-one", b"a b"), (b"x-two", b""), (b"x-one", b"c")]
+
+
+@pytest.mark.parametrize("line", [b"1", b"001", b"a", b"10"])
+@pytest.mark.parametrize("count", [255, 256, 257, 1000])
+@pytest.mark.parametrize("step", [1 << 20, 997])
+def test_runs_of_small_chunks_are_what_they_are_one_by_one(line, count, step) -> None:
+    size = int(line, 16)
+    payload = bytes(index % 251 for index in range(size * count))
+    parts = [payload[at : at + size] for at in range(0, len(payload), size)]
+    raw = b"".join(line + b"\r\n" + part + b"\r\n" for part in parts) + b"0\r\n\r\nnext"
+    reader, got = ChunkedReader(), b""
+    for at in range(0, len(raw), step):
+        got += b"".join(reader.feed(raw[at : at + step]))
+        if reader.is_done:
+            assert raw[at + reader.consumed :] == b"next"[-len(raw[at + reader.consumed :]) :]
+            break
+    assert reader.is_done
+    assert got == payload
+
+
+@pytest.mark.parametrize("at", [0, 1, 255, 256, 300])
+@pytest.mark.parametrize("broken", [b"1\r\nx\rX", b"1\n\rx\r\n", b"g\r\nx\r\n", b"1\r\nxx\r\n"])
+def test_a_run_hides_nothing_that_is_broken(at, broken) -> None:
+    raw = b"1\r\nx\r\n" * at + broken + b"1\r\nx\r\n" * 600 + b"0\r\n\r\n"
+    with pytest.raises(HeadError):
+        ChunkedReader().feed(raw)
+
+
+def test_a_run_stops_at_a_chunk_of_another_kind() -> None:
+    raw = b"1\r\nx\r\n" * 600 + b"2\r\nyz\r\n" + b"1;e\r\nx\r\n" * 400 + b"0\r\n\r\n"
+    assert ChunkedReader().feed(raw) == [b"x" * 600 + b"yz" + b"x" * 400]
+
+
+def test_extensions_of_a_run_are_counted() -> None:
+    raw = b"1;" + b"e" * 200 + b"\r\nx\r\n"
+    with pytest.raises(HeadError):
+        ChunkedReader().feed(raw * 300)

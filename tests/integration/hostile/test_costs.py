@@ -1,0 +1,48 @@
+"""What is expensive for a client to say must not be much more expensive to hear (A24)."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+SIZE = 64 * 1024
+ROUNDS = 30
+HEAD = b"POST /upload HTTP/1.1\r\nHost: e\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def cpu_ns(pid: int) -> int:
+    """Run time of a process with one thread that matters."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks)
+
+
+def cost(port: int, pid: int, body: bytes) -> float:
+    """CPU in ns of one request with this body."""
+
+    def ask() -> None:
+        sock.sendall(HEAD + body)
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += sock.recv(65536)
+        assert b'"size": %d' % SIZE in answer
+
+    with contextlib.closing(socket.create_connection(("127.0.0.1", port), 10)) as sock:
+        ask()
+        before = cpu_ns(pid)
+        for _ in range(ROUNDS):
+            ask()
+        return (cpu_ns(pid) - before) / ROUNDS
+
+
+def test_a_body_of_one_byte_chunks_costs_a_bounded_multiple(serve) -> None:
+    """<= 20 x the same body in one piece."""
+    proxy = serve()
+    pid = proxy.worker_pid
+    whole = cost(proxy.port, pid, b"%x\r\n" % SIZE + b"x" * SIZE + b"\r\n0\r\n\r\n")
+    pieces = cost(proxy.port, pid, b"1\r\nx\r\n" * SIZE + b"0\r\n\r\n")
+    assert pieces <= 20 * whole, (whole, pieces)
