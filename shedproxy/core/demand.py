@@ -50,6 +50,7 @@ class Demand:
         "_turned_at",
         "_updated_at",
         "arrivals",
+        "busy_share",
         "busy_since",
         "ended",
     )
@@ -64,6 +65,8 @@ class Demand:
         self.busy_since = -1
         """Since when somebody has been waiting; -1: nobody is."""
         self._busy_ns = 0
+        self.busy_share = 1.0
+        """Part of the last period in which somebody was waiting."""
         # The rank histogram: this generation, and the one before it.
         self._recent = [0] * RANKS
         self._older = [0] * RANKS
@@ -110,6 +113,8 @@ class Demand:
         if self.busy_since >= 0:
             self._busy_ns += now - self.busy_since
             self.busy_since = now
+        if elapsed_s > 0:
+            self.busy_share = self._busy_ns / NS_PER_S / elapsed_s
         memory_s = _MEMORY_MAX_S
         rate = self.capacity_rps or self.offered_rps
         if rate > 0:

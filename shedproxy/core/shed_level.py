@@ -11,8 +11,10 @@ rules hold:
 
        q = theta (1 + cs^2) / (2 (x - 1))
 
-   for Poisson arrivals (ca = 1) and service times of scatter cs^2. A waiter leaves it after four
-   times what it takes. A level with x below 1 keeps the long queue: its bursts are no overload.
+   for Poisson arrivals (ca = 1) and service times of scatter cs^2. Bursts need more: while the
+   queue is seen to run dry at such a load, q is stretched, so that there is work between them. A
+   waiter leaves it after four times what it takes. A level with x below 1 keeps the long queue: its
+   bursts are no overload.
 2. **A cut.** Ranks below it are refused on arrival. Its share follows from two measured rates (feed
    forward), 1 - capacity / demand, so that it neither integrates nor swings, through the
    distribution of the ranks that really arrived (as in DAGOR and Cinnamon), with a fractional last
@@ -46,6 +48,11 @@ _THETA = 4.5
 """An empty queue in exp(-theta) of the time: 1.1 %, of which the service's own queue hides most."""
 _LOAD_MIN = 1.15
 """A load nearer to 1 would ask for an endless queue."""
+_DRY_SHARE = 0.05
+"""The queue may be empty for this part of the time; it is longer or shorter by the difference."""
+_STRETCH_GAIN = 0.5
+"""By so much a period, as an exponent: all of a period dry makes it 1.6 times as long."""
+_STRETCH_MAX = 64.0
 _LOAD_FULL = 0.95
 """From this load on a level has the short queue."""
 _WAITERS_MIN = 3.0
@@ -87,6 +94,7 @@ class ShedLevel:
         "_phase",
         "_policy",
         "_refused_at",
+        "_stretch",
         "ahead_max",
         "begin_length",
         "cut_rank",
@@ -104,6 +112,8 @@ class ShedLevel:
         self._phase = 0
         self._refused_at = 0
         """`demand.arrivals` when somebody was refused last."""
+        self._stretch = 1.0
+        """How much longer than for Poisson arrivals the queues are."""
         self.demand = Demand(now=now)
         self.is_overloaded = False
         self.share = 0.0
@@ -182,11 +192,22 @@ class ShedLevel:
         if quiet >= _QUIET and demand.offered_rps < _QUIET_LOAD * capacity_rps:
             self._end()
         else:
+            self._fit_to_bursts()
             self._aim(limit, scatter, wait_max_ns)
+
+    def _fit_to_bursts(self) -> None:
+        """Stretch the queues while they run dry although more than enough is asked for."""
+        demand = self.demand
+        dry = 0.0
+        if demand.offered_rps > _LOAD_MIN * demand.capacity_rps:
+            dry = 1.0 - demand.busy_share
+        stretch = self._stretch * math.exp(_STRETCH_GAIN * (dry - _DRY_SHARE))
+        self._stretch = min(_STRETCH_MAX, max(1.0, stretch))
 
     def _end(self) -> None:
         self.is_overloaded = False
         self.share = 0.0
+        self._stretch = 1.0
         self.cut_rank = self.cut_share_ppm = 0
         self.ahead_max = self.relaxed_below = self.wait_max_ns = _UNBOUNDED_LEVELS
 
@@ -208,7 +229,7 @@ class ShedLevel:
             load_from = load_per_slot * asked
             if load_from >= _LOAD_FULL:
                 needed = queue_needed(load=load_from, scatter=scatter, limit=limit)
-                needed = max(2.0, min(needed, longest))
+                needed = max(2.0, min(needed * self._stretch, longest))
                 relaxed_below[level] = math.ceil(needed * _RELAXED)
                 ahead_max[level] = math.ceil(max(needed, min(roomy, longest)))
                 if capacity_rps > 0:

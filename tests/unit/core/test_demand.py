@@ -79,6 +79,16 @@ def test_the_stopwatch_runs_from_the_first_waiter_to_the_last() -> None:
     assert demand.busy_since == -1
 
 
+def test_the_part_of_a_period_in_which_somebody_waited_is_known() -> None:
+    demand = Demand(now=Instant(0))
+    demand.saturate(Instant(seconds(1)))
+    demand.relieve(Instant(seconds(1.25)))
+    demand.update(Instant(seconds(2)))
+    assert demand.busy_share == pytest.approx(0.125)
+    demand.update(Instant(seconds(3)))
+    assert demand.busy_share == 0
+
+
 def test_an_idle_hour_says_nothing_about_capacity() -> None:
     """But demand is then forgotten."""
     demand = Demand(now=START)

@@ -217,6 +217,41 @@ def test_the_level_follows_demand_while_overload_lasts() -> None:
     assert level.ahead_max[0] == 12
 
 
+def period(level: ShedLevel, at_s: float, *, offered: int, ended: int, busy_s: float) -> None:
+    """A second up to `at_s`, at the beginning of which somebody waited for so long."""
+    for _ in range(offered):
+        level.demand.on_arrival(CRITICAL, 1)
+        level.on_refusal()
+    level.demand.saturate(Instant(seconds(at_s - 1)))
+    level.demand.ended = ended
+    level.demand.relieve(Instant(seconds(at_s - 1 + busy_s)))
+    update(level, at_s)
+
+
+def test_a_queue_that_runs_dry_between_bursts_is_stretched_and_shrinks_again() -> None:
+    """At twice the capacity of 100 per second, with waiters in a tenth of the time."""
+    level = measured({CRITICAL: 200}, capacity=100)
+    begin(level)
+    steady = level.ahead_max[2]
+    for second in range(2, 7):
+        period(level, second, offered=200, ended=10, busy_s=0.1)
+    stretched = level.ahead_max[2]
+    assert stretched > 4 * steady
+    assert level.relaxed_below[2] > 4 * 3
+    for second in range(7, 200):
+        period(level, second, offered=200, ended=100, busy_s=1.0)
+    assert level.ahead_max[2] == steady
+
+
+def test_a_queue_that_is_dry_for_want_of_demand_is_not_stretched() -> None:
+    dry, wet = (measured({CRITICAL: 120}, capacity=100) for _ in range(2))
+    for level, ended, busy_s in ((dry, 10, 0.1), (wet, 100, 1.0)):
+        begin(level)
+        for second in range(2, 20):
+            period(level, second, offered=100, ended=ended, busy_s=busy_s)
+    assert dry.ahead_max == wet.ahead_max
+
+
 def overloaded_once() -> ShedLevel:
     """At twice capacity, and then at 60 of 100 for a minute, everybody refused so far."""
     level = measured({CRITICAL: 200}, capacity=100)
