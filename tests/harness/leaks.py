@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from harness.process import memory_bytes
 from harness.proxy import Shedproxy
 from shedproxy.testing import eventually
 
-__all__ = ["descriptors", "kinds", "no_leaks", "sockets", "unexplained"]
+__all__ = ["Held", "descriptors", "kinds", "sockets", "unexplained"]
 
 MIB = 1024 * 1024
 MEMORY_MARGIN = 16 * MIB
@@ -51,37 +50,34 @@ def unexplained(worker: dict[str, Any]) -> int:
     return descriptors(worker["pid"]) - sum(worker[name] for name in _CONNECTIONS)
 
 
-class _Before:
+class Held:
+    """What a running shedproxy holds, to be compared with what it holds later."""
+
     def __init__(self, proxy: Shedproxy) -> None:
         workers = proxy.status()["workers"]
-        self.supervisor = descriptors(proxy.pid)
-        self.unexplained = {worker["pid"]: unexplained(worker) for worker in workers}
-        self.memory = {worker["pid"]: memory_bytes(worker["pid"]) for worker in workers}
+        self._proxy = proxy
+        self._supervisor = descriptors(proxy.pid)
+        self._unexplained = {worker["pid"]: unexplained(worker) for worker in workers}
+        self._memory = {worker["pid"]: memory_bytes(worker["pid"]) for worker in workers}
 
+    def compare(self, *, within_s: float = 20, memory_margin: int = MEMORY_MARGIN) -> None:
+        """Fail unless everything comes back within a time, in every worker that lives on.
 
-@contextmanager
-def no_leaks(
-    proxy: Shedproxy, *, within_s: float = 20, memory_margin: int = MEMORY_MARGIN
-) -> Iterator[None]:
-    """What happens inside leaves nothing behind in any worker that lives on.
+        Nothing in flight, waiting, resident or zombie; no descriptor more than connections
+        explain; none more in the supervisor; no worker larger by more than the margin.
+        """
+        idle = "nothing in flight, waiting or zombie"
+        eventually(self._proxy.is_idle, within_s=within_s, what=idle)
+        eventually(self._has_closed, within_s=within_s, what="descriptors closed")
+        for pid, size in self._memory.items():
+            with suppress(FileNotFoundError):  # a worker that the test had end
+                grown = memory_bytes(pid) - size
+                assert grown <= memory_margin, f"worker {pid} has grown by {grown / MIB:.1f} MiB"
 
-    Afterwards, within a time: nothing in flight, waiting, resident or zombie; no descriptor more
-    than connections explain; none more in the supervisor; no worker larger by more than the margin.
-    """
-    before = _Before(proxy)
-    yield
-    eventually(proxy.is_idle, within_s=within_s, what="nothing in flight, waiting or zombie")
-    eventually(lambda: _has_closed(proxy, before), within_s=within_s, what="descriptors closed")
-    for pid, size in before.memory.items():
-        with suppress(FileNotFoundError):  # a worker that the test had end
-            grown = memory_bytes(pid) - size
-            assert grown <= memory_margin, f"worker {pid} has grown by {grown / MIB:.1f} MiB"
-
-
-def _has_closed(proxy: Shedproxy, before: _Before) -> bool:
-    workers = {worker["pid"]: worker for worker in proxy.status()["workers"]}
-    return descriptors(proxy.pid) <= before.supervisor and all(
-        unexplained(workers[pid]) <= count
-        for pid, count in before.unexplained.items()
-        if pid in workers
-    )
+    def _has_closed(self) -> bool:
+        workers = {worker["pid"]: worker for worker in self._proxy.status()["workers"]}
+        return descriptors(self._proxy.pid) <= self._supervisor and all(
+            unexplained(workers[pid]) <= count
+            for pid, count in self._unexplained.items()
+            if pid in workers
+        )
