@@ -13,7 +13,7 @@ from harness.process import memory_bytes
 from harness.proxy import Shedproxy
 from shedproxy.testing import eventually
 
-__all__ = ["Held", "descriptors", "kinds", "sockets", "unexplained"]
+__all__ = ["MIB", "Held", "descriptors", "kinds", "sockets", "unexplained"]
 
 MIB = 1024 * 1024
 MEMORY_MARGIN = 16 * MIB
