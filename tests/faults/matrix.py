@@ -82,7 +82,7 @@ H12 | the disk is full or read-only | serving goes on, lost log lines are counte
 H13 | nobody reads the log | serving goes on, lost lines are counted
 H14 | the wall clock jumps by an hour | nothing expires and nothing sticks: decisions use the monotonic clock
 H15 | the monotonic clock runs fast or slow | measurements scale with it, nothing divides by zero
-H16 | no local ports left | 503 quickly, pooled connections serve on, and it recovers
+H16 | no local ports left | 502 or 503 quickly, pooled connections serve on, and it recovers
 H17 | the port is taken | said clearly, and the exit code is not 0
 K1 | the control plane is missing at the start | there is none to miss: the file, or the built-in defaults, suffice
 K2 | the supervisor's control lane is gone for long | workers decide as before, from the document they hold
