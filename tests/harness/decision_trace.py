@@ -87,7 +87,7 @@ class Trace:
         self.rng = random.Random(seed)
         self.now = Instant(1_000_000_007)
         self.shedder = Shedder(policy(Mode.ENFORCE, 40), now=self.now)
-        self.classifier = Classifier(CLASSIFICATION, self.shedder.policy)
+        self.classifier = Classifier(CLASSIFICATION, self.shedder.policy, flow_key=b"the same")
         self.digest = sha256()
         self.counts = {reason: 0 for reason in RejectReason}
         self.permits = 0
