@@ -74,19 +74,15 @@ class Classifier:
     """One compiled `Classification`. Holds bounded caches and no state that decides anything.
 
     `policy` gives the cells' default timeouts and the salt of the cohorts; without it both are
-    empty and the caller may give a default timeout per request. `flow_key` (at most 64 bytes) is
-    given where tenants must hash alike in several processes.
+    empty and the caller may give a default timeout per request. `flow_key`: where tenants must
+    hash alike in several processes, at most 64 bytes.
 
     Raises:
         DocumentInvalidError: an entry of `trusted_peers` is no network.
     """
 
     def __init__(
-        self,
-        classification: Classification,
-        policy: Policy | None = None,
-        *,
-        flow_key: bytes = _FLOW_KEY,
+        self, classification: Classification, policy: Policy | None = None, *, flow_key: bytes = b""
     ) -> None:
         policy = Policy(cells=()) if policy is None else policy
         self._rules = RuleTable(classification.rules, classification.control_paths)
@@ -117,7 +113,7 @@ class Classifier:
         salt = (policy.salt % (1 << 64)).to_bytes(8, "big")
         key = blake2b(classification.salt.encode() + salt, digest_size=32)
         self._task_hash = blake2b(digest_size=8, key=key.digest(), person=b"cohort")
-        self._flow_hash = blake2b(digest_size=8, key=flow_key, person=b"flow")
+        self._flow_hash = blake2b(digest_size=8, key=flow_key or _FLOW_KEY, person=b"flow")
         self._candidates = Recent(self._find_candidates)
         self._classes = Recent(_parse_class)
 
