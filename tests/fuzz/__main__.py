@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--work", type=Path, help="a directory that keeps inputs between runs")
     parser.add_argument("--seed-corpus", action="store_true", help="write the kept corpus anew")
     parser.add_argument("--replay", type=Path, help="an input as text")
     parser.add_argument("--corpus", action="store_true", help="run the kept corpus alone")
@@ -48,7 +49,9 @@ def main(arguments: list[str]) -> int:
         print(f"{target}: kept corpus: {len(entries)} inputs in {wall_s:.1f} s,", end=" ")
         print(f"{len(crashes)} crashes")
     else:
-        report = engine.fuzz(target, chosen.seconds, seed=chosen.seed, keep=chosen.seed_corpus)
+        report = engine.fuzz(
+            target, chosen.seconds, seed=chosen.seed, work=chosen.work, keep=chosen.seed_corpus
+        )
         print(*report.lines(target), sep="\n", flush=True)
         crashes = report.crashes
     for number, crash in enumerate(crashes):

@@ -71,20 +71,29 @@ def kind_of(failure: str) -> str:
     return failure.split(" | ")[0].split(" (")[0]
 
 
-def fuzz(target: str, seconds: int, *, seed: int = 1, keep: bool = False) -> Report:
-    """Run for so long, from the kept corpus. With `keep` the corpus is written anew afterwards."""
+def fuzz(
+    target: str, seconds: int, *, seed: int = 1, work: Path | None = None, keep: bool = False
+) -> Report:
+    """Run for so long, from the kept corpus and what is in the directory `work`.
+
+    What reaches something new is added to `work`. With `keep` the kept corpus is written anew.
+    """
     with tempfile.TemporaryDirectory(prefix="shedproxy-fuzz-") as scratch:
         if has_atheris():
-            return _by_libfuzzer(target, seconds, seed, Path(scratch), keep=keep)
+            home = Path(scratch)
+            live = home / "corpus" if work is None else work
+            live.mkdir(parents=True, exist_ok=True)
+            return _by_libfuzzer(target, seconds, seed, live, home, keep=keep)
     return _by_mutation(target, seconds, seed)
 
 
 # --- libFuzzer ----------------------------------------------------------------------------------
 
 
-def _by_libfuzzer(target: str, seconds: int, seed: int, home: Path, *, keep: bool) -> Report:
-    live, found, words = home / "corpus", home / "found", home / "words"
-    live.mkdir()
+def _by_libfuzzer(
+    target: str, seconds: int, seed: int, live: Path, home: Path, *, keep: bool
+) -> Report:
+    found, words = home / "found", home / "words"
     found.mkdir()
     for number, entry in enumerate(corpus.load(target)):
         (live / f"{number:05}").write_bytes(entry)
