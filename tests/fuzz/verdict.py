@@ -98,7 +98,9 @@ def check_books(conversation: Conversation) -> None:
     for cell in world.driver.shedder.stats().cells:
         books = (cell.in_flight, cell.queue_length, cell.residents, cell.zombies)
         expect(books == (0, 0, 0, 0), "in flight, queue, residents, zombies", books)
-    expect(not server.clients and not server._refused, "clients left", len(server.clients))
+    reception = server.reception
+    left = (len(reception.clients), len(reception.crowd), len(reception._refused))
+    expect(left == (0, 0, 0), "clients left", left)
     expect(len(server.stalls) == 0, "watched for stalls", len(server.stalls))
     expect(server.tunnels == 0, "tunnels", server.tunnels)
     expect(server.upstream_connections == 0, "connections", server.upstream_connections)
