@@ -130,8 +130,9 @@ def read_client(transport) -> ClientSide:
     side.requests, side.error = reading.messages, reading.error
     side.error_in_body = reading.error_in_body
     methods = [request.method for request in side.requests]
-    # One more for what is not a request, or not all of one.
-    rest = bytes(transport.heard[reading.rest :]).lstrip(b"\r\n")
+    # One more for what is not a request, or not all of one, by what had come of it when it was
+    # answered.
+    rest = bytes(transport.heard[reading.rest : transport.heard_before]).lstrip(b"\r\n")
     odd = b"HEAD" if rest.startswith(b"HEAD ") else b"GET"
     came = read_answers(
         bytes(transport.sent),

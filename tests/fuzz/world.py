@@ -123,6 +123,8 @@ class Transport:
         """What the proxy has written, in order, whether or not the peer has taken it."""
         self.heard = bytearray()
         """What the peer has said and the proxy has read."""
+        self.heard_before = 0
+        """How much of it had been read when the proxy wrote last."""
         self.pieces: list[tuple[int, int]] = []
         """At what number of the world `sent` had grown to what length."""
         self.pending = 0
@@ -166,6 +168,7 @@ class Transport:
             self._lose(BrokenPipeError())
             return
         self.sent += data
+        self.heard_before = len(self.heard)
         self.pieces.append((self.world.next_number(), len(self.sent)))
         if self.is_stuck:
             self.pending += len(data)
