@@ -308,4 +308,8 @@ class Conversation:
         world = self.world
         cell = world.driver.shedder.stats().cells[0]
         open_count = world.server.upstream_connections + len(world.server.clients)
-        return not (cell.in_flight or cell.zombies or open_count or world.loop.pending)
+        # An upstream that is out waits for its next probe or trial, half a minute at most.
+        is_planned = any(group.deadline_at for group in world.server._groups.values())
+        return not (
+            cell.in_flight or cell.zombies or open_count or world.loop.pending or is_planned
+        )

@@ -277,6 +277,10 @@ class UpstreamGroup:
                 now=self.clock(),
             )
         )
+        # Everybody in line was told; nothing is left that time could change.
+        self._line.clear()
+        self.deadline_at = 0
+        self.wheel.forget(self)
 
     # --- inside -----------------------------------------------------------------------------
 
