@@ -324,7 +324,8 @@ async def test_a_request_that_finds_no_free_connection_waits_for_one(bench) -> N
 
 
 async def test_who_waits_for_a_connection_too_long_is_told(bench) -> None:
-    upstream = await bench.upstream(Gate())
+    gate = Gate()
+    upstream = await bench.upstream(gate)
     proxy = await bench.proxy(
         upstream.url,
         upstream={"connections_max": 1},
@@ -336,6 +337,7 @@ async def test_who_waits_for_a_connection_too_long_is_told(bench) -> None:
     answer = await second.ask(GET)
     assert answer.status == 504
     assert proxy.driver.meter.faults(0, Fault.UPSTREAM_CONNECT_TIMEOUT) == 1
+    gate.open()
 
 
 async def test_what_ended_is_counted_and_logged(bench) -> None:
