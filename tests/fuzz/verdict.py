@@ -127,8 +127,9 @@ def check_books(conversation: Conversation) -> None:
 def read_client(transport) -> ClientSide:
     side = ClientSide(transport)
     reading = read_requests(bytes(transport.heard))
-    side.requests, side.error = reading.messages, reading.error
-    side.error_in_body = reading.error_in_body
+    if not transport.spoke_first:
+        side.requests, side.error = reading.messages, reading.error
+        side.error_in_body = reading.error_in_body
     methods = [request.method for request in side.requests]
     # One more for what is not a request, or not all of one, by what had come of it when it was
     # answered.

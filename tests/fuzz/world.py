@@ -125,6 +125,8 @@ class Transport:
         """What the peer has said and the proxy has read."""
         self.heard_before = 0
         """How much of it had been read when the proxy wrote last."""
+        self.spoke_first = False
+        """Whether the proxy wrote before it had read a byte: it refuses the connection."""
         self.pieces: list[tuple[int, int]] = []
         """At what number of the world `sent` had grown to what length."""
         self.pending = 0
@@ -169,6 +171,7 @@ class Transport:
             return
         self.sent += data
         self.heard_before = len(self.heard)
+        self.spoke_first = self.spoke_first or not self.heard
         self.pieces.append((self.world.next_number(), len(self.sent)))
         if self.is_stuck:
             self.pending += len(data)
