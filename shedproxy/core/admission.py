@@ -179,7 +179,9 @@ class AdmissionController(Waiting):
                 rtt_ns = 0
             before = permit.in_flight_before
             is_served = not permit.is_zombie
-            self._limits.on_sample(request.route, rtt_ns, before, admitted_at, now, is_served)
+            self._limits.on_sample(
+                request.route, rtt_ns, before, admitted_at, now, is_served, permit.flow_hash
+            )
         elif outcome is Outcome.OVERLOAD:
             self._limits.on_overload(now=now)
         elif outcome is Outcome.ABANDONED:

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import replace
 
 from shedproxy.core.baseline import LOW_ALWAYS, BaselineTable, Memory
+from shedproxy.core.heavy_flows import HeavyFlows
 from shedproxy.core.limits import make_estimator
 from shedproxy.core.limits.adaptive import AdaptiveLimit
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
@@ -49,6 +50,7 @@ class LimitLoop:
         "_unserved",
         "_valid_from",
         "_window",
+        "heavy",
         "last_change",
         "limit",
         "scatter",
@@ -61,6 +63,8 @@ class LimitLoop:
         self._estimator = make_estimator(policy)
         self._baselines = BaselineTable(policy.baseline_ns)
         self._window = Window(now=now)
+        self.heavy = HeavyFlows()
+        """Tenants whose latencies say nothing of how busy the service is."""
         self._valid_from = now
         self._low = self._low_max = 0
         self._low_since = now
@@ -87,6 +91,7 @@ class LimitLoop:
         admitted_at: Instant,
         now: Instant,
         is_served: bool = True,
+        flow_hash: int = 0,
     ) -> None:
         """A request succeeded in `rtt_ns`; `in_flight` others were there when it was admitted.
 
@@ -97,6 +102,10 @@ class LimitLoop:
         self._in_flight_last = in_flight
         if is_served:
             self._unserved = 0
+        if flow_hash:
+            known_ns = abs(self._baselines.judge(route))
+            if known_ns and self.heavy.take(flow_hash, rtt_ns / known_ns):
+                return
         low_in_flight = 0
         if in_flight < self._low_max and (
             in_flight < self._low

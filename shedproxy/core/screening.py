@@ -139,7 +139,9 @@ class Screening:
         """Demand is above capacity: first to each tenant its share, then by rank."""
         level, queue = self._level, self._queue
         ahead = self._waiting if self._is_shadowing else queue.length_from(rank)
-        if ahead < level.relaxed_below[rank >> LEVEL_BITS]:
+        is_relaxed = ahead < level.relaxed_below[rank >> LEVEL_BITS]
+        is_heavy = flow_hash and self._limits.heavy.is_heavy(flow_hash)
+        if is_relaxed and not is_heavy:
             return None
         cost = request.cost
         if flow_hash and self._policy.fairness.enabled:
@@ -148,11 +150,14 @@ class Screening:
             if flows > 1:
                 capacity = self._limits.limit + queue.length
                 share = self._fair.share(capacity, flows=flows)
+                if is_heavy:
+                    # What it is given beyond an equal part of the slots is not back for long.
+                    share = max(1, -(-self._limits.limit // flows))
                 if in_system + cost > share:
                     level.on_refusal()
                     numbers = (in_system, cost, share, flows)
                     return self._reject(request, _FAIR_SHARE, numbers, now)
-                if (in_system + cost) * flows <= capacity:
+                if is_relaxed or (in_system + cost) * flows <= capacity:
                     # Not above an equal part: the excess is not this tenant's to give up.
                     return None
         cut = level.refusal(rank)

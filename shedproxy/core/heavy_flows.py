@@ -1,0 +1,110 @@
+"""Tenants whose requests are other work than everybody's: told by their latency beside the others'.
+
+A busy service makes all tenants slower alike, so that the ratio of one to the median of all is what
+its own work is, whatever the load. Who takes `_HEAVY` times as long as the median is heavy: its
+latencies say nothing of how busy the service is, and a slot that it has is not soon free again. The
+median is one of tenants, not of requests, so that one of them cannot move it by asking more.
+
+For each tenant, by hash in a small fixed table, the mean of its last latencies is kept, in
+baselines of their routes. Fewer than `_FLOWS_MIN` tenants have no median that means something.
+"""
+
+from __future__ import annotations
+
+__all__ = ["HeavyFlows"]
+
+_BITS = 8
+_SIZE = 1 << _BITS
+_SHIFT = 64 - _BITS
+_MULTIPLIER = 0x9E3779B97F4A7C15
+_MASK_64 = (1 << 64) - 1
+_MEMORY = 16
+"""Samples of a tenant that its mean is of."""
+_SAMPLES_MIN = 6
+"""With fewer a tenant of ordinary, scattered work would be taken for heavy now and then: the mean
+of six exponential times is three times as high as it should be once in five thousand."""
+_FLOWS_MIN = 4
+_HEAVY = 3.0
+_LIGHT_AGAIN = 2.0
+_PERIOD = 32
+"""Samples between two judgements."""
+_SWEEP = 32
+"""Judgements between two sweeps: who had no sample since the last is forgotten."""
+_MOST = 0.75
+"""Where more than this part of the samples is of heavy tenants, they are what the service does."""
+
+
+class HeavyFlows:
+    """Constant memory; two tenants that meet in the table are judged as one."""
+
+    __slots__ = (
+        "_counts",
+        "_heavy",
+        "_heavy_count",
+        "_is_most",
+        "_left",
+        "_means",
+        "_old_counts",
+        "_until_sweep",
+    )
+
+    def __init__(self) -> None:
+        self._means = [0.0] * _SIZE
+        self._counts = [0] * _SIZE
+        self._old_counts = [0] * _SIZE
+        """At the last sweep."""
+        self._until_sweep = _SWEEP
+        self._heavy = [False] * _SIZE
+        self._heavy_count = 0
+        self._is_most = False
+        self._left = _PERIOD
+
+    def is_heavy(self, flow_hash: int) -> bool:
+        """Whether this tenant's requests were heavy lately."""
+        return self._heavy[(flow_hash * _MULTIPLIER & _MASK_64) >> _SHIFT]
+
+    def take(self, flow_hash: int, ratio: float) -> bool:
+        """A latency of this tenant (64-bit hash), over the baseline of its route.
+
+        Returns:
+            Whether it is to be left out of what the limit is judged by.
+        """
+        index = (flow_hash * _MULTIPLIER & _MASK_64) >> _SHIFT
+        counts, means = self._counts, self._means
+        counts[index] = count = counts[index] + 1
+        mean = means[index]
+        means[index] = mean + (ratio - mean) / min(count, _MEMORY)
+        is_heavy = self._heavy[index]
+        self._heavy_count += is_heavy
+        self._left -= 1
+        if not self._left:
+            self._judge()
+        return is_heavy and not self._is_most
+
+    def _judge(self) -> None:
+        counts, means, heavy = self._counts, self._means, self._heavy
+        seen = [index for index in range(_SIZE) if counts[index]]
+        ordered = sorted(means[index] for index in seen)
+        # The lower one of two, so that among equals in number the light ones are the measure.
+        median = ordered[(len(ordered) - 1) // 2]
+        is_known = len(seen) >= _FLOWS_MIN
+        for index in seen:
+            bound = (_LIGHT_AGAIN if heavy[index] else _HEAVY) * median
+            if counts[index] >= _SAMPLES_MIN or heavy[index]:
+                heavy[index] = is_known and means[index] > bound
+        self._is_most = self._heavy_count > _MOST * _PERIOD
+        self._heavy_count = 0
+        self._left = _PERIOD
+        self._until_sweep -= 1
+        if not self._until_sweep:
+            self._until_sweep = _SWEEP
+            self._sweep()
+
+    def _sweep(self) -> None:
+        counts, old = self._counts, self._old_counts
+        for index in range(_SIZE):
+            if counts[index] == old[index]:
+                counts[index] = 0
+                self._means[index] = 0.0
+                self._heavy[index] = False
+        self._old_counts = counts.copy()
