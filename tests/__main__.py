@@ -7,6 +7,9 @@ pytest: format, lint, types and import rules are tests like any other. Needs Pyt
     python3 -m tests --peers         a missing peer (nginx, HAProxy, Envoy, ...) is a failure
     python3 -m tests -k wire -x      what pytest takes, it gets
     python3 -m tests --here          in the environment that is active, without a build
+
+Run whole, it is two sessions side by side: tests that only compute run at the lowest priority
+beside those that wait for sockets and clocks, and are shown after them.
 """
 
 from __future__ import annotations
@@ -17,8 +20,11 @@ import sys
 import tempfile
 import venv
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
+COMPUTING = ("architecture", "property", "unit")
+"""Folders whose tests need a processor and nothing else."""
 
 
 def run(*command: str | Path) -> None:
@@ -29,14 +35,38 @@ def run(*command: str | Path) -> None:
 
 
 def pytest_in(python: Path, arguments: list[str]) -> int:
-    """The suite, without the source tree on the path: what is tested is what was installed."""
+    """The suite, in one session when it is asked for a part of it."""
+    if any(not argument.startswith("-") for argument in arguments):
+        return session(python, arguments).wait()
+    others = sorted(
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").iterdir()
+        if path.is_dir() and path.name not in {*COMPUTING, "harness", "__pycache__"}
+    )
+    with tempfile.TemporaryFile() as said:
+        beside = [f"tests/{name}" for name in COMPUTING]
+        computing = session(python, [*beside, *arguments], output=said, niceness=19)
+        try:
+            code = session(python, [*others, *arguments]).wait()
+            code = computing.wait() or code
+        finally:
+            computing.kill()
+        said.seek(0)
+        print(said.read().decode(errors="replace"), flush=True)
+    return code
+
+
+def session(
+    python: Path, arguments: list[str], *, output: IO[bytes] | None = None, niceness: int = 0
+) -> subprocess.Popen[bytes]:
+    """Without the source tree on the path: what is tested is what was installed."""
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     script = (
-        "import sys; sys.path[:] = [p for p in sys.path if p]; "
+        f"import os, sys; os.nice({niceness}); sys.path[:] = [p for p in sys.path if p]; "
         "import pytest; sys.exit(pytest.console_main())"
     )
     command = [str(python), "-P", "-c", script, *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode
+    return subprocess.Popen(command, cwd=ROOT, env=environ, stdout=output, stderr=output)
 
 
 def main(arguments: list[str]) -> int:
