@@ -17,7 +17,7 @@ _BITS = 8
 _SIZE = 1 << _BITS
 _SHIFT = 64 - _BITS
 _MULTIPLIER = 0x9E3779B97F4A7C15
-_MASK_64 = (1 << 64) - 1
+_MASK = _SIZE - 1
 _MEMORY = 16
 """Samples of a tenant that its mean is of."""
 _SAMPLES_MIN = 6
@@ -27,7 +27,7 @@ _FLOWS_MIN = 4
 _HEAVY = 3.0
 _LIGHT_AGAIN = 2.0
 _PERIOD = 32
-"""Samples between two judgements."""
+"""Samples between two judgements at least, and two of each tenant: looking at all has its price."""
 _SWEEP = 32
 """Judgements between two sweeps: who had no sample since the last is forgotten."""
 _MOST = 0.75
@@ -45,23 +45,27 @@ class HeavyFlows:
         "_left",
         "_means",
         "_old_counts",
+        "_period",
+        "_seen",
         "_until_sweep",
     )
 
     def __init__(self) -> None:
         self._means = [0.0] * _SIZE
         self._counts = [0] * _SIZE
+        self._seen: list[int] = []
+        """Those with a sample, in the order of their first."""
         self._old_counts = [0] * _SIZE
         """At the last sweep."""
         self._until_sweep = _SWEEP
         self._heavy = [False] * _SIZE
         self._heavy_count = 0
         self._is_most = False
-        self._left = _PERIOD
+        self._period = self._left = _PERIOD
 
     def is_heavy(self, flow_hash: int) -> bool:
         """Whether this tenant's requests were heavy lately."""
-        return self._heavy[(flow_hash * _MULTIPLIER & _MASK_64) >> _SHIFT]
+        return self._heavy[flow_hash * _MULTIPLIER >> _SHIFT & _MASK]
 
     def take(self, flow_hash: int, ratio: float) -> bool:
         """A latency of this tenant (64-bit hash), over the baseline of its route.
@@ -69,11 +73,13 @@ class HeavyFlows:
         Returns:
             Whether it is to be left out of what the limit is judged by.
         """
-        index = (flow_hash * _MULTIPLIER & _MASK_64) >> _SHIFT
+        index = flow_hash * _MULTIPLIER >> _SHIFT & _MASK
         counts, means = self._counts, self._means
         counts[index] = count = counts[index] + 1
+        if count == 1:
+            self._seen.append(index)
         mean = means[index]
-        means[index] = mean + (ratio - mean) / min(count, _MEMORY)
+        means[index] = mean + (ratio - mean) / (min(_MEMORY, count))
         is_heavy = self._heavy[index]
         self._heavy_count += is_heavy
         self._left -= 1
@@ -83,7 +89,7 @@ class HeavyFlows:
 
     def _judge(self) -> None:
         counts, means, heavy = self._counts, self._means, self._heavy
-        seen = [index for index in range(_SIZE) if counts[index]]
+        seen = self._seen
         ordered = sorted(means[index] for index in seen)
         # The lower one of two, so that among equals in number the light ones are the measure.
         median = ordered[(len(ordered) - 1) // 2]
@@ -92,9 +98,9 @@ class HeavyFlows:
             bound = (_LIGHT_AGAIN if heavy[index] else _HEAVY) * median
             if counts[index] >= _SAMPLES_MIN or heavy[index]:
                 heavy[index] = is_known and means[index] > bound
-        self._is_most = self._heavy_count > _MOST * _PERIOD
+        self._is_most = self._heavy_count > _MOST * self._period
         self._heavy_count = 0
-        self._left = _PERIOD
+        self._period = self._left = max(_PERIOD, 2 * len(seen))
         self._until_sweep -= 1
         if not self._until_sweep:
             self._until_sweep = _SWEEP
@@ -102,9 +108,10 @@ class HeavyFlows:
 
     def _sweep(self) -> None:
         counts, old = self._counts, self._old_counts
-        for index in range(_SIZE):
+        for index in self._seen:
             if counts[index] == old[index]:
                 counts[index] = 0
                 self._means[index] = 0.0
                 self._heavy[index] = False
+        self._seen = [index for index in self._seen if counts[index]]
         self._old_counts = counts.copy()

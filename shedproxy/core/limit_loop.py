@@ -102,9 +102,11 @@ class LimitLoop:
         self._in_flight_last = in_flight
         if is_served:
             self._unserved = 0
-        if flow_hash:
+        heavy = self.heavy
+        is_heavy = flow_hash and heavy.is_heavy(flow_hash)
+        if is_heavy:
             known_ns = abs(self._baselines.judge(route))
-            if known_ns and self.heavy.take(flow_hash, rtt_ns / known_ns):
+            if known_ns and heavy.take(flow_hash, rtt_ns / known_ns):
                 return
         low_in_flight = 0
         if in_flight < self._low_max and (
@@ -114,6 +116,8 @@ class LimitLoop:
         ):
             low_in_flight = in_flight + 1
         baseline_ns = self._baselines.observe(route, rtt_ns, low_in_flight, now)
+        if flow_hash and baseline_ns and not is_heavy:
+            heavy.take(flow_hash, rtt_ns / abs(baseline_ns))
         if baseline_ns > 0:
             self._window.add(rtt_ns, baseline_ns, in_flight)
         else:

@@ -157,9 +157,11 @@ class Screening:
                     level.on_refusal()
                     numbers = (in_system, cost, share, flows)
                     return self._reject(request, _FAIR_SHARE, numbers, now)
-                if is_relaxed or (in_system + cost) * flows <= capacity:
+                if (in_system + cost) * flows <= capacity:
                     # Not above an equal part: the excess is not this tenant's to give up.
                     return None
+        if is_relaxed:
+            return None
         cut = level.refusal(rank)
         if cut is None:
             return None

@@ -197,6 +197,15 @@ def test_nobody_is_refused_by_the_cut_while_the_queue_runs_dry(overloaded) -> No
     assert isinstance(ask(shedder, 0), Rejected)
 
 
+@pytest.mark.parametrize("fairness", [FairnessPolicy(), FairnessPolicy(enabled=False)])
+def test_nor_is_a_heavy_tenant_that_nobody_has_to_share_with(overloaded, fairness) -> None:
+    shedder = overloaded(fairness=fairness)
+    cell = shedder._cells["default"]
+    cell._level.relaxed_below = [3] * 8
+    cell._limits.heavy._heavy = [True] * 256
+    assert isinstance(ask(shedder, 0, 7_777_777), Ticket)
+
+
 def test_better_waiters_count_and_worse_do_not(overloaded) -> None:
     """What waits behind a request keeps no slot from it."""
     shedder = overloaded()
