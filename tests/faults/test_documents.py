@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import http.client
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from harness.beside import entered, in_thread
 from harness.process import Prober, Service
 from harness.proxy import Shedproxy
 
@@ -47,20 +45,6 @@ name = "slow"
 match.path = "/slow/**"
 cell = "slow"
 """
-
-
-async def in_thread(function: Callable[[], Any]) -> Any:
-    return await asyncio.to_thread(function)
-
-
-@contextlib.asynccontextmanager
-async def entered(proxy: Shedproxy) -> AsyncIterator[Shedproxy]:
-    """A program beside an upstream of this loop."""
-    await asyncio.to_thread(proxy.__enter__)
-    try:
-        yield proxy
-    finally:
-        await asyncio.to_thread(proxy.stop)
 
 
 def problems_of(text: str, tmp_path: Path) -> list[str]:

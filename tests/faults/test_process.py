@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.beside import entered, in_thread
 from harness.process import Service
 from harness.proxy import Shedproxy
 
@@ -22,20 +21,6 @@ from shedproxy.testing import eventually, eventually_async
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 HUNG = b"GET /wait?ms=600000 HTTP/1.1\r\nhost: a\r\n\r\n"
-
-
-async def in_thread(function: Callable[[], Any]) -> Any:
-    return await asyncio.to_thread(function)
-
-
-@contextlib.asynccontextmanager
-async def entered(proxy: Shedproxy) -> AsyncIterator[Shedproxy]:
-    """A program beside an upstream of this loop."""
-    await asyncio.to_thread(proxy.__enter__)
-    try:
-        yield proxy
-    finally:
-        await asyncio.to_thread(proxy.stop)
 
 
 def ended(proxy: Shedproxy, *, since: float) -> float:

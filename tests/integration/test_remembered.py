@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
 
 import pytest
+from harness.beside import in_thread
 
 from shedproxy.testing import eventually_async
 
@@ -23,11 +23,6 @@ async def app(scope, receive, send):
                 "headers": [(b"content-length", b"3")]})
     await send({"type": "http.response.body", "body": b"ok\\n"})
 """
-
-
-async def in_thread(function, *arguments, **options):
-    """Blocking calls must not stop the upstream, which lives in this loop."""
-    return await asyncio.to_thread(function, *arguments, **options)
 
 
 async def baseline_of(proxy) -> float | None:

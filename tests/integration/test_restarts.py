@@ -6,14 +6,13 @@ The full counts are those of `python -m loadtests restarts` and of the same with
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import http.client
 import signal
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from harness.beside import entered
 from harness.process import Service
 from harness.proxy import Shedproxy
 
@@ -32,16 +31,6 @@ async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"ok"})
 """
-
-
-@contextlib.asynccontextmanager
-async def entered(proxy: Shedproxy) -> AsyncIterator[Shedproxy]:
-    """A program beside an upstream of this loop."""
-    await asyncio.to_thread(proxy.__enter__)
-    try:
-        yield proxy
-    finally:
-        await asyncio.to_thread(proxy.stop)
 
 
 async def test_live_restarts_reloads_and_replacements_lose_nothing():

@@ -10,17 +10,13 @@ import socket
 import time
 
 import pytest
+from harness.beside import in_thread
 
 from shedproxy.testing import eventually_async
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 FILE = '[cell.default]\nupstream = "{url}"\nlimit = {limit}\n'
-
-
-async def in_thread(function, *arguments, **options):
-    """Blocking calls must not stop the upstream, which lives in this loop."""
-    return await asyncio.to_thread(function, *arguments, **options)
 
 
 async def test_a_request_passes_and_is_counted(start, service, connect):
