@@ -14,6 +14,7 @@ from shedproxy.core.decision import Decision, Outcome, Permit, Verdict
 from shedproxy.core.policy import CellPolicy
 from shedproxy.core.request import Measure, RequestInfo, rank_of
 from shedproxy.core.screening import CONTROL
+from shedproxy.core.sharding import NO_PLACE, place_of
 from shedproxy.core.stats import CellStats
 from shedproxy.core.units import NS_PER_S, Instant, Nanos
 from shedproxy.core.waiting import NO_VERDICTS, Waiting
@@ -40,9 +41,10 @@ class AdmissionController(Waiting):
     ) -> Decision:
         """Enforce mode: run now (Permit), wait (Ticket) or no (Rejected)."""
         rank = rank_of(request, cohort)
+        place = place_of(flow_hash) if flow_hash else NO_PLACE
         if time_left_ns is None:
             time_left_ns = self._policy.default_timeout_ns
-        refused = self._refusal(request, rank, flow_hash, time_left_ns, now)
+        refused = self._refusal(request, rank, place, time_left_ns, now)
         if refused is not None:
             return refused
         if request.is_aside:
@@ -53,11 +55,11 @@ class AdmissionController(Waiting):
         if (self.in_flight + cost <= self._limits.limit or not self.in_flight) and (
             not self._queue.length or self._queue.is_outranked_by(rank)
         ):
-            self._count(request, flow_hash)
+            self._count(request, place)
             expires_at = None if time_left_ns is None else Instant(now + time_left_ns)
-            return self._start(request, flow_hash, now, now, expires_at)
+            return self._start(request, flow_hash, place, now, now, expires_at)
         self._limits.on_limit_reached()
-        return self._enqueue(request, rank, flow_hash, cohort, time_left_ns, now)
+        return self._enqueue(request, rank, flow_hash, place, cohort, time_left_ns, now)
 
     def observe(
         self,
@@ -73,8 +75,9 @@ class AdmissionController(Waiting):
         """
         self._is_shadowing = True
         rank = rank_of(request, cohort)
+        place = place_of(flow_hash) if flow_hash else NO_PLACE
         timeout_ns = self._policy.default_timeout_ns if time_left_ns is None else time_left_ns
-        refused = self._refusal(request, rank, flow_hash, timeout_ns, now)
+        refused = self._refusal(request, rank, place, timeout_ns, now)
         expires_at = None if timeout_ns is None else Instant(now + timeout_ns)
         if request.is_aside:
             permit = self._admit_aside(request, flow_hash, now)
@@ -87,8 +90,8 @@ class AdmissionController(Waiting):
                 refused = self._shadow_queue_refusal(request, rank, now)
                 if refused is None:
                     self._demand.saturate(now)
-        self._count(request, flow_hash)
-        permit = self._start(request, flow_hash, now, now, expires_at)
+        self._count(request, place)
+        permit = self._start(request, flow_hash, place, now, now, expires_at)
         if refused is not None:
             permit.would_reject = refused
             self._shadow_refused += permit.cost
@@ -98,8 +101,9 @@ class AdmissionController(Waiting):
         """Off mode: a permit that is counted and decides nothing."""
         if request.is_aside:
             return self._admit_aside(request, flow_hash, now)
-        self._count(request, flow_hash)
-        return self._start(request, flow_hash, now, now, None)
+        place = place_of(flow_hash) if flow_hash else NO_PLACE
+        self._count(request, place)
+        return self._start(request, flow_hash, place, now, now, None)
 
     def to_resident(self, permit: Permit, *, now: Instant) -> Sequence[Verdict]:
         """The answer is a stream: it frees its slot, unless the residents are at their bound."""
@@ -162,9 +166,10 @@ class AdmissionController(Waiting):
             demand.ended += permit.cost
         if permit.would_reject is not None:
             self._shadow_refused -= permit.cost
-        if permit.flow_hash:
-            self._running.leave(permit.flow_hash, permit.cost)
-        self._uncount(permit.request, permit.flow_hash)
+        place = permit.place
+        if place >= 0:
+            self._running.leave(place, permit.cost)
+        self._uncount(permit.request, place)
 
     def _sample(self, permit: Permit, outcome: Outcome, now: Instant, stalled_ns: int) -> None:
         if permit.is_sampled:
@@ -180,7 +185,7 @@ class AdmissionController(Waiting):
             before = permit.in_flight_before
             is_served = not permit.is_zombie
             self._limits.on_sample(
-                request.route, rtt_ns, before, admitted_at, now, is_served, permit.flow_hash
+                request.route, rtt_ns, before, admitted_at, now, is_served, permit.place
             )
         elif outcome is Outcome.OVERLOAD:
             self._limits.on_overload(now=now)
@@ -225,7 +230,6 @@ class AdmissionController(Waiting):
         self._set_policy(policy)
         self._limits.apply(policy.limit, now=now)
         self._fair.apply(policy.fairness)
-        self._running.apply(policy.fairness)
         self._level.apply(policy.shed_level)
         self._move_level(now)
         verdicts = self._shrink_queue(policy, now)

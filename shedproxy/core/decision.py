@@ -11,6 +11,7 @@ import enum
 from typing import Any, NamedTuple
 
 from shedproxy.core.request import RANKS, RequestInfo
+from shedproxy.core.sharding import NO_PLACE
 from shedproxy.core.units import NS_PER_MS, Instant, Nanos
 
 __all__ = [
@@ -159,6 +160,7 @@ class Permit:
         "is_resident",
         "is_sampled",
         "is_zombie",
+        "place",
         "request",
         "responded_at",
         "serial",
@@ -176,6 +178,7 @@ class Permit:
         expires_at: Instant | None,
         in_flight_before: int,
         controller: Any,
+        place: int = NO_PLACE,
     ) -> None:
         self.serial = serial
         self.request = request
@@ -186,6 +189,7 @@ class Permit:
         self.expires_at = expires_at
         self.in_flight_before = in_flight_before
         self.controller = controller
+        self.place = place
         self.responded_at: Instant | None = None
         self.is_released = False
         self.is_resident = False
@@ -233,6 +237,7 @@ class Ticket:
         "evicted",
         "expires_at",
         "flow_hash",
+        "place",
         "queue_slot",
         "rank",
         "request",
@@ -251,10 +256,13 @@ class Ticket:
         expires_at: Instant,
         deadline_at: Instant | None = None,
         controller: Any = None,
+        place: int = NO_PLACE,
     ) -> None:
         self.serial = serial
         self.request = request
         self.flow_hash = flow_hash
+        self.place = place
+        """Where tables keep its flow (`sharding.place_of`)."""
         self.cohort = cohort
         self.rank = rank
         """Importance: criticality * 1024 + cohort, retries below first tries of their class."""

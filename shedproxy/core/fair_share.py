@@ -13,17 +13,24 @@ within a few percent; the estimate stops growing at ln(m) flows per bucket, when
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from typing import Final
 
+from shedproxy.core.decision import Ticket
 from shedproxy.core.policy import FairnessPolicy
+from shedproxy.core.sharding import PLACE_BITS
 
-__all__ = ["UNBOUNDED_SHARE", "FairShare", "estimate_flows"]
+__all__ = ["UNBOUNDED_SHARE", "FairShare", "SlotShare", "estimate_flows"]
 
-UNBOUNDED_SHARE = 1 << 62
+UNBOUNDED_SHARE: Final = 1 << 62
 """The share while fairness is off: nothing reaches it."""
 
-_MULTIPLIER = 0x9E3779B97F4A7C15
-_MASK_64 = (1 << 64) - 1
+_BITS: Final = PLACE_BITS // 2
+_BUCKETS: Final = 1 << _BITS
+_MASK: Final = _BUCKETS - 1
+_ROWS: Final = 2
+
+_SLOT_BITS: Final = _BITS + 1
+_SLOT_SHIFT: Final = PLACE_BITS - _SLOT_BITS
 
 
 def estimate_flows(used: int, buckets: int) -> float:
@@ -35,110 +42,111 @@ def estimate_flows(used: int, buckets: int) -> float:
     return buckets * math.log(buckets / free)
 
 
-@lru_cache(maxsize=4)
-def _estimates(buckets: int, hand: int) -> tuple[int, ...]:
-    """Flows by buckets in use, summed over the rows; the same table for every cell."""
-    return (
-        0,
-        *(
-            max(1, round(estimate_flows(used, buckets * hand) / hand))
-            for used in range(1, buckets * hand + 1)
-        ),
-    )
+# Flows by buckets in use, summed over the rows: logarithms are not for the hot path.
+_ESTIMATES: Final = (
+    0,
+    *(
+        max(1, round(estimate_flows(used, _BUCKETS * _ROWS) / _ROWS))
+        for used in range(1, _BUCKETS * _ROWS + 1)
+    ),
+)
 
 
 class FairShare:
     """Who has how much in the system (in flight or waiting), and what an equal share is.
 
-    Every `enter` is followed by one `leave` with the same flow and cost.
+    A flow is known by its place (`sharding.place_of`), of which each row reads one half. Every
+    `enter` is followed by one `leave` with the same place and cost.
     """
 
-    __slots__ = ("_estimates", "_mask", "_policy", "_rows", "_used")
+    __slots__ = ("_first", "_is_enabled", "_second", "_slack", "_used")
 
-    def __init__(self, policy: FairnessPolicy, *, buckets: int = 1024, hand: int = 2) -> None:
-        """An empty sketch of `hand` rows of `buckets` buckets.
-
-        Args:
-            policy: whether shares bind, and their slack; `apply` changes it.
-            buckets: per row, a power of two from 2 to 65 536.
-            hand: rows, 1 to 4: in how many buckets each flow is counted.
-
-        Raises:
-            ValueError: a bound is broken.
-        """
-        if buckets & (buckets - 1) or not 2 <= buckets <= 65_536:
-            raise ValueError(f"buckets is {buckets}; it must be a power of two from 2 to 65 536")
-        if not 1 <= hand <= 4:
-            raise ValueError(f"hand is {hand}; it must be 1 to 4")
-        self._policy = policy
-        self._mask = buckets - 1
-        # Multiplying spreads close hashes (Fibonacci hashing); each row reads its own bits of the
-        # product, from the top.
-        self._rows = tuple(
-            ([0] * buckets, 64 - self._mask.bit_length() * (row + 1)) for row in range(hand)
-        )
+    def __init__(self, policy: FairnessPolicy) -> None:
+        self.apply(policy)
+        self._first = [0] * _BUCKETS
+        self._second = [0] * _BUCKETS
         self._used = 0
-        # Buckets in use, summed over the rows -> flows. Logarithms are not for the hot path.
-        self._estimates = _estimates(buckets, hand)
+        """Buckets in use, of both rows."""
 
     def apply(self, policy: FairnessPolicy) -> None:
         """Take a new policy; the counts stay."""
-        self._policy = policy
+        self._is_enabled = policy.enabled
+        self._slack = policy.slack
 
-    def enter(self, flow_hash: int, cost: int) -> None:
-        """A request of this flow (64-bit hash), worth `cost` >= 1 slots, is in the system now."""
-        mask = self._mask
-        place = flow_hash * _MULTIPLIER & _MASK_64
-        for row, shift in self._rows:
-            index = place >> shift & mask
-            held = row[index]
-            if not held:
-                self._used += 1
-            row[index] = held + cost
+    def enter(self, place: int, cost: int) -> None:
+        """A request of this flow, worth `cost` >= 1 slots, is in the system now."""
+        row, index = self._first, place >> _BITS
+        held = row[index]
+        if not held:
+            self._used += 1
+        row[index] = held + cost
+        row, index = self._second, place & _MASK
+        held = row[index]
+        if not held:
+            self._used += 1
+        row[index] = held + cost
 
-    def leave(self, flow_hash: int, cost: int) -> None:
+    def leave(self, place: int, cost: int) -> None:
         """It is gone: answered, refused while waiting, or abandoned.
 
         Raises:
             ValueError: it never entered with this cost; nothing was changed.
         """
-        mask = self._mask
-        place = flow_hash * _MULTIPLIER & _MASK_64
-        is_short = False
-        for row, shift in self._rows:
-            index = place >> shift & mask
-            row[index] = left = row[index] - cost
-            if not left:
-                self._used -= 1
-            elif left < 0:
-                is_short = True
-        if is_short:
-            self.enter(flow_hash, cost)  # undoes all of it
-            raise ValueError(f"flow {flow_hash:#x} has less than {cost} in the system")
+        first, second = self._first, self._second
+        high, low = place >> _BITS, place & _MASK
+        left, left_too = first[high] - cost, second[low] - cost
+        if left < 0 or left_too < 0:
+            raise ValueError(f"the flow at {place} has less than {cost} in the system")
+        first[high], second[low] = left, left_too
+        if not left:
+            self._used -= 1
+        if not left_too:
+            self._used -= 1
 
-    def in_system(self, flow_hash: int) -> int:
+    def in_system(self, place: int) -> int:
         """Slots this flow holds or waits for: exact, or too high by what shares all its buckets."""
-        mask = self._mask
-        place = flow_hash * _MULTIPLIER & _MASK_64
-        least = UNBOUNDED_SHARE
-        for row, shift in self._rows:
-            count = row[place >> shift & mask]
-            if count < least:  # noqa: PLR1730 - min() costs more than the row
-                least = count
-        return least
+        one, other = self._first[place >> _BITS], self._second[place & _MASK]
+        return min(other, one)
 
     @property
     def flows_active(self) -> int:
         """Flows with something in the system: an estimate, at least 1 unless there is nothing."""
-        return self._estimates[self._used]
+        return _ESTIMATES[self._used]
 
-    def share(self, capacity: int, *, flows: int | None = None) -> int:
+    def share(self, capacity: int, *, flows: int = 0) -> int:
         """The most one flow may have of `capacity` slots among `flows`, at least 1.
 
         ceil(slack x capacity / flows), `flows` being those active now unless the caller counts a
         newcomer in; `UNBOUNDED_SHARE` while fairness is off.
         """
-        if not self._policy.enabled:
+        if not self._is_enabled:
             return UNBOUNDED_SHARE
-        flows = flows or self._estimates[self._used] or 1
-        return max(1, math.ceil(self._policy.slack * capacity / flows))
+        flows = flows or _ESTIMATES[self._used] or 1
+        return max(1, math.ceil(self._slack * capacity / flows))
+
+
+class SlotShare:
+    """Of what `FairShare` counts, what is in flight: slots are shared too, not only places.
+
+    One row: who is taken for somebody else loses a turn, and is not refused for it.
+    """
+
+    __slots__ = ("_held", "most")
+
+    def __init__(self) -> None:
+        self._held = [0] * (1 << _SLOT_BITS)
+        self.most = UNBOUNDED_SHARE
+        """Slots that a flow may hold while others wait: whoever asks `is_over` sets it."""
+
+    def enter(self, place: int, cost: int) -> None:
+        """A request of this flow takes its slots."""
+        self._held[place >> _SLOT_SHIFT] += cost
+
+    def leave(self, place: int, cost: int) -> None:
+        """It gives them back."""
+        self._held[place >> _SLOT_SHIFT] -= cost
+
+    def is_over(self, ticket: Ticket) -> bool:
+        """Whether a waiter's flow would hold more than `most` if it were served now."""
+        place = max(0, ticket.place)
+        return self._held[place >> _SLOT_SHIFT] + ticket.cost > self.most

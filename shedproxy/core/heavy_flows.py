@@ -5,19 +5,20 @@ its own work is, whatever the load. Who takes `_HEAVY` times as long as the medi
 latencies say nothing of how busy the service is, and a slot that it has is not soon free again. The
 median is one of tenants, not of requests, so that one of them cannot move it by asking more.
 
-For each tenant, by hash in a small fixed table, the mean of its last latencies is kept, in
-baselines of their routes. Fewer than `_FLOWS_MIN` tenants have no median that means something.
+For each tenant, by its place (`sharding.place_of`) in a small fixed table, the mean of its last
+latencies is kept, in baselines of their routes. Fewer than `_FLOWS_MIN` tenants have no median that
+means something.
 """
 
 from __future__ import annotations
+
+from shedproxy.core.sharding import PLACE_BITS
 
 __all__ = ["HeavyFlows"]
 
 _BITS = 8
 _SIZE = 1 << _BITS
-_SHIFT = 64 - _BITS
-_MULTIPLIER = 0x9E3779B97F4A7C15
-_MASK = _SIZE - 1
+_SHIFT = PLACE_BITS - _BITS
 _MEMORY = 16
 """Samples of a tenant that its mean is of."""
 _SAMPLES_MIN = 6
@@ -63,17 +64,17 @@ class HeavyFlows:
         self._is_most = False
         self._period = self._left = _PERIOD
 
-    def is_heavy(self, flow_hash: int) -> bool:
-        """Whether this tenant's requests were heavy lately."""
-        return self._heavy[flow_hash * _MULTIPLIER >> _SHIFT & _MASK]
+    def is_heavy(self, place: int) -> bool:
+        """Whether the requests of the tenant at this place were heavy lately."""
+        return self._heavy[place >> _SHIFT]
 
-    def take(self, flow_hash: int, ratio: float) -> bool:
-        """A latency of this tenant (64-bit hash), over the baseline of its route.
+    def take(self, place: int, ratio: float) -> bool:
+        """A latency of the tenant at this place, over the baseline of its route.
 
         Returns:
             Whether it is to be left out of what the limit is judged by.
         """
-        index = flow_hash * _MULTIPLIER >> _SHIFT & _MASK
+        index = place >> _SHIFT
         counts, means = self._counts, self._means
         counts[index] = count = counts[index] + 1
         if count == 1:

@@ -15,6 +15,7 @@ from shedproxy.core.limits import make_estimator
 from shedproxy.core.limits.adaptive import AdaptiveLimit
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.policy import LimitPolicy
+from shedproxy.core.sharding import NO_PLACE
 from shedproxy.core.units import Instant
 from shedproxy.core.window import Window
 
@@ -91,7 +92,7 @@ class LimitLoop:
         admitted_at: Instant,
         now: Instant,
         is_served: bool = True,
-        flow_hash: int = 0,
+        place: int = NO_PLACE,
     ) -> None:
         """A request succeeded in `rtt_ns`; `in_flight` others were there when it was admitted.
 
@@ -103,10 +104,10 @@ class LimitLoop:
         if is_served:
             self._unserved = 0
         heavy = self.heavy
-        is_heavy = flow_hash and heavy.is_heavy(flow_hash)
+        is_heavy = place >= 0 and heavy.is_heavy(place)
         if is_heavy:
             known_ns = abs(self._baselines.judge(route))
-            if known_ns and heavy.take(flow_hash, rtt_ns / known_ns):
+            if known_ns and heavy.take(place, rtt_ns / known_ns):
                 return
         low_in_flight = 0
         if in_flight < self._low_max and (
@@ -116,8 +117,8 @@ class LimitLoop:
         ):
             low_in_flight = in_flight + 1
         baseline_ns = self._baselines.observe(route, rtt_ns, low_in_flight, now)
-        if flow_hash and baseline_ns and not is_heavy:
-            heavy.take(flow_hash, rtt_ns / abs(baseline_ns))
+        if place >= 0 and baseline_ns and not is_heavy:
+            heavy.take(place, rtt_ns / abs(baseline_ns))
         if baseline_ns > 0:
             self._window.add(rtt_ns, baseline_ns, in_flight)
         else:

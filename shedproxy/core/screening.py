@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from shedproxy.core.baseline import Memory
 from shedproxy.core.decision import Permit, Rejected, RejectReason
-from shedproxy.core.fair_share import FairShare
+from shedproxy.core.fair_share import FairShare, SlotShare
 from shedproxy.core.limit_loop import LimitLoop
 from shedproxy.core.policy import CellPolicy
 from shedproxy.core.queues import PriorityQueue
 from shedproxy.core.request import LEVEL_BITS, Lane, RequestInfo, rank_of
+from shedproxy.core.sharding import NO_PLACE, place_of
 from shedproxy.core.shed_level import ShedLevel
 from shedproxy.core.units import NS_PER_S, Instant
 
@@ -63,9 +64,7 @@ class Screening:
         self._limits = LimitLoop(policy.limit, now=now)
         self._queue = PriorityQueue(policy.queue)
         self._fair = FairShare(policy.fairness)
-        # One row: who is taken for somebody else loses a turn, and is not refused for it.
-        self._running = FairShare(policy.fairness, buckets=2048, hand=1)
-        """Of what `_fair` counts, what is in flight: slots are shared too, not only places."""
+        self._running = SlotShare()
         self._level = ShedLevel(policy.shed_level, now=now)
         self._demand = self._level.demand
         self._wait_max_ns = 0
@@ -106,13 +105,14 @@ class Screening:
         """The provisional answer on a request's head: would it be refused outright?"""
         if time_left_ns is None:
             time_left_ns = self._policy.default_timeout_ns
-        return self._refusal(request, rank_of(request, cohort), flow_hash, time_left_ns, now)
+        place = place_of(flow_hash) if flow_hash else NO_PLACE
+        return self._refusal(request, rank_of(request, cohort), place, time_left_ns, now)
 
     def _refusal(
         self,
         request: RequestInfo,
         rank: int,
-        flow_hash: int,
+        place: int,
         time_left_ns: int | None,
         now: Instant,
     ) -> Rejected | None:
@@ -130,22 +130,22 @@ class Screening:
         if now >= level.due_at:
             self._move_level(now)
         if level.is_overloaded:
-            return self._overload_refusal(request, rank, flow_hash, now)
+            return self._overload_refusal(request, rank, place, now)
         return None
 
     def _overload_refusal(
-        self, request: RequestInfo, rank: int, flow_hash: int, now: Instant
+        self, request: RequestInfo, rank: int, place: int, now: Instant
     ) -> Rejected | None:
         """Demand is above capacity: first to each tenant its share, then by rank."""
         level, queue = self._level, self._queue
         ahead = self._waiting if self._is_shadowing else queue.length_from(rank)
         is_relaxed = ahead < level.relaxed_below[rank >> LEVEL_BITS]
-        is_heavy = flow_hash and self._limits.heavy.is_heavy(flow_hash)
+        is_heavy = place >= 0 and self._limits.heavy.is_heavy(place)
         if is_relaxed and not is_heavy:
             return None
         cost = request.cost
-        if flow_hash and self._policy.fairness.enabled:
-            in_system = self._fair.in_system(flow_hash)
+        if place >= 0 and self._policy.fairness.enabled:
+            in_system = self._fair.in_system(place)
             flows = self._fair.flows_active + (in_system == 0)
             if flows > 1:
                 capacity = self._limits.limit + queue.length
@@ -169,11 +169,11 @@ class Screening:
         level.on_refusal()
         return self._reject(request, _SHED_LEVEL, cut, now)
 
-    def _is_modest(self, flow_hash: int, cost: int) -> bool:
+    def _is_modest(self, place: int, cost: int) -> bool:
         """Whether a tenant would have no more than an equal part of what the cell holds."""
         if not self._policy.fairness.enabled:
             return False
-        in_system = self._fair.in_system(flow_hash)
+        in_system = self._fair.in_system(place)
         flows = self._fair.flows_active + (in_system == 0)
         return flows > 1 and (in_system + cost) * flows <= self._limits.limit + self._queue.length
 
@@ -250,24 +250,24 @@ class Screening:
 
     # --- counts ---
 
-    def _count(self, request: RequestInfo, flow_hash: int) -> None:
+    def _count(self, request: RequestInfo, place: int) -> None:
         """Into the system: in flight or waiting."""
         cost = request.cost
         if request.route_limit is None:
             self._class_count[request.criticality] += cost
         else:
             self._tally(request, cost)
-        if flow_hash:
-            self._fair.enter(flow_hash, cost)
+        if place >= 0:
+            self._fair.enter(place, cost)
 
-    def _uncount(self, request: RequestInfo, flow_hash: int) -> None:
+    def _uncount(self, request: RequestInfo, place: int) -> None:
         cost = request.cost
         if request.route_limit is None:
             self._class_count[request.criticality] -= cost
         else:
             self._tally(request, -cost)
-        if flow_hash:
-            self._fair.leave(flow_hash, cost)
+        if place >= 0:
+            self._fair.leave(place, cost)
 
     def _tally(self, request: RequestInfo, cost: int) -> None:
         # The request carries its bound, so that what was counted is what is counted off,

@@ -1,18 +1,36 @@
-"""Shuffle sharding: which few of many queues a flow may use.
+"""Where a flow is kept, with nothing stored per flow: its queues, and its place in small tables.
 
-A hand of `hand_size` distinct shards is read off a 64-bit hash as digits of a mixed radix, the way
-a dealer takes cards from a shrinking deck (Kubernetes API Priority and Fairness,
-`shufflesharding`): the first digit chooses among all shards, the next among those left, and so on.
-Every hand is equally likely, so that two flows share their whole hand about once in
-C(shards, hand): one tenant can fill its own hand and hardly ever anybody else's. Nothing is stored
-per flow.
+Queues are chosen by shuffle sharding: a hand of `hand_size` distinct shards is read off a 64-bit
+hash as digits of a mixed radix, the way a dealer takes cards from a shrinking deck (Kubernetes API
+Priority and Fairness, `shufflesharding`): the first digit chooses among all shards, the next among
+those left, and so on. Every hand is equally likely, so that two flows share their whole hand about
+once in C(shards, hand): one tenant can fill its own hand and hardly ever anybody else's.
 """
 
 from __future__ import annotations
 
-__all__ = ["deal_shards", "mix64"]
+from typing import Final
 
-_MASK_64 = (1 << 64) - 1
+__all__ = ["NO_PLACE", "PLACE_BITS", "deal_shards", "mix64", "place_of"]
+
+_MASK_64: Final = (1 << 64) - 1
+_GOLDEN: Final = 0x9E3779B97F4A7C15
+
+PLACE_BITS: Final = 20
+NO_PLACE: Final = -1
+"""The place of requests that belong to nobody."""
+
+_PLACE_SHIFT: Final = 64 - PLACE_BITS
+_PLACE_MASK: Final = (1 << PLACE_BITS) - 1
+
+
+def place_of(flow_hash: int) -> int:
+    """A flow's place, 0..2**PLACE_BITS-1, from which each table takes the bits it needs.
+
+    The top of the product with 2**64 over the golden ratio spreads hashes that are close (Fibonacci
+    hashing, Knuth, vol. 3, 6.4). A small number: it is made once per request, and looked up often.
+    """
+    return flow_hash * _GOLDEN >> _PLACE_SHIFT & _PLACE_MASK
 
 
 def mix64(value: int) -> int:
@@ -22,7 +40,7 @@ def mix64(value: int) -> int:
     bits, equal in every process and version. Bits above 64 are ignored. It is no secret: a keyed
     hash is the caller's business where tenants choose their names.
     """
-    value = (value + 0x9E3779B97F4A7C15) & _MASK_64
+    value = (value + _GOLDEN) & _MASK_64
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK_64
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK_64
     return value ^ (value >> 31)

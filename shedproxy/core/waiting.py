@@ -6,7 +6,7 @@ Every refusal of a waiter carries the numbers that were compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from shedproxy.core.decision import (
     Permit,
@@ -16,6 +16,7 @@ from shedproxy.core.decision import (
     TicketState,
     Verdict,
 )
+from shedproxy.core.fair_share import SlotShare
 from shedproxy.core.policy import CellPolicy
 from shedproxy.core.queues import UNBOUNDED
 from shedproxy.core.request import LEVEL_BITS, RANKS, RequestInfo
@@ -44,25 +45,29 @@ class Waiting(Screening):
         self,
         request: RequestInfo,
         flow_hash: int,
+        place: int,
         arrived_at: Instant,
         now: Instant,
         expires_at: Instant | None,
     ) -> Permit:
         self._serial = serial = self._serial + 1
         cost = request.cost
-        if flow_hash:
-            self._running.enter(flow_hash, cost)
+        if place >= 0:
+            self._running.enter(place, cost)
         before = self.in_flight
         self.in_flight = in_flight = before + cost
         if in_flight >= self._limits.limit:
             self._limits.on_limit_reached()
-        return Permit(serial, request, flow_hash, cost, arrived_at, now, expires_at, before, self)
+        return Permit(
+            serial, request, flow_hash, cost, arrived_at, now, expires_at, before, self, place
+        )
 
     def _enqueue(
         self,
         request: RequestInfo,
         rank: int,
         flow_hash: int,
+        place: int,
         cohort: int,
         time_left_ns: int | None,
         now: Instant,
@@ -77,7 +82,7 @@ class Waiting(Screening):
                 self._begin_overload(now)
         wait_max_ns = self._wait_max_ns
         if level.is_overloaded:
-            if flow_hash and self._is_modest(flow_hash, request.cost):
+            if place >= 0 and self._is_modest(place, request.cost):
                 # The first of its level: the excess is not this tenant's to give up.
                 rank |= (1 << LEVEL_BITS) - 1
             wait_max_ns = min(wait_max_ns, level.wait_max_ns[rank >> LEVEL_BITS])
@@ -90,7 +95,7 @@ class Waiting(Screening):
         self._serial = serial = self._serial + 1
         expires_at = Instant(now + wait_max_ns)
         ticket = Ticket(
-            serial, request, flow_hash, cohort, rank, now, expires_at, deadline_at, self
+            serial, request, flow_hash, cohort, rank, now, expires_at, deadline_at, self, place
         )
         victim = queue.push(ticket, now=now, ahead_max=level.ahead_max[rank >> LEVEL_BITS])
         if victim is not None:
@@ -99,7 +104,7 @@ class Waiting(Screening):
                 return refused
         if not length:
             self._demand.saturate(now)
-        self._count(request, flow_hash)
+        self._count(request, place)
         return ticket
 
     def _make_room(self, ticket: Ticket, victim: Ticket, now: Instant) -> Rejected | None:
@@ -137,10 +142,10 @@ class Waiting(Screening):
         if not self._policy.fairness.enabled:
             return None
         victim = self._queue.fair_victim(ticket, now=now)
-        if victim is None or not victim.flow_hash:
+        if victim is None or victim.place < 0:
             return None
-        cost, held = victim.cost, self._fair.in_system(victim.flow_hash)
-        flows = self._fair.flows_active + (self._fair.in_system(ticket.flow_hash) == 0)
+        cost, held = victim.cost, self._fair.in_system(victim.place)
+        flows = self._fair.flows_active + (self._fair.in_system(max(0, ticket.place)) == 0)
         share = self._fair.share(self._limits.limit + self._queue.length, flows=flows)
         if flows < 2 or held <= share:
             return None
@@ -157,7 +162,7 @@ class Waiting(Screening):
         queue_length: int | None = None,
     ) -> Verdict:
         ticket.state = TicketState.REJECTED
-        self._uncount(ticket.request, ticket.flow_hash)
+        self._uncount(ticket.request, ticket.place)
         rejected = self._reject(ticket.request, reason, numbers, now)
         rejected.waited_ns = now - ticket.arrived_at
         if queue_length is not None:
@@ -181,7 +186,7 @@ class Waiting(Screening):
             return NO_VERDICTS
         self._queue.remove(ticket)
         ticket.state = TicketState.ABANDONED
-        self._uncount(ticket.request, ticket.flow_hash)
+        self._uncount(ticket.request, ticket.place)
         return self._dispatch(now)
 
     def _expire(self, expired: Sequence[Ticket], now: Instant) -> list[Verdict]:
@@ -199,7 +204,7 @@ class Waiting(Screening):
         verdicts = self._expire(queue.expire(now=now), now)
         if self._must_trim:
             verdicts.extend(self._trim(now))
-        is_over = self._slot_share() if queue.length > 1 else None
+        slots = self._slot_share() if queue.length > 1 else None
         while queue.length:
             # As `_has_room`, before the queue is asked.
             free = UNBOUNDED
@@ -207,7 +212,7 @@ class Waiting(Screening):
                 free = self._limits.limit - self.in_flight
                 if free <= 0:
                     return verdicts
-            ticket = queue.pop(now=now, cost_max=free, is_over=is_over)
+            ticket = queue.pop(now=now, cost_max=free, slots=slots)
             if ticket is None:
                 return verdicts
             verdicts.append(self._admit_waiter(ticket, now))
@@ -215,8 +220,8 @@ class Waiting(Screening):
             self._demand.relieve(now)
         return verdicts
 
-    def _slot_share(self) -> Callable[[Ticket], bool] | None:
-        """Whether a waiter's tenant would hold more slots than its share; None: nobody could.
+    def _slot_share(self) -> SlotShare | None:
+        """What a waiter's tenant may hold while others wait; None: nobody could hold more.
 
         Places in the system are shared when requests arrive. A tenant whose requests take longer
         than others' would fill the slots from its fair share of places.
@@ -224,19 +229,15 @@ class Waiting(Screening):
         running, limit, flows = self._running, self._limits.limit, self._fair.flows_active
         if flows < 2:
             return None
-        share = running.share(limit, flows=flows)
-        if share >= limit:
-            return None
-
-        def is_over(ticket: Ticket) -> bool:
-            return running.in_system(ticket.flow_hash) + ticket.cost > share
-
-        return is_over
+        running.most = most = self._fair.share(limit, flows=flows)
+        return running if most < limit else None
 
     def _admit_waiter(self, ticket: Ticket, now: Instant) -> Verdict:
         ticket.state = TicketState.ADMITTED
         request, arrived_at = ticket.request, ticket.arrived_at
-        permit = self._start(request, ticket.flow_hash, arrived_at, now, ticket.deadline_at)
+        permit = self._start(
+            request, ticket.flow_hash, ticket.place, arrived_at, now, ticket.deadline_at
+        )
         return Verdict(ticket, permit)
 
     def release_queue(self, *, now: Instant) -> Sequence[Verdict]:

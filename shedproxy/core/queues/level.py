@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from shedproxy.core.decision import Ticket
+from shedproxy.core.fair_share import SlotShare
 from shedproxy.core.units import Instant
 
 __all__ = ["UNBOUNDED", "Level", "Shard"]
@@ -152,16 +153,16 @@ class Level:
         *,
         newest: bool,
         cost_max: int = UNBOUNDED,
-        is_over: Callable[[Ticket], bool] | None = None,
+        slots: SlotShare | None = None,
     ) -> Ticket | None:
         """Serve the shard whose turn it is: its oldest ticket, or its newest.
 
         None, and nobody is served, when it costs more than `cost_max`. A shard whose ticket
-        `is_over` its share loses its turn while there are others. The level is not empty.
+        is over its share of `slots` loses its turn while there are others. The level is not empty.
         """
         shard = self._next()
-        if is_over is not None:
-            shard = self._pass_over(shard, is_over, newest=newest)
+        if slots is not None:
+            shard = self._pass_over(shard, slots, newest=newest)
         waiters = shard.waiters
         ticket = next(reversed(waiters)) if newest else next(iter(waiters))
         cost = ticket.cost
@@ -180,13 +181,13 @@ class Level:
             self._rest(shard)
         return ticket
 
-    def _pass_over(self, shard: Shard, is_over: Callable[[Ticket], bool], *, newest: bool) -> Shard:
+    def _pass_over(self, shard: Shard, slots: SlotShare, *, newest: bool) -> Shard:
         """The first shard in turn that is not over its share, or the one after a few that are."""
         schedule = self._schedule
         for _ in range(min(_PASSED_MAX, len(schedule) - 1)):
             waiters = shard.waiters
             ticket = next(reversed(waiters)) if newest else next(iter(waiters))
-            if not is_over(ticket):
+            if not slots.is_over(ticket):
                 break
             # A turn is charged as if it had been served, or it would be the next again.
             shard.start += ticket.cost

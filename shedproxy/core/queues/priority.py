@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from shedproxy.core.decision import Ticket
+from shedproxy.core.fair_share import SlotShare
 from shedproxy.core.policy import QueuePolicy
 from shedproxy.core.queues.level import UNBOUNDED, Level
 from shedproxy.core.request import LEVEL_BITS, LEVELS, RANKS
@@ -133,19 +134,17 @@ class PriorityQueue:
         *,
         now: Instant,
         cost_max: int = UNBOUNDED,
-        is_over: Callable[[Ticket], bool] | None = None,
+        slots: SlotShare | None = None,
     ) -> Ticket | None:
         """The best waiter, removed; None when it costs more than `cost_max`, or nobody waits.
 
-        Those that are over their share come after others of their level. It may have expired:
-        `expire` comes first.
+        Those that are over their share of `slots` come after others of their level. It may have
+        expired: `expire` comes first.
         """
         if not self.length:
             return None
         level = self._levels[self._occupied.bit_length() - 1]
-        ticket = level.take(
-            newest=self._serves_newest(level, now), cost_max=cost_max, is_over=is_over
-        )
+        ticket = level.take(newest=self._serves_newest(level, now), cost_max=cost_max, slots=slots)
         if ticket is not None:
             self._count_out(level)
         return ticket

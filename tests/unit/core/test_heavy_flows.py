@@ -5,8 +5,9 @@ import random
 import pytest
 
 from shedproxy.core.heavy_flows import HeavyFlows
+from shedproxy.core.sharding import place_of
 
-HOG, *OTHERS = (random.Random(number).getrandbits(64) for number in range(9))
+HOG, *OTHERS = (place_of(random.Random(number).getrandbits(64)) for number in range(9))
 
 
 def ask(heavy: HeavyFlows, work: dict[int, float], *, times: int, load: float = 1.0, seed: int = 1):

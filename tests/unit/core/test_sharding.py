@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shedproxy.core.sharding import deal_shards, mix64
+from shedproxy.core.sharding import NO_PLACE, PLACE_BITS, deal_shards, mix64, place_of
 
 HASHES = st.integers(0, 2**64 - 1)
 
@@ -93,3 +93,16 @@ def test_mix64_changes_half_of_the_bits_for_a_change_of_one():
 def test_mix64_maps_different_values_apart_and_into_64_bits(one, other):
     assert (mix64(one) == mix64(other)) == (one == other)
     assert 0 <= mix64(one) < 2**64
+
+
+@given(HASHES)
+def test_a_place_is_a_small_number_that_the_hash_decides(flow_hash):
+    assert NO_PLACE < 0 <= place_of(flow_hash) < 1 << PLACE_BITS
+    assert place_of(flow_hash) == place_of(flow_hash + (1 << 64))
+
+
+def test_places_of_close_hashes_differ_in_every_half():
+    places = [place_of(flow) for flow in range(1, 101)]
+    half = PLACE_BITS // 2
+    assert len({place >> half for place in places}) == 100
+    assert len({place & ((1 << half) - 1) for place in places}) > 90

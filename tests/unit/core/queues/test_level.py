@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shedproxy.core.decision import Ticket
+from shedproxy.core.fair_share import SlotShare
 from shedproxy.core.queues.level import Level
 from shedproxy.core.request import RequestInfo
+from shedproxy.core.sharding import place_of
 from shedproxy.core.units import Instant
 
 NOW = Instant(0)
@@ -22,7 +24,7 @@ SERIALS = count(1000)
 
 def ticket(flow: int = 0, cost: int = 1, serial: int | None = None, rank: int = 0) -> Ticket:
     serial = next(SERIALS) if serial is None else serial
-    return Ticket(serial, COSTS[cost], flow, 0, rank, NOW, NOW)
+    return Ticket(serial, COSTS[cost], flow, 0, rank, NOW, NOW, place=place_of(flow))
 
 
 def fill(level: Level, flow: int, tickets: int, cost: int = 1) -> None:
@@ -274,9 +276,10 @@ def test_who_is_over_its_share_loses_its_turn_while_there_are_others():
     fill(level, 1, 4)
     fill(level, 2, 2)
     fill(level, 3, 1)
-    order = [
-        level.take(newest=False, is_over=lambda one: one.flow_hash == 1).flow_hash for _ in range(7)
-    ]
+    slots = SlotShare()
+    slots.most = 1
+    slots.enter(place_of(1), 1)
+    order = [level.take(newest=False, slots=slots).flow_hash for _ in range(7)]
     assert order == [2, 3, 2, 1, 1, 1, 1]
 
 
@@ -284,6 +287,8 @@ def test_where_all_are_over_their_share_somebody_is_served():
     level = Level(0, 16)
     for flow in range(16):
         fill(level, flow, 2)
-    taken = [level.take(newest=False, is_over=lambda one: True) for _ in range(32)]
+    slots = SlotShare()
+    slots.most = 0
+    taken = [level.take(newest=False, slots=slots) for _ in range(32)]
     assert len(set(taken)) == 32
     assert level.length == 0
