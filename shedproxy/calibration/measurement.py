@@ -1,4 +1,4 @@
-"""What was planned and what was measured: the first half of `calibration.results`, which has it all.
+"""What was planned and what was measured: the first half of `calibration.results`, which has all.
 
 Lengths of time are integer nanoseconds, instants are offsets from the start of the calibration.
 """
