@@ -40,15 +40,27 @@ class AdmissionController(Waiting):
         time_left_ns: int | None,
     ) -> Decision:
         """Enforce mode: run now (Permit), wait (Ticket) or no (Rejected)."""
-        rank = rank_of(request, cohort)
+        rank = request.rank_min + (cohort >> 1)  # as `rank_of`, without the call
         place = place_of(flow_hash) if flow_hash else NO_PLACE
         if time_left_ns is None:
-            time_left_ns = self._policy.default_timeout_ns
-        refused = self._refusal(request, rank, place, time_left_ns, now)
-        if refused is not None:
-            return refused
-        if request.is_aside:
-            return self._admit_aside(request, flow_hash, now)
+            time_left_ns = self._default_timeout_ns
+        expires_at: Instant | None = None
+        if time_left_ns is not None:
+            expires_at = Instant(now + time_left_ns)
+        level = self._level
+        # What nobody has bounded, and nothing can refuse before the queue, is not asked about.
+        if (
+            expires_at is not None
+            or level.is_overloaded
+            or now >= level.due_at
+            or self._has_class_limits
+            or not request.is_plain
+        ):
+            refused = self._refusal(request, rank, place, time_left_ns, now)
+            if refused is not None:
+                return refused
+            if request.is_aside:
+                return self._admit_aside(request, flow_hash, now)
         cost = request.cost
         self._demand.on_arrival(rank, cost)
         # As `_has_room`, without the call.
@@ -56,7 +68,6 @@ class AdmissionController(Waiting):
             not self._queue.length or self._queue.is_outranked_by(rank)
         ):
             self._count(request, place)
-            expires_at = None if time_left_ns is None else Instant(now + time_left_ns)
             return self._start(request, flow_hash, place, now, now, expires_at)
         self._limits.on_limit_reached()
         return self._enqueue(request, rank, flow_hash, place, cohort, time_left_ns, now)
@@ -76,7 +87,7 @@ class AdmissionController(Waiting):
         self._is_shadowing = True
         rank = rank_of(request, cohort)
         place = place_of(flow_hash) if flow_hash else NO_PLACE
-        timeout_ns = self._policy.default_timeout_ns if time_left_ns is None else time_left_ns
+        timeout_ns = self._default_timeout_ns if time_left_ns is None else time_left_ns
         refused = self._refusal(request, rank, place, timeout_ns, now)
         expires_at = None if timeout_ns is None else Instant(now + timeout_ns)
         if request.is_aside:
@@ -118,8 +129,11 @@ class AdmissionController(Waiting):
         self._free(permit)
         permit.is_resident = True
         self._residents += 1
-        self._tally(permit.request, permit.request.cost)
-        return self._after_release(now)
+        self._count(permit.request, NO_PLACE)
+        self._limits.update(self.in_flight, now, self._level.is_overloaded)
+        if now >= self._level.due_at:
+            self._move_level(now)
+        return self._dispatch(now)
 
     def release(
         self, permit: Permit, outcome: Outcome, now: Instant, stalled_ns: int
@@ -127,7 +141,7 @@ class AdmissionController(Waiting):
         """The upstream's work is done. The caller has marked the permit as released."""
         if permit.is_resident:
             self._residents -= 1
-            self._tally(permit.request, -permit.request.cost)
+            self._uncount(permit.request, NO_PLACE)
             return NO_VERDICTS
         if permit.request.lane is CONTROL:
             self._control_in_flight -= 1
@@ -135,8 +149,14 @@ class AdmissionController(Waiting):
         if permit.is_zombie:
             self._orphans -= 1
         self._free(permit)
-        self._sample(permit, outcome, now, stalled_ns)
-        return self._after_release(now)
+        level = self._level
+        if self._sample(permit, outcome, now, stalled_ns):
+            self._limits.update(self.in_flight, now, level.is_overloaded)
+        if now >= level.due_at:
+            self._move_level(now)
+        if self._queue.length or self._is_shadowing:
+            return self._dispatch(now)
+        return NO_VERDICTS
 
     def orphan(self, permit: Permit, *, now: Instant) -> None:
         """Nobody waits, and the caller will see the work end."""
@@ -160,20 +180,22 @@ class AdmissionController(Waiting):
         return NO_VERDICTS
 
     def _free(self, permit: Permit) -> None:
-        self.in_flight -= permit.cost
+        cost = permit.cost
+        self.in_flight -= cost
         demand = self._demand
         if demand.busy_since >= 0:
-            demand.ended += permit.cost
+            demand.ended += cost
         if permit.would_reject is not None:
-            self._shadow_refused -= permit.cost
+            self._shadow_refused -= cost
         place = permit.place
         if place >= 0:
-            self._running.leave(place, permit.cost)
+            self._running.leave(place, cost)
         self._uncount(permit.request, place)
 
-    def _sample(self, permit: Permit, outcome: Outcome, now: Instant, stalled_ns: int) -> None:
+    def _sample(self, permit: Permit, outcome: Outcome, now: Instant, stalled_ns: int) -> bool:
+        """Tell what the end of this work teaches; False: no need to look at the limit for it."""
         if permit.is_sampled:
-            return
+            return True
         request = permit.request
         if outcome is _SUCCESS:
             admitted_at = permit.admitted_at
@@ -184,24 +206,17 @@ class AdmissionController(Waiting):
                 rtt_ns = 0
             before = permit.in_flight_before
             is_served = not permit.is_zombie
-            self._limits.on_sample(
+            return self._limits.on_sample(
                 request.route, rtt_ns, before, admitted_at, now, is_served, permit.place
             )
-        elif outcome is Outcome.OVERLOAD:
+        if outcome is Outcome.OVERLOAD:
             self._limits.on_overload(now=now)
         elif outcome is Outcome.ABANDONED:
             elapsed_ns = now - permit.admitted_at
             self._limits.on_censored(request.route, elapsed_ns, now=now)
             if not permit.is_zombie:
                 self._limits.on_left(request.route, elapsed_ns, now=now)
-
-    def _after_release(self, now: Instant) -> Sequence[Verdict]:
-        self._limits.update(self.in_flight, now, self._level.is_overloaded)
-        if now >= self._level.due_at:
-            self._move_level(now)
-        if self._queue.length or self._is_shadowing:
-            return self._dispatch(now)
-        return NO_VERDICTS
+        return True
 
     def next_tick_at(self) -> Instant | None:
         """When `tick` has something to do, or None."""

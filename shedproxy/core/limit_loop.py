@@ -93,13 +93,16 @@ class LimitLoop:
         now: Instant,
         is_served: bool = True,
         place: int = NO_PLACE,
-    ) -> None:
+    ) -> bool:
         """A request succeeded in `rtt_ns`; `in_flight` others were there when it was admitted.
 
         Not `is_served`: its client had left before.
+
+        Returns:
+            Whether `update` may have something to judge; False: it would do nothing.
         """
         if admitted_at < self._valid_from:
-            return
+            return True
         self._in_flight_last = in_flight
         if is_served:
             self._unserved = 0
@@ -108,7 +111,7 @@ class LimitLoop:
         if is_heavy:
             known_ns = abs(self._baselines.judge(route))
             if known_ns and heavy.take(place, rtt_ns / known_ns):
-                return
+                return True
         low_in_flight = 0
         if in_flight < self._low_max and (
             in_flight < self._low
@@ -119,11 +122,18 @@ class LimitLoop:
         baseline_ns = self._baselines.observe(route, rtt_ns, low_in_flight, now)
         if place >= 0 and baseline_ns and not is_heavy:
             heavy.take(place, rtt_ns / abs(baseline_ns))
+        window = self._window
         if baseline_ns > 0:
-            self._window.add(rtt_ns, baseline_ns, in_flight)
+            window.add(rtt_ns, baseline_ns, in_flight)
         else:
-            self._window.add(rtt_ns, -baseline_ns, in_flight)
-            self._window.add_provisional()
+            window.add(rtt_ns, -baseline_ns, in_flight)
+            window.add_provisional()
+        # What `is_ready` would find out for nearly every request, without asking it.
+        return (
+            window.sample_count >= self._samples_wanted
+            or now >= window.old_at
+            or window.overload_count > 0
+        )
 
     def on_censored(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
         """Nobody saw the end of the work, which took longer than `elapsed_ns`."""
@@ -158,17 +168,12 @@ class LimitLoop:
     def update(
         self, in_flight: int, now: Instant, is_overloaded: bool = False
     ) -> LimitChange | None:
-        """Judge the window when it is ready; None (cheap) when it is not.
+        """Judge the window when it is ready; None when it is not.
 
         `is_overloaded` says that requests are being refused for lack of capacity.
         """
         window = self._window
-        # What `is_ready` would find out for nearly every request, without asking it.
-        if (
-            window.sample_count < self._samples_wanted
-            and now < window.old_at
-            and not window.overload_count
-        ) or not window.is_ready(self.limit, now=now):
+        if not window.is_ready(self.limit, now=now):
             return None
         summary = window.close(
             in_flight=in_flight,

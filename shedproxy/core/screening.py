@@ -39,6 +39,7 @@ class Screening:
         "_begin_length",
         "_class_count",
         "_control_in_flight",
+        "_default_timeout_ns",
         "_demand",
         "_fair",
         "_has_class_limits",
@@ -87,6 +88,7 @@ class Screening:
 
     def _set_policy(self, policy: CellPolicy) -> None:
         self._policy = policy
+        self._default_timeout_ns = policy.default_timeout_ns
         self._has_class_limits = any(bound is not None for bound in policy.class_limits)
 
     @property
@@ -104,7 +106,7 @@ class Screening:
     ) -> Rejected | None:
         """The provisional answer on a request's head: would it be refused outright?"""
         if time_left_ns is None:
-            time_left_ns = self._policy.default_timeout_ns
+            time_left_ns = self._default_timeout_ns
         place = place_of(flow_hash) if flow_hash else NO_PLACE
         return self._refusal(request, rank_of(request, cohort), place, time_left_ns, now)
 
@@ -123,9 +125,11 @@ class Screening:
                 return bounded
         # An idle cell tries anyway: an expectation learnt under load must not refuse for ever.
         if time_left_ns is not None and (self.in_flight or time_left_ns <= 0):
-            late = self._deadline_refusal(request, rank, time_left_ns, now)
-            if late is not None:
-                return late
+            service_ns = self._limits.expected_ns(request.route)
+            wait_ns = self._expected_wait_ns(rank) if self._queue.length else 0
+            if time_left_ns <= 0 or time_left_ns < wait_ns + service_ns:
+                numbers = (time_left_ns, wait_ns, service_ns)
+                return self._reject(request, _DEADLINE, numbers, now)
         level = self._level
         if now >= level.due_at:
             self._move_level(now)
@@ -209,16 +213,6 @@ class Screening:
                 return self._reject(request, RejectReason.CLASS_LIMIT, numbers, now)
         return None
 
-    def _deadline_refusal(
-        self, request: RequestInfo, rank: int, time_left_ns: int, now: Instant
-    ) -> Rejected | None:
-        service_ns = self._limits.expected_ns(request.route)
-        wait_ns = self._expected_wait_ns(rank) if self._queue.length else 0
-        if time_left_ns > 0 and time_left_ns >= wait_ns + service_ns:
-            return None
-        numbers = (time_left_ns, wait_ns, service_ns)
-        return self._reject(request, _DEADLINE, numbers, now)
-
     def _expected_wait_ns(self, rank: int) -> int:
         rate = self._demand.capacity_rps
         return int(self._queue.length_from(rank) * NS_PER_S / rate) if rate > 0 else 0
@@ -253,29 +247,24 @@ class Screening:
     def _count(self, request: RequestInfo, place: int) -> None:
         """Into the system: in flight or waiting."""
         cost = request.cost
-        if request.route_limit is None:
-            self._class_count[request.criticality] += cost
-        else:
-            self._tally(request, cost)
+        self._class_count[request.criticality] += cost
+        # The request carries its bound, so that what was counted is what is counted off,
+        # whatever a new policy says meanwhile.
+        if request.route_limit is not None:
+            self._tally_route(request.route, cost)
         if place >= 0:
             self._fair.enter(place, cost)
 
     def _uncount(self, request: RequestInfo, place: int) -> None:
         cost = request.cost
-        if request.route_limit is None:
-            self._class_count[request.criticality] -= cost
-        else:
-            self._tally(request, -cost)
+        self._class_count[request.criticality] -= cost
+        if request.route_limit is not None:
+            self._tally_route(request.route, -cost)
         if place >= 0:
             self._fair.leave(place, cost)
 
-    def _tally(self, request: RequestInfo, cost: int) -> None:
-        # The request carries its bound, so that what was counted is what is counted off,
-        # whatever a new policy says meanwhile.
-        self._class_count[request.criticality] += cost
-        if request.route_limit is not None:
-            route = request.route
-            self._route_count[route] = self._route_count.get(route, 0) + cost
+    def _tally_route(self, route: str, cost: int) -> None:
+        self._route_count[route] = self._route_count.get(route, 0) + cost
 
     def _admit_aside(self, request: RequestInfo, flow_hash: int, now: Instant) -> Permit:
         """Control requests and residents: counted, but they take no slot of the limit."""
@@ -286,7 +275,7 @@ class Screening:
         else:
             permit.is_resident = True
             self._residents += 1
-            self._tally(request, request.cost)
+            self._count(request, NO_PLACE)
         return permit
 
     def _reject(
