@@ -59,7 +59,6 @@ class Shedder:
     def arrive(
         self,
         request: RequestInfo,
-        *,
         now: Instant,
         flow_hash: int = 0,
         cohort: int = 0,
@@ -118,7 +117,7 @@ class Shedder:
         return controller.to_resident(permit, now=now)
 
     def release(
-        self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int = 0
+        self, permit: Permit, outcome: Outcome, now: Instant, stalled_ns: int = 0
     ) -> Sequence[Verdict]:
         """The upstream's work for this permit is done.
 

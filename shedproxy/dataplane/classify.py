@@ -8,9 +8,7 @@ rule asks for it), a header sent twice counts once, the first time.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from hashlib import blake2b
 from secrets import token_bytes
 from typing import NamedTuple
@@ -27,7 +25,8 @@ from shedproxy.dataplane.hints import (
     trace_id,
 )
 from shedproxy.dataplane.recent import Recent
-from shedproxy.dataplane.trust import Trust
+from shedproxy.dataplane.route import Route
+from shedproxy.dataplane.trust import ADDRESS_SIZE_MAX, Trust
 from shedproxy.snapshot import Classification, Rule, RuleTable, path_readings
 
 __all__ = ["Classified", "Classifier"]
@@ -60,6 +59,10 @@ _FOR_KIND = 64
 _STARTED = b"x-request-start"
 
 
+_Read = tuple[RequestInfo, int, int, int | None, int]
+"""The fields of `Classified`, without the price of their names."""
+
+
 class Classified(NamedTuple):
     """What `Shedder.arrive` wants to know. `rule` is -1 when no rule matched."""
 
@@ -89,18 +92,18 @@ class Classifier:
         timeouts = {cell.name: cell.default_timeout_ns for cell in policy.cells}
         first = policy.cells[0].default_timeout_ns if policy.cells else None
         self._routes = [
-            _Route(rule, f"rule-{index}", classification.default_criticality)
+            Route(rule, f"rule-{index}", classification.default_criticality)
             for index, rule in enumerate(classification.rules)
         ]
         # Found by the negative indexes -2 and -1.
         control = Rule(name="control", lane=Lane.CONTROL)
         self._routes += [
-            _Route(control, "control", Criticality.CRITICAL_PLUS),
-            _Route(Rule(name="default"), "default", classification.default_criticality),
+            Route(control, "control", Criticality.CRITICAL_PLUS),
+            Route(Rule(name="default"), "default", classification.default_criticality),
         ]
         for route in self._routes:
             route.default_timeout_ns = timeouts.get(route.cell, first)
-        self._marked: dict[tuple[int, int], tuple[_Route, Rule]] = {}
+        self._marked: dict[tuple[int, int], tuple[Route, Rule]] = {}
         self._trust = Trust(classification.trusted_peers)
         self._criticality = classification.criticality_header.lower().encode()
         self._tenant = classification.tenant_header.lower().encode()
@@ -114,6 +117,8 @@ class Classifier:
         key = blake2b(classification.salt.encode() + salt, digest_size=32)
         self._task_hash = blake2b(digest_size=8, key=key.digest(), person=b"cohort")
         self._flow_hash = blake2b(digest_size=8, key=flow_key or _FLOW_KEY, person=b"flow")
+        self._flows = Recent(self._hash_flow)
+        self._callers = Recent(self._hash_caller)
         self._candidates = Recent(self._find_candidates)
         self._classes = Recent(_parse_class)
 
@@ -140,6 +145,22 @@ class Classifier:
             default_timeout_ns: time the request has when no header says; None: its cell's.
             mark: what the code says of the endpoint, for what no rule decides; one object each.
         """
+        return Classified(
+            *self.read(method, raw_path, headers, peer, serial, upgrade, default_timeout_ns, mark)
+        )
+
+    def read(
+        self,
+        method: str,
+        raw_path: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        peer: str,
+        serial: int,
+        upgrade: bool = False,
+        default_timeout_ns: int | None = None,
+        mark: Rule | None = None,
+    ) -> _Read:
+        """What `classify` says, as a plain tuple: a name costs as much as a header."""
         wanted, said = self._wanted, 0
         found: dict[bytes, bytes] = {}
         for name, value in headers:
@@ -151,6 +172,10 @@ class Classifier:
         time_left_ns = default_timeout_ns
         if time_left_ns is None:
             time_left_ns = route.default_timeout_ns
+        if not (said or upgrade or self._tenant):
+            # Nobody says anything: the route alone decides.
+            cohort = (serial * _GOLDEN & 0xFFFFFFFF) >> 22
+            return route.own_info, 0, cohort, time_left_ns, rule if rule >= 0 else _NO_RULE
         criticality, is_retry, flow_hash = route.criticality, False, 0
         kind = _STREAM if upgrade and not route.kind else route.kind
         if said or self._tenant:
@@ -174,7 +199,7 @@ class Classifier:
         cohort = self._read_cohort(found) if said & _FOR_COHORT else -1
         if cohort < 0:
             cohort = (serial * _GOLDEN & 0xFFFFFFFF) >> 22
-        return Classified(info, flow_hash, cohort, time_left_ns, rule if rule >= 0 else _NO_RULE)
+        return info, flow_hash, cohort, time_left_ns, rule if rule >= 0 else _NO_RULE
 
     def is_trusted(self, peer: str) -> bool:
         """Whether headers of this address count in full."""
@@ -224,7 +249,7 @@ class Classifier:
         """Of what a path may mean, the rule that gives least: nobody gains by being unclear."""
         return min(rules, key=lambda rule: self._routes[rule].worth)
 
-    def _marked_route(self, rule: int, mark: Rule) -> _Route:
+    def _marked_route(self, rule: int, mark: Rule) -> Route:
         """The route of a rule with its gaps filled by a mark: the operator's word comes first."""
         known = self._marked.get((rule, id(mark)))
         if known is None:
@@ -243,7 +268,7 @@ class Classifier:
         return self._worst(self._rules.choose(each, host, header) for each in readings)
 
     def _read_criticality(
-        self, found: dict[bytes, bytes], route: _Route, trusted: bool
+        self, found: dict[bytes, bytes], route: Route, trusted: bool
     ) -> Criticality:
         """The route's own class, or a trusted peer's word where the route leaves it open."""
         decided = route.criticality
@@ -303,13 +328,29 @@ class Classifier:
         trusted: bool,
     ) -> int:
         """The keyed hash of the tenant. A stranger cannot name one, so he is his address."""
-        trust = self._trust
         if not trusted:
-            tenant = trust.caller_at(peer)
-        elif self._by_client:
-            tenant = trust.caller_at(trust.client_of(peer, headers))
-        else:
-            tenant = canonical_tenant(found.get(self._tenant, b""))
+            return self._flow_of_caller(peer)
+        if self._by_client:
+            return self._flow_of_caller(self._trust.client_of(peer, headers))
+        tenant = found.get(self._tenant)
+        if tenant is None:
+            return 0
+        if len(tenant) > VALUE_SIZE_MAX:
+            return self._hash_flow(tenant)
+        return self._flows[tenant]
+
+    def _flow_of_caller(self, address: str) -> int:
+        if len(address) > ADDRESS_SIZE_MAX:
+            return self._hash_caller(address)
+        return self._callers[address]
+
+    def _hash_caller(self, address: str) -> int:
+        return self._hash(self._trust.caller_at(address))
+
+    def _hash_flow(self, tenant: bytes) -> int:
+        return self._hash(canonical_tenant(tenant))
+
+    def _hash(self, tenant: bytes) -> int:
         if not tenant:
             return 0
         digest = self._flow_hash.copy()
@@ -336,65 +377,3 @@ def _parse_class(value: bytes) -> Criticality | None:
 
 def _names(headers: Sequence[str]) -> tuple[bytes, ...]:
     return tuple(name.lower().encode() for name in headers)
-
-
-class _Route:
-    """What a rule decides, and the RequestInfos made from it so far."""
-
-    __slots__ = (
-        "cell",
-        "criticality",
-        "default_timeout_ns",
-        "infos",
-        "is_control",
-        "is_criticality_fixed",
-        "kind",
-        "name",
-        "rule",
-        "worth",
-    )
-
-    def __init__(self, rule: Rule, name: str, default_criticality: Criticality) -> None:
-        self.rule = rule
-        self.name = rule.name or name
-        self.cell = rule.cell or "default"
-        self.kind = rule.kind
-        self.is_control = rule.lane is Lane.CONTROL
-        self.is_criticality_fixed = rule.criticality is not None
-        self.criticality = default_criticality if rule.criticality is None else rule.criticality
-        self.default_timeout_ns: int | None = None
-        self.infos: list[RequestInfo | None] = [None] * (len(Criticality) * 8)
-        # Out of the limit first, then what it is worth in it.
-        is_aside = self.kind in {Kind.STREAM, Kind.LONGPOLL}
-        bound = math.inf if rule.limit is None else rule.limit
-        self.worth = (self.is_control, is_aside, self.criticality, -rule.cost, bound)
-
-    def filled_by(self, mark: Rule, *, is_default: bool) -> _Route:
-        rule = self.rule
-        merged = replace(
-            rule,
-            name=mark.name if is_default else self.name,
-            criticality=mark.criticality if rule.criticality is None else rule.criticality,
-            kind=rule.kind or mark.kind,
-            cost=mark.cost if rule.cost == 1 else rule.cost,
-            limit=mark.limit if rule.limit is None else rule.limit,
-        )
-        route = _Route(merged, self.name, self.criticality)
-        route.default_timeout_ns = self.default_timeout_ns
-        return route
-
-    def intern(self, criticality: Criticality, kind: Kind, *, is_retry: bool) -> RequestInfo:
-        rule = self.rule
-        info = RequestInfo(
-            route=self.name,
-            cell=self.cell,
-            criticality=criticality,
-            lane=rule.lane,
-            kind=kind,
-            measure=rule.measure,
-            cost=rule.cost,
-            is_retry=is_retry,
-            route_limit=rule.limit,
-        )
-        self.infos[criticality * 8 + is_retry * 4 + kind] = info
-        return info

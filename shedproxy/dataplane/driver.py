@@ -44,6 +44,7 @@ __all__ = ["PUBLISH_INTERVAL_NS", "Driver", "Waiter"]
 
 # Before Python 3.12 a look-up of an enum's member costs more than a call: this is hot.
 _CONTROL = Lane.CONTROL
+_SUCCESS = Outcome.SUCCESS
 
 PUBLISH_INTERVAL_NS = 100 * NS_PER_MS
 """Gauges, heartbeat and the loop-lag probe run this often."""
@@ -120,16 +121,12 @@ class Driver:
         self,
         request: RequestInfo,
         waiter: Waiter,
-        *,
         flow_hash: int = 0,
         cohort: int = 0,
         time_left_ns: int | None = None,
     ) -> Decision:
         """Decide; on a Ticket, `waiter.on_verdict` is called later, exactly once."""
-        now = self._clock()
-        decision = self.shedder.arrive(
-            request, now=now, flow_hash=flow_hash, cohort=cohort, time_left_ns=time_left_ns
-        )
+        decision = self.shedder.arrive(request, self._clock(), flow_hash, cohort, time_left_ns)
         if type(decision) is Permit:
             self._count_permit(decision)
         elif type(decision) is Ticket:
@@ -171,13 +168,29 @@ class Driver:
         """The answer is a stream."""
         self._deliver(self.shedder.to_resident(permit, now=self._clock()))
 
-    def release(self, permit: Permit, outcome: Outcome, *, stalled_ns: int = 0) -> None:
+    def release(self, permit: Permit, outcome: Outcome, stalled_ns: int = 0) -> None:
         """The upstream's work is done; waiters may run."""
+        self._release(permit, outcome, stalled_ns, self._clock())
+
+    def finish(self, permit: Permit, outcome: Outcome, status: int, stalled_ns: int = 0) -> None:
+        """`release`, where work and answer end together; counts the answer (as `on_finished`)."""
         now = self._clock()
+        request = permit.request
+        if request.lane is not _CONTROL:
+            self.meter.on_finished(
+                self._cell_index.get(request.cell, self._fallback_index),
+                request.criticality,
+                status,
+                now - permit.arrived_at,
+                outcome is _SUCCESS and (permit.expires_at is None or now <= permit.expires_at),
+            )
+        self._release(permit, outcome, stalled_ns, now)
+
+    def _release(self, permit: Permit, outcome: Outcome, stalled_ns: int, now: Instant) -> None:
         if now > self._late_at:
             # The answers that came meanwhile are read before the timer that is overdue.
             self._note_stall(now)
-        verdicts = self.shedder.release(permit, outcome, now=now, stalled_ns=stalled_ns)
+        verdicts = self.shedder.release(permit, outcome, now, stalled_ns)
         if verdicts:
             self._deliver(verdicts)
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from shedproxy.dataplane.recent import Recent
 from shedproxy.errors import DocumentInvalidError, Problem
 
-__all__ = ["Trust"]
+__all__ = ["ADDRESS_SIZE_MAX", "Trust"]
 
-_ADDRESS_SIZE_MAX = 64
+ADDRESS_SIZE_MAX = 64
+"""Characters of an address that is remembered: more than any has."""
 _CHAIN_SIZE_MAX = 4096
 """Bytes of X-Forwarded-For that are read, from its end: that is where our own peers write."""
 
@@ -40,7 +41,7 @@ class Trust:
 
     def believes(self, peer: str) -> bool:
         """Whether the word of this address counts; "" is a unix socket. Remembered."""
-        if not self.is_any or len(peer) > _ADDRESS_SIZE_MAX:
+        if not self.is_any or len(peer) > ADDRESS_SIZE_MAX:
             return False
         return self._known[peer]
 
@@ -50,7 +51,7 @@ class Trust:
         A host of IPv6 has 2**64 addresses to choose from: each for itself would be a tenant more.
         Never the name of a tenant; empty for a unix socket.
         """
-        if len(address) > _ADDRESS_SIZE_MAX:
+        if len(address) > ADDRESS_SIZE_MAX:
             return _caller_at(address)
         return self._callers[address]
 

@@ -65,16 +65,13 @@ class TracedShedder(Shedder):
     def arrive(
         self,
         request: RequestInfo,
-        *,
         now: Instant,
         flow_hash: int = 0,
         cohort: int = 0,
         time_left_ns: int | None = None,
     ) -> Decision:
         """As `Shedder.arrive`."""
-        decision = super().arrive(
-            request, now=now, flow_hash=flow_hash, cohort=cohort, time_left_ns=time_left_ns
-        )
+        decision = super().arrive(request, now, flow_hash, cohort, time_left_ns)
         if self._write is not None:
             number = self._arrivals
             self._arrivals = number + 1
@@ -112,10 +109,10 @@ class TracedShedder(Shedder):
         return verdicts
 
     def release(
-        self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int = 0
+        self, permit: Permit, outcome: Outcome, now: Instant, stalled_ns: int = 0
     ) -> Sequence[Verdict]:
         """As `Shedder.release`."""
-        verdicts = super().release(permit, outcome, now=now, stalled_ns=stalled_ns)
+        verdicts = super().release(permit, outcome, now, stalled_ns)
         number = self._numbers.pop(permit, None)
         if number is not None:
             told = self._verdicts(verdicts, now)

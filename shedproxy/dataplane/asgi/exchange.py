@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterable
 
-from shedproxy.core import NS_PER_S, Kind, Lane, Outcome, Permit, Rejected, Ticket
+from shedproxy.core import NS_PER_S, Kind, Outcome, Permit, Rejected, Ticket
 from shedproxy.dataplane.asgi.client_watch import ClientWatch
 from shedproxy.dataplane.asgi.types import App, Message, Receive, Scope, Send
 from shedproxy.dataplane.driver import Driver
@@ -24,7 +24,6 @@ _APP_FAILED = 500
 
 # Before Python 3.12 a look-up of an enum's member costs more than a call; these are hot.
 _AUTO = Kind.AUTO
-_DATA = Lane.DATA
 _SUCCESS = Outcome.SUCCESS
 _ABANDONED = Outcome.ABANDONED
 
@@ -35,7 +34,6 @@ class Exchange:
     __slots__ = (
         "_driver",
         "_patience",
-        "_permit",
         "_receive",
         "_send",
         "_sending_since",
@@ -43,13 +41,15 @@ class Exchange:
         "_status",
         "_verdict",
         "_watch",
+        "permit",
     )
 
     def __init__(self, driver: Driver, receive: Receive, send: Send) -> None:
         self._driver = driver
         self._receive = receive
         self._send = send
-        self._permit: Permit | None = None
+        self.permit: Permit | None = None
+        """Until the answer has ended."""
         self._status = 0
         self._stalled_ns = 0
         self._sending_since: int | None = None
@@ -98,28 +98,19 @@ class Exchange:
 
     async def run(self, app: App, scope: Scope, permit: Permit) -> None:
         """Run the app and give the permit back when its answer, or it, has ended."""
-        self._permit = permit
+        self.permit = permit
         receive = self._receive if self._watch is None else self._watch.receive
-        # An app that returns without an answer has most likely seen its client leave.
-        outcome, status = _ABANDONED, _CLIENT_GONE
         try:
             await app(scope, receive, self.send)
-        except asyncio.CancelledError:
-            raise
         except BaseException as error:
-            # Since ASGI 2.4 `send` raises OSError when the client has gone.
-            if not (self._status and isinstance(error, OSError)):
-                outcome, status = Outcome.IGNORE, _APP_FAILED
+            self.fail(error)
             raise
         finally:
-            if self._permit is not None:
-                self._finish(outcome, status)
-            if self._watch is not None:
-                self._watch.close()
+            self.close()
 
     async def run_socket(self, app: App, scope: Scope, permit: Permit) -> None:
         """The same for a WebSocket: open until the app returns; no message is looked at."""
-        self._permit = permit
+        self.permit = permit
         receive = self._receive if self._watch is None else self._watch.receive
         outcome, status = _SUCCESS, 101
         try:
@@ -132,15 +123,29 @@ class Exchange:
             raise
         finally:
             self._finish(outcome, status)
-            if self._watch is not None:
-                self._watch.close()
+            self.close()
+
+    def fail(self, error: BaseException) -> None:
+        """The app raised; what follows from it is for whoever called the app."""
+        if self.permit is None or isinstance(error, asyncio.CancelledError):
+            return
+        # Since ASGI 2.4 `send` raises OSError when the client has gone.
+        if not (self._status and isinstance(error, OSError)):
+            self._finish(Outcome.IGNORE, _APP_FAILED)
+
+    def close(self) -> None:
+        """The app has ended. Without an answer it has most likely seen its client leave."""
+        if self.permit is not None:
+            self._finish(_ABANDONED, _CLIENT_GONE)
+        if self._watch is not None:
+            self._watch.close()
 
     def send(self, message: Message) -> Awaitable[None]:
         """What the app gets as `send`: sees the head and the end of the answer.
 
         Not a coroutine function, because one more frame per message costs more than the rest.
         """
-        permit = self._permit
+        permit = self.permit
         if permit is not None:
             kind = message["type"]
             if kind == "http.response.start":
@@ -153,7 +158,8 @@ class Exchange:
             elif kind in _ENDINGS:
                 if message.get("more_body", False):
                     return self._send_part(message)
-                self._finish(outcome_of(self._status), self._status)
+                status = self._status
+                self._finish(_SUCCESS if status < 400 else outcome_of(status), status)
         return self._send(message)
 
     async def _send_part(self, message: Message) -> None:
@@ -171,36 +177,25 @@ class Exchange:
 
     def _look_at_reader(self) -> None:
         """A slow reader keeps its answer, not its slot: else a few of them would hold them all."""
-        if self._permit is None or self._permit.is_resident:
+        permit = self.permit
+        if permit is None or permit.is_resident:
             return
         left_ns = READER_PATIENCE_NS
         if self._sending_since is not None:
             left_ns -= self._driver.clock() - self._sending_since
             if left_ns <= 0:
-                self._driver.to_resident(self._permit)
+                self._driver.to_resident(permit)
                 return
         loop = asyncio.get_running_loop()
         self._patience = loop.call_later(left_ns / NS_PER_S, self._look_at_reader)
 
     def _finish(self, outcome: Outcome, status: int) -> None:
         """Give the permit back. The one place that does."""
-        permit, self._permit = self._permit, None
+        permit, self.permit = self.permit, None
         assert permit is not None
         if self._patience is not None:
             self._patience.cancel()
-        driver = self._driver
-        driver.release(permit, outcome, stalled_ns=self._stalled_ns)
-        request = permit.request
-        if request.lane is _DATA:
-            now = driver.clock()
-            expires_at = permit.expires_at
-            driver.meter.on_finished(
-                driver.cell_index(request.cell),
-                request.criticality,
-                status,
-                now - permit.arrived_at,
-                outcome is _SUCCESS and (expires_at is None or now <= expires_at),
-            )
+        self._driver.finish(permit, outcome, status, self._stalled_ns)
 
 
 _ENDINGS = frozenset(("http.response.body", "http.response.zerocopysend", "http.response.pathsend"))

@@ -21,7 +21,6 @@ from shedproxy.core import Mode, Permit, Policy, Rejected, Ticket
 from shedproxy.dataplane.asgi.exchange import Exchange
 from shedproxy.dataplane.asgi.refusal import refuse
 from shedproxy.dataplane.asgi.runtime import ClassifyHook, Runtime
-from shedproxy.dataplane.asgi.state import ShedState
 from shedproxy.dataplane.asgi.types import App, Receive, Scope, Send
 from shedproxy.dataplane.driver import Driver
 from shedproxy.errors import DocumentInvalidError, Problem
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ShedMiddleware"]
 
 _MODE_VARIABLE = "SHEDPROXY_MODE"
+_ADMITTED = frozenset(("http", "websocket"))
 
 
 class ShedMiddleware:
@@ -102,33 +102,53 @@ class ShedMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection: a request, a WebSocket, or the lifespan."""
         scope_type = scope["type"]
-        if scope_type not in {"http", "websocket"}:
+        if scope_type not in _ADMITTED:
             if scope_type == "lifespan":
                 await self._lifespan(scope, receive, send)
             else:
                 await self.app(scope, receive, send)
             return
-        runtime = self._runtime()
-        driver = runtime.driver
-        info, flow_hash, cohort, time_left_ns, _ = runtime.classify(scope)
-        exchange = Exchange(driver, receive, send)
-        decision: Permit | Ticket | Rejected | None = driver.arrive(
-            info, exchange, flow_hash=flow_hash, cohort=cohort, time_left_ns=time_left_ns
-        )
+        runtime = self._last
+        if runtime is None or not runtime.is_here():
+            runtime = self._runtime()
+        exchange = Exchange(runtime.driver, receive, send)
+        decision = runtime.arrive(scope, exchange)
+        if type(decision) is not Permit or scope_type != "http":
+            await self._aside(runtime, exchange, decision, scope, send)
+            return
+        # As `Exchange.run`: a coroutine more would cost more than what it does.
+        exchange.permit = decision
+        try:
+            await self.app(scope, receive, exchange.send)
+        except BaseException as error:
+            exchange.fail(error)
+            raise
+        finally:
+            if exchange.permit is not None:
+                exchange.close()
+
+    async def _aside(
+        self,
+        runtime: Runtime,
+        exchange: Exchange,
+        decision: Permit | Ticket | Rejected | None,
+        scope: Scope,
+        send: Send,
+    ) -> None:
+        """What is not simply a request that runs at once: waiters, refusals, WebSockets."""
         if type(decision) is Ticket:
+            info = decision.request
             decision = await exchange.wait(decision, scope)
+            if type(decision) is Permit:
+                runtime.tell(scope, info)
         if type(decision) is Permit:
-            state = scope.get("state")
-            if state is None:
-                state = scope["state"] = {}
-            state["shedproxy"] = ShedState(driver, info)
-            if scope_type == "http":
+            if scope["type"] == "http":
                 await exchange.run(self.app, scope, decision)
             else:
                 await exchange.run_socket(self.app, scope, decision)
         elif decision is not None:
             assert isinstance(decision, Rejected)
-            await refuse(driver, runtime.rejections, decision, scope, send)
+            await refuse(runtime.driver, runtime.rejections, decision, scope, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passed through untouched; our timers begin and end with it."""

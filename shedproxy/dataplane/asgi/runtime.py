@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from threading import get_ident
 from typing import Any
 
-from shedproxy.core import Criticality, RequestInfo
+from shedproxy.core import Criticality, Permit, Rejected, RequestInfo, Ticket
+from shedproxy.dataplane.asgi.exchange import Exchange
 from shedproxy.dataplane.asgi.route_table import RouteTable
+from shedproxy.dataplane.asgi.state import ShedState
 from shedproxy.dataplane.asgi.types import Scope
 from shedproxy.dataplane.classify import Classified, Classifier
 from shedproxy.dataplane.driver import Driver
@@ -24,6 +27,7 @@ ClassifyHook = Callable[[Scope, RequestInfo], Criticality | RequestInfo | None]
 _ROUTES_LOOK = 255
 """The router's table is looked at on the first request and on every 256th: apps add routes late,
 not often."""
+_STATES_MAX = 1024
 
 
 class Runtime:
@@ -31,12 +35,14 @@ class Runtime:
 
     __slots__ = (
         "_changed",
-        "_classify",
+        "_classifier",
         "_document",
         "_has_marks",
         "_hook",
         "_routes",
         "_serial",
+        "_states",
+        "_thread",
         "driver",
         "is_owner",
         "loop",
@@ -47,10 +53,13 @@ class Runtime:
         self, app: Any, driver: Driver, *, hook: ClassifyHook | None, is_owner: bool
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self._thread = get_ident()
         self.driver = driver
         self.is_owner = is_owner
         self._hook = hook
         self._serial = 0
+        self._states: dict[int, ShedState] = {}
+        """By the id of their info: what they say is the same for all requests that share one."""
         self._routes = RouteTable(app)
         self._has_marks = False
         self.refresh()
@@ -60,17 +69,48 @@ class Runtime:
     def refresh(self) -> None:
         """Compile the driver's document; called again when it took another one."""
         self._document: Document = self.driver.document
-        self._classify = Classifier(self._document.classification, self._document.policy).classify
+        self._classifier = Classifier(self._document.classification, self._document.policy)
         self.rejections = Rejections(self._document.reject)
         self._changed: dict[tuple[int, Criticality], tuple[RequestInfo, RequestInfo]] = {}
+
+    def is_here(self) -> bool:
+        """Whether the loop that runs now is this one's: what `get_running_loop` would say.
+
+        That asks the system for the process first, which costs as much as classifying a request.
+        """
+        return self._thread == get_ident() and self.loop.is_running()
 
     def close(self) -> None:
         """Stop the timers; permits that are out may still come back."""
         if self.is_owner:
             self.driver.close()
 
+    def arrive(self, scope: Scope, exchange: Exchange) -> Permit | Ticket | Rejected:
+        """Decide on a request, and tell it of the load if it may run at once."""
+        info, flow_hash, cohort, time_left_ns, _ = self._read(scope)
+        decision = self.driver.arrive(info, exchange, flow_hash, cohort, time_left_ns)
+        if type(decision) is Permit:
+            self.tell(scope, info)
+        return decision
+
+    def tell(self, scope: Scope, info: RequestInfo) -> None:
+        """Put what the app may ask of the load where it looks for it."""
+        told = self._states.get(id(info))
+        if told is None:
+            if len(self._states) >= _STATES_MAX:
+                self._states.clear()
+            # It keeps the info, or another one could get its id.
+            told = self._states[id(info)] = ShedState(self.driver, info)
+        state = scope.get("state")
+        if state is None:
+            state = scope["state"] = {}
+        state["shedproxy"] = told
+
     def classify(self, scope: Scope) -> Classified:
         """What the core wants to know of this request. The Host decides nothing."""
+        return Classified(*self._read(scope))
+
+    def _read(self, scope: Scope) -> tuple[RequestInfo, int, int, int | None, int]:
         if self.driver.document is not self._document:
             self.refresh()
         self._serial = serial = self._serial + 1
@@ -79,7 +119,7 @@ class Runtime:
             self._has_marks = self._routes.has_marks
         client = scope.get("client")
         is_socket = scope["type"] == "websocket"
-        classified = self._classify(
+        read = self._classifier.read(
             "GET" if is_socket else scope["method"],
             scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass"),
             scope["headers"],
@@ -89,9 +129,7 @@ class Runtime:
             None,
             self._find_mark(scope) if self._has_marks else None,
         )
-        if self._hook is None:
-            return classified
-        return classified._replace(info=self._ask_hook(scope, classified.info))
+        return read if self._hook is None else (self._ask_hook(scope, read[0]), *read[1:])
 
     def _find_mark(self, scope: Scope) -> Rule | None:
         path: str = scope["path"]

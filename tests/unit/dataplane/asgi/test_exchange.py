@@ -32,13 +32,13 @@ def body(data=b"", more=False):
 def outcomes(monkeypatch):
     """The outcomes that permits were given back with."""
     seen = []
-    release = Driver.release
+    finish = Driver.finish
 
-    def noted(self, permit, outcome, *, stalled_ns=0):
+    def noted(self, permit, outcome, status, stalled_ns=0):
         seen.append(outcome)
-        release(self, permit, outcome, stalled_ns=stalled_ns)
+        finish(self, permit, outcome, status, stalled_ns)
 
-    monkeypatch.setattr(Driver, "release", noted)
+    monkeypatch.setattr(Driver, "finish", noted)
     return seen
 
 
@@ -187,13 +187,13 @@ async def hold_at_part(request):
 
 async def test_time_that_the_client_takes_is_not_the_apps(shed, clock, monkeypatch):
     stalled = []
-    release = Driver.release
+    finish = Driver.finish
     monkeypatch.setattr(
         Driver,
-        "release",
-        lambda self, permit, outcome, *, stalled_ns=0: (
+        "finish",
+        lambda self, permit, outcome, status, stalled_ns=0: (
             stalled.append(stalled_ns),
-            release(self, permit, outcome, stalled_ns=stalled_ns),
+            finish(self, permit, outcome, status, stalled_ns),
         ),
     )
 

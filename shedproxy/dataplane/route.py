@@ -1,0 +1,81 @@
+"""What a rule decides of a request, and the RequestInfos made from it so far."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from shedproxy.core import Criticality, Kind, Lane, RequestInfo
+from shedproxy.snapshot import Rule
+
+__all__ = ["Route"]
+
+
+class Route:
+    """One rule, or what holds where no rule matches."""
+
+    __slots__ = (
+        "cell",
+        "criticality",
+        "default_timeout_ns",
+        "infos",
+        "is_control",
+        "is_criticality_fixed",
+        "kind",
+        "name",
+        "own_info",
+        "rule",
+        "worth",
+    )
+
+    def __init__(self, rule: Rule, name: str, default_criticality: Criticality) -> None:
+        self.rule = rule
+        self.name = rule.name or name
+        self.cell = rule.cell or "default"
+        self.kind = rule.kind
+        self.is_control = rule.lane is Lane.CONTROL
+        self.is_criticality_fixed = rule.criticality is not None
+        self.criticality = default_criticality if rule.criticality is None else rule.criticality
+        self.default_timeout_ns: int | None = None
+        self.infos: list[RequestInfo | None] = [None] * (len(Criticality) * 8)
+        self.own_info = self.intern(self.criticality, self.kind, is_retry=False)
+        # Out of the limit first, then what it is worth in it.
+        is_aside = self.kind in {Kind.STREAM, Kind.LONGPOLL}
+        bound = math.inf if rule.limit is None else rule.limit
+        self.worth = (self.is_control, is_aside, self.criticality, -rule.cost, bound)
+
+    def filled_by(self, mark: Rule, *, is_default: bool) -> Route:
+        """The route with its gaps filled by what the code says of the endpoint."""
+        rule = self.rule
+        merged = replace(
+            rule,
+            name=mark.name if is_default else self.name,
+            criticality=mark.criticality if rule.criticality is None else rule.criticality,
+            kind=rule.kind or mark.kind,
+            cost=mark.cost if rule.cost == 1 else rule.cost,
+            limit=mark.limit if rule.limit is None else rule.limit,
+        )
+        route = Route(merged, self.name, self.criticality)
+        route.default_timeout_ns = self.default_timeout_ns
+        return route
+
+    def intern(self, criticality: Criticality, kind: Kind, *, is_retry: bool) -> RequestInfo:
+        """The one RequestInfo of this class, kind and attempt on this route."""
+        index = criticality * 8 + is_retry * 4 + kind
+        info = self.infos[index]
+        if info is not None:
+            return info
+        rule = self.rule
+        info = RequestInfo(
+            route=self.name,
+            cell=self.cell,
+            criticality=criticality,
+            lane=rule.lane,
+            kind=kind,
+            measure=rule.measure,
+            cost=rule.cost,
+            is_retry=is_retry,
+            route_limit=rule.limit,
+        )
+        self.infos[index] = info
+        return info
