@@ -42,7 +42,7 @@ class Runtime:
         "_routes",
         "_serial",
         "_states",
-        "_thread",
+        "_thread_id",
         "driver",
         "is_owner",
         "loop",
@@ -53,7 +53,7 @@ class Runtime:
         self, app: Any, driver: Driver, *, hook: ClassifyHook | None, is_owner: bool
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self._thread = get_ident()
+        self._thread_id = get_ident()
         self.driver = driver
         self.is_owner = is_owner
         self._hook = hook
@@ -78,7 +78,7 @@ class Runtime:
 
         That asks the system for the process first, which costs as much as classifying a request.
         """
-        return self._thread == get_ident() and self.loop.is_running()
+        return self._thread_id == get_ident() and self.loop.is_running()
 
     def close(self) -> None:
         """Stop the timers; permits that are out may still come back."""
