@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from typing import Final
 
 from shedproxy.core.decision import Decision, Outcome, Permit, Verdict
 from shedproxy.core.policy import CellPolicy
@@ -22,8 +23,8 @@ from shedproxy.core.waiting import NO_VERDICTS, Waiting
 __all__ = ["NO_VERDICTS", "AdmissionController"]
 
 # Before Python 3.12 a look-up of an enum's member costs more than a call: these are hot.
-_SUCCESS = Outcome.SUCCESS
-_HEAD = Measure.HEAD
+_SUCCESS: Final = Outcome.SUCCESS
+_HEAD: Final = Measure.HEAD
 
 
 class AdmissionController(Waiting):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from shedproxy.core.series import DecayedMean, SampleMean
 from shedproxy.core.units import Instant
@@ -24,27 +24,27 @@ __all__ = [
     "low_in_flight",
 ]
 
-ROUTES_MAX = 256
+ROUTES_MAX: Final = 256
 """Routes with a baseline of their own; the ones after them share one."""
 
-LOW_ALWAYS = 2
+LOW_ALWAYS: Final = 2
 """Low whatever the limit is: nothing can be learnt of a service that gets less."""
 
-_LOW_SHARE = 0.3
+_LOW_SHARE: Final = 0.3
 """In flight up to this share of the limit is low. Latency there is the true baseline or at most
 this share of what the limit allows: below 1 / target, so that learning there cannot climb."""
-_TRUSTED_SAMPLES = 10
+_TRUSTED_SAMPLES: Final = 10
 """Less is no baseline, however alike."""
-_TRUSTED_ERROR = 0.22
+_TRUSTED_ERROR: Final = 0.22
 """A mean of few, scattered samples is no baseline: its error must be known to be below this,"""
-_TRUSTED_ANYWAY = 240
-_TRUSTED_TURNS = 10
+_TRUSTED_ANYWAY: Final = 240
+_TRUSTED_TURNS: Final = 10
 """or the samples this many, and this many times what was in flight."""
-_CONCLUDED_SAMPLES = 8
+_CONCLUDED_SAMPLES: Final = 8
 """Of less a time to learn that is over concludes nothing: the former baseline is back."""
-_CONFIRMED_ERRORS = 2.0
+_CONFIRMED_ERRORS: Final = 2.0
 """Means within so many errors of their difference say the same."""
-_BELIEVED_RISE = 1.25
+_BELIEVED_RISE: Final = 1.25
 """A rise up to this is what others in front of the same service hold it at: not its own."""
 
 

@@ -8,7 +8,7 @@ checker, a test or a sceptical operator can verify any refusal after the fact.
 from __future__ import annotations
 
 import enum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from shedproxy.core.request import RANKS, RequestInfo
 from shedproxy.core.sharding import NO_PLACE
@@ -53,7 +53,7 @@ class RejectReason(enum.IntEnum):
         return self.name.lower()
 
 
-EVIDENCE: dict[RejectReason, tuple[str, ...]] = {
+EVIDENCE: Final[dict[RejectReason, tuple[str, ...]]] = {
     RejectReason.ROUTE_LIMIT: ("route_in_flight", "cost", "route_limit"),
     RejectReason.CLASS_LIMIT: ("class_in_flight", "cost", "class_limit"),
     RejectReason.SHED_LEVEL: ("rank", "cut_rank", "cut_share_ppm", "cut_phase_ppm"),
@@ -217,7 +217,7 @@ class TicketState(enum.IntEnum):
     ABANDONED = 3
 
 
-_WAITING = TicketState.WAITING
+_WAITING: Final = TicketState.WAITING
 
 
 class Ticket:
@@ -332,7 +332,7 @@ def refusal_holds(rejected: Rejected) -> bool:
             return True
 
 
-_SENTENCES: dict[RejectReason, str] = {
+_SENTENCES: Final[dict[RejectReason, str]] = {
     RejectReason.ROUTE_LIMIT: (
         "route {route} has {route_in_flight} of {route_limit} in flight; this one takes {cost}"
     ),
@@ -373,7 +373,7 @@ _SENTENCES: dict[RejectReason, str] = {
 }
 
 
-_TRIMMED = (
+_TRIMMED: Final = (
     "overload began: {queue_length} of this class and better ones waited where {queue_length_max}"
     " may then, and rank {rank} is the lowest of them"
 )

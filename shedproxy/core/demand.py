@@ -13,24 +13,25 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Final
 
 from shedproxy.core.request import LEVEL_BITS, LEVELS, RANKS
 from shedproxy.core.units import NS_PER_S, Instant
 
 __all__ = ["PPM", "Demand"]
 
-PPM = 1_000_000
+PPM: Final = 1_000_000
 
-_LEVEL_RANKS = 1 << LEVEL_BITS
-_MEMORY_ENDS = 1000.0
-_MEMORY_MIN_S = 0.02
-_MEMORY_MAX_S = 10.0
-_HISTORY = 8_192
+_LEVEL_RANKS: Final = 1 << LEVEL_BITS
+_MEMORY_ENDS: Final = 1000.0
+_MEMORY_MIN_S: Final = 0.02
+_MEMORY_MAX_S: Final = 10.0
+_HISTORY: Final = 8_192
 """Arrivals per generation of the rank histogram; the level sees one to two generations."""
-_HISTORY_MIN = 256
-_HISTORY_NS = 5 * NS_PER_S
+_HISTORY_MIN: Final = 256
+_HISTORY_NS: Final = 5 * NS_PER_S
 """A generation of at least `_HISTORY_MIN` ends after this long: mixes of classes change."""
-_ZEROES = [0] * RANKS
+_ZEROES: Final = [0] * RANKS
 
 
 class Demand:

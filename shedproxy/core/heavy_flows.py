@@ -12,26 +12,28 @@ means something.
 
 from __future__ import annotations
 
+from typing import Final
+
 from shedproxy.core.sharding import PLACE_BITS
 
 __all__ = ["HeavyFlows"]
 
-_BITS = 8
-_SIZE = 1 << _BITS
-_SHIFT = PLACE_BITS - _BITS
-_MEMORY = 16
+_BITS: Final = 8
+_SIZE: Final = 1 << _BITS
+_SHIFT: Final = PLACE_BITS - _BITS
+_MEMORY: Final = 16
 """Samples of a tenant that its mean is of."""
-_SAMPLES_MIN = 6
+_SAMPLES_MIN: Final = 6
 """With fewer a tenant of ordinary, scattered work would be taken for heavy now and then: the mean
 of six exponential times is three times as high as it should be once in five thousand."""
-_FLOWS_MIN = 4
-_HEAVY = 3.0
-_LIGHT_AGAIN = 2.0
-_PERIOD = 32
+_FLOWS_MIN: Final = 4
+_HEAVY: Final = 3.0
+_LIGHT_AGAIN: Final = 2.0
+_PERIOD: Final = 32
 """Samples between two judgements at least, and two of each tenant: looking at all has its price."""
-_SWEEP = 32
+_SWEEP: Final = 32
 """Judgements between two sweeps: who had no sample since the last is forgotten."""
-_MOST = 0.75
+_MOST: Final = 0.75
 """Where more than this part of the samples is of heavy tenants, they are what the service does."""
 
 

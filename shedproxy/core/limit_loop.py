@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from typing import Final
 
 from shedproxy.core.baseline import LOW_ALWAYS, BaselineTable, Memory
 from shedproxy.core.heavy_flows import HeavyFlows
@@ -22,16 +23,16 @@ from shedproxy.core.window import Window
 __all__ = ["LimitLoop"]
 
 
-_SCATTER_MAX = 4.0
+_SCATTER_MAX: Final = 4.0
 """Of log-normal services with a coefficient of variation of 2; more is a mix of routes."""
-_SCATTER_SAMPLES = 8
+_SCATTER_SAMPLES: Final = 8
 """A window of less knows nothing of scatter."""
-_SCATTER_TURNS = 8
+_SCATTER_TURNS: Final = 8
 """Windows over which scatter is averaged: one of some dozen samples knows it badly."""
 
-_UNSERVED_MAX = 32
+_UNSERVED_MAX: Final = 32
 """So many of them, and the service works for nobody: half the limit, until somebody is served."""
-_LOW_STEPS = 16
+_LOW_STEPS: Final = 16
 """Former bounds of low in-flight that are remembered, for samples admitted under them."""
 
 

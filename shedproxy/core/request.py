@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import Final
 
 __all__ = [
     "COHORTS",
@@ -18,12 +19,12 @@ __all__ = [
     "rank_of",
 ]
 
-COHORTS = 1024
+COHORTS: Final = 1024
 """Cohorts per criticality. The cohort of a request is a hash of its task or user (never of its
 tenant), so that a multi-call task lives or dies together."""
-RANKS = 4 * COHORTS
-LEVEL_BITS = 9
-LEVELS = RANKS >> LEVEL_BITS
+RANKS: Final = 4 * COHORTS
+LEVEL_BITS: Final = 9
+LEVELS: Final = RANKS >> LEVEL_BITS
 """A level (criticality x retry or first try) is `rank >> LEVEL_BITS`."""
 
 
@@ -46,7 +47,7 @@ class Criticality(enum.IntEnum):
         return _BY_LABEL.get(text.strip().lower().replace("-", "_"))
 
 
-_BY_LABEL = {member.name.lower(): member for member in Criticality}
+_BY_LABEL: Final = {member.name.lower(): member for member in Criticality}
 
 
 class Lane(enum.IntEnum):
@@ -65,7 +66,7 @@ class Kind(enum.IntEnum):
     LONGPOLL = 3
 
 
-_STREAMS = (Kind.STREAM, Kind.LONGPOLL)
+_STREAMS: Final = (Kind.STREAM, Kind.LONGPOLL)
 
 
 class Measure(enum.IntEnum):

@@ -13,22 +13,23 @@ leaves the others theirs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from shedproxy.core.units import NS_PER_S, Instant
 
 __all__ = ["RetryBudget", "RetryPolicy"]
 
-_TOKEN = 1_000_000
+_TOKEN: Final = 1_000_000
 """One retry. Shares are parts per million of it."""
-_SAVED_MAX = 100
+_SAVED_MAX: Final = 100
 """Retries saved at most by all; twice what the floor gives in ten seconds if that is more."""
-_FLOOR_SECONDS = 10
+_FLOOR_SECONDS: Final = 10
 """A new budget holds what the floor gives in this many seconds."""
-_TENANT_BITS = 8
+_TENANT_BITS: Final = 8
 """2**8 tenants have a bucket of their own; where two meet they share it."""
-_SHIFT = 64 - _TENANT_BITS
-_MULTIPLIER = 0x9E3779B97F4A7C15
-_MASK_64 = (1 << 64) - 1
+_SHIFT: Final = 64 - _TENANT_BITS
+_MULTIPLIER: Final = 0x9E3779B97F4A7C15
+_MASK_64: Final = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,8 @@ refusal made here carries the numbers that were compared.
 
 from __future__ import annotations
 
+from typing import Final
+
 from shedproxy.core.baseline import Memory
 from shedproxy.core.decision import Permit, Rejected, RejectReason
 from shedproxy.core.fair_share import FairShare, SlotShare
@@ -20,15 +22,15 @@ from shedproxy.core.units import NS_PER_S, Instant
 __all__ = ["CONTROL", "Screening"]
 
 # Before Python 3.12 a look-up of an enum's member costs more than a call: these are hot.
-CONTROL = Lane.CONTROL
-_DEADLINE = RejectReason.DEADLINE
-_FAIR_SHARE = RejectReason.FAIR_SHARE
-_QUEUE_FULL = RejectReason.QUEUE_FULL
-_ROUTE_LIMIT = RejectReason.ROUTE_LIMIT
-_SHED_LEVEL = RejectReason.SHED_LEVEL
+CONTROL: Final = Lane.CONTROL
+_DEADLINE: Final = RejectReason.DEADLINE
+_FAIR_SHARE: Final = RejectReason.FAIR_SHARE
+_QUEUE_FULL: Final = RejectReason.QUEUE_FULL
+_ROUTE_LIMIT: Final = RejectReason.ROUTE_LIMIT
+_SHED_LEVEL: Final = RejectReason.SHED_LEVEL
 
-_WAIT_SERVICES = 4.0
-_WAIT_SERVICES_MAX = 12.0
+_WAIT_SERVICES: Final = 4.0
+_WAIT_SERVICES_MAX: Final = 12.0
 """The longest wait is at least so many mean service times: for constant ones, and at most."""
 
 

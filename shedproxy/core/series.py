@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from shedproxy.core.units import NS_PER_S, Instant
 
 __all__ = ["DecayedMean", "SampleMean"]
 
-_SILENCE_NS = NS_PER_S
-_DENSE_NS = NS_PER_S >> 4
+_SILENCE_NS: Final = NS_PER_S
+_DENSE_NS: Final = NS_PER_S >> 4
 """Silence after which a sample weighs more than 1/16."""
 
 

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 from shedproxy.core.demand import PPM, Demand
 from shedproxy.core.policy import ShedLevelPolicy
@@ -39,43 +40,43 @@ from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
 
 __all__ = ["ShedLevel", "queue_needed"]
 
-_BEGIN_SHARE = 0.75
+_BEGIN_SHARE: Final = 0.75
 """Overload begins when the queue takes this share of the longest wait."""
-_QUIET = 64
+_QUIET: Final = 64
 """Arrivals in a row without a refusal that end it, if demand is not clearly above capacity."""
-_QUIET_LOAD = 1.05
-_THETA = 4.5
+_QUIET_LOAD: Final = 1.05
+_THETA: Final = 4.5
 """An empty queue in exp(-theta) of the time: 1.1 %, of which the service's own queue hides most."""
-_LOAD_MIN = 1.15
+_LOAD_MIN: Final = 1.15
 """A load nearer to 1 would ask for an endless queue."""
-_DRY_SHARE = 0.05
+_DRY_SHARE: Final = 0.05
 """The queue may be empty for this part of the time; it is longer or shorter by the difference."""
-_STRETCH_GAIN = 0.5
+_STRETCH_GAIN: Final = 0.5
 """By so much a period, as an exponent: all of a period dry makes it 1.6 times as long."""
-_STRETCH_MAX = 64.0
-_LOAD_FULL = 0.95
+_STRETCH_MAX: Final = 64.0
+_LOAD_FULL: Final = 0.95
 """From this load on a level has the short queue."""
-_WAITERS_MIN = 3.0
-_LIMIT_SHARE = 0.25
+_WAITERS_MIN: Final = 3.0
+_LIMIT_SHARE: Final = 0.25
 """And at least this share of the limit: ends of work come in bunches."""
-_RELAXED = 0.75
+_RELAXED: Final = 0.75
 """With less than this share of what is needed waiting, nobody is refused by share or cut."""
-_ROOMY = 0.75
+_ROOMY: Final = 0.75
 """The cut keeps the queue near what is needed; above that there is room for its error, this share
 of the slots, more for scattered service times: it costs a wait of about one service time."""
-_PATIENCE = 4.0
+_PATIENCE: Final = 4.0
 """A waiter of a short queue leaves after so many times what the queue takes at capacity: who is
 passed by better ones for longer would be served late, in the place of somebody fresh."""
-_SURPLUS = 0.01
+_SURPLUS: Final = 0.01
 """Let in by the cut beyond capacity."""
-_SHARE_MAX = 0.995
+_SHARE_MAX: Final = 0.995
 """Never refuse everything: recovery must stay visible."""
-_PERIOD_ENDS = 32
-_PERIOD_MIN_NS = 2 * NS_PER_MS
-_GOLDEN_PPM = 618_034
+_PERIOD_ENDS: Final = 32
+_PERIOD_MIN_NS: Final = 2 * NS_PER_MS
+_GOLDEN_PPM: Final = 618_034
 """Successive multiples of the golden ratio fill [0, 1) evenly: a fair coin without chance."""
 
-_UNBOUNDED_LEVELS = [UNBOUNDED] * LEVELS
+_UNBOUNDED_LEVELS: Final = [UNBOUNDED] * LEVELS
 
 
 def queue_needed(*, load: float, scatter: float, limit: int) -> float:

@@ -10,6 +10,7 @@ at `next_tick_at()`, and give back each permit exactly once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from shedproxy.core.admission import NO_VERDICTS, AdmissionController
 from shedproxy.core.baseline import Memory
@@ -32,8 +33,8 @@ from shedproxy.errors import PermitAlreadyReleasedError
 __all__ = ["Shedder"]
 
 # Before Python 3.12 a look-up of an enum's member costs more than a call: these are hot.
-_ENFORCE = Mode.ENFORCE
-_OBSERVE = Mode.OBSERVE
+_ENFORCE: Final = Mode.ENFORCE
+_OBSERVE: Final = Mode.OBSERVE
 
 
 class Shedder:

@@ -6,7 +6,7 @@ never see nanoseconds: documents say `_ms` or carry a unit ("250ms") and are con
 
 from __future__ import annotations
 
-from typing import NewType
+from typing import Final, NewType
 
 __all__ = [
     "NS_PER_MS",
@@ -26,9 +26,9 @@ Instant = NewType("Instant", int)
 Nanos = NewType("Nanos", int)
 """A length of time in nanoseconds."""
 
-NS_PER_US = 1_000
-NS_PER_MS = 1_000_000
-NS_PER_S = 1_000_000_000
+NS_PER_US: Final = 1_000
+NS_PER_MS: Final = 1_000_000
+NS_PER_S: Final = 1_000_000_000
 
 
 def seconds(value: float) -> Nanos:

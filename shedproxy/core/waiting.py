@@ -7,6 +7,7 @@ Every refusal of a waiter carries the numbers that were compared.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from shedproxy.core.decision import (
     Permit,
@@ -28,8 +29,8 @@ __all__ = ["NO_VERDICTS", "Waiting"]
 NO_VERDICTS: Sequence[Verdict] = ()
 
 # Before Python 3.12 a look-up of an enum's member costs more than a call: these are hot.
-_EVICTED = RejectReason.EVICTED
-_QUEUE_FULL = RejectReason.QUEUE_FULL
+_EVICTED: Final = RejectReason.EVICTED
+_QUEUE_FULL: Final = RejectReason.QUEUE_FULL
 
 
 class Waiting(Screening):

@@ -7,19 +7,19 @@ in 1 ms is judged a thousand times while one that answers in 1 s is judged once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
 
 __all__ = ["NOTHING_LEARNT", "Learning", "Window", "WindowSummary"]
 
-_SAMPLES_MIN = 16
-_SAMPLES_MAX = 200
-_SAMPLES_FEW = 4
+_SAMPLES_MIN: Final = 16
+_SAMPLES_MAX: Final = 200
+_SAMPLES_FEW: Final = 4
 """Enough once a window has lasted its longest."""
-_LENGTH_MAX_NS = NS_PER_S
+_LENGTH_MAX_NS: Final = NS_PER_S
 """A window lasts at most this, or one mean latency where that is longer."""
-_OVERLOAD_LENGTH_NS = 100 * NS_PER_MS
+_OVERLOAD_LENGTH_NS: Final = 100 * NS_PER_MS
 """A little hard evidence waits at least this long (and one latency)."""
 
 
@@ -36,7 +36,7 @@ class Learning(NamedTuple):
     """Variance of single latencies, in squared baselines."""
 
 
-NOTHING_LEARNT = Learning()
+NOTHING_LEARNT: Final = Learning()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from secrets import token_bytes
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from shedproxy.clock import wall_seconds
 from shedproxy.core import COHORTS, NS_PER_S, Criticality, Kind, Lane, Policy, RequestInfo
@@ -31,11 +31,11 @@ from shedproxy.snapshot import Classification, Rule, RuleTable, path_readings
 
 __all__ = ["Classified", "Classifier"]
 
-_PATH_SIZE_MAX = 256
+_PATH_SIZE_MAX: Final = 256
 """Longer paths are not remembered, so that the memory has a bound in bytes too."""
-_CLASS_SIZE_MAX = 32
+_CLASS_SIZE_MAX: Final = 32
 """Bytes of a criticality header that count: more than any name has."""
-_GOLDEN = 0x9E3779B1
+_GOLDEN: Final = 0x9E3779B1
 """2**32 over the golden ratio: consecutive serials fall evenly over the cohorts (Knuth, vol. 3,
 6.4, multiplicative hashing)."""
 
@@ -43,20 +43,20 @@ _FLOW_KEY = token_bytes(32)
 """Of this process and unknown to all: who may choose names of tenants must not find ones that share
 every bucket and queue with another. Nothing compares flows between processes."""
 
-_STREAM = Kind.STREAM
-_NO_RULE = -1
-_CONTROL = -2
+_STREAM: Final = Kind.STREAM
+_NO_RULE: Final = -1
+_CONTROL: Final = -2
 
 # What a header is read for, as bits: what nobody sent a header for is not asked.
-_FOR_RULE = 1
-_FOR_CLASS = 2
-_FOR_ATTEMPT = 4
-_FOR_DEADLINE = 8
-_FOR_COHORT = 16
-_FOR_TENANT = 32
-_FOR_KIND = 64
+_FOR_RULE: Final = 1
+_FOR_CLASS: Final = 2
+_FOR_ATTEMPT: Final = 4
+_FOR_DEADLINE: Final = 8
+_FOR_COHORT: Final = 16
+_FOR_TENANT: Final = 32
+_FOR_KIND: Final = 64
 
-_STARTED = b"x-request-start"
+_STARTED: Final = b"x-request-start"
 
 
 _Read = tuple[RequestInfo, int, int, int | None, int]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from shedproxy.clock import Clock, monotonic_now, wall_seconds
 from shedproxy.core import (
@@ -43,20 +43,20 @@ if TYPE_CHECKING:
 __all__ = ["PUBLISH_INTERVAL_NS", "Driver", "Waiter"]
 
 # Before Python 3.12 a look-up of an enum's member costs more than a call: this is hot.
-_CONTROL = Lane.CONTROL
-_SUCCESS = Outcome.SUCCESS
+_CONTROL: Final = Lane.CONTROL
+_SUCCESS: Final = Outcome.SUCCESS
 
-PUBLISH_INTERVAL_NS = 100 * NS_PER_MS
+PUBLISH_INTERVAL_NS: Final = 100 * NS_PER_MS
 """Gauges, heartbeat and the loop-lag probe run this often."""
 
-_STALL_NS = 25 * NS_PER_MS
+_STALL_NS: Final = 25 * NS_PER_MS
 """A loop later than this was stalled: what it timed meanwhile is its own doing."""
 
-_NEVER = Instant(1 << 62)
+_NEVER: Final = Instant(1 << 62)
 
-_RETRY_AFTER_NS = NS_PER_S
+_RETRY_AFTER_NS: Final = NS_PER_S
 
-_TIMER_NS = NS_PER_MS
+_TIMER_NS: Final = NS_PER_MS
 """What a loop's timers round to. Asked for less, uvloop calls back at once, and so for ever."""
 
 

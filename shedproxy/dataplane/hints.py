@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Final
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, NS_PER_US
 
@@ -21,16 +22,16 @@ __all__ = [
     "trace_id",
 ]
 
-DEADLINE_MAX_NS = 3600 * NS_PER_S
+DEADLINE_MAX_NS: Final = 3600 * NS_PER_S
 """Most time a header can claim to have left."""
 
-QUEUED_MAX_NS = 60 * NS_PER_S
+QUEUED_MAX_NS: Final = 60 * NS_PER_S
 """A request that has waited longer before us is not believed: clocks differ more easily."""
 
-VALUE_SIZE_MAX = 256
+VALUE_SIZE_MAX: Final = 256
 """Bytes of a tenant or task that count."""
 
-_GRPC_UNITS = {
+_GRPC_UNITS: Final = {
     b"H": 3600 * NS_PER_S,
     b"M": 60 * NS_PER_S,
     b"S": NS_PER_S,
@@ -38,8 +39,8 @@ _GRPC_UNITS = {
     b"u": NS_PER_US,
     b"n": 1,
 }
-_REQUEST_START = re.compile(rb"(?:t=)?([0-9]{9,17})(?:\.([0-9]{1,9}))?")
-_FIRST_REPEAT = {b"grpc-previous-rpc-attempts": 1}
+_REQUEST_START: Final = re.compile(rb"(?:t=)?([0-9]{9,17})(?:\.([0-9]{1,9}))?")
+_FIRST_REPEAT: Final = {b"grpc-previous-rpc-attempts": 1}
 """This header counts the tries before; all others count from 1 and a repeated try is 2 or more."""
 
 

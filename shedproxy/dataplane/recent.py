@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 __all__ = ["Recent"]
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
-_SIZE = 1024
+_SIZE: Final = 1024
 """Answers per generation; two generations are held."""
 
 

@@ -13,7 +13,7 @@ import enum
 import json
 import re
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from shedproxy.core import NS_PER_S, Criticality, Rejected, RejectReason
@@ -31,7 +31,7 @@ __all__ = [
     "Rejections",
 ]
 
-ID_LENGTH = 13
+ID_LENGTH: Final = 13
 """Characters of a refusal's id: fixed, so that the length of the body is known beforehand."""
 
 
@@ -55,7 +55,7 @@ class ReasonEntry(NamedTuple):
     detail: str
 
 
-REASONS: dict[RejectReason, ReasonEntry] = {
+REASONS: Final[dict[RejectReason, ReasonEntry]] = {
     RejectReason.ROUTE_LIMIT: ReasonEntry(
         Blame.CELL, True, "This route has all the work in flight that it may have."
     ),
@@ -95,7 +95,7 @@ REASONS: dict[RejectReason, ReasonEntry] = {
     ),
 }
 
-FAULTS: dict[Fault, str] = {
+FAULTS: Final[dict[Fault, str]] = {
     Fault.BAD_REQUEST: "The request is not valid HTTP/1.1.",
     Fault.HEAD_TIMEOUT: "The request head did not arrive in time.",
     Fault.BODY_TIMEOUT: "The request body did not arrive in time.",
@@ -126,7 +126,7 @@ class Front(NamedTuple):
     headers_cell: tuple[tuple[str, str], ...] = ()
 
 
-FRONTS: dict[str, Front] = {
+FRONTS: Final[dict[str, Front]] = {
     "none": Front(),
     # Outlier detection ejects after a run of 5xx; the header stops retries of the router.
     "envoy": Front(429, (("x-envoy-ratelimited", "true"),)),
@@ -139,25 +139,27 @@ FRONTS: dict[str, Front] = {
 }
 """By the document's `front`. A `status_capacity` other than 503 wins over the preset's."""
 
-_TYPES = "https://iana.org/assignments/http-problem-types#"
-_CAPACITY = (
+_TYPES: Final = "https://iana.org/assignments/http-problem-types#"
+_CAPACITY: Final = (
     _TYPES + "temporary-reduced-capacity",
     "Request cannot be satisfied due to temporary server capacity constraints",
 )
-_QUOTA = (
+_QUOTA: Final = (
     _TYPES + "quota-exceeded",
     "Request cannot be satisfied as assigned quota has been exceeded",
 )
-_FRAMING_NAMES = frozenset(("connection", "content-length", "shedproxy-id", "transfer-encoding"))
-_CONTENT_TYPES = {"problem": "application/problem+json", "text": "text/plain; charset=utf-8"}
-_ALLOW = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+_FRAMING_NAMES: Final = frozenset(
+    ("connection", "content-length", "shedproxy-id", "transfer-encoding")
+)
+_CONTENT_TYPES: Final = {"problem": "application/problem+json", "text": "text/plain; charset=utf-8"}
+_ALLOW: Final = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 """Goes with a 405 (RFC 9110 15.5.6); methods of extensions are forwarded too."""
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_CRITICALITIES = len(Criticality)
-_ID_MARK = "0" * ID_LENGTH
-_KEEP = b"\r\n\r\n"
-_CLOSE = b"\r\nconnection: close\r\n\r\n"
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_CRITICALITIES: Final = len(Criticality)
+_ID_MARK: Final = "0" * ID_LENGTH
+_KEEP: Final = b"\r\n\r\n"
+_CLOSE: Final = b"\r\nconnection: close\r\n\r\n"
 
 
 class _Rendered(NamedTuple):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from typing import Final
 
 from shedproxy.dataplane.recent import Recent
 from shedproxy.errors import DocumentInvalidError, Problem
 
 __all__ = ["ADDRESS_SIZE_MAX", "Trust"]
 
-ADDRESS_SIZE_MAX = 64
+ADDRESS_SIZE_MAX: Final = 64
 """Characters of an address that is remembered: more than any has."""
-_CHAIN_SIZE_MAX = 4096
+_CHAIN_SIZE_MAX: Final = 4096
 """Bytes of X-Forwarded-For that are read, from its end: that is where our own peers write."""
 
 

@@ -8,7 +8,7 @@ event loop. A reader may see one request half counted; it never sees half a numb
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from shedproxy.core import NS_PER_S, RejectReason
 from shedproxy.observability.metric import (
@@ -30,32 +30,32 @@ __all__ = ["Eviction", "Gauge", "Meter", "ProcessCounter", "ProcessGauge", "Slot
 Slots: TypeAlias = "list[int] | memoryview[int]"
 """Where a meter counts: a list, or a view of 64-bit integers on a shared page."""
 
-_DURATION_BOUNDS_NS = [round(bound * NS_PER_S) for bound in DURATION_BOUNDS]
-_WAIT_BOUNDS_NS = [round(bound * NS_PER_S) for bound in WAIT_BOUNDS]
+_DURATION_BOUNDS_NS: Final = [round(bound * NS_PER_S) for bound in DURATION_BOUNDS]
+_WAIT_BOUNDS_NS: Final = [round(bound * NS_PER_S) for bound in WAIT_BOUNDS]
 
 # Module constants: an attribute of LAYOUT would cost a look-up on every addition.
-_STRIDE = LAYOUT.cell_stride
-_REASONS = len(RejectReason)
-_ADMITTED = LAYOUT.cells + LAYOUT.cell_admitted
-_REJECTED = LAYOUT.cells + LAYOUT.cell_rejected
-_WOULD_REJECT = LAYOUT.cells + LAYOUT.cell_would_reject
-_BYPASS = LAYOUT.cells + LAYOUT.cell_bypass
-_GOODPUT = LAYOUT.cells + LAYOUT.cell_goodput
-_FAULTS = LAYOUT.cells + LAYOUT.cell_faults
-_LIMIT_CHANGES = LAYOUT.cells + LAYOUT.cell_limit_changes
-_RETRIES = LAYOUT.cells + LAYOUT.cell_retries
-_RETRIES_DENIED = LAYOUT.cells + LAYOUT.cell_retries_denied
-_GAUGES = LAYOUT.cells + LAYOUT.cell_gauges
-_WAITS = LAYOUT.cells + LAYOUT.cell_waits
-_DURATIONS = LAYOUT.cells + LAYOUT.cell_durations
-_WAIT_STRIDE = LAYOUT.wait_stride
-_WAIT_SUM = LAYOUT.wait_stride - 1
-_CLASS_WAIT_STRIDE = LAYOUT.wait_stride * len(WaitOutcome)
-_WAIT_REJECTED = LAYOUT.wait_stride * WaitOutcome.REJECTED
-_DURATION_STRIDE = LAYOUT.duration_stride
-_DURATION_SUM = LAYOUT.duration_stride - 1
-_CLASS_DURATION_STRIDE = LAYOUT.duration_stride * DURATION_OUTCOMES
-_PROCESS_FAULTS = LAYOUT.process_faults
+_STRIDE: Final = LAYOUT.cell_stride
+_REASONS: Final = len(RejectReason)
+_ADMITTED: Final = LAYOUT.cells + LAYOUT.cell_admitted
+_REJECTED: Final = LAYOUT.cells + LAYOUT.cell_rejected
+_WOULD_REJECT: Final = LAYOUT.cells + LAYOUT.cell_would_reject
+_BYPASS: Final = LAYOUT.cells + LAYOUT.cell_bypass
+_GOODPUT: Final = LAYOUT.cells + LAYOUT.cell_goodput
+_FAULTS: Final = LAYOUT.cells + LAYOUT.cell_faults
+_LIMIT_CHANGES: Final = LAYOUT.cells + LAYOUT.cell_limit_changes
+_RETRIES: Final = LAYOUT.cells + LAYOUT.cell_retries
+_RETRIES_DENIED: Final = LAYOUT.cells + LAYOUT.cell_retries_denied
+_GAUGES: Final = LAYOUT.cells + LAYOUT.cell_gauges
+_WAITS: Final = LAYOUT.cells + LAYOUT.cell_waits
+_DURATIONS: Final = LAYOUT.cells + LAYOUT.cell_durations
+_WAIT_STRIDE: Final = LAYOUT.wait_stride
+_WAIT_SUM: Final = LAYOUT.wait_stride - 1
+_CLASS_WAIT_STRIDE: Final = LAYOUT.wait_stride * len(WaitOutcome)
+_WAIT_REJECTED: Final = LAYOUT.wait_stride * WaitOutcome.REJECTED
+_DURATION_STRIDE: Final = LAYOUT.duration_stride
+_DURATION_SUM: Final = LAYOUT.duration_stride - 1
+_CLASS_DURATION_STRIDE: Final = LAYOUT.duration_stride * DURATION_OUTCOMES
+_PROCESS_FAULTS: Final = LAYOUT.process_faults
 
 
 def _outcome_of(status: int) -> RequestOutcome:
@@ -66,7 +66,7 @@ def _outcome_of(status: int) -> RequestOutcome:
     return RequestOutcome.SERVER_ERROR if status >= 500 else RequestOutcome.SUCCESS
 
 
-_OUTCOME_START = [_outcome_of(status) * _DURATION_STRIDE for status in range(1000)]
+_OUTCOME_START: Final = [_outcome_of(status) * _DURATION_STRIDE for status in range(1000)]
 """By status: where in a class's durations its histogram starts."""
 
 

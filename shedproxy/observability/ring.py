@@ -15,38 +15,43 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from shedproxy.core import Criticality, Instant, Mode, Rejected, RejectReason, RequestInfo
 
 __all__ = ["CAPACITY", "RefusalRecord", "RefusalRing", "find_refusal", "ring_size"]
 
-CAPACITY = 4096
+CAPACITY: Final = 4096
 """Refusals kept per worker."""
 
-_HEADER_SIZE = 64
-_RECORD_SIZE = 128
-_WORDS = _RECORD_SIZE // 8
-_NUMBERS_MAX = 4
-_ROUTE_SIZE = 36
+_HEADER_SIZE: Final = 64
+_RECORD_SIZE: Final = 128
+_WORDS: Final = _RECORD_SIZE // 8
+_NUMBERS_MAX: Final = 4
+_ROUTE_SIZE: Final = 36
 
 # wall, at, waited, retry after; in flight, limit, queue length; cell, cost; reason, criticality,
 # mode, count of numbers and (top bit) whether it is a retry; route; numbers.
-_BODY = "<4q3I2H4B36s{}q"
-_BODIES = tuple(struct.Struct(_BODY.format(count)) for count in range(_NUMBERS_MAX + 1))
-_RETRY_BIT = 0x80
+_BODY: Final = "<4q3I2H4B36s{}q"
+_BODIES: Final = tuple(struct.Struct(_BODY.format(count)) for count in range(_NUMBERS_MAX + 1))
+_RETRY_BIT: Final = 0x80
 _U16, _U32 = 0xFFFF, 0xFFFF_FFFF
-_I64 = 2**63 - 1
+_I64: Final = 2**63 - 1
 
-_SERIAL_BITS = 36
-_WORKER_BITS = 8
-_NONCE_BITS = 20
-_SERIAL_MASK = (1 << _SERIAL_BITS) - 1
+_SERIAL_BITS: Final = 36
+_WORKER_BITS: Final = 8
+_NONCE_BITS: Final = 20
+_SERIAL_MASK: Final = (1 << _SERIAL_BITS) - 1
 
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)} | {"O": 0, "I": 1, "L": 1}
-_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_VALUES: Final = {letter: value for value, letter in enumerate(_ALPHABET)} | {
+    "O": 0,
+    "I": 1,
+    "L": 1,
+}
+_PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
 """Every two letters: a refusal is answered with its id, so that writing one must be cheap."""
-_ID_LENGTH = 13
+_ID_LENGTH: Final = 13
 
 
 def ring_size(capacity: int = CAPACITY) -> int:

@@ -25,6 +25,7 @@ Ours; the level a ramp dips to is the bandwidth-delay product of BBR (Cardwell e
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from shedproxy.core.baseline import LOW_ALWAYS, low_in_flight
 from shedproxy.core.limits.episode import STEP_MIN, Ceiling, OverloadEpisode, has_overload
@@ -38,52 +39,52 @@ from shedproxy.core.window import WindowSummary
 
 __all__ = ["AdaptiveLimit"]
 
-_GROWTH_MAX = 1.5
+_GROWTH_MAX: Final = 1.5
 """Most the ramp rises in a window: from 8 to hundreds in ten of them."""
-_SHRINK_MAX = 0.5
+_SHRINK_MAX: Final = 0.5
 """Least of its level that is left where it ends."""
-_RISE_MAX = 1.1
+_RISE_MAX: Final = 1.1
 """Most a settled limit rises: what ends first after a rise is what was short."""
-_FALL_MAX = 0.85
+_FALL_MAX: Final = 0.85
 """And what is left of it after a fall: one pause of the service must not halve it."""
-_RAMP_END_ERRORS = 1.5
+_RAMP_END_ERRORS: Final = 1.5
 """Latency above target by so many of its errors ends the ramp."""
 _RISE_ERRORS, _RISE_MIN = 0.5, 0.02
 """A move up has to be so many errors, and this share of the level: up on the lesser doubt,"""
 _FALL_ERRORS, _FALL_MIN = 1.0, 0.03
 """and one down so many: too low a limit costs more than too high a one."""
-_PEAK_GAIN = 0.1
+_PEAK_GAIN: Final = 0.1
 """How much a peak gives way with each rise below it: a fall since recovered is none."""
-_QUIET_RTTS = 4
+_QUIET_RTTS: Final = 4
 """Latencies after a dip before windows are believed: what ends first is what was short."""
 
-_MEMORY = 400.0
+_MEMORY: Final = 400.0
 """Samples of evidence, times 1 + scatter: then the strain is known to 7 % or better."""
-_RECENT = 48.0
+_RECENT: Final = 48.0
 """Samples in which a change must show, times 1 + scatter: soon, with three times that error."""
-_RECENT_SHARE = 0.9
+_RECENT_SHARE: Final = 0.9
 """How full of them the recent evidence must be: scatter, and so their number, drifts."""
-_SCATTER_MAX = 100.0
+_SCATTER_MAX: Final = 100.0
 """More is a stall among the samples, not a law of the service."""
-_SCATTER_GAIN = 0.05
+_SCATTER_GAIN: Final = 0.05
 """Weight of a window in the scatter: one of some dozen samples knows it badly."""
-_LATELY_ERRORS = 1.5
+_LATELY_ERRORS: Final = 1.5
 """Errors by which recent latency must lie below its target to be room."""
-_JUMP = math.log(1.5)
+_JUMP: Final = math.log(1.5)
 """A change of the strain by half is looked into, if it is"""
-_JUMP_ERRORS = 4.0
+_JUMP_ERRORS: Final = 4.0
 """so many errors as well: there is a look at every window, and few must be in vain."""
-_FASTER_RATIO = 0.8
+_FASTER_RATIO: Final = 0.8
 """Latency below this many baselines: no load explains that, the baseline is wrong."""
-_SLOWER_BELOW = 0.6
+_SLOWER_BELOW: Final = 0.6
 """A dip when the limit fell to this share of where its fall began: that may be the baseline's."""
 _PAUSE_MIN, _PAUSE_MAX = 12, 768
 """Windows between two probes: each costs something. Doubles when one found nothing."""
-_DIP_BASELINES = 8
+_DIP_BASELINES: Final = 8
 """Length of a dip that checks a baseline, in baselines: some turns of low in-flight."""
-_CHANGED = 0.25
+_CHANGED: Final = 0.25
 """Share by which a dip must move the baseline to have found something: more than the margin."""
-_MOVES = frozenset({LimitCause.HEADROOM, LimitCause.QUEUEING, LimitCause.OVERLOAD})
+_MOVES: Final = frozenset({LimitCause.HEADROOM, LimitCause.QUEUEING, LimitCause.OVERLOAD})
 """Causes of a limit that has moved."""
 
 

@@ -10,29 +10,30 @@ halving is always made: there is nothing to compare it with.
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from shedproxy.core.window import WindowSummary
 
 __all__ = ["STEP_MIN", "Ceiling", "OverloadEpisode", "has_overload"]
 
-STEP_MIN = 0.1
+STEP_MIN: Final = 0.1
 """Slots that any rise of the limit adds at least: a share of few is nothing."""
 
-_BACKOFF = 0.9
+_BACKOFF: Final = 0.9
 """The limit after a window of hard evidence, of that before: the usual gentle decrease."""
-_OVERLOAD_SHARE = 0.02
+_OVERLOAD_SHARE: Final = 0.02
 """Fewer overload outcomes than this are an upstream's background noise."""
-_HELPED = 0.67
+_HELPED: Final = 0.67
 """Half the limit must leave at most this share of the failures: proportional would be 0.5."""
-_ANSWERS_MIN = 20
+_ANSWERS_MIN: Final = 20
 """Outcomes of a halving before it is judged: a share of fewer is chance."""
-_CLEAN_WINDOWS = 4
+_CLEAN_WINDOWS: Final = 4
 """Windows without hard evidence in a row that end it: one may be clean by chance."""
-_NEAR = 0.8
+_NEAR: Final = 0.8
 """From this share of the ceiling on the limit rises slowly,"""
-_NEAR_GROWTH = 0.02
+_NEAR_GROWTH: Final = 0.02
 """so much in a window: one slot too many may fail a thousand times a second."""
-_PASSED = 1.2
+_PASSED: Final = 1.2
 """Beyond so many ceilings the service has grown, and there is none any more."""
 
 

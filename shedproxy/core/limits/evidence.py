@@ -7,17 +7,18 @@ and a limit steered by it would be biased by the noise alone.
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from shedproxy.core.window import WindowSummary
 
 __all__ = ["Evidence"]
 
-_OUTLIER = 3.0
+_OUTLIER: Final = 3.0
 """A window counts for at most so many times the mean so far: a pause of the service is an event,
 not a latency. A lasting change is seen all the same, a factor of three at once."""
-_SCATTER_MIN = 0.01
+_SCATTER_MIN: Final = 0.01
 """Of a service that answers like a clock: its windows differ all the same, by how they are cut."""
-_CORRELATION = 2.0
+_CORRELATION: Final = 2.0
 """Neighbours wait for the same others, which doubles the variance of their mean."""
 
 

@@ -9,6 +9,7 @@ latency, a dip a little throughput; so where latency has risen, the trial comes 
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from shedproxy.core.limits.evidence import Evidence
 from shedproxy.core.units import NS_PER_S, Instant
@@ -16,27 +17,27 @@ from shedproxy.core.window import WindowSummary
 
 __all__ = ["CheckClock", "Dip", "Trial"]
 
-_TRIAL_FACTOR = 1.5
+_TRIAL_FACTOR: Final = 1.5
 """How much higher a trial goes: enough to tell from noise, little enough to cost little."""
-_DIP_SAMPLES_MIN = 16
+_DIP_SAMPLES_MIN: Final = 16
 """A dip of given length learns from at least so many samples,"""
-_DIP_TURNS = 4
+_DIP_TURNS: Final = 4
 """Or so many times what is in flight meanwhile, if that is more."""
-_DIP_SAMPLES_MAX = 400
+_DIP_SAMPLES_MAX: Final = 400
 """and any ends after so many: what is not known by then will not be."""
-_DIP_LENGTH_MAX_NS = 3 * NS_PER_S
+_DIP_LENGTH_MAX_NS: Final = 3 * NS_PER_S
 """A dip starves throughput: this long at most,"""
-_DIP_RTTS_MAX = 60
+_DIP_RTTS_MAX: Final = 60
 """or so many latencies of a service that needs longer for a baseline's samples."""
-_TRIAL_LENGTH_MAX_NS = 10 * NS_PER_S
+_TRIAL_LENGTH_MAX_NS: Final = 10 * NS_PER_S
 """Without the load to fill the limit nothing can be learnt."""
-_TRIAL_SAMPLES = 32.0
+_TRIAL_SAMPLES: Final = 32.0
 """Samples of either half of a trial, times 1 + scatter."""
-_SATURATED = 0.5
+_SATURATED: Final = 0.5
 """From this exponent on latency follows the limit: midway between not at all and in proportion."""
-_STILL_HIGH = 1.25
+_STILL_HIGH: Final = 1.25
 """Less above the usual than this, after a trial, and what led to it was an accident."""
-_CHECK_PERIODS_NS = (4 * NS_PER_S, 16 * NS_PER_S, 64 * NS_PER_S)
+_CHECK_PERIODS_NS: Final = (4 * NS_PER_S, 16 * NS_PER_S, 64 * NS_PER_S)
 """The first check in overload, the second, and all others: soon, later, then rarely. Each period
 is a multiple of the one before, so that who checks rarely meets who checks often."""
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from shedproxy.core.units import NS_PER_MS
 
 __all__ = ["target_ns"]
 
-_MARGIN = 0.2
+_MARGIN: Final = 0.2
 """Latency held above the baseline at least, in baselines: a queue of a fifth keeps slots busy."""
-_MARGIN_ERRORS = 2.0
+_MARGIN_ERRORS: Final = 2.0
 """Plus so many standard errors of the baseline: it is below the truth as often as above."""
-_MARGIN_MAX = 0.8
+_MARGIN_MAX: Final = 0.8
 """And at most: an error beyond that says that nothing is known, not that queues are fine."""
-_NOISE_NS = NS_PER_MS
+_NOISE_NS: Final = NS_PER_MS
 """Extra latency that is never taken for queueing: scheduling, a lagging loop, a small batch."""
 
 

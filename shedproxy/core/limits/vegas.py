@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Final
 
 from shedproxy.core.baseline import low_in_flight
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
@@ -18,7 +19,7 @@ from shedproxy.core.window import WindowSummary
 
 __all__ = ["VegasLimit", "log10_step", "next_vegas_limit"]
 
-_GOLDEN = 0.6180339887498949
+_GOLDEN: Final = 0.6180339887498949
 """Multiples of it, modulo 1, fill the unit interval evenly: jitter without chance."""
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Final
 
 from shedproxy.core.decision import Ticket
 from shedproxy.core.fair_share import SlotShare
@@ -27,12 +28,12 @@ from shedproxy.core.units import Instant
 
 __all__ = ["UNBOUNDED", "Level", "Shard"]
 
-UNBOUNDED = 1 << 62
+UNBOUNDED: Final = 1 << 62
 """A bound that nothing reaches."""
 
-_PASSED_MAX = 4
+_PASSED_MAX: Final = 4
 """Turns in a row that are passed over at most: somebody is served, and in bounded time."""
-_STALE_MAX = 64
+_STALE_MAX: Final = 64
 """Entries of tickets that left, kept beyond one per waiter before the order is forgotten."""
 
 

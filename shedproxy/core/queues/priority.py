@@ -20,6 +20,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Final
 
 from shedproxy.core.decision import Ticket
 from shedproxy.core.fair_share import SlotShare
@@ -31,15 +32,15 @@ from shedproxy.core.units import Instant
 
 __all__ = ["PriorityQueue"]
 
-_ANONYMOUS_SHARD = 0
-_ANONYMOUS_HAND = (_ANONYMOUS_SHARD,)
-_HANDS_KEPT = 1024
+_ANONYMOUS_SHARD: Final = 0
+_ANONYMOUS_HAND: Final = (_ANONYMOUS_SHARD,)
+_HANDS_KEPT: Final = 1024
 """Hands remembered by all queues with as many shards: dealing one takes as long as a push. One is
 about 270 bytes with what remembers it: a quarter of a megabyte in all, whatever the cells."""
-_DEALERS_KEPT = 4
+_DEALERS_KEPT: Final = 4
 
 _NO_TICKETS: Sequence[Ticket] = ()
-_STALE_MAX = 64
+_STALE_MAX: Final = 64
 """Entries of tickets that left, kept beyond one per waiter before they are swept out."""
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
 from shedproxy.dataplane.asgi.types import Message, Receive
 
 __all__ = ["ClientWatch"]
 
-_KEPT_MAX = 2
-_GONE = frozenset(("http.disconnect", "websocket.disconnect"))
+_KEPT_MAX: Final = 2
+_GONE: Final = frozenset(("http.disconnect", "websocket.disconnect"))
 
 
 class ClientWatch:

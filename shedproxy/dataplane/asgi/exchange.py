@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable
+from typing import Final
 
 from shedproxy.core import NS_PER_S, Kind, Outcome, Permit, Rejected, Ticket
 from shedproxy.dataplane.asgi.client_watch import ClientWatch
@@ -16,16 +17,16 @@ from shedproxy.dataplane.driver import Driver
 
 __all__ = ["Exchange", "outcome_of"]
 
-READER_PATIENCE_NS = NS_PER_S
+READER_PATIENCE_NS: Final = NS_PER_S
 """A client that takes no byte of a started answer for this long no longer holds a slot."""
 
-_CLIENT_GONE = 499
-_APP_FAILED = 500
+_CLIENT_GONE: Final = 499
+_APP_FAILED: Final = 500
 
 # Before Python 3.12 a look-up of an enum's member costs more than a call; these are hot.
-_AUTO = Kind.AUTO
-_SUCCESS = Outcome.SUCCESS
-_ABANDONED = Outcome.ABANDONED
+_AUTO: Final = Kind.AUTO
+_SUCCESS: Final = Outcome.SUCCESS
+_ABANDONED: Final = Outcome.ABANDONED
 
 
 class Exchange:
@@ -198,7 +199,9 @@ class Exchange:
         self._driver.finish(permit, outcome, status, self._stalled_ns)
 
 
-_ENDINGS = frozenset(("http.response.body", "http.response.zerocopysend", "http.response.pathsend"))
+_ENDINGS: Final = frozenset(
+    ("http.response.body", "http.response.zerocopysend", "http.response.pathsend")
+)
 """Messages that end an answer unless they say that more follows."""
 
 

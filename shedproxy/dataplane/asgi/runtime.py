@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from threading import get_ident
-from typing import Any
+from typing import Any, Final
 
 from shedproxy.core import Criticality, Permit, Rejected, RequestInfo, Ticket
 from shedproxy.dataplane.asgi.exchange import Exchange
@@ -24,10 +24,10 @@ ClassifyHook = Callable[[Scope, RequestInfo], Criticality | RequestInfo | None]
 """The app's own word on a request, after rules, marks and headers; must be cheap and not block."""
 
 
-_ROUTES_LOOK = 255
+_ROUTES_LOOK: Final = 255
 """The router's table is looked at on the first request and on every 256th: apps add routes late,
 not often."""
-_STATES_MAX = 1024
+_STATES_MAX: Final = 1024
 
 
 class Runtime:
