@@ -6,9 +6,9 @@ Lengths of time are integer nanoseconds, instants are offsets from the start of 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from shedproxy.core import Nanos
+from shedproxy.core import Nanos, milliseconds
 
 __all__ = [
     "ClassCount",
@@ -220,3 +220,7 @@ class Step:
     routes: tuple[ClassCount, ...] = ()
     classes: tuple[ClassCount, ...] = ()
     errors: tuple[Count, ...] = ()
+    ended_at_ns: Nanos = field(default_factory=lambda: milliseconds(0))
+    """When nothing was in flight any more."""
+    ended_early: bool = False
+    """Stopped because the service collapsed."""

@@ -1,0 +1,158 @@
+"""From steps to findings: capacity with its interval, the SLO's rate, knees, USL, doubts.
+
+Everything is read off the steps alone, so that a report can be made again from what was written.
+Units of the statistics are steps, not requests: requests of one step are not independent, steps in
+random order with a drain between them are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from shedproxy.calibration.doubts import all_checks
+from shedproxy.calibration.estimates import mean_interval
+from shedproxy.calibration.knee import goodput_knee, latency_knee
+from shedproxy.calibration.measurement import Interval, Phase, Plan, Step, StepState
+from shedproxy.calibration.plan import saturating_concurrency
+from shedproxy.calibration.results import Findings, RouteFit
+from shedproxy.calibration.slo import open_levels, slo_rate
+from shedproxy.calibration.usl import LEVELS_MIN, fit_usl
+from shedproxy.core import NS_PER_S
+from shedproxy.workload import RandomSource
+
+__all__ = ["fit_capacity", "fit_findings"]
+
+_STEPS_MIN = 3
+_BETTER_MIN = 0.03
+_BETTER_T = 5.0
+"""Standard errors by which another concurrency must be faster to be taken instead: there are half a
+dozen of them, and the best of equals always looks better."""
+_COLLAPSE = 0.8
+
+
+def fit_findings(
+    steps: Sequence[Step],
+    plan: Plan,
+    *,
+    rng: RandomSource,
+    routes: Sequence[RouteFit] = (),
+) -> Findings:
+    """Everything that the steps say, and what they do not."""
+    missing: list[str] = []
+    capacity, concurrency = fit_capacity(steps)
+    if capacity is None:
+        missing.append(
+            f"capacity: it takes {_STEPS_MIN} sound steps of a service that is never idle"
+        )
+    slo = slo_rate(steps, plan.slo, ceiling_rps=capacity.value if capacity else math.inf, rng=rng)
+    if slo is None:
+        missing.append(_slo_missing(steps, plan))
+    closed = [
+        step
+        for step in steps
+        if step.phase in {Phase.IDLE, Phase.CLOSED}
+        and step.state is not StepState.VOID
+        and step.throughput_rps > 0
+    ]
+    usl = fit_usl([(float(step.concurrency or 1), step.throughput_rps) for step in closed], rng=rng)
+    if usl is None:
+        missing.append(f"USL: it takes {LEVELS_MIN} concurrencies")
+    idle = next((step for step in steps if step.phase is Phase.IDLE and step.latency), None)
+    findings = Findings(
+        capacity_rps=capacity,
+        capacity_in_flight=concurrency,
+        slo_rps=slo.rate_rps if slo else None,
+        slo_in_flight=slo.in_flight if slo else None,
+        slo_latency=slo.latency if slo else None,
+        slo_is_bound=slo.is_bound if slo else True,
+        knee_in_flight=_knee_in_flight(capacity, idle),
+        knees=tuple(
+            knee
+            for knee in (goodput_knee(steps, rng=rng), latency_knee(steps, plan.slo, rng=rng))
+            if knee is not None
+        ),
+        usl=usl,
+        routes=tuple(routes),
+        missing=tuple(missing),
+        collapse_rps=_collapse(steps, capacity),
+    )
+    return replace(findings, checks=all_checks(steps, plan, findings))
+
+
+def fit_capacity(steps: Sequence[Step]) -> tuple[Interval | None, int | None]:
+    """Throughput of a service that is never idle, at the concurrency that the search found.
+
+    Chosen before these steps were played, so that no luck of theirs is in the choice; another
+    concurrency is taken only where it is clearly faster.
+    """
+    planned = saturating_concurrency(steps)
+    by_level: dict[int, list[Step]] = {}
+    for step in steps:
+        if (
+            step.phase is Phase.CLOSED
+            and step.concurrency is not None
+            and step.state is not StepState.VOID
+        ):
+            by_level.setdefault(step.concurrency, []).append(step)
+    if planned is None or len(by_level.get(planned, ())) < _STEPS_MIN:
+        return None, None
+    best = planned
+    for level in sorted(by_level):
+        if level != planned and _is_faster(by_level[level], by_level[planned]):
+            faster = _mean(by_level[level]) > _mean(by_level[best])
+            best = level if faster else best
+    if len(by_level[best]) < _STEPS_MIN:
+        return None, None
+    return mean_interval([step.throughput_rps for step in by_level[best]]), best
+
+
+def _is_faster(steps: Sequence[Step], others: Sequence[Step]) -> bool:
+    """Whether beyond chance, as the longer `others` know it: counts scatter with time's root."""
+    mean = _mean(others)
+    scatter = math.fsum((step.throughput_rps - mean) ** 2 * _counted(step) for step in others)
+    scatter /= len(others) - 1
+    error = math.sqrt(
+        scatter / math.fsum(map(_counted, steps)) + scatter / math.fsum(map(_counted, others))
+    )
+    gain = math.fsum(step.throughput_rps * _counted(step) for step in steps)
+    gain = gain / math.fsum(map(_counted, steps)) - mean
+    return gain > max(_BETTER_T * error, _BETTER_MIN * mean)
+
+
+def _counted(step: Step) -> float:
+    return float(step.length_ns - step.cut_ns)
+
+
+def _mean(steps: Sequence[Step]) -> float:
+    return math.fsum(step.throughput_rps for step in steps) / len(steps)
+
+
+def _knee_in_flight(capacity: Interval | None, idle: Step | None) -> Interval | None:
+    if capacity is None or idle is None or idle.latency is None:
+        return None
+    mean_s = idle.latency.mean_ns / NS_PER_S
+    return Interval(
+        value=capacity.value * mean_s,
+        low=capacity.low * mean_s,
+        high=capacity.high * mean_s,
+    )
+
+
+def _slo_missing(steps: Sequence[Step], plan: Plan) -> str:
+    if not open_levels(steps):
+        return "rate within the SLO: no open step counts"
+    return (
+        f"rate within the SLO: not even the lowest rate played kept p{100 * plan.slo.percentile:g} "
+        f"and errors within it"
+    )
+
+
+def _collapse(steps: Sequence[Step], capacity: Interval | None) -> float | None:
+    if capacity is None:
+        return None
+    for level in open_levels(steps):
+        if level.rate_rps > capacity.high and level.throughput_rps < _COLLAPSE * capacity.value:
+            return level.rate_rps
+    return None

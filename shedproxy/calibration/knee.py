@@ -1,0 +1,104 @@
+"""Where curves bend: goodput against offered rate by a broken line, latency by Kneedle.
+
+Satopaa et al. 2011 (Kneedle): bring both axes to 0..1 and take the place farthest from the
+diagonal. Plain Kneedle is as coarse as its points and says nothing of chance, so that an interval
+by bootstrap over the steps of each level goes with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from shedproxy.calibration.estimates import bootstrap_interval, rising
+from shedproxy.calibration.measurement import Slo, Step
+from shedproxy.calibration.results import KneeFit
+from shedproxy.calibration.slo import merge_percentiles, open_levels, percentile_ns
+from shedproxy.workload import RandomSource
+
+__all__ = ["broken_line", "goodput_knee", "kneedle", "latency_knee"]
+
+_LEVELS_MIN = 4
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def kneedle(xs: Sequence[float], ys: Sequence[float]) -> float | None:
+    """The knee of a concave rising curve (for a convex one mirror it); None of a straight line."""
+    if len(xs) < 3 or xs[-1] <= xs[0] or max(ys) <= min(ys):
+        return None
+    low, high = min(ys), max(ys)
+    gaps = [
+        (y - low) / (high - low) - (x - xs[0]) / (xs[-1] - xs[0])
+        for x, y in zip(xs, ys, strict=True)
+    ]
+    place = max(range(len(gaps)), key=lambda at: gaps[at])
+    if gaps[place] <= 0:
+        return None
+    return xs[place]
+
+
+def broken_line(points: Sequence[tuple[float, float]]) -> float | None:
+    """The rate at which y = min(x, knee) fits best; None where no point lies beyond it."""
+    beyond = max(x for x, _ in points)
+
+    def rest(knee: float) -> float:
+        return math.fsum((y - min(x, knee)) ** 2 for x, y in points)
+
+    low, high = 0.0, beyond
+    for _ in range(60):
+        left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+        if rest(left) < rest(right):
+            high = right
+        else:
+            low = left
+    knee = (low + high) / 2
+    return knee if knee < 0.999 * beyond else None
+
+
+def goodput_knee(steps: Sequence[Step], *, rng: RandomSource) -> KneeFit | None:
+    """Where answers per second no longer keep up with what is offered."""
+    levels = [
+        [(step.offered_rps, step.throughput_rps) for step in level.steps]
+        for level in open_levels(steps)
+    ]
+    if len(levels) < _LEVELS_MIN:
+        return None
+    value = broken_line([point for points in levels for point in points])
+    if value is None:
+        return None
+
+    def resample(rng: RandomSource) -> float | None:
+        return broken_line(
+            [points[int(rng.random() * len(points))] for points in levels for _ in points]
+        )
+
+    interval = bootstrap_interval(value, resample, rng=rng, times=200)
+    return None if interval is None else KneeFit(curve="goodput", rate_rps=interval)
+
+
+def latency_knee(steps: Sequence[Step], slo: Slo, *, rng: RandomSource) -> KneeFit | None:
+    """Where the SLO's percentile of latency begins to climb steeply."""
+    levels = [level for level in open_levels(steps) if level.latency is not None]
+    if len(levels) < _LEVELS_MIN:
+        return None
+
+    def knee(rng: RandomSource | None) -> float | None:
+        latencies = []
+        for level in levels:
+            steps = level.steps
+            if rng is not None:
+                steps = tuple(steps[int(rng.random() * len(steps))] for _ in steps)
+            merged = merge_percentiles([step.latency for step in steps])
+            latencies.append(float(percentile_ns(merged, slo.percentile)) if merged else 0.0)
+        latencies = rising(latencies, [1.0] * len(levels))
+        # Convex and rising: turned by half a turn it is concave and rising.
+        turned = kneedle(
+            [-level.rate_rps for level in reversed(levels)], [-one for one in reversed(latencies)]
+        )
+        return None if turned is None else -turned
+
+    value = knee(None)
+    if value is None:
+        return None
+    interval = bootstrap_interval(value, knee, rng=rng, times=200)
+    return None if interval is None else KneeFit(curve="latency", rate_rps=interval)

@@ -1,0 +1,47 @@
+"""Knees of curves whose knee is known."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from harness.calibrations import open_step
+
+from shedproxy.calibration.knee import broken_line, goodput_knee, kneedle, latency_knee
+from shedproxy.calibration.measurement import Slo
+from shedproxy.core import milliseconds
+
+SLO = Slo(percentile=0.99, latency_ns=milliseconds(250), error_ratio=0.005)
+
+
+def test_the_knee_of_figure_2_is_where_its_authors_found_it() -> None:
+    xs = [i / 9 for i in range(10)]
+    assert kneedle(xs, [5 - 1 / (x + 0.1) for x in xs]) == pytest.approx(0.22, abs=0.005)
+
+
+def test_a_straight_line_has_no_knee() -> None:
+    assert kneedle([0, 1, 2], [0, 1, 2]) is None
+    assert kneedle([0, 1], [0, 1]) is None
+    assert broken_line([(x, x) for x in (1.0, 2.0, 3.0)]) is None
+
+
+def test_a_broken_line_breaks_where_goodput_does() -> None:
+    points = [(rate, min(rate, 200.0)) for rate in (100.0, 150.0, 180.0, 220.0, 260.0)]
+    assert broken_line(points) == pytest.approx(200, rel=1e-6)
+
+
+def test_both_knees_of_steps_have_intervals() -> None:
+    rng = random.Random(1)
+    rates = (100, 140, 160, 180, 190, 220, 260)
+    steps = [
+        open_step(rate, p99_ms=20 / max(0.05, 1 - rate / 200), throughput=min(rate, 200))
+        for rate in rates
+    ]
+    goodput = goodput_knee(steps, rng=rng)
+    latency = latency_knee(steps, SLO, rng=rng)
+    assert goodput is not None
+    assert latency is not None
+    assert goodput.rate_rps.low <= 200 <= goodput.rate_rps.high
+    assert 140 <= latency.rate_rps.value <= 190
+    assert goodput_knee(steps[:2], rng=rng) is None
+    assert latency_knee(steps[:2], SLO, rng=rng) is None

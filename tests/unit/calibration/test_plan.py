@@ -1,0 +1,74 @@
+"""Which steps are played, driven by stations in virtual time."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from harness.calibrations import a_plan, closed_step, rehearsed
+
+from shedproxy.calibration.measurement import Phase
+from shedproxy.calibration.plan import saturating_concurrency, step_orders
+from shedproxy.core import seconds
+
+
+def test_a_quick_plan_takes_its_budget_and_no_more() -> None:
+    plan = a_plan()
+    steps, outcome = rehearsed(plan, seed=1)
+    assert outcome.stopped_by == ""
+    assert 0.85 * plan.budget_ns < steps[-1].ended_at_ns < 1.05 * plan.budget_ns
+
+
+def test_the_search_stops_soon_after_the_knee() -> None:
+    steps, _ = rehearsed(a_plan(), seed=2, slots=16, service_ms=40)
+    searched = [step.concurrency for step in steps if step.phase is Phase.SEARCH]
+    assert searched[:4] == [2, 4, 8, 16]
+    assert max(level for level in searched if level) <= 64
+    assert saturating_concurrency(steps) in {16, 32, 64}
+
+
+def test_passes_are_random_and_hold_pairs_open_steps_and_a_sweep() -> None:
+    plan = a_plan(budget_ns=seconds(180), repeats=5, is_quick=False)
+    steps, _ = rehearsed(plan, seed=3)
+    level = saturating_concurrency(steps)
+    orders = []
+    for number in range(1, 6):
+        one = [step for step in steps if step.pass_number == number]
+        assert sum(step.concurrency == level for step in one) == 2
+        assert sum(step.phase is Phase.OPEN for step in one) >= 2
+        orders.append(tuple(step.concurrency for step in one))
+    assert len(set(orders)) == 5
+    swept = Counter(step.concurrency for step in steps if step.phase is Phase.CLOSED)
+    assert len(swept) >= 5
+    assert min(swept.values()) >= 2
+
+
+def test_a_service_without_an_answer_ends_the_plan() -> None:
+    orders = step_orders(a_plan(), random.Random(1))
+    assert next(orders).concurrency == 1
+    with pytest.raises(StopIteration) as end:
+        orders.send(closed_step(1, 50, latency=None))
+    assert "no answer" in end.value.value.stopped_by
+
+
+def test_errors_end_the_search_where_it_was_sound() -> None:
+    orders = step_orders(a_plan(), random.Random(1))
+    next(orders)
+    order = orders.send(closed_step(1, 50))
+    rates = {2: 100, 4: 200}
+    while order.phase is Phase.SEARCH:
+        assert order.concurrency is not None
+        failed = 0 if order.concurrency <= 4 else 900
+        order = orders.send(
+            closed_step(order.concurrency, rates.get(order.concurrency, 200), failed_count=failed)
+        )
+        assert (order.concurrency or 0) <= 8
+    assert order.pass_number == 1
+
+
+def test_a_cap_on_the_rate_holds() -> None:
+    _, outcome = rehearsed(a_plan(rate_max_rps=80.0), seed=4)
+    assert "cap" in outcome.stopped_by
+    _, outcome = rehearsed(a_plan(in_flight_max=1), seed=4)
+    assert "cap" in outcome.stopped_by
