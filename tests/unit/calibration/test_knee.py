@@ -41,7 +41,7 @@ def test_both_knees_of_steps_have_intervals() -> None:
     latency = latency_knee(steps, SLO, rng=rng)
     assert goodput is not None
     assert latency is not None
-    assert goodput.rate_rps.low <= 200 <= goodput.rate_rps.high
+    assert goodput.rate_rps.value == pytest.approx(200)
     assert 140 <= latency.rate_rps.value <= 190
     assert goodput_knee(steps[:2], rng=rng) is None
     assert latency_knee(steps[:2], SLO, rng=rng) is None
