@@ -20,6 +20,7 @@ from shedproxy.workload import RandomSource
 __all__ = [
     "Level",
     "SloRate",
+    "kept_rate",
     "merge_percentiles",
     "next_levels",
     "open_levels",
@@ -173,7 +174,7 @@ def slo_rate(
 ) -> SloRate | None:
     """The largest rate that keeps the SLO, at most `ceiling_rps`; None: none did."""
     levels = open_levels(steps)
-    value = _crossing(levels, slo, ceiling_rps)
+    value = kept_rate(levels, slo, ceiling_rps)
     if value is None:
         return None
     below = [level for level in levels if level.rate_rps <= value * 1.001]
@@ -187,7 +188,7 @@ def slo_rate(
             count = len(level.steps)
             drawn = [level.steps[int(rng.random() * count)] for _ in range(count)]
             again.append(_level(drawn))
-        return _crossing(again, slo, ceiling_rps)
+        return kept_rate(again, slo, ceiling_rps)
 
     interval = bootstrap_interval(value, resample, rng=rng, times=_BOOTSTRAPS)
     if interval is None:
@@ -201,7 +202,8 @@ def slo_rate(
     )
 
 
-def _crossing(levels: Sequence[Level], slo: Slo, ceiling_rps: float) -> float | None:
+def kept_rate(levels: Sequence[Level], slo: Slo, ceiling_rps: float) -> float | None:
+    """The largest rate that keeps the SLO, at most `ceiling_rps`; None where none did."""
     if not levels:
         return None
     strains = _strains(levels, slo)

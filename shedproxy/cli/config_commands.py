@@ -180,7 +180,31 @@ def schema(
     """Print the JSON Schema of the settings file, for editors."""
     from shedproxy.settings import settings_json_schema
 
-    text = json.dumps(settings_json_schema(), indent=2) + "\n"
+    _write_schema(settings_json_schema(), out)
+
+
+@export.command(
+    "report-schema",
+    help="""Print the JSON Schema of what `shedproxy calibrate` leaves in report.json.
+
+    \b
+    Examples:
+        shedproxy export report-schema --out report.schema.json
+    """,
+)
+def report_schema(
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write it there instead.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of a report.json."""
+    from shedproxy.calibration.results_schema import results_json_schema
+
+    _write_schema(results_json_schema(), out)
+
+
+def _write_schema(value: Any, out: Path | None) -> None:
+    text = json.dumps(value, indent=2) + "\n"
     if out is None:
         sys.stdout.write(text)
         return

@@ -105,6 +105,18 @@ COMMANDS: dict[str, Command] = {
     "replay": Command(
         "replay_command", "replay", _SIMULATE, "Run a recorded trace through a policy."
     ),
+    "report": Command(
+        "report_command",
+        "report",
+        _SIMULATE,
+        "Show a calibration, compare two, or read what another load test left.",
+    ),
+    "gate": Command(
+        "gate_command",
+        "gate",
+        _SIMULATE,
+        "Fail when capacity, goodput or latency got worse than noise explains.",
+    ),
 }
 
 
@@ -141,7 +153,7 @@ class _Command(TyperCommand):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [
-            piece if "|" in piece else piece.removeprefix("{").removesuffix("}")
+            piece if "|" in piece else piece.replace("{", "").replace("}", "")
             for piece in super().collect_usage_pieces(ctx)
         ]
 

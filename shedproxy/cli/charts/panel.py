@@ -12,8 +12,9 @@ from shedproxy.cli.charts.page import embedded_json
 
 __all__ = ["Chart", "Key", "Line", "Panel", "Shape", "Values", "panel_markup", "rounded"]
 
-Shape = Literal["line", "step", "thin", "area", "reference"]
-"""`thin` is a second line of a key; `area` and `reference` are what others are held against."""
+Shape = Literal["line", "step", "thin", "area", "reference", "points", "edge"]
+"""`thin` is a second line of a key; `area` and `reference` are what others are held against;
+`points` are not joined; two `edge`s of a key, one after the other, enclose a band."""
 
 Values = Sequence[float | None]
 
@@ -52,10 +53,14 @@ class Chart:
     title: str
     unit: str
     lines: Sequence[Line]
+    has_log_axis: bool | None = None
+    """None: as the values want it."""
 
     @property
     def is_log(self) -> bool:
         """Whether the peaks of its lines are too far apart for a linear axis."""
+        if self.has_log_axis is not None:
+            return self.has_log_axis
         peaks = [max((v for v in line.values if v is not None), default=0.0) for line in self.lines]
         peaks = [peak for peak in peaks if peak > 0]
         return bool(peaks) and max(peaks) > _LOG_FROM * min(peaks)

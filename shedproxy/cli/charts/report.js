@@ -35,12 +35,14 @@
     svg.setAttribute("viewBox", "0 0 24 8");
     svg.setAttribute("aria-hidden", "true");
     const stroke = document.createElementNS(ns, shape === "area" ? "rect" : "line");
-    const place = shape === "area" ? { width: 24, height: 8 } : { x1: 0, x2: 24, y1: 4, y2: 4 };
+    const dot = shape === "points";
+    const place = shape === "area" ? { width: 24, height: 8 } : { x1: dot ? 12 : 0, x2: dot ? 12 : 24, y1: 4, y2: 4 };
     for (const [name, value] of Object.entries(place)) stroke.setAttribute(name, value);
     stroke.style.stroke = shape === "area" ? "none" : `var(${hueOf(key)})`;
     stroke.style.fill = "var(--line-area)";
-    stroke.style.strokeWidth = shape === "thin" ? "1.2" : key.hue === 0 ? "3" : "2";
-    const dash = shape === "reference" ? [1, 3] : shape === "thin" ? [] : dashOf(key);
+    if (dot) stroke.style.strokeLinecap = "round";
+    stroke.style.strokeWidth = dot ? "6" : shape === "thin" ? "1.2" : key.hue === 0 ? "3" : "2";
+    const dash = shape === "reference" ? [1, 3] : shape === "thin" || dot ? [] : dashOf(key);
     if (dash.length) stroke.style.strokeDasharray = dash.join(" ");
     svg.append(stroke);
     return svg;
@@ -74,12 +76,16 @@
   // --- one chart
 
   function seriesOf(line, key) {
+    const stroke = () => (line.shape === "area" ? "transparent" : color(hueOf(key)));
+    if (line.shape === "points")
+      return { show: key.shown, stroke, paths: () => null, points: { show: true, size: 6, fill: stroke } };
+    if (line.shape === "edge")
+      return { show: key.shown, stroke: "transparent", spanGaps: true, points: { show: false } };
     const reference = line.shape === "reference";
     const alone = line.values.reduce((found, value, i) => {
       if (value != null && line.values[i - 1] == null && line.values[i + 1] == null) found.push(i);
       return found;
     }, []);
-    const stroke = () => (line.shape === "area" ? "transparent" : color(hueOf(key)));
     return {
       show: key.shown,
       stroke,
@@ -134,10 +140,15 @@
         y: log ? log.scale : { range: (_, low, high) => uPlot.rangeNum(0, high || 1, 0.08, true) },
       },
       axes: [
-        axisOf(2, 30, (_, values) => values.map((value) => `${format(value)} ${data.x.unit}`)),
+        { ...axisOf(2, 30, (_, values) => values.map((value) => `${format(value)} ${data.x.unit}`)), space: 76 },
         { ...axisOf(3, 58, numbers), ...(log && { splits: log.splits, filter: (_, values) => values }) },
       ],
       series: [{}, ...chart.lines.map((line) => seriesOf(line, panel.keys.get(line.key)))],
+      bands: chart.lines.flatMap(({ shape, key }, i) =>
+        shape === "edge" && chart.lines[i + 1]?.shape === "edge" && chart.lines[i + 1].key === key
+          ? [{ series: [i + 2, i + 1], fill: () => color("--line-area") }]
+          : [],
+      ),
       hooks: { setCursor: [on] },
     };
   }
@@ -158,6 +169,7 @@
       chart.lines
         .filter((line) => panel.keys.get(line.key).shown)
         .map((line) => [line, line.values[at]])
+        .filter(([line, value]) => value != null || line.shape !== "points")
         .sort(([, a], [, b]) => (b ?? -1) - (a ?? -1));
     const nameOf = (line) => [line.key, line.label].filter(Boolean).join(" ");
     const show = (plot) => {

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientConnection"]
 
-_NONE = int(BodyKind.NONE)
-_SIZED = int(BodyKind.SIZED)
 DISCARD_SIZE_MAX = 64 * 1024
 DISCARD_NS = NS_PER_S
 """A refused body of at most this size and time is read and thrown away; else the end is near."""
@@ -45,16 +43,16 @@ class ClientConnection(ClientPlace):
 
     __slots__ = (
         "_discarded",
+        "_heads",
         "_is_advancing",
         "_is_trusted",
         "_trusted_by",
-        "heads",
     )
 
     def __init__(self, server: WireServer) -> None:
         super().__init__(server)
         self._discarded = 0
-        self.heads = RequestHeads()
+        self._heads = RequestHeads()
         self._is_advancing = False
         self._trusted_by: Live | None = None
         self._is_trusted = False
@@ -213,7 +211,7 @@ class ClientConnection(ClientPlace):
         server = self.server
         live = server.live
         try:
-            tokens, framing = self.heads.read(head, live)
+            tokens, framing = self._heads.read(head, live)
         except HeadError as error:
             self._refuse_head(error.fault, head)
             return
@@ -224,15 +222,8 @@ class ClientConnection(ClientPlace):
             self.wake_at(now + PROBE_NS)
         exchange = Exchange(self, live, tokens, framing, now)
         self.exchange = exchange
-        if framing.body == _NONE:
+        if framing.body == BodyKind.NONE:
             self._buffer = rest
-            exchange.begin()
-            return
-        length = framing.length
-        if framing.body == _SIZED and len(rest) >= length and not framing.expect_continue:
-            # All of it came along: nothing is to be waited for, counted or held back.
-            self._buffer = rest[length:]
-            exchange.take_body(rest[:length])
             exchange.begin()
             return
         body = BodyReader(framing.body, framing.length, Fault.BAD_REQUEST)

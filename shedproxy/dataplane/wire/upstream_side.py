@@ -50,7 +50,7 @@ class UpstreamConnection(UpstreamEnd):
         self._buffer = b""
         self._seen = 0
         self._interims = 0
-        self._heads = ResponseHeads(group.answer_fields)
+        self._heads = ResponseHeads()
 
     # --- asyncio.BufferedProtocol -----------------------------------------------------------
 

@@ -50,7 +50,6 @@ class UpstreamGroup:
         self.clock = server.clock
         self.wheel = server.wheel
         self.read_buffer = server.read_buffer
-        self.answer_fields = server.answer_fields
         self.is_out = False
         """No upstream in service; looked at again by `tick` and by every answer."""
         self.connections = 0

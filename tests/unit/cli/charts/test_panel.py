@@ -92,3 +92,9 @@ def test_numbers_are_rounded_to_four_digits(value, expected):
 
 def test_whole_numbers_are_written_as_such():
     assert json.dumps(rounded(800.0)) == "800"
+
+
+def test_an_axis_may_be_chosen():
+    lines = [Line(key="a", values=[0.1, 100.0])]
+    assert not Chart(title="t", unit="", lines=lines, has_log_axis=False).is_log
+    assert Chart(title="t", unit="", lines=lines, has_log_axis=True).is_log

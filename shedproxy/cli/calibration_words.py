@@ -1,0 +1,65 @@
+"""What a calibration report says in sentences, on the page and in Markdown alike."""
+
+from __future__ import annotations
+
+from shedproxy.calibration.results import Calibration
+from shedproxy.cli.calibration_numbers import show_length
+
+__all__ = ["method_notes", "reproduce", "toml_of", "validity"]
+
+
+_NOTES = """\
+Open steps: arrivals are {arrivals} and wait for nothing; latency counts from the intended send \
+time, so that neither a stalled service nor a late generator hides a wait (coordinated omission).
+Closed steps: a fixed number of requests at a time. They give throughput against concurrency only; \
+none of their percentiles is quoted as latency under load.
+The curve is Gunther's X(N) = lambda N / (1 + sigma (N - 1) + kappa N (N - 1)) by least squares; \
+intervals are from resampling the passes. A best concurrency is given only where kappa's interval \
+leaves zero out.
+What a step has before it is steady is cut off (MSER). A step is void when the generator was late, \
+too busy or sent too little.
+Percentiles of several passes are of their merged histograms, never averages.
+It is invalid for another build of the service, another machine, another mix of requests, or a \
+dependency that answers differently: calibrate again then, or let drift detection say so."""
+
+
+def validity(calibration: Calibration) -> str:
+    """How the measurement was made, in one sentence, and how long it holds."""
+    made = calibration.provenance
+    thresholds = calibration.thresholds
+    how = {
+        "load": f"Measured with {calibration.plan.engine} load",
+        "observe": "Fitted to what a live proxy observed",
+        "import": "Read from another tool's files",
+    }.get(made.source, "Measured")
+    until = f", good for {show_length(thresholds.expires_after_ns)}" if thresholds else ""
+    slo = f" Objective: {calibration.plan.slo.text}." if calibration.plan.slo.text else ""
+    return f"{how}, {len(calibration.steps)} steps{until}.{slo}"
+
+
+def method_notes(calibration: Calibration) -> list[str]:
+    """What was done, and what would make it invalid."""
+    return [note.format(arrivals=calibration.plan.arrivals) for note in _NOTES.splitlines()]
+
+
+def reproduce(calibration: Calibration) -> str:
+    """The command, with what it ran on."""
+    made = calibration.provenance
+    packages = " ".join(f"{name}=={version}" for name, version in made.packages if version)
+    lines = [made.command]
+    if packages:
+        lines.insert(0, f"# {packages}")
+    return "\n".join(lines)
+
+
+def toml_of(calibration: Calibration) -> str:
+    """The changes as TOML, a table for each; empty where nothing changes."""
+    thresholds = calibration.thresholds
+    tables: dict[str, list[str]] = {}
+    for change in thresholds.changes if thresholds else ():
+        table, _, key = change.key.rpartition(".")
+        tables.setdefault(table, []).append(f"{key} = {change.after}  # {change.reason}")
+    parts = [
+        "\n".join([f"[{table}]", *lines] if table else lines) for table, lines in tables.items()
+    ]
+    return "\n\n".join(parts)

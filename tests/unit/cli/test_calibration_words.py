@@ -1,0 +1,40 @@
+"""Sentences of a report."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+
+from harness.sample_report import sample_calibration
+
+from shedproxy.cli.calibration_words import method_notes, reproduce, toml_of, validity
+
+
+def test_where_it_comes_from_is_said() -> None:
+    calibration = sample_calibration()
+    assert validity(calibration).startswith(
+        "Measured with builtin load, 55 steps, good for 30 days"
+    )
+    observed = replace(
+        calibration, provenance=replace(calibration.provenance, source="observe"), thresholds=None
+    )
+    assert validity(observed).startswith("Fitted to what a live proxy observed, 55 steps. Obj")
+
+
+def test_the_method_names_the_arrivals() -> None:
+    notes = method_notes(sample_calibration())
+    assert len(notes) == 6
+    assert "arrivals are poisson" in notes[0]
+
+
+def test_changes_are_toml() -> None:
+    assert tomllib.loads(toml_of(sample_calibration())) == {
+        "cell": {"default": {"limit": {"initial": 12, "maximum": 12}}}
+    }
+
+
+def test_the_command_comes_with_what_it_ran_on() -> None:
+    assert reproduce(sample_calibration()).splitlines() == [
+        "# python==3.11.7 uvloop==0.22.1",
+        "shedproxy calibrate http://127.0.0.1:8000 --slo 'p99<250ms, errors<0.5%'",
+    ]
