@@ -1,16 +1,19 @@
-"""What the core costs: decisions per limit algorithm and in overload, refusals, and the queue.
+"""What the core costs: decisions per limit algorithm, through a queue, in overload; refusals.
 
 Time is given to the core and not read here, so that no clock is in the figures. Where a request is
 admitted and released four are in flight at any time, each for about a millisecond with some
 scatter; the limit is kept above them, so that every arrival is admitted at once and every release
-is a sample. In overload, 64 slots of 10 ms are offered twice what they can do, and an arrival comes
-with what follows from it: half an end of work, and the start or refusal of who waits.
+is a sample. Through a queue, 64 slots are taken and so many wait: each arrival joins them, and each
+release lets one of them in. In overload, 64 slots of 10 ms are offered twice what they can do, and
+an arrival comes with what follows from it: half an end of work, and the start or refusal of who
+waits.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from benchmarks.method import Budget, NotMeasuredError, Report, Row, Spread, in_process
 from shedproxy.core import (
@@ -18,7 +21,7 @@ from shedproxy.core import (
     Criticality,
     Instant,
     LimitPolicy,
-    Nanos,
+    Mode,
     Outcome,
     Permit,
     Policy,
@@ -27,12 +30,12 @@ from shedproxy.core import (
     RejectReason,
     RequestInfo,
     Shedder,
+    ShedLevelPolicy,
     Ticket,
     milliseconds,
-    rank_of,
+    seconds,
 )
 from shedproxy.core.limits import ALGORITHMS
-from shedproxy.core.queues import PriorityQueue
 
 __all__ = ["measure"]
 
@@ -43,8 +46,10 @@ SCATTER = 1024
 """Arrivals come up to half a step late, in an order that repeats after so many."""
 GOLDEN = 0x9E3779B97F4A7C15
 MASK = (1 << 64) - 1
-FLOWS = [(index + 1) * GOLDEN & MASK for index in range(1000)]
+NOBODY = array("Q", [0])
+TENANTS = array("Q", [(index + 1) * GOLDEN & MASK for index in range(1000)])
 """Hashes of a thousand tenants."""
+MANY = array("Q", [(index + 1) * GOLDEN & MASK for index in range(1_000_000)])
 
 LATE_NS = [index * GOLDEN % MASK % (STEP_NS // 2) for index in range(SCATTER)]
 
@@ -55,14 +60,18 @@ OVERLOAD_STEP_NS = SERVICE_NS // SLOTS // 2
 DECISION = Budget(target=3.0, floor=5.0)
 
 
-def deciding(algorithm: str, *, tenants: bool = False) -> Callable[[int], None]:
+def deciding(
+    algorithm: str,
+    *,
+    flows: Sequence[int] = NOBODY,
+    time_left_ns: int | None = None,
+    mode: Mode = Mode.ENFORCE,
+) -> Callable[[int], None]:
     """One arrival and one release per operation."""
     limit = LimitPolicy(algorithm=algorithm, initial=64, minimum=2 * IN_FLIGHT)
-    shedder = Shedder(Policy(cells=(CellPolicy(limit=limit),)), now=Instant(0))
+    shedder = Shedder(Policy(mode=mode, cells=(CellPolicy(limit=limit),)), now=Instant(0))
     request = RequestInfo()
-    flows = FLOWS if tenants else [0]
     flow_count = len(flows)
-    time_left_ns = milliseconds(1000) if tenants else None
     permits: deque[Permit] = deque()
     serial = 0
 
@@ -71,21 +80,57 @@ def deciding(algorithm: str, *, tenants: bool = False) -> Callable[[int], None]:
         arrive, release = shedder.arrive, shedder.release
         for _ in range(count):
             serial += 1
-            now = serial * STEP_NS + LATE_NS[serial % SCATTER]
+            now = Instant(serial * STEP_NS + LATE_NS[serial % SCATTER])
             decision = arrive(
-                request,
-                now=now,
-                flow_hash=flows[serial % flow_count],
-                cohort=serial % SCATTER,
-                time_left_ns=time_left_ns,
+                request, now, flows[serial % flow_count], serial % SCATTER, time_left_ns
             )
             if type(decision) is not Permit:
                 raise NotMeasuredError(f"{algorithm} did not admit: {decision!r}")
             permits.append(decision)
             if len(permits) > IN_FLIGHT:
-                release(permits.popleft(), Outcome.SUCCESS, now=now)
+                release(permits.popleft(), Outcome.SUCCESS, now)
 
     return decide
+
+
+def waiting(waiters: int, *, mixed: bool) -> Callable[[int], None]:
+    """One arrival that has to wait and one release that lets a waiter in, beside `waiters`."""
+    cell = CellPolicy(
+        limit=LimitPolicy(algorithm="fixed", initial=SLOTS),
+        queue=QueuePolicy(length_max=waiters + 1, wait_max_ns=seconds(3600)),
+        shed_level=ShedLevelPolicy(enabled=False),
+    )
+    shedder = Shedder(Policy(cells=(cell,)), now=Instant(0))
+    requests = [RequestInfo(criticality=c) for c in Criticality] if mixed else [RequestInfo()]
+    flows = TENANTS if mixed else NOBODY
+    request_count, flow_count = len(requests), len(flows)
+    running: deque[Permit] = deque()
+    serial = 0
+
+    def arrive() -> None:
+        nonlocal serial
+        serial += 1
+        request, flow_hash = requests[serial % request_count], flows[serial % flow_count]
+        now = Instant(serial * OVERLOAD_STEP_NS)
+        decision = shedder.arrive(request, now, flow_hash, serial % SCATTER)
+        if type(decision) is Permit:
+            running.append(decision)
+        elif type(decision) is not Ticket:
+            raise NotMeasuredError(f"no room for {waiters}: {decision!r}")
+
+    def wait(count: int) -> None:
+        for _ in range(count):
+            arrive()
+            now = Instant(serial * OVERLOAD_STEP_NS)
+            for _, decision in shedder.release(running.popleft(), Outcome.SUCCESS, now):
+                if type(decision) is Permit:
+                    running.append(decision)
+        if (len(running), shedder.waiting("default")) != (SLOTS, waiters):
+            raise NotMeasuredError(f"the queue does not hold {waiters}")
+
+    for _ in range(SLOTS + waiters):
+        arrive()
+    return wait
 
 
 def idling() -> Callable[[int], None]:
@@ -126,7 +171,7 @@ def overloaded(*, tenants: bool) -> Callable[[int], None]:
     limit = LimitPolicy(algorithm="fixed", initial=SLOTS)
     shedder = Shedder(Policy(cells=(CellPolicy(limit=limit),)), now=Instant(0))
     requests = [RequestInfo(criticality=c) for c in Criticality] if tenants else [RequestInfo()]
-    flows = FLOWS if tenants else [0]
+    flows = TENANTS if tenants else NOBODY
     ends: deque[tuple[int, Permit]] = deque()
     serial = 0
 
@@ -142,9 +187,9 @@ def overloaded(*, tenants: bool) -> Callable[[int], None]:
                         ends.append((end_at + SERVICE_NS, decision))
             decision = shedder.arrive(
                 requests[serial % len(requests)],
-                now=Instant(now),
-                flow_hash=flows[serial % len(flows)],
-                cohort=serial * GOLDEN % MASK % 1024,
+                Instant(now),
+                flows[serial % len(flows)],
+                serial * GOLDEN % MASK % 1024,
             )
             if type(decision) is Permit:
                 ends.append((now + SERVICE_NS, decision))
@@ -155,59 +200,33 @@ def overloaded(*, tenants: bool) -> Callable[[int], None]:
     return arrive
 
 
-def queueing(waiters: int, *, tenants: bool) -> Callable[[int], None]:
-    """One new ticket pushed and one popped per operation, beside `waiters` that stay."""
-    queue = PriorityQueue(QueuePolicy(length_max=waiters + 1))
-    wait_max_ns: Nanos = milliseconds(500)
-    requests = [RequestInfo(criticality=c) for c in Criticality] if tenants else [RequestInfo()]
-    flows = FLOWS if tenants else [0]
-    serial = 0
-
-    def ticket() -> Ticket:
-        nonlocal serial
-        serial += 1
-        now = Instant(serial * 10_000)
-        request = requests[serial % len(requests)]
-        cohort = serial & 1023
-        rank = rank_of(request, cohort)
-        flow = flows[serial % len(flows)]
-        return Ticket(serial, request, flow, cohort, rank, now, Instant(now + wait_max_ns))
-
-    for _ in range(waiters):
-        fresh = ticket()
-        queue.push(fresh, now=fresh.arrived_at)
-
-    def push_and_pop(count: int) -> None:
-        for _ in range(count):
-            fresh = ticket()
-            now = fresh.arrived_at
-            if queue.push(fresh, now=now) is not None or queue.pop(now=now) is None:
-                raise NotMeasuredError(f"the queue does not hold {waiters}")
-
-    return push_and_pop
-
-
 def measure(*, quick: bool) -> Report:
     fixed = LimitPolicy(algorithm="fixed", initial=1)
     no_queue = CellPolicy(limit=fixed, queue=QueuePolicy(length_max=0))
+    time_left_ns = milliseconds(1000)
     decisions = {f"admit and release, {name}": deciding(name) for name in ALGORITHMS}
-    decisions["admit and release, adaptive, tenants, deadlines"] = deciding(
-        "adaptive", tenants=True
+    for name in ALGORITHMS:
+        decisions[f"admit and release, {name}, tenants, deadlines"] = deciding(
+            name, flows=TENANTS, time_left_ns=time_left_ns
+        )
+    decisions["admit and release, a million tenants, deadlines"] = deciding(
+        "adaptive", flows=MANY, time_left_ns=time_left_ns
     )
+    decisions["admit and release, observe mode"] = deciding("adaptive", mode=Mode.OBSERVE)
+    for waiters in WAITERS:
+        for mixed in (False, True):
+            which = "4 classes, 1000 tenants" if mixed else "one flow"
+            name = f"wait and release beside {waiters}, {which}"
+            decisions[name] = waiting(waiters, mixed=mixed)
     others = {
         "the caller's loop alone": idling(),
         "refuse, limit = 0": refusing(
             CellPolicy(), RequestInfo(route_limit=0), RejectReason.ROUTE_LIMIT
         ),
         "refuse, full queue": refusing(no_queue, RequestInfo(), RejectReason.QUEUE_FULL),
+        "arrive in overload, one flow": overloaded(tenants=False),
+        "arrive in overload, 4 classes, 1000 tenants": overloaded(tenants=True),
     }
-    others["arrive in overload, one flow"] = overloaded(tenants=False)
-    others["arrive in overload, 4 classes, 1000 tenants"] = overloaded(tenants=True)
-    for waiters in WAITERS:
-        others[f"push and pop beside {waiters}, one flow"] = queueing(waiters, tenants=False)
-        others[f"push and pop beside {waiters}, 4 classes, 1000 tenants"] = queueing(
-            waiters, tenants=True
-        )
     rounds, count = (3, 4000) if quick else (9, 20_000)
     values = in_process(decisions | others, rounds=rounds, count=count)
     return Report(

@@ -1,19 +1,35 @@
-"""What ShedMiddleware adds to one request, in process: no server, no socket, no parser.
+"""What ShedMiddleware adds to one request, in process and behind uvicorn; and what refusing costs.
 
-The app answers with two messages and does nothing else. Its requests run one after the other in a
-running event loop; between batches the loop runs once, so that the timers of the middleware are
-what they are in a server, but outside the measured time.
+In process there is no server, no socket, no parser. The app answers with two messages and does
+nothing else. Its requests run one after the other in a running event loop; between batches the loop
+runs once, so that the timers of the middleware are what they are in a server, but outside the
+measured time. On sockets it is the CPU of the whole server process. Beside it: a middleware of
+nothing, slowapi, OpenTelemetry's ASGI instrumentation, and uvicorn's own --limit-concurrency, which
+closes the connection with each refusal.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
-from benchmarks.apps import NOTHING_ADMITTED, bare
+from benchmarks.asgi_peers import APPS, app_named
 from benchmarks.method import Budget, NotMeasuredError, Report, Row, Spread, added, ratio
+from benchmarks.peers import ROOT
+from benchmarks.servers import (
+    CONNECTIONS,
+    DIFFERENT,
+    Server,
+    free_port,
+    is_pinned,
+    running,
+    take_turns,
+)
 from shedproxy import Criticality, Document, Match, Rule, ShedMiddleware
 from shedproxy.snapshot import Classification
 
@@ -23,6 +39,22 @@ BATCH = 500
 """Requests between two turns of the loop: a few milliseconds, no stall."""
 
 ADDED = Budget(target=4.0, floor=8.0)
+REFUSED = Budget(target=1.0, floor=1.15)
+
+BARE, SHED, REFUSING = "app alone", "ShedMiddleware", "ShedMiddleware, refusing"
+CLAIMED = "ShedMiddleware, trusted claims, tenants, rules"
+PEERS = {
+    BARE: ("bare", 200),
+    "a middleware of nothing": ("nothing", 200),
+    SHED: ("shedproxy", 200),
+    "slowapi": ("slowapi", 200),
+    "OpenTelemetry, metrics": ("telemetry", 200),
+    REFUSING: ("shedproxy_refusing", 503),
+    "slowapi, refusing": ("slowapi_refusing", 429),
+}
+"""By the name that is printed: the app in `asgi_peers`, and the status it answers with."""
+LIMITED = "uvicorn --limit-concurrency"
+ROUNDS = 9
 
 HEADERS = [
     (b"host", b"service.example"),
@@ -98,7 +130,7 @@ class Case:
         return spent / (count // BATCH * BATCH) / 1000
 
 
-async def take_turns(cases: dict[str, Case], *, rounds: int, count: int) -> None:
+async def take_turns_here(cases: dict[str, Case], *, rounds: int, count: int) -> None:
     for case in cases.values():
         await case.run(2 * BATCH)
     for _ in range(rounds):
@@ -107,24 +139,82 @@ async def take_turns(cases: dict[str, Case], *, rounds: int, count: int) -> None
             case.values.append(await case.run(count))
 
 
-def measure(*, quick: bool) -> Report:
+def in_process(*, quick: bool) -> dict[str, list[float]]:
+    """Microseconds per request by case, a value a round; what is not installed is left out."""
     cases = {
-        "app alone": Case(bare, HEADERS),
-        "ShedMiddleware(app)": Case(ShedMiddleware(bare), HEADERS),
-        "the same, trusted claims, tenants, rules": Case(
-            ShedMiddleware(bare, EVERYTHING), HEADERS + CLAIMS
-        ),
-        "the same, refusing": Case(ShedMiddleware(bare, NOTHING_ADMITTED), HEADERS, status=503),
+        name: Case(app, HEADERS, status)
+        for name, (which, status) in PEERS.items()
+        if (app := app_named(which)) is not None
     }
-    asyncio.run(take_turns(cases, rounds=3 if quick else 15, count=4000 if quick else 20_000))
-    alone, plain, claims, refused = (case.values for case in cases.values())
-    return Report(
-        title="CPU of one ASGI call in process, metrics on",
+    cases[CLAIMED] = Case(ShedMiddleware(APPS["bare"](), EVERYTHING), HEADERS + CLAIMS)
+    rounds, count = (3, 3000) if quick else (ROUNDS, 10_000)
+    asyncio.run(take_turns_here(cases, rounds=rounds, count=count))
+    return {name: case.values for name, case in cases.items()}
+
+
+def uvicorn(name: str, app: str, *, home: Path, status: int, options: tuple[str, ...]) -> Server:
+    """An app of `asgi_peers` on uvloop and httptools."""
+    port = free_port()
+    command = [
+        *(sys.executable, "-P", "-m", "uvicorn", f"benchmarks.asgi_peers:{app}"),
+        *(f"--app-dir={ROOT}", "--host=127.0.0.1", f"--port={port}", "--loop=uvloop"),
+        *("--http=httptools", "--no-access-log", "--log-level=critical", "--lifespan=off"),
+        *options,
+    ]
+    return Server(name, command, port=port, home=home, status=status)
+
+
+def on_sockets(found: list[str]) -> dict[str, list[float]]:
+    """Microseconds of the server's CPU per answered request, a value a round."""
+    with tempfile.TemporaryDirectory(prefix="shedproxy-benchmark-") as directory:
+        home = Path(directory)
+        servers = [
+            uvicorn(name, app, home=home, status=status, options=())
+            for name, (app, status) in PEERS.items()
+            if name in found
+        ]
+        limit = ("--limit-concurrency=1",)
+        servers.append(uvicorn(LIMITED, "bare", home=home, status=503, options=limit))
+        with running(servers):
+            values, _ = take_turns(servers, home, rounds=ROUNDS, seconds=1, loads=(DIFFERENT,))
+        return values[DIFFERENT]
+
+
+def measure(*, quick: bool) -> Report:
+    here = in_process(quick=quick)
+    rows = [Row(f"in process, {name}", Spread.of(values)) for name, values in here.items()]
+    alone = here[BARE]
+    for name in here:
+        if name in {SHED, CLAIMED}:
+            rows.append(added(f"added in process by {name}", here[name], alone, ADDED))
+        elif name != BARE and "refusing" not in name:
+            rows.append(added(f"added in process by {name}", here[name], alone))
+    report = Report(
+        title="CPU of one ASGI call, metrics on",
         unit="us per request",
-        rows=[
-            *(Row(name, Spread.of(case.values)) for name, case in cases.items()),
-            added("added by the middleware", plain, alone, ADDED),
-            added("added with claims, tenants, rules", claims, alone, ADDED),
-        ],
-        ratios=[ratio("refusal / app alone", refused, alone)],
+        rows=rows,
+        absent=[name for name in PEERS if name not in here],
     )
+    if quick:
+        report.ratios = [ratio("refusal / app alone, in process", here[REFUSING], alone)]
+        report.notes = ["a quick run does not start servers"]
+        return report
+    there = on_sockets(list(here))
+    rows += [Row(f"on sockets, {name}", Spread.of(values)) for name, values in there.items()]
+    report.ratios = [
+        ratio(
+            f"{name} / {BARE}, on sockets",
+            values,
+            there[BARE],
+            REFUSED if name == REFUSING else None,
+        )
+        for name, values in there.items()
+        if name != BARE
+    ]
+    report.ratios.append(
+        ratio(f"{REFUSING} / {LIMITED}, on sockets", there[REFUSING], there[LIMITED])
+    )
+    report.notes = [f"on sockets: uvicorn, {CONNECTIONS} keep-alive connections, heads differ"]
+    if not is_pinned():
+        report.notes.append("one core only: nothing is pinned, the generator disturbs")
+    return report

@@ -24,6 +24,7 @@ from benchmarks.method import NotMeasuredError
 
 __all__ = [
     "CONNECTIONS",
+    "DIFFERENT",
     "LOADS",
     "Server",
     "Values",
@@ -242,12 +243,18 @@ def _drive(server: Server, script: Path | None, seconds: int) -> Load:
 
 
 def take_turns(
-    servers: Sequence[Server], home: Path, *, rounds: int, seconds: int
+    servers: Sequence[Server],
+    home: Path,
+    *,
+    rounds: int,
+    seconds: int,
+    loads: Sequence[str] = tuple(LOADS),
 ) -> tuple[Values, Mapping[str, int]]:
-    """CPU per answered request under each of `LOADS`; and how many answers were wrong."""
-    values: Values = {name: {server.name: [] for server in servers} for name in LOADS}
-    scripts: dict[str, Path | None] = dict.fromkeys(LOADS)
-    for name, text in LOADS.items():
+    """CPU per answered request under some of `LOADS`; and how many answers were wrong."""
+    values: Values = {name: {server.name: [] for server in servers} for name in loads}
+    scripts: dict[str, Path | None] = dict.fromkeys(loads)
+    for name in loads:
+        text = LOADS[name]
         if text:
             scripts[name] = home / f"{name.replace(' ', '-')}.lua"
             scripts[name].write_text(text)

@@ -98,7 +98,7 @@ class Waiting(Screening):
         ticket = Ticket(
             serial, request, flow_hash, cohort, rank, now, expires_at, deadline_at, self, place
         )
-        victim = queue.push(ticket, now=now, ahead_max=level.ahead_max[rank >> LEVEL_BITS])
+        victim = queue.push(ticket, now, level.ahead_max[rank >> LEVEL_BITS])
         if victim is not None:
             refused = self._make_room(ticket, victim, now)
             if refused is not None:
@@ -191,8 +191,7 @@ class Waiting(Screening):
         return self._dispatch(now)
 
     def _expire(self, expired: Sequence[Ticket], now: Instant) -> list[Verdict]:
-        if expired:
-            self._level.on_refusal()
+        self._level.on_refusal()
         verdicts = []
         for ticket in expired:
             numbers = (now - ticket.arrived_at, ticket.expires_at - ticket.arrived_at)
@@ -202,7 +201,8 @@ class Waiting(Screening):
     def _dispatch(self, now: Instant) -> Sequence[Verdict]:
         """Give free slots to the best waiters; those that waited too long leave first."""
         queue = self._queue
-        verdicts = self._expire(queue.expire(now=now), now)
+        expired = queue.expire(now)
+        verdicts = self._expire(expired, now) if expired else []
         if self._must_trim:
             verdicts.extend(self._trim(now))
         slots = self._slot_share() if queue.length > 1 else None
@@ -213,11 +213,11 @@ class Waiting(Screening):
                 free = self._limits.limit - self.in_flight
                 if free <= 0:
                     return verdicts
-            ticket = queue.pop(now=now, cost_max=free, slots=slots)
+            ticket = queue.pop(now, free, slots)
             if ticket is None:
                 return verdicts
             verdicts.append(self._admit_waiter(ticket, now))
-        if not self._waiting:
+        if not (self._is_shadowing and self._waiting):
             self._demand.relieve(now)
         return verdicts
 

@@ -240,7 +240,12 @@ class Classifier:
         method, raw_path = key
         if self._rules.is_control(method, raw_path):
             return _CONTROL, ()
-        readings = tuple(self._rules.candidates(method, path) for path in path_readings(raw_path))
+        paths = path_readings(raw_path)
+        if len(paths) == 1:
+            only = self._rules.candidates(method, paths[0])
+            if not self._rules.needs_more(only):
+                return only[0] if only else _NO_RULE, ()
+        readings = tuple(self._rules.candidates(method, path) for path in paths)
         if any(self._rules.needs_more(candidates) for candidates in readings):
             return _NO_RULE, readings
         return self._worst(candidates[0] if candidates else _NO_RULE for candidates in readings), ()

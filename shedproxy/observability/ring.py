@@ -15,6 +15,7 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from shedproxy.core import Criticality, Instant, Mode, Rejected, RejectReason, RequestInfo
@@ -52,6 +53,19 @@ _VALUES: Final = {letter: value for value, letter in enumerate(_ALPHABET)} | {
 _PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
 """Every two letters: a refusal is answered with its id, so that writing one must be cheap."""
 _ID_LENGTH: Final = 13
+_LOW_BITS: Final = 30
+_LOW_MASK: Final = (1 << _LOW_BITS) - 1
+"""What six letters hold; those before them are the same for a thousand million refusals."""
+
+
+@lru_cache(maxsize=64)
+def _start_of_id(high: int) -> str:
+    return (
+        _ALPHABET[high >> 30]
+        + _PAIRS[high >> 20 & 1023]
+        + _PAIRS[high >> 10 & 1023]
+        + _PAIRS[high & 1023]
+    )
 
 
 def ring_size(capacity: int = CAPACITY) -> int:
@@ -207,15 +221,9 @@ class RefusalRing:
     @staticmethod
     def format_id(refusal_id: int) -> str:
         """The id as 13 letters and digits (Crockford's base 32: none looks like another)."""
-        return (
-            _ALPHABET[refusal_id >> 60]
-            + _PAIRS[refusal_id >> 50 & 1023]
-            + _PAIRS[refusal_id >> 40 & 1023]
-            + _PAIRS[refusal_id >> 30 & 1023]
-            + _PAIRS[refusal_id >> 20 & 1023]
-            + _PAIRS[refusal_id >> 10 & 1023]
-            + _PAIRS[refusal_id & 1023]
-        )
+        low = refusal_id & _LOW_MASK
+        start = _start_of_id(refusal_id >> _LOW_BITS)
+        return f"{start}{_PAIRS[low >> 20]}{_PAIRS[low >> 10 & 1023]}{_PAIRS[low & 1023]}"
 
     @staticmethod
     def parse_id(text: str) -> int | None:

@@ -226,6 +226,8 @@ def _path_regex(pattern: str) -> str:
     """A regex for a whole normalised path (used with fullmatch)."""
     if pattern == "*":
         return r"\*|/[^/]*"
+    if set(path_segments(pattern)) == {"**"}:
+        return "/.*"  # the general form asks for segments, and the root has none
     runs: list[str] = [""]
     for segment in path_segments(pattern):
         if segment == "**":
@@ -237,8 +239,7 @@ def _path_regex(pattern: str) -> str:
         return first or "/"
     *middle, last = rest
     inner = "".join(f"(?>(?:/[^/]++)*?{run})" for run in middle if run)
-    # The root path is "/" and has no segment, so `/**` has to name it.
-    return f"{first}{inner}(?:/[^/]++)*{last}" + ("|/" if not (first or inner or last) else "")
+    return f"{first}{inner}(?:/[^/]++)*{last}"
 
 
 def unreachable(rules: Sequence[Rule]) -> list[tuple[int, int]]:

@@ -36,18 +36,22 @@ def test_decisions_are_measured_for_every_algorithm_and_queue_length(root: Path)
     names = {row["name"] for row in report["rows"]}
     for algorithm in ("adaptive", "fixed", "aimd", "vegas", "gradient2"):
         assert f"admit and release, {algorithm}" in names
+        assert f"admit and release, {algorithm}, tenants, deadlines" in names
     for waiters in (10, 100, 1000, 10_000):
-        assert f"push and pop beside {waiters}, one flow" in names
+        assert f"wait and release beside {waiters}, one flow" in names
     for row in report["rows"]:
         assert 0 < row["min"] <= row["median"] <= row["max"]
         assert row["rounds"] == 3
 
 
-def test_budgets_stand_beside_the_figures_they_bind(root: Path):
+def test_middleware_is_measured_beside_others_and_its_budget(root: Path):
     report = json.loads(run(root, "middleware", "--quick", "--json").stdout)
     rows = {row["name"]: row for row in report["rows"]}
-    assert rows["added by the middleware"]["target"] < rows["added by the middleware"]["floor"]
-    assert "floor" not in rows["app alone"]
+    for name in ("a middleware of nothing", "slowapi", "OpenTelemetry, metrics"):
+        assert "floor" not in rows[f"added in process by {name}"]
+    added = rows["added in process by ShedMiddleware"]
+    assert added["target"] < added["floor"]
+    assert report["absent"] == []
 
 
 def test_text_names_the_command_the_machine_and_the_spread(root: Path):

@@ -94,7 +94,7 @@ class Level:
             self._queued.extend([0] * more)
             self._shards.extend([None] * more)
 
-    def add(self, ticket: Ticket, hand: Sequence[int], *, now: Instant) -> None:
+    def add(self, ticket: Ticket, hand: Sequence[int], now: Instant) -> None:
         """Let a ticket wait in the shortest shard of its hand."""
         index = self._shortest(hand)
         shard = self._shards[index]
@@ -151,7 +151,6 @@ class Level:
 
     def take(
         self,
-        *,
         newest: bool,
         cost_max: int = UNBOUNDED,
         slots: SlotShare | None = None,
@@ -163,7 +162,7 @@ class Level:
         """
         shard = self._next()
         if slots is not None:
-            shard = self._pass_over(shard, slots, newest=newest)
+            shard = self._pass_over(shard, slots, newest)
         waiters = shard.waiters
         ticket = next(reversed(waiters)) if newest else next(iter(waiters))
         cost = ticket.cost
@@ -182,7 +181,7 @@ class Level:
             self._rest(shard)
         return ticket
 
-    def _pass_over(self, shard: Shard, slots: SlotShare, *, newest: bool) -> Shard:
+    def _pass_over(self, shard: Shard, slots: SlotShare, newest: bool) -> Shard:
         """The first shard in turn that is not over its share, or the one after a few that are."""
         schedule = self._schedule
         for _ in range(min(_PASSED_MAX, len(schedule) - 1)):

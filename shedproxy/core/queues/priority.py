@@ -93,7 +93,7 @@ class PriorityQueue:
     def __len__(self) -> int:
         return self.length
 
-    def push(self, ticket: Ticket, *, now: Instant, ahead_max: int = UNBOUNDED) -> Ticket | None:
+    def push(self, ticket: Ticket, now: Instant, ahead_max: int = UNBOUNDED) -> Ticket | None:
         """Let a ticket wait.
 
         Args:
@@ -121,7 +121,7 @@ class PriorityQueue:
             self._discard(victim)
         level = self._levels[rank >> LEVEL_BITS]
         flow_hash = ticket.flow_hash
-        level.add(ticket, self._hand_of(flow_hash) if flow_hash else _ANONYMOUS_HAND, now=now)
+        level.add(ticket, self._hand_of(flow_hash) if flow_hash else _ANONYMOUS_HAND, now)
         self._occupied |= 1 << level.index
         self.length += 1
         expiries = self._expiries
@@ -132,7 +132,6 @@ class PriorityQueue:
 
     def pop(
         self,
-        *,
         now: Instant,
         cost_max: int = UNBOUNDED,
         slots: SlotShare | None = None,
@@ -145,7 +144,8 @@ class PriorityQueue:
         if not self.length:
             return None
         level = self._levels[self._occupied.bit_length() - 1]
-        ticket = level.take(newest=self._serves_newest(level, now), cost_max=cost_max, slots=slots)
+        is_newest = now - level.busy_since >= self._policy.lifo_after_ns
+        ticket = level.take(is_newest, cost_max, slots)
         if ticket is not None:
             self._count_out(level)
         return ticket
@@ -157,7 +157,7 @@ class PriorityQueue:
         self._discard(ticket)
         return True
 
-    def expire(self, *, now: Instant) -> Sequence[Ticket]:
+    def expire(self, now: Instant) -> Sequence[Ticket]:
         """Take out the waiters whose `expires_at` is not after `now`, soonest first."""
         expiries = self._expiries
         if not expiries or expiries[0][0] > now:

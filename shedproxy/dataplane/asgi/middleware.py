@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from shedproxy.core import Mode, Permit, Policy, Rejected, Ticket
 from shedproxy.dataplane.asgi.exchange import Exchange
-from shedproxy.dataplane.asgi.refusal import refuse
+from shedproxy.dataplane.asgi.refusal import refusal_messages, refuse
 from shedproxy.dataplane.asgi.runtime import ClassifyHook, Runtime
 from shedproxy.dataplane.asgi.types import App, Receive, Scope, Send
 from shedproxy.dataplane.driver import Driver
@@ -113,10 +113,19 @@ class ShedMiddleware:
             runtime = self._runtime()
         exchange = Exchange(runtime.driver, receive, send)
         decision = runtime.arrive(scope, exchange)
+        # Below are `refuse` and `Exchange.run`: a coroutine more would cost more than they do.
+        if type(decision) is Rejected:
+            start, body = refusal_messages(runtime.rejections, decision, scope)
+            try:
+                await send(start)
+                if body is not None:
+                    await send(body)
+            except OSError:
+                pass  # a client that has left does not need it
+            return
         if type(decision) is not Permit or scope_type != "http":
             await self._aside(runtime, exchange, decision, scope, send)
             return
-        # As `Exchange.run`: a coroutine more would cost more than what it does.
         exchange.permit = decision
         try:
             await self.app(scope, receive, exchange.send)
@@ -135,7 +144,7 @@ class ShedMiddleware:
         scope: Scope,
         send: Send,
     ) -> None:
-        """What is not simply a request that runs at once: waiters, refusals, WebSockets."""
+        """What is not simply a request that runs at once, or never: waiters and WebSockets."""
         if type(decision) is Ticket:
             info = decision.request
             decision = await exchange.wait(decision, scope)
@@ -148,7 +157,7 @@ class ShedMiddleware:
                 await exchange.run_socket(self.app, scope, decision)
         elif decision is not None:
             assert isinstance(decision, Rejected)
-            await refuse(runtime.driver, runtime.rejections, decision, scope, send)
+            await refuse(runtime.rejections, decision, scope, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passed through untouched; our timers begin and end with it."""

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from shedproxy.core import Rejected
-from shedproxy.dataplane.asgi.types import Scope, Send
-from shedproxy.dataplane.driver import Driver
+from shedproxy.dataplane.asgi.types import Message, Scope, Send
 from shedproxy.dataplane.rejection import Rejections
 from shedproxy.observability.ring import RefusalRing
 
-__all__ = ["refuse"]
+__all__ = ["refusal_messages", "refuse"]
 
 
-async def refuse(
-    driver: Driver, rejections: Rejections, rejected: Rejected, scope: Scope, send: Send
-) -> None:
-    """Answer a request or a WebSocket handshake with its refusal.
+def refusal_messages(
+    rejections: Rejections, rejected: Rejected, scope: Scope
+) -> tuple[Message, Message | None]:
+    """What answers a request or a WebSocket handshake that the driver has refused.
 
     A WebSocket gets a real HTTP answer where the server offers the denial response extension;
     else it is closed before it was accepted, which servers answer with 403.
     """
-    id_text = RefusalRing.format_id(driver.refusal_id(rejected))
     prefix = ""
     if scope["type"] == "websocket":
         if "websocket.http.response" not in (scope.get("extensions") or {}):
-            await send({"type": "websocket.close", "code": 1013, "reason": "overloaded"})
-            return
+            return {"type": "websocket.close", "code": 1013, "reason": "overloaded"}, None
         prefix = "websocket."
+    id_text = RefusalRing.format_id(rejected.record_id)
     status, headers, body = rejections.asgi(rejected, id_text)
     if scope.get("method") == "HEAD":
         body = b""
+    return (
+        {"type": prefix + "http.response.start", "status": status, "headers": headers},
+        {"type": prefix + "http.response.body", "body": body, "more_body": False},
+    )
+
+
+async def refuse(rejections: Rejections, rejected: Rejected, scope: Scope, send: Send) -> None:
+    """Send them. A client that has left is no error."""
+    start, body = refusal_messages(rejections, rejected, scope)
     try:
-        await send({"type": f"{prefix}http.response.start", "status": status, "headers": headers})
-        await send({"type": f"{prefix}http.response.body", "body": body, "more_body": False})
+        await send(start)
+        if body is not None:
+            await send(body)
     except OSError:
-        pass  # A client that has left does not need it; `suppress` costs more than all of this.
+        pass  # `suppress` would cost more than all of this

@@ -29,7 +29,7 @@ def refused(a_driver):
 
         driver = a_driver()
         rejected = driver.reject(a_request(), RejectReason.CONNECTION_LIMIT, (3, 3))
-        await refuse(driver, Rejections(RejectDocument()), rejected, scope, send)
+        await refuse(Rejections(RejectDocument()), rejected, scope, send)
         return driver, sent
 
     return run
