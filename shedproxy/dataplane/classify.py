@@ -57,7 +57,7 @@ _FOR_TENANT: Final = 32
 _FOR_KIND: Final = 64
 
 _STARTED: Final = b"x-request-start"
-
+_NOTHING: Final[dict[bytes, bytes]] = {}
 
 _Read = tuple[RequestInfo, int, int, int | None, int]
 """The fields of `Classified`, without the price of their names."""
@@ -111,7 +111,8 @@ class Classifier:
         self._cohorts = _names(classification.cohort_headers)
         self._attempts = _names(classification.attempt_headers)
         self._deadlines = _names(classification.deadline_headers)
-        self._wanted = self._wanted_names()
+        self.wanted = self._wanted_names()
+        """Headers that are read, by lower-case name, and what for, as bits."""
         self._has_rules = bool(classification.rules)
         salt = (policy.salt % (1 << 64)).to_bytes(8, "big")
         key = blake2b(classification.salt.encode() + salt, digest_size=32)
@@ -159,14 +160,19 @@ class Classifier:
         upgrade: bool = False,
         default_timeout_ns: int | None = None,
         mark: Rule | None = None,
+        said: int = -1,
     ) -> _Read:
-        """What `classify` says, as a plain tuple: a name costs as much as a header."""
-        wanted, said = self._wanted, 0
-        found: dict[bytes, bytes] = {}
-        for name, value in headers:
-            if name in wanted and name not in found:
-                found[name] = value
-                said |= wanted[name]
+        """What `classify` says, as a plain tuple: a name costs as much as a header.
+
+        `said` are the bits of `wanted` that the headers have, where they are known.
+        """
+        found = _NOTHING
+        if said:
+            wanted, said, found = self.wanted, 0, {}
+            for name, value in headers:
+                if name in wanted and name not in found:
+                    found[name] = value
+                    said |= wanted[name]
         rule = self._find_rule(method, raw_path, found)
         route = self._routes[rule] if mark is None else self._marked_route(rule, mark)
         time_left_ns = default_timeout_ns

@@ -20,8 +20,10 @@ from fuzz.model import (
     read_answers,
     read_requests,
 )
+from harness.head_twins import compare_answers, compare_requests
 
 from shedproxy.dataplane.wire.body import BodyReader
+from shedproxy.dataplane.wire.field_memory import AnswerFields, RequestFields
 from shedproxy.dataplane.wire.framing import (
     LAST_CHUNK,
     BodyKind,
@@ -46,8 +48,10 @@ __all__ = ["DICTIONARY", "DifferenceError", "check", "compare_fields", "expect"]
 METHODS = {"g": b"GET", "h": b"HEAD", "p": b"POST"}
 HEAD_SIZE_MAX, TARGET_SIZE_MAX, FIELD_COUNT_MAX = 2048, 512, 32
 LIVE = SimpleNamespace(
-    proxy=SimpleNamespace(target_size_max=TARGET_SIZE_MAX, field_count_max=FIELD_COUNT_MAX)
+    proxy=SimpleNamespace(target_size_max=TARGET_SIZE_MAX, field_count_max=FIELD_COUNT_MAX),
+    request_fields=RequestFields(header_context().actions, {}),
 )
+ANSWER_FIELDS = AnswerFields()
 PEER, AUTHORITY = b"192.0.2.7", b"10.0.0.1:80"
 CONTEXT = header_context()
 MAY_VANISH = frozenset(
@@ -94,6 +98,8 @@ class Seen:
 @dataclass
 class Outcome:
     seen: list[Seen] = field(default_factory=list)
+    heads: list[bytes] = field(default_factory=list)
+    """Those that were read, the last one refused perhaps."""
     fault: Fault | None = None
 
 
@@ -111,7 +117,7 @@ class Pump:
         self._buffer = b""
         self._known = 0
         self._body: BodyReader | None = None
-        self._requests, self._answers = RequestHeads(), ResponseHeads()
+        self._requests, self._answers = RequestHeads(), ResponseHeads(ANSWER_FIELDS)
 
     def feed(self, data: bytes) -> None:
         try:
@@ -151,6 +157,7 @@ class Pump:
             raise HeadError(Fault.UPSTREAM_BAD_RESPONSE, "begun head")
 
     def _begin_request(self, head: bytes) -> None:
+        self.outcome.heads.append(head)
         tokens, framing = self._requests.read(head, LIVE)
         forwarded = build_request_head(
             CONTEXT,
@@ -167,6 +174,7 @@ class Pump:
         self.is_over = self.is_over or (self._body is None and not framing.keep_alive)
 
     def _begin_answer(self, head: bytes) -> None:
+        self.outcome.heads.append(head)
         tokens, framing = self._answers.read(head, self.method)
         forwarded = build_response_head(
             tokens.status,
@@ -231,6 +239,11 @@ def check(data: bytes) -> None:
         other = pump(method, pieces)
         compare_splits(whole, other)
         compare(other, reading, method)
+    for head in whole.heads:
+        if method:
+            compare_answers(head, method, ANSWER_FIELDS)
+        else:
+            compare_requests(head, LIVE.request_fields, CONTEXT)
 
 
 def split(chance: random.Random, stream: bytes) -> list[bytes]:

@@ -47,7 +47,7 @@ def failures(target: str) -> set[str]:
 
 
 def test_messages_sees_a_host_that_means_two_things(monkeypatch) -> None:
-    monkeypatch.setattr(framing, "_is_authority", lambda text: True)
+    monkeypatch.setattr(framing, "is_authority", lambda text: True)
     assert "DifferenceError: the model has no such message" in failures("messages")
 
 
@@ -91,7 +91,7 @@ def test_exchange_sees_a_last_chunk_that_was_not_there(monkeypatch) -> None:
 
 
 def test_a_failure_is_made_small_and_can_be_replayed(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(framing, "_is_authority", lambda text: True)
+    monkeypatch.setattr(framing, "is_authority", lambda text: True)
     filler = b"".join(b"X-%d: y\r\n" % number for number in range(9))
     head = b"POST /abc HTTP/1.1\r\nHost: a b\r\n" + filler + b"Content-Length: 5\r\n\r\n"
     small = engine.minimise("messages", b"r1" + head + b"hello", seconds=5)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
 from shedproxy.dataplane.wire.tcp_state import has_left
+from shedproxy.dataplane.wire.timer_wheel import Timed
 
 if TYPE_CHECKING:
     from shedproxy.dataplane.wire.server import WireServer
@@ -33,15 +34,17 @@ PROBE_NS = 250 * NS_PER_MS
 _RESET = struct.pack("ii", 1, 0)
 
 
-class ClientEnd(asyncio.Protocol):
-    """Transport concerns of a client connection; its deadlines lie in the worker's wheel."""
+class ClientEnd(Timed):
+    """Transport concerns of a client connection; its deadlines lie in the worker's wheel.
+
+    An `asyncio.Protocol` by shape: a class of that would be looked at attribute by attribute.
+    """
 
     __slots__ = (
         "_drained",
         "_drained_at",
         "_lingered",
         "address",
-        "deadline_at",
         "is_closed",
         "is_ending",
         "is_half_closed",
@@ -51,11 +54,11 @@ class ClientEnd(asyncio.Protocol):
         "peer_bytes",
         "server",
         "transport",
-        "wheel_tick",
         "written",
     )
 
     def __init__(self, server: WireServer) -> None:
+        super().__init__()
         self.server = server
         self.transport: asyncio.Transport
         self.peer = ""
@@ -63,8 +66,6 @@ class ClientEnd(asyncio.Protocol):
         self.peer_bytes = b""
         self.address = b""
         """What it counts under; empty for who answers for many: trusted proxies, unix sockets."""
-        self.deadline_at = 0
-        self.wheel_tick = -1
         self.written = 0
         """Bytes handed to the transport since the connection began."""
         self.is_closed = False
@@ -109,10 +110,6 @@ class ClientEnd(asyncio.Protocol):
         if not self.deadline_at or at < self.deadline_at:
             self.deadline_at = at
             self.server.wheel.watch(self)
-
-    def on_deadline(self, now: Instant) -> None:
-        """The deadline has passed: see what it was for."""
-        raise NotImplementedError
 
     # --- slow readers -----------------------------------------------------------------------
 

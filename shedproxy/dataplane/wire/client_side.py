@@ -8,7 +8,7 @@ read as a request.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from shedproxy.core import NS_PER_S, Instant
 from shedproxy.dataplane.wire.body import BodyReader
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientConnection"]
 
+_NONE: Final = int(BodyKind.NONE)
+_SIZED: Final = int(BodyKind.SIZED)
 DISCARD_SIZE_MAX = 64 * 1024
 DISCARD_NS = NS_PER_S
 """A refused body of at most this size and time is read and thrown away; else the end is near."""
@@ -43,16 +45,16 @@ class ClientConnection(ClientPlace):
 
     __slots__ = (
         "_discarded",
-        "_heads",
         "_is_advancing",
         "_is_trusted",
         "_trusted_by",
+        "heads",
     )
 
     def __init__(self, server: WireServer) -> None:
         super().__init__(server)
         self._discarded = 0
-        self._heads = RequestHeads()
+        self.heads = RequestHeads()
         self._is_advancing = False
         self._trusted_by: Live | None = None
         self._is_trusted = False
@@ -211,7 +213,7 @@ class ClientConnection(ClientPlace):
         server = self.server
         live = server.live
         try:
-            tokens, framing = self._heads.read(head, live)
+            tokens, framing = self.heads.read(head, live)
         except HeadError as error:
             self._refuse_head(error.fault, head)
             return
@@ -222,8 +224,15 @@ class ClientConnection(ClientPlace):
             self.wake_at(now + PROBE_NS)
         exchange = Exchange(self, live, tokens, framing, now)
         self.exchange = exchange
-        if framing.body == BodyKind.NONE:
+        if framing.body == _NONE:
             self._buffer = rest
+            exchange.begin()
+            return
+        length = framing.length
+        if framing.body == _SIZED and len(rest) >= length and not framing.expect_continue:
+            # All of it came along: nothing is to be waited for, counted or held back.
+            self._buffer = rest[length:]
+            exchange.take_body(rest[:length])
             exchange.begin()
             return
         body = BodyReader(framing.body, framing.length, Fault.BAD_REQUEST)
@@ -232,10 +241,14 @@ class ClientConnection(ClientPlace):
         self._rate = None
         self.wake_at(now + live.timeouts.client_body_ns)
         exchange.begin()
-        if rest and self._body is body and not self.is_ending:
+        if rest and self._is_reading(body) and not self.is_ending:
             self._feed_body(body, rest)
-        if self._body is body and exchange.is_collecting:
+        if self._is_reading(body) and exchange.is_collecting:
             self.resume_reading()  # what was sent ahead may have stopped it
+
+    def _is_reading(self, body: BodyReader) -> bool:
+        """Whether it is still what is read: what was called since may have ended it."""
+        return self._body is body
 
     def _refuse_head(self, fault: Fault, head: bytes | bytearray) -> None:
         """Answer a head that is no request of ours; nothing after it can be trusted."""

@@ -6,7 +6,7 @@ is given back, and the client has an answer, a cut, or nobody is there.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from shedproxy.clock import wall_seconds
 from shedproxy.core import Instant, Outcome, Rejected, RejectReason
@@ -24,6 +24,7 @@ __all__ = ["IDEMPOTENT", "Ending"]
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 """Methods that may be sent a second time after the first try left no answer (RFC 9110 9.2.2)."""
 
+_IGNORE: Final = Outcome.IGNORE
 _KEEPING_FAULTS = frozenset(
     (
         Fault.BODY_TOO_LARGE,
@@ -80,7 +81,7 @@ class Ending(Accounting):
                 date=http_date(wall_seconds()),
             )
         )
-        self.finish(Outcome.IGNORE, keep_alive=keep_alive)
+        self.finish(_IGNORE, keep_alive=keep_alive)
 
     def on_no_upstream(self) -> None:
         """None of the cell's upstreams is in service."""

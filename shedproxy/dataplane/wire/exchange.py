@@ -7,11 +7,10 @@ ends it first, the permit goes back once and the client is told once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from shedproxy.clock import wall_seconds
 from shedproxy.core import (
-    NS_PER_MS,
     Instant,
     Outcome,
     Permit,
@@ -19,9 +18,7 @@ from shedproxy.core import (
     Ticket,
     TicketState,
 )
-from shedproxy.dataplane.classify import Classified
 from shedproxy.dataplane.wire.accounting import outcome_of
-from shedproxy.dataplane.wire.ending import IDEMPOTENT, Ending
 from shedproxy.dataplane.wire.framing import (
     LAST_CHUNK,
     BodyKind,
@@ -31,10 +28,11 @@ from shedproxy.dataplane.wire.framing import (
     encode_chunk,
 )
 from shedproxy.dataplane.wire.head_memory import answer_head
-from shedproxy.dataplane.wire.headers import CONTINUE, answer_body, build_request_head, last_chunk
+from shedproxy.dataplane.wire.headers import CONTINUE, answer_body, last_chunk
 from shedproxy.dataplane.wire.http_date import http_date
 from shedproxy.dataplane.wire.tokens import RequestTokens, ResponseTokens
 from shedproxy.dataplane.wire.tunnel import Tunnel
+from shedproxy.dataplane.wire.upload import Upload
 from shedproxy.observability.fault import Fault
 
 if TYPE_CHECKING:
@@ -44,25 +42,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange"]
 
-_NONE = int(BodyKind.NONE)
-_CHUNKED = int(BodyKind.CHUNKED)
-_UNTIL_CLOSE = int(BodyKind.UNTIL_CLOSE)
+_NONE: Final = int(BodyKind.NONE)
+_CHUNKED: Final = int(BodyKind.CHUNKED)
+_UNTIL_CLOSE: Final = int(BodyKind.UNTIL_CLOSE)
+_WAITING: Final = TicketState.WAITING
 
 
-class Exchange(Ending):
+class Exchange(Upload):
     """Is the `Waiter` of its own ticket, and a place in a pool's line for a connection."""
 
     __slots__ = (
-        "_classified",
-        "_held",
-        "_is_arrived",
-        "_is_body_complete",
+        "_cohort",
         "_is_client_kept",
+        "_left_ns",
         "_out",
-        "_uploads_since",
         "has_continued",
         "is_upstream_kept",
-        "received",
         "trailers",
     )
 
@@ -75,16 +70,10 @@ class Exchange(Ending):
         now: Instant,
     ) -> None:
         super().__init__(client, live, tokens, framing, now)
-        self._classified: Classified
-        self._is_arrived = False
-        self._is_body_complete = framing.body == _NONE
-        self._held: list[bytes] | None = []
-        """The body so far; None once a byte of it is gone and cannot be sent again."""
+        self._cohort = 0
+        self._left_ns: int | None = None
         self._out = _NONE
         """How the client is told where the answer ends."""
-        self._uploads_since = 0
-        self.received = 0
-        """Bytes of the request body that have come."""
         self.has_continued = False
         self.is_upstream_kept = self._is_client_kept = False
         self.trailers: Headers = ()
@@ -97,34 +86,33 @@ class Exchange(Ending):
         live, client, framing = self.live, self.client, self.framing
         path = framing.path
         query = path.find(b"?")
-        classified = live.classifier.classify(
+        info, flow_hash, cohort, left_ns, _ = live.classifier.read(
             self.method.decode(),
             path if query < 0 else path[:query],
             self.tokens.headers,
             peer=client.peer,
             serial=live.next_serial(),
+            said=self.tokens.said,
             # Asking for a tunnel takes a slot like any request, and 101 gives it back: an
             # upstream that ignores the wish would else serve anybody past the limit.
         )
-        self._classified = classified
-        self.info = classified.info
-        self.flow_hash = classified.flow_hash
-        self.group = group = live.group_of(classified.info.cell)
+        self.info = info
+        self.flow_hash = flow_hash
+        self._cohort = cohort
+        self._left_ns = left_ns
+        self.group = group = live.group_of(info.cell)
         if group.is_out:
             self.on_no_upstream()
-            return
-        if framing.body == _NONE:
-            self._arrive()
             return
         size_max = live.proxy.body_size_max
         if size_max and framing.length > size_max:
             self.fail(Fault.BODY_TOO_LARGE)
             return
+        if self._is_body_complete:
+            self.arrive()
+            return
         rejected = live.driver.screen(
-            classified.info,
-            flow_hash=classified.flow_hash,
-            cohort=classified.cohort,
-            time_left_ns=classified.time_left_ns,
+            info, flow_hash=flow_hash, cohort=cohort, time_left_ns=left_ns
         )
         if rejected is not None:
             self.refuse(rejected)
@@ -133,19 +121,24 @@ class Exchange(Ending):
             self.has_continued = True
             client.write(CONTINUE)
 
-    def _arrive(self) -> None:
+    def arrive(self) -> None:
+        """Enough of the request is here to decide on it."""
         self._is_arrived = True
-        _, flow_hash, cohort, left_ns, _ = self._classified
+        left_ns = self._left_ns
         if left_ns is not None and self.received:
             left_ns = max(0, left_ns - (self.live.clock() - self.started_at))
         decision = self.live.driver.arrive(
-            self.info, self, flow_hash=flow_hash, cohort=cohort, time_left_ns=left_ns
+            self.info,
+            self,
+            flow_hash=self.flow_hash,
+            cohort=self._cohort,
+            time_left_ns=left_ns,
         )
         if type(decision) is Permit:
             self._run(decision)
         elif type(decision) is Ticket:
             # What followed from the arrival may have answered it already.
-            if decision.state is TicketState.WAITING:
+            if decision.state is _WAITING:
                 self.ticket = decision
                 if not self._is_body_complete:
                     self.client.hold_body()
@@ -178,11 +171,6 @@ class Exchange(Ending):
 
     # --- towards the upstream ---------------------------------------------------------------
 
-    @property
-    def is_replayable(self) -> bool:
-        """Whether it may be sent again: it changes nothing twice, and all of it is still here."""
-        return self.method in IDEMPOTENT and self._is_body_complete and self._held is not None
-
     def on_upstream(self, upstream: UpstreamConnection) -> None:
         """A connection is there: send what there is."""
         permit = self.permit
@@ -194,99 +182,20 @@ class Exchange(Ending):
             self.fail(Fault.UPSTREAM_TIMEOUT)
             return
         self.upstream = upstream
-        head = self._build_head(upstream, -1 if expires_at is None else expires_at - now)
+        head = self.build_head(upstream, -1 if expires_at is None else expires_at - now)
         is_complete = self._is_body_complete
         held = self._held
         if held or (is_complete and self.framing.body == _CHUNKED):
-            head = b"".join((head, *self._encode_upload(held or [], is_complete)))
+            head = b"".join((head, *self.encode_upload(held or [], is_complete)))
             if not is_complete:
                 self._held = None
         if not is_complete:
             self._uploads_since = now
             self.client.watch_rate(self.received, now)
             self.client.watch_stall(now)
-        upstream.begin(self, head, complete=is_complete, deadline_at=self._answer_by(now))
+        upstream.begin(self, head, complete=is_complete, deadline_at=self.answer_by(now))
         if not is_complete and not upstream.is_write_blocked:
             self.client.take_body()
-
-    def _build_head(self, upstream: UpstreamConnection, left_ns: int) -> bytes:
-        live, info, tokens = self.live, self.info, self.tokens
-        # What is the same for every request with these tokens is put together once.
-        is_plain = left_ns < 0 and not self.retries and not live.proxy.forward_pressure
-        key = (upstream.authority, info.criticality)
-        if is_plain and (built := tokens.built.get(key)) is not None:
-            return built
-        pressure = b""
-        if live.proxy.forward_pressure:
-            pressure = b"%.2f" % live.driver.pressure(info.cell)
-        head = build_request_head(
-            live.header_context,
-            tokens.method,
-            self.framing,
-            tokens.headers,
-            version_minor=tokens.version_minor,
-            peer=self.client.peer_bytes,
-            is_trusted=self.client.is_trusted_by(live),
-            authority=upstream.authority,
-            criticality=live.criticality_labels[info.criticality],
-            retries=self.retries,
-            time_left_ms=left_ns // NS_PER_MS if left_ns >= 0 else -1,
-            pressure=pressure,
-        )
-        if is_plain:
-            tokens.built[key] = head
-        return head
-
-    def _answer_by(self, now: Instant) -> int:
-        """When the head of the answer must be here."""
-        at = now + self.live.timeouts.response_ns
-        permit = self.permit
-        if permit is not None and permit.expires_at is not None:
-            return min(at, permit.expires_at)
-        return at
-
-    def _encode_upload(self, pieces: list[bytes], is_complete: bool) -> list[bytes]:
-        if self.framing.body != _CHUNKED:
-            return pieces
-        data = b"".join(pieces)
-        return [encode_chunk(data), LAST_CHUNK] if is_complete else [encode_chunk(data)]
-
-    def on_body(self, piece: bytes, *, complete: bool) -> None:
-        """More of the request body."""
-        self.received += len(piece)
-        self._is_body_complete = complete
-        proxy = self.live.proxy
-        if proxy.body_size_max and self.received > proxy.body_size_max:
-            self.fail(Fault.BODY_TOO_LARGE)
-            return
-        upstream = self.upstream
-        if upstream is not None:
-            now = self.live.clock()
-            if complete:
-                self.stalled_ns += now - self._uploads_since
-            data = self._encode_upload([piece], complete)
-            upstream.send(
-                b"".join(data) if len(data) > 1 else data[0],
-                complete=complete,
-                deadline_at=self._answer_by(now),
-            )
-            return
-        if self._held is not None and piece:
-            self._held.append(piece)
-        if not self._is_arrived:
-            if complete or self.received >= proxy.permit_body_size:
-                self._arrive()
-        elif not complete:
-            self.client.hold_body()
-
-    def on_upload_blocked(self) -> None:
-        """The upstream does not take more of the body."""
-        if not self._is_body_complete:
-            self.client.hold_body()
-
-    def on_upload_ready(self) -> None:
-        """It does again."""
-        self.client.take_body()
 
     # --- the answer -------------------------------------------------------------------------
 

@@ -13,7 +13,6 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 from shedproxy.dataplane.wire.chunked import LAST_CHUNK, ChunkedReader, encode_chunk
 from shedproxy.dataplane.wire.grammar import (
@@ -40,8 +39,10 @@ __all__ = [
     "check_response_head",
     "encode_chunk",
     "find_head_end",
+    "is_authority",
     "is_hopeless",
     "overflow_fault",
+    "plain_length",
     "request_framing",
     "response_framing",
 ]
@@ -59,39 +60,81 @@ class BodyKind(enum.IntEnum):
     UNTIL_CLOSE = 3
 
 
-class RequestFraming(NamedTuple):
-    """What a request head means."""
+class RequestFraming:
+    """What a request head means. Never changed once made."""
 
-    body: int
-    """A BodyKind: NONE, SIZED or CHUNKED."""
-    length: int
-    """Bytes of a SIZED body; 0 where `Content-Length: 0` was sent; -1 where nothing was said."""
-    keep_alive: bool
-    expect_continue: bool
-    upgrade: bytes
-    """Lower-case protocol to switch to; empty: none, or one that is not offered."""
-    host: bytes
-    """The authority asked for; empty only in HTTP/1.0."""
-    path: bytes
-    """Origin-form to classify and to forward, query included; `*` for a server-wide OPTIONS."""
-    connection_names: frozenset[bytes]
-    """Lower-case field names (and options) listed in Connection."""
-    takes_trailers: bool = False
-    """The client said `TE: trailers`: it keeps what stands after a chunked answer."""
+    __slots__ = (
+        "body",
+        "connection_names",
+        "expect_continue",
+        "host",
+        "keep_alive",
+        "length",
+        "path",
+        "takes_trailers",
+        "upgrade",
+    )
+
+    def __init__(
+        self,
+        body: int,
+        length: int,
+        keep_alive: bool,
+        expect_continue: bool,
+        upgrade: bytes,
+        host: bytes,
+        path: bytes,
+        connection_names: frozenset[bytes],
+        takes_trailers: bool,
+    ) -> None:
+        self.body = body
+        """A BodyKind: NONE, SIZED or CHUNKED."""
+        self.length = length
+        """Bytes of a SIZED body; 0 for `Content-Length: 0`; -1 where nothing was said."""
+        self.keep_alive = keep_alive
+        self.expect_continue = expect_continue
+        self.upgrade = upgrade
+        """Lower-case protocol to switch to; empty: none, or one that is not offered."""
+        self.host = host
+        """The authority asked for; empty only in HTTP/1.0."""
+        self.path = path
+        """Origin-form to classify and to forward, query included; `*` for a server-wide OPTIONS."""
+        self.connection_names = connection_names
+        """Lower-case field names (and options) listed in Connection."""
+        self.takes_trailers = takes_trailers
+        """The client said `TE: trailers`: it keeps what stands after a chunked answer."""
 
 
-class ResponseFraming(NamedTuple):
-    """What an answer head means."""
+class ResponseFraming:
+    """What an answer head means. Never changed once made."""
 
-    body: int
-    """A BodyKind."""
-    length: int
-    """Bytes of a SIZED body; what Content-Length says of an absent one (HEAD, 304); else -1."""
-    keep_alive: bool
-    is_event_stream: bool
-    upgrade: bytes
-    """Lower-case protocol of a 101; empty for every other status."""
-    connection_names: frozenset[bytes]
+    __slots__ = (
+        "body",
+        "connection_names",
+        "is_event_stream",
+        "keep_alive",
+        "length",
+        "upgrade",
+    )
+
+    def __init__(
+        self,
+        body: int,
+        length: int,
+        keep_alive: bool,
+        is_event_stream: bool,
+        upgrade: bytes,
+        connection_names: frozenset[bytes],
+    ) -> None:
+        self.body = body
+        """A BodyKind."""
+        self.length = length
+        """Bytes of a SIZED body; what Content-Length says of an absent one (HEAD, 304); else -1."""
+        self.keep_alive = keep_alive
+        self.is_event_stream = is_event_stream
+        self.upgrade = upgrade
+        """Lower-case protocol of a 101; empty for every other status."""
+        self.connection_names = connection_names
 
 
 _FRAMING_NAMES = frozenset(
@@ -247,10 +290,17 @@ def _body(
         return BodyKind.NONE, -1
     if len(lengths) > 1:
         raise HeadError(fault, "more than one Content-Length")
-    digits = lengths[0].strip(b" \t")
-    if _LENGTH.fullmatch(digits) is None or (length := int(digits)) > _LENGTH_MAX:
+    length = plain_length(lengths[0].strip(b" \t"))
+    if length < 0:
         raise HeadError(fault, "Content-Length is not one plain number")
     return (BodyKind.SIZED if length else BodyKind.NONE), length
+
+
+def plain_length(digits: bytes) -> int:
+    """What a Content-Length says; -1 for anything that is not one number of our size."""
+    if _LENGTH.fullmatch(digits) is None or (length := int(digits)) > _LENGTH_MAX:
+        return -1
+    return length
 
 
 def _is_unknown_coding(coding: bytes) -> bool:
@@ -273,12 +323,12 @@ def _host(hosts: list[bytes], version_minor: int) -> bytes:
     if len(hosts) > 1:
         raise HeadError(Fault.BAD_REQUEST, "more than one Host")
     host = hosts[0].strip(b" \t")
-    if not _is_authority(host):
+    if not is_authority(host):
         raise HeadError(Fault.BAD_REQUEST, "Host is not a host and a port")
     return host
 
 
-def _is_authority(text: bytes) -> bool:
+def is_authority(text: bytes) -> bool:
     """A name or an address, and a port if any: no user, no escapes, nothing a path could be."""
     match = _HOST.fullmatch(text)
     if match is None or (match[2] is not None and int(match[2]) > PORT_MAX):
@@ -302,7 +352,7 @@ def _route(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes]:
             raise HeadError(Fault.BAD_REQUEST, "target * is for OPTIONS")
         return host, target
     match = _ABSOLUTE.fullmatch(target)
-    if match is None or not _is_authority(match[1]):
+    if match is None or not is_authority(match[1]):
         raise HeadError(Fault.BAD_REQUEST, "target is neither a path nor an http URL")
     path = match[2]
     if not path:

@@ -14,7 +14,10 @@ import re
 from shedproxy.observability.fault import Fault
 
 __all__ = [
+    "FIELD_LINE",
     "METHODS",
+    "PLAIN_REQUEST_LINE",
+    "PLAIN_STATUS_LINE",
     "REFUSED_METHODS",
     "HeadError",
     "begun_head_fault",
@@ -29,6 +32,8 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _VALUE = rb"[\t\x20-\x7e\x80-\xff]"
 NAME_SIZE_MAX = 256
 """Bytes of a field name: none that is in use has forty."""
+FIELD_LINE = re.compile(rb"(" + _TOKEN + rb"{1,%d}+):[ \t]*+(" % NAME_SIZE_MAX + _VALUE + rb"*+)")
+"""One line of `_FIELDS` without its end: the name, and the value without the blanks before it."""
 _FIELDS = rb"(?:" + _TOKEN + rb"{1,%d}+:" % NAME_SIZE_MAX + _VALUE + rb"*+\r\n)*+\r\n"
 
 _REQUEST_HEAD = re.compile(
@@ -47,6 +52,13 @@ METHODS = frozenset(
 """What is forwarded: what the tokeniser knows, without those below."""
 REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 """Known and never served: a tunnel to anywhere, and an echo of credentials."""
+
+PLAIN_REQUEST_LINE = re.compile(
+    rb"(DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT) (/[\x21\x22\x24-\x7e]*+) HTTP/1\.1"
+)
+"""The usual ones of `_REQUEST_HEAD`, without the end of the line."""
+PLAIN_STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([\x21-\x7e]++(?: [\x21-\x7e]++)*+)")
+"""The usual ones of `_RESPONSE_HEAD`, without the end of the line."""
 
 _PROBES: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\x00"), "NUL byte"),
@@ -82,8 +94,9 @@ def find_head_end(buffer: bytes | bytearray, start: int) -> int:
     is looked at, so that a head that comes byte by byte costs no more than one that comes whole.
     """
     begin = 0
-    while begin < 4 and buffer.startswith(b"\r\n", begin):
-        begin += 2
+    if buffer[:1] == b"\r":
+        while begin < 4 and buffer.startswith(b"\r\n", begin):
+            begin += 2
     found = buffer.find(b"\r\n\r\n", max(begin, start - 3))
     return found + 4 if found >= 0 else -1
 

@@ -15,12 +15,13 @@ import socket
 import ssl
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from shedproxy.core import NS_PER_S, Instant
 from shedproxy.dataplane.wire.client_side import ClientConnection
 from shedproxy.dataplane.wire.pace import Pace
 from shedproxy.dataplane.wire.tcp_state import has_left
+from shedproxy.dataplane.wire.timer_wheel import Timed
 from shedproxy.observability.meter import Eviction
 
 if TYPE_CHECKING:
@@ -40,23 +41,22 @@ _RECORD_HEAD_SIZE = 5
 _RECORD_SIZE_MAX = _RECORD_HEAD_SIZE + 16 * 1024
 
 
-class Newcomer:
+class Newcomer(Timed):
     """A connection before its handshake is over."""
 
     __slots__ = (
         "_handshakes",
         "address",
-        "deadline_at",
         "is_gone",
         "since",
         "sock",
         "task",
-        "wheel_tick",
     )
 
     def __init__(
         self, handshakes: Handshakes, sock: socket.socket, address: bytes, now: Instant
     ) -> None:
+        super().__init__()
         self._handshakes = handshakes
         self.sock = sock
         self.address = address
@@ -64,8 +64,6 @@ class Newcomer:
         self.task: asyncio.Task[object] | None = None
         """The handshake, once it has begun."""
         self.is_gone = False
-        self.deadline_at = 0
-        self.wheel_tick = -1
 
     @property
     def waits_since(self) -> Instant:
@@ -281,7 +279,7 @@ class Handshakes:
         timeout_s = max(0.1, self._server.live.timeouts.client_head_ns / NS_PER_S)
         newcomer.task = self._loop.create_task(
             self._loop.connect_accepted_socket(
-                lambda: client,
+                lambda: cast("asyncio.Protocol", client),
                 newcomer.sock,
                 ssl=self._context,
                 ssl_handshake_timeout=timeout_s,

@@ -1,13 +1,14 @@
-"""Checked heads in tokens with their framing, and the memory of the last one.
+"""The heads of one connection: read the quick way or the careful one, and the last one remembered.
 
 Clients that poll, probe or test send the same head again and again, and many answers of a service
-begin alike. Comparing bytes costs a fiftieth of reading them, so each connection remembers one.
+begin alike. Comparing bytes costs next to nothing, so each connection remembers one.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shedproxy.dataplane.wire.field_memory import AnswerFields
 from shedproxy.dataplane.wire.framing import (
     RequestFraming,
     ResponseFraming,
@@ -16,7 +17,14 @@ from shedproxy.dataplane.wire.framing import (
     request_framing,
     response_framing,
 )
-from shedproxy.dataplane.wire.headers import build_response_head
+from shedproxy.dataplane.wire.headers import HeaderContext, build_response_head
+from shedproxy.dataplane.wire.plain_heads import (
+    plain_tail,
+    read_plain_request,
+    read_plain_response,
+    write_plain_request,
+    write_plain_response,
+)
 from shedproxy.dataplane.wire.tokens import (
     RequestTokens,
     ResponseTokens,
@@ -31,19 +39,27 @@ __all__ = ["REMEMBERED_SIZE_MAX", "RequestHeads", "ResponseHeads", "answer_head"
 
 REMEMBERED_SIZE_MAX = 1024
 """A head of at most this size is remembered."""
-_DATE = -1
-"""Where the Date that was added stands among the heads built with it."""
 
 
 class RequestHeads:
-    """Reads the request heads of one client connection."""
+    """Reads the request heads of one client connection, and writes the usual ones on."""
 
-    __slots__ = ("_found", "_head", "_live")
+    __slots__ = (
+        "_context",
+        "_criticality",
+        "_found",
+        "_head",
+        "_host",
+        "_live",
+        "_tail",
+    )
 
     def __init__(self) -> None:
         self._head = b""
         self._live: Live | None = None
         self._found: tuple[RequestTokens, RequestFraming]
+        self._context: HeaderContext | None = None
+        self._host = self._criticality = self._tail = b""
 
     def read(self, head: bytes, live: Live) -> tuple[RequestTokens, RequestFraming]:
         """The head by the bounds of `live`.
@@ -51,29 +67,61 @@ class RequestHeads:
         Raises:
             HeadError: it is no request that is served.
         """
-        # What was built from the tokens holds for one configuration only.
+        # What was learnt of the fields holds for one configuration only.
         if head == self._head and live is self._live:
             return self._found
         proxy = live.proxy
-        check_request_head(
-            head, target_size_max=proxy.target_size_max, field_count_max=proxy.field_count_max
+        target_size_max, field_count_max = proxy.target_size_max, proxy.field_count_max
+        found = read_plain_request(
+            head,
+            live.request_fields,
+            target_size_max=target_size_max,
+            field_count_max=field_count_max,
         )
-        tokens = read_request(head)
-        framing = request_framing(
-            tokens.method, tokens.version_minor, tokens.target, tokens.headers
-        )
-        found = tokens, framing
+        if found is None:
+            check_request_head(
+                head, target_size_max=target_size_max, field_count_max=field_count_max
+            )
+            tokens = read_request(head)
+            framing = request_framing(
+                tokens.method, tokens.version_minor, tokens.target, tokens.headers
+            )
+            found = tokens, framing
         if len(head) <= REMEMBERED_SIZE_MAX:
             self._head, self._live, self._found = head, live, found
         return found
+
+    def write_plain(
+        self,
+        context: HeaderContext,
+        tokens: RequestTokens,
+        framing: RequestFraming,
+        *,
+        peer: bytes,
+        authority: bytes,
+        criticality: bytes,
+    ) -> bytes:
+        """The head for an upstream, of a request whose lines go on as they are (`tokens.plain`).
+
+        What is added to it differs by the host asked for and the criticality decided.
+        """
+        if (
+            context is not self._context
+            or framing.host != self._host
+            or criticality != self._criticality
+        ):
+            self._context, self._host, self._criticality = context, framing.host, criticality
+            self._tail = plain_tail(context, peer, framing.host, criticality)
+        return write_plain_request(context, tokens, framing, authority, self._tail)
 
 
 class ResponseHeads:
     """Reads the answer heads of one upstream connection."""
 
-    __slots__ = ("_found", "_head", "_method")
+    __slots__ = ("_fields", "_found", "_head", "_method")
 
-    def __init__(self) -> None:
+    def __init__(self, fields: AnswerFields) -> None:
+        self._fields = fields
         self._head = b""
         self._method = b""
         self._found: tuple[ResponseTokens, ResponseFraming]
@@ -86,10 +134,12 @@ class ResponseHeads:
         """
         if head == self._head and method == self._method:
             return self._found
-        check_response_head(head)
-        tokens = read_response(head)
-        framing = response_framing(method, tokens.status, tokens.version_minor, tokens.headers)
-        found = tokens, framing
+        found = read_plain_response(head, method, self._fields)
+        if found is None:
+            check_response_head(head)
+            tokens = read_response(head)
+            framing = response_framing(method, tokens.status, tokens.version_minor, tokens.headers)
+            found = tokens, framing
         if len(head) <= REMEMBERED_SIZE_MAX:
             self._head, self._method, self._found = head, method, found
         return found
@@ -102,24 +152,18 @@ def answer_head(
     keep_alive: bool,
     date: bytes,
 ) -> bytes:
-    """The head for a client, built from the upstream's, or as it was built for the one before.
+    """The head for a client, built from the upstream's.
 
     `date` is added where the upstream gave none (RFC 9110 6.6.1); empty where it did.
     """
-    built = tokens.built
-    if date and built.get(_DATE) != date:
-        built.clear()
-        built[_DATE] = date
-    key = version_minor * 2 + keep_alive
-    head = built.get(key)
-    if head is None:
-        head = built[key] = build_response_head(
-            tokens.status,
-            tokens.reason,
-            framing,
-            tokens.headers,
-            version_minor=version_minor,
-            keep_alive=keep_alive,
-            date=date if tokens.status >= 200 else b"",
-        )
-    return head
+    if tokens.plain is not None and version_minor and keep_alive:
+        return write_plain_response(tokens, tokens.plain, date)
+    return build_response_head(
+        tokens.status,
+        tokens.reason,
+        framing,
+        tokens.headers,
+        version_minor=version_minor,
+        keep_alive=keep_alive,
+        date=date if tokens.status >= 200 else b"",
+    )

@@ -51,6 +51,7 @@ __all__ = [
     "answer_body",
     "build_request_head",
     "build_response_head",
+    "forwarding",
     "header_context",
     "last_chunk",
 ]
@@ -173,7 +174,7 @@ def build_request_head(
     if special:
         _add_forwarding(lines, context, special, peer, host, is_trusted=is_trusted)
     else:
-        lines.append(_forwarding(peer, context.scheme, host))
+        lines.append(forwarding(peer, context.scheme, host))
     if special or retries:
         _add_claims(lines, context, special, method, is_trusted, retries, time_left_ms)
     if context.forward_criticality:
@@ -288,7 +289,7 @@ def last_chunk(trailers: Headers) -> bytes:
     return b"\r\n".join(lines)
 
 
-def _forwarding(peer: bytes, scheme: bytes, host: bytes) -> bytes:
+def forwarding(peer: bytes, scheme: bytes, host: bytes) -> bytes:
     """The X-Forwarded fields of a request that came with none."""
     if peer and host:
         return b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-host: %b" % (
@@ -334,7 +335,7 @@ def _add_forwarding(
             lines.append(_line((name, value)))
     if peer:
         chain.append(peer)
-    lines.append(_forwarding(b", ".join(chain), scheme, forwarded_host))
+    lines.append(forwarding(b", ".join(chain), scheme, forwarded_host))
     if has_elements:
         node = b'"[%b]"' % peer if b":" in peer else peer or b"unknown"
         element = b"for=%b;proto=%b" % (node, context.scheme)

@@ -12,6 +12,7 @@ from shedproxy.core import Criticality
 from shedproxy.dataplane.classify import Classifier
 from shedproxy.dataplane.rejection import Rejections
 from shedproxy.dataplane.trust import Trust
+from shedproxy.dataplane.wire.field_memory import RequestFields
 from shedproxy.dataplane.wire.headers import header_context
 from shedproxy.snapshot import Document
 
@@ -44,6 +45,7 @@ class Live:
         "log",
         "proxy",
         "rejections",
+        "request_fields",
         "timeouts",
     )
 
@@ -69,6 +71,7 @@ class Live:
             attempt_headers=classification.attempt_headers,
             policy_headers=_policy_headers(document),
         )
+        self.request_fields = RequestFields(self.header_context.actions, self.classifier.wanted)
         self.criticality_labels = [member.label.encode() for member in Criticality]
         self.driver = server.driver
         self.log = server.log

@@ -11,7 +11,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from shedproxy.core import NS_PER_S, Nanos, RejectReason, RequestInfo
 from shedproxy.dataplane.wire.backlog import take_waiting
@@ -112,8 +112,8 @@ class Reception:
         if self._handshakes is not None:
             self._handshakes.set_rate(self._server.live.proxy.handshake_rate_max)
 
-    def _make_client(self) -> ClientConnection:
-        return ClientConnection(self._server)
+    def _make_client(self) -> asyncio.Protocol:
+        return cast("asyncio.Protocol", ClientConnection(self._server))
 
     async def close_listeners(self, patience_ns: Nanos) -> None:
         """Accept no more, but first take who waits there: closing would reset them."""

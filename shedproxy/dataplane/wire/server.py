@@ -12,6 +12,7 @@ from shedproxy.core import NS_PER_MS, NS_PER_S, Instant, Nanos
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.wire.client_end import ClientEnd
 from shedproxy.dataplane.wire.client_side import ClientConnection
+from shedproxy.dataplane.wire.field_memory import AnswerFields
 from shedproxy.dataplane.wire.live import Live
 from shedproxy.dataplane.wire.reception import Reception
 from shedproxy.dataplane.wire.stalls import Stalls
@@ -64,6 +65,7 @@ class WireServer:
         self.is_tls = driver.document.proxy.tls is not None
         self.read_buffer = memoryview(bytearray(_READ_SIZE))
         """Where all upstream connections read into, one after the other."""
+        self.answer_fields = AnswerFields()
         self.reception = Reception(self, room=connections_max)
         self._groups: dict[str, UpstreamGroup] = {}
         self._events: list[str] = []

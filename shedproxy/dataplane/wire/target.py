@@ -12,6 +12,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 from shedproxy.core import NS_PER_S, Instant, Nanos
@@ -98,8 +99,8 @@ class Target:
             self.server_name = document.server_name or self.host
 
     async def connect(
-        self, factory: Callable[[], asyncio.BaseProtocol], *, now: Instant
-    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        self, factory: Callable[[], Any], *, now: Instant
+    ) -> tuple[asyncio.Transport, Any]:
         """Open a connection to the first address that takes it. The caller bounds the time, of
         which each address gets its part.
 

@@ -8,8 +8,6 @@ Pure: time is an argument, and whoever owns the wheel decides when to turn it.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from shedproxy.core import NS_PER_MS, Instant
 
 __all__ = ["TICK_NS", "Timed", "TimerWheel"]
@@ -18,16 +16,20 @@ TICK_NS = 25 * NS_PER_MS
 """Resolution: an item is due at most this much after its deadline, and never before it."""
 
 
-class Timed(Protocol):
-    """What has a deadline. Its owner writes `deadline_at`; `wheel_tick` belongs to the wheel."""
+class Timed:
+    """What has a deadline. A base and no protocol: its attributes are looked at all the time."""
 
-    deadline_at: int
-    """Instant in ns; 0 means none."""
-    wheel_tick: int
-    """Start with -1."""
+    __slots__ = ("deadline_at", "wheel_tick")
+
+    def __init__(self) -> None:
+        self.deadline_at = 0
+        """Instant in ns, written by whoever it is; 0 means none."""
+        self.wheel_tick = -1
+        """Belongs to the wheel."""
 
     def on_deadline(self, now: Instant) -> None:
-        """The deadline has passed."""
+        """The deadline has passed: see what it was for."""
+        raise NotImplementedError
 
 
 class TimerWheel:

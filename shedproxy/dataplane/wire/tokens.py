@@ -7,7 +7,6 @@ bytes after the head (an upgrade, a HEAD answer with a length, trailers) is with
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 import httptools
 
@@ -21,29 +20,64 @@ _BLANKS = re.compile(rb"[ \t]++\r\n")
 """After a value they mean nothing (RFC 9112 5), but the parser will not have some of them."""
 
 
-class RequestTokens(NamedTuple):
+class RequestTokens:
     """A request head: header names in lower case, everything else as received."""
 
-    method: bytes
-    target: bytes
-    version_minor: int
-    headers: list[tuple[bytes, bytes]]
-    built: dict[tuple[bytes, int], bytes]
-    """Heads made from this one for an upstream (by its authority and the criticality decided), so
-    that a client which repeats itself is not translated again."""
+    __slots__ = ("headers", "method", "plain", "said", "target", "version_minor")
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        version_minor: int,
+        headers: list[tuple[bytes, bytes]],
+        plain: bytes | None = None,
+        said: int = -1,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.version_minor = version_minor
+        self.headers = headers
+        self.plain = plain
+        """The lines that go on as they are, each behind a line's end; None: each field has to be
+        looked at."""
+        self.said = said
+        """What a classifier reads the fields for, as its bits; -1: nobody has looked."""
 
 
-class ResponseTokens(NamedTuple):
+class ResponseTokens:
     """An answer's head: header names in lower case."""
 
-    status: int
-    reason: bytes
-    version_minor: int
-    headers: list[tuple[bytes, bytes]]
-    is_dated: bool
-    """Whether it has a Date of its own."""
-    built: dict[int, bytes]
-    """Heads made from this one for clients, by version and keep-alive."""
+    __slots__ = (
+        "framing_line",
+        "headers",
+        "is_dated",
+        "plain",
+        "reason",
+        "status",
+        "version_minor",
+    )
+
+    def __init__(
+        self,
+        status: int,
+        reason: bytes,
+        version_minor: int,
+        headers: list[tuple[bytes, bytes]],
+        is_dated: bool,
+        plain: bytes | None = None,
+        framing_line: bytes = b"",
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.version_minor = version_minor
+        self.headers = headers
+        self.is_dated = is_dated
+        """Whether it has a Date of its own."""
+        self.plain = plain
+        """The lines that go on as they are, the first one included; None: as above."""
+        self.framing_line = framing_line
+        """With `plain`: the line that says where the answer ends, behind a line's end."""
 
 
 class _Sink:
@@ -83,7 +117,7 @@ def read_request(head: bytes) -> RequestTokens:
             return read_request(bare)
         raise HeadError(Fault.BAD_REQUEST, str(error)) from error
     minor = 0 if parser.get_http_version() == "1.0" else 1
-    return RequestTokens(parser.get_method(), sink.text, minor, sink.headers, {})
+    return RequestTokens(parser.get_method(), sink.text, minor, sink.headers)
 
 
 def read_response(head: bytes) -> ResponseTokens:
@@ -104,4 +138,4 @@ def read_response(head: bytes) -> ResponseTokens:
         raise HeadError(Fault.UPSTREAM_BAD_RESPONSE, str(error)) from error
     minor = 0 if parser.get_http_version() == "1.0" else 1
     is_dated = any(name == b"date" for name, _ in sink.headers)
-    return ResponseTokens(parser.get_status_code(), sink.text, minor, sink.headers, is_dated, {})
+    return ResponseTokens(parser.get_status_code(), sink.text, minor, sink.headers, is_dated)

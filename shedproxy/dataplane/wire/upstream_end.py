@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from shedproxy.core import Instant
 from shedproxy.dataplane.wire.pool import Slot, Upstream
 from shedproxy.dataplane.wire.target import Target
+from shedproxy.dataplane.wire.timer_wheel import Timed
 
 if TYPE_CHECKING:
     from shedproxy.dataplane.wire.abandoned import AbandonedWork
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["UpstreamEnd"]
 
 
-class UpstreamEnd(asyncio.BufferedProtocol):
-    """Whose turn it is: `exchange`, or None while idle."""
+class UpstreamEnd(Timed):
+    """Whose turn it is: `exchange`, or None while idle.
+
+    An `asyncio.BufferedProtocol` by shape, as `ClientEnd` is a `Protocol`.
+    """
 
     __slots__ = (
         "_answers_before",
@@ -31,8 +35,8 @@ class UpstreamEnd(asyncio.BufferedProtocol):
         "_is_closed",
         "_is_half_closed",
         "_paused_at",
+        "_poll",
         "authority",
-        "deadline_at",
         "entry",
         "exchange",
         "generation",
@@ -46,10 +50,10 @@ class UpstreamEnd(asyncio.BufferedProtocol):
         "stalled_ns",
         "transport",
         "tunnel",
-        "wheel_tick",
     )
 
     def __init__(self, group: UpstreamGroup, entry: Upstream[Any], target: Target) -> None:
+        super().__init__()
         self.group = group
         self.entry = entry
         """The pool's record of the upstream."""
@@ -63,8 +67,6 @@ class UpstreamEnd(asyncio.BufferedProtocol):
         self.exchange: Exchange | AbandonedWork | None = None
         self.tunnel: Tunnel | None = None
         self.transport: asyncio.Transport
-        self.deadline_at = 0
-        self.wheel_tick = -1
         self.served = 0
         """Exchanges begun on it; more than 1 means that it was reused."""
         self.has_answered = False
@@ -78,16 +80,14 @@ class UpstreamEnd(asyncio.BufferedProtocol):
         self._idle_ns = 0
         """Most time between two reads of the present answer; 0: a stream may be silent."""
         self.is_write_blocked = False
+        self._poll: select.poll | None = None
+        """Asks the kernel about this connection; made when somebody first wants to know."""
         self._is_closed = self._is_half_closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are transports by shape, not by class.
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=self.group.buffer_size)
-
-    def on_deadline(self, now: Instant) -> None:
-        """What was waited for did not come."""
-        raise NotImplementedError
 
     @property
     def is_open(self) -> bool:
@@ -96,8 +96,10 @@ class UpstreamEnd(asyncio.BufferedProtocol):
 
     def is_readable(self) -> bool:
         """Whether something came (most likely its end) that the loop has not read yet."""
-        poll = select.poll()
-        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        poll = self._poll
+        if poll is None:
+            self._poll = poll = select.poll()
+            poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
     def is_silent(self, exchange: Exchange | AbandonedWork, now: Instant) -> bool:

@@ -7,7 +7,7 @@ after an answer would become the answer of the next client).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from shedproxy.core import Instant
 from shedproxy.dataplane.wire.body import BodyReader
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["UpstreamConnection"]
 
 RESPONSE_HEAD_SIZE_MAX = 64 * 1024
-_NONE = int(BodyKind.NONE)
-_SIZED = int(BodyKind.SIZED)
+_NONE: Final = int(BodyKind.NONE)
+_SIZED: Final = int(BodyKind.SIZED)
 INTERIM_ANSWERS_MAX = 16
 """More 1xx answers than this to one request are an attack or a loop."""
 
@@ -50,7 +50,7 @@ class UpstreamConnection(UpstreamEnd):
         self._buffer = b""
         self._seen = 0
         self._interims = 0
-        self._heads = ResponseHeads()
+        self._heads = ResponseHeads(group.answer_fields)
 
     # --- asyncio.BufferedProtocol -----------------------------------------------------------
 

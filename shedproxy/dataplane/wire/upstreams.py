@@ -9,14 +9,15 @@ import asyncio
 import errno
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from shedproxy.core import NS_PER_S, Instant, Lane
 from shedproxy.dataplane.wire.health import NEVER
-from shedproxy.dataplane.wire.pool import Effects, Slot, Upstream, UpstreamPool
+from shedproxy.dataplane.wire.pool import NOTHING, Effects, Slot, Upstream, UpstreamPool
 from shedproxy.dataplane.wire.probing import Prober
 from shedproxy.dataplane.wire.retrying import Retries
 from shedproxy.dataplane.wire.target import Target
+from shedproxy.dataplane.wire.timer_wheel import Timed
 from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
 from shedproxy.observability.fault import Fault
 from shedproxy.snapshot import ProxyDocument, UpstreamDocument
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["UpstreamGroup"]
 
+_CONTROL: Final = Lane.CONTROL
 SAFE_IDLE_NS = NS_PER_S
 """A request that cannot be sent again takes no connection that was idle for longer: its upstream
 may be closing it just now. (Servers close idle connections after 2 s and more.)"""
@@ -34,7 +36,7 @@ _OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errn
 """Connects that fail for want of something on this side say nothing of the upstream."""
 
 
-class UpstreamGroup:
+class UpstreamGroup(Timed):
     """Connections of one cell. Survives a reload of its document.
 
     Raises:
@@ -45,17 +47,17 @@ class UpstreamGroup:
     def __init__(
         self, server: WireServer, document: UpstreamDocument, proxy: ProxyDocument
     ) -> None:
+        super().__init__()
         self.server = server
         self.loop = server.loop
         self.clock = server.clock
         self.wheel = server.wheel
         self.read_buffer = server.read_buffer
+        self.answer_fields = server.answer_fields
         self.is_out = False
         """No upstream in service; looked at again by `tick` and by every answer."""
         self.connections = 0
         """Open or being opened."""
-        self.deadline_at = 0
-        self.wheel_tick = -1
         self._dials: set[asyncio.Task[None]] = set()
         self._line: deque[tuple[int, Ending]] = deque()
         """Who waits for a connection, and until when; who has left is still in here."""
@@ -106,7 +108,7 @@ class UpstreamGroup:
         now = self.clock()
         lane = exchange.info.lane
         slot = self._pool.acquire(now=now, lane=lane, avoid=avoid)
-        if slot is None and lane is Lane.CONTROL:
+        if slot is None and lane is _CONTROL:
             slot = self._pool.acquire(now=now, avoid=avoid)
         if slot is not None:
             self._use(slot, exchange, is_fresh=is_fresh)
@@ -133,7 +135,7 @@ class UpstreamGroup:
             connection.close()
             return
         effects = self._pool.put_idle(slot, connection, now=self.clock())
-        if effects.close or effects.handovers or effects.orphans:
+        if effects is not NOTHING:
             self._carry_out(effects)
 
     def on_closed(self, connection: UpstreamConnection) -> None:

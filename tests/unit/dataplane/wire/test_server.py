@@ -7,6 +7,7 @@ import pytest
 
 from shedproxy.core import milliseconds, seconds
 from shedproxy.dataplane.wire.reception import CONNECTIONS_KEPT, REFUSED_CONNECTIONS_MAX
+from shedproxy.dataplane.wire.timer_wheel import Timed
 from shedproxy.errors import DocumentInvalidError
 from shedproxy.observability.meter import Gauge, ProcessCounter, ProcessGauge
 from shedproxy.snapshot import ProxyDocument, UpstreamDocument
@@ -94,14 +95,13 @@ async def test_a_bug_on_one_deadline_leaves_the_others(still) -> None:
     bench.server.loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
     first, second = bench.client(), bench.client()
 
-    class Broken:
-        wheel_tick = -1
-        deadline_at = first.protocol.deadline_at
-
+    class Broken(Timed):
         def on_deadline(self, _) -> None:
             raise ValueError("bug")
 
-    bench.server.wheel.watch(Broken())
+    broken = Broken()
+    broken.deadline_at = first.protocol.deadline_at
+    bench.server.wheel.watch(broken)
     third = bench.client()
     await bench.advance(seconds(2))
     bench.server.loop.set_exception_handler(None)

@@ -4,15 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shedproxy.core import Instant
-from shedproxy.dataplane.wire.timer_wheel import TimerWheel
+from shedproxy.dataplane.wire.timer_wheel import Timed, TimerWheel
 
 TICK = 10
 
 
-class Item:
+class Item(Timed):
     def __init__(self, deadline_at: int = 0) -> None:
+        super().__init__()
         self.deadline_at = deadline_at
-        self.wheel_tick = -1
 
     def on_deadline(self, now: Instant) -> None:
         raise AssertionError("the wheel only tells; its owner calls")

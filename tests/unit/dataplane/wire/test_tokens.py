@@ -29,8 +29,11 @@ def test_what_follows_the_head_is_not_the_parsers_business(more: bytes) -> None:
 
 def test_a_response_head_in_tokens() -> None:
     tokens = read_response(b"HTTP/1.1 404 Not Here\r\nETag: a\r\n\r\n")
-    assert tokens[:4] == (404, b"Not Here", 1, [(b"etag", b"a")])
-    assert read_response(b"HTTP/1.0 200\r\n\r\n")[:3] == (200, b"", 0)
+    assert (tokens.status, tokens.reason, tokens.version_minor) == (404, b"Not Here", 1)
+    assert tokens.headers == [(b"etag", b"a")]
+    assert not tokens.is_dated
+    bare = read_response(b"HTTP/1.0 200\r\n\r\n")
+    assert (bare.status, bare.reason, bare.version_minor) == (200, b"", 0)
     assert (
         read_response(b"HTTP/1.1 101 S\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n").status == 101
     )

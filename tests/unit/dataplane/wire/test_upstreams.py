@@ -8,7 +8,7 @@ import ssl
 import pytest
 
 from shedproxy.core import seconds
-from shedproxy.dataplane.wire import exchange
+from shedproxy.dataplane.wire.upload import Upload
 from shedproxy.observability.fault import Fault
 
 pytestmark = pytest.mark.anyio
@@ -231,7 +231,7 @@ async def test_a_bug_when_a_request_is_sent_costs_no_slot(still, monkeypatch, ke
 
     client = bench.client()
     with monkeypatch.context() as patch:
-        patch.setattr(exchange, "build_request_head", fail)
+        patch.setattr(Upload, "build_head", fail)
         client.protocol.data_received(GET)
         await bench.settle()
     bench.server.loop.set_exception_handler(None)

@@ -1,0 +1,216 @@
+"""Field lines as they were understood before: most lines of most heads have been seen lately.
+
+Of a client that asks again a line or two differ (a trace, a length), and clients resemble each
+other. So a head is not read byte by byte but line by line, and a line that was read before costs a
+look-up. What is learnt of a line depends on the line and the configuration alone; one that has to
+be seen beside others (`CAREFUL`) sends its whole head the careful way.
+
+The memory is bounded: so many lines, of at most so many bytes, in two generations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from shedproxy.dataplane.wire import field_table
+from shedproxy.dataplane.wire.field_table import RESPONSE_ACTIONS, UNKNOWN
+from shedproxy.dataplane.wire.framing import is_authority, plain_length
+from shedproxy.dataplane.wire.grammar import FIELD_LINE, PLAIN_STATUS_LINE
+
+__all__ = [
+    "CAREFUL",
+    "CHUNKED",
+    "DATED",
+    "HOST",
+    "LENGTH",
+    "LINES_MAX",
+    "LINE_SIZE_MAX",
+    "ORDINARY",
+    "OWN_PREFIXES",
+    "PERSISTENT",
+    "SILENT",
+    "SPECIAL",
+    "AnswerFields",
+    "Field",
+    "FieldMemory",
+    "RequestFields",
+    "StatusLine",
+]
+
+ORDINARY: Final = 0
+"""Goes on as it is."""
+SILENT: Final = 1
+"""Ends here, and means nothing for the rest of the head."""
+HOST: Final = 2
+"""A Host that names one host."""
+LENGTH: Final = 3
+"""A Content-Length that is one plain number."""
+PERSISTENT: Final = 4
+"""`Connection: keep-alive`, and nothing else in it."""
+SPECIAL: Final = 5
+"""Framing does not hang on it, but what becomes of it is decided with others."""
+DATED: Final = 6
+"""The Date of an answer: goes on as it is."""
+CHUNKED: Final = 7
+"""`Transfer-Encoding: chunked` of an answer, and nothing else in it."""
+CAREFUL: Final = 8
+"""The head has to be read the careful way."""
+
+LINES_MAX = 1024
+"""Lines in a generation; there are two."""
+LINE_SIZE_MAX = 256
+"""Longer lines are read anew each time."""
+OWN_PREFIXES = (b"shedproxy-", b"proxy-")
+"""Names that nobody else's fields may have."""
+
+_FRAMING_NAMES = frozenset(
+    (b"connection", b"expect", b"max-forwards", b"te", b"transfer-encoding", b"upgrade")
+)
+
+
+class Field:
+    """One field line."""
+
+    __slots__ = ("code", "length", "line", "pair", "said")
+
+    def __init__(self, pair: tuple[bytes, bytes], code: int, said: int, length: int) -> None:
+        self.pair = pair
+        """The lower-case name, and the value without blanks around it."""
+        self.code = code
+        self.said = said
+        """Of a request: what the classifier reads it for, as its bits."""
+        self.length = length
+        """Of a LENGTH: the number."""
+        self.line = b"\r\n%b: %b" % pair
+        """As it goes on, behind the end of the line before it."""
+
+
+class StatusLine:
+    """The first line of a usual answer: HTTP/1.1, not interim, and neither 204 nor 304 nor 426."""
+
+    __slots__ = ("line", "reason", "status")
+
+    def __init__(self, status: int, reason: bytes) -> None:
+        self.status = status
+        self.reason = reason
+        self.line = b"HTTP/1.1 %d %b" % (status, reason)
+
+
+class FieldMemory:
+    """What lines were found to be. `find` is what it is for."""
+
+    __slots__ = ("_older", "_recent")
+
+    def __init__(self) -> None:
+        self._recent: dict[bytes, Field] = {}
+        self._older: dict[bytes, Field] = {}
+
+    def find(self, line: bytes) -> Field | None:
+        """The field of a line (without its end); None where it is none by the grammar."""
+        field = self._recent.get(line)
+        if field is None:
+            field = self._look_up(line)
+        return field
+
+    def _look_up(self, line: bytes) -> Field | None:
+        field = self._older.get(line)
+        if field is None:
+            match = FIELD_LINE.fullmatch(line)
+            if match is None:
+                return None
+            name, value = match.groups()
+            field = self._understand(name.lower(), value.rstrip(b" \t"))
+            if len(line) > LINE_SIZE_MAX:
+                return field
+        if len(self._recent) >= LINES_MAX:
+            self._older, self._recent = self._recent, {}
+        self._recent[line] = field
+        return field
+
+    def _understand(self, name: bytes, value: bytes) -> Field:
+        raise NotImplementedError
+
+
+class RequestFields(FieldMemory):
+    """Of requests, by one configuration.
+
+    Args:
+        actions: what becomes of fields, by name; `field_table` has the codes.
+        wanted: what the classifier reads fields for, by name, as bits.
+    """
+
+    __slots__ = ("_actions", "_wanted")
+
+    def __init__(self, actions: Mapping[bytes, int], wanted: Mapping[bytes, int]) -> None:
+        super().__init__()
+        self._actions = dict(actions)
+        self._wanted = dict(wanted)
+
+    def _understand(self, name: bytes, value: bytes) -> Field:
+        length = plain_length(value) if name == b"content-length" else -1
+        code = self._code(name, value, length)
+        return Field((name, value), code, self._wanted.get(name, 0), length)
+
+    def _code(self, name: bytes, value: bytes, length: int) -> int:
+        if name == b"host":
+            return HOST if is_authority(value) else CAREFUL
+        if name == b"content-length":
+            return LENGTH if length >= 0 else CAREFUL
+        if name == b"connection" and value.lower() == b"keep-alive":
+            return PERSISTENT
+        if name in _FRAMING_NAMES:
+            return CAREFUL
+        action = self._actions.get(name, UNKNOWN)
+        if action == UNKNOWN:
+            return SILENT if b"_" in name or name.startswith(OWN_PREFIXES) else ORDINARY
+        if action == field_table.PASS:
+            return ORDINARY
+        return SILENT if action == field_table.DROP else SPECIAL
+
+
+class AnswerFields(FieldMemory):
+    """Of answers, and their first lines."""
+
+    __slots__ = ("_statuses",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._statuses: dict[bytes, StatusLine | None] = {}
+
+    def find_status(self, line: bytes) -> StatusLine | None:
+        """The first line of an answer; None where the head has to be read the careful way."""
+        if line in self._statuses:
+            return self._statuses[line]
+        status = None
+        match = PLAIN_STATUS_LINE.fullmatch(line)
+        if match is not None:
+            code = int(match[1])
+            status = None if code in {204, 304, 426} else StatusLine(code, match[2])
+        if len(line) <= LINE_SIZE_MAX:
+            if len(self._statuses) >= LINES_MAX:
+                self._statuses.clear()
+            self._statuses[line] = status
+        return status
+
+    def _understand(self, name: bytes, value: bytes) -> Field:
+        length = plain_length(value) if name == b"content-length" else -1
+        return Field((name, value), self._code(name, value, length), 0, length)
+
+    def _code(self, name: bytes, value: bytes, length: int) -> int:
+        if name == b"content-length":
+            return LENGTH if length >= 0 else CAREFUL
+        if name == b"connection":
+            return PERSISTENT if value.lower() == b"keep-alive" else CAREFUL
+        if name == b"transfer-encoding":
+            return CHUNKED if value.lower() == b"chunked" else CAREFUL
+        if name == b"content-type":
+            return CAREFUL if value[:17].lower() == b"text/event-stream" else ORDINARY
+        action = RESPONSE_ACTIONS.get(name, UNKNOWN)
+        if action == UNKNOWN:
+            return SILENT if name.startswith(OWN_PREFIXES) else ORDINARY
+        if action == field_table.PASS:
+            return ORDINARY
+        if action == field_table.DATE:
+            return DATED
+        return SILENT if action == field_table.DROP else CAREFUL

@@ -1,0 +1,187 @@
+"""The usual head, read and written line by line: a quick way beside the careful one.
+
+It takes a strict subset: HTTP/1.1, a usual method, a path, one Host, no framing but a length (or an
+answer's chunks), no Connection but keep-alive. For those it says what the careful way says, byte
+for byte; for anything else it says nothing, and the careful way has the word. `tests/fuzz` and
+`tests/unit/dataplane/wire/test_plain_heads.py` compare the two.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shedproxy.dataplane.wire.field_memory import (
+    CAREFUL,
+    CHUNKED,
+    DATED,
+    HOST,
+    LENGTH,
+    ORDINARY,
+    PERSISTENT,
+    SPECIAL,
+    AnswerFields,
+    RequestFields,
+)
+from shedproxy.dataplane.wire.framing import BodyKind, RequestFraming, ResponseFraming
+from shedproxy.dataplane.wire.grammar import PLAIN_REQUEST_LINE, RESPONSE_FIELD_COUNT_MAX
+from shedproxy.dataplane.wire.headers import HeaderContext, forwarding
+from shedproxy.dataplane.wire.tokens import RequestTokens, ResponseTokens
+
+__all__ = [
+    "plain_tail",
+    "read_plain_request",
+    "read_plain_response",
+    "write_plain_request",
+    "write_plain_response",
+]
+
+_NONE: Final = int(BodyKind.NONE)
+_SIZED: Final = int(BodyKind.SIZED)
+_CHUNKED: Final = int(BodyKind.CHUNKED)
+_NO_NAMES: frozenset[bytes] = frozenset()
+_KEEP_ALIVE = frozenset((b"keep-alive",))
+_TRANSFER_CHUNKED = b"\r\ntransfer-encoding: chunked"
+
+
+def read_plain_request(
+    head: bytes, fields: RequestFields, *, target_size_max: int, field_count_max: int
+) -> tuple[RequestTokens, RequestFraming] | None:
+    """The reading of one whole request head, or None: it has to be read the careful way."""
+    lines = head.split(b"\r\n")
+    end = len(lines) - 2
+    first = PLAIN_REQUEST_LINE.fullmatch(lines[0])
+    if first is None or end - 1 > field_count_max:
+        return None
+    method, target = first.groups()
+    if len(target) > target_size_max:
+        return None
+    headers: list[tuple[bytes, bytes]] = []
+    ordinary: list[bytes] = []
+    host = b""
+    length = -1
+    said = 0
+    names = _NO_NAMES
+    is_special = False
+    for index in range(1, end):
+        field = fields.find(lines[index])
+        if field is None:
+            return None
+        headers.append(field.pair)
+        said |= field.said
+        code = field.code
+        if code == ORDINARY:
+            ordinary.append(field.line)
+        elif code == HOST:
+            if host:
+                return None
+            host = field.pair[1]
+        elif code == LENGTH:
+            if length >= 0:
+                return None
+            length = field.length
+        elif code == PERSISTENT:
+            names = _KEEP_ALIVE
+        elif code == SPECIAL:
+            is_special = True
+        elif code == CAREFUL:
+            return None
+    if not host:
+        return None
+    plain = None if is_special else b"".join(ordinary)
+    body = _SIZED if length > 0 else _NONE
+    return (
+        RequestTokens(method, target, 1, headers, plain, said),
+        RequestFraming(body, length, True, False, b"", host, target, names, False),
+    )
+
+
+def read_plain_response(
+    head: bytes, method: bytes, fields: AnswerFields
+) -> tuple[ResponseTokens, ResponseFraming] | None:
+    """The reading of one whole answer head to a request of this method, or None, as above."""
+    lines = head.split(b"\r\n")
+    end = len(lines) - 2
+    first = fields.find_status(lines[0])
+    if first is None or method == b"HEAD" or end - 1 > RESPONSE_FIELD_COUNT_MAX:
+        return None
+    headers: list[tuple[bytes, bytes]] = []
+    ordinary: list[bytes] = [first.line]
+    framing_line = b""
+    length = -1
+    is_dated = False
+    names = _NO_NAMES
+    for index in range(1, end):
+        field = fields.find(lines[index])
+        if field is None:
+            return None
+        headers.append(field.pair)
+        code = field.code
+        if code == ORDINARY:
+            ordinary.append(field.line)
+        elif code == DATED:
+            ordinary.append(field.line)
+            is_dated = True
+        elif code in (LENGTH, CHUNKED):
+            if framing_line:
+                return None
+            length = field.length
+            framing_line = (
+                b"\r\ncontent-length: %d" % length if code == LENGTH else _TRANSFER_CHUNKED
+            )
+        elif code == PERSISTENT:
+            names = _KEEP_ALIVE
+        elif code == CAREFUL:
+            return None
+    if not framing_line:
+        return None
+    body = _CHUNKED if length < 0 else _SIZED if length else _NONE
+    plain = b"".join(ordinary)
+    return (
+        ResponseTokens(first.status, first.reason, 1, headers, is_dated, plain, framing_line),
+        ResponseFraming(body, length, True, False, b"", names),
+    )
+
+
+def plain_tail(context: HeaderContext, peer: bytes, host: bytes, criticality: bytes) -> bytes:
+    """What is added behind the lines of a request that go on, each behind a line's end."""
+    added = b"\r\n" + forwarding(peer, context.scheme, host)
+    if context.forward_criticality:
+        added += b"\r\n%b: %b" % (context.criticality_name, criticality)
+    return added
+
+
+def write_plain_request(
+    context: HeaderContext,
+    tokens: RequestTokens,
+    framing: RequestFraming,
+    authority: bytes,
+    tail: bytes,
+) -> bytes:
+    """As `build_request_head`, for a request with `plain` lines and no retry, time or pressure."""
+    assert tokens.plain is not None
+    host = framing.host if context.preserve_host else authority
+    if framing.length < 0:
+        return b"%b %b HTTP/1.1\r\nhost: %b%b%b\r\n%b" % (
+            tokens.method,
+            framing.path,
+            host,
+            tokens.plain,
+            tail,
+            context.ends[1],
+        )
+    return b"%b %b HTTP/1.1\r\nhost: %b%b%b\r\ncontent-length: %d\r\n%b" % (
+        tokens.method,
+        framing.path,
+        host,
+        tokens.plain,
+        tail,
+        framing.length,
+        context.ends[1],
+    )
+
+
+def write_plain_response(tokens: ResponseTokens, plain: bytes, date: bytes) -> bytes:
+    """As `build_response_head`, for a client of HTTP/1.1 that is kept."""
+    if date:
+        return b"".join((plain, b"\r\ndate: ", date, tokens.framing_line, b"\r\n\r\n"))
+    return b"".join((plain, tokens.framing_line, b"\r\n\r\n"))

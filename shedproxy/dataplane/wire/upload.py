@@ -1,0 +1,147 @@
+"""The request on its way to the upstream: its head, and its body as it comes.
+
+`Exchange` adds admission and the answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from shedproxy.core import NS_PER_MS, Instant
+from shedproxy.dataplane.wire.ending import IDEMPOTENT, Ending
+from shedproxy.dataplane.wire.framing import LAST_CHUNK, BodyKind, RequestFraming, encode_chunk
+from shedproxy.dataplane.wire.headers import build_request_head
+from shedproxy.dataplane.wire.tokens import RequestTokens
+from shedproxy.observability.fault import Fault
+
+if TYPE_CHECKING:
+    from shedproxy.dataplane.wire.client_side import ClientConnection
+    from shedproxy.dataplane.wire.live import Live
+    from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
+
+__all__ = ["Upload"]
+
+_NONE: Final = int(BodyKind.NONE)
+_CHUNKED: Final = int(BodyKind.CHUNKED)
+
+
+class Upload(Ending):
+    """What of the request is here, and what of it is gone."""
+
+    __slots__ = ("_held", "_is_arrived", "_is_body_complete", "_uploads_since", "received")
+
+    def __init__(
+        self,
+        client: ClientConnection,
+        live: Live,
+        tokens: RequestTokens,
+        framing: RequestFraming,
+        now: Instant,
+    ) -> None:
+        super().__init__(client, live, tokens, framing, now)
+        self._is_arrived = False
+        self._is_body_complete = framing.body == _NONE
+        self._held: list[bytes] | None = []
+        """The body so far; None once a byte of it is gone and cannot be sent again."""
+        self._uploads_since = 0
+        self.received = 0
+        """Bytes of the request body that have come."""
+
+    def take_body(self, body: bytes) -> None:
+        """The whole body came with the head."""
+        self._held = [body]
+        self.received = len(body)
+        self._is_body_complete = True
+
+    def arrive(self) -> None:
+        """Enough of the request is here to decide on it."""
+        raise NotImplementedError
+
+    @property
+    def is_replayable(self) -> bool:
+        """Whether it may be sent again: it changes nothing twice, and all of it is still here."""
+        return self.method in IDEMPOTENT and self._is_body_complete and self._held is not None
+
+    def build_head(self, upstream: UpstreamConnection, left_ns: int) -> bytes:
+        """The head for this upstream; `left_ns` until the deadline, -1 without one."""
+        live, info, tokens, client = self.live, self.info, self.tokens, self.client
+        criticality = live.criticality_labels[info.criticality]
+        is_plain = left_ns < 0 and not self.retries and not live.proxy.forward_pressure
+        if is_plain and tokens.plain is not None:
+            return client.heads.write_plain(
+                live.header_context,
+                tokens,
+                self.framing,
+                peer=client.peer_bytes,
+                authority=upstream.authority,
+                criticality=criticality,
+            )
+        pressure = b""
+        if live.proxy.forward_pressure:
+            pressure = b"%.2f" % live.driver.pressure(info.cell)
+        return build_request_head(
+            live.header_context,
+            tokens.method,
+            self.framing,
+            tokens.headers,
+            version_minor=tokens.version_minor,
+            peer=client.peer_bytes,
+            is_trusted=client.is_trusted_by(live),
+            authority=upstream.authority,
+            criticality=criticality,
+            retries=self.retries,
+            time_left_ms=left_ns // NS_PER_MS if left_ns >= 0 else -1,
+            pressure=pressure,
+        )
+
+    def answer_by(self, now: Instant) -> int:
+        """When the head of the answer must be here."""
+        at = now + self.live.timeouts.response_ns
+        permit = self.permit
+        if permit is not None and permit.expires_at is not None:
+            return min(at, permit.expires_at)
+        return at
+
+    def encode_upload(self, pieces: list[bytes], is_complete: bool) -> list[bytes]:
+        """Pieces of the body as they go on; with the last of it, its end."""
+        if self.framing.body != _CHUNKED:
+            return pieces
+        data = b"".join(pieces)
+        return [encode_chunk(data), LAST_CHUNK] if is_complete else [encode_chunk(data)]
+
+    def on_body(self, piece: bytes, *, complete: bool) -> None:
+        """More of the request body."""
+        self.received += len(piece)
+        self._is_body_complete = complete
+        proxy = self.live.proxy
+        if proxy.body_size_max and self.received > proxy.body_size_max:
+            self.fail(Fault.BODY_TOO_LARGE)
+            return
+        upstream = self.upstream
+        if upstream is not None:
+            now = self.live.clock()
+            if complete:
+                self.stalled_ns += now - self._uploads_since
+            data = self.encode_upload([piece], complete)
+            upstream.send(
+                b"".join(data) if len(data) > 1 else data[0],
+                complete=complete,
+                deadline_at=self.answer_by(now),
+            )
+            return
+        if self._held is not None and piece:
+            self._held.append(piece)
+        if not self._is_arrived:
+            if complete or self.received >= proxy.permit_body_size:
+                self.arrive()
+        elif not complete:
+            self.client.hold_body()
+
+    def on_upload_blocked(self) -> None:
+        """The upstream does not take more of the body."""
+        if not self._is_body_complete:
+            self.client.hold_body()
+
+    def on_upload_ready(self) -> None:
+        """It does again."""
+        self.client.take_body()

@@ -1,0 +1,103 @@
+"""The quick way takes usual heads, and says of each what the careful way says."""
+
+from __future__ import annotations
+
+import pytest
+from harness.head_twins import compare_answers, compare_requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shedproxy.dataplane.wire.field_memory import AnswerFields, RequestFields
+from shedproxy.dataplane.wire.headers import header_context
+from shedproxy.dataplane.wire.plain_heads import read_plain_request, read_plain_response
+
+CONTEXT = header_context()
+ELSEWHERE = header_context(via="", preserve_host=False, forward_criticality=False)
+FIELDS = RequestFields(CONTEXT.actions, {b"traceparent": 16})
+ANSWERS = AnswerFields()
+
+LINES = (
+    b"Host: e", b"Host: f:80", b"Host: a/b", b"accept: */*", b"Cookie: a=b; c", b"Empty:",
+    b"Content-Length: 5", b"Content-Length: 0", b"content-length: 05", b"Content-Length: x",
+    b"Connection: keep-alive", b"Connection: close", b"Connection: keep-alive, cookie",
+    b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip, chunked", b"TE: trailers",
+    b"Expect: 100-continue", b"Upgrade: websocket", b"Keep-Alive: 5", b"Proxy-X: y", b"x_y: z",
+    b"X-Forwarded-For: a", b"Forwarded: for=a", b"X-Criticality: critical", b"Max-Forwards: 1",
+    b"traceparent: 00-x", b"Server: s", b"Date: d", b"Content-Type: text/event-stream",
+    b"Content-Type: text/html", b"Retry-After: 1", b"Retry-After: x", b"Blank: \t a b \t ",
+    b"Odd: \xff\x80", b"bad\x00: x", b"a : b", b"no colon", b" folded", b"via: x", b"A: b\r",
+)  # fmt: skip
+FIRST = (
+    b"GET / HTTP/1.1", b"POST /a?b=%2e HTTP/1.1", b"GET /a HTTP/1.0", b"OPTIONS * HTTP/1.1",
+    b"GET http://e/x HTTP/1.1", b"PURGE / HTTP/1.1", b"GET /a#b HTTP/1.1", b"TRACE / HTTP/1.1",
+    b"GET  / HTTP/1.1", b"HEAD /" + b"x" * 600 + b" HTTP/1.1", b"get / HTTP/1.1",
+)  # fmt: skip
+STATUS = (
+    b"HTTP/1.1 200 OK", b"HTTP/1.1 200", b"HTTP/1.1 503 No", b"HTTP/1.0 200 OK",
+    b"HTTP/1.1 204 None", b"HTTP/1.1 304 Same", b"HTTP/1.1 103 Early", b"HTTP/1.1 999 X",
+    b"HTTP/1.1 426 Up", b"HTTP/1.1 200 A  B", b"HTTP/1.1 200 A B", b"ICY 200 OK",
+)  # fmt: skip
+
+
+def head_of(first: bytes, lines: list[bytes]) -> bytes:
+    return b"\r\n".join([first, *lines, b"", b""])
+
+
+USUAL = [b"Host: e", b"Accept: */*", b"User-Agent: x", b"Cookie: a=b"]
+
+
+@pytest.mark.parametrize(
+    ("first", "lines"),
+    [
+        (b"GET /a?b HTTP/1.1", USUAL),
+        (b"POST /a HTTP/1.1", [*USUAL, b"Content-Length: 5", b"Connection: keep-alive"]),
+        (b"DELETE /a HTTP/1.1", [*USUAL, b"X-Forwarded-For: a", b"Keep-Alive: 1"]),
+    ],
+)
+def test_usual_requests_are_taken(first: bytes, lines: list[bytes]) -> None:
+    assert compare_requests(head_of(first, lines), FIELDS, CONTEXT)
+    assert compare_requests(head_of(first, lines), FIELDS, ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"Server: x", b"Content-Length: 5", b"Date: d", b"Connection: keep-alive"],
+        [b"Content-Length: 0"],
+        [b"Transfer-Encoding: chunked", b"Content-Type: text/html"],
+    ],
+)
+def test_usual_answers_are_taken(lines: list[bytes]) -> None:
+    assert compare_answers(head_of(b"HTTP/1.1 200 OK", lines), b"GET", ANSWERS)
+    assert not compare_answers(head_of(b"HTTP/1.1 200 OK", lines), b"HEAD", ANSWERS)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(FIRST), st.lists(st.sampled_from(LINES), max_size=6))
+def test_what_the_quick_way_takes_it_takes_as_the_careful_way_does(
+    first: bytes, lines: list[bytes]
+) -> None:
+    compare_requests(head_of(first, [b"Host: e", *lines]), FIELDS, CONTEXT)
+    compare_requests(head_of(first, lines), FIELDS, ELSEWHERE)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    st.sampled_from(STATUS),
+    st.lists(st.sampled_from(LINES), max_size=6),
+    st.sampled_from((b"GET", b"HEAD", b"POST")),
+)
+def test_and_so_of_answers(first: bytes, lines: list[bytes], method: bytes) -> None:
+    compare_answers(head_of(first, [b"Content-Length: 3", *lines]), method, ANSWERS)
+    compare_answers(head_of(first, lines), method, ANSWERS)
+
+
+def test_what_the_classifier_reads_is_said_and_bounds_are_kept() -> None:
+    head = head_of(b"GET /abc HTTP/1.1", [*USUAL, b"traceparent: 00-x"])
+    found = read_plain_request(head, FIELDS, target_size_max=4, field_count_max=5)
+    assert found is not None
+    assert found[0].said == 16
+    assert read_plain_request(head, FIELDS, target_size_max=3, field_count_max=5) is None
+    assert read_plain_request(head, FIELDS, target_size_max=4, field_count_max=4) is None
+    many = head_of(b"HTTP/1.1 200 OK", [b"Content-Length: 1", *[b"a: b"] * 256])
+    assert read_plain_response(many, b"GET", ANSWERS) is None
