@@ -23,11 +23,21 @@ from locust import FastHttpUser, LoadTestShape
 from locust.exception import StopUser
 from locust.user.users import LOCUST_STATE_WAITING
 
-__all__ = ["NotSentError", "OpenLoopUser", "SearchShape", "StepShape"]
+__all__ = ["NotSentError", "OpenLoopUser", "SearchShape", "StepShape", "wait_until"]
 
 _IN_FLIGHT_MAX = 4_000
+_TIMER_S = 0.001
 _arrival = local()
 """Of the greenlet: when its arrival was intended, until its first answer is counted."""
+
+
+def wait_until(due_at: float) -> None:
+    """Return at that instant of `time.perf_counter`.
+
+    Gevent's timers are of whole milliseconds: the last one is spent on letting others go first.
+    """
+    while (left_s := due_at - time.perf_counter()) > 0:
+        gevent.sleep(max(0.0, left_s - _TIMER_S))
 
 
 class NotSentError(Exception):
@@ -87,7 +97,7 @@ class OpenLoopUser(FastHttpUser):
                 due_at -= self.chance.random() / self.rate_rps
             while True:
                 due_at += self.gap_s()
-                gevent.sleep(max(0.0, due_at - time.perf_counter()))
+                wait_until(due_at)
                 self.arrive(due_at)
         except StopUser:
             pass

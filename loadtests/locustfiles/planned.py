@@ -1,9 +1,10 @@
-"""One step of `shedproxy calibrate --engine locust`: a plan comes in, a row a request goes out.
+"""What `shedproxy calibrate --engine locust` runs: plans come in, a row a request goes out.
 
-The plan is a JSON file named by SHEDPROXY_LOCUST_PLAN, read by the master (or by the only process)
-and sent to the workers, which may be on other machines. Each user plays an equal part of the rate
-from the same instant on and hands its rows over when the last is answered or timed out. When all
-have, they are written to the file that the plan names, and Locust ends.
+The folder named by SHEDPROXY_LOCUST_FOLDER is the desk between the two. Plan number n is
+`plan-n.json` there; the master (or the only process) sends it to its workers, which may be on other
+machines. The user of each plays an equal part of it from the same instant on, and hands its rows
+over when the last is answered or given up. When all have, `rows-n.json` is written. The file `end`
+ends everything.
 """
 
 from __future__ import annotations
@@ -15,140 +16,184 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import gevent
+from gevent.queue import Queue
 from locust import events, task
-from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
-from open_loop import OpenLoopUser
+from open_loop import OpenLoopUser, wait_until
 
 _PLAN, _ROWS = "shedproxy-plan", "shedproxy-rows"
-_HEAD_START_S = 0.5
-"""Between the plan's going out and the first arrival."""
+_HEAD_START_S = 0.3
+"""Between a plan's going out and its first arrival."""
+_LOOK_EVERY_S = 0.02
 
 
 class _Desk:
-    """What this process knows of the plan, and what came in."""
+    """What this process has to do, and what came in."""
 
-    plan: dict[str, Any] | None = None
-    begun = 0
+    plans: ClassVar[Queue] = Queue()
     parts: ClassVar[list[dict[str, Any]]] = []
+    plan: ClassVar[dict[str, Any] | None] = None
 
 
 @events.init.add_listener
 def _on_init(environment: Any, **_: Any) -> None:
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
-        runner.register_message(_PLAN, lambda msg, **_: _expect(msg.data))
-        return
-    plan = json.loads(Path(os.environ["SHEDPROXY_LOCUST_PLAN"]).read_text())
-    if isinstance(runner, MasterRunner):
-        runner.register_message(_ROWS, lambda environment, msg: _take(environment, msg.data))
-        _Desk.plan = plan
-    else:
-        plan["begin_at"] = time.time() + _HEAD_START_S
-        _Desk.plan = plan
+        runner.register_message(_PLAN, lambda msg, **_: _Desk.plans.put(msg.data))
+    elif isinstance(runner, MasterRunner):
+        runner.register_message(_ROWS, lambda msg, **_: _take(msg.data))
 
 
 @events.test_start.add_listener
 def _on_start(environment: Any, **_: Any) -> None:
-    runner = environment.runner
-    if isinstance(runner, MasterRunner):
-        assert _Desk.plan is not None
-        _Desk.plan["begin_at"] = time.time() + _HEAD_START_S
-        for number, client in enumerate(list(runner.clients)):
-            runner.send_message(_PLAN, {**_Desk.plan, "worker": number}, client_id=client)
+    if not isinstance(environment.runner, WorkerRunner):
+        gevent.spawn(_serve, environment.runner, Path(os.environ["SHEDPROXY_LOCUST_FOLDER"]))
 
 
-def _expect(plan: dict[str, Any]) -> None:
+def _serve(runner: Any, folder: Path) -> None:
+    """Hand out the plans as they come, until the end."""
+    number, parent = 1, os.getppid()
+    while not (folder / "end").exists() and os.getppid() == parent:
+        file = folder / f"plan-{number}.json"
+        if file.exists():
+            _hand_out(runner, folder, json.loads(file.read_text()))
+            number += 1
+        gevent.sleep(_LOOK_EVERY_S)
+    runner.quit()
+
+
+def _hand_out(runner: Any, folder: Path, plan: dict[str, Any]) -> None:
     _Desk.plan = plan
+    _Desk.parts.clear()
+    plan["begin_at"] = time.time() + _HEAD_START_S
+    if isinstance(runner, MasterRunner):
+        while runner.user_count < plan["users"]:
+            gevent.sleep(_LOOK_EVERY_S)
+        plan["begin_at"] = time.time() + _HEAD_START_S
+        for place, client in enumerate(list(runner.clients)):
+            runner.send_message(_PLAN, {**plan, "place": place}, client_id=client)
+    else:
+        _Desk.plans.put({**plan, "place": 0})
+    while len(_Desk.parts) < plan["users"]:
+        gevent.sleep(_LOOK_EVERY_S)
+        if isinstance(runner, MasterRunner) and runner.worker_count < plan["users"]:
+            break
+    is_whole = len(_Desk.parts) == plan["users"]
+    body = {"begin_at": plan["begin_at"], "is_whole": is_whole, "parts": _Desk.parts}
+    target = folder / f"rows-{plan['number']}.json"
+    draft = target.with_suffix(".part")
+    draft.write_text(json.dumps(body))
+    draft.rename(target)
 
 
-def _take(environment: Any, part: dict[str, Any]) -> None:
-    """Rows of one user; the last one's ends the run."""
-    assert _Desk.plan is not None
-    _Desk.parts.append(part)
-    if len(_Desk.parts) == _Desk.plan["users"]:
-        target = Path(_Desk.plan["rows"])
-        draft = target.with_suffix(".part")
-        draft.write_text(json.dumps({"schema": 1, "parts": _Desk.parts}))
-        draft.rename(target)
-        environment.runner.quit()
+def _take(part: dict[str, Any]) -> None:
+    if _Desk.plan is not None and part["number"] == _Desk.plan["number"]:
+        _Desk.parts.append(part)
 
 
 class Planned(OpenLoopUser):
-    """One source of the plan's arrivals."""
+    """One process's part of the load: a user, whose requests are greenlets."""
 
-    def __init__(self, environment: Any) -> None:
-        plan = _Desk.plan
-        if plan is None:
-            raise StopUser("no plan came")
-        self.plan = plan
-        self.timeout_s = plan["timeout_s"]
-        super().__init__(environment)
-        self.rate_rps = plan["rate_rps"] / plan["users"]
-        self.arrivals = plan["arrivals"]
-        self.in_flight_max = max(1, plan["in_flight_max"] // plan["users"])
-        self.requests = plan["requests"]
-        self.weights = [request["weight"] for request in self.requests]
-        self.rows: list[list[int]] = []
-        self.not_sent = 0
-        self.pending = 0
-        self.chance.seed(f"{plan['seed']}/{plan.get('worker', 0)}/{_Desk.begun}")
-        _Desk.begun += 1
+    timeout_s = float(os.environ.get("SHEDPROXY_LOCUST_TIMEOUT_S", "10"))
 
     @task
     def never(self) -> None:
-        """Arrivals are made in `run`; Locust wants a task to be there."""
+        """Requests are made in `run`; Locust wants a task to be there."""
 
     def run(self) -> None:
-        plan = self.plan
+        while True:
+            self._play(_Desk.plans.get())
+
+    def _play(self, plan: dict[str, Any]) -> None:
+        self.plan = plan
+        self.requests = plan["requests"]
+        self.weights = [request["weight"] for request in self.requests]
+        self.chance.seed(f"{plan['seed']}/{plan['place']}")
+        self.rows: list[list[int]] = []
+        self.pending: dict[int, list[int]] = {}
+        self.not_sent = self.serial = 0
         gevent.sleep(max(0.0, plan["begin_at"] - time.time()))
-        begun_at, cpu_s = time.perf_counter(), time.process_time()
-        due_at = begun_at
-        if self.arrivals == "constant":
-            due_at -= self.chance.random() / self.rate_rps
-        while (due_at := due_at + self.gap_s()) < begun_at + plan["duration_s"]:
-            gevent.sleep(max(0.0, due_at - time.perf_counter()))
-            kind = self.chance.choices(range(len(self.requests)), self.weights)[0]
-            if self.pending >= self.in_flight_max:
-                self.not_sent += 1
-                self.rows.append([kind, _ns(due_at - begun_at), -1, _ns(due_at - begun_at), 0])
-                continue
-            self.pending += 1
-            gevent.spawn(self._ask, kind, due_at, begun_at)
-        gevent.sleep(max(0.0, begun_at + plan["duration_s"] - time.perf_counter()))
-        busy_s = time.process_time() - cpu_s
-        elapsed_s = time.perf_counter() - begun_at
-        until = begun_at + plan["duration_s"] + plan["timeout_s"] + 1
+        self.begun_at = time.perf_counter()
+        self.end_at = self.begun_at + plan["length_s"]
+        cpu_s = time.process_time()
+        if plan["rate_rps"] is None:
+            self._play_closed()
+        else:
+            self._play_open()
+        gevent.sleep(max(0.0, self.end_at - time.perf_counter()))
+        cpu_share = (time.process_time() - cpu_s) / max(1e-9, time.perf_counter() - self.begun_at)
+        until = self.end_at + plan["timeout_s"]
         while self.pending and time.perf_counter() < until:
-            gevent.sleep(0.01)
-        part = {"rows": self.rows, "not_sent": self.not_sent, "unanswered": self.pending}
-        part |= {"cpu_share": busy_s / elapsed_s, "worker": plan.get("worker", 0)}
+            gevent.sleep(_LOOK_EVERY_S / 4)
+        for kind, due, sent, _, _ in self.pending.values():
+            self.rows.append([kind, due, sent, due + round(plan["timeout_s"] * 1e9), 0])
+        self.pending.clear()
+        part = {
+            "number": plan["number"],
+            "rows": self.rows,
+            "not_sent": self.not_sent,
+            "cpu_share": cpu_share,
+            "stopped_ns": self._at(self.end_at),
+        }
         runner = self.environment.runner
         if isinstance(runner, WorkerRunner):
             runner.send_message(_ROWS, part)
         else:
-            _take(self.environment, part)
-        # The user is over; Locust ends when all are.
+            _take(part)
 
-    def _ask(self, kind: int, due_at: float, begun_at: float) -> None:
-        request = self.requests[kind]
+    def _play_open(self) -> None:
+        plan = self.plan
+        self.rate_rps = plan["rate_rps"] / plan["users"]
+        self.arrivals = plan["arrivals"]
+        most = max(1, plan["in_flight_max"] // plan["users"])
+        due_at = self.begun_at
+        if self.arrivals == "constant":
+            due_at -= self.chance.random() / self.rate_rps
+        while (due_at := due_at + self.gap_s()) < self.end_at:
+            wait_until(due_at)
+            kind = self._draw()
+            if len(self.pending) < most:
+                gevent.spawn(self._ask, kind, due_at)
+                continue
+            self.not_sent += 1
+            due = self._at(due_at)
+            self.rows.append([kind, due, due, due, 0])
+            if self.not_sent > plan["not_sent_max"]:
+                self.end_at = due_at
+                return
+
+    def _play_closed(self) -> None:
+        plan = self.plan
+        share, rest = divmod(plan["concurrency"], plan["users"])
+        for _ in range(share + (plan["place"] < rest)):
+            gevent.spawn(self._keep_asking, plan["number"])
+
+    def _keep_asking(self, number: int) -> None:
+        while self.plan["number"] == number and (now := time.perf_counter()) < self.end_at:
+            self._ask(self._draw(), now)
+
+    def _draw(self) -> int:
+        if len(self.requests) == 1:
+            return 0
+        return self.chance.choices(range(len(self.requests)), self.weights)[0]
+
+    def _ask(self, kind: int, due_at: float) -> None:
+        request, number = self.requests[kind], self.plan["number"]
         sent_at = time.perf_counter()
-        try:
-            response = self.client.request(
-                request["method"],
-                request["path"],
-                name=request["name"],
-                headers=request["headers"],
-                data=request["body"],
-            )
-            status = response.status_code or 0
-        finally:
-            self.pending -= 1
-        done_at = time.perf_counter()
-        self.rows.append(
-            [kind, _ns(due_at - begun_at), _ns(sent_at - begun_at), _ns(done_at - begun_at), status]
+        row = [kind, self._at(due_at), self._at(sent_at), 0, 0]
+        self.serial += 1
+        serial = self.serial
+        self.pending[serial] = row
+        response = self.client.request(
+            request["method"],
+            request["path"],
+            name=request["name"],
+            headers=request["headers"],
+            data=request["body"],
         )
+        row[3], row[4] = self._at(time.perf_counter()), response.status_code or 0
+        if self.plan["number"] == number and self.pending.pop(serial, None) is not None:
+            self.rows.append(row)
 
-
-def _ns(seconds: float) -> int:
-    return round(seconds * 1e9)
+    def _at(self, instant: float) -> int:
+        return round((instant - self.begun_at) * 1e9)

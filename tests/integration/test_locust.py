@@ -1,0 +1,160 @@
+"""Locust beside us: as an engine, over its own workers, and what its closed loop hides."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from shedproxy.calibration.digest import digest
+from shedproxy.calibration.imports.locust_json import read_locust_json
+from shedproxy.calibration.imports.source_text import SourceText
+from shedproxy.calibration.locust_player import LocustPlayer, LocustRequest, find_locustfile
+from shedproxy.calibration.measurement import Phase, Slo, Step
+from shedproxy.calibration.orders import Order
+from shedproxy.core import Criticality, Instant, Nanos, milliseconds, seconds
+from shedproxy.loadgen.player import Player
+from shedproxy.loadgen.station import Station
+from shedproxy.workload import StationSchedule
+from shedproxy.workload.results import percentile
+
+pytestmark = pytest.mark.integration
+
+ASK = LocustRequest(method="GET", path="/", name="GET /", weight=1.0)
+LENGTH_S = 6
+RATE_RPS = 100
+PAUSE_MS = (4_000, 1_000)
+"""Once within the run, all slots stand still for a second."""
+
+
+def order(phase: Phase, **more: float) -> Order:
+    return Order(
+        phase=phase, pass_number=1, length_ns=seconds(1.5), settle_ns=seconds(0.2), seed=1, **more
+    )
+
+
+def test_locust_is_an_engine_like_ours() -> None:
+    """Closed and open orders over two workers: capacity and latency of 4 slots of 20 ms."""
+    slo = Slo(percentile=0.99, latency_ns=milliseconds(250), error_ratio=0.005)
+
+    def step(player: LocustPlayer, order: Order) -> Step:
+        played = player.play(order)
+        origin = played.started_at
+        return digest(order, played, slo=slo, index=0, origin=origin, routes=("GET /",))
+
+    with (
+        Station(slots=4, service_ms=20, law="constant") as station,
+        LocustPlayer(station.url, [ASK], deadline_ns=seconds(1), processes=2) as player,
+    ):
+        closed = step(player, order(Phase.CLOSED, concurrency=8))
+        opened = step(player, order(Phase.OPEN, planned_rps=100.0))
+    assert closed.throughput_rps == pytest.approx(200, rel=0.03)
+    assert closed.in_flight == pytest.approx(8, rel=0.03)
+    assert opened.offered_rps == pytest.approx(100, rel=0.3)
+    assert opened.latency is not None
+    assert 20 <= opened.latency.p50_ns / 1e6 < 40
+    assert opened.failed_count == 0
+
+
+# --- the known flaw of a closed loop ------------------------------------------------------------
+
+
+def truth_p99_ns(arrivals: list[Nanos]) -> int:
+    """Of these very arrivals at that station, computed."""
+    schedule = StationSchedule(
+        slots=4,
+        law=lambda: milliseconds(20),
+        pause_every_ns=milliseconds(PAUSE_MS[0]),
+        pause_for_ns=milliseconds(PAUSE_MS[1]),
+    )
+    jobs = {}
+    waits = []
+    for offset in arrivals:
+        for job, departed_at, _ in schedule.depart(Instant(offset)):
+            waits.append(departed_at - jobs[job])
+        jobs[schedule.arrive(Instant(offset))] = offset
+    for job, departed_at, _ in schedule.depart(Instant(arrivals[-1] + seconds(10))):
+        waits.append(departed_at - jobs[job])
+    assert len(waits) == len(arrivals)
+    found = percentile(sorted(waits), 0.99)
+    assert found is not None
+    return found
+
+
+CLOSED = """
+from locust import FastHttpUser, constant, task
+
+class Waits(FastHttpUser):
+    wait_time = constant(0)
+
+    @task
+    def ask(self):
+        self.client.get("/")
+"""
+OPEN = """
+from locust import task
+from open_loop import OpenLoopUser
+
+class Comes(OpenLoopUser):
+    rate_rps = 25
+    arrivals = "constant"
+
+    @task
+    def ask(self):
+        self.client.get("/")
+"""
+
+
+def locust_p99_ns(folder: Path, name: str, text: str) -> int:
+    """What Locust says of four users of that file at a station of its own."""
+    (folder / f"{name}.py").write_text(text)
+    with Station(slots=4, service_ms=20, law="constant", pause_ms=PAUSE_MS) as station:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "locust", "--locustfile", f"{name}.py", "--headless"),
+                *("--users", "4", "--spawn-rate", "4", "--run-time", f"{LENGTH_S}s"),
+                *("--stop-timeout", "2", "--host", station.url.rstrip("/"), "--only-summary"),
+                *("--json-file", name),
+            ],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(find_locustfile().parent)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stderr
+    record = read_locust_json(SourceText(name, (folder / f"{name}.json").read_text()))
+    found = record.total.latency.at(0.99)
+    assert found is not None
+    return found
+
+
+def our_p99_ns(arrivals: list[Nanos]) -> int:
+    """What the built-in player measures."""
+    with Station(slots=4, service_ms=20, law="constant", pause_ms=PAUSE_MS) as station:
+        player = Player(station.url, deadline_ns=seconds(5))
+        asyncio.run(player.play((offset, Criticality.CRITICAL) for offset in arrivals))
+    found = percentile(sorted(row.latency_ns for row in player.rows), 0.99)
+    assert found is not None
+    return found
+
+
+def test_a_stall_of_a_second_is_seen_by_who_keeps_a_schedule(tmp_path: Path) -> None:
+    """Our open loop, and Locust with our users, to 5 %; Locust's closed loop is off by > 10 x."""
+    gap_ns = seconds(1) // RATE_RPS
+    arrivals = [Nanos(i * gap_ns) for i in range(LENGTH_S * RATE_RPS)]
+    truth = truth_p99_ns(arrivals)
+    with ThreadPoolExecutor(3) as pool:
+        closed = pool.submit(locust_p99_ns, tmp_path, "closed", CLOSED)
+        opened = pool.submit(locust_p99_ns, tmp_path, "opened", OPEN)
+        ours = our_p99_ns(arrivals)
+    assert truth > milliseconds(900)
+    assert ours == pytest.approx(truth, rel=0.05)
+    assert opened.result() == pytest.approx(truth, rel=0.1), "Locust keeps two digits"
+    assert closed.result() * 10 < truth
