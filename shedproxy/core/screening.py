@@ -41,10 +41,12 @@ class Screening:
         "_begin_length",
         "_class_count",
         "_control_in_flight",
+        "_deadline_share",
         "_default_timeout_ns",
         "_demand",
         "_fair",
         "_has_class_limits",
+        "_is_fair",
         "_is_shadowing",
         "_level",
         "_limits",
@@ -90,7 +92,10 @@ class Screening:
 
     def _set_policy(self, policy: CellPolicy) -> None:
         self._policy = policy
+        # Read for every request, or every waiter.
         self._default_timeout_ns = policy.default_timeout_ns
+        self._is_fair = policy.fairness.enabled
+        self._deadline_share = policy.queue.deadline_share
         self._has_class_limits = any(bound is not None for bound in policy.class_limits)
 
     @property
@@ -150,7 +155,7 @@ class Screening:
         if is_relaxed and not is_heavy:
             return None
         cost = request.cost
-        if place >= 0 and self._policy.fairness.enabled:
+        if place >= 0 and self._is_fair:
             in_system = self._fair.in_system(place)
             flows = self._fair.flows_active + (in_system == 0)
             if flows > 1:
@@ -177,7 +182,7 @@ class Screening:
 
     def _is_modest(self, place: int, cost: int) -> bool:
         """Whether a tenant would have no more than an equal part of what the cell holds."""
-        if not self._policy.fairness.enabled:
+        if not self._is_fair:
             return False
         in_system = self._fair.in_system(place)
         flows = self._fair.flows_active + (in_system == 0)

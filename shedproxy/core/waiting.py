@@ -91,7 +91,7 @@ class Waiting(Screening):
         if time_left_ns is not None:
             deadline_at = Instant(now + time_left_ns)
             feasible_ns = time_left_ns - self._limits.expected_ns(request.route)
-            share_ns = int(time_left_ns * self._policy.queue.deadline_share)
+            share_ns = int(time_left_ns * self._deadline_share)
             wait_max_ns = max(0, min(wait_max_ns, share_ns, feasible_ns))
         self._serial = serial = self._serial + 1
         expires_at = Instant(now + wait_max_ns)
@@ -140,7 +140,7 @@ class Waiting(Screening):
 
     def _evict_unfair(self, ticket: Ticket, now: Instant) -> Verdict | None:
         """Room in a full queue at the cost of a flow that holds more than its share."""
-        if not self._policy.fairness.enabled:
+        if not self._is_fair:
             return None
         victim = self._queue.fair_victim(ticket, now=now)
         if victim is None or victim.place < 0:

@@ -67,9 +67,10 @@ class PriorityQueue:
     __slots__ = (
         "_expiries",
         "_hand_of",
+        "_length_max",
         "_levels",
+        "_lifo_after_ns",
         "_occupied",
-        "_policy",
         "length",
     )
 
@@ -85,7 +86,8 @@ class PriorityQueue:
 
     def _set_policy(self, policy: QueuePolicy) -> None:
         shards = max(1, policy.shards)
-        self._policy = policy
+        self._length_max = policy.length_max
+        self._lifo_after_ns = policy.lifo_after_ns
         self._hand_of = _dealer(shards, min(max(1, policy.hand), shards))
         for level in self._levels:
             level.extend(shards + 1)
@@ -114,7 +116,7 @@ class PriorityQueue:
             if victim is None or rank <= victim.rank:
                 return ticket
             self._discard(victim)
-        elif self.length >= self._policy.length_max:
+        elif self.length >= self._length_max:
             victim = self.lowest_from(0)
             if victim is None or rank <= victim.rank:
                 return ticket
@@ -144,7 +146,7 @@ class PriorityQueue:
         if not self.length:
             return None
         level = self._levels[self._occupied.bit_length() - 1]
-        is_newest = now - level.busy_since >= self._policy.lifo_after_ns
+        is_newest = now - level.busy_since >= self._lifo_after_ns
         ticket = level.take(is_newest, cost_max, slots)
         if ticket is not None:
             self._count_out(level)
@@ -185,7 +187,7 @@ class PriorityQueue:
         lowest = self.lowest_from(0)
         if lowest is not None:
             return lowest.rank
-        return -1 if self._policy.length_max > 0 else RANKS - 1
+        return -1 if self._length_max > 0 else RANKS - 1
 
     def fair_victim(self, ticket: Ticket, *, now: Instant) -> Ticket | None:
         """Whom fairness between flows would evict for a ticket that `push` has just given back.
@@ -259,7 +261,7 @@ class PriorityQueue:
         return self._levels[(occupied & -occupied).bit_length() - 1]
 
     def _serves_newest(self, level: Level, now: Instant) -> bool:
-        return now - level.busy_since >= self._policy.lifo_after_ns
+        return now - level.busy_since >= self._lifo_after_ns
 
     def _last_in_line(self, level: Level, now: Instant) -> Ticket:
         """Of the longest shard, the waiter that it would serve last."""
