@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from shedproxy.calibration.doubts import all_checks
-from shedproxy.calibration.estimates import mean_interval
+from shedproxy.calibration.estimates import mean_interval, t_quantile
 from shedproxy.calibration.knee import goodput_knee, latency_knee
 from shedproxy.calibration.measurement import Interval, Phase, Plan, Step, StepState
 from shedproxy.calibration.plan import saturating_concurrency
@@ -25,10 +25,9 @@ from shedproxy.workload import RandomSource
 __all__ = ["fit_capacity", "fit_findings"]
 
 _STEPS_MIN = 3
-_BETTER_MIN = 0.03
-_BETTER_T = 5.0
-"""Standard errors by which another concurrency must be faster to be taken instead: there are half a
-dozen of them, and the best of equals always looks better."""
+_BETTER_MIN, _BETTER_LEVEL = 0.03, 0.9999
+"""By which share, and how surely, another concurrency must be faster to be taken instead: there are
+half a dozen of them, and the best of equals always looks better."""
 _COLLAPSE = 0.8
 
 
@@ -118,7 +117,7 @@ def _is_faster(steps: Sequence[Step], others: Sequence[Step]) -> bool:
     )
     gain = math.fsum(step.throughput_rps * _counted(step) for step in steps)
     gain = gain / math.fsum(map(_counted, steps)) - mean
-    return gain > max(_BETTER_T * error, _BETTER_MIN * mean)
+    return gain > max(t_quantile(_BETTER_LEVEL, len(others) - 1) * error, _BETTER_MIN * mean)
 
 
 def _counted(step: Step) -> float:

@@ -25,6 +25,9 @@ class Order:
     planned_rps: float | None = None
     in_flight_max: int = 4_000
     """Open: arrivals beyond are not sent, but counted; many of them end the step."""
+    then_rps: float | None = None
+    """Open: this rate follows at once, for `then_ns`; the step itself is what came before."""
+    then_ns: Nanos | None = None
 
 
 class Sent(NamedTuple):

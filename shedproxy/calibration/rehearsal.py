@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from shedproxy.calibration.digest import digest
-from shedproxy.calibration.measurement import Plan, Step
+from shedproxy.calibration.measurement import Plan
 from shedproxy.calibration.orders import Order, Played, Sent
-from shedproxy.calibration.plan import Outcome, step_orders
+from shedproxy.calibration.run import Measured, run_plan
 from shedproxy.core import Criticality, Instant, Nanos, seconds
 from shedproxy.workload import RandomSource, StationSchedule, poisson_arrivals
 
@@ -121,16 +120,8 @@ class StationPlayer:
         return Sent(sent_at, sent_at, departed_at, 200, 0, Criticality.CRITICAL)
 
 
-def rehearse(plan: Plan, player: StationPlayer, rng: RandomSource) -> tuple[list[Step], Outcome]:
+def rehearse(plan: Plan, player: StationPlayer, rng: RandomSource) -> Measured:
     """All steps of a plan in virtual time."""
-    steps: list[Step] = []
-    orders = step_orders(plan, rng)
-    try:
-        order = next(orders)
-        while True:
-            step = digest(order, player.play(order), slo=plan.slo, index=len(steps), origin=0)
-            steps.append(step)
-            order = orders.send(step)
-    except StopIteration as end:
-        outcome: Outcome = end.value
-        return steps, outcome
+    measured = Measured()
+    run_plan(plan, player.play, measured, rng=rng)
+    return measured

@@ -105,6 +105,12 @@ COMMANDS: dict[str, Command] = {
     "replay": Command(
         "replay_command", "replay", _SIMULATE, "Run a recorded trace through a policy."
     ),
+    "calibrate": Command(
+        "calibrate_command",
+        "calibrate",
+        _SIMULATE,
+        "Measure what a service can carry, write the thresholds, and prove them.",
+    ),
     "report": Command(
         "report_command",
         "report",

@@ -1,4 +1,5 @@
 """Plays a schedule of arrivals at a URL, open loop: what is due is sent, whatever came back.
+A closed loop, so many at a time, is for throughput as a function of concurrency and nothing else.
 
 A request whose client has waited `deadline_ns` is given up and its connection closed. Arrivals
 beyond `in_flight_max` are recorded as failed without being sent, never silently left out. The
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -55,9 +56,23 @@ class Player:
         *,
         deadline_ns: Nanos,
         headers: Mapping[str, str] | None = None,
+        requests: Mapping[int, bytes] | None = None,
         in_flight_max: int = 4_000,
+        not_sent_max: int | None = None,
         clock: Clock = monotonic_now,
     ) -> None:
+        """Send GET with `headers` and the class as a header, or the messages in `requests`.
+
+        Args:
+            url: where to.
+            deadline_ns: how long a client waits.
+            headers: of every request.
+            requests: whole messages by number; arrivals and rows then have these numbers in place
+                of a criticality.
+            in_flight_max: more are not sent.
+            not_sent_max: so many of those end the run; None: never.
+            clock: what time it is.
+        """
         parts = urlsplit(url)
         if parts.scheme != "http" or parts.hostname is None:
             raise ValueError(f"{url!r} is not an http:// URL")
@@ -67,7 +82,7 @@ class Player:
             target += "?" + parts.query
         lines = [f"GET {target} HTTP/1.1", f"host: {parts.netloc}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        self._requests = {
+        self._requests = requests or {
             criticality: "\r\n".join(
                 [*lines, f"x-criticality: {criticality.label}", "", ""]
             ).encode()
@@ -84,26 +99,53 @@ class Player:
         self._in_flight = 0
         self._lags: list[int] = []
         self._not_sent = 0
+        self._not_sent_max = not_sent_max
+        self._concurrency = 0
+        self._stop_at = Instant(0)
+        self._draw: Callable[[], Criticality] | None = None
         self.rows: list[Row] = []
+        self.ended_early_at: Instant | None = None
+        """When more than `not_sent_max` were not sent."""
 
     async def play(self, arrivals: Iterable[tuple[Nanos, Criticality]]) -> PlayerHealth:
         """Send everything at its time, wait for the last deadline, and return how it went.
 
         `arrivals` are (offset from now, criticality), offsets rising. Rows are in `self.rows`.
         """
-        started_at = self._clock()
         schedule = iter(arrivals)
-        due = next(schedule, None)
+        await self._run(next(schedule, None), schedule, self._clock())
+        return self._health()
+
+    async def play_closed(
+        self, concurrency: int, *, length_ns: Nanos, draw: Callable[[], Criticality]
+    ) -> PlayerHealth:
+        """Keep so many requests in flight for `length_ns`, wait for the last ones.
+
+        `draw` says which request is next. Latency of a closed loop hides what a stall delayed.
+        """
+        now = self._clock()
+        self._concurrency, self._stop_at, self._draw = concurrency, Instant(now + length_ns), draw
+        self._refill(now)
+        await self._run(None, iter(()), now)
+        return self._health()
+
+    async def _run(
+        self,
+        due: tuple[Nanos, Criticality] | None,
+        schedule: Iterator[tuple[Nanos, Criticality]],
+        started_at: Instant,
+    ) -> None:
         ring = asyncio.Event()
         alarm = Alarm(ring.set)
         # A pass of the collector over the rows takes milliseconds in which nothing is sent.
         collects = gc.isenabled()
         gc.disable()
         try:
-            while due is not None or self._in_flight:
+            while due is not None or self._in_flight or self._is_refilled(self._clock()):
                 now = self._clock()
                 due = self._send_due(due, schedule, started_at, now)
                 self._give_up(now)
+                self._refill(now)
                 ring.clear()
                 alarm.set(self._wake_at(due, started_at, now))
                 await ring.wait()
@@ -115,6 +157,20 @@ class Player:
             task.cancel()
         for connection in self._idle:
             connection.abort()
+
+    def _is_refilled(self, now: Instant) -> bool:
+        return self._draw is not None and now < self._stop_at
+
+    def _refill(self, now: Instant) -> None:
+        if self._draw is None or now >= self._stop_at:
+            return
+        while self._in_flight < self._concurrency:
+            call = _Call(self._draw(), now)
+            self._in_flight += 1
+            self._deadlines.append(call)
+            self._start(call)
+
+    def _health(self) -> PlayerHealth:
         self._lags.sort()
         lag = self._lags[int(len(self._lags) * 0.99)] if self._lags else 0
         return PlayerHealth(send_lag_p99_ns=Nanos(lag), not_sent=self._not_sent)
@@ -135,6 +191,9 @@ class Player:
             else:
                 self._not_sent += 1
                 self._record(call, 0)
+                if self._not_sent_max is not None and self._not_sent > self._not_sent_max:
+                    self.ended_early_at = now
+                    return None
             due = next(schedule, None)
         return due
 
@@ -193,6 +252,9 @@ class Player:
         self._end(call, status)
         if connection.is_open:
             self._offer(connection)
+        if self._draw is not None and status:
+            # Without an answer the next turn of the loop is soon enough: nobody is hammered.
+            self._refill(self._clock())
 
     def _give_up(self, now: Instant) -> None:
         while self._deadlines:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from shedproxy.settings.quantities import Duration, TextList, UpstreamUrl, at_least, invalid
-from shedproxy.settings.section import ClassLimits, Section, preset
+from shedproxy.settings.section import ClassLimits, Section, form, preset
 
 __all__ = [
     "CellSettings",
     "DeadlineSettings",
     "FairnessSettings",
     "LimitSettings",
+    "ProfileSettings",
     "QueueSettings",
     "RetriesSettings",
     "ShedLevelSettings",
@@ -172,6 +173,42 @@ class RetriesSettings(Section):
     when nothing was sent."""
 
 
+Rates = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=0, max_length=3)]
+
+
+class ProfileSettings(Section):
+    """What `shedproxy calibrate --write` measured, and what the limits of the cell rest on. It is
+    compared with live traffic; an alarm says when the service is no longer that. Lists are value,
+    and the bounds of its 95 % interval.
+    """
+
+    version: Literal[1] = 1
+    """Version of the profile."""
+    id: str = ""
+    """Names the calibration; "" means there was none."""
+    fitted_at: Annotated[
+        str,
+        form(r"^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z)?$", 'a time, like "2026-11-22T20:41:07Z"'),
+    ] = ""
+    """When, in UTC."""
+    expires_after: Annotated[Duration, at_least("1s")] = preset("720h")
+    """Then `shedproxy check` warns, and so does the proxy."""
+    fingerprint: str = ""
+    """Of the machine and the service that were measured."""
+    weight: int = preset(1, ge=1, le=10_000)
+    """Healthy upstreams when it was measured: limits are for so many together."""
+    slo: str = ""
+    """What counted as good service."""
+    capacity: Rates = preset([], examples=[[200.0, 195.0, 205.0]])
+    """Requests per second that the service completes while it is never idle."""
+    slo_rate: Rates = preset([], examples=[[180.0, 172.0, 186.0]])
+    """Most requests per second within the SLO."""
+    knee: Rates = preset([], examples=[[4.1, 3.9, 4.3]])
+    """In flight when the service is busy and nobody waits inside it."""
+    routes: dict[str, list[Duration]] = preset({})
+    """Mean latency without load by route; "*" is all of them."""
+
+
 class CellSettings(Section):
     """An isolated share of the service: its own limit, queue and refusals. Rules choose the cell;
     without a rule it is `default`.
@@ -191,3 +228,4 @@ class CellSettings(Section):
     transport: TransportSettings = TransportSettings()
     retries: RetriesSettings = RetriesSettings()
     class_limits: ClassLimits = ClassLimits()
+    profile: ProfileSettings = ProfileSettings()

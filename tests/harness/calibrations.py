@@ -13,7 +13,6 @@ from shedproxy.calibration.measurement import (
     Step,
     StepState,
 )
-from shedproxy.calibration.plan import Outcome
 from shedproxy.calibration.rehearsal import StationPlayer, rehearse
 from shedproxy.core import milliseconds, seconds
 from shedproxy.workload import StationSchedule
@@ -114,7 +113,7 @@ def a_plan(**changes: object) -> Plan:
 
 def rehearsed(
     plan: Plan, *, seed: int, slots: int = 4, service_ms: float = 20.0, law: str = "exponential"
-) -> tuple[list[Step], Outcome]:
+) -> tuple[list[Step], str]:
     work = random.Random(f"work {seed}")
     lengths = service_law(law, mean_ns=milliseconds(service_ms), rng=work)
     player = StationPlayer(
@@ -122,4 +121,5 @@ def rehearsed(
         rng=random.Random,
         deadline_ns=plan.deadline_ns,
     )
-    return rehearse(plan, player, random.Random(seed))
+    measured = rehearse(plan, player, random.Random(seed))
+    return measured.steps, measured.stopped_by

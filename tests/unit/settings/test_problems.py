@@ -99,7 +99,7 @@ CASES = [
     ('[cell.a]\nwait_max = "1s"', 2, "wait_max", 'unknown key "wait_max" in [cell.a]',
      "it belongs in [cell.NAME.queue]",
      ("known here: upstream, limit, queue, fairness, shed_level, streams, deadline, transport,"
-      " retries, class_limits")),
+      " retries, class_limits, profile")),
 ]  # fmt: skip
 
 

@@ -1,0 +1,153 @@
+"""The same load once more through the real proxy: bare, and with the thresholds that were written.
+
+Each run is short, and beyond capacity it is followed by load that the service can carry, so that
+nobody is held in collapse and the recovery is seen.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from shedproxy.calibration.digest import digest, percentiles_of
+from shedproxy.calibration.live import LivePlayer
+from shedproxy.calibration.measurement import GeneratorHealth, Phase, Plan, StepState
+from shedproxy.calibration.orders import Order, Played
+from shedproxy.calibration.results import Aftermath, VerificationRun
+from shedproxy.core import NS_PER_S, Nanos, seconds
+from shedproxy.loadgen.demo import ProxyProcess
+
+__all__ = ["LOAD_RATIOS", "Proof", "proving_runs", "recovery"]
+
+LOAD_RATIOS = (0.8, 1.5, 3.0)
+_BIN_NS = seconds(0.5)
+_RECOVERED = 0.95
+_SETTLE_S = 1.0
+_AFTER_RATIO = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What is to be proved: `make_player` gives one for a URL, `settings` is the whole TOML."""
+
+    plan: Plan
+    target: str
+    settings: str
+    capacity_rps: float
+    make_player: Callable[[str], LivePlayer]
+    length_s: float
+    after_s: float
+
+
+class _ConfiguredProxy(ProxyProcess):
+    def __init__(self, upstream: str, file: Path, *, is_shedding: bool) -> None:
+        super().__init__(upstream)
+        mode = "--enforce" if is_shedding else "--off"
+        self._command += [f"--config={file}", mode]
+
+
+def proving_runs(proof: Proof) -> Iterator[VerificationRun]:
+    """Off and on at each of `LOAD_RATIOS`, the service left to recover between.
+
+    Raises:
+        RuntimeError: the proxy does not start.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "shedproxy.toml"
+        file.write_text(proof.settings)
+        for ratio in LOAD_RATIOS:
+            for is_shedding in (False, True):
+                with _ConfiguredProxy(proof.target, file, is_shedding=is_shedding) as proxy:
+                    player = proof.make_player(proxy.url)
+                    _calm(proof, player)
+                    yield _run(proof, player, ratio, is_shedding=is_shedding)
+
+
+def _calm(proof: Proof, player: LivePlayer) -> None:
+    """One request at a time, until what the run before left is worked off."""
+    order = Order(
+        phase=Phase.IDLE,
+        pass_number=0,
+        length_ns=seconds(_SETTLE_S / 2),
+        settle_ns=seconds(0),
+        seed=1,
+        concurrency=1,
+    )
+    for _ in range(20):
+        played = player.play(order)
+        latencies = sorted(row.done_at - row.sent_at for row in played.rows if row.status == 200)
+        if latencies and latencies[len(latencies) // 2] <= proof.plan.slo.latency_ns:
+            return
+
+
+def _run(proof: Proof, player: LivePlayer, ratio: float, *, is_shedding: bool) -> VerificationRun:
+    rate = ratio * proof.capacity_rps
+    order = Order(
+        phase=Phase.OPEN,
+        pass_number=0,
+        length_ns=seconds(proof.length_s),
+        settle_ns=seconds(_SETTLE_S),
+        seed=round(100 * ratio),
+        planned_rps=rate,
+        in_flight_max=20_000,
+        then_rps=_AFTER_RATIO * proof.capacity_rps if ratio > 1 else None,
+        then_ns=seconds(proof.after_s) if ratio > 1 else None,
+    )
+    played = player.play(order)
+    step = digest(order, played, slo=proof.plan.slo, index=0, origin=played.started_at)
+    span_s = (step.length_ns - step.cut_ns) / NS_PER_S
+    offered_rps = step.offered_count / span_s
+    refusals = sorted(
+        row.done_at - row.intended_at
+        for row in played.rows
+        if row.status in {429, 503} and row.intended_at < played.stopped_at
+    )
+    goodput_rps = step.goodput_rps
+    return VerificationRun(
+        load_ratio=ratio,
+        is_shedding=is_shedding,
+        offered_rps=offered_rps,
+        goodput_rps=goodput_rps,
+        goodput_ratio=goodput_rps / min(proof.capacity_rps, offered_rps),
+        offered_count=step.offered_count,
+        served_count=step.served_count,
+        refused_count=step.refused_count,
+        failed_count=step.failed_count,
+        latency=step.latency,
+        refusal=percentiles_of(refusals),
+        health=step.health,
+        classes=step.classes,
+        windows=step.windows,
+        aftermath=(
+            Aftermath(
+                recovery_ns=recovery(played, proof.plan.slo.latency_ns),
+                watched_ns=seconds(proof.after_s),
+            )
+            if ratio > 1
+            else None
+        ),
+        is_void=step.state is StepState.VOID or _is_starved(step.health),
+        reasons=step.reasons if step.state is StepState.VOID else (),
+    )
+
+
+def _is_starved(health: GeneratorHealth) -> bool:
+    return health.not_sent_count > 0
+
+
+def recovery(played: Played, latency_ns: Nanos) -> Nanos | None:
+    """From the end of the overload to the last half second that was not as good as it should be."""
+    offered: dict[int, int] = {}
+    good: dict[int, int] = {}
+    for row in played.rows:
+        place = (row.intended_at - played.stopped_at) // _BIN_NS
+        if place >= 0:
+            offered[place] = offered.get(place, 0) + 1
+            is_good = 200 <= row.status < 400 and row.done_at - row.intended_at <= latency_ns
+            good[place] = good.get(place, 0) + is_good
+    bad = [place for place, count in offered.items() if good[place] < _RECOVERED * count]
+    if not offered or (bad and max(bad) == max(offered)):
+        return None
+    return Nanos((max(bad) + 1) * _BIN_NS) if bad else Nanos(0)

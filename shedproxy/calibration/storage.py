@@ -1,0 +1,84 @@
+"""The folder of a calibration: its plan, a line for each step as it is measured, and the result.
+
+A step is on disk before the next one begins, so that an interrupted calibration can go on.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from shedproxy.calibration.measurement import Plan, Step
+from shedproxy.calibration.results import Calibration, RouteFit, encode_calibration
+from shedproxy.calibration.run import Measured
+from shedproxy.errors import DocumentInvalidError, StartupError
+from shedproxy.snapshot import from_plain, to_plain
+
+__all__ = ["REPORT_FILE", "CalibrationFolder"]
+
+REPORT_FILE = "report.json"
+_PLAN_FILE = "plan.json"
+_STEPS_FILE = "steps.jsonl"
+
+
+class CalibrationFolder:
+    """A folder that is made when something is written to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._written_count = 0
+
+    @property
+    def report(self) -> Path:
+        """Where the result is."""
+        return self.path / REPORT_FILE
+
+    def begin(self, plan: Plan, target: str) -> None:
+        """Keep the plan; what an earlier calibration left there gives way."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        head = {"target": target, "plan": to_plain(plan)}
+        (self.path / _PLAN_FILE).write_text(json.dumps(head, indent=1))
+        (self.path / _STEPS_FILE).write_text("")
+
+    def keep(self, measured: Measured) -> None:
+        """Add the steps that are not kept yet."""
+        with (self.path / _STEPS_FILE).open("a") as lines:
+            for step in measured.steps[self._written_count :]:
+                line: dict[str, Any] = {"step": to_plain(step)}
+                if len(measured.routes) and step.index == 0:
+                    line["routes"] = to_plain(measured.routes)
+                lines.write(json.dumps(line, separators=(",", ":")) + "\n")
+        self._written_count = len(measured.steps)
+
+    def resume(self) -> tuple[str, Plan, Measured]:
+        """Target, plan and steps of an interrupted calibration.
+
+        Raises:
+            StartupError: there is none, or it cannot be read.
+        """
+        measured = Measured()
+        try:
+            head = json.loads((self.path / _PLAN_FILE).read_text())
+            plan = from_plain(Plan, head["plan"])
+            for line in (self.path / _STEPS_FILE).read_text().splitlines():
+                entry = json.loads(line)
+                measured.steps.append(from_plain(Step, entry["step"]))
+                if "routes" in entry:
+                    measured.routes = tuple(
+                        from_plain(RouteFit, route) for route in entry["routes"]
+                    )
+            target = str(head["target"])
+        except OSError as error:
+            raise StartupError(f"nothing to go on with in {self.path}: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError, DocumentInvalidError) as error:
+            raise StartupError(f"{self.path} cannot be gone on with: {error}") from error
+        self._written_count = len(measured.steps)
+        return target, plan, measured
+
+    def finish(self, calibration: Calibration) -> Path:
+        """Write the result; returns where."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(encode_calibration(calibration), separators=(",", ":"))
+        self.report.write_text(text + "\n")
+        return self.report

@@ -1,0 +1,78 @@
+"""The answer in a sentence, and how far to believe it, with reasons. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from shedproxy.calibration.measurement import Confidence, Plan
+from shedproxy.calibration.results import Findings, Thresholds, Verdict, VerificationRun
+
+__all__ = ["GOODPUT_MIN", "is_verified", "judge"]
+
+GOODPUT_MIN = 0.95
+"""Of capacity, shedding on, beyond it."""
+_ERRORS = 2.0
+_WIDTH_HIGH, _WIDTH_MAX = 0.03, 0.10
+
+
+def is_verified(runs: Sequence[VerificationRun], *, cv: float = 1.0) -> bool | None:
+    """Goodput beyond capacity kept, nobody refused below it; None: no sound run with shedding.
+
+    `cv` is that of the service times: what a service completes in a short run scatters with it.
+    """
+    sound = [run for run in runs if run.is_shedding and not run.is_void]
+    if not sound:
+        return None
+    return all(
+        run.goodput_ratio >= GOODPUT_MIN - _ERRORS * cv / math.sqrt(max(1, run.served_count))
+        if run.load_ratio > 1
+        else not run.refused_count
+        for run in sound
+    )
+
+
+def judge(
+    findings: Findings,
+    plan: Plan,
+    thresholds: Thresholds | None,
+    *,
+    verification: Sequence[VerificationRun] = (),
+    stopped_by: str = "",
+) -> Verdict:
+    """Weigh everything that was found and doubted."""
+    capacity = findings.capacity_rps
+    laws = [route.law.cv for route in findings.routes if route.law is not None]
+    verified = is_verified(verification, cv=laws[0] if laws else 1.0)
+    if capacity is None or thresholds is None:
+        return Verdict(
+            confidence=Confidence.INCONCLUSIVE,
+            reasons=tuple(dict.fromkeys(filter(None, (stopped_by, *findings.missing)))),
+            headline="not enough data for a capacity",
+            is_verified=verified,
+        )
+    reasons = [check.text for check in findings.checks if not check.is_passed]
+    reasons += [stopped_by] if stopped_by else []
+    reasons += findings.missing
+    width = (capacity.high - capacity.low) / 2 / capacity.value
+    failed = {check.name for check in findings.checks if not check.is_passed}
+    confidence = Confidence.HIGH if not reasons and width <= _WIDTH_HIGH else Confidence.MEDIUM
+    if width > _WIDTH_MAX or failed & {"little", "a-a", "generator", "drift"}:
+        confidence = Confidence.INCONCLUSIVE
+    if verified is False:
+        confidence = Confidence.INCONCLUSIVE
+        reasons.insert(0, "the proxy with these thresholds did not do what they promise")
+    if not reasons:
+        reasons = [f"every check passed; capacity is known to {width:.1%}"]
+    cell = thresholds.cells[0]
+    text = f"{capacity.value:.0f} requests/s [{capacity.low:.0f}, {capacity.high:.0f}]"
+    if findings.slo_rps is not None:
+        text += f", {findings.slo_rps.value:.0f}/s within {plan.slo.text or 'the SLO'}"
+    return Verdict(
+        confidence=confidence,
+        reasons=tuple(reasons),
+        headline=f"{text}; limit {cell.start}, from {cell.floor} to {cell.ceiling}",
+        limit=cell.start,
+        slo_is_met=findings.slo_rps is not None if findings.slo_latency or reasons else None,
+        is_verified=verified,
+    )

@@ -1,0 +1,385 @@
+"""`shedproxy calibrate`: measure a service, write what it can carry, prove it."""
+
+from __future__ import annotations
+
+import random
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+
+from shedproxy.clock import wall_seconds
+from shedproxy.core import Nanos, seconds
+from shedproxy.errors import StartupError
+
+if TYPE_CHECKING:
+    from shedproxy.calibration.measurement import Plan
+    from shedproxy.calibration.results import Calibration, VerificationRun
+    from shedproxy.calibration.run import Measured
+    from shedproxy.calibration.storage import CalibrationFolder
+    from shedproxy.cli.calibrate_view import CalibrationView
+    from shedproxy.loadgen.requests import RequestSet
+
+__all__ = ["calibrate"]
+
+EXIT_INCONCLUSIVE = 4
+EXIT_UNSAFE = 6
+_BUDGET, _QUICK_BUDGET = "3m", "40s"
+_REPEATS, _QUICK_REPEATS, _LONG_REPEATS = 5, 3, 8
+_LONG_S = 480.0
+_DEADLINE_MIN_NS = seconds(5)
+_LOOPBACK = ("localhost", "::1")
+
+
+Target = Annotated[str, typer.Argument(help="URL of the service, http://HOST:PORT.")]
+Slo = Annotated[str, typer.Option(help="What good service is.")]
+Budget = Annotated[str | None, typer.Option(help=f"Time for measuring; {_BUDGET} unless said.")]
+Quick = Annotated[bool, typer.Option("--quick", help=f"{_QUICK_BUDGET}, with wider intervals.")]
+Request = Annotated[
+    list[str] | None,
+    typer.Option(metavar='"GET /x 2"', help="A request, and its weight. Repeatable."),
+]
+RequestsFile = Annotated[Path | None, typer.Option(help="TOML file with [[request]] tables.")]
+Openapi = Annotated[
+    Path | None, typer.Option(help="OpenAPI file (JSON): every operation that only reads.")
+]
+AccessLog = Annotated[Path | None, typer.Option(help="Access log whose mix of requests is played.")]
+Mix = Annotated[str, typer.Option(metavar="critical=10,sheddable=60", help="Shares of classes.")]
+Arrivals = Annotated[str, typer.Option(help="poisson or constant.")]
+Repeats = Annotated[int | None, typer.Option(min=3, max=50, help="Passes.")]
+Seed = Annotated[int, typer.Option(help="Of arrivals and order.")]
+MaxRate = Annotated[
+    float | None, typer.Option(min=1.0, help="Requests per second never to be exceeded.")
+]
+MaxInFlight = Annotated[
+    int, typer.Option(min=0, help="Requests in flight never to be exceeded; 0: 1024 closed.")
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(metavar="HOST", help="Load this host, which is not loopback. Repeatable."),
+]
+Verify = Annotated[
+    bool, typer.Option("--verify/--no-verify", help="Prove it through the proxy afterwards.")
+]
+Write = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the profile into this TOML file.")
+]
+Diff = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Show what --write would change in it.")
+]
+Out = Annotated[Path | None, typer.Option(help="Folder of the results.")]
+Resume = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Go on with an interrupted calibration.")
+]
+
+
+def calibrate(
+    target: Target = "",
+    slo: Slo = "p99<250ms, errors<0.5%",
+    budget: Budget = None,
+    quick: Quick = False,
+    request: Request = None,
+    requests: RequestsFile = None,
+    openapi: Openapi = None,
+    access_log: AccessLog = None,
+    mix: Mix = "critical=1",
+    arrivals: Arrivals = "poisson",
+    repeats: Repeats = None,
+    seed: Seed = 1,
+    max_rate: MaxRate = None,
+    max_in_flight: MaxInFlight = 0,
+    allow_host: AllowHost = None,
+    verify: Verify = True,
+    write: Write = None,
+    diff: Diff = None,
+    out: Out = None,
+    resume: Resume = None,
+) -> None:
+    """Measure what a service can carry, write the thresholds, and prove them.
+
+    Plays open-loop load at the service itself, in steps of random order, up to a little more than
+    it can carry and never for long. Then the same load runs through the proxy at 0.8, 1.5 and 3
+    times the capacity, without and with the thresholds. Targets must be on loopback unless
+    --allow-host names them.
+
+    Examples:
+        shedproxy calibrate http://127.0.0.1:8000 --slo "p99<250ms, errors<0.5%"
+
+        shedproxy calibrate http://127.0.0.1:8000 --quick --write shedproxy.toml
+    """
+    from shedproxy.calibration.run import Measured
+    from shedproxy.calibration.storage import CalibrationFolder
+
+    started_s = wall_seconds()
+    chosen = _requests(request, requests, openapi, access_log, mix)
+    if resume is not None:
+        folder = CalibrationFolder(resume)
+        known_target, plan, measured = folder.resume()
+        target = target or known_target
+        _check_target(target, allow_host or [])
+    else:
+        _check_target(target, allow_host or [])
+        plan = _plan(
+            slo=slo, budget=budget, quick=quick, arrivals=arrivals, repeats=repeats, seed=seed,
+            max_rate=max_rate, max_in_flight=max_in_flight, chosen=chosen, mix=mix,
+        )  # fmt: skip
+        measured = Measured()
+        folder = CalibrationFolder(out or _default_folder(started_s))
+        folder.begin(plan, target)
+    console = Console(stderr=True, highlight=False)
+    calibration = _measured(
+        console, target, plan, chosen, measured, folder, started_s, verifies=verify
+    )
+    _hand_over(console, calibration, folder, write=write, diff=diff)
+
+
+def _measured(
+    console: Console,
+    target: str,
+    plan: Plan,
+    chosen: RequestSet,
+    measured: Measured,
+    folder: CalibrationFolder,
+    started_s: float,
+    *,
+    verifies: bool,
+) -> Calibration:
+    from shedproxy.cli.calibrate_view import CalibrationView
+
+    with CalibrationView(console, plan) as view:
+        _measure(target, plan, chosen, measured, folder, view)
+        calibration = _conclude(target, plan, measured, started_s, ())
+        if verifies and calibration.thresholds is not None and not measured.stopped_by:
+            runs = _verify(target, plan, chosen, calibration, view)
+            calibration = _conclude(target, plan, measured, started_s, runs)
+    return calibration
+
+
+def _hand_over(
+    console: Console,
+    calibration: Calibration,
+    folder: CalibrationFolder,
+    *,
+    write: Path | None,
+    diff: Path | None,
+) -> None:
+    from shedproxy.calibration.measurement import Confidence
+    from shedproxy.calibration.profile_file import write_profile
+    from shedproxy.cli.calibrate_view import show_result
+
+    for file in filter(None, (write, diff)):
+        calibration = _with_changes(calibration, file)
+    report = folder.finish(calibration)
+    show_result(console, calibration, report)
+    if write is not None and calibration.thresholds is not None:
+        try:
+            write_profile(calibration, write)
+        except (OSError, ValueError) as error:
+            raise StartupError(f"cannot write {write}: {error}") from error
+        console.print(f"profile written to {write}")
+    if calibration.verdict.confidence is Confidence.INCONCLUSIVE:
+        raise typer.Exit(EXIT_INCONCLUSIVE)
+
+
+_INTERRUPTED = "interrupted"
+
+
+def _measure(
+    target: str,
+    plan: Plan,
+    chosen: RequestSet,
+    measured: Measured,
+    folder: CalibrationFolder,
+    view: CalibrationView,
+) -> None:
+    from shedproxy.calibration.live import LivePlayer
+    from shedproxy.calibration.run import run_plan
+
+    player = LivePlayer(
+        target, chosen, deadline_ns=plan.deadline_ns, arrivals=plan.arrivals, watch=view.watch
+    )
+
+    def on_step(measured: Measured) -> None:
+        folder.keep(measured)
+        view.step(measured.steps[-1])
+
+    try:
+        run_plan(
+            plan,
+            player.play,
+            measured,
+            rng=random.Random(plan.seed),  # noqa: S311 - repeatable, not a secret
+            routes=chosen.routes,
+            on_step=on_step,
+        )
+    except KeyboardInterrupt:
+        measured.stopped_by = _INTERRUPTED
+
+
+def _verify(
+    target: str, plan: Plan, chosen: RequestSet, calibration: Calibration, view: CalibrationView
+) -> tuple[VerificationRun, ...]:
+    from shedproxy.calibration.live import LivePlayer
+    from shedproxy.calibration.profile_file import with_profile
+    from shedproxy.calibration.proving import LOAD_RATIOS, Proof, proving_runs
+
+    assert calibration.findings.capacity_rps is not None
+    # Clients of the overload give up soon: a service in collapse is not held there.
+    deadline_ns = Nanos(max(seconds(1), 2 * plan.slo.latency_ns))
+    proof = Proof(
+        plan=plan,
+        target=target,
+        settings=with_profile(calibration, ""),
+        capacity_rps=calibration.findings.capacity_rps.value,
+        make_player=lambda url: LivePlayer(
+            url, chosen, deadline_ns=deadline_ns, arrivals=plan.arrivals
+        ),
+        length_s=4.0 if plan.is_quick else 8.0,
+        after_s=3.0 if plan.is_quick else 5.0,
+    )
+    runs: list[VerificationRun] = []
+    try:
+        for run in proving_runs(proof):
+            runs.append(run)
+            view.proving(len(runs), 2 * len(LOAD_RATIOS))
+    except KeyboardInterrupt:
+        pass
+    except RuntimeError as problem:
+        raise StartupError(f"the proxy did not start for the verification: {problem}") from problem
+    return tuple(runs)
+
+
+def _conclude(
+    target: str,
+    plan: Plan,
+    measured: Measured,
+    started_s: float,
+    runs: tuple[VerificationRun, ...],
+) -> Calibration:
+    from shedproxy.calibration.conclude import conclude
+    from shedproxy.calibration.provenance import make_provenance
+
+    made = make_provenance(
+        target=target,
+        command=shlex.join(["shedproxy", *sys.argv[1:]]),
+        started_s=started_s,
+        stopped_by=measured.stopped_by,
+    )
+    return conclude(plan, measured, made, rng=random.Random(plan.seed), verification=runs)  # noqa: S311 - of resampling
+
+
+def _with_changes(calibration: Calibration, file: Path) -> Calibration:
+    """The same, with what would change in this file."""
+    from shedproxy.calibration.profile_file import profile_changes
+
+    if calibration.thresholds is None:
+        return calibration
+    try:
+        text = file.read_text() if file.exists() else ""
+    except OSError as error:
+        raise StartupError(f"cannot read {file}: {error.strerror}") from error
+    changes = profile_changes(calibration, text)
+    return replace(calibration, thresholds=replace(calibration.thresholds, changes=changes))
+
+
+def _plan(
+    *,
+    slo: str,
+    budget: str | None,
+    quick: bool,
+    arrivals: str,
+    repeats: int | None,
+    seed: int,
+    max_rate: float | None,
+    max_in_flight: int,
+    chosen: RequestSet,
+    mix: str,
+) -> Plan:
+    from shedproxy.calibration.measurement import Plan, Share
+    from shedproxy.calibration.slo_text import parse_slo
+    from shedproxy.loadgen.requests import parse_mix
+    from shedproxy.settings.quantities import parse_duration
+
+    try:
+        objective = parse_slo(slo)
+        budget_ns = parse_duration(budget or (_QUICK_BUDGET if quick else _BUDGET))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if not seconds(20) <= budget_ns <= seconds(7200):
+        raise typer.BadParameter(f"a budget is from 20s to 2h, not {budget}")
+    if arrivals not in {"poisson", "constant"}:
+        raise typer.BadParameter(f"{arrivals!r}: arrivals are poisson or constant")
+    usual = _LONG_REPEATS if budget_ns >= seconds(_LONG_S) else _REPEATS
+    classes = parse_mix(mix)
+    total, weights = sum(classes.values()), sum(spec.weight for spec in chosen.specs)
+    return Plan(
+        slo=objective,
+        budget_ns=budget_ns,
+        deadline_ns=Nanos(max(_DEADLINE_MIN_NS, 4 * objective.latency_ns)),
+        arrivals=arrivals,
+        seed=seed,
+        repeats=repeats or (_QUICK_REPEATS if quick else usual),
+        rate_max_rps=max_rate,
+        in_flight_max=max_in_flight,
+        classes=tuple(Share(name=one.label, ratio=w / total) for one, w in classes.items()),
+        routes=tuple(Share(name=spec.route, ratio=spec.weight / weights) for spec in chosen.specs),
+        is_quick=quick,
+    )
+
+
+def _requests(
+    request: list[str] | None,
+    requests: Path | None,
+    openapi: Path | None,
+    access_log: Path | None,
+    mix: str,
+) -> RequestSet:
+    from shedproxy.loadgen.requests import (
+        RequestSet,
+        RequestSetError,
+        RequestSpec,
+        parse_mix,
+        parse_request,
+        requests_from_log,
+        requests_from_openapi,
+        requests_from_toml,
+    )
+
+    try:
+        specs = [parse_request(text) for text in request or []]
+        for file, read in (
+            (requests, requests_from_toml),
+            (openapi, requests_from_openapi),
+            (access_log, requests_from_log),
+        ):
+            if file is not None:
+                specs += read(file)
+        return RequestSet(specs or [RequestSpec()], parse_mix(mix))
+    except RequestSetError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _check_target(target: str, allowed: list[str]) -> None:
+    parts = urlsplit(target)
+    if parts.scheme != "http" or not parts.hostname:
+        raise typer.BadParameter(f"{target!r} is no target: try http://127.0.0.1:8000")
+    host = parts.hostname
+    if host in _LOOPBACK or host.startswith("127.") or host in allowed:
+        return
+    print(
+        f"error: {host} is not on loopback: load may harm whoever else depends on it.\n"
+        f"  = help: if it is yours and may be loaded, say --allow-host {host}",
+        file=sys.stderr,
+    )
+    raise typer.Exit(EXIT_UNSAFE)
+
+
+def _default_folder(started_s: float) -> Path:
+    from shedproxy.calibration.provenance import timestamp
+
+    return Path("calibration") / timestamp(started_s).replace(":", "")

@@ -1,0 +1,279 @@
+"""Which requests a load is made of: from flags, a TOML file, an OpenAPI file or an access log.
+
+A set of requests is data: each has a name, which is its route in results, and a weight.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from shedproxy.core import Criticality
+from shedproxy.errors import ShedproxyError
+from shedproxy.workload import RandomSource
+
+__all__ = [
+    "RequestSet",
+    "RequestSetError",
+    "RequestSpec",
+    "parse_mix",
+    "parse_request",
+    "requests_from_log",
+    "requests_from_openapi",
+    "requests_from_toml",
+]
+
+_METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
+_SAFE = ("get", "head")
+_LOG_LINE = re.compile(r'"(?P<method>[A-Z]+) (?P<path>/\S*) HTTP/[0-9.]+"')
+_FROM_LOG_MAX = 50
+
+
+class RequestSetError(ShedproxyError):
+    """Requests cannot be read: the message says where and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestSpec:
+    """One kind of request. `criticality` None: drawn from the mix of classes."""
+
+    method: str = "GET"
+    path: str = "/"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    weight: float = 1.0
+    criticality: Criticality | None = None
+    name: str = ""
+
+    @property
+    def route(self) -> str:
+        """What results call it."""
+        return self.name or f"{self.method} {self.path.partition('?')[0]}"
+
+    def encode(self, host: str, criticality: Criticality) -> bytes:
+        """The message to send."""
+        lines = [f"{self.method} {self.path} HTTP/1.1", f"host: {host}"]
+        lines += [f"{name}: {value}" for name, value in self.headers]
+        lines.append(f"x-criticality: {criticality.label}")
+        if self.body or self.method in {"POST", "PUT", "PATCH"}:
+            lines.append(f"content-length: {len(self.body)}")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + self.body
+
+
+class RequestSet:
+    """Requests by weight, times classes by weight. `numbered` has every pair's message."""
+
+    def __init__(
+        self, specs: Sequence[RequestSpec], classes: Mapping[Criticality, float] | None = None
+    ) -> None:
+        """Raises RequestSetError when there is nothing to send."""
+        if not specs or sum(spec.weight for spec in specs) <= 0:
+            raise RequestSetError("no request has a weight above 0")
+        self.specs = tuple(specs)
+        self._classes = dict(classes or {Criticality.CRITICAL: 1.0})
+        total = sum(self._classes.values())
+        self._pairs: list[tuple[int, Criticality]] = []
+        weights: list[float] = []
+        for place, spec in enumerate(self.specs):
+            shares = self._classes if spec.criticality is None else {spec.criticality: total}
+            for criticality, share in shares.items():
+                self._pairs.append((place, criticality))
+                weights.append(spec.weight * share)
+        self._below = list(accumulate(weights))
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """Names by place of the request."""
+        return tuple(spec.route for spec in self.specs)
+
+    def pair(self, number: int) -> tuple[int, Criticality]:
+        """Place of the request and class of what `messages` has under this number."""
+        return self._pairs[number]
+
+    def messages(self, host: str) -> dict[int, bytes]:
+        """Whole messages by number."""
+        return {
+            number: self.specs[place].encode(host, criticality)
+            for number, (place, criticality) in enumerate(self._pairs)
+        }
+
+    def drawing(self, rng: RandomSource) -> Callable[[], int]:
+        """The next message's number, by weight."""
+        below, last = self._below, len(self._below) - 1
+        if not last:
+            return lambda: 0
+        return lambda: min(last, bisect_right(below, rng.random() * below[-1]))
+
+
+def parse_request(text: str) -> RequestSpec:
+    """`GET /path`, `/path`, or with a weight behind it: `POST /orders 0.5`.
+
+    Raises:
+        RequestSetError: none of these.
+    """
+    parts = text.split()
+    if parts and parts[0].startswith("/"):
+        parts.insert(0, "GET")
+    try:
+        weight = float(parts[2]) if len(parts) == 3 else 1.0
+    except ValueError:
+        weight = -1.0
+    if len(parts) not in {2, 3} or parts[0].lower() not in _METHODS or weight < 0:
+        raise RequestSetError(f'{text!r} is no request: try "GET /path" or "POST /orders 0.5"')
+    if not parts[1].startswith("/"):
+        raise RequestSetError(f"{text!r}: a path begins with /")
+    return RequestSpec(method=parts[0].upper(), path=parts[1], weight=weight)
+
+
+def parse_mix(text: str) -> dict[Criticality, float]:
+    """`critical=10,sheddable=60`: weights of classes.
+
+    Raises:
+        RequestSetError: an unknown class, or a weight that is none.
+    """
+    by_label = {criticality.label: criticality for criticality in Criticality}
+    mix: dict[Criticality, float] = {}
+    for part in text.split(","):
+        label, _, weight = part.strip().partition("=")
+        try:
+            mix[by_label[label.strip()]] = abs(float(weight))
+        except (KeyError, ValueError):
+            known = ", ".join(by_label)
+            raise RequestSetError(
+                f"{part.strip()!r} is no share of a class: try critical=10 ({known})"
+            ) from None
+    if sum(mix.values()) <= 0:
+        raise RequestSetError("a mix needs a weight above 0")
+    return mix
+
+
+def requests_from_toml(path: Path) -> list[RequestSpec]:
+    """`[[request]]` tables: method, path, weight, class, name, headers, body (text) or json.
+
+    Raises:
+        RequestSetError: not to be read, or nothing in it.
+    """
+    try:
+        tables = tomllib.loads(path.read_text()).get("request", [])
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise RequestSetError(f"{path}: {error}") from error
+    if not isinstance(tables, list) or not tables:
+        raise RequestSetError(f"{path}: no [[request]] in it")
+    return [_from_table(table, f"{path}: request {n}") for n, table in enumerate(tables, start=1)]
+
+
+def _from_table(table: Any, where: str) -> RequestSpec:
+    if not isinstance(table, dict):
+        raise RequestSetError(f"{where} is no table")
+    unknown = table.keys() - {
+        "method", "path", "weight", "class", "name", "headers", "body", "json",
+    }  # fmt: skip
+    if unknown:
+        raise RequestSetError(f"{where}: unknown key {min(unknown)!r}")
+    spec = parse_request(
+        f"{table.get('method', 'GET')} {table.get('path', '/')} {table.get('weight', 1.0)}"
+    )
+    headers = {str(name).lower(): str(value) for name, value in table.get("headers", {}).items()}
+    body = str(table.get("body", "")).encode()
+    if "json" in table:
+        body = json.dumps(table["json"]).encode()
+        headers.setdefault("content-type", "application/json")
+    criticality = next(iter(parse_mix(f"{table['class']}=1"))) if "class" in table else None
+    return replace(
+        spec,
+        headers=tuple(headers.items()),
+        body=body,
+        criticality=criticality,
+        name=str(table.get("name", "")),
+    )
+
+
+def requests_from_openapi(path: Path) -> list[RequestSpec]:
+    """Every operation that only reads and whose parameters are known by an example or a default.
+
+    Raises:
+        RequestSetError: not JSON, or no such operation.
+    """
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RequestSetError(f"{path}: {error}") from error
+    found: list[RequestSpec] = []
+    paths = document.get("paths", {}) if isinstance(document, dict) else {}
+    for template, operations in paths.items():
+        for method in _SAFE:
+            operation = operations.get(method)
+            if isinstance(operation, dict):
+                shared = operations.get("parameters", [])
+                target = _fill(template, [*shared, *operation.get("parameters", [])])
+                if target is not None:
+                    found.append(
+                        RequestSpec(
+                            method=method.upper(), path=target, name=f"{method.upper()} {template}"
+                        )
+                    )
+    if not found:
+        raise RequestSetError(f"{path}: no operation that reads and whose parameters are known")
+    return found
+
+
+def _fill(template: str, parameters: Sequence[Mapping[str, Any]]) -> str | None:
+    query: list[str] = []
+    for parameter in parameters:
+        schema = parameter.get("schema", {})
+        value = parameter.get("example", schema.get("example", schema.get("default")))
+        name = str(parameter.get("name", ""))
+        if parameter.get("in") == "path" and value is not None:
+            template = template.replace("{" + name + "}", str(value))
+        elif parameter.get("in") == "query" and value is not None:
+            query.append(f"{name}={value}")
+        elif parameter.get("required"):
+            return None
+    if "{" in template:
+        return None
+    return template + ("?" + "&".join(query) if query else "")
+
+
+def requests_from_log(path: Path) -> list[RequestSpec]:
+    """The mix of an access log: the commonest GET and HEAD requests, by how often they came.
+
+    Lines of the common and combined formats, and of our own (JSON with `method` and `path`).
+
+    Raises:
+        RequestSetError: not to be read, or no such line.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    try:
+        with path.open(errors="replace") as lines:
+            for line in lines:
+                request = _logged(line)
+                if request is not None and request[0].lower() in _SAFE:
+                    counts[request] += 1
+    except OSError as error:
+        raise RequestSetError(f"{path}: {error}") from error
+    if not counts:
+        raise RequestSetError(f"{path}: no line with a GET or HEAD request")
+    return [
+        RequestSpec(method=method, path=target, weight=float(count))
+        for (method, target), count in counts.most_common(_FROM_LOG_MAX)
+    ]
+
+
+def _logged(line: str) -> tuple[str, str] | None:
+    if line.startswith("{"):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            return None
+        method, target = entry.get("method"), entry.get("path")
+        return (str(method), str(target)) if method and target else None
+    match = _LOG_LINE.search(line)
+    return (match["method"], match["path"]) if match else None

@@ -1,0 +1,87 @@
+"""A profile goes into a settings file, and everything else in it stays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from harness.calibrations import a_plan
+
+from shedproxy.calibration.derive import derive_thresholds
+from shedproxy.calibration.measurement import Confidence, Interval
+from shedproxy.calibration.profile_file import (
+    current_values,
+    profile_changes,
+    with_profile,
+    write_profile,
+)
+from shedproxy.calibration.provenance import make_provenance
+from shedproxy.calibration.results import Calibration, Findings, Verdict
+from shedproxy.settings import load_settings
+
+FOUND = Findings(
+    capacity_rps=Interval(value=200.123, low=195, high=205),
+    capacity_in_flight=8,
+    knee_in_flight=Interval(value=4.1, low=4.0, high=4.2),
+)
+CALIBRATION = Calibration(
+    plan=a_plan(),
+    provenance=make_provenance(target="http://127.0.0.1:1", command="x", started_s=1.8e9),
+    steps=(),
+    findings=FOUND,
+    thresholds=derive_thresholds(FOUND, a_plan()),
+    verification=(),
+    verdict=Verdict(confidence=Confidence.HIGH, reasons=(), headline=""),
+)
+TEXT = """\
+# of the team that pays
+version = 1
+
+[cell.default]
+upstream = ["http://127.0.0.1:9"]  # keep me
+
+[cell.default.limit]
+max = 900  # too much?
+initial = 6
+"""
+
+
+def test_values_change_in_place_and_comments_stay(tmp_path: Path) -> None:
+    file = tmp_path / "shedproxy.toml"
+    file.write_text(TEXT)
+    changes = write_profile(CALIBRATION, file)
+    text = file.read_text()
+    assert text.startswith(TEXT.replace("900", "9"))
+    assert [(change.key, change.before, change.after) for change in changes] == [
+        ("cell.default.limit.min", "", "4"),
+        ("cell.default.limit.max", "900", "9"),
+        ("cell.default.queue.wait_max", "", '"250ms"'),
+    ]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_is_written_is_a_valid_settings_file(tmp_path: Path) -> None:
+    file = tmp_path / "shedproxy.toml"
+    file.write_text(TEXT)
+    write_profile(CALIBRATION, file)
+    settings = load_settings(file, environ={}).settings
+    cell = settings.cell["default"]
+    assert (cell.limit.initial, cell.limit.min, cell.limit.max) == (6, 4, 9)
+    assert cell.profile.capacity == [200.1, 195.0, 205.0]
+    assert cell.profile.id == CALIBRATION.provenance.id
+    assert profile_changes(CALIBRATION, file.read_text()) == ()
+
+
+def test_a_fixed_limit_gives_way_to_bounds() -> None:
+    text = with_profile(CALIBRATION, "[cell.default]\nlimit = 64\n")
+    assert current_values(text)["cell.default.limit.max"] == "9"
+    assert "64" not in text
+
+
+def test_an_empty_file_is_enough_and_nothing_is_not_written() -> None:
+    assert current_values(with_profile(CALIBRATION, ""))["cell.default.limit.initial"] == "6"
+    with pytest.raises(ValueError, match="inconclusive"):
+        with_profile(replace(CALIBRATION, thresholds=None), "")
+    with pytest.raises(ValueError, match="no table"):
+        with_profile(CALIBRATION, "cell = 3")

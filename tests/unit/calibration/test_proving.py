@@ -1,0 +1,27 @@
+"""What the verification reads off a run."""
+
+from __future__ import annotations
+
+from shedproxy.calibration.orders import Played, Sent
+from shedproxy.calibration.proving import recovery
+from shedproxy.core import Instant, milliseconds, seconds
+
+
+def played(bad_until_s: float, *, length_s: float = 4.0) -> Played:
+    rows = []
+    for n in range(int(100 * length_s)):
+        at = Instant(seconds(1) + n * milliseconds(10))
+        latency = milliseconds(900 if n < 100 * bad_until_s else 20)
+        rows.append(Sent(at, at, Instant(at + latency), 200))
+    return Played(
+        rows=rows, started_at=Instant(0), stopped_at=Instant(seconds(1)),
+        ended_at=Instant(seconds(9)), planned_count=len(rows),
+    )  # fmt: skip
+
+
+def test_recovery_is_the_time_until_all_is_good_again() -> None:
+    latency_ns = milliseconds(250)
+    assert recovery(played(0), latency_ns) == 0
+    assert recovery(played(1.2), latency_ns) == seconds(1.5)
+    assert recovery(played(4), latency_ns) is None
+    assert recovery(played(0, length_s=0), latency_ns) is None

@@ -1,0 +1,46 @@
+"""An interrupted calibration is on disk, step by step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from harness.calibrations import a_plan, closed_step, rehearsed
+
+from shedproxy.calibration.run import Measured
+from shedproxy.calibration.storage import CalibrationFolder
+from shedproxy.errors import StartupError
+
+
+def test_steps_come_back_as_they_were_measured(tmp_path: Path) -> None:
+    steps, _ = rehearsed(a_plan(), seed=1)
+    folder = CalibrationFolder(tmp_path / "a" / "b")
+    folder.begin(a_plan(), "http://127.0.0.1:1")
+    measured = Measured()
+    for step in steps[:4]:
+        measured.steps.append(step)
+        folder.keep(measured)
+    target, plan, again = CalibrationFolder(tmp_path / "a" / "b").resume()
+    assert (target, plan) == ("http://127.0.0.1:1", a_plan())
+    assert again.steps == steps[:4]
+
+
+def test_going_on_adds_to_what_is_there(tmp_path: Path) -> None:
+    folder = CalibrationFolder(tmp_path)
+    folder.begin(a_plan(), "t")
+    folder.keep(Measured(steps=[closed_step(2, 100)]))
+    other = CalibrationFolder(tmp_path)
+    _, _, measured = other.resume()
+    measured.steps.append(closed_step(4, 200))
+    other.keep(measured)
+    assert len((tmp_path / "steps.jsonl").read_text().splitlines()) == 2
+
+
+def test_what_is_not_there_or_damaged_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="nothing to go on with"):
+        CalibrationFolder(tmp_path).resume()
+    CalibrationFolder(tmp_path).begin(a_plan(), "t")
+    (tmp_path / "steps.jsonl").write_text(json.dumps({"step": {"index": 1}}) + "\n")
+    with pytest.raises(StartupError, match="cannot be gone on with"):
+        CalibrationFolder(tmp_path).resume()

@@ -1,0 +1,74 @@
+"""The answer, and how far to believe it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from harness.calibrations import HEALTH, a_plan, latency
+
+from shedproxy.calibration.derive import derive_thresholds
+from shedproxy.calibration.measurement import Confidence, Interval
+from shedproxy.calibration.results import Check, Findings, VerificationRun
+from shedproxy.calibration.verdict import is_verified, judge
+
+FOUND = Findings(
+    capacity_rps=Interval(value=200, low=196, high=204),
+    capacity_in_flight=8,
+    knee_in_flight=Interval(value=4.1, low=4.0, high=4.2),
+    slo_rps=Interval(value=180, low=170, high=185),
+    slo_latency=latency(20),
+)
+THRESHOLDS = derive_thresholds(FOUND, a_plan())
+
+
+def run(ratio: float, **changes: object) -> VerificationRun:
+    values: dict[str, object] = {
+        "load_ratio": ratio, "is_shedding": True, "offered_rps": 200 * ratio, "goodput_rps": 199,
+        "goodput_ratio": 0.99, "offered_count": 9000, "served_count": 9000, "refused_count": 0,
+        "failed_count": 0, "latency": None, "refusal": None, "health": HEALTH,
+    }  # fmt: skip
+    return VerificationRun(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_without_a_doubt_confidence_is_high() -> None:
+    verdict = judge(FOUND, a_plan(), THRESHOLDS, verification=[run(0.8), run(3)])
+    assert verdict.confidence is Confidence.HIGH
+    assert verdict.is_verified
+    assert verdict.headline.startswith("200 requests/s [196, 204], 180/s within")
+    assert verdict.limit == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "confidence"),
+    [("samples", Confidence.MEDIUM), ("drift", Confidence.INCONCLUSIVE)],
+)
+def test_a_doubt_that_holds_is_told_and_lowers_confidence(name, confidence) -> None:
+    check = Check(name=name, is_passed=False, measured=1, allowed=0, text="so it is")
+    verdict = judge(replace(FOUND, checks=(check,)), a_plan(), THRESHOLDS)
+    assert verdict.confidence is confidence
+    assert verdict.reasons == ("so it is",)
+    assert verdict.is_verified is None
+
+
+def test_too_little_is_no_answer() -> None:
+    verdict = judge(Findings(missing=("capacity: too few",)), a_plan(), None, stopped_by="why")
+    assert verdict.confidence is Confidence.INCONCLUSIVE
+    assert verdict.reasons == ("why", "capacity: too few")
+    assert verdict.limit is None
+
+
+def test_a_wide_interval_is_no_answer_either() -> None:
+    wide = replace(FOUND, capacity_rps=Interval(value=200, low=170, high=230))
+    assert judge(wide, a_plan(), THRESHOLDS).confidence is Confidence.INCONCLUSIVE
+
+
+def test_thresholds_that_do_not_hold_are_said_first() -> None:
+    assert is_verified([run(3, goodput_ratio=0.8)]) is False
+    assert is_verified([run(0.8, refused_count=1)]) is False
+    assert is_verified([run(3, goodput_ratio=0.8, is_shedding=False), run(3)]) is True
+    assert is_verified([run(3, is_void=True)]) is None
+    # Of 100 answers with scattered work a tenth less is chance.
+    assert is_verified([run(3, goodput_ratio=0.85, served_count=100)]) is True
+    verdict = judge(FOUND, a_plan(), THRESHOLDS, verification=[run(3, goodput_ratio=0.8)])
+    assert "did not do what they promise" in verdict.reasons[0]

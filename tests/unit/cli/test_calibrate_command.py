@@ -1,0 +1,45 @@
+"""`shedproxy calibrate`, as far as no service is needed."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from shedproxy.cli.main import app
+
+RUN = CliRunner()
+
+
+def test_a_target_that_is_not_loopback_is_refused() -> None:
+    result = RUN.invoke(app, ["calibrate", "http://203.0.113.7:80"])
+    assert result.exit_code == 6
+    assert "--allow-host 203.0.113.7" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["ftp://127.0.0.1"], "is no target"),
+        ([], "is no target"),
+        (["http://127.0.0.1:1", "--slo", "fast"], "objective"),
+        (["http://127.0.0.1:1", "--budget", "1s"], "budget"),
+        (["http://127.0.0.1:1", "--arrivals", "odd"], "poisson or constant"),
+        (["http://127.0.0.1:1", "--request", "x"], "is no request"),
+        (["http://127.0.0.1:1", "--mix", "vip=1"], "share of a class"),
+    ],
+)
+def test_what_cannot_be_meant_is_said(arguments: list[str], says: str) -> None:
+    result = RUN.invoke(app, ["calibrate", *arguments])
+    assert result.exit_code == 2
+    assert says in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_nothing_that_answers_is_inconclusive_and_says_so(tmp_path) -> None:
+    result = RUN.invoke(
+        app, ["calibrate", "http://127.0.0.1:1", "--quick", "--out", str(tmp_path / "c")]
+    )
+    assert result.exit_code == 4
+    assert "no answer with success" in " ".join(result.stderr.split())
+    assert (tmp_path / "c" / "report.json").exists()
+    again = RUN.invoke(app, ["calibrate", "--resume", str(tmp_path / "c")])
+    assert again.exit_code == 4
