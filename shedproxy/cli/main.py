@@ -117,6 +117,12 @@ COMMANDS: dict[str, Command] = {
         _SIMULATE,
         "Show a calibration, compare two, or read what another load test left.",
     ),
+    "whatif": Command(
+        "whatif_command",
+        "whatif",
+        _SIMULATE,
+        "Say what each class would get under another load, by the service that was measured.",
+    ),
     "gate": Command(
         "gate_command",
         "gate",
