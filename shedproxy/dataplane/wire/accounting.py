@@ -8,7 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shedproxy.clock import wall_seconds
-from shedproxy.core import Instant, Lane, Outcome, Permit, Rejected, RequestInfo, Ticket
+from shedproxy.core import (
+    Instant,
+    Lane,
+    Outcome,
+    Permit,
+    Rejected,
+    RejectReason,
+    RequestInfo,
+    Ticket,
+)
 from shedproxy.dataplane.hints import trace_id
 from shedproxy.dataplane.wire.framing import RequestFraming
 from shedproxy.dataplane.wire.tokens import RequestTokens
@@ -27,6 +36,7 @@ __all__ = ["Accounting", "outcome_of"]
 UNKNOWN_REQUEST: Final = RequestInfo()
 # Before Python 3.12 a look-up of an enum's member costs more than a call: these are hot.
 _CONTROL: Final = Lane.CONTROL
+_REASONS: Final = tuple(reason.label for reason in RejectReason)
 _SUCCESS: Final = Outcome.SUCCESS
 _OVERLOAD: Final = Outcome.OVERLOAD
 _IGNORE: Final = Outcome.IGNORE
@@ -137,7 +147,7 @@ class Accounting:
     def note_refusal(self, rejected: Rejected) -> None:
         """Remember a refusal for the log; the driver has counted it."""
         self.rejected = rejected
-        self.reason = rejected.reason.label
+        self.reason = _REASONS[rejected.reason]
         self.refusal_id = RefusalRing.format_id(self.live.driver.refusal_id(rejected))
         self.waited_ns = rejected.waited_ns
 

@@ -180,7 +180,10 @@ class ClientConnection(ClientPlace):
                     return
                 self._seen = 0
                 self._buffer = b""
-                self._begin(bytes(data[:end]), bytes(data[end:]))
+                if type(data) is bytes and end == len(data):
+                    self._begin(data, b"")
+                else:
+                    self._begin(bytes(data[:end]), bytes(data[end:]))
                 if self.is_busy or self.is_ending or self.is_write_blocked or not self._buffer:
                     return
                 data = self._buffer

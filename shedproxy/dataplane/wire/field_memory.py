@@ -5,7 +5,8 @@ other. So a head is not read byte by byte but line by line, and a line that was 
 look-up. What is learnt of a line depends on the line and the configuration alone; one that has to
 be seen beside others (`CAREFUL`) sends its whole head the careful way.
 
-The memory is bounded: so many lines, of at most so many bytes, in two generations.
+The memory is bounded: so many lines, of at most so many bytes, in two generations. A line is kept
+when it comes a second time: most that differ never do, and would only push others out.
 """
 
 from __future__ import annotations
@@ -57,10 +58,13 @@ CHUNKED: Final = 7
 CAREFUL: Final = 8
 """The head has to be read the careful way."""
 
-LINES_MAX = 1024
+LINES_MAX: Final = 1024
 """Lines in a generation; there are two."""
-LINE_SIZE_MAX = 256
+LINE_SIZE_MAX: Final = 256
 """Longer lines are read anew each time."""
+_MARKS: Final = 4096
+"""Places for marks of lines that came once; where two share one, the later is the one known."""
+_MARK: Final = (1 << 60) - 1
 OWN_PREFIXES = (b"shedproxy-", b"proxy-")
 """Names that nobody else's fields may have."""
 
@@ -100,11 +104,12 @@ class StatusLine:
 class FieldMemory:
     """What lines were found to be. `find` is what it is for."""
 
-    __slots__ = ("_older", "_recent")
+    __slots__ = ("_marks", "_older", "_recent")
 
     def __init__(self) -> None:
         self._recent: dict[bytes, Field] = {}
         self._older: dict[bytes, Field] = {}
+        self._marks = [0] * _MARKS
 
     def find(self, line: bytes) -> Field | None:
         """The field of a line (without its end); None where it is none by the grammar."""
@@ -122,6 +127,11 @@ class FieldMemory:
             name, value = match.groups()
             field = self._understand(name.lower(), value.rstrip(b" \t"))
             if len(line) > LINE_SIZE_MAX:
+                return field
+            mark = hash(line) & _MARK
+            place = mark % _MARKS
+            if self._marks[place] != mark:
+                self._marks[place] = mark
                 return field
         if len(self._recent) >= LINES_MAX:
             self._older, self._recent = self._recent, {}

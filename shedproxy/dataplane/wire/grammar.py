@@ -94,9 +94,8 @@ def find_head_end(buffer: bytes | bytearray, start: int) -> int:
     is looked at, so that a head that comes byte by byte costs no more than one that comes whole.
     """
     begin = 0
-    if buffer[:1] == b"\r":
-        while begin < 4 and buffer.startswith(b"\r\n", begin):
-            begin += 2
+    while begin < 4 and buffer.startswith(b"\r\n", begin):
+        begin += 2
     found = buffer.find(b"\r\n\r\n", max(begin, start - 3))
     return found + 4 if found >= 0 else -1
 

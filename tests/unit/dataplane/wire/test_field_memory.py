@@ -70,23 +70,34 @@ def test_what_is_no_line_by_the_grammar_is_none(line: bytes) -> None:
     assert AnswerFields().find(line) is None
 
 
-def test_a_line_is_read_once_and_goes_on_with_a_lower_case_name() -> None:
+def test_a_line_that_comes_again_is_read_no_more_and_goes_on_with_a_lower_case_name() -> None:
     fields = RequestFields(ACTIONS, {b"x-tenant": 32})
     found = fields.find(b"X-Tenant: \t Blue \t")
     assert found is not None
     assert found.pair == (b"x-tenant", b"Blue")
     assert found.line == b"\r\nx-tenant: Blue"
     assert found.said == 32
-    assert fields.find(b"X-Tenant: \t Blue \t") is found
+    again = fields.find(b"X-Tenant: \t Blue \t")
+    assert again is not found
+    assert fields.find(b"X-Tenant: \t Blue \t") is again
+
+
+def test_a_line_is_kept_when_it_comes_again_and_pushes_nobody_out_before() -> None:
+    fields = AnswerFields()
+    kept = [fields.find(b"kept: 1") for _ in range(2)][-1]
+    for number in range(10 * memory.LINES_MAX):
+        fields.find(b"n: %d" % number)
+    assert fields.find(b"kept: 1") is kept
 
 
 def test_the_memory_is_bounded_in_lines_and_bytes_and_keeps_what_is_used() -> None:
     fields = AnswerFields()
     long = b"a: " + b"x" * memory.LINE_SIZE_MAX
     assert fields.find(long) is not fields.find(long)
-    used = fields.find(b"used: 1")
-    first = fields.find(b"first: 1")
+    used = [fields.find(b"used: 1") for _ in range(2)][-1]
+    first = [fields.find(b"first: 1") for _ in range(2)][-1]
     for number in range(3 * memory.LINES_MAX):
+        fields.find(b"n: %d" % number)
         fields.find(b"n: %d" % number)
         assert fields.find(b"used: 1") is used
     assert fields.find(b"first: 1") is not first
