@@ -120,7 +120,7 @@ class Classifier:
         self._flow_hash = blake2b(digest_size=8, key=flow_key or _FLOW_KEY, person=b"flow")
         self._flows = Recent(self._hash_flow)
         self._callers = Recent(self._hash_caller)
-        self._candidates = Recent(self._find_candidates)
+        self._candidates = Recent(self._find_candidates, is_wary=True)
         self._classes = Recent(_parse_class)
 
     def classify(

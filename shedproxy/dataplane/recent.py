@@ -14,18 +14,34 @@ _SIZE: Final = 1024
 """Answers per generation; two generations are held."""
 
 
-class Recent(dict[_K, _V]):
-    """Remembers what a function answered, in two generations: bounded, and what is used stays."""
+_MARKS: Final = 4096
+_MARK: Final = (1 << 60) - 1
 
-    def __init__(self, compute: Callable[[_K], _V]) -> None:
+
+class Recent(dict[_K, _V]):
+    """Remembers what a function answered, in two generations: bounded, and what is used stays.
+
+    `is_wary`: from when it is asked a second time. For questions that mostly are never asked again:
+    they would push out the others, and give the collector more to look at than they save.
+    """
+
+    def __init__(self, compute: Callable[[_K], _V], *, is_wary: bool = False) -> None:
         super().__init__()
         self._compute = compute
         self._older: dict[_K, _V] = {}
+        self._marks = [0] * _MARKS if is_wary else []
+        """Of questions asked once; where two share a place, the later is the one known."""
 
     def __missing__(self, key: _K) -> _V:
         value = self._older.get(key)
         if value is None:
             value = self._compute(key)
+            if self._marks:
+                mark = hash(key) & _MARK
+                place = mark % _MARKS
+                if self._marks[place] != mark:
+                    self._marks[place] = mark
+                    return value
         if len(self) >= _SIZE:
             self._older = dict(self)
             self.clear()

@@ -33,6 +33,8 @@ def path_readings(raw: bytes) -> tuple[str, ...]:
     `/search/...`. Some take `%2f` and `\\` for a slash, some for a character of a segment. Who
     sends such a path may mean any of these, so it must not pass for the best one.
     """
+    if raw.startswith(b"/") and _ODD.search(raw) is None:
+        return (raw.decode("utf-8", "surrogateescape"),)
     resolved = normalise_path(raw)
     if b".." not in raw and b"%" not in raw and b"\\" not in raw:
         return (resolved,)

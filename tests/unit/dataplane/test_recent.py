@@ -20,3 +20,13 @@ def test_the_bound_holds_and_what_is_used_stays():
         assert recent["hot"] == "hot"
         assert len(recent) <= 1024
     assert asked.count("hot") == 1
+
+
+def test_a_wary_one_remembers_what_is_asked_again():
+    asked = []
+    recent = Recent(lambda key: asked.append(key) or str(key), is_wary=True)
+    for key in range(3000):
+        assert recent[key + 1] == str(key + 1)
+    assert not recent
+    assert [recent["hot"] for _ in range(5)] == ["hot"] * 5
+    assert asked.count("hot") == 2
