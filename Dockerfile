@@ -1,8 +1,14 @@
-# Builds the wheel, then runs the wheel: nothing of the source tree is in the final image.
+# Builds the wheel with its hot modules compiled, then runs it: neither the source tree nor a
+# compiler is in the final image.
 FROM python:3.13-slim AS build
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
+COPY .ci/compile_hook.py .ci/
+COPY loadtests/locustfiles loadtests/locustfiles
+COPY loadtests/scenarios loadtests/scenarios
 COPY shedproxy shedproxy
+ENV SHEDPROXY_BUILD=compiled
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /dist . \
  && python -m venv /opt/shedproxy \
  && /opt/shedproxy/bin/pip install --no-cache-dir "$(ls /dist/shedproxy-*.whl)[otlp]"

@@ -8,8 +8,10 @@ pytest: format, lint, types and import rules are tests like any other. Needs Pyt
     python3 -m tests -k wire -x      what pytest takes, it gets
     python3 -m tests --here          in the environment that is active, without a build
 
-Run whole, it is two sessions side by side: tests that only compute run at the lowest priority
-beside those that wait for sockets and clocks, and are shown after them.
+Run whole, it is several sessions, side by side. What is installed is compiled where there is a C
+compiler, and what talks to it from outside or drives its insides as they are runs on that. Tests
+that reach into a class, fuzzing and whatever only computes run on the source tree, at the lowest
+priority where they need nothing but a processor; the properties are run on both.
 """
 
 from __future__ import annotations
@@ -19,12 +21,23 @@ import subprocess
 import sys
 import tempfile
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPUTING = ("architecture", "property", "unit")
 """Folders whose tests need a processor and nothing else."""
+INSIDE = ("attacks", "fuzz")
+"""Folders whose tests put something of their own in the place of a method."""
+PROPERTIES = (
+    "tests/property/test_overload.py",
+    "tests/property/test_queue_fairness.py",
+    "tests/property/test_replay.py",
+    "tests/property/test_shedder.py",
+    "tests/property/test_simulated_worlds.py",
+)
+"""What holds of the source has to hold of what was compiled from it."""
 
 
 def run(*command: str | Path) -> None:
@@ -37,33 +50,46 @@ def run(*command: str | Path) -> None:
 def pytest_in(python: Path, arguments: list[str]) -> int:
     """The suite, in one session when it is asked for a part of it."""
     if any(not argument.startswith("-") for argument in arguments):
-        return session(python, arguments).wait()
-    others = sorted(
+        return session(python, arguments, source=True).wait()
+    apart = {*COMPUTING, *INSIDE, "harness", "__pycache__"}
+    others = [
         str(path.relative_to(ROOT))
-        for path in (ROOT / "tests").iterdir()
-        if path.is_dir() and path.name not in {*COMPUTING, "harness", "__pycache__"}
-    )
+        for path in sorted((ROOT / "tests").iterdir())
+        if path.is_dir() and path.name not in apart
+    ]
+    inside, computing = ([f"tests/{name}" for name in names] for names in (INSIDE, COMPUTING))
     with tempfile.TemporaryFile() as said:
-        beside = [f"tests/{name}" for name in COMPUTING]
-        computing = session(python, [*beside, *arguments], output=said, niceness=19)
-        try:
+        beside = [
+            lambda: session(python, [*inside, *arguments], source=True, output=said),
+            lambda: session(
+                python, [*computing, *arguments], source=True, output=said, niceness=19
+            ),
+            lambda: session(python, [*PROPERTIES, *arguments], output=said, niceness=19),
+        ]
+        with ThreadPoolExecutor(1) as lane:
+            codes = [lane.submit(lambda start=start: start().wait()) for start in beside]
             code = session(python, [*others, *arguments]).wait()
-            code = computing.wait() or code
-        finally:
-            computing.kill()
+        code = max([code, *(waited.result() for waited in codes)])
         said.seek(0)
         print(said.read().decode(errors="replace"), flush=True)
     return code
 
 
 def session(
-    python: Path, arguments: list[str], *, output: IO[bytes] | None = None, niceness: int = 0
+    python: Path,
+    arguments: list[str],
+    *,
+    source: bool = False,
+    output: IO[bytes] | None = None,
+    niceness: int = 0,
 ) -> subprocess.Popen[bytes]:
-    """Without the source tree on the path: what is tested is what was installed."""
+    """On what was installed, or, with `source`, on the tree (programs are the installed ones)."""
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # pytest puts the tree on the path: what is to come from elsewhere is imported before.
+    first = "pytest" if source else "pytest, shedproxy"
     script = (
         f"import os, sys; os.nice({niceness}); sys.path[:] = [p for p in sys.path if p]; "
-        "import pytest; sys.exit(pytest.console_main())"
+        f"import {first}; sys.exit(pytest.main())"
     )
     command = [str(python), "-P", "-c", script, *arguments]
     return subprocess.Popen(command, cwd=ROOT, env=environ, stdout=output, stderr=output)

@@ -226,9 +226,11 @@ def version(
         shedproxy version --json
     """
     import shedproxy
+    from shedproxy.observability.build import BUILD
 
     facts = {
         "shedproxy": shedproxy.__version__,
+        "build": BUILD,
         "python": platform.python_version(),
         "platform": platform.platform(),
     }

@@ -37,7 +37,10 @@ def print_status(content: dict[str, Any]) -> None:
         ("state", _state(content)),
         ("mode", _mode(content)),
         ("listening", ", ".join(content["listening"])),
-        ("version", f"{content['version']}, up {_length(content['uptime_s'])}"),
+        (
+            "version",
+            f"{content['version']} ({content['build']}), up {_length(content['uptime_s'])}",
+        ),
         ("config", _config(content["config"])),
     ]
     _print_facts(facts)

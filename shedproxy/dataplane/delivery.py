@@ -29,7 +29,10 @@ class Waiter(Protocol):
 class _Arrival:
     """Stands in for a waiter that does not have its ticket yet."""
 
-    decision: Permit | Rejected | None = None
+    __slots__ = ("decision",)
+
+    def __init__(self) -> None:
+        self.decision: Permit | Rejected | None = None
 
     def on_verdict(self, decision: Permit | Rejected) -> None:
         self.decision = decision

@@ -10,6 +10,7 @@ import shedproxy
 from shedproxy.clock import Clock, monotonic_now, wall_seconds
 from shedproxy.core import Instant, Mode, seconds, to_seconds
 from shedproxy.errors import Problem
+from shedproxy.observability.build import BUILD
 from shedproxy.observability.prometheus import render_for
 from shedproxy.observability.reading import Sample, sample_of
 from shedproxy.supervisor.configuration import Configuration, ReloadResult
@@ -96,6 +97,7 @@ class LiveOperations:
         readiness = self.readiness()
         return {
             "version": shedproxy.__version__,
+            "build": BUILD,
             "uptime_s": round(to_seconds(self._clock() - self._started_at), 1),
             "state": self._state(),
             "live": self.liveness().ok,

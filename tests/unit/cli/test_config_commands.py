@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import shedproxy
 from shedproxy.cli import main
 from shedproxy.errors import ConfigInvalidError
+from shedproxy.observability.build import BUILD
 
 
 @pytest.fixture(autouse=True)
@@ -158,5 +159,7 @@ def test_export_schema_prints_or_writes(folder):
 
 
 def test_version_names_what_it_runs_on():
-    assert invoke("version").stdout.startswith(f"shedproxy {shedproxy.__version__}\npython 3.")
+    assert invoke("version").stdout.startswith(
+        f"shedproxy {shedproxy.__version__}\nbuild {BUILD}\npython 3."
+    )
     assert json.loads(invoke("version", "--json").stdout)["shedproxy"] == shedproxy.__version__

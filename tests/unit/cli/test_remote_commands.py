@@ -15,6 +15,7 @@ from shedproxy.cli.control_client import ControlClient
 
 STATUS = {
     "version": "0.1.0",
+    "build": "compiled",
     "uptime_s": 61.0,
     "state": "serving",
     "ready": True,
