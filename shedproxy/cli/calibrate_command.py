@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
+from shedproxy.cli.calibrate_engine import check_engine, order_player
+from shedproxy.cli.report_files import write_views
 from shedproxy.clock import wall_seconds
 from shedproxy.core import Nanos, seconds
 from shedproxy.errors import StartupError
@@ -73,6 +75,12 @@ Diff = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Show what --write would change in it.")
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder of the results.")]
+Engine = Annotated[str, typer.Option(help="Who makes the load: builtin or locust.")]
+Processes = Annotated[int, typer.Option(min=1, max=64, help="Locust's workers.")]
+Master = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Locust's workers are elsewhere and come to this."),
+]
 Resume = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Go on with an interrupted calibration.")
 ]
@@ -99,6 +107,9 @@ def calibrate(
     diff: Diff = None,
     out: Out = None,
     resume: Resume = None,
+    engine: Engine = "builtin",
+    processes: Processes = 1,
+    master: Master = None,
 ) -> None:
     """Measure what a service can carry, write the thresholds, and prove them.
 
@@ -109,7 +120,6 @@ def calibrate(
 
     Examples:
         shedproxy calibrate http://127.0.0.1:8000 --slo "p99<250ms, errors<0.5%"
-
         shedproxy calibrate http://127.0.0.1:8000 --quick --write shedproxy.toml
     """
     from shedproxy.calibration.run import Measured
@@ -127,13 +137,14 @@ def calibrate(
         plan = _plan(
             slo=slo, budget=budget, quick=quick, arrivals=arrivals, repeats=repeats, seed=seed,
             max_rate=max_rate, max_in_flight=max_in_flight, chosen=chosen, mix=mix,
+            engine=check_engine(engine, processes, master), processes=processes,
         )  # fmt: skip
         measured = Measured()
         folder = CalibrationFolder(out or _default_folder(started_s))
         folder.begin(plan, target)
     console = Console(stderr=True, highlight=False)
     calibration = _measured(
-        console, target, plan, chosen, measured, folder, started_s, verifies=verify
+        console, target, plan, chosen, measured, folder, started_s, verifies=verify, master=master
     )
     _hand_over(console, calibration, folder, write=write, diff=diff)
 
@@ -148,11 +159,12 @@ def _measured(
     started_s: float,
     *,
     verifies: bool,
+    master: str | None,
 ) -> Calibration:
     from shedproxy.cli.calibrate_view import CalibrationView
 
     with CalibrationView(console, plan) as view:
-        _measure(target, plan, chosen, measured, folder, view)
+        _measure(target, plan, chosen, measured, folder, view, master)
         calibration = _conclude(target, plan, measured, started_s, ())
         if verifies and calibration.thresholds is not None and not measured.stopped_by:
             runs = _verify(target, plan, chosen, calibration, view)
@@ -175,6 +187,7 @@ def _hand_over(
     for file in filter(None, (write, diff)):
         calibration = _with_changes(calibration, file)
     report = folder.finish(calibration)
+    write_views(folder.path, calibration)
     show_result(console, calibration, report)
     if write is not None and calibration.thresholds is not None:
         try:
@@ -196,27 +209,24 @@ def _measure(
     measured: Measured,
     folder: CalibrationFolder,
     view: CalibrationView,
+    master: str | None,
 ) -> None:
-    from shedproxy.calibration.live import LivePlayer
     from shedproxy.calibration.run import run_plan
-
-    player = LivePlayer(
-        target, chosen, deadline_ns=plan.deadline_ns, arrivals=plan.arrivals, watch=view.watch
-    )
 
     def on_step(measured: Measured) -> None:
         folder.keep(measured)
         view.step(measured.steps[-1])
 
     try:
-        run_plan(
-            plan,
-            player.play,
-            measured,
-            rng=random.Random(plan.seed),  # noqa: S311 - repeatable, not a secret
-            routes=chosen.routes,
-            on_step=on_step,
-        )
+        with order_player(target, plan, chosen, master=master, watch=view.watch) as play:
+            run_plan(
+                plan,
+                play,
+                measured,
+                rng=random.Random(plan.seed),  # noqa: S311 - repeatable, not a secret
+                routes=chosen.routes,
+                on_step=on_step,
+            )
     except KeyboardInterrupt:
         measured.stopped_by = _INTERRUPTED
 
@@ -299,6 +309,8 @@ def _plan(
     max_in_flight: int,
     chosen: RequestSet,
     mix: str,
+    engine: str,
+    processes: int,
 ) -> Plan:
     from shedproxy.calibration.measurement import Plan, Share
     from shedproxy.calibration.slo_text import parse_slo
@@ -322,6 +334,8 @@ def _plan(
         budget_ns=budget_ns,
         deadline_ns=Nanos(max(_DEADLINE_MIN_NS, 4 * objective.latency_ns)),
         arrivals=arrivals,
+        engine=engine,
+        processes=processes,
         seed=seed,
         repeats=repeats or (_QUICK_REPEATS if quick else usual),
         rate_max_rps=max_rate,

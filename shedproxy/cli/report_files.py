@@ -11,7 +11,7 @@ from shedproxy.errors import DocumentInvalidError, StartupError
 if TYPE_CHECKING:
     from shedproxy.calibration.results import Calibration
 
-__all__ = ["read_calibration", "read_text", "write_text"]
+__all__ = ["read_calibration", "read_text", "write_text", "write_views"]
 
 _REPORT = "report.json"
 
@@ -61,3 +61,16 @@ def write_text(file: Path, text: str) -> None:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StartupError(f"cannot write {file}: {error.strerror}") from error
+
+
+def write_views(folder: Path, calibration: Calibration) -> None:
+    """`report.html` and `report.md` beside the report.json of a calibration.
+
+    Raises:
+        StartupError: they cannot be written.
+    """
+    from shedproxy.cli.calibration_markdown import calibration_as_markdown
+    from shedproxy.cli.calibration_page import render_calibration
+
+    write_text(folder / "report.html", render_calibration(calibration))
+    write_text(folder / "report.md", calibration_as_markdown(calibration))

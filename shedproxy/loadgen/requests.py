@@ -98,6 +98,16 @@ class RequestSet:
         """Place of the request and class of what `messages` has under this number."""
         return self._pairs[number]
 
+    def weighted(self) -> list[tuple[int, Criticality, float]]:
+        """Place of the request, class and weight of every message."""
+        before = (0.0, *self._below)
+        return [
+            (place, criticality, upto - below)
+            for (place, criticality), below, upto in zip(
+                self._pairs, before, self._below, strict=False
+            )
+        ]
+
     def messages(self, host: str) -> dict[int, bytes]:
         """Whole messages by number."""
         return {

@@ -9,7 +9,7 @@ import pytest
 from harness.sample_report import sample_calibration
 
 from shedproxy.calibration.results import encode_calibration
-from shedproxy.cli.report_files import read_calibration, read_text, write_text
+from shedproxy.cli.report_files import read_calibration, read_text, write_text, write_views
 from shedproxy.errors import DocumentInvalidError, StartupError
 
 
@@ -34,3 +34,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_text(tmp_path / "none")
     with pytest.raises(StartupError, match="cannot write .*none"):
         write_text(tmp_path / "none/file", "text")
+
+
+def test_views_are_written_beside_the_report(tmp_path: Path) -> None:
+    write_views(tmp_path, sample_calibration())
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    assert (tmp_path / "report.md").read_text().startswith("# Calibration of")
