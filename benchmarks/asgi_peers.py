@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.apps import NOTHING_ADMITTED, bare
 from shedproxy import ShedMiddleware
+from shedproxy.snapshot import RejectDocument
 
 __all__ = ["APPS", "Nothing", "app_named", "with_slowapi", "with_telemetry"]
 
@@ -81,6 +82,9 @@ APPS: dict[str, Callable[[], Any]] = {
     "slowapi": lambda: with_slowapi(bare),
     "telemetry": lambda: with_telemetry(bare),
     "shedproxy_refusing": lambda: ShedMiddleware(bare, NOTHING_ADMITTED),
+    "shedproxy_refusing_briefly": lambda: ShedMiddleware(
+        bare, NOTHING_ADMITTED, reject=RejectDocument(body="empty")
+    ),
     "slowapi_refusing": lambda: with_slowapi(bare, _NONE_LEFT),
 }
 

@@ -35,9 +35,10 @@ from shedproxy.core import (
     milliseconds,
     seconds,
 )
+from shedproxy.core import shedder as core_module
 from shedproxy.core.limits import ALGORITHMS
 
-__all__ = ["measure"]
+__all__ = ["how_it_runs", "measure"]
 
 WAITERS = (10, 100, 1000, 10_000)
 IN_FLIGHT = 4
@@ -58,6 +59,12 @@ SERVICE_NS = 10_000_000
 OVERLOAD_STEP_NS = SERVICE_NS // SLOTS // 2
 
 DECISION = Budget(target=3.0, floor=5.0)
+
+
+def how_it_runs() -> str:
+    """Which of the two builds was measured."""
+    is_compiled = not str(core_module.__file__).endswith(".py")
+    return f"shedproxy is {'compiled' if is_compiled else 'interpreted: nothing is compiled'}"
 
 
 def deciding(
@@ -236,4 +243,5 @@ def measure(*, quick: bool) -> Report:
             Row(name, Spread.of(values[name]), DECISION if name in decisions else None)
             for name in values
         ],
+        notes=[how_it_runs()],
     )

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.asgi_peers import APPS, app_named
+from benchmarks.decisions import how_it_runs
 from benchmarks.method import Budget, NotMeasuredError, Report, Row, Spread, added, ratio
 from benchmarks.peers import ROOT
 from benchmarks.servers import (
@@ -42,6 +43,7 @@ ADDED = Budget(target=4.0, floor=8.0)
 REFUSED = Budget(target=1.0, floor=1.15)
 
 BARE, SHED, REFUSING = "app alone", "ShedMiddleware", "ShedMiddleware, refusing"
+BRIEF = "ShedMiddleware, refusing without a body"
 CLAIMED = "ShedMiddleware, trusted claims, tenants, rules"
 PEERS = {
     BARE: ("bare", 200),
@@ -50,6 +52,7 @@ PEERS = {
     "slowapi": ("slowapi", 200),
     "OpenTelemetry, metrics": ("telemetry", 200),
     REFUSING: ("shedproxy_refusing", 503),
+    BRIEF: ("shedproxy_refusing_briefly", 503),
     "slowapi, refusing": ("slowapi_refusing", 429),
 }
 """By the name that is printed: the app in `asgi_peers`, and the status it answers with."""
@@ -197,7 +200,7 @@ def measure(*, quick: bool) -> Report:
     )
     if quick:
         report.ratios = [ratio("refusal / app alone, in process", here[REFUSING], alone)]
-        report.notes = ["a quick run does not start servers"]
+        report.notes = [how_it_runs(), "a quick run does not start servers"]
         return report
     there = on_sockets(list(here))
     rows += [Row(f"on sockets, {name}", Spread.of(values)) for name, values in there.items()]
@@ -206,7 +209,7 @@ def measure(*, quick: bool) -> Report:
             f"{name} / {BARE}, on sockets",
             values,
             there[BARE],
-            REFUSED if name == REFUSING else None,
+            REFUSED if name in {REFUSING, BRIEF} else None,
         )
         for name, values in there.items()
         if name != BARE
@@ -214,7 +217,10 @@ def measure(*, quick: bool) -> Report:
     report.ratios.append(
         ratio(f"{REFUSING} / {LIMITED}, on sockets", there[REFUSING], there[LIMITED])
     )
-    report.notes = [f"on sockets: uvicorn, {CONNECTIONS} keep-alive connections, heads differ"]
+    report.notes = [
+        how_it_runs(),
+        f"on sockets: uvicorn, {CONNECTIONS} keep-alive connections, heads differ",
+    ]
     if not is_pinned():
         report.notes.append("one core only: nothing is pinned, the generator disturbs")
     return report
