@@ -125,7 +125,7 @@ def calibrate(
     from shedproxy.calibration.run import Measured
     from shedproxy.calibration.storage import CalibrationFolder
 
-    started_s = wall_seconds()
+    started_s, console = wall_seconds(), Console(stderr=True, highlight=False)
     chosen = _requests(request, requests, openapi, access_log, mix)
     if resume is not None:
         folder = CalibrationFolder(resume)
@@ -142,7 +142,6 @@ def calibrate(
         measured = Measured()
         folder = CalibrationFolder(out or _default_folder(started_s))
         folder.begin(plan, target)
-    console = Console(stderr=True, highlight=False)
     calibration = _measured(
         console, target, plan, chosen, measured, folder, started_s, verifies=verify, master=master
     )
