@@ -33,7 +33,9 @@ _SHORTEST_S = 5.0
 def whatif(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="A report.json, or the folder that has one."),
+        typer.Argument(
+            metavar="FILE", help="A report.json or its folder, or settings with a profile."
+        ),
     ],
     load: Annotated[
         str,
@@ -65,12 +67,11 @@ def whatif(
     Examples:
         shedproxy whatif calibration/report.json --load 2x
         shedproxy whatif calibration/ --load 300/s --limit 40
-        shedproxy whatif calibration/ --load 1.2x --lose-cell b --json
+        shedproxy whatif shedproxy.toml --load 1.2x --lose-cell b --json
     """
     from shedproxy.calibration.cell_models import share_loads
-    from shedproxy.cli.report_files import read_calibration
 
-    models, mix, remarks = _of_calibration(file, read_calibration(file))
+    models, mix, remarks = _read(file)
     if limit is not None:
         models = [_with_limit(model, limit) for model in models]
     offered_rps = _offered(load, sum(model.capacity_rps for model in models))
@@ -89,6 +90,17 @@ def whatif(
 
 
 # --- what is known -----------------------------------------------------------------------------
+
+
+def _read(file: Path) -> tuple[list[CellModel], Sequence[tuple[Criticality, float]], list[str]]:
+    from shedproxy.cli.profile_models import models_of_settings
+    from shedproxy.cli.report_files import read_calibration
+    from shedproxy.core import Criticality
+
+    if file.suffix != ".toml":
+        return _of_calibration(file, read_calibration(file))
+    remark = "service times: exponential, and critical requests only: a profile says neither"
+    return models_of_settings(file), [(Criticality.CRITICAL, 1.0)], [remark]
 
 
 def _of_calibration(

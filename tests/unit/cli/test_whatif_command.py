@@ -113,3 +113,15 @@ def test_a_report_without_capacity_says_what_to_do(folder: Path) -> None:
     done = whatif(folder, of=replace(SAMPLE, findings=Findings()))
     assert isinstance(done.exception, StartupError)
     assert "calibrate again" in str(done.exception)
+
+
+def test_settings_with_a_profile_do_as_well(folder: Path) -> None:
+    file = folder / "shedproxy.toml"
+    file.write_text(
+        '[cell.default]\nupstream = ["http://127.0.0.1:1"]\n[cell.default.profile]\nid = "c-1"\n'
+        'capacity = [200.0, 195.0, 205.0]\nroutes = { "*" = ["20ms", "19ms", "21ms"] }\n'
+    )
+    done = CliRunner().invoke(main.app, ["whatif", str(file), "--for", "5", "--load", "2x"])
+    assert done.exit_code == 0, done.output
+    assert "offered to 200/s (4 x 20 ms)" in done.stdout.replace("200.0/s", "200/s")
+    assert "critical requests only" in done.stdout
