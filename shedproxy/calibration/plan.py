@@ -39,6 +39,7 @@ _DOUBT = 3.0
 """Errors of a gain that are allowed for."""
 _ERRORS_MAX = 0.05
 _CONCURRENCY_MAX = 1_024
+_SATURATED_KNEE = 0.8
 _SETTLE_TURNS = 25
 """Mean service times after which a saturated service has forgotten that it began idle, were its
 service times as scattered as those of a log-normal law with a cv of 2."""
@@ -75,6 +76,11 @@ class _Known:
     last: Step
     concurrency: int = 1
     """At which that was seen."""
+
+    @property
+    def knee(self) -> float:
+        """Requests in flight when the service is busy and nobody waits inside it."""
+        return self.rate_rps * self.idle_ns / NS_PER_S
 
     def see(self, steps: Sequence[Step]) -> None:
         """Know the rate better after a pass."""
@@ -166,6 +172,9 @@ def _search(plan: Plan, rng: RandomSource, known: _Known) -> Generator[Order, St
         # Of few answers with scattered service times a gain of 2 may look like none: look again.
         if level >= 4 * known.concurrency or gain * math.exp(_DOUBT * _doubt(best, step)) < 2:
             known.concurrency = gained_nothing_at or known.concurrency
+            # Latency as good as without load: nobody waited, so it may well not be saturated.
+            if gain >= _FALL_MAX and known.knee > _SATURATED_KNEE * known.concurrency:
+                known.concurrency = min(most, 2 * known.concurrency)
             return ""
 
 
@@ -219,7 +228,7 @@ def _open_order(
 
 def _sweep_levels(known: _Known) -> list[int]:
     """Concurrencies below and above the knee; with 1 of the idle step at least six."""
-    knee = max(2, round(known.rate_rps * known.idle_ns / NS_PER_S))
+    knee = max(2, round(known.knee))
     wanted = {2, round(knee / 2), knee, round(1.5 * knee), 2 * known.concurrency}
     wanted |= {3, 6} if len(wanted - {1, known.concurrency}) < 5 else set()
     return sorted(level for level in wanted if level > 1 and level != known.concurrency)

@@ -169,6 +169,9 @@ def _profile(calibration: Calibration, weight: int) -> dict[str, Any]:
     ):
         if interval is not None:
             profile[key] = _rounded(interval)
+    scatter = [route.law.cv for route in findings.routes if route.law is not None]
+    if scatter:
+        profile["scatter"] = round(scatter[0], 3)
     profile["routes"] = _routes(calibration)
     return profile
 

@@ -314,6 +314,14 @@ METRICS = (
         "s",
         "Time since the last sign of life, oldest worker.",
     ),
+    _gauge("shedproxy.calibration.age", "s", "Time since the cell was calibrated.", CELL),
+    _gauge(
+        "shedproxy.calibration.drift",
+        "1",
+        "Service time now over that of the profile; absent until enough was seen.",
+        CELL,
+    ),
+    _gauge("shedproxy.calibration.alarm", "1", "1 when the profile no longer fits.", CELL),
 )
 """Every metric, in the order in which they are shown."""
 

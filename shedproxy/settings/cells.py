@@ -205,6 +205,8 @@ class ProfileSettings(Section):
     """Most requests per second within the SLO."""
     knee: Rates = preset([], examples=[[4.1, 3.9, 4.3]])
     """In flight when the service is busy and nobody waits inside it."""
+    scatter: float = preset(1.0, ge=0)
+    """Standard deviation of service times over their mean."""
     routes: dict[str, list[Duration]] = preset({})
     """Mean latency without load by route; "*" is all of them."""
 

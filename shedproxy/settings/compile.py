@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from hashlib import blake2b
 
 from shedproxy.core import (
@@ -18,10 +19,16 @@ from shedproxy.core import (
     RetryPolicy,
     ShedLevelPolicy,
 )
-from shedproxy.settings.cells import CellSettings, LimitSettings, UpstreamTlsSettings
+from shedproxy.settings.cells import (
+    CellSettings,
+    LimitSettings,
+    ProfileSettings,
+    UpstreamTlsSettings,
+)
 from shedproxy.settings.models import RuleSettings, Settings
 from shedproxy.settings.section import ClassLimits
 from shedproxy.snapshot import (
+    CellProfile,
     Classification,
     Document,
     Match,
@@ -51,6 +58,25 @@ def compile_document(settings: Settings) -> Document:
         classification=_classification(settings),
         reject=_reject(settings),
         proxy=_proxy(settings, cells),
+        profiles=tuple(
+            _profile(name, cell.profile)
+            for name, cell in cells.items()
+            if cell.profile.id and cell.profile.capacity and cell.profile.knee
+        ),
+    )
+
+
+def _profile(cell: str, profile: ProfileSettings) -> CellProfile:
+    fitted = profile.fitted_at
+    return CellProfile(
+        cell=cell,
+        id=profile.id,
+        capacity_rps=profile.capacity[0],
+        knee_in_flight=profile.knee[0],
+        cv=profile.scatter,
+        weight=profile.weight,
+        fitted_at_s=datetime.fromisoformat(fitted).timestamp() if fitted else 0.0,
+        expires_after_ns=profile.expires_after,
     )
 
 

@@ -31,6 +31,7 @@ from shedproxy.snapshot.memory import (
     plain_memory,
     read_memory,
 )
+from shedproxy.snapshot.profile import CellProfile
 from shedproxy.snapshot.rules import RuleTable, normalise_path, path_readings, unreachable
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "DOCUMENT_SIZE_MAX",
     "ROUTES_MAX",
     "STATE_SIZE_MAX",
+    "CellProfile",
     "Classification",
     "Document",
     "Match",

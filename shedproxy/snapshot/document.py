@@ -20,6 +20,7 @@ from shedproxy.core import (
     seconds,
 )
 from shedproxy.snapshot.cell_numbers import number_cells
+from shedproxy.snapshot.profile import CellProfile
 
 __all__ = [
     "Classification",
@@ -225,6 +226,8 @@ class Document:
     classification: Classification = field(default_factory=Classification)
     reject: RejectDocument = field(default_factory=RejectDocument)
     proxy: ProxyDocument = field(default_factory=ProxyDocument)
+    profiles: tuple[CellProfile, ...] = ()
+    """What calibration measured, of cells that have been."""
 
     @property
     def numbered_cells(self) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ _LEVEL_OF = {
     "reload refused": "error",
     "configuration warning": "warning",
     "mode": "warning",
+    "profile drift": "warning",
     "upstream out": "warning",
     "recording ended": "warning",
     "state not read": "warning",

@@ -14,6 +14,7 @@ from shedproxy.observability.build import BUILD
 from shedproxy.observability.prometheus import render_for
 from shedproxy.observability.reading import Sample, sample_of
 from shedproxy.supervisor.configuration import Configuration, ReloadResult
+from shedproxy.supervisor.drift_monitor import DriftMonitor, counts_of
 from shedproxy.supervisor.explain import explain_head
 from shedproxy.supervisor.fleet import Fleet
 from shedproxy.supervisor.health import Report, ShedWindow, judge_liveness, judge_readiness
@@ -52,14 +53,22 @@ class LiveOperations:
         self._clock = clock
         self._started_at: Instant = clock()
         self._shed = ShedWindow()
+        self._drift = DriftMonitor(report)
         self.is_draining = False
         self.listening: list[str] = []
         self.control: list[str] = []
 
     def sample(self) -> None:
-        """Once a second: what readiness remembers."""
-        served, refused = self._inspection.totals(self._configuration.document)
+        """Once a second: what readiness remembers, and whether profiles still fit."""
+        document = self._configuration.document
+        served, refused = self._inspection.totals(document)
         self._shed.feed(self._clock(), admitted=served, refused=refused)
+        self._drift.feed(
+            self._clock(),
+            document,
+            lambda: counts_of(self._inspection.samples(document, ())),
+            {cell: sum(health.values()) for cell, health in self._fleet.upstreams().items()},
+        )
 
     def liveness(self) -> Report:
         """Whether a restart is needed."""
@@ -114,7 +123,10 @@ class LiveOperations:
             "config": self._config_result(configuration.last_result),
             "workers": self._inspection.workers(),
             "restart": self._rolling.view(),
-            "cells": self._inspection.cells(document),
+            "cells": [
+                {**cell, "profile": self._drift.view(cell["name"])}
+                for cell in self._inspection.cells(document)
+            ],
             "upstreams": self._fleet.upstreams(),
         }
 
@@ -218,6 +230,7 @@ class LiveOperations:
             yield sample_of("shedproxy.access_log.dropped", dropped)
         yield sample_of("shedproxy.config.reloads", self._configuration.reloads, "applied")
         yield sample_of("shedproxy.config.reloads", self._configuration.refusals, "refused")
+        yield from self._drift.samples()
 
 
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")

@@ -25,6 +25,9 @@ EXTRA = [
     sample_of("shedproxy.worker.stalls", 2),
     sample_of("shedproxy.worker.stall.time", 0.7),
     sample_of("shedproxy.worker.heartbeat.age", 0.05),
+    sample_of("shedproxy.calibration.age", 60.0, "default"),
+    sample_of("shedproxy.calibration.drift", 1.3, "default"),
+    sample_of("shedproxy.calibration.alarm", 1.0, "default"),
 ]
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 

@@ -28,6 +28,9 @@ BY_SUPERVISOR = {
     "shedproxy.worker.restarts",
     "shedproxy.worker.stalls",
     "shedproxy.worker.stall.time",
+    "shedproxy.calibration.age",
+    "shedproxy.calibration.alarm",
+    "shedproxy.calibration.drift",
     "shedproxy.worker.heartbeat.age",
 }
 

@@ -18,6 +18,7 @@ from shedproxy.core import (
     seconds,
 )
 from shedproxy.snapshot import (
+    CellProfile,
     Classification,
     Document,
     Match,
@@ -83,6 +84,14 @@ streams.limit = 6
 deadline.default = "2s"
 fairness = { enabled = false, slack = 2 }
 shed_level = { enabled = false, period = "200ms" }
+[cell.slow.profile]
+id = "a"
+fitted_at = "2026-11-22T20:41:07Z"
+capacity = [200.0, 190.0, 210.0]
+knee = [4.1, 3.9, 4.3]
+scatter = 0.5
+expires_after = "2h"
+weight = 3
 [cell.slow.queue]
 length_max = 1
 wait_max = "20ms"
@@ -225,6 +234,22 @@ def test_every_setting_of_the_proxy_arrives(written):
     assert (proxy.forward_criticality, proxy.forward_pressure) == (False, True)
     assert (proxy.drain_announce_ns, proxy.drain_grace_ns) == (seconds(3), seconds(4))
     assert (proxy.access_log, proxy.access_log_share) == ("all", 1)
+
+
+@pytest.mark.usefixtures("own_certificate")
+def test_a_profile_is_what_the_proxy_compares_itself_with(written):
+    profile = CellProfile(
+        cell="slow",
+        id="a",
+        capacity_rps=200.0,
+        knee_in_flight=4.1,
+        cv=0.5,
+        weight=3,
+        fitted_at_s=1_795_380_067.0,
+        expires_after_ns=seconds(7200),
+    )
+    assert written.load(TEXT).document.profiles == (profile,)
+    assert written.load("").document.profiles == ()
 
 
 @pytest.mark.usefixtures("own_certificate")

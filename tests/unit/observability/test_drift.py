@@ -1,0 +1,96 @@
+"""Drift of a service from its profile, in virtual time: an alarm when there is one, else none."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from shedproxy.core import Instant, milliseconds, seconds
+from shedproxy.observability.drift import Counts, DriftWatch, slowdown
+from shedproxy.snapshot import CellProfile
+from shedproxy.workload import StationSchedule, poisson_arrivals
+from shedproxy.workload.laws import service_law
+
+PROFILE = CellProfile(
+    id="x", capacity_rps=40.0, knee_in_flight=4.0, cv=1.0, fitted_at_s=1_000_000.0
+)
+EVERY_NS = seconds(10)
+
+
+def alarms(
+    load: float, *, hours: float, law: str = "exponential", slower_at_s: float = 1e9, cv: float = 1
+) -> list[float]:
+    """Seconds at which there was an alarm, of four slots of 100 ms."""
+    rng = random.Random(f"{law} {load}")
+    lengths = service_law(law, mean_ns=milliseconds(100), rng=rng)
+    station = StationSchedule(slots=4, law=lengths, steps=[(seconds(slower_at_s), 1.3)])
+    watch = DriftWatch(PROFILE if law == "exponential" else CellProfile(
+        capacity_rps=40.0, knee_in_flight=4.0, cv=cv))  # fmt: skip
+    arrived: dict[int, int] = {}
+    ended = took = 0
+    next_at, found = EVERY_NS, []
+    for at in poisson_arrivals(rate_rps=40 * load, duration_ns=seconds(3600 * hours), rng=rng):
+        while at >= next_at:
+            state = watch.feed(Instant(next_at), Counts(ended, took, 0))
+            if state.is_alarm:
+                found.append(next_at / 1e9)
+            next_at += EVERY_NS
+        for job, departed_at, _ in station.depart(Instant(at)):
+            ended += 1
+            took += departed_at - arrived.pop(job)
+        arrived[station.arrive(Instant(at))] = at
+    return found
+
+
+@pytest.mark.parametrize("load", [0.3, 0.6, 0.72])
+def test_a_service_slowed_by_a_third_is_told_within_five_minutes(load: float) -> None:
+    found = alarms(load, hours=0.35, slower_at_s=600)
+    assert found
+    assert 600 < found[0] <= 900
+
+
+@pytest.mark.parametrize("load", [0.3, 0.6, 0.85])
+def test_ordinary_noise_is_no_alarm(load: float) -> None:
+    assert alarms(load, hours=1.5) == []
+
+
+def test_scattered_service_times_are_no_alarm_either() -> None:
+    assert alarms(0.7, hours=1, law="lognormal", cv=2) == []
+    assert alarms(0.7, hours=1, law="constant", cv=0) == []
+
+
+def test_a_point_tells_the_slowdown_at_any_load() -> None:
+    # Two slots at half load have 4/3 in flight (Erlang): no slowdown there.
+    profile = CellProfile(capacity_rps=20.0, knee_in_flight=2.0)
+    assert slowdown(4 / 3, 10.0, profile) == pytest.approx(1.0, rel=1e-6)
+    assert slowdown(4 / 3, 8.0, profile) == pytest.approx(1.25, rel=1e-6)
+
+
+def test_a_service_that_is_never_idle_is_read_by_its_throughput() -> None:
+    watch = DriftWatch(PROFILE)
+    for n in range(40):
+        state = watch.feed(Instant(n * EVERY_NS), Counts(300 * n, n * seconds(60), 300 * n))
+    assert state.is_alarm
+    assert state.ratio == pytest.approx(40 / 30)
+    text = watch.words(1_000_000.0 + 18.5 * 86_400)
+    assert text == "profile 18 days old, capacity now about 30 +- 0/s instead of 40/s: recalibrate"
+    for n in range(40, 80):
+        state = watch.feed(Instant(n * EVERY_NS), Counts(400 * n, n * seconds(60), 400 * n))
+    assert not state.is_alarm
+    assert watch.words(2e6) == ""
+
+
+def test_half_of_the_upstreams_do_half() -> None:
+    watch = DriftWatch(PROFILE)
+    for n in range(40):
+        state = watch.feed(Instant(n * EVERY_NS), Counts(200 * n, n, 200 * n), healthy_ratio=0.5)
+    assert state.ratio == pytest.approx(1)
+
+
+def test_counts_that_begin_again_and_few_requests_are_no_points() -> None:
+    watch = DriftWatch(PROFILE)
+    for n in range(60):
+        state = watch.feed(Instant(n * EVERY_NS), Counts(5 * n, n * seconds(60), 0))
+    assert state.ratio is None
+    assert not watch.feed(Instant(61 * EVERY_NS), Counts(0, 0, 0)).is_alarm
