@@ -164,6 +164,7 @@ class AdmissionController(Waiting):
         permit.is_zombie = True
         self._orphans += 1
         self._limits.on_left(permit.request.route, now - permit.admitted_at, now=now)
+        self._patience.leave(now - permit.arrived_at)
 
     def leave_zombie(self, permit: Permit, outcome: Outcome, *, now: Instant) -> Sequence[Verdict]:
         """Nobody waits, the work may go on: keep the slot for the expected rest of it."""
@@ -175,6 +176,8 @@ class AdmissionController(Waiting):
             rest_ns = min(elapsed_ns, NS_PER_S)
         if permit.is_zombie:
             self._orphans -= 1
+        elif outcome is Outcome.ABANDONED:
+            self._patience.leave(now - permit.arrived_at)
         self._sample(permit, outcome, now, 0)
         permit.is_zombie = True
         heapq.heappush(self._zombies, (Instant(now + rest_ns), permit.serial, permit))
@@ -207,6 +210,8 @@ class AdmissionController(Waiting):
                 rtt_ns = 0
             before = permit.in_flight_before
             is_served = not permit.is_zombie
+            if is_served and self._patience.is_asked:
+                self._patience.stay(now - permit.arrived_at)
             return self._limits.on_sample(
                 request.route, rtt_ns, before, admitted_at, now, is_served, permit.place
             )

@@ -12,6 +12,7 @@ from shedproxy.core.baseline import Memory
 from shedproxy.core.decision import Permit, Rejected, RejectReason
 from shedproxy.core.fair_share import FairShare, SlotShare
 from shedproxy.core.limit_loop import LimitLoop
+from shedproxy.core.patience import Patience
 from shedproxy.core.policy import CellPolicy
 from shedproxy.core.queues import PriorityQueue
 from shedproxy.core.request import LEVEL_BITS, Lane, RequestInfo, rank_of
@@ -52,6 +53,7 @@ class Screening:
         "_limits",
         "_must_trim",
         "_orphans",
+        "_patience",
         "_policy",
         "_queue",
         "_residents",
@@ -72,6 +74,7 @@ class Screening:
         self._running = SlotShare()
         self._level = ShedLevel(policy.shed_level, now=now)
         self._demand = self._level.demand
+        self._patience = Patience()
         self._wait_max_ns = 0
         self._begin_length = 0
         self._move_level(now)
@@ -310,7 +313,12 @@ class Screening:
         # A few slots need a queue of several services to be kept busy, more of scattered ones;
         # whoever asks for work of a second can wait for some.
         services = min(_WAIT_SERVICES_MAX, _WAIT_SERVICES * (1.0 + limits.scatter))
-        self._wait_max_ns = max(queue.wait_max_ns, int(limits.typical_ns * services))
+        wait_max_ns = max(queue.wait_max_ns, int(limits.typical_ns * services))
+        patience = self._patience
+        patience.update()
+        if patience.bound_ns is not None:
+            wait_max_ns = max(0, min(wait_max_ns, patience.bound_ns - limits.typical_ns))
+        self._wait_max_ns = wait_max_ns
         level.update(
             limit=limits.limit, scatter=limits.scatter, wait_max_ns=self._wait_max_ns, now=now
         )

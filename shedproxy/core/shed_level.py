@@ -61,9 +61,10 @@ _LIMIT_SHARE: Final = 0.25
 """And at least this share of the limit: ends of work come in bunches."""
 _RELAXED: Final = 0.75
 """With less than this share of what is needed waiting, nobody is refused by share or cut."""
-_ROOMY: Final = 0.75
+_ROOMY, _ROOMY_OF_EQUALS = 0.75, 0.25
 """The cut keeps the queue near what is needed; above that there is room for its error, this share
-of the slots, more for scattered service times: it costs a wait of about one service time."""
+of the slots, more for scattered service times: it costs a wait of about one service time. Where all
+ask at one level the error falls on equals, and less room makes every wait shorter."""
 _PATIENCE: Final = 4.0
 """A waiter of a short queue leaves after so many times what the queue takes at capacity: who is
 passed by better ones for longer would be served late, in the place of somebody fresh."""
@@ -220,7 +221,8 @@ class ShedLevel:
         if capacity_rps > 0:
             load = offered_rps / capacity_rps
             longest = capacity_rps * wait_max_ns / NS_PER_S
-        roomy = limit * _ROOMY * (1.0 + scatter)
+        is_mixed = LEVELS - by_level.count(0) > 1
+        roomy = limit * (_ROOMY if is_mixed else _ROOMY_OF_EQUALS) * (1.0 + scatter)
         ahead_max, relaxed_below = list(_UNBOUNDED_LEVELS), list(_UNBOUNDED_LEVELS)
         longest_ns = list(_UNBOUNDED_LEVELS)
         load_per_slot = load / (sum(by_level) or 1)

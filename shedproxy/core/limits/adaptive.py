@@ -11,8 +11,8 @@ What makes that work on services whose single latencies scatter by more than the
   latency and too low a one throughput.
 - Small extra latency is noise, never queueing: a service of less than a millisecond is left alone.
 - The limit grows only when it was in the way.
-- Before a trusted baseline it ramps, by half with each window that objects to nothing, measured
-  against the latency of the ramp's own beginning. Then it dips once, to learn the baseline.
+- Before a trusted baseline it ramps, by half with each window that objects to nothing, against
+  the latency of the ramp's own beginning (`opening`). Then it dips once, to learn the baseline.
 - Latency that jumps asks for a trial at a higher limit. Where latency does not follow, the service
   is only slower (a slow downstream), and its present latency is the new baseline. Where it does, a
   dip tells lost capacity from longer work. While others are refused there is no trial: a dip at
@@ -30,10 +30,11 @@ from typing import Final
 from shedproxy.core.baseline import LOW_ALWAYS, low_in_flight
 from shedproxy.core.limits.episode import STEP_MIN, Ceiling, OverloadEpisode, has_overload
 from shedproxy.core.limits.evidence import Evidence
-from shedproxy.core.limits.probe import CheckClock, Dip, Trial
+from shedproxy.core.limits.probe import CheckClock, Dip, Trial, period_ns
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.limits.target import target_ns
 from shedproxy.core.policy import LimitPolicy
+from shedproxy.core.series import SCATTER_WORTH, GuessedMean
 from shedproxy.core.units import NS_PER_S, Instant
 from shedproxy.core.window import WindowSummary
 
@@ -64,10 +65,8 @@ _RECENT: Final = 48.0
 """Samples in which a change must show, times 1 + scatter: soon, with three times that error."""
 _RECENT_SHARE: Final = 0.9
 """How full of them the recent evidence must be: scatter, and so their number, drifts."""
-_SCATTER_MAX: Final = 100.0
-"""More is a stall among the samples, not a law of the service."""
-_SCATTER_GAIN: Final = 0.05
-"""Weight of a window in the scatter: one of some dozen samples knows it badly."""
+_SCATTER_MAX, _SCATTER_GAIN = 100.0, 0.05
+"""More is a stall among the samples; and a window of some dozen weighs that little in the end."""
 _LATELY_ERRORS: Final = 1.5
 """Errors by which recent latency must lie below its target to be room."""
 _JUMP: Final = math.log(1.5)
@@ -102,7 +101,7 @@ class AdaptiveLimit:
         """The ramp's beginning: what latency was at half the level or less."""
         self._first_target_ns = 1.0
         """What was aimed at when the ramp ended."""
-        self._scatter = 1.0
+        self._scatter = GuessedMean(1.0, worth=SCATTER_WORTH, gain_min=_SCATTER_GAIN)
         self._is_ramping = True
         self._is_anchored = False
         """Whether the limit rests on a trusted baseline."""
@@ -148,6 +147,10 @@ class AdaptiveLimit:
         if after == before and cause in _MOVES:
             cause = LimitCause.STEADY if self._level == wanted else LimitCause.CLAMPED
         return LimitChange(before, after, cause, now, window.rtt_ratio)
+
+    def start_at(self, level: float) -> None:
+        """Begin at that level in slots instead of `initial`: the first answers say so."""
+        self._level = self._peak = float(clamp_limit(level, self._policy))
 
     def stop_probing(self, *, now: Instant) -> LimitChange:
         """The dip (`is_probing`) costs too much now: return to where it began, try again later."""
@@ -196,7 +199,7 @@ class AdaptiveLimit:
         if self._is_ramping:
             return self._ramp(window, scatter, now=now)
         can_check = window.is_overloaded and self._is_anchored
-        if self._checks.is_due(now=now, is_possible=can_check):
+        if self._checks.is_due(now=now, is_possible=can_check, period_min_ns=period_ns(window)):
             return self._relearn(window, now=now)
         return self._look_for_change(window, scatter, now=now) or self._settle(
             window, scatter, now=now
@@ -204,16 +207,18 @@ class AdaptiveLimit:
 
     def _target_ns(self, window: WindowSummary) -> float:
         """The latency to hold: by the baseline, or by the ramp's beginning before there is one."""
-        known = window.baseline_mean_ns > 0 and not window.is_provisional
-        if known or not self._first.count:
-            baseline_ns = window.baseline_mean_ns or window.rtt_mean_ns
-            return float(target_ns(baseline_ns, window.baseline_error))
-        return float(target_ns(round(self._first.rtt_ns), self._first.error(self._scatter)))
+        baseline_ns = window.baseline_mean_ns
+        target = float(target_ns(baseline_ns or window.rtt_mean_ns, window.baseline_error))
+        first = self._first
+        if (baseline_ns and not window.is_provisional) or not first.count:
+            return target
+        by_first = float(target_ns(round(first.rtt_ns), first.error(self._scatter.value)))
+        # While others are refused, a few samples without load are no baseline but a bound.
+        return min(target, by_first) if baseline_ns and window.is_overloaded else by_first
 
     def _update_scatter(self, window: WindowSummary) -> float:
-        seen = min(_SCATTER_MAX, window.rtt_scatter)
-        self._scatter += (seen - self._scatter) * _SCATTER_GAIN
-        return max(self._scatter, min(_SCATTER_MAX, window.baseline_scatter))
+        self._scatter.add(min(_SCATTER_MAX, window.rtt_scatter), window.sample_count)
+        return max(self._scatter.value, min(_SCATTER_MAX, window.baseline_scatter))
 
     def _ramp(self, window: WindowSummary, scatter: float, *, now: Instant) -> LimitCause:
         evidence = self._evidence
@@ -322,8 +327,7 @@ class AdaptiveLimit:
         self._level = trial.level
         if not is_over:
             return LimitCause.STEADY
-        self._trial = None
-        self._level = trial.level_before
+        self._trial, self._level = None, trial.level_before
         if not trial.is_real:
             self._put_off()
             return LimitCause.STEADY

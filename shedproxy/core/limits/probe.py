@@ -15,7 +15,7 @@ from shedproxy.core.limits.evidence import Evidence
 from shedproxy.core.units import NS_PER_S, Instant
 from shedproxy.core.window import WindowSummary
 
-__all__ = ["CheckClock", "Dip", "Trial"]
+__all__ = ["CheckClock", "Dip", "Trial", "period_ns"]
 
 _TRIAL_FACTOR: Final = 1.5
 """How much higher a trial goes: enough to tell from noise, little enough to cost little."""
@@ -40,6 +40,20 @@ _STILL_HIGH: Final = 1.25
 _CHECK_PERIODS_NS: Final = (4 * NS_PER_S, 16 * NS_PER_S, 64 * NS_PER_S)
 """The first check in overload, the second, and all others: soon, later, then rarely. Each period
 is a multiple of the one before, so that who checks rarely meets who checks often."""
+_CHECK_FACTOR: Final = 4
+_CHECK_BASELINES: Final = 400
+"""Least time between two checks, in baselines, of one that is well known: a check costs the work of
+six of them, which is 1.5 %."""
+_WELL_KNOWN: Final = 0.1
+"""To this relative error,"""
+_ALIKE: Final = 0.05
+"""of latencies that scatter so little. Of others what is learnt first is what was short."""
+
+
+def period_ns(window: WindowSummary) -> int:
+    """The time between checks of a baseline that is worth their cost."""
+    is_well_known = window.baseline_error <= _WELL_KNOWN and window.baseline_scatter <= _ALIKE
+    return _CHECK_BASELINES * window.baseline_mean_ns if is_well_known else 0
 
 
 class CheckClock:
@@ -55,13 +69,18 @@ class CheckClock:
         self._asked_at: Instant | None = None
         self._check_count = 0
 
-    def is_due(self, *, now: Instant, is_possible: bool) -> bool:
-        """Whether an instant to check at has passed since it was last asked, and can be used."""
+    def is_due(self, *, now: Instant, is_possible: bool, period_min_ns: int = 0) -> bool:
+        """Whether an instant to check at has passed since it was last asked, and can be used.
+
+        `period_min_ns`: see `period_ns`.
+        """
         last_at, self._asked_at = self._asked_at, now
         if last_at is None:
             return False
-        period_ns = _CHECK_PERIODS_NS[min(self._check_count, len(_CHECK_PERIODS_NS) - 1)]
-        if not is_possible or now // period_ns == last_at // period_ns:
+        length_ns: int = _CHECK_PERIODS_NS[min(self._check_count, len(_CHECK_PERIODS_NS) - 1)]
+        while length_ns < period_min_ns:
+            length_ns *= _CHECK_FACTOR
+        if not is_possible or now // length_ns == last_at // length_ns:
             return False
         self._check_count += 1
         return True
