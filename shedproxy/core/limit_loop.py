@@ -17,7 +17,6 @@ from shedproxy.core.limits.adaptive import AdaptiveLimit
 from shedproxy.core.limits.opening import Opening
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.policy import LimitPolicy
-from shedproxy.core.series import SCATTER_WORTH, GuessedMean
 from shedproxy.core.sharding import NO_PLACE
 from shedproxy.core.units import Instant
 from shedproxy.core.window import Window
@@ -30,7 +29,7 @@ _SCATTER_MAX: Final = 4.0
 _SCATTER_SAMPLES: Final = 8
 """A window of less knows nothing of scatter."""
 _SCATTER_TURNS: Final = 8
-"""Most windows over which scatter is averaged: one of some dozen samples knows it badly."""
+"""Windows over which scatter is averaged: one of some dozen samples knows it badly."""
 
 _UNSERVED_MAX: Final = 32
 """So many of them, and the service works for nobody: half the limit, until somebody is served."""
@@ -52,7 +51,6 @@ class LimitLoop:
         "_opening",
         "_policy",
         "_samples_wanted",
-        "_scatter",
         "_unserved",
         "_valid_from",
         "_window",
@@ -78,7 +76,6 @@ class LimitLoop:
         self._in_flight_last = 0
         self._unserved = 0
         """Clients in a row that waited for long and left, with no answer to anybody between."""
-        self._scatter = GuessedMean(1.0, worth=SCATTER_WORTH, gain_min=1 / _SCATTER_TURNS)
         self.scatter = 1.0
         """Variance of single latencies, in squared baselines: at most 4."""
         self.typical_ns = 0
@@ -216,8 +213,8 @@ class LimitLoop:
         )
         if summary.sample_count >= _SCATTER_SAMPLES:
             scatter = min(_SCATTER_MAX, summary.rtt_scatter)
-            self._scatter.add(scatter, summary.sample_count)
-            self.scatter = self._baselines.scatter = self._scatter.value
+            self.scatter += (scatter - self.scatter) / _SCATTER_TURNS
+            self._baselines.scatter = self.scatter
             self.typical_ns = summary.rtt_mean_ns
         # Answers that have not come by now are slow, or few are asked for.
         self._end_opening()

@@ -319,6 +319,7 @@ class Screening:
         if patience.bound_ns is not None:
             wait_max_ns = max(0, min(wait_max_ns, patience.bound_ns - limits.typical_ns))
         self._wait_max_ns = wait_max_ns
+        level.is_shared = self._fair.flows_active > 1
         level.update(
             limit=limits.limit, scatter=limits.scatter, wait_max_ns=self._wait_max_ns, now=now
         )

@@ -6,10 +6,7 @@ from typing import Final
 
 from shedproxy.core.units import NS_PER_S, Instant
 
-__all__ = ["SCATTER_WORTH", "DecayedMean", "GuessedMean", "SampleMean"]
-
-SCATTER_WORTH: Final = 32
-"""Samples that outweigh the first guess of how much single latencies scatter."""
+__all__ = ["DecayedMean", "SampleMean"]
 
 _SILENCE_NS: Final = NS_PER_S
 _DENSE_NS: Final = NS_PER_S >> 4
@@ -40,26 +37,6 @@ class DecayedMean:
             self.value_ns = sample_ns
         else:
             self.value_ns += (sample_ns - self.value_ns) * silence_ns // _SILENCE_NS
-
-
-class GuessedMean:
-    """A mean that begins as a guess, which is worth some samples.
-
-    What is added weighs by its samples against all before, and later at least `gain_min`.
-    """
-
-    __slots__ = ("_count", "_gain_min", "value")
-
-    def __init__(self, guess: float, *, worth: int, gain_min: float) -> None:
-        self.value = guess
-        self._count = worth
-        self._gain_min = gain_min
-
-    def add(self, value: float, count: int) -> None:
-        """Take what `count` samples, 1 or more, say together."""
-        self._count += count
-        gain = max(self._gain_min, count / self._count)
-        self.value += (value - self.value) * gain
 
 
 class SampleMean:

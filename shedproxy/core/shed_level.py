@@ -64,7 +64,7 @@ _RELAXED: Final = 0.75
 _ROOMY, _ROOMY_OF_EQUALS = 0.75, 0.25
 """The cut keeps the queue near what is needed; above that there is room for its error, this share
 of the slots, more for scattered service times: it costs a wait of about one service time. Where all
-ask at one level the error falls on equals, and less room makes every wait shorter."""
+ask at one level, as one tenant, the error falls on equals, and less room makes waits shorter."""
 _PATIENCE: Final = 4.0
 """A waiter of a short queue leaves after so many times what the queue takes at capacity: who is
 passed by better ones for longer would be served late, in the place of somebody fresh."""
@@ -104,6 +104,7 @@ class ShedLevel:
         "demand",
         "due_at",
         "is_overloaded",
+        "is_shared",
         "relaxed_below",
         "share",
         "wait_max_ns",
@@ -118,6 +119,8 @@ class ShedLevel:
         """How much longer than for Poisson arrivals the queues are."""
         self.demand = Demand(now=now)
         self.is_overloaded = False
+        self.is_shared = False
+        """Several tenants ask: they are no equals."""
         self.share = 0.0
         """Share of demand the cut refuses, 0..1."""
         self.cut_rank = 0
@@ -221,7 +224,7 @@ class ShedLevel:
         if capacity_rps > 0:
             load = offered_rps / capacity_rps
             longest = capacity_rps * wait_max_ns / NS_PER_S
-        is_mixed = LEVELS - by_level.count(0) > 1
+        is_mixed = self.is_shared or LEVELS - by_level.count(0) > 1
         roomy = limit * (_ROOMY if is_mixed else _ROOMY_OF_EQUALS) * (1.0 + scatter)
         ahead_max, relaxed_below = list(_UNBOUNDED_LEVELS), list(_UNBOUNDED_LEVELS)
         longest_ns = list(_UNBOUNDED_LEVELS)

@@ -50,6 +50,9 @@ class _Call:
 class Player:
     """One run against one URL (http only, the path included)."""
 
+    connection_type: type[LoadConnection] = LoadConnection
+    """A subclass may want to know more of the answers."""
+
     def __init__(
         self,
         url: str,
@@ -223,7 +226,7 @@ class Player:
         loop = asyncio.get_running_loop()
         try:
             _, connection = await loop.create_connection(
-                lambda: LoadConnection(self._on_done), self._host, self._port
+                lambda: self.connection_type(self._on_done), self._host, self._port
             )
         except OSError:
             if self._pending:

@@ -34,7 +34,6 @@ from shedproxy.core.limits.probe import CheckClock, Dip, Trial, period_ns
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.limits.target import target_ns
 from shedproxy.core.policy import LimitPolicy
-from shedproxy.core.series import SCATTER_WORTH, GuessedMean
 from shedproxy.core.units import NS_PER_S, Instant
 from shedproxy.core.window import WindowSummary
 
@@ -66,7 +65,7 @@ _RECENT: Final = 48.0
 _RECENT_SHARE: Final = 0.9
 """How full of them the recent evidence must be: scatter, and so their number, drifts."""
 _SCATTER_MAX, _SCATTER_GAIN = 100.0, 0.05
-"""More is a stall among the samples; and a window of some dozen weighs that little in the end."""
+"""More is a stall among the samples; a window of some dozen knows it badly, and weighs little."""
 _LATELY_ERRORS: Final = 1.5
 """Errors by which recent latency must lie below its target to be room."""
 _JUMP: Final = math.log(1.5)
@@ -101,7 +100,7 @@ class AdaptiveLimit:
         """The ramp's beginning: what latency was at half the level or less."""
         self._first_target_ns = 1.0
         """What was aimed at when the ramp ended."""
-        self._scatter = GuessedMean(1.0, worth=SCATTER_WORTH, gain_min=_SCATTER_GAIN)
+        self._scatter = 1.0
         self._is_ramping = True
         self._is_anchored = False
         """Whether the limit rests on a trusted baseline."""
@@ -212,13 +211,14 @@ class AdaptiveLimit:
         first = self._first
         if (baseline_ns and not window.is_provisional) or not first.count:
             return target
-        by_first = float(target_ns(round(first.rtt_ns), first.error(self._scatter.value)))
+        by_first = float(target_ns(round(first.rtt_ns), first.error(self._scatter)))
         # While others are refused, a few samples without load are no baseline but a bound.
         return min(target, by_first) if baseline_ns and window.is_overloaded else by_first
 
     def _update_scatter(self, window: WindowSummary) -> float:
-        self._scatter.add(min(_SCATTER_MAX, window.rtt_scatter), window.sample_count)
-        return max(self._scatter.value, min(_SCATTER_MAX, window.baseline_scatter))
+        seen = min(_SCATTER_MAX, window.rtt_scatter)
+        self._scatter += (seen - self._scatter) * _SCATTER_GAIN
+        return max(self._scatter, min(_SCATTER_MAX, window.baseline_scatter))
 
     def _ramp(self, window: WindowSummary, scatter: float, *, now: Instant) -> LimitCause:
         evidence = self._evidence

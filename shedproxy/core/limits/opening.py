@@ -16,6 +16,8 @@ from shedproxy.core.limits.target import MARGIN_MAX, NOISE_NS
 
 __all__ = ["Opening"]
 
+_FIRST_TURNS: Final = 2
+"""Of two in flight the first to end was the short one."""
 _OBJECTIONS: Final = 2
 """One answer that took long is chance."""
 
@@ -28,8 +30,8 @@ class Opening:
     def __init__(self, limit: int) -> None:
         """Begin at `limit` slots, 1 or more."""
         self._answer_count = 0
-        self._first_max = limit
-        """Answers to the first turn: they open nothing."""
+        self._first_max = _FIRST_TURNS * limit
+        """Answers of the first turns: they open nothing."""
         self._objection_count = 0
         self.limit = limit
         """Slots that are open."""

@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
-from shedproxy.core.series import DecayedMean, GuessedMean, SampleMean
+from shedproxy.core.series import DecayedMean, SampleMean
 
 
 def test_the_first_sample_is_the_mean() -> None:
@@ -107,16 +107,3 @@ def test_merging_nothing_changes_nothing() -> None:
     mean = SampleMean()
     mean.merge(SampleMean())
     assert (mean.count, mean.value_ns) == (0, 0)
-
-
-def test_a_guess_is_outweighed_by_as_many_samples_as_it_is_worth() -> None:
-    mean = GuessedMean(1.0, worth=32, gain_min=0.05)
-    mean.add(0.0, 32)
-    assert mean.value == 0.5
-
-
-def test_what_comes_late_weighs_something_all_the_same() -> None:
-    mean = GuessedMean(1.0, worth=32, gain_min=0.05)
-    mean.add(1.0, 1_000_000)
-    mean.add(0.0, 16)
-    assert mean.value == pytest.approx(0.95)

@@ -150,8 +150,8 @@ def test_one_more_begins_overload_and_the_rest_is_told_at_the_next_end_of_work(w
     assert service.cell.shed_share > 0
     assert service.cell.queue_length == 37
     service.run(service.now + SERVICE_NS)
-    assert service.reasons() == {RejectReason.QUEUE_FULL: 1, RejectReason.EVICTED: 37 - 12}
-    assert service.cell.queue_length == 12 - 2
+    assert service.reasons() == {RejectReason.QUEUE_FULL: 1, RejectReason.EVICTED: 37 - 13}
+    assert service.cell.queue_length == 13 - 2
 
 
 def test_who_is_told_then_is_of_the_lowest_ranks(warm) -> None:
@@ -162,9 +162,9 @@ def test_who_is_told_then_is_of_the_lowest_ranks(warm) -> None:
     service.refused.clear()
     service.run(service.now + SERVICE_NS)
     told = service.refused
-    assert [one.evidence["rank"] for one in told] == [one.rank for one in waiting[:11:-1]]
-    assert [one.queue_length for one in told] == list(range(37, 12, -1))
-    assert {one.evidence["queue_length_max"] for one in told} == {12}
+    assert [one.evidence["rank"] for one in told] == [one.rank for one in waiting[:12:-1]]
+    assert [one.queue_length for one in told] == list(range(37, 13, -1))
+    assert {one.evidence["queue_length_max"] for one in told} == {13}
     assert {one.evidence["better_rank"] for one in told} == {4096}
     assert {one.waited_ns for one in told} == {SERVICE_NS}
 
