@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.overload import Cell, judge
+from benchmarks.overload_shapes import SHAPES, TUNED, QueueControl, Shape, play
+from shedproxy.simulator.controllers.fixed_limit import FixedControl
+
 pytestmark = pytest.mark.integration
 
 
@@ -67,3 +71,48 @@ def test_unknown_benchmark_is_a_usage_error(root: Path):
     done = run(root, "nothing")
     assert done.returncode == 2
     assert "decisions" in done.stderr
+
+
+def test_overload_is_played_from_a_cold_start_and_says_what_it_saw(root: Path):
+    arguments = ("overload", "--quick", "--json", "--peers", "shedproxy")
+    report = json.loads(run(root, *arguments).stdout)
+    [cell] = report["cells"]
+    assert (cell["shape"], cell["load"], cell["peer"]) == ("4x20ms", 3.0, "shedproxy")
+    assert 0.5 < cell["goodput"] < 1.1
+    assert 0 < cell["p50_ms"] <= cell["p99_ms"] <= 1000
+    assert 0.4 < cell["refused_share"] < 0.8
+    assert report["verdicts"] == [], "there is no peer to judge by"
+
+
+def seen(peer: str, goodput: float, p99_ms: float, *faults: str) -> Cell:
+    return Cell(
+        shape="4x20ms",
+        load=3.0,
+        peer=peer,
+        goodput=goodput,
+        p50_ms=20.0,
+        p99_ms=p99_ms,
+        refused_share=0.6,
+        refusal_p99_ms=None,
+        faults=faults,
+    )
+
+
+def test_overload_is_judged_by_the_peers_that_reach_the_best_goodput():
+    """The quickest of all serves too few, and what is void says nothing."""
+    peers = [seen("a", 1.0, 40), seen("b", 0.98, 30), seen("c", 0.5, 20), seen("d", 1.2, 1, "late")]
+    [verdict] = judge([seen("shedproxy", 0.98, 45), *peers])
+    assert (verdict.goodput_ratio, verdict.p99_ratio, verdict.is_met) == (0.98, 1.5, True)
+    [verdict] = judge([seen("shedproxy", 0.96, 45), *peers])
+    assert not verdict.is_met
+    assert judge([seen("shedproxy", 1.0, 45, "late"), *peers]) == []
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=lambda shape: shape.name)
+def test_a_tuned_limit_serves_what_the_service_can_in_virtual_time(shape: Shape):
+    tuned = TUNED[shape.name]
+    for make in (
+        lambda: FixedControl(tuned.nginx_limit),
+        lambda: QueueControl(tuned.haproxy_limit, tuned.haproxy_queue_ms),
+    ):
+        assert play(shape, 3.0, make, seconds=5.0, seed=1).goodput >= 0.93
