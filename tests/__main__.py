@@ -31,6 +31,7 @@ COMPUTING = ("architecture", "property", "unit")
 INSIDE = ("attacks", "fuzz")
 """Folders whose tests put something of their own in the place of a method."""
 PROPERTIES = (
+    "tests/property/test_cold_start.py",
     "tests/property/test_overload.py",
     "tests/property/test_queue_fairness.py",
     "tests/property/test_replay.py",

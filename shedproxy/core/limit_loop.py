@@ -14,7 +14,6 @@ from shedproxy.core.baseline import LOW_ALWAYS, BaselineTable, Memory
 from shedproxy.core.heavy_flows import HeavyFlows
 from shedproxy.core.limits import make_estimator
 from shedproxy.core.limits.adaptive import AdaptiveLimit
-from shedproxy.core.limits.opening import Opening
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.sharding import NO_PLACE
@@ -48,7 +47,6 @@ class LimitLoop:
         "_low_max",
         "_low_since",
         "_low_steps",
-        "_opening",
         "_policy",
         "_samples_wanted",
         "_unserved",
@@ -82,12 +80,6 @@ class LimitLoop:
         """Mean latency of the last window."""
         self.limit = self._estimator.limit
         """Slots that may be in flight now."""
-        self._opening: Opening | None = None
-        opens_at = max(policy.minimum, policy.opens_at)
-        is_blank = policy.algorithm == "adaptive" and policy.baseline_ns is None
-        if is_blank and opens_at < self.limit:
-            self._opening = Opening(opens_at)
-            self.limit = opens_at
         self._samples_wanted = Window.samples_wanted(self.limit)
         self._set_low(now=now)
         self.last_change: LimitChange | None = None
@@ -131,8 +123,6 @@ class LimitLoop:
         baseline_ns = self._baselines.observe(route, rtt_ns, low_in_flight, now)
         if place >= 0 and baseline_ns and not is_heavy:
             heavy.take(place, rtt_ns / abs(baseline_ns))
-        if self._opening is not None and is_served:
-            self._open(self._opening, rtt_ns, abs(baseline_ns), in_flight, now)
         window = self._window
         if baseline_ns > 0:
             window.add(rtt_ns, baseline_ns, in_flight)
@@ -145,24 +135,6 @@ class LimitLoop:
             or now >= window.old_at
             or window.overload_count > 0
         )
-
-    def _open(
-        self, opening: Opening, rtt_ns: int, baseline_ns: int, in_flight: int, now: Instant
-    ) -> None:
-        opening.take(rtt_ns, baseline_ns, in_flight)
-        before, after = self.limit, min(opening.limit, self._estimator.limit)
-        if opening.is_over or after >= self._estimator.limit:
-            self._end_opening(opening.level)
-            after = self._estimator.limit
-        if after != before:
-            self._take(LimitChange(before, after, LimitCause.HEADROOM, now))
-
-    def _end_opening(self, level: float = 0.0) -> None:
-        """The estimator goes on from here: from `level` slots, or those that are open; 0: these."""
-        if self._opening is not None:
-            self._opening = None
-            if isinstance(self._estimator, AdaptiveLimit):
-                self._estimator.start_at(level or float(self.limit))
 
     def on_censored(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
         """Nobody saw the end of the work, which took longer than `elapsed_ns`."""
@@ -179,7 +151,6 @@ class LimitLoop:
             self._unserved += 1
             if self._unserved >= _UNSERVED_MAX and isinstance(self._estimator, AdaptiveLimit):
                 self._unserved = 0
-                self._end_opening()
                 self._take(self._estimator.halve(now=now))
 
     def on_overload(self, *, now: Instant) -> None:
@@ -216,8 +187,6 @@ class LimitLoop:
             self.scatter += (scatter - self.scatter) / _SCATTER_TURNS
             self._baselines.scatter = self.scatter
             self.typical_ns = summary.rtt_mean_ns
-        # Answers that have not come by now are slow, or few are asked for.
-        self._end_opening()
         was_probing = self.is_probing
         change = self._estimator.on_window(summary, now=now)
         if was_probing and not self.is_probing:
@@ -234,10 +203,6 @@ class LimitLoop:
     def remember(self, memory: Memory) -> None:
         """Take the baselines of a predecessor; what was learnt since gives way."""
         self._baselines.remember(memory)
-        if memory and self._opening is not None:
-            self._opening = None
-            self.limit = self._estimator.limit
-            self._samples_wanted = Window.samples_wanted(self.limit)
 
     @property
     def is_probing(self) -> bool:
@@ -270,7 +235,6 @@ class LimitLoop:
             ValueError: no algorithm has that name; the policy in force stays.
         """
         before = self.limit
-        self._end_opening()
         if policy.algorithm == self._policy.algorithm:
             self._estimator.apply(policy)
         else:

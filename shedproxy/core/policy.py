@@ -39,9 +39,6 @@ class LimitPolicy:
     algorithm: str = "adaptive"
     """`adaptive` (ours), `fixed`, `aimd`, `vegas` or `gradient2`."""
     initial: int = 8
-    opens_at: int = 2
-    """Slots before the first answers, if the algorithm is `adaptive` and no baseline is known: from
-    there it opens to `initial` with one slot more for each answer that does not take long."""
     minimum: int = 1
     maximum: int = 1000
     baseline_ns: Nanos | None = None

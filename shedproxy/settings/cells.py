@@ -49,8 +49,7 @@ class LimitSettings(Section):
     algorithm: Literal["adaptive", "fixed", "aimd", "vegas", "gradient2"] = "adaptive"
     """Who moves the limit: "adaptive" (ours), "fixed" (nobody), or one of the published ones."""
     initial: int | None = preset(None, ge=1, le=_LIMIT_MAX, examples=[8])
-    """Where the limit starts, or stays if fixed. Unset: 8, brought between min and max; an adaptive
-    limit without a baseline then opens to it from 2, one more for each quick answer."""
+    """Where the limit starts, or stays if fixed. Unset: 8, brought between min and max."""
     min: int = preset(1, ge=1, le=_LIMIT_MAX)
     """The limit never falls below this."""
     max: int = preset(1000, ge=1, le=_LIMIT_MAX)

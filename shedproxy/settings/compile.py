@@ -102,7 +102,6 @@ def _cell(name: str, cell: CellSettings, settings: Settings) -> CellPolicy:
         limit=LimitPolicy(
             algorithm=limit.algorithm,
             initial=initial,
-            opens_at=LimitPolicy().opens_at if limit.initial is None else initial,
             minimum=initial if is_fixed else limit.min,
             maximum=initial if is_fixed else limit.max,
             baseline_ns=limit.baseline,

@@ -11,8 +11,8 @@ What makes that work on services whose single latencies scatter by more than the
   latency and too low a one throughput.
 - Small extra latency is noise, never queueing: a service of less than a millisecond is left alone.
 - The limit grows only when it was in the way.
-- Before a trusted baseline it ramps, by half with each window that objects to nothing, against
-  the latency of the ramp's own beginning (`opening`). Then it dips once, to learn the baseline.
+- Before a trusted baseline it ramps, by half with each window that objects to nothing, measured
+  against the latency of the ramp's own beginning. Then it dips once, to learn the baseline.
 - Latency that jumps asks for a trial at a higher limit. Where latency does not follow, the service
   is only slower (a slow downstream), and its present latency is the new baseline. Where it does, a
   dip tells lost capacity from longer work. While others are refused there is no trial: a dip at
@@ -146,10 +146,6 @@ class AdaptiveLimit:
         if after == before and cause in _MOVES:
             cause = LimitCause.STEADY if self._level == wanted else LimitCause.CLAMPED
         return LimitChange(before, after, cause, now, window.rtt_ratio)
-
-    def start_at(self, level: float) -> None:
-        """Begin at that level in slots instead of `initial`: the first answers say so."""
-        self._level = self._peak = float(clamp_limit(level, self._policy))
 
     def stop_probing(self, *, now: Instant) -> LimitChange:
         """The dip (`is_probing`) costs too much now: return to where it began, try again later."""

@@ -29,7 +29,7 @@ def test_there_is_a_cell_for_each_that_clients_name_and_a_queue_as_long_as_the_s
 def test_it_shows_the_sum_of_its_cells() -> None:
     clients = (ClientSpec(cell="a"), ClientSpec(cell="b"))
     control = make_ours(Scenario(client=clients), now=Instant(0))
-    one_limit = LimitPolicy().opens_at
+    one_limit = LimitPolicy().initial
     for cell in ("a", "b"):
         control.arrive(RequestInfo(cell=cell), now=Instant(1))
     reading = control.reading()
