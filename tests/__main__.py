@@ -30,6 +30,8 @@ COMPUTING = ("architecture", "property", "unit")
 """Folders whose tests need a processor and nothing else."""
 INSIDE = ("attacks", "fuzz")
 """Folders whose tests put something of their own in the place of a method."""
+PEERS = ("conformance", "peers")
+"""Folders whose tests mostly wait for other programs: they can be beside the rest."""
 PROPERTIES = (
     "tests/property/test_cold_start.py",
     "tests/property/test_overload.py",
@@ -52,16 +54,19 @@ def pytest_in(python: Path, arguments: list[str]) -> int:
     """The suite, in one session when it is asked for a part of it."""
     if any(not argument.startswith("-") for argument in arguments):
         return session(python, arguments, source=True).wait()
-    apart = {*COMPUTING, *INSIDE, "harness", "__pycache__"}
+    apart = {*COMPUTING, *INSIDE, *PEERS, "harness", "__pycache__"}
     others = [
         str(path.relative_to(ROOT))
         for path in sorted((ROOT / "tests").iterdir())
         if path.is_dir() and path.name not in apart
     ]
-    inside, computing = ([f"tests/{name}" for name in names] for names in (INSIDE, COMPUTING))
+    inside, peers, computing = (
+        [f"tests/{name}" for name in names] for names in (INSIDE, PEERS, COMPUTING)
+    )
     with tempfile.TemporaryFile() as said:
         beside = [
             lambda: session(python, [*inside, *arguments], source=True, output=said),
+            lambda: session(python, [*peers, *arguments], output=said),
             lambda: session(
                 python, [*computing, *arguments], source=True, output=said, niceness=19
             ),
