@@ -304,13 +304,14 @@ class Driver:
 
     def _arm(self, at: Instant) -> None:
         """One timer, never later than `at`."""
-        if self._loop is None or (self._tick_at is not None and self._tick_at <= at):
+        loop = self._loop
+        if loop is None or (self._tick_at is not None and self._tick_at <= at):
             return
         if self._tick_timer is not None:
             self._tick_timer.cancel()
         self._tick_at = at
         delay_ns = max(1, -(-(at - self._clock()) // _TIMER_NS)) * _TIMER_NS
-        self._tick_timer = self._loop.call_later(delay_ns / NS_PER_S, self._on_tick)
+        self._tick_timer = loop.call_later(delay_ns / NS_PER_S, self._on_tick)
 
     def _rearm(self) -> None:
         at = self.shedder.next_tick_at()

@@ -182,8 +182,9 @@ class Exchange:
         if permit is None or permit.is_resident:
             return
         left_ns = READER_PATIENCE_NS
-        if self._sending_since is not None:
-            left_ns -= self._driver.clock() - self._sending_since
+        since = self._sending_since
+        if since is not None:
+            left_ns -= self._driver.clock() - since
             if left_ns <= 0:
                 self._driver.to_resident(permit)
                 return

@@ -140,9 +140,10 @@ class ClientConnection(ClientPlace):
             self.tunnel.pause_upstream()
             return
         self.start_write_watch()
-        if self.exchange is not None:
+        exchange = self.exchange
+        if exchange is not None:
             self.watch_stall(self.server.clock())
-            self.exchange.on_client_blocked()
+            exchange.on_client_blocked()
 
     def resume_writing(self) -> None:
         self.is_write_blocked = False

@@ -80,8 +80,8 @@ class Reception:
             self._short_max = None
             return
         present = min(len(self.crowd), self._short_max or len(self.crowd))
-        self._short_max = max(CONNECTIONS_KEPT, present * 7 // 8)
-        while len(self.crowd) > self._short_max:
+        self._short_max = short_max = max(CONNECTIONS_KEPT, present * 7 // 8)
+        while len(self.crowd) > short_max:
             victim = self.crowd.longest_waiting()
             if victim is None:
                 return
@@ -120,10 +120,11 @@ class Reception:
         waiting = take_waiting(self._sockets)
         for listener in self._listeners:
             listener.close()
-        if self._handshakes is not None:
-            self._handshakes.stop()
+        handshakes = self._handshakes
+        if handshakes is not None:
+            handshakes.stop()
             for sock in waiting:
-                self._handshakes.take(sock)
+                handshakes.take(sock)
             for sock in self._sockets:
                 sock.close()
             return

@@ -123,9 +123,10 @@ class WireServer:
         Raises:
             OSError: they cannot be used; the ones before stay.
         """
-        if self._context is not None and proxy.tls is not None:
+        context = self._context
+        if context is not None and proxy.tls is not None:
             server_context(proxy.tls)
-            self._context.load_cert_chain(proxy.tls.cert, proxy.tls.key or None)
+            context.load_cert_chain(proxy.tls.cert, proxy.tls.key or None)
 
     def save_memory(self, *, is_short: bool) -> None:
         """Memory is short, or no more: nobody beyond those who are here, nothing held for them."""
