@@ -118,8 +118,8 @@ class Classifier:
         key = blake2b(classification.salt.encode() + salt, digest_size=32)
         self._task_hash = blake2b(digest_size=8, key=key.digest(), person=b"cohort")
         self._flow_hash = blake2b(digest_size=8, key=flow_key or _FLOW_KEY, person=b"flow")
-        self._flows = Recent(self._hash_flow)
-        self._callers = Recent(self._hash_caller)
+        self._flows = Recent(self._hash_flow, is_wary=True)
+        self._callers = Recent(self._hash_caller, is_wary=True)
         self._candidates = Recent(self._find_candidates, is_wary=True)
         self._classes = Recent(_parse_class)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Hashable
 from typing import Final, TypeVar
 
-__all__ = ["Recent"]
+__all__ = ["Marks", "Recent"]
 
-_K = TypeVar("_K")
+_K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
 
 _SIZE: Final = 1024
@@ -16,6 +17,27 @@ _SIZE: Final = 1024
 
 _MARKS: Final = 4096
 _MARK: Final = (1 << 60) - 1
+
+
+class Marks:
+    """Of what came once, a trace: its hash, and nothing of itself.
+
+    Where two share a place, the later is the one known.
+    """
+
+    __slots__ = ("_marks",)
+
+    def __init__(self) -> None:
+        self._marks = array("q", bytes(8 * _MARKS))
+
+    def knows(self, key: Hashable) -> bool:
+        """Whether it has come before; from now on it has."""
+        mark = hash(key) & _MARK
+        place = mark % _MARKS
+        if self._marks[place] == mark:
+            return True
+        self._marks[place] = mark
+        return False
 
 
 class Recent(dict[_K, _V]):
@@ -29,19 +51,14 @@ class Recent(dict[_K, _V]):
         super().__init__()
         self._compute = compute
         self._older: dict[_K, _V] = {}
-        self._marks = [0] * _MARKS if is_wary else []
-        """Of questions asked once; where two share a place, the later is the one known."""
+        self._marks = Marks() if is_wary else None
 
     def __missing__(self, key: _K) -> _V:
         value = self._older.get(key)
         if value is None:
             value = self._compute(key)
-            if self._marks:
-                mark = hash(key) & _MARK
-                place = mark % _MARKS
-                if self._marks[place] != mark:
-                    self._marks[place] = mark
-                    return value
+            if self._marks is not None and not self._marks.knows(key):
+                return value
         if len(self) >= _SIZE:
             self._older = dict(self)
             self.clear()

@@ -6,7 +6,8 @@ look-up. What is learnt of a line depends on the line and the configuration alon
 be seen beside others (`CAREFUL`) sends its whole head the careful way.
 
 The memory is bounded: so many lines, of at most so many bytes, in two generations. A line is kept
-when it comes a second time: most that differ never do, and would only push others out.
+when it comes a second time: most that differ never do, and would only push others out. Credentials
+are never kept: they belong to one client, and are no business of this process once it is answered.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from shedproxy.dataplane.recent import Marks
 from shedproxy.dataplane.wire import field_table
 from shedproxy.dataplane.wire.field_table import RESPONSE_ACTIONS, UNKNOWN
 from shedproxy.dataplane.wire.framing import is_authority, plain_length
@@ -30,6 +32,7 @@ __all__ = [
     "ORDINARY",
     "OWN_PREFIXES",
     "PERSISTENT",
+    "SECRETS",
     "SILENT",
     "SPECIAL",
     "AnswerFields",
@@ -62,9 +65,8 @@ LINES_MAX: Final = 1024
 """Lines in a generation; there are two."""
 LINE_SIZE_MAX: Final = 256
 """Longer lines are read anew each time."""
-_MARKS: Final = 4096
-"""Places for marks of lines that came once; where two share one, the later is the one known."""
-_MARK: Final = (1 << 60) - 1
+SECRETS = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
+"""Fields that HTTP has for credentials (RFC 9110 11, RFC 6265): read anew each time."""
 OWN_PREFIXES = (b"shedproxy-", b"proxy-")
 """Names that nobody else's fields may have."""
 
@@ -109,7 +111,7 @@ class FieldMemory:
     def __init__(self) -> None:
         self._recent: dict[bytes, Field] = {}
         self._older: dict[bytes, Field] = {}
-        self._marks = [0] * _MARKS
+        self._marks = Marks()
 
     def find(self, line: bytes) -> Field | None:
         """The field of a line (without its end); None where it is none by the grammar."""
@@ -128,10 +130,7 @@ class FieldMemory:
             field = self._understand(name.lower(), value.rstrip(b" \t"))
             if len(line) > LINE_SIZE_MAX:
                 return field
-            mark = hash(line) & _MARK
-            place = mark % _MARKS
-            if self._marks[place] != mark:
-                self._marks[place] = mark
+            if field.pair[0] in SECRETS or not self._marks.knows(line):
                 return field
         if len(self._recent) >= LINES_MAX:
             self._older, self._recent = self._recent, {}

@@ -67,8 +67,11 @@ class RequestHeads:
         Raises:
             HeadError: it is no request that is served.
         """
-        # What was learnt of the fields holds for one configuration only.
-        if head == self._head and live is self._live:
+        if live is not self._live:
+            # What was learnt of a head holds for one configuration only, and that one may go.
+            self._live = live
+            self._head = b""
+        elif head == self._head:
             return self._found
         proxy = live.proxy
         target_size_max, field_count_max = proxy.target_size_max, proxy.field_count_max
@@ -88,7 +91,7 @@ class RequestHeads:
             )
             found = tokens, framing
         if len(head) <= REMEMBERED_SIZE_MAX:
-            self._head, self._live, self._found = head, live, found
+            self._head, self._found = head, found
         return found
 
     def write_plain(

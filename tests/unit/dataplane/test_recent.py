@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shedproxy.dataplane.recent import Recent
+from shedproxy.dataplane.recent import Marks, Recent
 
 
 def test_an_answer_is_computed_once():
@@ -30,3 +30,11 @@ def test_a_wary_one_remembers_what_is_asked_again():
     assert not recent
     assert [recent["hot"] for _ in range(5)] == ["hot"] * 5
     assert asked.count("hot") == 2
+
+
+def test_a_mark_tells_what_came_before_and_keeps_nothing_of_it():
+    marks = Marks()
+    key = b"a name that nobody else holds"
+    assert not marks.knows(key)
+    assert marks.knows(bytes(bytearray(key)))
+    assert [marks.knows(n) for n in range(1, 10_000)].count(True) == 0

@@ -82,6 +82,17 @@ def test_a_line_that_comes_again_is_read_no_more_and_goes_on_with_a_lower_case_n
     assert fields.find(b"X-Tenant: \t Blue \t") is again
 
 
+@pytest.mark.parametrize(
+    "line",
+    [b"Authorization: Bearer x", b"cookie: a=b", b"Proxy-Authorization: x", b"Set-Cookie: a"],
+)
+def test_credentials_are_never_kept(line: bytes) -> None:
+    for fields in (RequestFields(ACTIONS, {}), AnswerFields()):
+        found = [fields.find(line) for _ in range(4)]
+        assert len({id(field) for field in found}) == 4
+        assert not fields._recent
+
+
 def test_a_line_is_kept_when_it_comes_again_and_pushes_nobody_out_before() -> None:
     fields = AnswerFields()
     kept = [fields.find(b"kept: 1") for _ in range(2)][-1]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from shedproxy.dataplane.wire.field_memory import AnswerFields
@@ -33,6 +35,16 @@ async def test_another_configuration_reads_it_anew(still) -> None:
     first = heads.read(GET, bench.server.live)
     bench.server.apply(bench.driver.document)
     assert heads.read(GET, bench.server.live) is not first
+
+
+async def test_the_former_configuration_is_let_go_of_whatever_comes_next(still) -> None:
+    bench = still()
+    heads = RequestHeads()
+    former = bench.server.live
+    heads.read(GET, former)
+    bench.server.apply(bench.driver.document)
+    heads.read(GET[:-2] + b"A: " + b"x" * REMEMBERED_SIZE_MAX + b"\r\n\r\n", bench.server.live)
+    assert heads not in gc.get_referrers(former)
 
 
 async def test_a_large_head_is_not_remembered_and_a_bad_one_not_accepted(still) -> None:
