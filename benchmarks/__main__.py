@@ -2,8 +2,9 @@
 
     python -m benchmarks decisions      core decisions: per limit algorithm, in overload; the queue
     python -m benchmarks middleware     what ShedMiddleware adds to a request, in process
-    python -m benchmarks proxy          CPU of a proxied request, beside nginx, HAProxy and Envoy
-    python -m benchmarks refusal        CPU of a refused request, beside nginx and uvicorn
+    python -m benchmarks proxy          CPU of a proxied request, beside others
+    python -m benchmarks refusal        CPU of a refused request, beside others
+    python -m benchmarks acceptance     the ratios that have a target; exit 1: a floor is missed
     python -m benchmarks overload       goodput and latency beside nginx, HAProxy, Envoy and uvicorn
     python -m benchmarks slow-clients   honest success beside slow clients, for all four
 
@@ -19,10 +20,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import decisions, middleware, overload, proxy, refusal, slow_clients
+from benchmarks import acceptance, decisions, middleware, overload, proxy, refusal, slow_clients
 from benchmarks.method import NotMeasuredError
 
 BENCHMARKS = {
+    "acceptance": acceptance.measure,
     "decisions": decisions.measure,
     "middleware": middleware.measure,
     "overload": overload.measure,
@@ -30,6 +32,18 @@ BENCHMARKS = {
     "refusal": refusal.measure,
     "slow-clients": slow_clients.measure,
 }
+
+
+_LOAD = ("rounds", "sizes", "connections", "heads", "peers")
+CHOICES = {
+    "acceptance": ("rounds", "parts"),
+    "decisions": ("rounds",),
+    "middleware": ("rounds",),
+    "overload": ("shapes", "loads", "peers", "seconds"),
+    "proxy": _LOAD,
+    "refusal": _LOAD,
+}
+"""What each can be told."""
 
 
 def options() -> argparse.Namespace:
@@ -41,10 +55,17 @@ def options() -> argparse.Namespace:
     parser.add_argument("name", choices=BENCHMARKS, metavar="NAME")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.add_argument("--quick", action="store_true", help="fewer, shorter rounds: a trial run")
+    parser.add_argument("--rounds", type=int, default=0, help="of each figure; not overload")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="JSON with every raw row")
+    parser.add_argument("--peers", nargs="+", default=[], help="programs, as the table names them")
+    parser.add_argument("--parts", nargs="+", default=[], choices=acceptance.PARTS, metavar="PART")
+    some = parser.add_argument_group("proxy and refusal only")
+    some.add_argument("--sizes", default="", help="some of 128,16k,post16k")
+    some.add_argument("--connections", default="", help="as 16,64,512")
+    some.add_argument("--heads", default="", choices=("alike", "differ"), help="both if not said")
     only = parser.add_argument_group("overload only")
     only.add_argument("--shapes", nargs="+", default=[], help="services, as 4x20ms")
     only.add_argument("--loads", nargs="+", type=float, default=[], help="over capacity")
-    only.add_argument("--peers", nargs="+", default=[], help="programs, as the table names them")
     only.add_argument("--seconds", type=float, help="of each cell")
     only.add_argument("--search", action="store_true", help="find the settings of peers anew")
     return parser.parse_args()
@@ -60,18 +81,17 @@ def main() -> int:
     if chosen.name == "overload" and chosen.search:
         print(overload.searched())
         return 0
-    choices = ("shapes", "loads", "peers", "seconds") if chosen.name == "overload" else ()
-    how = {choice: getattr(chosen, choice) for choice in choices}
+    how = {choice: getattr(chosen, choice) for choice in CHOICES.get(chosen.name, ())}
     try:
         report: Any = BENCHMARKS[chosen.name](quick=chosen.quick, **how)
     except NotMeasuredError as error:
         print(f"{chosen.name}: not measured: {error}", file=sys.stderr)
         return 1
-    if chosen.json:
-        print(json.dumps(report.as_json(chosen.name, command(), quick=chosen.quick), indent=1))
-    else:
-        print(report.as_text(command()))
-    return 0
+    told = report.as_json(chosen.name, command(), quick=chosen.quick)
+    if chosen.save:
+        chosen.save.write_text(json.dumps(told, indent=1) + "\n")
+    print(json.dumps(told, indent=1) if chosen.json else report.as_text(command()))
+    return 0 if getattr(report, "is_met", True) else 1
 
 
 if __name__ == "__main__":

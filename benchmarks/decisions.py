@@ -35,10 +35,9 @@ from shedproxy.core import (
     milliseconds,
     seconds,
 )
-from shedproxy.core import shedder as core_module
 from shedproxy.core.limits import ALGORITHMS
 
-__all__ = ["how_it_runs", "measure"]
+__all__ = ["measure"]
 
 WAITERS = (10, 100, 1000, 10_000)
 IN_FLIGHT = 4
@@ -59,12 +58,6 @@ SERVICE_NS = 10_000_000
 OVERLOAD_STEP_NS = SERVICE_NS // SLOTS // 2
 
 DECISION = Budget(target=3.0, floor=5.0)
-
-
-def how_it_runs() -> str:
-    """Which of the two builds was measured."""
-    is_compiled = not str(core_module.__file__).endswith(".py")
-    return f"shedproxy is {'compiled' if is_compiled else 'interpreted: nothing is compiled'}"
 
 
 def deciding(
@@ -207,7 +200,7 @@ def overloaded(*, tenants: bool) -> Callable[[int], None]:
     return arrive
 
 
-def measure(*, quick: bool) -> Report:
+def measure(*, quick: bool, rounds: int = 0) -> Report:
     fixed = LimitPolicy(algorithm="fixed", initial=1)
     no_queue = CellPolicy(limit=fixed, queue=QueuePolicy(length_max=0))
     time_left_ns = milliseconds(1000)
@@ -234,8 +227,8 @@ def measure(*, quick: bool) -> Report:
         "arrive in overload, one flow": overloaded(tenants=False),
         "arrive in overload, 4 classes, 1000 tenants": overloaded(tenants=True),
     }
-    rounds, count = (3, 4000) if quick else (9, 20_000)
-    values = in_process(decisions | others, rounds=rounds, count=count)
+    count = 4000 if quick else 20_000
+    values = in_process(decisions | others, rounds=rounds or (3 if quick else 9), count=count)
     return Report(
         title="CPU of the core in process, its caller's loop included",
         unit="us per operation",
@@ -243,5 +236,4 @@ def measure(*, quick: bool) -> Report:
             Row(name, Spread.of(values[name]), DECISION if name in decisions else None)
             for name in values
         ],
-        notes=[how_it_runs()],
     )

@@ -4,19 +4,23 @@ A machine is never quiet. So the candidates take turns (A B C A B C ...) and eac
 round; a ratio is taken inside each round, between values of the same seconds, and the median of
 those is reported with the least and the greatest. CPU time is counted, not wall time: it does not
 grow while others run. It does grow a little all the same (caches, clock rates, time stolen by a
-hypervisor that the kernel books as used), which is what the spread is there to show.
+hypervisor that the kernel books as used), which is what the spread is there to show. How sure the
+median is says its 95 % interval: percentile bootstrap (Efron and Tibshirani, An Introduction to the
+Bootstrap, 1993, chapter 13).
 """
 
 from __future__ import annotations
 
 import gc
-import os
-import platform
+import math
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from benchmarks.environment import how_it_runs, machine, machine_text
 
 __all__ = [
     "Budget",
@@ -26,7 +30,7 @@ __all__ = [
     "Spread",
     "added",
     "in_process",
-    "machine_text",
+    "interval",
     "ratio",
 ]
 
@@ -35,21 +39,52 @@ class NotMeasuredError(Exception):
     """What was seen is not what the benchmark is about, or a program it needs is missing."""
 
 
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+def interval(values: Sequence[float], *, seed: int = 1) -> tuple[float, float]:
+    """Where the median lies with a confidence of 95 %: percentile bootstrap.
+
+    The same values give the same interval: the resamples come from a seed.
+    """
+    chance = random.Random(seed)
+    size = len(values)
+    medians = sorted(statistics.median(chance.choices(values, k=size)) for _ in range(RESAMPLES))
+    tail = round((1 - CONFIDENCE) / 2 * RESAMPLES)
+    return medians[tail], medians[-1 - tail]
+
+
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The median of some rounds, and how far they lie apart."""
+    """The median of some rounds, how far they lie apart, and the 95 % interval of the median."""
 
     median: float
     least: float
     greatest: float
     rounds: int
+    low: float
+    high: float
+    values: tuple[float, ...]
+    """A value a round; nan: the round is void."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        return cls(statistics.median(values), min(values), max(values), len(values))
+        """Of the rounds that are not void; all is nan where none is left."""
+        sound = [value for value in values if not math.isnan(value)] or [math.nan]
+        rounds = 0 if math.isnan(sound[0]) else len(sound)
+        low, high = interval(sound) if rounds > 1 else (sound[0], sound[0])
+        median = statistics.median(sound)
+        return cls(median, min(sound), max(sound), rounds, low, high, tuple(values))
 
     def __str__(self) -> str:
+        if not self.rounds:
+            return "     void"
         return f"{self.median:9.2f} [{self.least:.2f} - {self.greatest:.2f}]"
+
+    @property
+    def interval_text(self) -> str:
+        return f" 95 %: {self.low:.2f} - {self.high:.2f}" if self.rounds > 1 else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +106,29 @@ class Row:
     spread: Spread
     budget: Budget | None = None
 
-    def as_text(self, width: int) -> str:
+    def as_text(self, width: int, *, is_ratio: bool = False) -> str:
         budget = f"  ({self.budget})" if self.budget else ""
-        return f"  {self.name:<{width}} {self.spread}{budget}"
+        sure = self.spread.interval_text if is_ratio else ""
+        return f"  {self.name:<{width}} {self.spread}{sure}{budget}"
 
     def as_json(self) -> dict[str, Any]:
         spread = self.spread
         line: dict[str, Any] = {
             "name": self.name,
-            "median": round(spread.median, 4),
-            "min": round(spread.least, 4),
-            "max": round(spread.greatest, 4),
+            "median": _rounded(spread.median),
+            "min": _rounded(spread.least),
+            "max": _rounded(spread.greatest),
+            "interval": [_rounded(spread.low), _rounded(spread.high)],
             "rounds": spread.rounds,
+            "values": [_rounded(value) for value in spread.values],
         }
         if self.budget:
             line |= {"target": self.budget.target, "floor": self.budget.floor}
         return line
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)
 
 
 @dataclass(slots=True)
@@ -100,6 +142,10 @@ class Report:
     absent: list[str] = field(default_factory=list)
     """Peers that are not on this machine."""
     notes: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of peers, as they call it themselves."""
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    """Every run of a load generator, void ones included."""
 
     def as_text(self, command: str) -> str:
         width = max(len(row.name) for row in (*self.rows, *self.ratios))
@@ -108,8 +154,11 @@ class Report:
         lines += [row.as_text(width) for row in self.rows]
         if self.ratios:
             lines += ["", "ratios within a round"]
-            lines += [row.as_text(width) for row in self.ratios]
-        lines += [""] if self.absent or self.notes else []
+            lines += [row.as_text(width, is_ratio=True) for row in self.ratios]
+        lines += ["", how_it_runs()]
+        if self.versions:
+            named = (f"{name} {version}" for name, version in self.versions.items())
+            lines.append(f"beside {', '.join(named)}")
         lines += [f"not on this machine: {name}" for name in self.absent]
         lines += self.notes
         return "\n".join(lines)
@@ -121,30 +170,13 @@ class Report:
             "quick": quick,
             "title": self.title,
             "unit": self.unit,
-            "machine": machine(),
+            "machine": machine() | {"versions": self.versions},
             "rows": [row.as_json() for row in self.rows],
             "ratios": [row.as_json() for row in self.ratios],
             "absent": self.absent,
             "notes": self.notes,
+            "samples": self.samples,
         }
-
-
-def machine() -> dict[str, Any]:
-    """What the figures belong to, and how busy it was."""
-    return {
-        "system": platform.platform(),
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "cores": len(os.sched_getaffinity(0)),
-        "load_average": round(os.getloadavg()[0], 2),
-    }
-
-
-def machine_text() -> str:
-    about = machine()
-    return (
-        f"{about['system']}, {about['python']}, {about['cores']} cores,"
-        f" load average {about['load_average']}"
-    )
 
 
 def ratio(

@@ -12,25 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import peers
 from benchmarks.asgi_peers import APPS, app_named
-from benchmarks.decisions import how_it_runs
+from benchmarks.environment import versions
+from benchmarks.load import Cell, Traffic, Turns, take_turns
 from benchmarks.method import Budget, NotMeasuredError, Report, Row, Spread, added, ratio
-from benchmarks.peers import ROOT
-from benchmarks.servers import (
-    CONNECTIONS,
-    DIFFERENT,
-    Server,
-    free_port,
-    is_pinned,
-    running,
-    take_turns,
-)
+from benchmarks.servers import is_pinned, running
 from shedproxy import Criticality, Document, Match, Rule, ShedMiddleware
 from shedproxy.snapshot import Classification
 
@@ -142,7 +134,7 @@ async def take_turns_here(cases: dict[str, Case], *, rounds: int, count: int) ->
             case.values.append(await case.run(count))
 
 
-def in_process(*, quick: bool) -> dict[str, list[float]]:
+def in_process(*, rounds: int, count: int) -> dict[str, list[float]]:
     """Microseconds per request by case, a value a round; what is not installed is left out."""
     cases = {
         name: Case(app, HEADERS, status)
@@ -150,41 +142,30 @@ def in_process(*, quick: bool) -> dict[str, list[float]]:
         if (app := app_named(which)) is not None
     }
     cases[CLAIMED] = Case(ShedMiddleware(APPS["bare"](), EVERYTHING), HEADERS + CLAIMS)
-    rounds, count = (3, 3000) if quick else (ROUNDS, 10_000)
     asyncio.run(take_turns_here(cases, rounds=rounds, count=count))
     return {name: case.values for name, case in cases.items()}
 
 
-def uvicorn(name: str, app: str, *, home: Path, status: int, options: tuple[str, ...]) -> Server:
-    """An app of `asgi_peers` on uvloop and httptools."""
-    port = free_port()
-    command = [
-        *(sys.executable, "-P", "-m", "uvicorn", f"benchmarks.asgi_peers:{app}"),
-        *(f"--app-dir={ROOT}", "--host=127.0.0.1", f"--port={port}", "--loop=uvloop"),
-        *("--http=httptools", "--no-access-log", "--log-level=critical", "--lifespan=off"),
-        *options,
-    ]
-    return Server(name, command, port=port, home=home, status=status)
-
-
-def on_sockets(found: list[str]) -> dict[str, list[float]]:
+def on_sockets(found: list[str], rounds: int) -> Turns:
     """Microseconds of the server's CPU per answered request, a value a round."""
     with tempfile.TemporaryDirectory(prefix="shedproxy-benchmark-") as directory:
         home = Path(directory)
         servers = [
-            uvicorn(name, app, home=home, status=status, options=())
+            peers.uvicorn(name, f"asgi_peers:{app}", home=home, status=status)
             for name, (app, status) in PEERS.items()
             if name in found
         ]
         limit = ("--limit-concurrency=1",)
-        servers.append(uvicorn(LIMITED, "bare", home=home, status=503, options=limit))
+        servers.append(
+            peers.uvicorn(LIMITED, "asgi_peers:bare", home=home, status=503, options=limit)
+        )
         with running(servers):
-            values, _ = take_turns(servers, home, rounds=ROUNDS, seconds=1, loads=(DIFFERENT,))
-        return values[DIFFERENT]
+            return take_turns([Cell(Traffic(), servers)], home, rounds=rounds)
 
 
-def measure(*, quick: bool) -> Report:
-    here = in_process(quick=quick)
+def measure(*, quick: bool, rounds: int = 0) -> Report:
+    rounds = rounds or (3 if quick else ROUNDS)
+    here = in_process(rounds=rounds, count=3000 if quick else 10_000)
     rows = [Row(f"in process, {name}", Spread.of(values)) for name, values in here.items()]
     alone = here[BARE]
     for name in here:
@@ -197,12 +178,14 @@ def measure(*, quick: bool) -> Report:
         unit="us per request",
         rows=rows,
         absent=[name for name in PEERS if name not in here],
+        versions=versions((), ("uvicorn", "slowapi", "opentelemetry-instrumentation-asgi")),
     )
     if quick:
         report.ratios = [ratio("refusal / app alone, in process", here[REFUSING], alone)]
-        report.notes = [how_it_runs(), "a quick run does not start servers"]
+        report.notes = ["a quick run does not start servers"]
         return report
-    there = on_sockets(list(here))
+    turns = on_sockets(list(here), rounds)
+    there, report.samples = turns.values[Traffic()], turns.raw
     rows += [Row(f"on sockets, {name}", Spread.of(values)) for name, values in there.items()]
     report.ratios = [
         ratio(
@@ -218,8 +201,8 @@ def measure(*, quick: bool) -> Report:
         ratio(f"{REFUSING} / {LIMITED}, on sockets", there[REFUSING], there[LIMITED])
     )
     report.notes = [
-        how_it_runs(),
-        f"on sockets: uvicorn, {CONNECTIONS} keep-alive connections, heads differ",
+        *turns.notes(),
+        f"on sockets: uvicorn, {Traffic()}",
     ]
     if not is_pinned():
         report.notes.append("one core only: nothing is pinned, the generator disturbs")

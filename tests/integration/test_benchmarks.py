@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.acceptance import Line
+from benchmarks.load import Sample, Traffic, faults, parsed, repeated
+from benchmarks.method import Budget, Row, Spread, interval, ratio
 from benchmarks.overload import Cell, judge
 from benchmarks.overload_shapes import SHAPES, TUNED, QueueControl, Shape, play
+from benchmarks.refusal import possible_goodput
 from shedproxy.simulator.controllers.fixed_limit import FixedControl
 
 pytestmark = pytest.mark.integration
@@ -28,7 +33,7 @@ def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_decisions_are_measured_for_every_algorithm_and_queue_length(root: Path):
-    done = run(root, "decisions", "--quick", "--json")
+    done = run(root, "decisions", "--quick", "--json", "--rounds", "2")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["benchmark"] == "decisions"
@@ -36,7 +41,7 @@ def test_decisions_are_measured_for_every_algorithm_and_queue_length(root: Path)
     assert report["unit"] == "us per operation"
     assert report["absent"] == []
     assert report["machine"]["cores"] >= 1
-    assert report["command"].endswith("-m benchmarks decisions --quick --json")
+    assert report["command"].endswith("-m benchmarks decisions --quick --json --rounds 2")
     names = {row["name"] for row in report["rows"]}
     for algorithm in ("adaptive", "fixed", "aimd", "vegas", "gradient2"):
         assert f"admit and release, {algorithm}" in names
@@ -45,7 +50,9 @@ def test_decisions_are_measured_for_every_algorithm_and_queue_length(root: Path)
         assert f"wait and release beside {waiters}, one flow" in names
     for row in report["rows"]:
         assert 0 < row["min"] <= row["median"] <= row["max"]
-        assert row["rounds"] == 3
+        assert row["rounds"] == len(row["values"]) == 2
+        low, high = row["interval"]
+        assert row["min"] <= low <= high <= row["max"]
 
 
 def test_middleware_is_measured_beside_others_and_its_budget(root: Path):
@@ -116,3 +123,109 @@ def test_a_tuned_limit_serves_what_the_service_can_in_virtual_time(shape: Shape)
         lambda: QueueControl(tuned.haproxy_limit, tuned.haproxy_queue_ms),
     ):
         assert play(shape, 3.0, make, seconds=5.0, seed=1).goodput >= 0.93
+
+
+NINE = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 9.0)
+
+
+def test_the_interval_of_a_median_holds_it_and_is_narrower_than_the_spread():
+    low, high = interval(NINE)
+    assert 1.0 < low <= 1.4 <= high < 9.0
+    assert interval(NINE) == (low, high), "the same values give the same"
+    assert interval([2.0] * 9) == (2.0, 2.0)
+
+
+def test_more_rounds_make_it_narrower():
+    low, high = interval(NINE[:8] * 8)
+    few_low, few_high = interval(NINE[:8])
+    assert high - low < few_high - few_low
+
+
+def test_a_void_round_takes_no_part_in_a_ratio():
+    row = ratio("a / b", [2.0, math.nan, 4.0], [1.0, 1.0, 1.0])
+    assert (row.spread.median, row.spread.rounds) == (3.0, 2)
+    assert row.as_json()["values"] == [2.0, None, 4.0]
+    void = ratio("a / b", [math.nan], [1.0])
+    assert void.spread.rounds == 0
+    assert "void" in void.as_text(5)
+
+
+SAID = """
+  10 requests in 1.00s, 1KB read
+  Socket errors: connect 0, read 1, write 0, timeout 2
+  Non-2xx or 3xx responses: 4
+"""
+
+
+def test_what_the_generator_says_is_read_by_the_status_that_is_wanted():
+    assert (parsed(SAID, 200).wrong, parsed(SAID, 503).wrong) == (4, 6)
+    assert parsed(SAID, 200).errors == 3
+    with pytest.raises(ValueError, match="unable to connect"):
+        parsed("unable to connect", 200)
+
+
+def test_steal_errors_wrong_answers_and_a_generator_that_lags_make_a_run_void():
+    sound = parsed("1000 requests in 1.00s", 200)
+    assert faults(sound, stolen=0.01, waited=0.5) == ()
+    assert faults(sound, stolen=0.2, waited=0.5) == ("time was stolen: 20.0%",)
+    assert faults(sound, stolen=0.0, waited=0.9) == ("the generator lagged: 90.0%",)
+    assert [fault.partition(":")[0] for fault in faults(parsed(SAID, 200), stolen=0, waited=0)] == [
+        "wrong answers",
+        "errors of sockets",
+    ]
+
+
+def sample(*found: str) -> Sample:
+    return Sample(
+        traffic=str(Traffic()),
+        server="a",
+        us=1.0,
+        answered=1,
+        wrong=0,
+        server_busy=1.0,
+        generator_busy=0.5,
+        stolen=0.0,
+        faults=found,
+    )
+
+
+def test_a_void_run_is_repeated_until_it_is_sound_or_the_bound_is_reached():
+    runs = iter([sample("late"), sample(), sample()])
+    assert [bool(run.faults) for run in repeated(lambda: next(runs))] == [True, False]
+    assert len(repeated(lambda: sample("late"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ((1.5,) * 9, "target met"),
+        ((1.8,) * 9, "floor met"),
+        ((2.5,) * 9, "FLOOR MISSED"),
+        ((1.8, 1.9, 2.1, 2.2), "floor met, near"),
+        ((math.nan,), "void"),
+    ],
+)
+def test_a_line_is_met_by_its_median_and_says_when_the_floor_is_near(values, verdict: str):
+    line = Line(Row("a / b", Spread.of(values), Budget(target=1.6, floor=2.0)))
+    assert line.verdict == verdict
+    assert line.is_met is ("met" in verdict)
+
+
+def test_what_a_refusal_costs_bounds_the_goodput():
+    assert possible_goodput(0.0, 10) == 1.0
+    assert possible_goodput(0.1, 5) == pytest.approx(0.5 / 0.9)
+    assert possible_goodput(0.5, 10) == 0.0
+
+
+def test_proxies_and_refusals_are_measured_and_raw_rows_kept(root: Path, tmp_path: Path):
+    """With one peer: the others take the same way."""
+    for name, peer in (("proxy", "nginx"), ("refusal", "nginx return 503")):
+        file = tmp_path / f"{name}.json"
+        how = ("--sizes", "128", "--heads", "differ", "--peers", peer, "--save", str(file))
+        done = run(root, name, "--quick", *how)
+        assert done.returncode == 0, done.stderr
+        assert f"shedproxy / {peer}, GET of 128 B, 16 connections, heads differ" in done.stdout
+        kept = json.loads(file.read_text())
+        assert {row["server"] for row in kept["samples"]} == {"shedproxy", peer}
+        assert kept["machine"]["processor"]
+        assert "nginx" in kept["machine"]["versions"]

@@ -1,0 +1,257 @@
+"""What servers are asked for, by wrk, in turns; the CPU time of each per answered request.
+
+A cell is a kind of request at a number of connections, and the servers that get it in turn. A run
+with steal above a bound, with errors or wrong answers, or whose generator was kept waiting, is
+void: it is repeated at once, a few times at most, and then its round has no value.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.environment import Stolen, program
+from benchmarks.method import NotMeasuredError
+from benchmarks.servers import Server, on_other_core, task_times_ns
+
+__all__ = [
+    "ALIKE",
+    "DIFFERENT",
+    "HEADS",
+    "REQUESTS",
+    "Cell",
+    "Traffic",
+    "Turns",
+    "parsed",
+    "repeated",
+    "take_turns",
+]
+
+DIFFERENT, ALIKE = "heads differ", "heads alike"
+HEADS = (DIFFERENT, ALIKE)
+"""Traffic of many users has no two heads alike (paths, traces, cookies); a client that polls, and a
+generator left to itself, sends the same bytes for ever. A server that remembers what it has seen
+shows it in the difference."""
+REQUESTS = {"128": ("GET", "/items"), "16k": ("GET", "/big"), "post16k": ("POST", "/post")}
+"""By what the command line calls them; the path says what the upstream answers."""
+SAYS = {"128": "GET of 128 B", "16k": "GET of 16 KiB", "post16k": "POST of 16 KiB"}
+
+WARM_UP = 300
+"""Requests before the first round, one after the other: caches and pools find their place."""
+WRONG_MAX = 0.001
+"""Share of answers with another status that is taken for noise."""
+STOLEN_MAX = 0.05
+"""Share of the machine's time that a hypervisor may have given to others in a run."""
+REPEATS = 2
+"""Of a void run."""
+
+_DIFFERENT = """
+local headers = {
+  ["user-agent"] = "benchmark/1.0", ["accept"] = "application/json",
+  ["accept-encoding"] = "gzip, deflate", ["cookie"] = "session=0123456789abcdef"}
+local serial = 0
+request = function()
+  serial = serial + 1
+  headers["traceparent"] = string.format("00-%032x-%016x-01", serial, serial)
+  return wrk.format(nil, "{path}/" .. serial * 7919 % 100000, headers, wrk.body)
+end
+"""
+
+_REQUESTS = re.compile(r"(\d+) requests in ")
+_OTHER_STATUS = re.compile(r"Non-2xx or 3xx responses: (\d+)")
+_SOCKET_ERRORS = re.compile(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """One kind of load."""
+
+    size: str = "128"
+    connections: int = 16
+    heads: str = DIFFERENT
+
+    def __str__(self) -> str:
+        return f"{SAYS[self.size]}, {self.connections} connections, {self.heads}"
+
+    def script(self) -> str:
+        """For wrk."""
+        method, path = REQUESTS[self.size]
+        body = 'wrk.body = string.rep("x", 16384)\n' if method == "POST" else ""
+        heads = _DIFFERENT.replace("{path}", path) if self.heads == DIFFERENT else ""
+        return f'wrk.method = "{method}"\n{body}{heads}'
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What is asked of whom, in turn."""
+
+    traffic: Traffic
+    servers: Sequence[Server]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the generator saw in one run."""
+
+    answered: int
+    wrong: int
+    """Of them, those with a status that was not wanted."""
+    errors: int
+    """Of sockets: connect, read, write, timeout."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One run: a raw row."""
+
+    traffic: str
+    server: str
+    us: float
+    answered: int
+    wrong: int
+    server_busy: float
+    """Share of a core."""
+    generator_busy: float
+    stolen: float
+    faults: tuple[str, ...]
+    """Why it is void."""
+
+
+@dataclass(slots=True)
+class Turns:
+    """Microseconds per request by traffic and server, a value a round, nan for a void one."""
+
+    values: dict[Traffic, dict[str, list[float]]] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def raw(self) -> list[dict[str, Any]]:
+        return [asdict(sample) for sample in self.samples]
+
+    def notes(self) -> list[str]:
+        """What the reader of the medians has to know."""
+        void: dict[tuple[str, str], int] = {}
+        for sample in self.samples:
+            for fault in sample.faults:
+                key = (f"{sample.server}, {sample.traffic}", fault.partition(":")[0])
+                void[key] = void.get(key, 0) + 1
+        lines = [f"void: {name}: {why} ({count} runs)" for (name, why), count in void.items()]
+        wrong: dict[str, int] = {}
+        for sample in self.samples:
+            if sample.wrong and not sample.faults:
+                wrong[sample.server] = wrong.get(sample.server, 0) + sample.wrong
+        return lines + [f"{name} gave {count} wrong answers" for name, count in wrong.items()]
+
+
+def parsed(text: str, status: int) -> Seen:
+    """What wrk has printed.
+
+    Raises:
+        ValueError: it does not say how many requests there were.
+    """
+    counted = _REQUESTS.search(text)
+    if counted is None:
+        raise ValueError(f"wrk said: {text[:2000]}")
+    answered = int(counted[1])
+    errors = _SOCKET_ERRORS.search(text)
+    other = _OTHER_STATUS.search(text)
+    others = int(other[1]) if other else 0
+    return Seen(
+        answered=answered,
+        wrong=others if status < 400 else answered - others,
+        errors=sum(map(int, errors.groups())) if errors else 0,
+    )
+
+
+def faults(seen: Seen, *, stolen: float, waited: float) -> tuple[str, ...]:
+    """Why a run says nothing; `waited`: share of the run that the generator waited for its core."""
+    found = []
+    if not seen.answered:
+        found.append("nothing was answered")
+    if seen.wrong > WRONG_MAX * seen.answered:
+        found.append(f"wrong answers: {seen.wrong} of {seen.answered}")
+    if seen.errors:
+        found.append(f"errors of sockets: {seen.errors}")
+    if stolen > STOLEN_MAX:
+        found.append(f"time was stolen: {stolen:.1%}")
+    if waited > WAITED_MAX:
+        found.append(f"the generator lagged: {waited:.1%}")
+    return tuple(found)
+
+
+WAITED_MAX = 0.6
+"""Share of a run that the generator may wait for its core; the upstream, on the same core, has
+about half of it when both are busy."""
+
+
+def repeated(run: Callable[[], Sample]) -> list[Sample]:
+    """A run, and again while it is void and the bound is not reached."""
+    samples = [run()]
+    while samples[-1].faults and len(samples) <= REPEATS:
+        samples.append(run())
+    return samples
+
+
+def _run(server: Server, traffic: Traffic, script: Path, seconds: int) -> Sample:
+    wrk = program("wrk")
+    if wrk is None:
+        raise NotMeasuredError("wrk is not on this machine")
+    url = f"http://127.0.0.1:{server.port}{REQUESTS[traffic.size][1]}"
+    command = [wrk, "-t1", f"-c{traffic.connections}", f"-d{seconds}s", url, "-s", script]
+    stolen, before_ns, began_at = Stolen(), server.cpu_ns(), time.perf_counter()
+    with on_other_core():
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    times: list[tuple[int, int]] = [(0, 0)]
+    looking = threading.Timer(seconds * 0.9, lambda: times.append(task_times_ns(process.pid)))
+    looking.start()
+    try:
+        said, _ = process.communicate(timeout=seconds + 20)
+    finally:
+        looking.cancel()
+    spent_ns = server.cpu_ns() - before_ns
+    looking.join()
+    took_ns = (time.perf_counter() - began_at) * 1e9
+    busy_ns, waited_ns = times[-1]
+    seen = parsed(said.decode(errors="replace"), server.status)
+    share = stolen.share()
+    return Sample(
+        traffic=str(traffic),
+        server=server.name,
+        us=spent_ns / max(1, seen.answered) / 1000,
+        answered=seen.answered,
+        wrong=seen.wrong,
+        server_busy=round(spent_ns / took_ns, 3),
+        generator_busy=round(busy_ns / (seconds * 0.9e9), 3),
+        stolen=round(share, 4),
+        faults=faults(seen, stolen=share, waited=waited_ns / (seconds * 0.9e9)),
+    )
+
+
+def take_turns(cells: Sequence[Cell], home: Path, *, rounds: int, seconds: int = 1) -> Turns:
+    """A B C A B C ... in every cell, and the cells in turn."""
+    turns = Turns()
+    scripts: Mapping[Traffic, Path] = {
+        cell.traffic: home / f"load-{number}.lua" for number, cell in enumerate(cells)
+    }
+    for cell in cells:
+        scripts[cell.traffic].write_text(cell.traffic.script())
+        turns.values[cell.traffic] = {server.name: [] for server in cell.servers}
+    for server in {id(server): server for cell in cells for server in cell.servers}.values():
+        server.warm_up(WARM_UP)
+    for _ in range(rounds):
+        for cell in cells:
+            for server in cell.servers:
+                script = scripts[cell.traffic]
+                samples = repeated(lambda: _run(server, cell.traffic, script, seconds))  # noqa: B023
+                last = samples[-1]
+                value = math.nan if last.faults else last.us
+                turns.values[cell.traffic][server.name].append(value)
+                turns.samples += samples
+    return turns
