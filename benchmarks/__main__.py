@@ -5,6 +5,7 @@
     python -m benchmarks proxy          CPU of a proxied request, beside others
     python -m benchmarks refusal        CPU of a refused request, beside others
     python -m benchmarks acceptance     the ratios that have a target; exit 1: a floor is missed
+    python -m benchmarks memory         of worker and supervisor: idle, connections, tenants
     python -m benchmarks overload       goodput and latency beside nginx, HAProxy, Envoy and uvicorn
     python -m benchmarks slow-clients   honest success beside slow clients, for all four
 
@@ -20,12 +21,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import acceptance, decisions, middleware, overload, proxy, refusal, slow_clients
+from benchmarks import (
+    acceptance,
+    decisions,
+    memory,
+    middleware,
+    overload,
+    proxy,
+    refusal,
+    slow_clients,
+)
 from benchmarks.method import NotMeasuredError
 
 BENCHMARKS = {
     "acceptance": acceptance.measure,
     "decisions": decisions.measure,
+    "memory": memory.measure,
     "middleware": middleware.measure,
     "overload": overload.measure,
     "proxy": proxy.measure,

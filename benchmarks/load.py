@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 import subprocess
 import threading
 import time
@@ -49,6 +50,8 @@ WRONG_MAX = 0.001
 """Share of answers with another status that is taken for noise."""
 STOLEN_MAX = 0.05
 """Share of the machine's time that a hypervisor may have given to others in a run."""
+SATURATED = 0.9
+"""Share of its core from which a server counts as busy."""
 REPEATS = 2
 """Of a void run."""
 
@@ -147,7 +150,20 @@ class Turns:
         for sample in self.samples:
             if sample.wrong and not sample.faults:
                 wrong[sample.server] = wrong.get(sample.server, 0) + sample.wrong
-        return lines + [f"{name} gave {count} wrong answers" for name, count in wrong.items()]
+        lines += [f"{name} gave {count} wrong answers" for name, count in wrong.items()]
+        return lines + self._idle()
+
+    def _idle(self) -> list[str]:
+        """A server that waits for the generator wakes up more often, and costs more per request."""
+        busy: dict[str, list[float]] = {}
+        for sample in self.samples:
+            if not sample.faults:
+                busy.setdefault(f"{sample.server}, {sample.traffic}", []).append(sample.server_busy)
+        return [
+            f"not saturated, busy for {statistics.median(shares):.0%} of its core: {name}"
+            for name, shares in busy.items()
+            if statistics.median(shares) < SATURATED
+        ]
 
 
 def parsed(text: str, status: int) -> Seen:

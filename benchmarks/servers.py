@@ -146,8 +146,12 @@ class Server:
 
     def memory_bytes(self) -> int:
         """Resident memory of the process and of those it started."""
+        return sum(self.memories_bytes())
+
+    def memories_bytes(self) -> list[int]:
+        """Of the process, and of each of those it started."""
         assert self._process is not None
-        return sum(map(_resident_bytes, _tree(self._process.pid)))
+        return [_resident_bytes(pid) for pid in _tree(self._process.pid)]
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)

@@ -6,12 +6,13 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.acceptance import Line
-from benchmarks.load import Sample, Traffic, faults, parsed, repeated
+from benchmarks.load import Sample, Traffic, Turns, faults, parsed, repeated
 from benchmarks.method import Budget, Row, Spread, interval, ratio
 from benchmarks.overload import Cell, judge
 from benchmarks.overload_shapes import SHAPES, TUNED, QueueControl, Shape, play
@@ -189,6 +190,15 @@ def sample(*found: str) -> Sample:
     )
 
 
+def test_notes_name_what_was_void_and_who_waited_for_the_generator():
+    late, sound = sample("late: 9%"), replace(sample(), server_busy=0.5)
+    lines = Turns(samples=[late, late, sound]).notes()
+    assert lines == [
+        f"void: a, {Traffic()}: late (2 runs)",
+        f"not saturated, busy for 50% of its core: a, {Traffic()}",
+    ]
+
+
 def test_a_void_run_is_repeated_until_it_is_sound_or_the_bound_is_reached():
     runs = iter([sample("late"), sample(), sample()])
     assert [bool(run.faults) for run in repeated(lambda: next(runs))] == [True, False]
@@ -229,3 +239,10 @@ def test_proxies_and_refusals_are_measured_and_raw_rows_kept(root: Path, tmp_pat
         assert {row["server"] for row in kept["samples"]} == {"shedproxy", peer}
         assert kept["machine"]["processor"]
         assert "nginx" in kept["machine"]["versions"]
+
+
+def test_memory_is_of_worker_and_supervisor(root: Path):
+    report = json.loads(run(root, "memory", "--quick", "--json").stdout)
+    rows = {row["name"]: row for row in report["rows"]}
+    assert 5 < rows["a worker, idle"]["median"] < rows["the supervisor, idle"]["median"] < 200
+    assert rows["a worker beside 500 idle connections"]["floor"] == 120

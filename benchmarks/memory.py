@@ -1,0 +1,114 @@
+"""Memory of worker and supervisor: idle, beside 10 000 idle connections, over a million tenants.
+
+Every connection has had one answer and stays open. Every request comes from a tenant of its own:
+memory after a tenth of them is compared with memory after all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks import peers
+from benchmarks.environment import program, versions
+from benchmarks.load import parsed
+from benchmarks.method import Budget, NotMeasuredError, Report, Row, Spread
+from benchmarks.servers import Server, free_port, on_other_core, running
+
+__all__ = ["measure"]
+
+MIB = 1 << 20
+CONNECTIONS, TENANTS = 10_000, 1_000_000
+WORKER, SUPERVISOR = Budget(target=35, floor=45), Budget(target=120, floor=120)
+BESIDE = Budget(target=120, floor=120)
+CONFIG = """
+[headers]
+tenant = "x-tenant-id"
+[server]
+trusted_proxies = ["127.0.0.0/8"]
+"""
+_GET = b"GET /small HTTP/1.1\r\nHost: memory\r\n\r\n"
+_TENANTS = """
+local serial = {first}
+request = function()
+  serial = serial + 1
+  return wrk.format("GET", "/small", {{["x-tenant-id"] = "tenant-" .. serial}})
+end
+"""
+
+
+def _mib(server: Server) -> tuple[float, float]:
+    """Of the supervisor, and of its workers."""
+    supervisor, *workers = server.memories_bytes()
+    return supervisor / MIB, sum(workers) / MIB
+
+
+@contextlib.contextmanager
+def _idle_connections(port: int, count: int) -> Iterator[None]:
+    """Each has had its answer."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            sock.sendall(_GET)
+            if not sock.recv(4096).startswith(b"HTTP/1.1 200"):
+                raise NotMeasuredError("a connection got another answer than 200")
+        yield
+
+
+def _ask_as_tenants(server: Server, home: Path, first: int, count: int) -> int:
+    """Until so many tenants have come; how many have."""
+    wrk = program("wrk")
+    if wrk is None:
+        raise NotMeasuredError("wrk is not on this machine")
+    came = 0
+    while came < count:
+        script = home / "tenants.lua"
+        script.write_text(_TENANTS.format(first=first + came))
+        command = [wrk, "-t1", "-c16", "-d4s", f"http://127.0.0.1:{server.port}/", "-s", script]
+        with on_other_core():
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        seen = parsed(done.stdout, server.status)
+        if not seen.answered or seen.errors:
+            raise NotMeasuredError(f"wrk said: {done.stdout}")
+        came += seen.answered
+    return came
+
+
+def measure(*, quick: bool) -> Report:
+    connections, tenants = (500, 20_000) if quick else (CONNECTIONS, TENANTS)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with tempfile.TemporaryDirectory(prefix="shedproxy-benchmark-") as directory:
+        home, up = Path(directory), free_port()
+        upstream = peers.upstream(home, up)
+        if upstream is None:
+            raise NotMeasuredError("nginx, which is the upstream, is not on this machine")
+        server = peers.shedproxy(home, up, config=CONFIG)
+        with running([upstream]), running([server]):
+            server.warm_up(20)
+            supervisor, worker = _mib(server)
+            with _idle_connections(server.port, connections):
+                _, beside = _mib(server)
+            early = _ask_as_tenants(server, home, 0, tenants // 10)
+            _, before = _mib(server)
+            late = _ask_as_tenants(server, home, early, tenants - early)
+            _, after = _mib(server)
+    values: list[tuple[str, float, Budget | None]] = [
+        ("a worker, idle", worker, WORKER),
+        ("the supervisor, idle", supervisor, SUPERVISOR),
+        (f"a worker beside {connections} idle connections", beside, BESIDE),
+        (f"a worker after {early} tenants", before, None),
+        (f"a worker after {early + late} tenants", after, None),
+        ("added by the later tenants", after - before, None),
+    ]
+    return Report(
+        title="Resident memory, as the kernel counts it, shared pages in each",
+        unit="MiB",
+        rows=[Row(name, Spread.of([value]), budget) for name, value, budget in values],
+        versions=versions(("nginx", "wrk")),
+    )
