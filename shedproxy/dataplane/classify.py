@@ -24,15 +24,14 @@ from shedproxy.dataplane.hints import (
     parse_urgency,
     trace_id,
 )
+from shedproxy.dataplane.path_memory import Found, PathMemory
 from shedproxy.dataplane.recent import Recent
 from shedproxy.dataplane.route import Route
 from shedproxy.dataplane.trust import ADDRESS_SIZE_MAX, Trust
-from shedproxy.snapshot import Classification, Rule, RuleTable, path_readings
+from shedproxy.snapshot import UNDECIDED, Classification, Rule, RuleTable, path_readings
 
 __all__ = ["Classified", "Classifier"]
 
-_PATH_SIZE_MAX: Final = 256
-"""Longer paths are not remembered, so that the memory has a bound in bytes too."""
 _CLASS_SIZE_MAX: Final = 32
 """Bytes of a criticality header that count: more than any name has."""
 _GOLDEN: Final = 0x9E3779B1
@@ -120,7 +119,9 @@ class Classifier:
         self._flow_hash = blake2b(digest_size=8, key=flow_key or _FLOW_KEY, person=b"flow")
         self._flows = Recent(self._hash_flow, is_wary=True)
         self._callers = Recent(self._hash_caller, is_wary=True)
-        self._candidates = Recent(self._find_candidates, is_wary=True)
+        self._paths = {method: PathMemory() for method in self._rules.methods}
+        self._other_paths = PathMemory()
+        """Asked for by a method that no rule names."""
         self._classes = Recent(_parse_class)
 
     def classify(
@@ -232,25 +233,31 @@ class Classifier:
         return wanted
 
     def _find_rule(self, method: str, raw_path: bytes, found: dict[bytes, bytes]) -> int:
+        rules = self._rules
+        if rules.is_control(method, raw_path):
+            return _CONTROL
         if not self._has_rules:
+            return _NO_RULE
+        if not rules.reads_paths and raw_path.startswith(b"/"):
             # Paths decide nothing then, and are not worth remembering.
-            return _CONTROL if self._rules.is_control(method, raw_path) else _NO_RULE
-        if len(raw_path) + len(method) <= _PATH_SIZE_MAX:
-            rule, readings = self._candidates[method, raw_path]
-        else:
-            rule, readings = self._find_candidates((method, raw_path))
+            rule = rules.settled(method, "/")
+            if rule != UNDECIDED:
+                return rule
+        memory = self._paths.get(method, self._other_paths)
+        known = memory.find(raw_path)
+        if known is None:
+            known = self._find_candidates(method, raw_path)
+            memory.keep(raw_path, known)
+        rule, readings = known
         return self._choose(readings, found) if readings else rule
 
-    def _find_candidates(self, key: tuple[str, bytes]) -> tuple[int, tuple[tuple[int, ...], ...]]:
+    def _find_candidates(self, method: str, raw_path: bytes) -> Found:
         """The rule that method and path decide alone, or by reading those that need headers."""
-        method, raw_path = key
-        if self._rules.is_control(method, raw_path):
-            return _CONTROL, ()
         paths = path_readings(raw_path)
         if len(paths) == 1:
-            only = self._rules.candidates(method, paths[0])
-            if not self._rules.needs_more(only):
-                return only[0] if only else _NO_RULE, ()
+            rule = self._rules.settled(method, paths[0])
+            if rule != UNDECIDED:
+                return rule, ()
         readings = tuple(self._rules.candidates(method, path) for path in paths)
         if any(self._rules.needs_more(candidates) for candidates in readings):
             return _NO_RULE, readings
@@ -378,7 +385,9 @@ class Classifier:
             if said:
                 digest = self._task_hash.copy()
                 digest.update(said[:VALUE_SIZE_MAX])
-                return int.from_bytes(digest.digest(), "big") % COHORTS
+                # The last ten bits: what is left of the whole number, divided by COHORTS.
+                end = digest.digest()
+                return (end[6] << 8 | end[7]) & (COHORTS - 1)
         return -1
 
 

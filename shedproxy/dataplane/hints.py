@@ -31,6 +31,8 @@ QUEUED_MAX_NS: Final = 60 * NS_PER_S
 VALUE_SIZE_MAX: Final = 256
 """Bytes of a tenant or task that count."""
 
+_NO_TRACE: Final = b"0" * 32
+
 _GRPC_UNITS: Final = {
     b"H": 3600 * NS_PER_S,
     b"M": 60 * NS_PER_S,
@@ -110,4 +112,4 @@ def trace_id(traceparent: bytes) -> bytes:
     traceparent = traceparent.strip()
     trace_id = traceparent[3:35]
     is_valid = len(traceparent) >= 55 and traceparent[2] == traceparent[35] == 45  # "-"
-    return trace_id if is_valid and trace_id.strip(b"0") else b""
+    return trace_id if is_valid and trace_id != _NO_TRACE else b""

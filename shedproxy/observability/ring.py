@@ -31,11 +31,17 @@ _WORDS: Final = _RECORD_SIZE // 8
 _NUMBERS_MAX: Final = 4
 _ROUTE_SIZE: Final = 36
 
-# wall, at, waited, retry after; in flight, limit, queue length; cell, cost; reason, criticality,
-# mode, count of numbers and (top bit) whether it is a retry; route; numbers.
-_BODY: Final = "<4q3I2H4B36s{}q"
-_BODIES: Final = tuple(struct.Struct(_BODY.format(count)) for count in range(_NUMBERS_MAX + 1))
-_RETRY_BIT: Final = 0x80
+# wall, at, waited, retry after; in flight, limit, queue length; cell, cost; marks; route; numbers.
+_BODY: Final = struct.Struct(f"<4q3I2HI36s{_NUMBERS_MAX}q")
+_PACK_INTO: Final = _BODY.pack_into
+# Marks, from the lowest byte on: reason, criticality, mode, count of numbers; the top bit says
+# whether it is a retry.
+_CRITICALITY_AT: Final = 8
+_MODE_AT: Final = 16
+_COUNT_AT: Final = 24
+_RETRY_BIT: Final = 0x80 << _COUNT_AT
+_ROUTES_MAX: Final = 1024
+"""Names of routes that are kept as they are written."""
 _U16, _U32 = 0xFFFF, 0xFFFF_FFFF
 _I64: Final = 2**63 - 1
 
@@ -130,7 +136,7 @@ class RefusalRing:
         nonce: Tells this start of the writer from others; random when not given.
     """
 
-    __slots__ = ("_buffer", "_capacity", "_prefix", "_serial", "_words")
+    __slots__ = ("_buffer", "_capacity", "_prefix", "_routes", "_serial", "_words")
 
     def __init__(
         self,
@@ -151,6 +157,7 @@ class RefusalRing:
         if nonce is None:
             nonce = int.from_bytes(os.urandom(3), "little")
         self._prefix = _prefix_of(nonce, worker)
+        self._routes: dict[str, bytes] = {}
 
     def record(self, rejected: Rejected, *, cell: int, mode: int, wall_ns: int) -> int:
         """Keep a refusal; the oldest one makes room. Returns the id under which it is found."""
@@ -162,7 +169,8 @@ class RefusalRing:
         numbers = rejected.numbers
         count = len(numbers)
         try:
-            _BODIES[count].pack_into(
+            # A refusal must be cheap: each number by itself, because a list of them costs more.
+            _PACK_INTO(
                 self._buffer,
                 at + 8,
                 wall_ns,
@@ -174,12 +182,12 @@ class RefusalRing:
                 rejected.queue_length,
                 cell,
                 request.cost,
-                rejected.reason,
-                request.criticality,
-                mode,
-                count | _RETRY_BIT if request.is_retry else count,
-                request.route.encode(errors="replace"),
-                *numbers,
+                _marks_of(rejected, mode),
+                self._routes.get(request.route) or self._spell(request.route),
+                numbers[0] if count > 0 else 0,
+                numbers[1] if count > 1 else 0,
+                numbers[2] if count > 2 else 0,
+                numbers[3] if count > 3 else 0,
             )
         except struct.error:
             self._pack_clamped(at + 8, rejected, cell, mode, wall_ns)
@@ -263,7 +271,7 @@ class RefusalRing:
         """Record numbers that do not fit as the nearest that do: a record beats an exception."""
         request = rejected.request
         numbers = [_clamp(number, -_I64, _I64) for number in rejected.numbers]
-        _BODIES[len(numbers)].pack_into(
+        _BODY.pack_into(
             self._buffer,
             at,
             *(
@@ -276,13 +284,18 @@ class RefusalRing:
             ),
             _clamp(cell, 0, _U16),
             _clamp(request.cost, 0, _U16),
-            rejected.reason,
-            request.criticality,
-            mode,
-            len(numbers) | (_RETRY_BIT if request.is_retry else 0),
-            request.route.encode(errors="replace"),
+            _marks_of(rejected, mode),
+            self._spell(request.route),
             *numbers,
+            *(0,) * (_NUMBERS_MAX - len(numbers)),
         )
+
+    def _spell(self, route: str) -> bytes:
+        """The name of a route as it is written."""
+        if len(self._routes) >= _ROUTES_MAX:
+            self._routes.clear()
+        spelt = self._routes[route] = route.encode(errors="replace")[:_ROUTE_SIZE]
+        return spelt
 
 
 def find_refusal(rings: Iterable[RefusalRing], id_text: str) -> RefusalRecord | None:
@@ -305,28 +318,34 @@ def _prefix_of(nonce: int, worker: int) -> int:
     return (nonce << _WORKER_BITS | worker) << _SERIAL_BITS
 
 
+def _marks_of(rejected: Rejected, mode: int) -> int:
+    request = rejected.request
+    marks: int = rejected.reason | request.criticality << _CRITICALITY_AT | mode << _MODE_AT
+    marks |= len(rejected.numbers) << _COUNT_AT
+    return marks | _RETRY_BIT if request.is_retry else marks
+
+
 def _clamp(number: int, lowest: int, highest: int) -> int:
     return max(lowest, min(number, highest))
 
 
 def _unpack(refusal_id: int, body: bytes) -> RefusalRecord | None:
-    head = _BODIES[0]
-    fields = head.unpack_from(body)
+    fields = _BODY.unpack_from(body)
     wall_ns, at, waited_ns, retry_after_ns, in_flight, limit, queue_length = fields[:7]
-    cell, cost, reason, criticality, mode, count_and_retry, route = fields[7:]
-    count = count_and_retry & ~_RETRY_BIT
-    numbers = struct.unpack_from(f"<{count}q", body, head.size)
+    cell, cost, marks, route = fields[7:11]
+    count = (marks & ~_RETRY_BIT) >> _COUNT_AT
+    numbers = fields[11 : 11 + count]
     return RefusalRecord(
         id=refusal_id,
         wall_ns=wall_ns,
         at=Instant(at),
-        reason=RejectReason(reason),
-        criticality=Criticality(criticality),
-        is_retry=bool(count_and_retry & _RETRY_BIT),
+        reason=RejectReason(marks & 0xFF),
+        criticality=Criticality(marks >> _CRITICALITY_AT & 0xFF),
+        is_retry=bool(marks & _RETRY_BIT),
         cell=cell,
         route=route.rstrip(b"\0").decode(errors="ignore"),
         cost=cost,
-        mode=Mode(mode),
+        mode=Mode(marks >> _MODE_AT & 0xFF),
         in_flight=in_flight,
         limit=limit,
         queue_length=queue_length,

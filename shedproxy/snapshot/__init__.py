@@ -32,7 +32,13 @@ from shedproxy.snapshot.memory import (
     read_memory,
 )
 from shedproxy.snapshot.profile import CellProfile
-from shedproxy.snapshot.rules import RuleTable, normalise_path, path_readings, unreachable
+from shedproxy.snapshot.rules import (
+    UNDECIDED,
+    RuleTable,
+    normalise_path,
+    path_readings,
+    unreachable,
+)
 
 __all__ = [
     "CELLS_MAX",
@@ -40,6 +46,7 @@ __all__ = [
     "DOCUMENT_SIZE_MAX",
     "ROUTES_MAX",
     "STATE_SIZE_MAX",
+    "UNDECIDED",
     "CellProfile",
     "Classification",
     "Document",

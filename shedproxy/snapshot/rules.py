@@ -14,16 +14,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from shedproxy.snapshot.document import CONTROL_PATHS, Match, Rule
 
-__all__ = ["RuleTable", "normalise_path", "path_readings", "path_segments", "unreachable"]
+__all__ = [
+    "UNDECIDED",
+    "RuleTable",
+    "normalise_path",
+    "path_readings",
+    "path_segments",
+    "unreachable",
+]
 
 _ODD = re.compile(rb"[%;?#\\]|//|/\.|.\Z(?<=/)")
 _ESCAPED_SLASH = re.compile(rb"%2[Ff]|%5[Cc]|\\")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _TEMPLATE = re.compile(r"\{[^/{}]*\}")
 _CONTROL_METHODS = frozenset(("GET", "HEAD"))
+_ANY_PATH: Final = "/.*"
+_STAR: Final = r"\*|/[^/]*"
+"""Regexes of `/**` and `*`."""
+
+UNDECIDED: Final = -2
+"""Host or headers have to be seen."""
 
 
 def path_readings(raw: bytes) -> tuple[str, ...]:
@@ -105,6 +119,10 @@ class RuleTable:
         """Lower-case names of the headers that some rule reads."""
         self.needs_host = any(row.host is not None for row in self._rows)
         """Some rule reads the host."""
+        self.reads_paths = any(row.path is not None for row in self._rows)
+        """Some rule tells one path that begins with a slash from another."""
+        self.methods = frozenset(method for row in self._rows for method in row.methods)
+        """Methods that some rule names; all others are the same to all rules."""
 
     def match(self, method: str, path: str, host: str, header: Callable[[str], str | None]) -> int:
         """Index of the first rule that takes the request, or -1.
@@ -115,6 +133,13 @@ class RuleTable:
         for index, row in enumerate(self._rows):
             if row.takes_path(method, path) and (not row.needs_more or row.takes(host, header)):
                 return index
+        return -1
+
+    def settled(self, method: str, path: str) -> int:
+        """The rule that method and path decide alone, -1 for none; or UNDECIDED."""
+        for index, row in enumerate(self._rows):
+            if row.takes_path(method, path):
+                return UNDECIDED if row.needs_more else index
         return -1
 
     def candidates(self, method: str, path: str) -> tuple[int, ...]:
@@ -155,11 +180,14 @@ class RuleTable:
 class _Row:
     """One rule's match, compiled."""
 
-    __slots__ = ("headers", "host", "methods", "needs_more", "path")
+    __slots__ = ("headers", "host", "is_any_path", "methods", "needs_more", "path")
 
     def __init__(self, match: Match) -> None:
         self.methods = _methods(match)
-        self.path = _any_of(_path_regex(pattern) for pattern in match.path)
+        patterns = [_path_regex(pattern) for pattern in match.path]
+        self.is_any_path = _ANY_PATH in patterns and _STAR not in patterns
+        """Every path; the `*` of OPTIONS is none."""
+        self.path = None if self.is_any_path else _any_of(patterns)
         self.host = _any_of(_text_regex(pattern) for pattern in match.host)
         self.headers = tuple(
             (name.lower(), re.compile(_text_regex(glob), re.IGNORECASE | re.DOTALL))
@@ -170,6 +198,8 @@ class _Row:
     def takes_path(self, method: str, path: str) -> bool:
         if self.methods and method not in self.methods:
             return False
+        if self.is_any_path:
+            return path.startswith("/")
         return self.path is None or self.path.fullmatch(path) is not None
 
     def takes(self, host: str, header: Callable[[str], str | None]) -> bool:
@@ -227,9 +257,9 @@ def _segment_regex(segment: str) -> str:
 def _path_regex(pattern: str) -> str:
     """A regex for a whole normalised path (used with fullmatch)."""
     if pattern == "*":
-        return r"\*|/[^/]*"
+        return _STAR
     if set(path_segments(pattern)) == {"**"}:
-        return "/.*"  # the general form asks for segments, and the root has none
+        return _ANY_PATH  # the general form asks for segments, and the root has none
     runs: list[str] = [""]
     for segment in path_segments(pattern):
         if segment == "**":

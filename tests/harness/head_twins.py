@@ -40,7 +40,7 @@ def as_dict(value: object) -> dict[str, object]:
     return {
         name: getattr(value, name)
         for name in value.__slots__
-        if name not in {"plain", "said", "framing_line"}
+        if name not in {"_fields", "_plain", "plain", "said", "framing_line"}
     }
 
 

@@ -78,7 +78,7 @@ _FRAMING_NAMES = frozenset(
 class Field:
     """One field line."""
 
-    __slots__ = ("code", "length", "line", "pair", "said")
+    __slots__ = ("_line", "code", "length", "pair", "said")
 
     def __init__(self, pair: tuple[bytes, bytes], code: int, said: int, length: int) -> None:
         self.pair = pair
@@ -88,8 +88,14 @@ class Field:
         """Of a request: what the classifier reads it for, as its bits."""
         self.length = length
         """Of a LENGTH: the number."""
-        self.line = b"\r\n%b: %b" % pair
-        """As it goes on, behind the end of the line before it."""
+        self._line = b""
+
+    @property
+    def line(self) -> bytes:
+        """As it goes on, behind the end of the line before it. Most of who is refused never do."""
+        if not self._line:
+            self._line = b"\r\n%b: %b" % self.pair
+        return self._line
 
 
 class StatusLine:

@@ -20,6 +20,7 @@ from shedproxy.dataplane.wire.field_memory import (
     PERSISTENT,
     SPECIAL,
     AnswerFields,
+    Field,
     RequestFields,
 )
 from shedproxy.dataplane.wire.framing import BodyKind, RequestFraming, ResponseFraming
@@ -56,7 +57,7 @@ def read_plain_request(
     if len(target) > target_size_max:
         return None
     headers: list[tuple[bytes, bytes]] = []
-    ordinary: list[bytes] = []
+    ordinary: list[Field] = []
     host = b""
     length = -1
     said = 0
@@ -70,7 +71,7 @@ def read_plain_request(
         said |= field.said
         code = field.code
         if code == ORDINARY:
-            ordinary.append(field.line)
+            ordinary.append(field)
         elif code == HOST:
             if host:
                 return None
@@ -87,10 +88,9 @@ def read_plain_request(
             return None
     if not host:
         return None
-    plain = None if is_special else b"".join(ordinary)
     body = _SIZED if length > 0 else _NONE
     return (
-        RequestTokens(method, target, 1, headers, plain, said),
+        RequestTokens(method, target, 1, headers, None if is_special else ordinary, said),
         RequestFraming(body, length, True, False, b"", host, target, names, False),
     )
 
@@ -158,14 +158,15 @@ def write_plain_request(
     tail: bytes,
 ) -> bytes:
     """As `build_request_head`, for a request with `plain` lines and no retry, time or pressure."""
-    assert tokens.plain is not None
+    plain = tokens.plain
+    assert plain is not None
     host = framing.host if context.preserve_host else authority
     if framing.length < 0:
         return b"%b %b HTTP/1.1\r\nhost: %b%b%b\r\n%b" % (
             tokens.method,
             framing.path,
             host,
-            tokens.plain,
+            plain,
             tail,
             context.ends[1],
         )
@@ -173,7 +174,7 @@ def write_plain_request(
         tokens.method,
         framing.path,
         host,
-        tokens.plain,
+        plain,
         tail,
         framing.length,
         context.ends[1],

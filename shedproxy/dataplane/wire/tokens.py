@@ -10,6 +10,7 @@ import re
 
 import httptools
 
+from shedproxy.dataplane.wire.field_memory import Field
 from shedproxy.dataplane.wire.framing import HeadError
 from shedproxy.observability.fault import Fault
 
@@ -23,7 +24,7 @@ _BLANKS = re.compile(rb"[ \t]++\r\n")
 class RequestTokens:
     """A request head: header names in lower case, everything else as received."""
 
-    __slots__ = ("headers", "method", "plain", "said", "target", "version_minor")
+    __slots__ = ("_fields", "_plain", "headers", "method", "said", "target", "version_minor")
 
     def __init__(
         self,
@@ -31,18 +32,27 @@ class RequestTokens:
         target: bytes,
         version_minor: int,
         headers: list[tuple[bytes, bytes]],
-        plain: bytes | None = None,
+        fields: list[Field] | None = None,
         said: int = -1,
     ) -> None:
         self.method = method
         self.target = target
         self.version_minor = version_minor
         self.headers = headers
-        self.plain = plain
-        """The lines that go on as they are, each behind a line's end; None: each field has to be
-        looked at."""
+        self._fields = fields
+        self._plain: bytes | None = None
         self.said = said
         """What a classifier reads the fields for, as its bits; -1: nobody has looked."""
+
+    @property
+    def plain(self) -> bytes | None:
+        """The lines that go on as they are, each behind a line's end; None: each field has to be
+        looked at. Joined when it is asked for: a request that is refused goes nowhere.
+        """
+        plain = self._plain
+        if plain is None and self._fields is not None:
+            plain = self._plain = b"".join([field.line for field in self._fields])
+        return plain
 
 
 class ResponseTokens:

@@ -103,6 +103,37 @@ def test_a_path_that_may_mean_two_things_passes_for_the_lesser(better, path, rea
     assert (info.criticality, info.kind, info.lane) == (Criticality.CRITICAL, Kind.AUTO, Lane.DATA)
 
 
+def test_what_is_remembered_of_a_path_is_remembered_by_method():
+    rules = (
+        Rule(name="read", match=Match(path=("/a",), method=("GET",))),
+        Rule(name="write", match=Match(path=("/a",), method=("POST",))),
+        Rule(name="rest", match=Match(path=("/a",))),
+    )
+    classifier = Classifier(Classification(rules=rules))
+    names = {"GET": "read", "HEAD": "read", "POST": "write", "PUT": "rest", "BREW": "rest"}
+    for _ in range(4):
+        for method, name in names.items():
+            got = classifier.classify(method, b"/a", (), peer="", serial=1)
+            assert got.info.route == name
+
+
+def test_where_rules_take_every_path_the_method_and_the_host_decide():
+    rules = (
+        Rule(name="write", match=Match(path=("/**",), method=("POST",))),
+        Rule(name="shop", match=Match(path=("/**",), host=("shop",))),
+        Rule(name="rest", match=Match(path=("/**",))),
+    )
+    classifier = Classifier(Classification(rules=rules))
+
+    def name(method, path, *headers):
+        return classifier.classify(method, path, headers, peer="", serial=1).info.route
+
+    assert name("POST", b"/a/../b") == "write"
+    assert name("GET", b"/a") == name("GET", b"http://x/a") == name("GET", b"/%2e/..") == "rest"
+    assert name("GET", b"/a", (b"host", b"shop:80")) == "shop"
+    assert name("OPTIONS", b"*") == "default"
+
+
 def test_long_methods_are_not_remembered_either():
     """Some servers let any token through as a method: memory has a bound in bytes."""
     classifier = Classifier(Classification())

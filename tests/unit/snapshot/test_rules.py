@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shedproxy.snapshot import (
+    UNDECIDED,
     Match,
     Rule,
     RuleTable,
@@ -223,6 +224,31 @@ def test_candidates_end_with_the_first_rule_that_reads_no_header():
     assert not rules.needs_more((1,))
     assert not rules.needs_more(())
     assert rules.choose((), "", no_header) == -1
+
+
+def test_a_rule_is_settled_when_nothing_before_it_reads_a_header():
+    rules = table(
+        Match(path=("/a",), header=(("k", "v"),)), Match(path=("/b",)), Match(path=("/a", "/c"))
+    )
+    assert rules.settled("GET", "/a") == UNDECIDED
+    assert [rules.settled("GET", path) for path in ("/b", "/c", "/d")] == [1, 2, -1]
+
+
+@pytest.mark.parametrize("pattern", ["/**", "**"])
+@pytest.mark.parametrize("path", ["/", "/a", "/a/b", "/\udcff\n"])
+def test_the_pattern_of_every_path_takes_every_path(pattern, path):
+    assert takes(pattern, path)
+    assert table(Match(path=("/other", pattern))).match("GET", path, "", no_header) == 0
+    assert not takes(pattern, "*")
+    assert table(Match(path=("*", pattern))).match("OPTIONS", "*", "", no_header) == 0
+
+
+def test_a_table_knows_whether_paths_and_methods_matter():
+    blind = table(Match(path=("/**",)), Match(method=("get",)), Match(host=("a",)))
+    assert not blind.reads_paths
+    assert blind.methods == {"GET", "HEAD"}
+    assert table(Match(), Match(path=("/a", "/b"))).reads_paths
+    assert not table(Match()).methods
 
 
 def test_a_table_knows_whether_hosts_matter():
