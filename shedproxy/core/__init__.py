@@ -41,6 +41,7 @@ from shedproxy.core.request import (
     rank_of,
 )
 from shedproxy.core.retry_budget import RetryBudget, RetryPolicy
+from shedproxy.core.share import LOOK_NS, SHARE_FIELDS, CellShare
 from shedproxy.core.shedder import Shedder
 from shedproxy.core.stats import CellStats, ShedderStats
 from shedproxy.core.units import (
@@ -58,10 +59,13 @@ from shedproxy.core.units import (
 __all__ = [
     "COHORTS",
     "EVIDENCE",
+    "LOOK_NS",
     "NS_PER_MS",
     "NS_PER_S",
     "NS_PER_US",
+    "SHARE_FIELDS",
     "CellPolicy",
+    "CellShare",
     "CellStats",
     "Criticality",
     "Decision",

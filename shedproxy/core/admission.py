@@ -16,6 +16,7 @@ from shedproxy.core.policy import CellPolicy
 from shedproxy.core.request import Measure, RequestInfo, rank_of
 from shedproxy.core.screening import CONTROL
 from shedproxy.core.sharding import NO_PLACE, place_of
+from shedproxy.core.share import LOOK_NS, CellShare
 from shedproxy.core.stats import CellStats
 from shedproxy.core.units import NS_PER_S, Instant, Nanos
 from shedproxy.core.waiting import NO_VERDICTS, Waiting
@@ -64,6 +65,10 @@ class AdmissionController(Waiting):
                 return self._admit_aside(request, flow_hash, now)
         cost = request.cost
         self._demand.on_arrival(rank, cost)
+        if self._share is not None:
+            return self._arrive_shared(
+                self._share, request, rank, flow_hash, place, cohort, time_left_ns, now
+            )
         # As `_has_room`, without the call.
         if (self.in_flight + cost <= self._limits.limit or not self.in_flight) and (
             not self._queue.length or self._queue.is_outranked_by(rank)
@@ -72,6 +77,50 @@ class AdmissionController(Waiting):
             return self._start(request, flow_hash, place, now, now, expires_at)
         self._limits.on_limit_reached()
         return self._enqueue(request, rank, flow_hash, place, cohort, time_left_ns, now)
+
+    def _arrive_shared(
+        self,
+        share: CellShare,
+        request: RequestInfo,
+        rank: int,
+        flow_hash: int,
+        place: int,
+        cohort: int,
+        time_left_ns: int | None,
+        now: Instant,
+    ) -> Decision:
+        """The end of `arrive` where other workers have slots of the same limit."""
+        queue = self._queue
+        had_waiters = queue.length > 0
+        if not had_waiters:
+            # Said before the look at the slots: who frees one after it, wakes us.
+            share.claim(now)
+        if (
+            (not had_waiters or queue.is_outranked_by(rank))
+            and self._has_room(request.cost)
+            and not share.must_yield(now)
+        ):
+            if not had_waiters:
+                share.claim(0)
+            self._count(request, place)
+            expires_at = None if time_left_ns is None else Instant(now + time_left_ns)
+            permit = self._start(request, flow_hash, place, now, now, expires_at)
+            # Who looked meanwhile may have left us a slot that we did not need.
+            share.pass_on(self._limits.limit)
+            return permit
+        self._limits.on_limit_reached()
+        decision = self._enqueue(request, rank, flow_hash, place, cohort, time_left_ns, now)
+        if not queue.length:
+            share.claim(0)
+        elif not had_waiters:
+            self._look_at = Instant(now + LOOK_NS)
+        return decision
+
+    def join(self, share: CellShare) -> None:
+        """Share the limit with other workers from now on."""
+        if self._share is None:
+            self._share = self._limits.share = share
+            share.put(self.in_flight)
 
     def observe(
         self,
@@ -131,7 +180,7 @@ class AdmissionController(Waiting):
         permit.is_resident = True
         self._residents += 1
         self._count(permit.request, NO_PLACE)
-        self._limits.update(self.in_flight, now, self._level.is_overloaded)
+        self._limits.update(self._host_in_flight(), now, self._level.is_overloaded)
         if now >= self._level.due_at:
             self._move_level(now)
         return self._dispatch(now)
@@ -152,10 +201,10 @@ class AdmissionController(Waiting):
         self._free(permit)
         level = self._level
         if self._sample(permit, outcome, now, stalled_ns):
-            self._limits.update(self.in_flight, now, level.is_overloaded)
+            self._limits.update(self._host_in_flight(), now, level.is_overloaded)
         if now >= level.due_at:
             self._move_level(now)
-        if self._queue.length or self._is_shadowing:
+        if self._queue.length or self._is_shadowing or self._share is not None:
             return self._dispatch(now)
         return NO_VERDICTS
 
@@ -191,6 +240,8 @@ class AdmissionController(Waiting):
     def _free(self, permit: Permit) -> None:
         cost = permit.cost
         self.in_flight -= cost
+        if self._share is not None:
+            self._share.put(self.in_flight)
         demand = self._demand
         if demand.busy_since >= 0:
             demand.ended += cost
@@ -233,15 +284,20 @@ class AdmissionController(Waiting):
         """When `tick` has something to do, or None."""
         due = self._queue.next_expiry_at()
         if self._zombies and (due is None or self._zombies[0][0] < due):
-            return self._zombies[0][0]
+            due = self._zombies[0][0]
+        if self._share is not None and self._queue.length and (due is None or self._look_at < due):
+            return self._look_at
         return due
 
     def tick(self, *, now: Instant) -> Sequence[Verdict]:
         """Expire waiters, let go of zombies whose work must be over, move the loops."""
+        if self._share is not None:
+            self._share.elect(self._limits.limit, now)
+            self._look_at = Instant(now + LOOK_NS)
         while self._zombies and self._zombies[0][0] <= now:
             permit = heapq.heappop(self._zombies)[2]
             self._free(permit)
-        self._limits.update(self.in_flight, now, self._level.is_overloaded)
+        self._limits.update(self._host_in_flight(), now, self._level.is_overloaded)
         if now >= self._level.due_at:
             self._move_level(now)
         return self._dispatch(now)
@@ -275,13 +331,13 @@ class AdmissionController(Waiting):
 
     def stats(self) -> CellStats:
         """A read-out of the cell."""
-        level, demand = self._level, self._demand
+        level, demand, limit = self._level, self._demand, self._limits.limit
         sheddable, sheddable_plus, critical, critical_plus = self._class_count
         return CellStats(
             name=self._policy.name,
             in_flight=self.in_flight,
             class_in_flight=(sheddable, sheddable_plus, critical, critical_plus),
-            limit=self._limits.limit,
+            limit=limit if self._share is None else self._share.part_of(limit),
             queue_length=self._queue.length,
             residents=self._residents,
             zombies=len(self._zombies) + self._orphans,

@@ -17,6 +17,7 @@ from shedproxy.core.limits.adaptive import AdaptiveLimit
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.sharding import NO_PLACE
+from shedproxy.core.share import CellShare
 from shedproxy.core.units import Instant
 from shedproxy.core.window import Window
 
@@ -43,6 +44,7 @@ class LimitLoop:
         "_baselines",
         "_estimator",
         "_in_flight_last",
+        "_led",
         "_low",
         "_low_max",
         "_low_since",
@@ -56,6 +58,7 @@ class LimitLoop:
         "last_change",
         "limit",
         "scatter",
+        "share",
         "typical_ns",
     )
 
@@ -80,6 +83,9 @@ class LimitLoop:
         """Mean latency of the last window."""
         self.limit = self._estimator.limit
         """Slots that may be in flight now."""
+        self.share: CellShare | None = None
+        """Of several workers one leads; the others take its limit."""
+        self._led = True
         self._samples_wanted = Window.samples_wanted(self.limit)
         self._set_low(now=now)
         self.last_change: LimitChange | None = None
@@ -105,6 +111,8 @@ class LimitLoop:
         if admitted_at < self._valid_from:
             return True
         self._in_flight_last = in_flight
+        if self.share is not None:
+            self.share.on_sample()
         if is_served:
             self._unserved = 0
         heavy = self.heavy
@@ -173,6 +181,8 @@ class LimitLoop:
 
         `is_overloaded` says that requests are being refused for lack of capacity.
         """
+        if self.share is not None:
+            self._heed(self.share, now)
         window = self._window
         if not window.is_ready(self.limit, now=now):
             return None
@@ -187,6 +197,8 @@ class LimitLoop:
             self.scatter += (scatter - self.scatter) / _SCATTER_TURNS
             self._baselines.scatter = self.scatter
             self.typical_ns = summary.rtt_mean_ns
+        if not self._led:
+            return None
         was_probing = self.is_probing
         change = self._estimator.on_window(summary, now=now)
         if was_probing and not self.is_probing:
@@ -195,6 +207,18 @@ class LimitLoop:
             self._baselines.distrust()
         self._take(change)
         return change
+
+    def _heed(self, share: CellShare, now: Instant) -> None:
+        """Take the leader's limit, and go on from there when we lead."""
+        leads = share.leads or self._policy.algorithm == "fixed"
+        limit = share.leader_limit()
+        if not leads and limit and limit != self.limit:
+            self.limit = int(clamp_limit(limit, self._policy))
+            self._samples_wanted = Window.samples_wanted(self.limit)
+        elif leads and not self._led:
+            self._estimator = make_estimator(replace(self._policy, initial=self.limit))
+            self._set_low(now=now)
+        self._led = leads
 
     def memory(self) -> Memory:
         """The trusted baselines by route: what a successor should not have to learn under load."""
@@ -250,6 +274,8 @@ class LimitLoop:
     def _take(self, change: LimitChange) -> None:
         self.last_change = change
         self.limit = change.limit_after
+        if self.share is not None:
+            self.share.tell(self.limit)
         self._samples_wanted = Window.samples_wanted(self.limit)
         self._set_low(now=change.at)
 

@@ -17,6 +17,7 @@ from shedproxy.core.policy import CellPolicy
 from shedproxy.core.queues import PriorityQueue
 from shedproxy.core.request import LEVEL_BITS, Lane, RequestInfo, rank_of
 from shedproxy.core.sharding import NO_PLACE, place_of
+from shedproxy.core.share import CellShare
 from shedproxy.core.shed_level import ShedLevel
 from shedproxy.core.units import NS_PER_S, Instant
 
@@ -51,6 +52,7 @@ class Screening:
         "_is_shadowing",
         "_level",
         "_limits",
+        "_look_at",
         "_must_trim",
         "_orphans",
         "_patience",
@@ -61,6 +63,7 @@ class Screening:
         "_running",
         "_serial",
         "_shadow_refused",
+        "_share",
         "_wait_max_ns",
         "_zombies",
         "in_flight",
@@ -69,6 +72,10 @@ class Screening:
     def __init__(self, policy: CellPolicy, *, now: Instant) -> None:
         self._set_policy(policy)
         self._limits = LimitLoop(policy.limit, now=now)
+        self._look_at = now
+        """When a waiter looks at the slots of all workers again."""
+        self._share: CellShare | None = None
+        """The words of all workers; None: we are the only one."""
         self._queue = PriorityQueue(policy.queue)
         self._fair = FairShare(policy.fairness)
         self._running = SlotShare()
@@ -100,6 +107,18 @@ class Screening:
         self._is_fair = policy.fairness.enabled
         self._deadline_share = policy.queue.deadline_share
         self._has_class_limits = any(bound is not None for bound in policy.class_limits)
+
+    def _slots(self) -> int:
+        """Slots that are ours now: those of the limit that no other worker has."""
+        share = self._share
+        if share is None:
+            return self._limits.limit
+        return max(1, self._limits.limit - share.others())
+
+    def _host_in_flight(self) -> int:
+        """What all workers have in flight."""
+        share = self._share
+        return self.in_flight if share is None else share.total()
 
     @property
     def name(self) -> str:
@@ -162,11 +181,12 @@ class Screening:
             in_system = self._fair.in_system(place)
             flows = self._fair.flows_active + (in_system == 0)
             if flows > 1:
-                capacity = self._limits.limit + queue.length
+                slots = self._slots()
+                capacity = slots + queue.length
                 share = self._fair.share(capacity, flows=flows)
                 if is_heavy:
                     # What it is given beyond an equal part of the slots is not back for long.
-                    share = max(1, -(-self._limits.limit // flows))
+                    share = max(1, -(-slots // flows))
                 if in_system + cost > share:
                     level.on_refusal()
                     numbers = (in_system, cost, share, flows)
@@ -189,7 +209,7 @@ class Screening:
             return False
         in_system = self._fair.in_system(place)
         flows = self._fair.flows_active + (in_system == 0)
-        return flows > 1 and (in_system + cost) * flows <= self._limits.limit + self._queue.length
+        return flows > 1 and (in_system + cost) * flows <= self._slots() + self._queue.length
 
     def _bound_refusal(self, request: RequestInfo, now: Instant) -> Rejected | None:
         """The bounds that hold whatever the load is: of route, class, streams, control requests."""
@@ -249,7 +269,7 @@ class Screening:
         """Waiters; in observe mode, what is in flight above the limit stands for them."""
         if not self._is_shadowing:
             return self._queue.length
-        above = self.in_flight - self._shadow_refused - self._limits.limit
+        above = self.in_flight - self._shadow_refused - self._slots()
         return max(self._queue.length, above, 0)
 
     # --- counts ---
@@ -300,7 +320,7 @@ class Screening:
             reason,
             now,
             numbers,
-            self.in_flight,
+            self._host_in_flight(),
             self._limits.limit,
             self._queue.length,
         )
@@ -321,7 +341,7 @@ class Screening:
         self._wait_max_ns = wait_max_ns
         level.is_shared = self._fair.flows_active > 1
         level.update(
-            limit=limits.limit, scatter=limits.scatter, wait_max_ns=self._wait_max_ns, now=now
+            limit=self._slots(), scatter=limits.scatter, wait_max_ns=self._wait_max_ns, now=now
         )
         self._begin_length = max(1, min(level.begin_length, queue.length_max))
 
@@ -332,7 +352,7 @@ class Screening:
             limits.stop_probing(now=now)
         elif self._policy.shed_level.enabled:
             self._move_level(now)
-            level.begin(limit=limits.limit, scatter=limits.scatter, wait_max_ns=self._wait_max_ns)
+            level.begin(limit=self._slots(), scatter=limits.scatter, wait_max_ns=self._wait_max_ns)
             self._must_trim = self._queue.length > 0
 
     def memory(self) -> Memory:
@@ -345,7 +365,7 @@ class Screening:
 
     def pressure(self) -> float:
         """0 idle .. 1 saturated: slots first, then the queue, and 1 in overload."""
-        limit = self._limits.limit
+        limit = self._slots()
         used = min(1.0, self.in_flight / limit) if limit else 1.0
         # The end of overload takes arrivals to be seen: without any the cell is idle all the same.
         if self._level.is_overloaded and used >= 1.0:

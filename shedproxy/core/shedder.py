@@ -26,6 +26,7 @@ from shedproxy.core.decision import (
 from shedproxy.core.limits import make_estimator
 from shedproxy.core.policy import Mode, Policy
 from shedproxy.core.request import Lane, RequestInfo
+from shedproxy.core.share import CellShare
 from shedproxy.core.stats import ShedderStats
 from shedproxy.core.units import Instant
 from shedproxy.errors import PermitAlreadyReleasedError
@@ -56,6 +57,10 @@ class Shedder:
     def policy(self) -> Policy:
         """The policy in force."""
         return self._policy
+
+    def join(self, cell: str, share: CellShare) -> None:
+        """Share the limit of a cell with other workers from now on; nothing for a second time."""
+        self._cells[cell].join(share)
 
     def arrive(
         self,

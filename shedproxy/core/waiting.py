@@ -22,6 +22,7 @@ from shedproxy.core.policy import CellPolicy
 from shedproxy.core.queues import UNBOUNDED
 from shedproxy.core.request import LEVEL_BITS, RANKS, RequestInfo
 from shedproxy.core.screening import Screening
+from shedproxy.core.share import CellShare
 from shedproxy.core.units import Instant
 
 __all__ = ["NO_VERDICTS", "Waiting"]
@@ -40,7 +41,8 @@ class Waiting(Screening):
 
     def _has_room(self, cost: int) -> bool:
         # A request wider than the whole limit runs when it is alone, or it never would.
-        return self.in_flight + cost <= self._limits.limit or not self.in_flight
+        in_flight = self._host_in_flight()
+        return in_flight + cost <= self._limits.limit or not in_flight
 
     def _start(
         self,
@@ -57,6 +59,11 @@ class Waiting(Screening):
             self._running.enter(place, cost)
         before = self.in_flight
         self.in_flight = in_flight = before + cost
+        share = self._share
+        if share is not None:
+            before = share.total()
+            share.put(in_flight)
+            in_flight = before + cost
         if in_flight >= self._limits.limit:
             self._limits.on_limit_reached()
         return Permit(
@@ -147,7 +154,7 @@ class Waiting(Screening):
             return None
         cost, held = victim.cost, self._fair.in_system(victim.place)
         flows = self._fair.flows_active + (self._fair.in_system(max(0, ticket.place)) == 0)
-        share = self._fair.share(self._limits.limit + self._queue.length, flows=flows)
+        share = self._fair.share(self._slots() + self._queue.length, flows=flows)
         if flows < 2 or held <= share:
             return None
         numbers = (held - cost, cost, share, flows)
@@ -200,7 +207,7 @@ class Waiting(Screening):
 
     def _dispatch(self, now: Instant) -> Sequence[Verdict]:
         """Give free slots to the best waiters; those that waited too long leave first."""
-        queue = self._queue
+        queue, share = self._queue, self._share
         expired = queue.expire(now)
         verdicts = self._expire(expired, now) if expired else []
         if self._must_trim:
@@ -209,17 +216,33 @@ class Waiting(Screening):
         while queue.length:
             # As `_has_room`, before the queue is asked.
             free = UNBOUNDED
-            if self.in_flight:
-                free = self._limits.limit - self.in_flight
+            in_flight = self.in_flight if share is None else share.total()
+            if in_flight:
+                free = self._limits.limit - in_flight
                 if free <= 0:
                     return verdicts
+            if share is not None and share.must_yield(now):
+                break
             ticket = queue.pop(now, free, slots)
             if ticket is None:
-                return verdicts
+                if share is None:
+                    return verdicts
+                break
             verdicts.append(self._admit_waiter(ticket, now))
+            if share is not None:
+                share.claim(now)
+        if share is not None:
+            self._pass_on(share)
+            if queue.length:
+                return verdicts
         if not (self._is_shadowing and self._waiting):
             self._demand.relieve(now)
         return verdicts
+
+    def _pass_on(self, share: CellShare) -> None:
+        if not self._queue.length:
+            share.claim(0)
+        share.pass_on(self._limits.limit)
 
     def _slot_share(self) -> SlotShare | None:
         """What a waiter's tenant may hold while others wait; None: nobody could hold more.
@@ -227,7 +250,7 @@ class Waiting(Screening):
         Places in the system are shared when requests arrive. A tenant whose requests take longer
         than others' would fill the slots from its fair share of places.
         """
-        running, limit, flows = self._running, self._limits.limit, self._fair.flows_active
+        running, limit, flows = self._running, self._slots(), self._fair.flows_active
         if flows < 2:
             return None
         running.most = most = self._fair.share(limit, flows=flows)
@@ -246,6 +269,8 @@ class Waiting(Screening):
         verdicts = []
         while (ticket := self._queue.pop(now=now)) is not None:
             verdicts.append(self._admit_waiter(ticket, now))
+        if self._share is not None:
+            self._share.claim(0)
         self._demand.relieve(now)
         return verdicts
 

@@ -18,7 +18,6 @@ from shedproxy.core import (
     Decision,
     Instant,
     Lane,
-    Memory,
     Mode,
     Outcome,
     Permit,
@@ -38,6 +37,7 @@ from shedproxy.observability.ring import RefusalRing
 from shedproxy.snapshot import Document, number_cells
 
 if TYPE_CHECKING:
+    from shedproxy.dataplane.host_share import HostShare
     from shedproxy.dataplane.recorder import Recorder
 
 __all__ = ["PUBLISH_INTERVAL_NS", "Driver", "Waiter"]
@@ -72,6 +72,7 @@ class Driver:
         clock: Clock = monotonic_now,
         on_heartbeat: Callable[[Instant], None] | None = None,
         recorder: Recorder | None = None,
+        share: HostShare | None = None,
     ) -> None:
         self.document = document
         self.meter = Meter() if meter is None else meter
@@ -79,6 +80,7 @@ class Driver:
         self._clock = clock
         self._on_heartbeat = on_heartbeat
         self._recorder = recorder
+        self._share = share
         make_shedder = Shedder if recorder is None else recorder.make_shedder
         self.shedder = make_shedder(document.policy, now=clock())
         names = [cell.name for cell in document.policy.cells]
@@ -102,10 +104,14 @@ class Driver:
         """Begin to publish gauges on the running loop. Timers need a running loop."""
         self._loop = asyncio.get_running_loop()
         self._publish_at = self._clock()
+        if self._share is not None:
+            self._share.listen(self._loop, self.tick)
         self._publish()
 
     def close(self) -> None:
         """Stop the timers and the recording; what is in flight may still be released."""
+        if self._share is not None:
+            self._share.stop()
         for timer in (self._tick_timer, self._publish_timer):
             if timer is not None:
                 timer.cancel()
@@ -131,6 +137,8 @@ class Driver:
             self._count_permit(decision)
         elif type(decision) is Ticket:
             self._arm(decision.expires_at)
+            if self._share is not None:
+                self._rearm()
             if decision.evicted is not None:
                 return self._delivery.after_eviction(decision, decision.evicted, waiter)
             decision.context = waiter
@@ -256,14 +264,6 @@ class Driver:
         """Refuse data requests from now on."""
         self.shedder.drain()
 
-    def memory(self) -> dict[str, Memory]:
-        """Baselines by cell and route: what a successor should not have to learn under load."""
-        return self.shedder.memory()
-
-    def remember(self, memory: dict[str, Memory]) -> None:
-        """Take what a predecessor had learnt."""
-        self.shedder.remember(memory)
-
     def _apply(self, document: Document, mode: Mode) -> None:
         policy = document.policy
         if policy.mode is not mode:
@@ -284,6 +284,8 @@ class Driver:
         """Names of cells by their number in metrics, those that are no more included."""
         self._cell_index = {name: cells.index(name) for name in names}
         self._fallback_index = self._cell_index[names[0]]
+        if self._share is not None:
+            self._share.join(self.shedder, self._cell_index)
         for number, name in enumerate(cells):
             if name not in self._cell_index:
                 # Nobody publishes its present any more.

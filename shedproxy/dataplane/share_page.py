@@ -1,9 +1,10 @@
 """The page that a supervisor shares with its workers: numbers in memory, no calls, no locks.
 
-Each worker writes only its own region (heartbeat, state, metric slots, ring of refusals), so that
-there is nothing to lock; the supervisor reads all of them, also while a worker is blocked in
-whatever way. The page is an unnamed file in memory, passed on as a file descriptor; it is gone with
-the last process that has it. Counters outlive the worker that counted: its successor goes on.
+Each worker writes only its own region (heartbeat, state, metric slots, ring of refusals) and its
+own words among those by which workers share a limit (`core/share`), so that there is nothing to
+lock; the supervisor reads all of them, also while a worker is blocked in whatever way. The page is
+an unnamed file in memory, passed on as a file descriptor; it is gone with the last process that has
+it. Counters outlive the worker that counted: its successor goes on.
 
 Regions are sparse: memory is used for what was written, not for the size of the page.
 """
@@ -16,16 +17,17 @@ import mmap
 import os
 import struct
 
-from shedproxy.core import Instant, Mode
+from shedproxy.core import SHARE_FIELDS, Instant, Mode
 from shedproxy.errors import StartupError
 from shedproxy.observability.meter import clear_gauges
+from shedproxy.observability.metric_table import CELLS_MAX
 from shedproxy.observability.ring import RefusalRing, ring_size
 from shedproxy.observability.slot_layout import LAYOUT, layout_digest
 
 __all__ = ["SharePage", "WorkerState", "WorkerView"]
 
 _MAGIC = b"shedpage"
-_VERSION = 1
+_VERSION = 2
 _HEADER = struct.Struct("<8sIIIIQ")
 """Magic, version, digest of the slot layout, workers, capacity of a ring, bytes per worker."""
 
@@ -173,6 +175,9 @@ class SharePage:
             self._views = [
                 _view_of(whole, index, stride, ring_capacity) for index in range(workers)
             ]
+            start = _HEADER_SIZE + workers * stride
+            with whole[start : start + CELLS_MAX * SHARE_FIELDS * workers * 8] as block:
+                self._shared = block.cast("q")
 
     @classmethod
     def create(cls, workers: int, *, ring_capacity: int = _RING_CAPACITY) -> SharePage:
@@ -184,7 +189,7 @@ class SharePage:
         if not 1 <= workers <= _WORKERS_MAX:
             raise ValueError(f"a page has 1 to {_WORKERS_MAX} workers, not {workers}")
         stride = _worker_stride(ring_capacity)
-        size = _HEADER_SIZE + workers * stride
+        size = _page_size(workers, stride)
         try:
             fd = _memory_file()
             os.ftruncate(fd, size)
@@ -238,12 +243,23 @@ class SharePage:
         """The metric slots of all workers, for `samples`."""
         return [view.slots for view in self._views]
 
+    def share_words(self, cell: int) -> memoryview[int]:
+        """The words of all workers for a cell, by its number (below `CELLS_MAX`)."""
+        size = SHARE_FIELDS * len(self._views)
+        return self._shared[cell * size : (cell + 1) * size]
+
     def reset(self, index: int) -> None:
-        """A worker is gone or starts anew: its gauges are cleared, its counters stay."""
+        """A worker is gone or starts anew: its gauges are cleared, its counters stay.
+
+        What it had in flight is over: its connections ended with it.
+        """
         self._views[index].reset()
+        for word in range(index, len(self._shared), len(self._views)):
+            self._shared[word] = 0
 
     def close(self) -> None:
         """Unmap the page and close its descriptor; views of it can no longer be used."""
+        self._shared.release()
         for view in self._views:
             view.release()
         self._views = []
@@ -261,6 +277,12 @@ def _worker_stride(ring_capacity: int) -> int:
     return -(-size // _PAGE) * _PAGE
 
 
+def _page_size(workers: int, stride: int) -> int:
+    """All of it: the workers' regions, and the words that they share."""
+    shared = CELLS_MAX * SHARE_FIELDS * workers * 8
+    return _HEADER_SIZE + workers * stride + -(-shared // _PAGE) * _PAGE
+
+
 def _view_of(whole: memoryview, index: int, stride: int, ring_capacity: int) -> WorkerView:
     start = _HEADER_SIZE + index * stride
     with whole[start : start + stride] as region:
@@ -276,7 +298,7 @@ def _header_problem(mapping: mmap.mmap, size: int) -> str:
         return "not a shared page"
     if version != _VERSION or digest != layout_digest():
         return "a shared page of another version of shedproxy"
-    if stride != _worker_stride(ring_capacity) or size != _HEADER_SIZE + workers * stride:
+    if stride != _worker_stride(ring_capacity) or size != _page_size(workers, stride):
         return "a shared page of another size than its header says"
     return ""
 

@@ -23,6 +23,7 @@ from shedproxy.clock import monotonic_now
 from shedproxy.core import Instant, Memory, Mode, Nanos, seconds
 from shedproxy.dataplane.channel import WorkerChannel
 from shedproxy.dataplane.driver import Driver
+from shedproxy.dataplane.host_share import HostShare
 from shedproxy.dataplane.resources import MemoryBound, resident_size, room_for_connections
 from shedproxy.dataplane.share_page import SharePage, WorkerState, WorkerView
 from shedproxy.dataplane.stack import tell_stack_to
@@ -75,9 +76,10 @@ class Service(Protocol):
 class Worker:
     """One worker's life: told what to do on the channel, seen through the page."""
 
-    def __init__(self, options: Options, view: WorkerView) -> None:
+    def __init__(self, options: Options, view: WorkerView, share: HostShare | None = None) -> None:
         self._options = options
         self._view = view
+        self._share = share
         self._meter = Meter(view.slots)
         self._channel = WorkerChannel(self._on_message, self._on_supervisor_gone)
         self._driver: Driver | None = None
@@ -190,10 +192,11 @@ class Worker:
             ring=view.ring,
             on_heartbeat=self._on_heartbeat,
             recorder=self._make_recorder(),
+            share=self._share,
         )
         self._driver = driver
         if self._memory:
-            driver.remember(self._memory)
+            driver.shedder.remember(self._memory)
         try:
             service = self._make_service(driver)
             sockets = [socket.socket(fileno=fd) for fd in self._options.listen_fds]
@@ -287,7 +290,7 @@ class Worker:
         """Say what was learnt, a cell a message; a supervisor that is behind gets it later."""
         if self._driver is None:
             return
-        for cell, routes in plain_memory(self._driver.memory()).items():
+        for cell, routes in plain_memory(self._driver.shedder.memory()).items():
             if self._channel.has_room:
                 self._channel.post("memory", cells={cell: routes})
 
@@ -352,13 +355,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_STARTUP
     if options.stack_fd >= 0:
         tell_stack_to(options.stack_fd)
-    view = page.worker(options.index if options.region < 0 else options.region)
+    region = options.index if options.region < 0 else options.region
+    view = page.worker(region)
     view.pid = os.getpid()
     view.started_at = monotonic_now()
     view.state = WorkerState.STARTING
 
+    share: HostShare | None = None
+    if options.is_shared:
+        share = HostShare(
+            page,
+            region=region,
+            index=options.index,
+            workers=options.workers,
+            bells=options.bell_fds,
+        )
+
     async def serve() -> int:
-        return await Worker(options, view).run()
+        return await Worker(options, view, share).run()
 
     return uvloop.run(serve())
 

@@ -26,14 +26,19 @@ class Options:
     stack_fd: int = -1
     """Where it writes its stack when it is asked to; -1: nowhere."""
     listen_fds: tuple[int, ...] = ()
+    bell_fds: tuple[int, ...] = ()
+    """By region, who to wake when a slot of the host is free."""
     app: str = ""
     """`MODULE:APP`, for the kind `asgi`."""
     app_dir: str = ""
     is_factory: bool = False
+    is_shared: bool = False
+    """Its cells' limits are those of all workers together; else they are its part."""
     record: str = ""
     """File to record to; of several workers each puts its number before the suffix."""
 
 
+_FLAGS = {"--factory": "is_factory", "--shared": "is_shared"}
 _NUMBERS = frozenset({"index", "workers", "region", "page_fd", "channel_fd", "stack_fd"})
 
 
@@ -48,8 +53,8 @@ def parse_options(arguments: Sequence[str]) -> Options:
     while words:
         word = words.pop(0)
         name = word.removeprefix("--").replace("-", "_")
-        if word == "--factory":
-            values["is_factory"] = True
+        if word in _FLAGS:
+            values[_FLAGS[word]] = True
             continue
         if name not in Options.__dataclass_fields__ or not words:
             raise StartupError(f"worker: cannot read argument {word!r}")
@@ -57,7 +62,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         try:
             if name in _NUMBERS:
                 values[name] = int(text)
-            elif name == "listen_fds":
+            elif name in {"listen_fds", "bell_fds"}:
                 values[name] = tuple(int(part) for part in text.split(",") if part)
             else:
                 values[name] = text

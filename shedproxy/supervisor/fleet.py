@@ -264,6 +264,8 @@ class Fleet:
 
     def on_exit(self, worker: WorkerProcess, how: str, *, failures: int) -> None:
         """A worker died: said in the log, once more loudly when it does nothing else."""
+        # The others wait for slots that it had.
+        self._reset_worker(worker.region)
         event = "worker crash loop" if worker.is_crash_looping else "worker died"
         facts: dict[str, Any] = {"worker": worker.index, "how": how, "failures": failures}
         if worker.last_stack:
@@ -283,7 +285,9 @@ class Fleet:
         worker.post("document", document=self._text_for(worker))
 
     def _text_for(self, worker: WorkerProcess) -> str:
-        part = document_for_worker(self._document, worker.index, len(self.workers))
+        part = document_for_worker(
+            self._document, worker.index, len(self.workers), is_shared=self._command.is_shared
+        )
         return encode_document(part).decode()
 
     def _post(self, op: str, **fields: Any) -> None:

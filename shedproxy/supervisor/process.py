@@ -52,12 +52,22 @@ class WorkerCommand:
     kind: str = "wire"
     """`wire` (the raw proxy) or `asgi` (an application under uvicorn)."""
     workers: int = 1
+    bell_fds: tuple[int, ...] = ()
     program: tuple[str, ...] = WORKER_PROGRAM
     arguments: tuple[str, ...] = ()
     """The application's, for `asgi`."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether the workers share the limits of cells.
+
+        What is recorded can be replayed if it depends on nobody else: then each has its part.
+        """
+        return self.workers > 1 and "--record" not in self.arguments
+
     def argv(self, index: int, region: int, channel_fd: int, stack_fd: int) -> list[str]:
         """The command line of worker `index`, which writes to a region of the page."""
+        bells = ",".join(map(str, self.bell_fds))
         return [
             sys.executable,
             *self.program,
@@ -66,6 +76,7 @@ class WorkerCommand:
             *("--page-fd", str(self.page_fd)),
             *("--channel-fd", str(channel_fd), "--stack-fd", str(stack_fd)),
             *("--listen-fds", ",".join(map(str, self.listen_fds))),
+            *(("--shared", "--bell-fds", bells) if self.is_shared else ()),
             *self.arguments,
         ]
 
@@ -303,7 +314,7 @@ class WorkerProcess:
                 popen = subprocess.Popen(  # noqa: ASYNC220 - our own interpreter; a vfork
                     self._command.argv(self.index, self.region, theirs.fileno(), stacks.fd),
                     stdin=subprocess.DEVNULL,
-                    pass_fds=(*fds, *self._command.listen_fds),
+                    pass_fds=(*fds, *self._command.listen_fds, *self._command.bell_fds),
                     process_group=0,  # Ctrl-C is for the supervisor, which drains the workers
                 )
             undo.pop_all()

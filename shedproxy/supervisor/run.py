@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from shedproxy.core import Memory, Mode, Nanos, to_seconds
+from shedproxy.dataplane.host_share import close_bells, make_bells
 from shedproxy.dataplane.share_page import SharePage
 from shedproxy.settings import ControlSettings, Loaded, require_upstream
 from shedproxy.snapshot import Document
@@ -100,23 +101,26 @@ class Supervisor:
         settings = self._configuration.loaded.settings
         # One region more, for a successor beside the worker that it replaces.
         page = SharePage.create(settings.server.workers + 1)
+        bells = make_bells(len(page)) if len(page) > 2 else ()
         data: list[Listener] = []
         control: list[Listener] = []
         try:
             environ = self._options.environ
             data = bind_all(settings.server.listen, environ=environ)
             control = bind_all([settings.control.listen], environ=environ)
-            fleet = self._make_fleet(page, data)
+            fleet = self._make_fleet(page, data, bells)
             await self._serve(page, fleet, data, control)
         finally:
             close_all([*data, *control])
             page.close()
+            close_bells(bells)
             self._journal.close()
 
-    def _make_fleet(self, page: SharePage, data: list[Listener]) -> Fleet:
+    def _make_fleet(self, page: SharePage, data: list[Listener], bells: tuple[int, ...]) -> Fleet:
         command = WorkerCommand(
             page_fd=page.fd,
             workers=len(page) - 1,
+            bell_fds=bells,
             listen_fds=tuple(listener.socket.fileno() for listener in data),
             kind=self._options.kind,
             program=self._options.worker_program,

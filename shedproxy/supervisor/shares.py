@@ -23,11 +23,18 @@ def part_of(whole: int, index: int, workers: int) -> int:
     return max(1, part + (index < rest))
 
 
-def document_for_worker(document: Document, index: int, workers: int) -> Document:
-    """The document with the bounds that are counted per process cut into parts."""
+def document_for_worker(
+    document: Document, index: int, workers: int, *, is_shared: bool = False
+) -> Document:
+    """The document with the bounds that are counted per process cut into parts.
+
+    `is_shared`: the limits of cells stay whole; workers count against them together.
+    """
     if workers == 1:
         return document
-    cells = tuple(_cell(cell, index, workers) for cell in document.policy.cells)
+    cells = tuple(
+        _cell(cell, index, workers, is_shared=is_shared) for cell in document.policy.cells
+    )
     rules = tuple(_rule(rule, index, workers) for rule in document.classification.rules)
     upstreams = tuple(_upstream(each, index, workers) for each in document.proxy.upstreams)
     return replace(
@@ -38,13 +45,13 @@ def document_for_worker(document: Document, index: int, workers: int) -> Documen
     )
 
 
-def _cell(cell: CellPolicy, index: int, workers: int) -> CellPolicy:
+def _cell(cell: CellPolicy, index: int, workers: int, *, is_shared: bool) -> CellPolicy:
     critical_plus, critical, sheddable_plus, sheddable = (
         None if limit is None else part_of(limit, index, workers) for limit in cell.class_limits
     )
     return replace(
         cell,
-        limit=_limit(cell.limit, index, workers),
+        limit=cell.limit if is_shared else _limit(cell.limit, index, workers),
         queue=replace(cell.queue, length_max=part_of(cell.queue.length_max, index, workers)),
         resident_limit=part_of(cell.resident_limit, index, workers),
         control_budget=part_of(cell.control_budget, index, workers),

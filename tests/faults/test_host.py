@@ -382,7 +382,7 @@ async def test_a_clock_that_runs_fast_or_slow_scales_what_is_measured(
     client = await proxy.connect()
     for _ in range(60):
         assert (await client.ask(GET)).status == 200
-    memory = proxy.driver.memory()["default"]
+    memory = proxy.driver.shedder.memory()["default"]
     (mean_ns,) = (known.mean_ns for known in memory.values())
     assert 4e6 * rate * 0.8 < mean_ns < 40e6 * max(1.0, rate)
     figure(f"clock x {rate:g}: 60 of 60 served, 4 ms are measured as {mean_ns / 1e6:.1f} ms")

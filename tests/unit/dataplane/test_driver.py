@@ -242,7 +242,7 @@ async def test_a_stall_is_noticed_by_the_answers_that_are_read_before_the_timer(
             pass
         subject.release(permit, Outcome.SUCCESS)
         assert subject.meter.counted(ProcessCounter.LOOP_STALLS) == 1
-        assert subject.memory() == {"default": {}}
+        assert subject.shedder.memory() == {"default": {}}
         beat_at = subject.meter.process(ProcessGauge.LOOP_LAG_NS)
         async with asyncio.timeout(5):
             while subject.meter.process(ProcessGauge.LOOP_LAG_NS) == beat_at:
@@ -404,9 +404,9 @@ def test_what_one_driver_learnt_the_next_one_knows() -> None:
     """And publishes before any request."""
     memory = {"default": {"default": Remembered(milliseconds(5), 40, 1e12)}}
     subject = Driver(cells("default"), clock=Hand())
-    assert subject.memory() == {"default": {}}
-    subject.remember(memory)
-    assert subject.memory() == memory
+    assert subject.shedder.memory() == {"default": {}}
+    subject.shedder.remember(memory)
+    assert subject.shedder.memory() == memory
     subject.publish_gauges()
     assert subject.meter.gauge(0, Gauge.BASELINE_NS) == milliseconds(5)
 

@@ -19,6 +19,8 @@ for name in ("--kind", "--listen-fds", "--die-once", "--stubborn"):
     parser.add_argument(name, default="")
 for name in ("--index", "--workers", "--region", "--page-fd", "--channel-fd", "--stack-fd"):
     parser.add_argument(name, type=int)
+parser.add_argument("--bell-fds", default="")
+parser.add_argument("--shared", action="store_true")
 args = parser.parse_args()
 channel = socket.socket(fileno=args.channel_fd)
 lines = channel.makefile("r")

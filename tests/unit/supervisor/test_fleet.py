@@ -41,7 +41,7 @@ class Journal:
 @pytest.fixture(autouse=True)
 def plain_documents(monkeypatch):
     monkeypatch.setattr(fleet_module, "encode_document", lambda document: document.text.encode())
-    monkeypatch.setattr(fleet_module, "document_for_worker", lambda document, *_: document)
+    monkeypatch.setattr(fleet_module, "document_for_worker", lambda document, *_, **__: document)
 
 
 def make_fleet(

@@ -1,0 +1,186 @@
+"""One limit for the workers of a host: each writes its own words, and all read everybody's.
+
+A worker takes a slot when the sum of what all have in flight is below the limit. It looks first and
+writes after, without a lock, so that workers that look at the same moment exceed the limit by one
+request each at most. Whoever waits says since when, before it looks a last time: whoever frees
+a slot afterwards sees that and wakes the one that has gone longest without a slot, which goes
+first. A worker that does not come for its slot (it is dead, frozen or busy) is passed over.
+
+The limit is that of one worker, the leader, whose samples are the most; the others follow, and
+begin where it was when they lead. Numbers of the leader count for more, so that two workers with
+much the same traffic do not take turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
+
+__all__ = ["LOOK_NS", "SHARE_FIELDS", "CellShare"]
+
+SHARE_FIELDS: Final = 5
+"""Words of a worker per cell: in flight, waiting since, limit, evidence, told at."""
+
+LOOK_NS: Final = 5 * NS_PER_MS
+"""Who waits looks again this often; who does not come for a slot by then is passed over."""
+
+_TELL_NS: Final = 100 * NS_PER_MS
+_STALE_NS: Final = NS_PER_S
+"""A worker that has told nothing for so long leads no more."""
+_LEAD: Final = 2
+"""The leader's evidence counts so much more."""
+
+
+class CellShare:
+    """One worker's view of one cell of the page.
+
+    Args:
+        words: `SHARE_FIELDS` rows of `workers` integers of eight bytes, shared by all.
+        workers: how many have words, successors included.
+        own: which words are ours.
+        parts: among how many workers the limit is told apart in metrics.
+        part: which of these we are.
+        wake: called with the worker to wake; it looks then.
+    """
+
+    __slots__ = (
+        "_claims",
+        "_evidence",
+        "_in_flight",
+        "_limits",
+        "_own",
+        "_part",
+        "_parts",
+        "_passed_over",
+        "_samples",
+        "_told",
+        "_told_at",
+        "_wake",
+        "_workers",
+        "_yields_since",
+        "_yields_to",
+        "leader",
+    )
+
+    def __init__(
+        self,
+        words: memoryview[int],
+        *,
+        workers: int,
+        own: int,
+        parts: int,
+        part: int,
+        wake: Callable[[int], None],
+    ) -> None:
+        rows = [words[row * workers : (row + 1) * workers] for row in range(SHARE_FIELDS)]
+        self._in_flight, self._claims, self._limits, self._evidence, self._told = rows
+        self._workers = workers
+        self._own = own
+        self._parts = parts
+        self._part = part
+        self._wake = wake
+        self._passed_over = [0] * workers
+        """The claim that each worker did not come for."""
+        self._yields_to = 0
+        self._yields_since = 0
+        self._samples = 0
+        self._told_at = -_TELL_NS
+        self.leader = own
+        """Whose limit is in force."""
+
+    # --- slots ---
+
+    def total(self) -> int:
+        """What all workers have in flight."""
+        return sum(self._in_flight)
+
+    def others(self) -> int:
+        """What the others have in flight."""
+        return sum(self._in_flight) - self._in_flight[self._own]
+
+    def put(self, in_flight: int) -> None:
+        """What we have in flight."""
+        self._in_flight[self._own] = in_flight
+
+    def claim(self, since: int) -> None:
+        """Somebody waits here, and got no slot since; 0: nobody waits."""
+        self._claims[self._own] = since
+
+    def first(self) -> int:
+        """The other worker that has waited longest for a slot, if longer than we; or -1."""
+        claims, own = self._claims, self._own
+        best, oldest = -1, claims[own]
+        for worker in range(self._workers):
+            claim = claims[worker]
+            if not claim or worker == own or claim == self._passed_over[worker]:
+                continue
+            if not oldest or claim < oldest or (claim == oldest and worker < own and best < 0):
+                best, oldest = worker, claim
+        return best
+
+    def must_yield(self, now: Instant) -> bool:
+        """Whether a free slot is another's. It is told so, and has `LOOK_NS` to come for it."""
+        first = self.first()
+        while first >= 0:
+            claim = self._claims[first]
+            if claim != self._yields_to:
+                self._yields_to = claim
+                self._yields_since = now
+            if now - self._yields_since < LOOK_NS:
+                return True
+            self._passed_over[first] = claim
+            first = self.first()
+        return False
+
+    def pass_on(self, limit: int) -> None:
+        """Wake the worker that is first in line, if there is room for it."""
+        first = self.first()
+        if first >= 0:
+            total = self.total()
+            if total < limit or not total:
+                self._wake(first)
+
+    # --- the limit ---
+
+    def on_sample(self) -> None:
+        """We learnt something."""
+        self._samples += 1
+
+    def part_of(self, limit: int) -> int:
+        """What we show of a limit, so that the parts of all workers add up to it."""
+        return limit // self._parts + (self._part < limit % self._parts)
+
+    @property
+    def leads(self) -> bool:
+        """Whether the limit in force is ours."""
+        return self.leader == self._own
+
+    def leader_limit(self) -> int:
+        """The leader's limit as told last; 0: it has told none."""
+        return self._limits[self.leader]
+
+    def tell(self, limit: int) -> None:
+        """Our limit, or the one that we follow."""
+        self._limits[self._own] = limit
+
+    def elect(self, limit: int, now: Instant) -> None:
+        """Ten times a second: tell our evidence, and see who leads."""
+        if now - self._told_at < _TELL_NS:
+            return
+        own = self._own
+        self._told_at = now
+        # Of a second or so; the rest is forgotten.
+        self._samples -= self._samples // 8
+        self._limits[own] = limit
+        self._evidence[own] = (self._samples + 1) * (_LEAD if self.leader == own else 1)
+        self._told[own] = now
+        best = own
+        for worker in range(self._workers):
+            if not self._limits[worker] or now - self._told[worker] > _STALE_NS:
+                continue
+            ahead = self._evidence[worker] - self._evidence[best]
+            if ahead > 0 or (not ahead and worker < best):
+                best = worker
+        self.leader = best

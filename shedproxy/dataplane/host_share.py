@@ -1,0 +1,93 @@
+"""What a worker shares with the others of its host: words of the page, and a bell for each worker.
+
+A bell is an eventfd that the worker's loop watches. It is rung by whoever frees a slot that another
+has waited for longest. A bell that cannot be rung is no loss but of time: who waits looks at the
+words again every few milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from shedproxy.core import CellShare, Shedder
+from shedproxy.dataplane.share_page import SharePage
+
+__all__ = ["HostShare", "close_bells", "make_bells"]
+
+
+def make_bells(count: int) -> tuple[int, ...]:
+    """Descriptors of so many bells; none where the system has no eventfd."""
+    if not hasattr(os, "eventfd"):
+        return ()
+    return tuple(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(count))
+
+
+def close_bells(bells: Sequence[int]) -> None:
+    """Give the descriptors back."""
+    for fd in bells:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+class HostShare:
+    """The words of a page as one worker uses them.
+
+    Args:
+        page: where they are.
+        region: which are its own.
+        index: which of the workers it is.
+        workers: how many there are, successors left out.
+        bells: by region; () for none.
+    """
+
+    def __init__(
+        self, page: SharePage, *, region: int, index: int, workers: int, bells: Sequence[int] = ()
+    ) -> None:
+        self._page = page
+        self._region = region
+        self._index = index
+        self._workers = workers
+        self._bells = bells
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def cell(self, number: int) -> CellShare:
+        """The words of a cell, by its number."""
+        return CellShare(
+            self._page.share_words(number),
+            workers=len(self._page),
+            own=self._region,
+            parts=self._workers,
+            part=self._index,
+            wake=self._ring,
+        )
+
+    def _ring(self, region: int) -> None:
+        if self._bells:
+            # A counter that is full has been rung.
+            with contextlib.suppress(OSError):
+                os.eventfd_write(self._bells[region], 1)
+
+    def join(self, shedder: Shedder, cells: Mapping[str, int]) -> None:
+        """Let the cells count against the limit of all; `cells` says the number of each."""
+        for name, number in cells.items():
+            shedder.join(name, self.cell(number))
+
+    def listen(self, loop: asyncio.AbstractEventLoop, on_ring: Callable[[], None]) -> None:
+        """Call back when our bell is rung, until `stop`."""
+        if self._bells:
+            self._loop = loop
+            loop.add_reader(self._bells[self._region], self._on_ring, on_ring)
+
+    def _on_ring(self, on_ring: Callable[[], None]) -> None:
+        with contextlib.suppress(OSError):
+            os.eventfd_read(self._bells[self._region])
+        on_ring()
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._bells[self._region])
+            self._loop = None

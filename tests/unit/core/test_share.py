@@ -1,0 +1,315 @@
+"""Workers that share a limit: the words, and what happens between any two of them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from shedproxy.core import (
+    LOOK_NS,
+    SHARE_FIELDS,
+    CellShare,
+    Instant,
+    Outcome,
+    Permit,
+    Shedder,
+    Verdict,
+)
+from shedproxy.testing.builders import a_policy, a_request
+
+SECOND = 1_000_000_000
+
+
+def host(workers: int) -> tuple[list[CellShare], list[int]]:
+    """Views of one cell, and who was woken."""
+    words = memoryview(bytearray(SHARE_FIELDS * workers * 8)).cast("q")
+    woken: list[int] = []
+    shares = [
+        CellShare(words, workers=workers, own=own, parts=workers, part=own, wake=woken.append)
+        for own in range(workers)
+    ]
+    return shares, woken
+
+
+def test_everybody_sees_what_all_have_in_flight():
+    (one, two, three), _ = host(3)
+    one.put(4)
+    two.put(2)
+    assert (one.total(), one.others(), three.others()) == (6, 2, 6)
+
+
+def test_a_free_slot_goes_to_whoever_went_longest_without():
+    (one, two, three), woken = host(3)
+    two.claim(20)
+    three.claim(10)
+    one.pass_on(1)
+    assert woken == [2]
+    assert two.must_yield(Instant(30))
+    assert not three.must_yield(Instant(30))
+
+
+def test_nobody_is_woken_without_room():
+    (one, two, _), woken = host(3)
+    one.put(2)
+    two.claim(10)
+    one.pass_on(2)
+    assert woken == []
+
+
+def test_who_does_not_come_for_a_slot_is_passed_over_until_it_claims_anew():
+    (one, two), _ = host(2)
+    two.claim(10)
+    one.claim(20)
+    assert one.must_yield(Instant(100))
+    assert one.must_yield(Instant(99 + LOOK_NS))
+    assert not one.must_yield(Instant(100 + LOOK_NS))
+    two.claim(15)
+    assert one.must_yield(Instant(101 + LOOK_NS))
+
+
+def test_the_parts_shown_of_a_limit_add_up_to_it():
+    shares, _ = host(3)
+    assert sum(share.part_of(10) for share in shares) == 10
+    assert sum(share.part_of(2) for share in shares) == 2
+
+
+def test_the_worker_with_most_samples_leads_and_keeps_the_lead_while_it_is_close():
+    (one, two), _ = host(2)
+    now = Instant(SECOND)
+    one.elect(10, now)
+    for _ in range(50):
+        two.on_sample()
+    two.elect(20, now)
+    one.elect(10, Instant(now + SECOND // 5))
+    assert (one.leads, two.leads) == (False, True)
+    assert one.leader_limit() == 20
+    for _ in range(50):
+        one.on_sample()
+    one.elect(10, Instant(now + 2 * SECOND // 5))
+    assert not one.leads
+
+
+def test_a_worker_that_tells_nothing_more_leads_no_more():
+    (one, two), _ = host(2)
+    for _ in range(50):
+        two.on_sample()
+    two.elect(20, Instant(SECOND))
+    one.elect(10, Instant(SECOND))
+    assert not one.leads
+    one.elect(10, Instant(2 * SECOND + SECOND // 2))
+    assert one.leads
+
+
+# --- operations inside operations, at every word -------------------------------------------
+#
+# Real shedders on words that know when they are read or written: at each of these moments another
+# worker does something as a whole, or the worker is killed.
+
+
+class Killed(BaseException):
+    """The worker ends here and now."""
+
+
+class Row:
+    """The words of one field."""
+
+    def __init__(self, words: Words, start: int, stop: int) -> None:
+        self._words, self._start, self._count = words, start, stop - start
+
+    def __getitem__(self, index: int) -> int:
+        self._words.on_access()
+        return self._words.values[self._start + index]
+
+    def __setitem__(self, index: int, value: int) -> None:
+        self._words.on_access()
+        self._words.values[self._start + index] = value
+
+    def __iter__(self) -> Iterator[int]:
+        return (self[index] for index in range(self._count))
+
+
+class Words:
+    """All words of a cell."""
+
+    def __init__(self, count: int) -> None:
+        self.values = [0] * count
+        self.accesses = 0
+        self.interruptions: list[tuple[int, Callable[[], None]]] = []
+        """At so many accesses from the start: do this, once."""
+
+    def __getitem__(self, rows: slice) -> Row:
+        return Row(self, rows.start, rows.stop)
+
+    def on_access(self) -> None:
+        self.accesses += 1
+        if self.interruptions and self.accesses == self.interruptions[0][0]:
+            self.interruptions.pop()[1]()
+
+
+class Host:
+    """Workers that share a fixed limit, with bells that ring when nothing else happens."""
+
+    def __init__(self, workers: int, limit: int) -> None:
+        self.words = Words(SHARE_FIELDS * workers)
+        self.limit = limit
+        self.workers = range(workers)
+        self.now = SECOND
+        self.rung: list[int] = []
+        self.shedders = [self._start(own) for own in self.workers]
+        self.running: list[list[Permit]] = [[] for _ in self.workers]
+
+    def _start(self, own: int) -> Shedder:
+        shedder = Shedder(a_policy(limit=self.limit), now=Instant(self.now))
+        count = len(self.workers)
+        share = CellShare(
+            self.words, workers=count, own=own, parts=count, part=own, wake=self.rung.append
+        )
+        shedder.join("default", share)
+        return shedder
+
+    def _take(self, worker: int, verdicts: Sequence[Verdict]) -> None:
+        self.running[worker] += [each.decision for each in verdicts]
+
+    def arrive(self, worker: int) -> None:
+        self.now += 1
+        decision = self.shedders[worker].arrive(REQUEST, Instant(self.now))
+        if isinstance(decision, Permit):
+            self.running[worker].append(decision)
+
+    def finish(self, worker: int) -> None:
+        if self.running[worker]:
+            self.now += 1
+            permit = self.running[worker].pop(0)
+            self._take(
+                worker, self.shedders[worker].release(permit, Outcome.SUCCESS, Instant(self.now))
+            )
+
+    def look(self, worker: int) -> None:
+        self.now += 1
+        self._take(worker, self.shedders[worker].tick(now=Instant(self.now)))
+
+    def settle(self) -> None:
+        """Everybody that was woken looks."""
+        while self.rung:
+            self.look(self.rung.pop(0))
+
+    def kill(self, worker: int) -> None:
+        """Its words are cleared, and its successor begins."""
+        for word in range(worker, len(self.words.values), len(self.workers)):
+            self.words.values[word] = 0
+        self.running[worker] = []
+        self.shedders[worker] = self._start(worker)
+
+    @property
+    def in_flight(self) -> int:
+        return sum(map(len, self.running))
+
+    @property
+    def waiting(self) -> int:
+        return sum(shedder.waiting("default") for shedder in self.shedders)
+
+    def assert_right(self) -> None:
+        assert self.in_flight == sum(self.words.values[: len(self.workers)])
+        assert not self.waiting or self.in_flight >= self.limit, "a free slot, and somebody waits"
+
+    def end(self) -> None:
+        """Finish everything: each in its turn gets a slot, and no word is left."""
+        while self.in_flight:
+            for worker in self.workers:
+                self.finish(worker)
+                self.settle()
+                self.assert_right()
+        assert not self.waiting
+        count = 2 * len(self.workers)
+        assert self.words.values[:count] == [0] * count
+
+
+REQUEST = a_request()
+Action = Callable[[Host, int], None]
+ACTIONS: tuple[Action, ...] = (Host.arrive, Host.finish)
+
+
+def begun(workers: int, limit: int, arrivals: Sequence[int]) -> Host:
+    subject = Host(workers, limit)
+    for worker in arrivals:
+        subject.arrive(worker)
+    return subject
+
+
+def beginnings(workers: int, limit: int) -> Iterator[tuple[int, ...]]:
+    """Who has slots and who waits: up to one request more than the limit."""
+    for count in range(limit + 2):
+        yield from itertools.combinations_with_replacement(range(workers), count)
+
+
+def interrupted(
+    make: Callable[[], Host], outer: Callable[[Host], None], inner: Callable[[Host], None]
+) -> Iterator[Host]:
+    """`outer` once for each access of its to a word, with `inner` just before that one."""
+    for place in itertools.count(1):
+        subject = make()
+        words = subject.words
+        words.accesses, words.interruptions = 0, [(place, functools.partial(inner, subject))]
+        outer(subject)
+        if words.interruptions:
+            return
+        yield subject
+
+
+def pairs(workers: int) -> Iterator[tuple[int, int, Action, Action]]:
+    """Two workers and what each does."""
+    for one, two in itertools.permutations(range(workers), 2):
+        for first, second in itertools.product(ACTIONS, repeat=2):
+            yield one, two, first, second
+
+
+@pytest.mark.parametrize(("workers", "limit"), [(2, 1), (2, 2), (2, 3), (3, 1), (3, 2)])
+def test_no_slot_is_lost_or_forgotten_however_two_workers_meet(workers: int, limit: int):
+    worlds = 0
+    for arrivals in beginnings(workers, limit):
+        make = functools.partial(begun, workers, limit, arrivals)
+        for one, two, first, second in pairs(workers):
+            outer = functools.partial(_do, first, one)
+            for subject in interrupted(make, outer, functools.partial(_do, second, two)):
+                worlds += 1
+                assert subject.in_flight <= limit + workers - 1
+                subject.settle()
+                subject.assert_right()
+                subject.end()
+    assert worlds > 100
+
+
+@pytest.mark.parametrize(("workers", "limit"), [(2, 1), (2, 2), (3, 1), (3, 2)])
+def test_a_worker_that_is_killed_at_any_word_leaves_nothing(workers: int, limit: int):
+    worlds = 0
+    for arrivals in beginnings(workers, limit):
+        for victim, action in itertools.product(range(workers), ACTIONS):
+            make = functools.partial(begun, workers, limit, arrivals)
+
+            def outer(subject: Host, action: Action = action, victim: int = victim) -> None:
+                with contextlib.suppress(Killed):
+                    action(subject, victim)
+
+            for subject in interrupted(make, outer, _die):
+                worlds += 1
+                subject.kill(victim)
+                # Nobody rings for what a dead worker had: who waits looks again.
+                subject.now += LOOK_NS
+                for worker in subject.workers:
+                    subject.look(worker)
+                subject.settle()
+                subject.assert_right()
+                subject.end()
+    assert worlds > 20
+
+
+def _do(action: Action, worker: int, subject: Host) -> None:
+    action(subject, worker)
+
+
+def _die(_: Host) -> None:
+    raise Killed

@@ -1,0 +1,67 @@
+"""The words and bells of a page, as one worker uses them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shedproxy.core import Instant, Outcome, Permit, Shedder
+from shedproxy.dataplane.host_share import HostShare, close_bells, make_bells
+from shedproxy.dataplane.share_page import SharePage
+from shedproxy.testing import eventually_async
+from shedproxy.testing.builders import a_policy, a_request
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def page():
+    page = SharePage.create(3)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def bells():
+    bells = make_bells(3)
+    yield bells
+    close_bells(bells)
+
+
+def test_cells_have_words_of_their_own(page: SharePage):
+    share = HostShare(page, region=0, index=0, workers=2)
+    share.cell(0).put(3)
+    assert share.cell(0).total() == 3
+    assert share.cell(1).total() == 0
+
+
+def test_a_page_that_is_reset_for_a_worker_forgets_its_words_alone(page: SharePage):
+    one = HostShare(page, region=0, index=0, workers=2).cell(5)
+    two = HostShare(page, region=1, index=1, workers=2).cell(5)
+    one.put(3)
+    two.put(2)
+    page.reset(0)
+    assert two.total() == 2
+
+
+async def test_a_slot_that_one_frees_rings_the_bell_of_the_other(
+    page: SharePage, bells: tuple[int, ...]
+):
+    shedders = [Shedder(a_policy(limit=1), now=Instant(1)) for _ in range(2)]
+    shares = [
+        HostShare(page, region=index, index=index, workers=2, bells=bells) for index in range(2)
+    ]
+    for shedder, share in zip(shedders, shares, strict=True):
+        share.join(shedder, {"default": 0})
+    rung: list[str] = []
+    shares[1].listen(asyncio.get_running_loop(), lambda: rung.append("rung"))
+    permit = shedders[0].arrive(a_request(), Instant(2))
+    assert isinstance(permit, Permit)
+    shedders[1].arrive(a_request(), Instant(3))
+    assert shedders[1].waiting("default") == 1
+    shedders[0].release(permit, Outcome.SUCCESS, Instant(4))
+    await eventually_async(lambda: rung == ["rung"])
+    verdicts = shedders[1].tick(now=Instant(5))
+    assert [type(verdict.decision) for verdict in verdicts] == [Permit]
+    shares[1].stop()
