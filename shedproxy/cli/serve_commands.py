@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,7 @@ __all__ = ["app", "run"]
 
 EXIT_USAGE = 2
 EXIT_STARTUP = 3
+_WORKERS_MAX = 64
 
 Listen = Annotated[
     list[str] | None,
@@ -41,8 +43,26 @@ Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help=f"Settings; else ./{DEFAULT_FILE} if there."),
 ]
+
+
+def _workers(text: str) -> int:
+    """A number, or "auto": the processors that this process may use, at most 64."""
+    if text == "auto":
+        return min(_WORKERS_MAX, len(os.sched_getaffinity(0)))
+    count = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= count <= _WORKERS_MAX:
+        raise typer.BadParameter(f"{text!r} is neither 1 to {_WORKERS_MAX} nor auto")
+    return count
+
+
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, max=64, metavar="N", help="Worker processes.")
+    int | None,
+    typer.Option(
+        "--workers",
+        parser=_workers,
+        metavar="N|auto",
+        help="Worker processes; auto: as many as processors that may be used.",
+    ),
 ]
 State = Annotated[
     Path | None,

@@ -86,6 +86,8 @@ def test_app_hands_the_application_to_its_workers(cli):
     [
         ("run", "http://a", "--observe", "--off"),
         ("run", "http://a", "--limit", "0"),
+        ("run", "http://a", "--workers", "0"),
+        ("run", "http://a", "--workers", "many"),
         ("app", "module"),
         ("app", ":app"),
         ("app",),
@@ -108,6 +110,14 @@ def test_a_recording_is_the_workers_business(cli, command):
     assert cli(command, "http://a", "--record", "t.jsonl").exit_code == 0
     (options,) = cli.options
     assert options.worker_arguments[-2:] == ("--record", "t.jsonl")
+
+
+@pytest.mark.parametrize(("text", "count"), [("3", 3), ("auto", 2)])
+def test_workers_are_a_number_or_as_many_as_processors(cli, monkeypatch, text, count):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 5})
+    assert cli("run", "http://a", "--workers", text).exit_code == 0
+    (options,) = cli.options
+    assert options.overrides["server.workers"] == count
 
 
 @pytest.mark.parametrize("command", ["run", "app"])
