@@ -216,9 +216,11 @@ class AdmissionController(Waiting):
         self._leave(permit, now)
 
     def _leave(self, permit: Permit, now: Instant) -> None:
-        # One of several tenants could shorten the wait of all by leaving in numbers.
-        if permit.place < 0:
-            self._patience.leave(now - permit.arrived_at)
+        # One of several tenants could shorten the wait of all by leaving in numbers. And who leaves
+        # before an answer can be there would leave without any wait: that says nothing of waits.
+        age_ns = now - permit.arrived_at
+        if permit.place < 0 and 0 < self._limits.expected_ns(permit.request.route) <= age_ns:
+            self._patience.leave(age_ns)
 
     def leave_zombie(self, permit: Permit, outcome: Outcome, *, now: Instant) -> Sequence[Verdict]:
         """Nobody waits, the work may go on: keep the slot for the expected rest of it."""

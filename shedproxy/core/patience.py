@@ -41,7 +41,10 @@ class Patience:
         """The age at which most leave; None: there is none that is known."""
 
     def leave(self, age_ns: int) -> None:
-        """A client left so long after its request had arrived, and the work for it goes on."""
+        """A client left so long after its request had arrived, and the work for it goes on.
+
+        `age_ns` should be no less than an answer takes: who leaves sooner does so without a wait.
+        """
         self.is_asked = self._has_news = True
         self._left[_bucket(age_ns)] += 1
         self._forget()

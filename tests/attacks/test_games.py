@@ -28,11 +28,14 @@ GAMES = {
 }
 
 
-def others_served(game: dict | None, *, seed: int, make=None, duration_s: float = 12) -> float:
-    """The share of the others' requests that was served in time."""
-    clients = [ClientSpec(name="others", tenants=8, load=0.6)]
+def others_served(
+    game: dict | None, *, seed: int, make=None, duration_s: float = 12, is_named: bool = True
+) -> float:
+    """The share of the others' requests that was served in time; not `is_named`: all are one."""
+    clients = [ClientSpec(name="others", tenants=8 if is_named else 0, load=0.6)]
     if game is not None:
-        clients.append(ClientSpec(name="player", tenant="player", start_s=3.0, **game))
+        tenant = "player" if is_named else ""
+        clients.append(ClientSpec(name="player", tenant=tenant, start_s=3.0, **game))
     world = World(
         scenario=Scenario(
             name="game",
@@ -82,3 +85,11 @@ def test_it_is_fairness_that_protects_them():
         return OurControl(Policy(cells=(cell,)), now=now)
 
     assert others_served(GAMES["flood"], seed=1, make=unfair) < 0.9
+
+
+@pytest.mark.attack("A9")
+def test_clients_that_leave_at_once_say_nothing_of_how_long_others_wait():
+    """Nobody tells them apart: the queue does, in which they are gone before their turn comes."""
+    flood = {"load": 2.5, "timeout_ms": 3.0, "announces_deadline": False}
+    for seed in (3, 4):
+        assert others_served(flood, seed=seed, duration_s=20, is_named=False) >= 0.97
