@@ -74,24 +74,31 @@ class Load:
     async def connect(self, port: int, count: int) -> None:
         for _ in range(count):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(REQUEST)
-            self._tasks.append(asyncio.create_task(self._ask(reader, writer)))
+            self._tasks.append(asyncio.create_task(self._live(port, reader, writer)))
+
+    async def _live(
+        self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while True:
+            try:
+                await self._ask(reader, writer)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                # Its worker was killed: another has the next connection.
+                pass
+            finally:
+                writer.close()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = head.lower().partition(b"content-length:")[2].split()[0]
-                await reader.readexactly(int(length))
-                if head.startswith(b"HTTP/1.1 200 "):
-                    self.served += 1
-                else:
-                    await asyncio.sleep(SERVICE_S)
-                writer.write(REQUEST)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        while True:
+            writer.write(REQUEST)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = head.lower().partition(b"content-length:")[2].split()[0]
+            await reader.readexactly(int(length))
+            if head.startswith(b"HTTP/1.1 200 "):
+                self.served += 1
+            else:
+                await asyncio.sleep(SERVICE_S)
 
     async def rate(self, seconds: float) -> float:
         before, since = self.served, time.monotonic()
@@ -113,25 +120,25 @@ async def pids(proxy: Shedproxy) -> list[int]:
     return [worker["pid"] for worker in (await asyncio.to_thread(proxy.status))["workers"]]
 
 
-async def connect_to_one(load: Load, proxy: Shedproxy) -> int:
-    """All connections to the first worker: the others are held still meanwhile."""
-    first, *others = await pids(proxy)
+async def connect_to(load: Load, proxy: Shedproxy, index: int, count: int) -> None:
+    """All connections to one worker: the others are held still meanwhile."""
+    others = await pids(proxy)
+    others.pop(index)
     for pid in others:
         os.kill(pid, signal.SIGSTOP)
     try:
-        await load.connect(proxy.port, CLIENTS)
-        await asyncio.sleep(0.2)
+        await load.connect(proxy.port, count)
+        await asyncio.sleep(0.1)
     finally:
         for pid in others:
             os.kill(pid, signal.SIGCONT)
-    return first
 
 
 async def goodput(home: Path, workers: int) -> tuple[float, Counter[int]]:
     async with Station() as station:
         async with entered(proxy_before(station, home, workers)) as proxy:
             load = Load()
-            await connect_to_one(load, proxy)
+            await connect_to(load, proxy, 0, CLIENTS)
             station.seconds.clear()
             rate = await load.rate(2.5)
             seconds = station.seconds.copy()
@@ -153,7 +160,8 @@ async def test_all_workers_together_keep_the_limit_and_a_killed_one_leaks_no_slo
     async with Station() as station:
         async with entered(proxy_before(station, tmp_path, 4)) as proxy:
             load = Load()
-            await load.connect(proxy.port, 2 * CLIENTS)
+            for index in range(4):
+                await connect_to(load, proxy, index, CLIENTS // 2)
             await load.rate(0.5)
             station.seconds.clear()
             rate = await load.rate(2.5)
