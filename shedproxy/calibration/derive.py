@@ -3,8 +3,8 @@
 The limit is anchored at the knee, capacity times latency without load: by Little's law so many
 requests are at work when the service is busy and nobody waits inside it. A margin keeps slots from
 standing idle while an answer travels; the rest of the wait belongs in the proxy's queue, where it
-is ordered. The ceiling is where the service was measured to be saturated for sure, the floor the
-knee itself: fewer would leave slots of the service idle while others are refused.
+is ordered. The ceiling is where the service was measured to be saturated for sure. The floor is the
+upper end of the knee's interval: fewer might leave slots idle while others are refused.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections.abc import Sequence
 
 from shedproxy.calibration.measurement import Plan
 from shedproxy.calibration.results import CellThresholds, Findings, RouteFit, Thresholds
-from shedproxy.core import Nanos, milliseconds
+from shedproxy.core import NS_PER_S, Nanos, milliseconds
 
 __all__ = ["derive_thresholds"]
 
 _MARGIN = 1.25
 _ALIKE = 1.5
 """Routes whose latencies differ by no more than this share a baseline."""
-_WAIT_MAX_NS = milliseconds(500)
+_WAIT_MIN_NS, _WAIT_MAX_NS = milliseconds(10), milliseconds(500)
 
 
 def derive_thresholds(
@@ -41,14 +41,23 @@ def derive_thresholds(
             CellThresholds(
                 name=cell,
                 start=start,
-                floor=max(1, min(start, math.floor(knee.low))),
+                floor=max(1, min(start, math.ceil(knee.high))),
                 ceiling=ceiling,
                 upstream_weight=weight,
-                queue_wait_ns=Nanos(max(milliseconds(10), min(_WAIT_MAX_NS, plan.slo.latency_ns))),
+                queue_wait_ns=_queue_wait_ns(plan, start / capacity.value),
                 baseline_ns=_baseline_ns(findings.routes),
             ),
         )
     )
+
+
+def _queue_wait_ns(plan: Plan, inside_s: float) -> Nanos:
+    """What the SLO's latency leaves once the time inside the service, with the limit full, is off.
+
+    Its mean only: a wait cut shorter than that would refuse some whose answer was in time.
+    """
+    left_ns = plan.slo.latency_ns - round(inside_s * NS_PER_S)
+    return Nanos(max(_WAIT_MIN_NS, min(_WAIT_MAX_NS, _rounded(max(1, left_ns)))))
 
 
 def _baseline_ns(routes: Sequence[RouteFit]) -> Nanos | None:

@@ -42,23 +42,28 @@ _SHIFT_ERRORS, _SHIFT_MIN = 4.0, 0.05
 _STEADY_MIN = 50
 """Requests below which a step says nothing of its steadiness."""
 
+_CLASSES: Mapping[int, str] = {one: one.label for one in reversed(Criticality)}
+
 
 def digest(
-    order: Order, played: Played, *, slo: Slo, index: int, origin: int, routes: Sequence[str] = ()
+    order: Order,
+    played: Played,
+    *,
+    slo: Slo,
+    index: int,
+    origin: int,
+    routes: Sequence[str] = (),
+    cuts_warm_up: bool = True,
 ) -> Step:
-    """Evaluate one step.
+    """Evaluate one step: what was ordered and what was played.
 
-    Args:
-        order: what was asked for.
-        played: what became of it.
-        slo: whose latency makes an answer good.
-        index: number of the step in the calibration.
-        origin: instant of the calibration's start.
-        routes: names by number.
+    `index` is its number in the calibration that began at `origin`; `routes` are names by number.
+    With `cuts_warm_up` False nothing but `settle_ns` is cut, however the beginning differs.
     """
     is_open = order.planned_rps is not None
     rows = sorted(played.rows) if is_open else sorted(played.rows, key=lambda row: row.done_at)
-    cut_at = _cut(rows, order, played, is_open=is_open)
+    settled_at = played.started_at + order.settle_ns
+    cut_at = _cut(rows, order, played, is_open=is_open) if cuts_warm_up else settled_at
     end = played.stopped_at
     kept = [row for row in rows if cut_at <= (row.intended_at if is_open else row.done_at) < end]
     span_s = max(1, end - cut_at) / NS_PER_S
@@ -94,12 +99,7 @@ def digest(
         health=health,
         windows=windows,
         routes=_parts(kept, [row.route for row in kept], dict(enumerate(routes)), is_open=is_open),
-        classes=_parts(
-            kept,
-            [row.criticality for row in kept],
-            {one: one.label for one in reversed(Criticality)},
-            is_open=is_open,
-        ),
+        classes=_parts(kept, [row.criticality for row in kept], _CLASSES, is_open=is_open),
         errors=_errors(kept),
         ended_early=bool(played.ended_early),
     )

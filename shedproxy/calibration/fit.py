@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from shedproxy.calibration.doubts import all_checks
-from shedproxy.calibration.estimates import mean_interval, t_quantile
+from shedproxy.calibration.estimates import mean_interval, t_quantile, z_quantile
 from shedproxy.calibration.knee import goodput_knee, latency_knee
 from shedproxy.calibration.measurement import Interval, Phase, Plan, Step, StepState
 from shedproxy.calibration.plan import saturating_concurrency
 from shedproxy.calibration.results import Findings, RouteFit
-from shedproxy.calibration.slo import open_levels, slo_rate
+from shedproxy.calibration.slo import merge_percentiles, open_levels, slo_rate
 from shedproxy.calibration.usl import LEVELS_MIN, fit_usl
 from shedproxy.core import NS_PER_S
 from shedproxy.workload import RandomSource
@@ -29,6 +29,8 @@ _BETTER_MIN, _BETTER_LEVEL = 0.03, 0.9999
 """By which share, and how surely, another concurrency must be faster to be taken instead: there are
 half a dozen of them, and the best of equals always looks better."""
 _COLLAPSE = 0.8
+_UNCROWDED = 0.5
+"""Share of the knee up to which nobody waits inside the service."""
 
 
 def fit_findings(
@@ -58,7 +60,6 @@ def fit_findings(
     usl = fit_usl([(float(step.concurrency or 1), step.throughput_rps) for step in closed], rng=rng)
     if usl is None:
         missing.append(f"USL: it takes {LEVELS_MIN} concurrencies")
-    idle = next((step for step in steps if step.phase is Phase.IDLE and step.latency), None)
     findings = Findings(
         capacity_rps=capacity,
         capacity_in_flight=concurrency,
@@ -66,7 +67,7 @@ def fit_findings(
         slo_in_flight=slo.in_flight if slo else None,
         slo_latency=slo.latency if slo else None,
         slo_is_bound=slo.is_bound if slo else True,
-        knee_in_flight=_knee_in_flight(capacity, idle),
+        knee_in_flight=_knee_in_flight(capacity, steps),
         knees=tuple(
             knee
             for knee in (goodput_knee(steps, rng=rng), latency_knee(steps, plan.slo, rng=rng))
@@ -128,15 +129,41 @@ def _mean(steps: Sequence[Step]) -> float:
     return math.fsum(step.throughput_rps for step in steps) / len(steps)
 
 
-def _knee_in_flight(capacity: Interval | None, idle: Step | None) -> Interval | None:
-    if capacity is None or idle is None or idle.latency is None:
+def _knee_in_flight(capacity: Interval | None, steps: Sequence[Step]) -> Interval | None:
+    """Capacity times latency without waiting, which few in flight show as well as one."""
+    idle = [step for step in steps if step.phase is Phase.IDLE and step.latency is not None]
+    if capacity is None or not idle:
         return None
-    mean_s = idle.latency.mean_ns / NS_PER_S
-    return Interval(
-        value=capacity.value * mean_s,
-        low=capacity.low * mean_s,
-        high=capacity.high * mean_s,
+    few = _UNCROWDED * capacity.value * _merged_mean(idle)[0] / NS_PER_S
+    alone = idle + [
+        step
+        for step in steps
+        if step.concurrency is not None
+        and 1 < step.concurrency <= few
+        and step.latency is not None
+        and step.state is not StepState.VOID
+        and not step.failed_count
+    ]
+    mean_ns, error_ns = _merged_mean(alone)
+    value = capacity.value * mean_ns / NS_PER_S
+    of_capacity = (capacity.high - capacity.low) / 2 / capacity.value
+    half = value * math.hypot(
+        of_capacity, z_quantile((1 + capacity.level) / 2) * error_ns / mean_ns
     )
+    return Interval(
+        value=value, low=max(0.0, value - half), high=value + half, level=capacity.level
+    )
+
+
+def _merged_mean(steps: Sequence[Step]) -> tuple[float, float]:
+    """Mean latency of the answers of all steps, in ns, and its standard error by their scatter."""
+    merged = merge_percentiles([step.latency for step in steps])
+    assert merged is not None
+    mean = float(merged.mean_ns)
+    # A bucket's bound lies half a bucket above its middle.
+    square = math.fsum(count * (bound / 1.015) ** 2 for bound, count in merged.histogram)
+    variance = max(0.0, square / merged.count - mean * mean)
+    return mean, math.sqrt(variance / merged.count)
 
 
 def _slo_missing(steps: Sequence[Step], plan: Plan) -> str:

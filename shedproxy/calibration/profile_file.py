@@ -90,7 +90,7 @@ def _limit_changes(
         limit = f"cell.{cell.name}.limit"
         wanted: list[tuple[str, str, str]] = [
             (f"{limit}.initial", str(cell.start), _knee_reason(findings.knee_in_flight)),
-            (f"{limit}.min", str(cell.floor), "the knee: fewer would leave slots idle"),
+            (f"{limit}.min", str(cell.floor), "the knee at most: fewer may leave slots idle"),
             (
                 f"{limit}.max",
                 str(cell.ceiling),
@@ -110,7 +110,7 @@ def _limit_changes(
                 (
                     f"cell.{cell.name}.queue.wait_max",
                     f'"{show_duration(cell.queue_wait_ns)}"',
-                    "who waits longer than the SLO's latency is answered too late",
+                    "who waits longer is answered later than the SLO says",
                 )
             )
         changes += [

@@ -1,7 +1,8 @@
 """The same load once more through the real proxy: bare, and with the thresholds that were written.
 
-Each run is short, and beyond capacity it is followed by load that the service can carry, so that
-nobody is held in collapse and the recovery is seen.
+Beyond capacity a run is followed by load that the service can carry, so that the recovery is seen.
+A run with shedding lasts until chance moves its goodput by little; one without is short, so that
+nobody is held in collapse.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from shedproxy.calibration.results import Aftermath, VerificationRun
 from shedproxy.core import NS_PER_S, Nanos, seconds
 from shedproxy.loadgen.demo import ProxyProcess
 
-__all__ = ["LOAD_RATIOS", "Proof", "proving_runs", "recovery"]
+__all__ = ["LOAD_RATIOS", "Proof", "proof_length_s", "proving_runs", "recovery"]
 
 LOAD_RATIOS = (0.8, 1.5, 3.0)
 _BIN_NS = seconds(0.5)
 _RECOVERED = 0.95
 _SETTLE_S = 1.0
 _AFTER_RATIO = 0.8
+_ERROR, _QUICK_ERROR = 0.01, 0.02
+"""Standard error of goodput, as a share of it, that a run with shedding may have."""
+_BARE_S, _QUICK_BARE_S = 8.0, 4.0
+_LENGTH_MAX_S, _QUICK_LENGTH_MAX_S = 60.0, 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +43,21 @@ class Proof:
     capacity_rps: float
     make_player: Callable[[str], LivePlayer]
     length_s: float
+    """Of a run with shedding."""
+    bare_s: float
     after_s: float
+
+
+def proof_length_s(*, capacity_rps: float, cv: float, is_quick: bool) -> tuple[float, float]:
+    """How long to run with shedding and without; `cv` is that of the service times.
+
+    The work done in a time scatters as a renewal process: by cv over the root of the answers.
+    """
+    error = _QUICK_ERROR if is_quick else _ERROR
+    bare_s = _QUICK_BARE_S if is_quick else _BARE_S
+    longest_s = _QUICK_LENGTH_MAX_S if is_quick else _LENGTH_MAX_S
+    counted_s = (cv / error) ** 2 / capacity_rps
+    return max(bare_s, min(longest_s, _SETTLE_S + counted_s)), bare_s
 
 
 class _ConfiguredProxy(ProxyProcess):
@@ -87,7 +106,7 @@ def _run(proof: Proof, player: LivePlayer, ratio: float, *, is_shedding: bool) -
     order = Order(
         phase=Phase.OPEN,
         pass_number=0,
-        length_ns=seconds(proof.length_s),
+        length_ns=seconds(proof.length_s if is_shedding else proof.bare_s),
         settle_ns=seconds(_SETTLE_S),
         seed=round(100 * ratio),
         planned_rps=rate,
@@ -96,7 +115,10 @@ def _run(proof: Proof, player: LivePlayer, ratio: float, *, is_shedding: bool) -
         then_ns=seconds(proof.after_s) if ratio > 1 else None,
     )
     played = player.play(order)
-    step = digest(order, played, slo=proof.plan.slo, index=0, origin=played.started_at)
+    step = digest(
+        order, played, slo=proof.plan.slo, index=0, origin=played.started_at,
+        cuts_warm_up=False,
+    )  # fmt: skip
     span_s = (step.length_ns - step.cut_ns) / NS_PER_S
     offered_rps = step.offered_count / span_s
     refusals = sorted(

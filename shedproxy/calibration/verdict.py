@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from shedproxy.calibration.measurement import Confidence, Plan
@@ -12,24 +11,21 @@ __all__ = ["GOODPUT_MIN", "is_verified", "judge"]
 
 GOODPUT_MIN = 0.95
 """Of capacity, shedding on, beyond it."""
-_ERRORS = 2.0
 _WIDTH_HIGH, _WIDTH_MAX = 0.03, 0.10
 
 
-def is_verified(runs: Sequence[VerificationRun], *, cv: float = 1.0) -> bool | None:
-    """Goodput beyond capacity kept, nobody refused below it; None: no sound run with shedding.
-
-    `cv` is that of the service times: what a service completes in a short run scatters with it.
-    """
+def is_verified(runs: Sequence[VerificationRun]) -> bool | None:
+    """Goodput beyond capacity kept, nobody refused below it; None: no sound run with shedding."""
     sound = [run for run in runs if run.is_shedding and not run.is_void]
-    if not sound:
-        return None
-    return all(
-        run.goodput_ratio >= GOODPUT_MIN - _ERRORS * cv / math.sqrt(max(1, run.served_count))
-        if run.load_ratio > 1
-        else not run.refused_count
-        for run in sound
-    )
+    return not any(map(_broken, sound)) if sound else None
+
+
+def _broken(run: VerificationRun) -> str:
+    """Which promise a run with shedding broke, or ""."""
+    if run.load_ratio > 1:
+        kept = run.goodput_ratio
+        return f"goodput {kept:.1%} at {run.load_ratio:g}x" if kept < GOODPUT_MIN else ""
+    return f"{run.refused_count} refused at {run.load_ratio:g}x" if run.refused_count else ""
 
 
 def judge(
@@ -42,8 +38,7 @@ def judge(
 ) -> Verdict:
     """Weigh everything that was found and doubted."""
     capacity = findings.capacity_rps
-    laws = [route.law.cv for route in findings.routes if route.law is not None]
-    verified = is_verified(verification, cv=laws[0] if laws else 1.0)
+    verified = is_verified(verification)
     if capacity is None or thresholds is None:
         return Verdict(
             confidence=Confidence.INCONCLUSIVE,
@@ -61,7 +56,12 @@ def judge(
         confidence = Confidence.INCONCLUSIVE
     if verified is False:
         confidence = Confidence.INCONCLUSIVE
-        reasons.insert(0, "the proxy with these thresholds did not do what they promise")
+        broken = [_broken(run) for run in verification if run.is_shedding and not run.is_void]
+        reasons.insert(
+            0,
+            "the proxy with these thresholds did not do what they promise: "
+            + ", ".join(filter(None, broken)),
+        )
     if not reasons:
         reasons = [f"every check passed; capacity is known to {width:.1%}"]
     cell = thresholds.cells[0]

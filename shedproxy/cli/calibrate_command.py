@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
-from shedproxy.cli.calibrate_engine import check_engine, order_player
+from shedproxy.cli.calibrate_engine import check_engine, order_player, prove
 from shedproxy.cli.report_files import write_views
 from shedproxy.clock import wall_seconds
 from shedproxy.core import Nanos, seconds
@@ -166,7 +166,7 @@ def _measured(
         _measure(target, plan, chosen, measured, folder, view, master)
         calibration = _conclude(target, plan, measured, started_s, ())
         if verifies and calibration.thresholds is not None and not measured.stopped_by:
-            runs = _verify(target, plan, chosen, calibration, view)
+            runs = prove(target, plan, chosen, calibration, view.proving)
             calibration = _conclude(target, plan, measured, started_s, runs)
     return calibration
 
@@ -228,39 +228,6 @@ def _measure(
             )
     except KeyboardInterrupt:
         measured.stopped_by = _INTERRUPTED
-
-
-def _verify(
-    target: str, plan: Plan, chosen: RequestSet, calibration: Calibration, view: CalibrationView
-) -> tuple[VerificationRun, ...]:
-    from shedproxy.calibration.live import LivePlayer
-    from shedproxy.calibration.profile_file import with_profile
-    from shedproxy.calibration.proving import LOAD_RATIOS, Proof, proving_runs
-
-    assert calibration.findings.capacity_rps is not None
-    # Clients of the overload give up soon: a service in collapse is not held there.
-    deadline_ns = Nanos(max(seconds(1), 2 * plan.slo.latency_ns))
-    proof = Proof(
-        plan=plan,
-        target=target,
-        settings=with_profile(calibration, ""),
-        capacity_rps=calibration.findings.capacity_rps.value,
-        make_player=lambda url: LivePlayer(
-            url, chosen, deadline_ns=deadline_ns, arrivals=plan.arrivals
-        ),
-        length_s=4.0 if plan.is_quick else 8.0,
-        after_s=3.0 if plan.is_quick else 5.0,
-    )
-    runs: list[VerificationRun] = []
-    try:
-        for run in proving_runs(proof):
-            runs.append(run)
-            view.proving(len(runs), 2 * len(LOAD_RATIOS))
-    except KeyboardInterrupt:
-        pass
-    except RuntimeError as problem:
-        raise StartupError(f"the proxy did not start for the verification: {problem}") from problem
-    return tuple(runs)
 
 
 def _conclude(

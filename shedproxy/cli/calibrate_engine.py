@@ -1,4 +1,4 @@
-"""Who plays the orders of a calibration: our own player, or Locust beside us."""
+"""Who plays the orders of a calibration: our own player, or Locust beside us; and its proof."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from shedproxy.core import Nanos, seconds
+from shedproxy.errors import StartupError
+
 if TYPE_CHECKING:
     from shedproxy.calibration.locust_player import LocustRequest
     from shedproxy.calibration.measurement import Plan
     from shedproxy.calibration.orders import Order, Played
+    from shedproxy.calibration.results import Calibration, VerificationRun
     from shedproxy.loadgen.requests import RequestSet
 
-__all__ = ["ENGINES", "check_engine", "locust_requests", "order_player"]
+__all__ = ["ENGINES", "check_engine", "locust_requests", "order_player", "prove"]
 
 ENGINES = ("builtin", "locust")
 
@@ -71,6 +75,54 @@ def order_player(
     yield LivePlayer(
         target, chosen, deadline_ns=plan.deadline_ns, arrivals=plan.arrivals, watch=watch
     ).play
+
+
+def prove(
+    target: str,
+    plan: Plan,
+    chosen: RequestSet,
+    calibration: Calibration,
+    on_run: Callable[[int, int], None],
+) -> tuple[VerificationRun, ...]:
+    """The same load through the proxy; `on_run` is told how many runs of how many are done.
+
+    Raises:
+        StartupError: the proxy does not start.
+    """
+    from shedproxy.calibration.live import LivePlayer
+    from shedproxy.calibration.profile_file import with_profile
+    from shedproxy.calibration.proving import LOAD_RATIOS, Proof, proof_length_s, proving_runs
+
+    assert calibration.findings.capacity_rps is not None
+    # Clients of the overload give up soon: a service in collapse is not held there.
+    deadline_ns = Nanos(max(seconds(1), 2 * plan.slo.latency_ns))
+    capacity_rps = calibration.findings.capacity_rps.value
+    laws = [route.law for route in calibration.findings.routes if route.law is not None]
+    length_s, bare_s = proof_length_s(
+        capacity_rps=capacity_rps, cv=laws[0].cv if laws else 1.0, is_quick=plan.is_quick
+    )
+    proof = Proof(
+        plan=plan,
+        target=target,
+        settings=with_profile(calibration, ""),
+        capacity_rps=capacity_rps,
+        make_player=lambda url: LivePlayer(
+            url, chosen, deadline_ns=deadline_ns, arrivals=plan.arrivals
+        ),
+        length_s=length_s,
+        bare_s=bare_s,
+        after_s=3.0 if plan.is_quick else 5.0,
+    )
+    runs: list[VerificationRun] = []
+    try:
+        for run in proving_runs(proof):
+            runs.append(run)
+            on_run(len(runs), 2 * len(LOAD_RATIOS))
+    except KeyboardInterrupt:
+        pass
+    except RuntimeError as problem:
+        raise StartupError(f"the proxy did not start for the verification: {problem}") from problem
+    return tuple(runs)
 
 
 def locust_requests(chosen: RequestSet) -> list[LocustRequest]:

@@ -63,6 +63,20 @@ def test_the_knee_is_capacity_times_latency_without_load() -> None:
     assert found.knee_in_flight.value == pytest.approx(4)
 
 
+def test_the_knee_learns_from_all_that_did_not_wait_and_doubts_their_mean() -> None:
+    idle = a_step(Phase.IDLE, concurrency=1, latency=latency(20, count=100, p99_ms=80))
+    two = closed_step(2, 100, latency=latency(24, count=300, p99_ms=80))
+    crowded = closed_step(4, 200, latency=latency(90))
+    alone, both = (fitted([*steps, *PAIRS]) for steps in ([idle], [idle, two, crowded]))
+    assert alone.knee_in_flight is not None
+    assert both.knee_in_flight is not None
+    assert both.knee_in_flight.value == pytest.approx(200 * 0.023, rel=0.01)
+    widths = [
+        (knee.high - knee.low) / knee.value for knee in (alone.knee_in_flight, both.knee_in_flight)
+    ]
+    assert widths[0] > 1.5 * widths[1] > 0.05
+
+
 def test_goodput_that_falls_is_a_collapse() -> None:
     assert fitted([*PAIRS, open_step(260, p99_ms=900, throughput=90)]).collapse_rps == 260
     assert fitted([*PAIRS, open_step(260, p99_ms=900, throughput=199)]).collapse_rps is None

@@ -54,9 +54,9 @@ def test_values_change_in_place_and_comments_stay(tmp_path: Path) -> None:
     text = file.read_text()
     assert text.startswith(TEXT.replace("900", "9"))
     assert [(change.key, change.before, change.after) for change in changes] == [
-        ("cell.default.limit.min", "", "4"),
+        ("cell.default.limit.min", "", "5"),
         ("cell.default.limit.max", "900", "9"),
-        ("cell.default.queue.wait_max", "", '"250ms"'),
+        ("cell.default.queue.wait_max", "", '"220ms"'),
     ]
     assert list(tmp_path.iterdir()) == [file]
 
@@ -67,7 +67,7 @@ def test_what_is_written_is_a_valid_settings_file(tmp_path: Path) -> None:
     write_profile(CALIBRATION, file)
     settings = load_settings(file, environ={}).settings
     cell = settings.cell["default"]
-    assert (cell.limit.initial, cell.limit.min, cell.limit.max) == (6, 4, 9)
+    assert (cell.limit.initial, cell.limit.min, cell.limit.max) == (6, 5, 9)
     assert cell.profile.capacity == [200.1, 195.0, 205.0]
     assert cell.profile.id == CALIBRATION.provenance.id
     assert profile_changes(CALIBRATION, file.read_text()) == ()

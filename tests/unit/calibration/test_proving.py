@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from shedproxy.calibration.orders import Played, Sent
-from shedproxy.calibration.proving import recovery
+from shedproxy.calibration.proving import proof_length_s, recovery
 from shedproxy.core import Instant, milliseconds, seconds
 
 
@@ -25,3 +27,10 @@ def test_recovery_is_the_time_until_all_is_good_again() -> None:
     assert recovery(played(1.2), latency_ns) == seconds(1.5)
     assert recovery(played(4), latency_ns) is None
     assert recovery(played(0, length_s=0), latency_ns) is None
+
+
+def test_the_more_service_times_scatter_the_longer_is_a_run() -> None:
+    assert proof_length_s(capacity_rps=200, cv=0, is_quick=False) == (8, 8)
+    assert proof_length_s(capacity_rps=200, cv=1, is_quick=False)[0] == pytest.approx(51)
+    assert proof_length_s(capacity_rps=200, cv=1, is_quick=True)[0] == pytest.approx(13.5)
+    assert proof_length_s(capacity_rps=20, cv=3, is_quick=False) == (60, 8)
