@@ -8,7 +8,7 @@ COPY .ci/compile_hook.py .ci/
 COPY loadtests/locustfiles loadtests/locustfiles
 COPY loadtests/scenarios loadtests/scenarios
 COPY shedproxy shedproxy
-ENV SHEDPROXY_BUILD=compiled
+ENV BUILD_SHEDPROXY=compiled
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /dist . \
  && python -m venv /opt/shedproxy \
  && /opt/shedproxy/bin/pip install --no-cache-dir "$(ls /dist/shedproxy-*.whl)[otlp]"

@@ -1,7 +1,7 @@
 """Compiles the hot modules with mypyc while the wheel is built (a hatchling build hook).
 
 What is compiled is listed in pyproject.toml, beside this hook's path. The sources stay in the
-wheel: for tracebacks, and because nothing else changes. `SHEDPROXY_BUILD` says what to do:
+wheel: for tracebacks, and because nothing else changes. `BUILD_SHEDPROXY` says what to do:
 
     auto       compile; where that is not possible, say why and build a pure wheel (the default)
     compiled   compile, or fail
@@ -39,9 +39,9 @@ class CompileHook(BuildHookInterface):
     @property
     def wanted(self) -> str:
         """`auto`, `compiled` or `pure`."""
-        wanted = os.environ.get("SHEDPROXY_BUILD", "auto")
+        wanted = os.environ.get("BUILD_SHEDPROXY", "auto")
         if wanted not in {"auto", "compiled", "pure"}:
-            msg = f"SHEDPROXY_BUILD={wanted}: it is auto, compiled or pure"
+            msg = f"BUILD_SHEDPROXY={wanted}: it is auto, compiled or pure"
             raise ValueError(msg)
         return wanted
 

@@ -72,7 +72,8 @@ class StationPlayer:
         due = deque([self.now] * order.concurrency)
         while due or sent:
             leaves_at = station.next_departure_at
-            if due and (leaves_at is None or due[0] <= leaves_at):
+            # Who leaves at an instant has left before others come at it.
+            if due and (leaves_at is None or due[0] < leaves_at):
                 now = due.popleft()
                 if now < stopped_at:
                     sent[station.arrive(now)] = now

@@ -102,10 +102,10 @@ class Driver:
 
     def start(self) -> None:
         """Begin to publish gauges on the running loop. Timers need a running loop."""
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self._publish_at = self._clock()
         if self._share is not None:
-            self._share.listen(self._loop, self.tick)
+            self._share.listen(loop, self.tick)
         self._publish()
 
     def close(self) -> None:

@@ -45,6 +45,17 @@ def test_a_closed_order_keeps_so_many_in_flight() -> None:
     assert len(played.rows) == pytest.approx(3 * 1000 / 10.2, abs=3)
 
 
+@pytest.mark.parametrize("concurrency", [4, 6, 8, 16])
+def test_no_concurrency_gets_more_out_of_a_station_than_it_has(concurrency: int) -> None:
+    """Clients in lockstep come at the very instants at which others leave."""
+    order = Order(
+        phase=Phase.CLOSED, pass_number=1, length_ns=seconds(1), settle_ns=seconds(0), seed=1,
+        concurrency=concurrency,
+    )  # fmt: skip
+    played = a_player(slots=4).play(order)
+    assert len(played.rows) == pytest.approx(400, rel=0.02, abs=concurrency)
+
+
 def test_an_open_order_is_ended_when_its_cap_drops_too_much() -> None:
     order = Order(
         phase=Phase.OPEN, pass_number=1, length_ns=seconds(5), settle_ns=seconds(0), seed=1,
