@@ -64,13 +64,14 @@ def pytest_in(python: Path, arguments: list[str]) -> int:
         [f"tests/{name}" for name in names] for names in (INSIDE, PEERS, COMPUTING)
     )
     with tempfile.TemporaryFile() as said:
+        # First what gives way to everything; what waits for others last, when least else runs.
         beside = [
-            lambda: session(python, [*inside, *arguments], source=True, output=said),
-            lambda: session(python, [*peers, *arguments], output=said),
             lambda: session(
                 python, [*computing, *arguments], source=True, output=said, niceness=19
             ),
             lambda: session(python, [*PROPERTIES, *arguments], output=said, niceness=19),
+            lambda: session(python, [*inside, *arguments], source=True, output=said, niceness=5),
+            lambda: session(python, [*peers, *arguments], output=said),
         ]
         with ThreadPoolExecutor(1) as lane:
             codes = [lane.submit(lambda start=start: start().wait()) for start in beside]
