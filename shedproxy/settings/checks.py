@@ -18,6 +18,18 @@ from shedproxy.settings.tls_files import fault_of_authorities, fault_of_pair
 __all__ = ["check_settings", "label_of"]
 
 _FRAMING = frozenset(("connection", "content-length", "shedproxy-id", "transfer-encoding"))
+_OF_THE_MESSAGE = frozenset(
+    (
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
 """Headers of a refusal that nobody else may write."""
 
 
@@ -38,6 +50,7 @@ def check_settings(
         ),
         *_check_rules(settings, check),
         *_check_server(settings, check),
+        *_check_headers(settings, check),
         *_check_reject(settings, check),
         *_check_files(settings, check),
     ]
@@ -200,6 +213,23 @@ def _check_server(settings: Settings, check: _Check) -> Iterator[Problem]:
             f"{check.where(('server', 'head_size_max'))}",
             related=("server", "head_size_max"),
         )
+
+
+def _check_headers(settings: Settings, check: _Check) -> Iterator[Problem]:
+    """What is rewritten for the upstream must not be what says where a message ends or goes."""
+    headers = settings.headers
+    for key, names in (
+        ("criticality", [headers.criticality]),
+        ("attempt", headers.attempt),
+        ("deadline", headers.deadline),
+    ):
+        for name in names:
+            if name in _OF_THE_MESSAGE:
+                yield from check.error(
+                    ("headers", key),
+                    f"headers.{key} cannot be {name}",
+                    note="the field belongs to the message and would be sent twice",
+                )
 
 
 def _check_reject(settings: Settings, check: _Check) -> Iterator[Problem]:
