@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -265,7 +266,7 @@ def take_turns(cells: Sequence[Cell], home: Path, *, rounds: int, seconds: int =
         for cell in cells:
             for server in cell.servers:
                 script = scripts[cell.traffic]
-                samples = repeated(lambda: _run(server, cell.traffic, script, seconds))  # noqa: B023
+                samples = repeated(partial(_run, server, cell.traffic, script, seconds))
                 last = samples[-1]
                 value = math.nan if last.faults else last.us
                 turns.values[cell.traffic][server.name].append(value)
