@@ -17,7 +17,9 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.method import Budget, NotMeasuredError, Report, Row, Spread, in_process
 from shedproxy.core import (
+    BUCKETS,
     CellPolicy,
+    CellTable,
     Criticality,
     Instant,
     LimitPolicy,
@@ -32,10 +34,12 @@ from shedproxy.core import (
     Shedder,
     ShedLevelPolicy,
     Ticket,
+    build_cell_table,
     milliseconds,
     seconds,
 )
 from shedproxy.core.limits import ALGORITHMS
+from shedproxy.snapshot import cell_hash
 
 __all__ = ["measure"]
 
@@ -58,6 +62,7 @@ SERVICE_NS = 10_000_000
 OVERLOAD_STEP_NS = SERVICE_NS // SLOTS // 2
 
 DECISION = Budget(target=3.0, floor=5.0)
+ROUTING = Budget(target=1.0, floor=1.0)
 
 
 def deciding(
@@ -200,6 +205,31 @@ def overloaded(*, tenants: bool) -> Callable[[int], None]:
     return arrive
 
 
+def routing(pins: int, *, hashes: bool) -> Callable[[int], None]:
+    """The cell of one key per operation: half of them pinned, and hashed first if asked."""
+    hashed = cell_hash("secret")
+    keys = [b"tenant-%d" % index for index in range(2 * pins)]
+    pinned = {hashed(key): 1 for key in keys[::2]}
+    table = CellTable(build_cell_table(("a", "b"), [0] * BUCKETS, pinned))
+    # The bytes of a key have just been read when it is looked up; the table is where it is.
+    asked = [(serial * GOLDEN >> 16) % len(keys) for serial in range(SCATTER)]
+    texts = [keys[index] for index in asked]
+    known = [hashed(text) for text in texts]
+    cells = [(index + 1) % 2 for index in asked]
+    serial = 0
+
+    def route(count: int) -> None:
+        nonlocal serial
+        find = table.find
+        for _ in range(count):
+            serial += 1
+            index = serial % SCATTER
+            if find(hashed(texts[index]) if hashes else known[index]) != cells[index]:
+                raise NotMeasuredError("a key is in the wrong cell")
+
+    return route
+
+
 def measure(*, quick: bool, rounds: int = 0) -> Report:
     fixed = LimitPolicy(algorithm="fixed", initial=1)
     no_queue = CellPolicy(limit=fixed, queue=QueuePolicy(length_max=0))
@@ -218,6 +248,10 @@ def measure(*, quick: bool, rounds: int = 0) -> Report:
             which = "4 classes, 1000 tenants" if mixed else "one flow"
             name = f"wait and release beside {waiters}, {which}"
             decisions[name] = waiting(waiters, mixed=mixed)
+    cells = {
+        "the cell of a hashed key, 100 000 pinned": routing(100_000, hashes=False),
+        "the cell of a key, hash included, 100 000 pinned": routing(100_000, hashes=True),
+    }
     others = {
         "the caller's loop alone": idling(),
         "refuse, limit = 0": refusing(
@@ -228,12 +262,18 @@ def measure(*, quick: bool, rounds: int = 0) -> Report:
         "arrive in overload, 4 classes, 1000 tenants": overloaded(tenants=True),
     }
     count = 4000 if quick else 20_000
-    values = in_process(decisions | others, rounds=rounds or (3 if quick else 9), count=count)
+    values = in_process(
+        decisions | cells | others, rounds=rounds or (3 if quick else 9), count=count
+    )
     return Report(
         title="CPU of the core in process, its caller's loop included",
         unit="us per operation",
         rows=[
-            Row(name, Spread.of(values[name]), DECISION if name in decisions else None)
+            Row(
+                name,
+                Spread.of(values[name]),
+                DECISION if name in decisions else ROUTING if name in cells else None,
+            )
             for name in values
         ],
     )

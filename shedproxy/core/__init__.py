@@ -5,6 +5,15 @@ What may not: clocks, loops, sockets, files, threads, chance, logs, HTTP.
 """
 
 from shedproxy.core.baseline import Memory, Remembered
+from shedproxy.core.cell_table import (
+    BUCKETS,
+    CELL_NAMES_MAX,
+    CellTable,
+    MovePhase,
+    bucket_of,
+    build_cell_table,
+    motion_place,
+)
 from shedproxy.core.decision import (
     EVIDENCE,
     Decision,
@@ -57,6 +66,8 @@ from shedproxy.core.units import (
 )
 
 __all__ = [
+    "BUCKETS",
+    "CELL_NAMES_MAX",
     "COHORTS",
     "EVIDENCE",
     "LOOK_NS",
@@ -67,6 +78,7 @@ __all__ = [
     "CellPolicy",
     "CellShare",
     "CellStats",
+    "CellTable",
     "Criticality",
     "Decision",
     "ExponentialMean",
@@ -80,6 +92,7 @@ __all__ = [
     "Measure",
     "Memory",
     "Mode",
+    "MovePhase",
     "Nanos",
     "Outcome",
     "Permit",
@@ -97,8 +110,11 @@ __all__ = [
     "Ticket",
     "TicketState",
     "Verdict",
+    "bucket_of",
+    "build_cell_table",
     "explain_refusal",
     "milliseconds",
+    "motion_place",
     "next_aimd_limit",
     "next_gradient2_limit",
     "next_vegas_limit",

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from secrets import token_bytes
 from typing import Final, NamedTuple
 
 from shedproxy.clock import wall_seconds
 from shedproxy.core import COHORTS, NS_PER_S, Criticality, Kind, Lane, Policy, RequestInfo
+from shedproxy.dataplane.cell_keys import CellKeys
+from shedproxy.dataplane.flows import Flows
 from shedproxy.dataplane.hints import (
     VALUE_SIZE_MAX,
-    canonical_tenant,
     is_repeated,
     parse_deadline_ns,
     parse_queued_ns,
@@ -27,7 +27,7 @@ from shedproxy.dataplane.hints import (
 from shedproxy.dataplane.path_memory import Found, PathMemory
 from shedproxy.dataplane.recent import Recent
 from shedproxy.dataplane.route import Route
-from shedproxy.dataplane.trust import ADDRESS_SIZE_MAX, Trust
+from shedproxy.dataplane.trust import Trust
 from shedproxy.snapshot import UNDECIDED, Classification, Rule, RuleTable, path_readings
 
 __all__ = ["Classified", "Classifier"]
@@ -37,10 +37,6 @@ _CLASS_SIZE_MAX: Final = 32
 _GOLDEN: Final = 0x9E3779B1
 """2**32 over the golden ratio: consecutive serials fall evenly over the cohorts (Knuth, vol. 3,
 6.4, multiplicative hashing)."""
-
-_FLOW_KEY = token_bytes(32)
-"""Of this process and unknown to all: who may choose names of tenants must not find ones that share
-every bucket and queue with another. Nothing compares flows between processes."""
 
 _STREAM: Final = Kind.STREAM
 _NO_RULE: Final = -1
@@ -54,6 +50,7 @@ _FOR_DEADLINE: Final = 8
 _FOR_COHORT: Final = 16
 _FOR_TENANT: Final = 32
 _FOR_KIND: Final = 64
+_FOR_CELL: Final = 128
 
 _STARTED: Final = b"x-request-start"
 _NOTHING: Final[dict[bytes, bytes]] = {}
@@ -88,8 +85,8 @@ class Classifier:
     ) -> None:
         policy = Policy(cells=()) if policy is None else policy
         self._rules = RuleTable(classification.rules, classification.control_paths)
-        timeouts = {cell.name: cell.default_timeout_ns for cell in policy.cells}
-        first = policy.cells[0].default_timeout_ns if policy.cells else None
+        self._timeouts = {cell.name: cell.default_timeout_ns for cell in policy.cells}
+        self._first_timeout = policy.cells[0].default_timeout_ns if policy.cells else None
         self._routes = [
             Route(rule, f"rule-{index}", classification.default_criticality)
             for index, rule in enumerate(classification.rules)
@@ -101,12 +98,16 @@ class Classifier:
             Route(Rule(name="default"), "default", classification.default_criticality),
         ]
         for route in self._routes:
-            route.default_timeout_ns = timeouts.get(route.cell, first)
+            route.default_timeout_ns = self._timeouts.get(route.cell, self._first_timeout)
         self._marked: dict[tuple[int, int], tuple[Route, Rule]] = {}
         self._trust = Trust(classification.trusted_peers)
+        routing = classification.cells
+        self.keys = CellKeys(routing, self._trust) if routing.key else None
+        """Leads to a cell where no rule does; None: nothing is asked."""
         self._criticality = classification.criticality_header.lower().encode()
-        self._tenant = classification.tenant_header.lower().encode()
-        self._by_client = self._tenant == b"@client"
+        tenant = classification.tenant_header.lower()
+        self._has_tenants = bool(tenant)
+        self._flows = Flows(tenant, self._trust, flow_key)
         self._cohorts = _names(classification.cohort_headers)
         self._attempts = _names(classification.attempt_headers)
         self._deadlines = _names(classification.deadline_headers)
@@ -116,9 +117,6 @@ class Classifier:
         salt = (policy.salt % (1 << 64)).to_bytes(8, "big")
         key = blake2b(classification.salt.encode() + salt, digest_size=32)
         self._task_hash = blake2b(digest_size=8, key=key.digest(), person=b"cohort")
-        self._flow_hash = blake2b(digest_size=8, key=flow_key or _FLOW_KEY, person=b"flow")
-        self._flows = Recent(self._hash_flow, is_wary=True)
-        self._callers = Recent(self._hash_caller, is_wary=True)
         self._paths = {method: PathMemory() for method in self._rules.methods}
         self._other_paths = PathMemory()
         """Asked for by a method that no rule names."""
@@ -176,16 +174,19 @@ class Classifier:
                     said |= wanted[name]
         rule = self._find_rule(method, raw_path, found)
         route = self._routes[rule] if mark is None else self._marked_route(rule, mark)
+        if self.keys is not None and route.is_keyed:
+            cell = self.keys.find(found, headers, raw_path, peer)
+            route = route.in_cell(cell, self._timeouts.get(cell, self._first_timeout))
         time_left_ns = default_timeout_ns
         if time_left_ns is None:
             time_left_ns = route.default_timeout_ns
-        if not (said or upgrade or self._tenant):
+        if not (said or upgrade or self._has_tenants):
             # Nobody says anything: the route alone decides.
             cohort = (serial * _GOLDEN & 0xFFFFFFFF) >> 22
             return route.own_info, 0, cohort, time_left_ns, rule if rule >= 0 else _NO_RULE
         criticality, is_retry, flow_hash = route.criticality, False, 0
         kind = _STREAM if upgrade and not route.kind else route.kind
-        if said or self._tenant:
+        if said or self._has_tenants:
             trusted = self._trust.believes(peer)
             if said & _FOR_CLASS:
                 criticality = self._read_criticality(found, route, trusted)
@@ -198,8 +199,8 @@ class Classifier:
             is_open = said & _FOR_KIND and trusted and not kind
             if is_open and b"text/event-stream" in found[b"accept"]:
                 kind = _STREAM
-            if self._tenant:
-                flow_hash = self._read_flow(found, headers, peer, trusted)
+            if self._has_tenants:
+                flow_hash = self._flows.read(found, headers, peer, trusted)
         info = route.infos[criticality * 8 + is_retry * 4 + kind]
         if info is None:
             info = route.intern(criticality, kind, is_retry=is_retry)
@@ -221,9 +222,10 @@ class Classifier:
             (_FOR_ATTEMPT, self._attempts),
             (_FOR_DEADLINE, self._deadlines),
             (_FOR_COHORT, self._cohorts),
-            (_FOR_TENANT, () if self._by_client else (self._tenant,)),
+            (_FOR_TENANT, (self._flows.header,)),
             (_FOR_KIND, (b"accept",) if self._trust.is_any else ()),
             (_FOR_DEADLINE, (_STARTED,) if self._trust.is_any else ()),
+            (_FOR_CELL, () if self.keys is None else (self.keys.header,)),
         ]
         wanted: dict[bytes, int] = {}
         for reader, names in readers:
@@ -337,43 +339,6 @@ class Classifier:
                         return left_ns
                     return min(left_ns, default_ns)
         return default_ns
-
-    def _read_flow(
-        self,
-        found: dict[bytes, bytes],
-        headers: Sequence[tuple[bytes, bytes]],
-        peer: str,
-        trusted: bool,
-    ) -> int:
-        """The keyed hash of the tenant. A stranger cannot name one, so he is his address."""
-        if not trusted:
-            return self._flow_of_caller(peer)
-        if self._by_client:
-            return self._flow_of_caller(self._trust.client_of(peer, headers))
-        tenant = found.get(self._tenant)
-        if tenant is None:
-            return 0
-        if len(tenant) > VALUE_SIZE_MAX:
-            return self._hash_flow(tenant)
-        return self._flows[tenant]
-
-    def _flow_of_caller(self, address: str) -> int:
-        if len(address) > ADDRESS_SIZE_MAX:
-            return self._hash_caller(address)
-        return self._callers[address]
-
-    def _hash_caller(self, address: str) -> int:
-        return self._hash(self._trust.caller_at(address))
-
-    def _hash_flow(self, tenant: bytes) -> int:
-        return self._hash(canonical_tenant(tenant))
-
-    def _hash(self, tenant: bytes) -> int:
-        if not tenant:
-            return 0
-        digest = self._flow_hash.copy()
-        digest.update(tenant)
-        return int.from_bytes(digest.digest(), "big")
 
     def _read_cohort(self, found: dict[bytes, bytes]) -> int:
         """The keyed hash of the task or user, 0..1023; -1 when no header names one."""

@@ -15,12 +15,14 @@ class Route:
     """One rule, or what holds where no rule matches."""
 
     __slots__ = (
+        "by_cell",
         "cell",
         "criticality",
         "default_timeout_ns",
         "infos",
         "is_control",
         "is_criticality_fixed",
+        "is_keyed",
         "kind",
         "name",
         "own_info",
@@ -34,6 +36,10 @@ class Route:
         self.cell = rule.cell or "default"
         self.kind = rule.kind
         self.is_control = rule.lane is Lane.CONTROL
+        self.is_keyed = rule.cell is None and not self.is_control
+        """No rule names its cell: the key of the request does, if there is one."""
+        self.by_cell: dict[str, Route] = {}
+        """What it is in the cells that keys have led to so far."""
         self.is_criticality_fixed = rule.criticality is not None
         self.criticality = default_criticality if rule.criticality is None else rule.criticality
         self.default_timeout_ns: int | None = None
@@ -58,6 +64,15 @@ class Route:
         route = Route(merged, self.name, self.criticality)
         route.default_timeout_ns = self.default_timeout_ns
         return route
+
+    def in_cell(self, cell: str, default_timeout_ns: int | None) -> Route:
+        """The route for requests whose key leads to this cell. Remembered."""
+        known = self.by_cell.get(cell)
+        if known is None:
+            known = Route(replace(self.rule, cell=cell), self.name, self.criticality)
+            known.default_timeout_ns = default_timeout_ns
+            self.by_cell[cell] = known
+        return known
 
     def intern(self, criticality: Criticality, kind: Kind, *, is_retry: bool) -> RequestInfo:
         """The one RequestInfo of this class, kind and attempt on this route."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from shedproxy.errors import Problem
 from shedproxy.settings.checks import label_of
-from shedproxy.settings.compile import cells_of, compile_document
+from shedproxy.settings.compile import cells_of, compile_document, spread_weights
 from shedproxy.settings.layers import Layer, is_written, locate
 from shedproxy.settings.models import RuleSettings, Settings
 from shedproxy.settings.problems import at_path
@@ -223,6 +223,9 @@ def _idle_values(settings: Settings, layers: Sequence[Layer]) -> Iterator[Proble
                     on_key=True,
                 )
     used = {rule.cell or "default" for rule in settings.rule} | {"default"}
+    if settings.cells.key:
+        used |= {settings.cells.default, *settings.cells.pins.values()}
+        used |= {cell for cell, weight in spread_weights(settings).items() if weight}
     for name in cells_of(settings):
         if name not in used:
             yield at_path(
@@ -240,6 +243,37 @@ def _idle_values(settings: Settings, layers: Sequence[Layer]) -> Iterator[Proble
             "telemetry.endpoint has no effect while telemetry.otlp is false",
             severity="warning",
             on_key=True,
+        )
+
+
+def _cell_keys(settings: Settings, layers: Sequence[Layer]) -> Iterator[Problem]:
+    cells = settings.cells
+    if not cells.key:
+        for key in ("weights", "pins"):
+            if getattr(cells, key):
+                yield at_path(
+                    layers,
+                    ("cells", key),
+                    f"cells.{key} has no effect while cells.key is not set",
+                    severity="warning",
+                    on_key=True,
+                )
+        return
+    if not cells.secret:
+        yield at_path(
+            layers,
+            ("cells", "key"),
+            "anybody can aim at a cell: the hash of keys has no secret",
+            help_text="set cells.secret, the same on all instances",
+            severity="warning",
+        )
+    if cells.key.startswith("header:") and not settings.server.trusted_proxies:
+        yield at_path(
+            layers,
+            ("cells", "key"),
+            f"cells.key has no effect: nobody is trusted to send {cells.key[7:]}",
+            help_text="set server.trusted_proxies, or take api-key: for a credential",
+            severity="warning",
         )
 
 
@@ -275,5 +309,6 @@ _ADVISERS: tuple[_Adviser, ...] = (
     _control_listener,
     _refuse_everything,
     _idle_values,
+    _cell_keys,
     _cancels,
 )

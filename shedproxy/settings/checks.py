@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path as FilePath
 
 from shedproxy.errors import Problem
+from shedproxy.settings.cell_checks import check_cells
 from shedproxy.settings.cells import CellSettings
 from shedproxy.settings.compile import cells_of, initial_limit
-from shedproxy.settings.layers import Layer, is_written, locate
+from shedproxy.settings.layers import Layer
+from shedproxy.settings.located import Check
 from shedproxy.settings.models import RuleSettings, Settings
-from shedproxy.settings.problems import at_path
 from shedproxy.settings.quantities import show_duration, split_address
 from shedproxy.settings.shape import Path, nearest
 from shedproxy.settings.tls_files import fault_of_authorities, fault_of_pair
@@ -41,7 +42,7 @@ def check_settings(
     `broken` are the paths of values that were refused already and stand at their defaults in
     `settings`: what is compared with one of them is left out.
     """
-    check = _Check(layers, broken)
+    check = Check(layers, broken)
     return [
         *(
             problem
@@ -52,6 +53,7 @@ def check_settings(
         *_check_server(settings, check),
         *_check_headers(settings, check),
         *_check_reject(settings, check),
+        *check_cells(settings, check),
         *_check_files(settings, check),
     ]
 
@@ -62,50 +64,7 @@ def label_of(rule: RuleSettings, index: int) -> str:
     return f'rule {index + 1} ("{name}")' if name else f"rule {index + 1}"
 
 
-class _Check:
-    """Knows where values stand, and which of them not to speak of."""
-
-    def __init__(self, layers: Sequence[Layer], broken: Sequence[Path]) -> None:
-        self._layers = layers
-        self._broken = [path for path in broken if path]
-
-    def error(
-        self,
-        path: Path,
-        message: str,
-        *,
-        note: str = "",
-        help_text: str = "",
-        related: Path = (),
-        on_key: bool = False,
-    ) -> Iterator[Problem]:
-        """One problem, unless one of the two values was refused before.
-
-        The caret goes under `path`, or under `related` when only that was written.
-        """
-        for bad in self._broken:
-            for used in (path, related):
-                if used[: len(bad)] == bad or (used and bad[: len(used)] == used):
-                    return
-        if related and not is_written(self._layers, path) and is_written(self._layers, related):
-            path, related = related, ()
-        yield at_path(
-            self._layers,
-            path,
-            message,
-            note=note,
-            help_text=help_text,
-            on_key=on_key,
-            beside=related,
-        )
-
-    def where(self, path: Path) -> str:
-        """` (line 60)` where the value stands in a file, else ``."""
-        line = locate(self._layers, path).line if is_written(self._layers, path) else 0
-        return f" (line {line})" if line else ""
-
-
-def _check_cell(path: Path, cell: CellSettings, check: _Check) -> Iterator[Problem]:
+def _check_cell(path: Path, cell: CellSettings, check: Check) -> Iterator[Problem]:
     limit, owner = cell.limit, f'cell "{path[1]}"'
     low, high, first = ((*path, "limit", key) for key in ("min", "max", "initial"))
     if limit.algorithm == "fixed":
@@ -143,7 +102,7 @@ def _check_cell(path: Path, cell: CellSettings, check: _Check) -> Iterator[Probl
         )
 
 
-def _check_rules(settings: Settings, check: _Check) -> Iterator[Problem]:
+def _check_rules(settings: Settings, check: Check) -> Iterator[Problem]:
     cells = cells_of(settings)
     for index, rule in enumerate(settings.rule):
         path, label = ("rule", str(index)), label_of(rule, index)
@@ -178,7 +137,7 @@ def _check_rules(settings: Settings, check: _Check) -> Iterator[Problem]:
             )
 
 
-def _check_server(settings: Settings, check: _Check) -> Iterator[Problem]:
+def _check_server(settings: Settings, check: Check) -> Iterator[Problem]:
     server = settings.server
     seen: dict[str, Path] = {}
     listeners = [(("server", "listen", str(i)), text) for i, text in enumerate(server.listen)]
@@ -215,7 +174,7 @@ def _check_server(settings: Settings, check: _Check) -> Iterator[Problem]:
         )
 
 
-def _check_headers(settings: Settings, check: _Check) -> Iterator[Problem]:
+def _check_headers(settings: Settings, check: Check) -> Iterator[Problem]:
     """What is rewritten for the upstream must not be what says where a message ends or goes."""
     headers = settings.headers
     for key, names in (
@@ -232,7 +191,7 @@ def _check_headers(settings: Settings, check: _Check) -> Iterator[Problem]:
                 )
 
 
-def _check_reject(settings: Settings, check: _Check) -> Iterator[Problem]:
+def _check_reject(settings: Settings, check: Check) -> Iterator[Problem]:
     spread = settings.reject.retry_after
     if spread.max < spread.min:
         yield from check.error(
@@ -251,7 +210,7 @@ def _check_reject(settings: Settings, check: _Check) -> Iterator[Problem]:
             )
 
 
-def _check_files(settings: Settings, check: _Check) -> Iterator[Problem]:
+def _check_files(settings: Settings, check: Check) -> Iterator[Problem]:
     """Certificates come in pairs, and every file that is named is there and of use."""
     server: Path = ("server", "tls")
     yield from _check_pair(server, settings.server.tls.cert, settings.server.tls.key, check)
@@ -268,7 +227,7 @@ def _check_files(settings: Settings, check: _Check) -> Iterator[Problem]:
             yield from check.error((*owner, "ca"), f"{'.'.join(owner)}.ca cannot be used: {fault}")
 
 
-def _check_pair(owner: Path, cert: str, key: str, check: _Check) -> Iterator[Problem]:
+def _check_pair(owner: Path, cert: str, key: str, check: Check) -> Iterator[Problem]:
     if bool(cert) != bool(key):
         given, absent = ("cert", "key") if cert else ("key", "cert")
         yield from check.error(
@@ -291,7 +250,7 @@ def _check_pair(owner: Path, cert: str, key: str, check: _Check) -> Iterator[Pro
         )
 
 
-def _check_file(path: Path, file: str, check: _Check) -> Iterator[Problem]:
+def _check_file(path: Path, file: str, check: Check) -> Iterator[Problem]:
     if file and not FilePath(file).is_file():
         yield from check.error(
             path, f"{'.'.join(path)}: no such file", help_text=f"looked for {file}"

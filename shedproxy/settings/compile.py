@@ -19,6 +19,7 @@ from shedproxy.core import (
     RetryPolicy,
     ShedLevelPolicy,
 )
+from shedproxy.placement import spread_buckets
 from shedproxy.settings.cells import (
     CellSettings,
     LimitSettings,
@@ -29,6 +30,7 @@ from shedproxy.settings.models import RuleSettings, Settings
 from shedproxy.settings.section import ClassLimits
 from shedproxy.snapshot import (
     CellProfile,
+    CellRouting,
     Classification,
     Document,
     Match,
@@ -38,9 +40,12 @@ from shedproxy.snapshot import (
     Timeouts,
     TlsDocument,
     UpstreamDocument,
+    canonical_key,
+    cell_hash,
+    run_lengths,
 )
 
-__all__ = ["cells_of", "compile_document", "initial_limit"]
+__all__ = ["cells_of", "compile_document", "initial_limit", "spread_weights"]
 
 _INITIAL = LimitPolicy().initial
 """Where a limit starts when nothing says, inside its bounds."""
@@ -162,6 +167,37 @@ def _classification(settings: Settings) -> Classification:
         deadline_headers=tuple(headers.deadline),
         trusted_peers=tuple(settings.server.trusted_proxies),
         salt=headers.salt or Classification().salt,
+        cells=_routing(settings),
+    )
+
+
+def spread_weights(settings: Settings) -> dict[str, int]:
+    """The cells that keys are spread over, with their weights."""
+    if settings.cells.weights:
+        return settings.cells.weights
+    others = {name: 1 for name in settings.cell if name != "default"}
+    return others or {"default": 1}
+
+
+def _routing(settings: Settings) -> CellRouting:
+    cells = settings.cells
+    if not cells.key:
+        return CellRouting()
+    weights = spread_weights(settings)
+    names = tuple(dict.fromkeys((*weights, *sorted(cells.pins.values()), cells.default)))
+    kind = cells.key.partition(":")[0]
+    hashed = cell_hash(cells.secret)
+    pins = {
+        hashed(canonical_key(kind, key.encode())): names.index(cell)
+        for key, cell in cells.pins.items()
+    }
+    return CellRouting(
+        key=cells.key,
+        secret=cells.secret,
+        default=cells.default,
+        cells=names,
+        buckets=run_lengths(spread_buckets(tuple(weights.values()))),
+        pins=tuple((f"{key:016x}", place) for key, place in sorted(pins.items())),
     )
 
 

@@ -29,7 +29,8 @@ from shedproxy.settings.quantities import (
     TextList,
     at_least,
 )
-from shedproxy.settings.section import ClassLimits, CriticalityName, Section, form, preset
+from shedproxy.settings.routing import CellsSettings
+from shedproxy.settings.section import CellName, ClassLimits, CriticalityName, Section, form, preset
 from shedproxy.snapshot import CONTROL_PATHS
 
 __all__ = [
@@ -45,12 +46,6 @@ __all__ = [
     "Settings",
     "TelemetrySettings",
 ]
-
-CellName = Annotated[
-    str,
-    form(r"^[a-z0-9][a-z0-9_-]{0,62}$", "a to z, 0 to 9, - and _, at most 63, first no sign"),
-]
-"""Part of metrics' labels and of names of variables."""
 
 Method = Annotated[str, form(r"^[A-Za-z][A-Za-z0-9_-]*$", 'a method, like "GET"')]
 RuleName = Annotated[
@@ -333,6 +328,7 @@ class Settings(BaseSettings):
     headers: HeadersSettings = HeadersSettings()
     rule: list[RuleSettings] = preset([], max_length=1000)
     cell: dict[CellName, CellSettings] = preset({}, max_length=64)
+    cells: CellsSettings = CellsSettings()
     reject: RejectSettings = RejectSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-__all__ = ["ClassLimits", "CriticalityName", "Section", "form", "forms", "preset"]
+__all__ = ["CellName", "ClassLimits", "CriticalityName", "Section", "form", "forms", "preset"]
 
 CriticalityName = Literal["critical_plus", "critical", "sheddable_plus", "sheddable"]
 """From the most to the least important."""
@@ -41,6 +41,13 @@ def form(pattern: str, expected: str) -> StringConstraints:
     """A pattern for the whole of a text, and the words for it."""
     forms[pattern] = expected
     return StringConstraints(pattern=pattern)
+
+
+CellName = Annotated[
+    str,
+    form(r"^[a-z0-9][a-z0-9_-]{0,62}$", "a to z, 0 to 9, - and _, at most 63, first no sign"),
+]
+"""Part of metrics' labels and of names of variables."""
 
 
 class ClassLimits(Section):

@@ -1,6 +1,17 @@
 """Documents that cross a process boundary, pure: data, codec, rules. The only door is here."""
 
 from shedproxy.snapshot.cell_numbers import CELLS_MAX, number_cells
+from shedproxy.snapshot.cell_routing import (
+    CELL_KEY_KINDS,
+    SEGMENTS_MAX,
+    CellRouting,
+    canonical_key,
+    cell_hash,
+    cell_table_of,
+    run_lengths,
+    secret_id,
+    split_cell_key,
+)
 from shedproxy.snapshot.codec import (
     DOCUMENT_SIZE_MAX,
     decode_document,
@@ -42,12 +53,15 @@ from shedproxy.snapshot.rules import (
 
 __all__ = [
     "CELLS_MAX",
+    "CELL_KEY_KINDS",
     "CONTROL_PATHS",
     "DOCUMENT_SIZE_MAX",
     "ROUTES_MAX",
+    "SEGMENTS_MAX",
     "STATE_SIZE_MAX",
     "UNDECIDED",
     "CellProfile",
+    "CellRouting",
     "Classification",
     "Document",
     "Match",
@@ -59,6 +73,9 @@ __all__ = [
     "Timeouts",
     "TlsDocument",
     "UpstreamDocument",
+    "canonical_key",
+    "cell_hash",
+    "cell_table_of",
     "decode_document",
     "decode_state",
     "document_digest",
@@ -71,6 +88,9 @@ __all__ = [
     "path_readings",
     "plain_memory",
     "read_memory",
+    "run_lengths",
+    "secret_id",
+    "split_cell_key",
     "to_plain",
     "unreachable",
 ]

@@ -20,6 +20,7 @@ from shedproxy.core import (
     seconds,
 )
 from shedproxy.snapshot.cell_numbers import number_cells
+from shedproxy.snapshot.cell_routing import CellRouting
 from shedproxy.snapshot.profile import CellProfile
 
 __all__ = [
@@ -94,6 +95,8 @@ class Classification:
     """Networks (CIDR) whose criticality, tenant, deadline and forwarded headers count in full."""
     salt: str = "shedproxy"
     """Keys the hashes of cohorts; those of tenants are keyed by each process."""
+    cells: CellRouting = field(default_factory=CellRouting)
+    """Which cell a request goes to that no rule sends to one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

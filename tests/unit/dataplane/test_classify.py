@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from shedproxy.core import (
+    BUCKETS,
     COHORTS,
     CellPolicy,
     Criticality,
@@ -20,7 +21,7 @@ from shedproxy.core import (
 )
 from shedproxy.dataplane.classify import Classifier
 from shedproxy.errors import DocumentInvalidError
-from shedproxy.snapshot import Classification, Match, Rule
+from shedproxy.snapshot import CellRouting, Classification, Match, Rule, cell_hash
 
 FRIEND = "10.1.2.3"
 STRANGER = "203.0.113.9"
@@ -460,5 +461,55 @@ def test_flows_are_keyed_by_a_secret_of_the_process(monkeypatch):
     tenant = Classification(tenant_header="x-tenant", trusted_peers=("10.0.0.0/8",))
     here = classify(tenant, (b"x-tenant", b"a"), peer="10.0.0.1").flow_hash
     assert here == classify(tenant, (b"x-tenant", b"a"), peer="10.0.0.1").flow_hash
-    monkeypatch.setattr("shedproxy.dataplane.classify._FLOW_KEY", bytes(32))
+    monkeypatch.setattr("shedproxy.dataplane.flows._FLOW_KEY", bytes(32))
     assert here != classify(tenant, (b"x-tenant", b"a"), peer="10.0.0.1").flow_hash
+
+
+def keyed(**more):
+    cells = CellRouting(
+        key="host",
+        secret="s",
+        default="none",
+        cells=("a", "b", "none"),
+        buckets=((0, BUCKETS),),
+        pins=((f"{cell_hash('s')(b'big'):016x}", 1),),
+    )
+    return Classification(cells=cells, **more)
+
+
+def test_a_key_leads_to_a_cell_where_no_rule_does():
+    assert classify(keyed(), (b"host", b"big")).info.cell == "b"
+    assert classify(keyed(), (b"host", b"small")).info.cell == "a"
+    assert classify(keyed()).info.cell == "none"
+
+
+def test_a_rule_that_names_a_cell_comes_before_the_key():
+    rules = (
+        Rule(match=Match(path=("/slow",)), cell="slow"),
+        Rule(name="dear", match=Match(path=("/dear",)), criticality=Criticality.CRITICAL_PLUS),
+    )
+    classification = keyed(rules=rules)
+    assert classify(classification, (b"host", b"big"), path=b"/slow").info.cell == "slow"
+    dear = classify(classification, (b"host", b"big"), path=b"/dear").info
+    assert (dear.cell, dear.route, dear.criticality) == ("b", "dear", Criticality.CRITICAL_PLUS)
+
+
+def test_health_paths_stay_in_the_default_cell_whatever_the_key():
+    got = classify(keyed(), (b"host", b"big"), path=b"/healthz").info
+    assert (got.cell, got.lane) == ("default", Lane.CONTROL)
+
+
+def test_what_a_mark_says_goes_along_to_the_cell_of_the_key():
+    mark = Rule(name="marked", cost=3)
+    info = classify(keyed(), (b"host", b"big"), mark=mark).info
+    assert (info.cell, info.route, info.cost) == ("b", "marked", 3)
+
+
+def test_requests_of_one_cell_and_class_share_one_info_and_its_cells_timeout():
+    policy = Policy(cells=(CellPolicy(), CellPolicy(name="b", default_timeout_ns=milliseconds(7))))
+    classifier = Classifier(keyed(), policy)
+    one, two = (
+        classifier.classify("GET", b"/", [(b"host", b"big")], peer="", serial=n) for n in (1, 2)
+    )
+    assert one.info is two.info
+    assert one.time_left_ns == milliseconds(7)

@@ -81,3 +81,27 @@ def test_a_hint_asks_whether_closing_stops_the_work(written, under):
 )
 def test_what_is_meant_is_not_warned_about(written, text):
     assert written.warnings(text) == []
+
+
+def test_keys_that_anybody_can_aim_with_are_warned_of(written):
+    messages = [p.message for p in written.warnings('[cells]\nkey = "host"\n[cell.a]\n[cell.b]')]
+    assert messages == ["anybody can aim at a cell: the hash of keys has no secret"]
+
+
+def test_a_header_that_nobody_is_trusted_to_send_is_no_key(written):
+    text = '[cells]\nkey = "header:x-tenant"\nsecret = "s"\n[cell.a]'
+    (warning,) = written.warnings(text)
+    assert "nobody is trusted to send x-tenant" in warning.message
+
+
+def test_what_has_no_effect_without_a_key_is_warned_of(written):
+    text = "[cells]\nweights = { a = 1 }\n[cells.pins]\nx = 'a'\n[cell.a]\n[[rule]]\ncell = 'a'"
+    assert [p.message for p in written.warnings(text)] == [
+        "cells.weights has no effect while cells.key is not set",
+        "cells.pins has no effect while cells.key is not set",
+    ]
+
+
+def test_a_cell_that_no_key_leads_to_is_warned_of(written):
+    text = '[cells]\nkey = "host"\nsecret = "s"\nweights = { a = 1, b = 0 }\n[cell.a]\n[cell.b]'
+    assert [p.message for p in written.warnings(text)] == ['no rule sends requests to cell "b"']

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import pytest
 
 from shedproxy.core import (
+    CellTable,
     Criticality,
     Kind,
     Lane,
@@ -19,12 +21,15 @@ from shedproxy.core import (
 )
 from shedproxy.snapshot import (
     CellProfile,
+    CellRouting,
     Classification,
     Document,
     Match,
     Rule,
     TlsDocument,
     UpstreamDocument,
+    cell_hash,
+    cell_table_of,
 )
 
 TEXT = """
@@ -76,6 +81,12 @@ deadline = ["X-Left"]
 forward_criticality = false
 forward_pressure = true
 salt = "pepper"
+[cells]
+key = "host"
+secret = "salt"
+default = "slow"
+weights = { default = 1, slow = 2 }
+pins = { big = "slow" }
 [cell.slow]
 upstream = "https://slow:443"
 limit = 5
@@ -255,14 +266,14 @@ def test_a_profile_is_what_the_proxy_compares_itself_with(written):
 @pytest.mark.usefixtures("own_certificate")
 def test_no_field_of_a_document_is_forgotten(written):
     """Every field that settings can reach differs from its default in TEXT."""
-    out_of_reach = {"schema", "revision", "cells"}
+    out_of_reach = {"schema", "revision", "cells", "classification.cells.version"}
 
     def same(one, other, path=""):
         for field in dataclasses.fields(one):
             a, b = getattr(one, field.name), getattr(other, field.name)
             if dataclasses.is_dataclass(a) and dataclasses.is_dataclass(b):
                 yield from same(a, b, f"{path}{field.name}.")
-            elif a == b and field.name not in out_of_reach:
+            elif a == b and path + field.name not in out_of_reach:
                 yield path + field.name
 
     assert list(same(written.load(TEXT).document, Document())) == []
@@ -285,3 +296,35 @@ def test_a_salt_keys_both_hashes_and_none_is_the_common_one(written):
     assert salts('salt = "a"')[0] == "a"
     assert len({salts(text)[1] for text in ("", 'salt = "a"', 'salt = "b"')}) == 3
     assert 0 <= salts('salt = "a"')[1] < 2**64
+
+
+def test_keys_are_spread_over_cells_and_pins_travel_as_hashes(written):
+    text = """
+[cells]
+key = "header:x-tenant"
+secret = "s"
+weights = { a = 1, b = 3 }
+pins = { " BIG " = "c" }
+[server]
+trusted_proxies = ["10.0.0.0/8"]
+[cell.a]
+[cell.b]
+[cell.c]
+"""
+    routing = written.load(text).document.classification.cells
+    assert (routing.key, routing.secret, routing.default) == ("header:x-tenant", "s", "default")
+    assert routing.cells == ("a", "b", "c", "default")
+    table = CellTable(cell_table_of(routing))
+    assert Counter(table.buckets()) == {0: 4096, 1: 12_288}
+    assert table.find(cell_hash("s")(b"big")) == 2
+
+
+def test_without_weights_keys_are_spread_over_all_cells_but_the_default(written):
+    routing = written.load(
+        '[cells]\nkey = "host"\n[cell.a]\n[cell.b]'
+    ).document.classification.cells
+    assert Counter(CellTable(cell_table_of(routing)).buckets()) == {0: 8192, 1: 8192}
+
+
+def test_without_a_key_nothing_is_spread(written):
+    assert written.load("[cell.a]").document.classification.cells == CellRouting()

@@ -85,8 +85,8 @@ CASES = [
      "classes.limits.sheddable must be at least 0", "-1 is less", ""),
     # unknown keys: caret under the key
     ('colour = "blue"', 1, "colour", 'unknown key "colour"', "no such key here",
-     ("known here: version, mode, server, control, classes, headers, rule, cell, reject,"
-      " telemetry, log")),
+     ("known here: version, mode, server, control, classes, headers, rule, cell, cells,"
+      " reject, telemetry, log")),
     ("[servr]\nx = 1", 1, "servr", 'unknown key "servr"', 'did you mean "server"?', ""),
     ("[server]\nmax_connections = 5", 2, "max_connections",
      'unknown key "max_connections" in [server]', 'did you mean "connections_max"?', ""),
