@@ -47,7 +47,7 @@ BENCHMARKS = {
 
 _LOAD = ("rounds", "sizes", "connections", "heads", "peers")
 CHOICES = {
-    "acceptance": ("rounds", "parts"),
+    "acceptance": ("rounds", "parts", "heads"),
     "decisions": ("rounds",),
     "middleware": ("rounds",),
     "overload": ("shapes", "loads", "peers", "seconds"),
@@ -70,7 +70,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--save", type=Path, metavar="FILE", help="JSON with every raw row")
     parser.add_argument("--peers", nargs="+", default=[], help="programs, as the table names them")
     parser.add_argument("--parts", nargs="+", default=[], choices=acceptance.PARTS, metavar="PART")
-    some = parser.add_argument_group("proxy and refusal only")
+    some = parser.add_argument_group("proxy, refusal; acceptance: heads")
     some.add_argument("--sizes", default="", help="some of 128,16k,post16k")
     some.add_argument("--connections", default="", help="as 16,64,512")
     some.add_argument("--heads", default="", choices=("alike", "differ"), help="both if not said")

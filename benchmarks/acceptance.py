@@ -1,7 +1,7 @@
 """What has to be reached in speed: a line for each figure, and whether it is met.
 
-Only the ratios that a target is set for, so that it is done in two runs of less than three minutes:
-`proxy` and `refusal`. Heads differ, as in traffic of many users.
+Only the ratios that a target is set for, in two runs: `proxy` and `refusal`. Two kinds of traffic,
+each with verdicts of its own: heads differ, as of many users; alike, as of a client that polls.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Any
 
 from benchmarks import proxy, refusal
 from benchmarks.environment import how_it_runs, machine, machine_text, versions
-from benchmarks.load import Cell, Traffic, Turns, take_turns
+from benchmarks.load import HEADS, Cell, Traffic, Turns, take_turns
 from benchmarks.method import Row, ratio
 
 __all__ = ["Acceptance", "Line", "measure"]
 
 PARTS = ("proxy", "refusal")
 _PROXY_CELLS = (
-    (Traffic("128", 16), ("nginx", "Envoy", proxy.AIOHTTP, proxy.HTTPX)),
-    (Traffic("128", 64), ("nginx", "Envoy")),
-    (Traffic("16k", 16), ("nginx",)),
-    (Traffic("post16k", 16), ("nginx",)),
-    (Traffic("128", 512), ()),
+    ("128", 16, ("nginx", "Envoy", proxy.AIOHTTP, proxy.HTTPX)),
+    ("128", 64, ("nginx", "Envoy")),
+    ("16k", 16, ("nginx",)),
+    ("post16k", 16, ("nginx",)),
+    ("128", 512, ()),
 )
 _REFUSAL_CELLS = (
-    (Traffic("128", 16), (refusal.NGINX, refusal.UVICORN, refusal.MIDDLEWARE)),
-    (Traffic("post16k", 16), (refusal.NGINX, refusal.UVICORN)),
+    ("128", 16, (refusal.NGINX, refusal.UVICORN, refusal.MIDDLEWARE, refusal.WIRE, refusal.APP)),
+    ("post16k", 16, (refusal.NGINX, refusal.UVICORN)),
 )
 
 
@@ -102,21 +102,28 @@ class Acceptance:
         }
 
 
-def measure(*, quick: bool, rounds: int = 0, parts: Sequence[str] = ()) -> Acceptance:
+def measure(
+    *, quick: bool, rounds: int = 0, parts: Sequence[str] = (), heads: str = ""
+) -> Acceptance:
     rounds = rounds or (1 if quick else 9)
+    kinds = [f"heads {heads}"] if heads else list(HEADS)
     found = Acceptance()
     for part in parts or PARTS:
         module: Any = {"proxy": proxy, "refusal": refusal}[part]
         cells = _PROXY_CELLS if part == "proxy" else _REFUSAL_CELLS
-        names = list(dict.fromkeys((module.PROXY, *(name for _, some in cells for name in some))))
+        names = list(dict.fromkeys((module.PROXY, *(name for *_, some in cells for name in some))))
         with module.started(names) as (home, here, absent):
             asked = [
-                Cell(traffic, [here[name] for name in (module.PROXY, *some) if name in here])
-                for traffic, some in cells
+                Cell(
+                    Traffic(size, count, kind),
+                    [here[name] for name in (module.PROXY, *some) if name in here],
+                )
+                for kind in kinds
+                for size, count, some in cells
             ]
             turns = take_turns(asked[:1] if quick else asked, home, rounds=rounds)
         found.absent += absent
-        found.notes += turns.notes()
+        found.notes += turns.notes() + ([] if part == "proxy" else least(turns))
         found.samples += turns.raw
         found.lines += map(Line, proxied(turns) if part == "proxy" else refused(turns))
     return found
@@ -140,3 +147,15 @@ def refused(turns: Turns) -> list[Row]:
                 name = f"refusal: {ours} / {theirs}, {traffic}"
                 found.append(ratio(name, by_name[ours], by_name[theirs], budget))
     return found
+
+
+def least(turns: Turns) -> list[str]:
+    """What the same refusal costs when nothing is decided, counted or recorded."""
+    return [
+        f"at least: {ours} / {theirs}, {traffic}: {spread.median:.3f} [{spread.low:.3f} - "
+        f"{spread.high:.3f}]"
+        for traffic, by_name in turns.values.items()
+        for ours, theirs in refusal.LEAST
+        if ours in by_name and theirs in by_name
+        for spread in [ratio(ours, by_name[ours], by_name[theirs]).spread]
+    ]

@@ -26,6 +26,7 @@ __all__ = [
     "nginx_limiting",
     "nginx_proxy",
     "nginx_refusing",
+    "python_module",
     "python_proxy",
     "shedproxy",
     "upstream",
@@ -344,7 +345,15 @@ def python_proxy(name: str, app: str, up: int, *, home: Path) -> Server | None:
     os.environ["BENCHMARKS_FORWARD_TO"] = str(up)
     if app != "aiohttp":
         return uvicorn(name, f"python_proxies:{app}", home=home)
+    return python_module(name, "python_proxies", home=home)
+
+
+def python_module(name: str, module: str, *, home: Path, status: int = 200) -> Server:
+    """A module of `benchmarks` that serves the port it is given."""
     port = free_port()
-    run = "import sys; sys.path.append(sys.argv[1]); from benchmarks import python_proxies as p; "
-    command = [sys.executable, "-P", "-c", f"{run}p.serve_aiohttp({port})", ROOT]
-    return Server(name, command, port=port, home=home)
+    run = (
+        "import runpy, sys; sys.path.append(sys.argv.pop(1)); "
+        f"runpy.run_module('benchmarks.{module}', run_name='__main__')"
+    )
+    command = [sys.executable, "-P", "-c", run, ROOT, str(port)]
+    return Server(name, command, port=port, home=home, status=status)

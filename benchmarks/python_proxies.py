@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import Any
 
 __all__ = ["serve_aiohttp"]
@@ -89,3 +90,7 @@ def __getattr__(name: str) -> Any:
     if name in {"httpx", "httpx2"}:
         return _with_starlette(name)
     raise AttributeError(name)
+
+
+if __name__ == "__main__":
+    serve_aiohttp(int(sys.argv[1]))

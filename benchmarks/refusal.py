@@ -1,6 +1,7 @@
 """CPU of one refused request: by the proxy, by the middleware, beside what others refuse with.
 
-`middleware` is the very app of `uvicorn 200` behind a ShedMiddleware that refuses everything. When
+`middleware` is the very app of `uvicorn 200` behind a ShedMiddleware that refuses everything. `the
+same bytes` are sent without any decision: what no refusal on uvloop or uvicorn can undercut. When
 a refusal costs r times a served request, a server that can serve one unit of work and is offered L
 serves (1 - rL)/(1 - r) of it at best.
 """
@@ -22,7 +23,7 @@ from benchmarks.method import Budget, NotMeasuredError, Report, ratio
 from benchmarks.proxy import rows
 from benchmarks.servers import Server, free_port, is_pinned, running
 
-__all__ = ["BUDGETS", "PEERS", "measure", "possible_goodput", "started"]
+__all__ = ["BUDGETS", "LEAST", "PEERS", "measure", "possible_goodput", "started"]
 
 RULE = """
 [[rule]]
@@ -31,6 +32,7 @@ limit = 0
 """
 
 PROXY, MIDDLEWARE, SERVED = "shedproxy", "middleware", "shedproxy, served"
+WIRE, APP = "the same bytes, uvloop alone", "the same bytes, uvicorn app"
 NGINX, UVICORN = "nginx return 503", "uvicorn 200"
 LIMITED = "uvicorn --limit-concurrency"
 BUDGETS = {
@@ -38,6 +40,8 @@ BUDGETS = {
     (PROXY, UVICORN): Budget(target=0.33, floor=0.4),
     (MIDDLEWARE, UVICORN): Budget(target=1.0, floor=1.0),
 }
+LEAST = ((WIRE, NGINX), (WIRE, UVICORN), (APP, UVICORN))
+"""What the platform takes of a budget."""
 LOADS = (1.5, 2, 3, 5, 10)
 """Times the capacity."""
 
@@ -73,6 +77,8 @@ PEERS: Mapping[str, Callable[[Path, int], Server | None]] = {
         LIMITED, "apps:bare", home=home, status=503, options=("--limit-concurrency=1",)
     ),
     MIDDLEWARE: lambda home, _: peers.uvicorn(MIDDLEWARE, "apps:refusing", home=home, status=503),
+    WIRE: lambda home, _: peers.python_module(WIRE, "refusal_floors", home=home, status=503),
+    APP: lambda home, _: peers.uvicorn(APP, "refusal_floors:app", home=home, status=503),
 }
 
 
@@ -137,10 +143,12 @@ def measure(
 
 
 def _pairs(names: Mapping[str, Any]) -> list[tuple[str, str, Budget | None]]:
-    pairs = [(PROXY, name) for name in names if name not in {PROXY, MIDDLEWARE}]
-    pairs += [(MIDDLEWARE, name) for name in (UVICORN, LIMITED) if MIDDLEWARE in names]
+    pairs = [(PROXY, name) for name in names if name not in {PROXY, MIDDLEWARE, APP}]
+    pairs += [(MIDDLEWARE, name) for name in (UVICORN, LIMITED, APP) if MIDDLEWARE in names]
     return [
-        (ours, theirs, BUDGETS.get((ours, theirs))) for ours, theirs in pairs if theirs in names
+        (ours, theirs, BUDGETS.get((ours, theirs)))
+        for ours, theirs in (*pairs, *LEAST)
+        if ours in names and theirs in names
     ]
 
 
