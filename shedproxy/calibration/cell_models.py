@@ -21,6 +21,8 @@ __all__ = ["CellLoad", "cell_models", "class_mix", "share_loads", "station_of"]
 _CLOSE = 0.08
 """A law whose Kolmogorov-Smirnov distance is larger is not taken: what was recorded is."""
 _RECORDED = 200
+_CEILING = 1000
+"""Where none was found: the default of the settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ def cell_models(calibration: Calibration) -> list[CellModel] | None:
     if found.capacity_rps is None or route is None or not route.mean.value:
         return None
     cells = thresholds.cells if thresholds else ()
-    cells = cells or (CellThresholds(name="default", start=8, floor=1, ceiling=1000),)
+    cells = cells or (CellThresholds(name="default", start=8, floor=1, ceiling=_CEILING),)
     whole = sum(cell.start for cell in cells)
     law, cv, recorded = _law_of(route)
     return [
@@ -64,7 +66,7 @@ def cell_models(calibration: Calibration) -> list[CellModel] | None:
             limit=LimitPolicy(
                 initial=cell.start,
                 minimum=cell.floor,
-                maximum=cell.ceiling,
+                maximum=cell.ceiling or _CEILING,
                 baseline_ns=cell.baseline_ns,
             ),
             queue=_queue_of(cell),
@@ -106,8 +108,10 @@ def _law_of(route: RouteFit) -> tuple[Law, float | None, tuple[float, ...]]:
     return ("recorded", None, recorded) if recorded else ("exponential", None, ())
 
 
-def _recorded(latency: Percentiles) -> tuple[float, ...]:
+def _recorded(latency: Percentiles | None) -> tuple[float, ...]:
     """As many lengths, evenly along the distribution."""
+    if latency is None:
+        return ()
     values: list[float] = []
     passed, total = 0, sum(count for _, count in latency.histogram)
     for bound_ns, count in latency.histogram:

@@ -90,13 +90,10 @@ def _limit_changes(
         limit = f"cell.{cell.name}.limit"
         wanted: list[tuple[str, str, str]] = [
             (f"{limit}.initial", str(cell.start), _knee_reason(findings.knee_in_flight)),
-            (f"{limit}.min", str(cell.floor), "the knee at most: fewer may leave slots idle"),
-            (
-                f"{limit}.max",
-                str(cell.ceiling),
-                f"saturated for sure with {findings.capacity_in_flight} in flight",
-            ),
+            (f"{limit}.min", str(cell.floor), _floor_reason(findings.knee_in_flight)),
         ]
+        if cell.ceiling is not None:
+            wanted.append((f"{limit}.max", str(cell.ceiling), _ceiling_reason(findings)))
         if cell.baseline_ns is not None:
             wanted.append(
                 (
@@ -113,6 +110,14 @@ def _limit_changes(
                     "who waits longer is answered later than the SLO says",
                 )
             )
+        if cell.resident_limit is not None and findings.residents is not None:
+            wanted.append(
+                (
+                    f"cell.{cell.name}.streams.limit",
+                    str(cell.resident_limit),
+                    findings.residents.reason,
+                )
+            )
         changes += [
             Change(key=key, before=before.get(key, ""), after=after, reason=reason)
             for key, after, reason in wanted
@@ -121,9 +126,21 @@ def _limit_changes(
     return tuple(changes)
 
 
+def _floor_reason(knee: Interval | None) -> str:
+    if knee is None:
+        return "carried when it was seen; where the knee is was not"
+    return "the knee at most: fewer may leave slots idle"
+
+
+def _ceiling_reason(findings: Findings) -> str:
+    if findings.capacity_in_flight is None:
+        return "twice the knee: more in flight only wait inside the service"
+    return f"saturated for sure with {findings.capacity_in_flight} in flight"
+
+
 def _knee_reason(knee: Interval | None) -> str:
     if knee is None:
-        return ""
+        return "the most that was seen in flight, and carried"
     return (
         f"knee {knee.value:.1f} [{knee.low:.1f}, {knee.high:.1f}]: capacity times latency without "
         "load, and a margin"
@@ -156,6 +173,7 @@ def _profile(calibration: Calibration, weight: int) -> dict[str, Any]:
     profile: dict[str, Any] = {
         "version": _PROFILE_VERSION,
         "id": provenance.id,
+        "source": provenance.source,
         "fitted_at": provenance.finished,
         "expires_after": show_duration(calibration.thresholds.expires_after_ns),
         "fingerprint": provenance.fingerprint,

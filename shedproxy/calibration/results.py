@@ -26,6 +26,12 @@ from shedproxy.calibration.measurement import (
     StepState,
     Window,
 )
+from shedproxy.calibration.side_findings import (
+    ObservedLoad,
+    RefusalCost,
+    ResidentLevel,
+    ResidentsFit,
+)
 from shedproxy.core import Nanos, seconds
 from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.snapshot import from_plain, to_plain
@@ -46,10 +52,14 @@ __all__ = [
     "Interval",
     "KneeFit",
     "LawFit",
+    "ObservedLoad",
     "Percentiles",
     "Phase",
     "Plan",
     "Provenance",
+    "RefusalCost",
+    "ResidentLevel",
+    "ResidentsFit",
     "RouteFit",
     "Share",
     "Slo",
@@ -117,7 +127,8 @@ class RouteFit:
     """Median latency without load, in ns."""
     mean: Interval
     """In ns."""
-    latency: Percentiles
+    latency: Percentiles | None
+    """None: only means are known."""
     law: LawFit | None = None
 
 
@@ -155,6 +166,10 @@ class Findings:
     routes: tuple[RouteFit, ...] = ()
     refusal_cost: Interval | None = None
     """CPU of a refusal over CPU of an accepted request."""
+    refusal: RefusalCost | None = None
+    """The same with what it rests on, and what it means."""
+    residents: ResidentsFit | None = None
+    """Streams that the service holds."""
     checks: tuple[Check, ...] = ()
     missing: tuple[str, ...] = ()
     collapse_rps: float | None = None
@@ -181,7 +196,8 @@ class CellThresholds:
     name: str
     start: int
     floor: int
-    ceiling: int
+    ceiling: int | None
+    """None: nothing above what was seen is known."""
     upstream_weight: int = 1
     """Healthy upstreams when measured; limits scale with how many there are."""
     resident_limit: int | None = None
@@ -266,7 +282,7 @@ class Provenance:
     packages: tuple[tuple[str, str], ...] = ()
     target_build: str = ""
     source: str = "load"
-    """`load`, `observe` (a live proxy's own points) or `import`."""
+    """`load`, `observed` (a live proxy's own points) or `import`."""
     is_complete: bool = True
     """False: stopped early; what was measured until then stands."""
     stopped_by: str = ""
@@ -283,6 +299,8 @@ class Calibration:
     thresholds: Thresholds | None
     verification: tuple[VerificationRun, ...]
     verdict: Verdict
+    observed: ObservedLoad | None = None
+    """Where no load was played."""
     schema: int = RESULTS_SCHEMA
 
 

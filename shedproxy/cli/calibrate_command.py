@@ -7,13 +7,15 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 
+from shedproxy.cli import calibrate_options as o
 from shedproxy.cli.calibrate_engine import check_engine, order_player, prove
+from shedproxy.cli.calibrate_observed import observed_calibration
+from shedproxy.cli.load_target import check_target, generator_count, request_set
 from shedproxy.cli.report_files import write_views
 from shedproxy.clock import wall_seconds
 from shedproxy.core import Nanos, seconds
@@ -30,114 +32,58 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 EXIT_INCONCLUSIVE = 4
-EXIT_UNSAFE = 6
-_BUDGET, _QUICK_BUDGET = "3m", "40s"
 _REPEATS, _QUICK_REPEATS, _LONG_REPEATS = 5, 3, 8
 _LONG_S = 480.0
 _DEADLINE_MIN_NS = seconds(5)
-_LOOPBACK = ("localhost", "::1")
-
-
-Target = Annotated[str, typer.Argument(help="URL of the service, http://HOST:PORT.")]
-Slo = Annotated[str, typer.Option(help="What good service is.")]
-Budget = Annotated[str | None, typer.Option(help=f"Time for measuring; {_BUDGET} unless said.")]
-Quick = Annotated[bool, typer.Option("--quick", help=f"{_QUICK_BUDGET}, with wider intervals.")]
-Request = Annotated[
-    list[str] | None,
-    typer.Option(metavar='"GET /x 2"', help="A request, and its weight. Repeatable."),
-]
-RequestsFile = Annotated[Path | None, typer.Option(help="TOML file with [[request]] tables.")]
-Openapi = Annotated[
-    Path | None, typer.Option(help="OpenAPI file (JSON): every operation that only reads.")
-]
-AccessLog = Annotated[Path | None, typer.Option(help="Access log whose mix of requests is played.")]
-Mix = Annotated[str, typer.Option(metavar="critical=10,sheddable=60", help="Shares of classes.")]
-Arrivals = Annotated[str, typer.Option(help="poisson or constant.")]
-Repeats = Annotated[int | None, typer.Option(min=3, max=50, help="Passes.")]
-Seed = Annotated[int, typer.Option(help="Of arrivals and order.")]
-MaxRate = Annotated[
-    float | None, typer.Option(min=1.0, help="Requests per second never to be exceeded.")
-]
-MaxInFlight = Annotated[
-    int, typer.Option(min=0, help="Requests in flight never to be exceeded; 0: 1024 closed.")
-]
-AllowHost = Annotated[
-    list[str] | None,
-    typer.Option(metavar="HOST", help="Load this host, which is not loopback. Repeatable."),
-]
-Verify = Annotated[
-    bool, typer.Option("--verify/--no-verify", help="Prove it through the proxy afterwards.")
-]
-Write = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write the profile into this TOML file.")
-]
-Diff = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Show what --write would change in it.")
-]
-Out = Annotated[Path | None, typer.Option(help="Folder of the results.")]
-Engine = Annotated[str, typer.Option(help="Who makes the load: builtin or locust.")]
-Processes = Annotated[int, typer.Option(min=1, max=64, help="Locust's workers.")]
-Master = Annotated[
-    str | None,
-    typer.Option(metavar="HOST:PORT", help="Locust's workers are elsewhere and come to this."),
-]
-Resume = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Go on with an interrupted calibration.")
-]
 
 
 def calibrate(
-    target: Target = "",
-    slo: Slo = "p99<250ms, errors<0.5%",
-    budget: Budget = None,
-    quick: Quick = False,
-    request: Request = None,
-    requests: RequestsFile = None,
-    openapi: Openapi = None,
-    access_log: AccessLog = None,
-    mix: Mix = "critical=1",
-    arrivals: Arrivals = "poisson",
-    repeats: Repeats = None,
-    seed: Seed = 1,
-    max_rate: MaxRate = None,
-    max_in_flight: MaxInFlight = 0,
-    allow_host: AllowHost = None,
-    verify: Verify = True,
-    write: Write = None,
-    diff: Diff = None,
-    out: Out = None,
-    resume: Resume = None,
-    engine: Engine = "builtin",
-    processes: Processes = 1,
-    master: Master = None,
-) -> None:
+    target: o.Target = "", slo: o.Slo = "p99<250ms, errors<0.5%", budget: o.Budget = None,
+    quick: o.Quick = False, request: o.Request = None, requests: o.RequestsFile = None,
+    openapi: o.Openapi = None, access_log: o.AccessLog = None, mix: o.Mix = "critical=1",
+    arrivals: o.Arrivals = "poisson", repeats: o.Repeats = None, seed: o.Seed = 1,
+    max_rate: o.MaxRate = None, max_in_flight: o.MaxInFlight = 0, allow_host: o.AllowHost = None,
+    verify: o.Verify = True, write: o.Write = None, diff: o.Diff = None, out: o.Out = None,
+    resume: o.Resume = None, engine: o.Engine = "builtin", processes: o.Processes = "1",
+    master: o.Master = None, from_observe: o.FromObserve = "", cell: o.Cell = "default",
+    token_file: o.TokenFile = "",
+) -> None:  # fmt: skip
     """Measure what a service can carry, write the thresholds, and prove them.
 
     Plays open-loop load at the service itself, in steps of random order, up to a little more than
     it can carry and never for long. Then the same load runs through the proxy at 0.8, 1.5 and 3
     times the capacity, without and with the thresholds. Targets must be on loopback unless
-    --allow-host names them.
+    --allow-host names them. Where nothing may be loaded, --from-observe fits what a proxy saw.
 
     Examples:
         shedproxy calibrate http://127.0.0.1:8000 --slo "p99<250ms, errors<0.5%"
         shedproxy calibrate http://127.0.0.1:8000 --quick --write shedproxy.toml
+        shedproxy calibrate --from-observe http://127.0.0.1:9900 --write shedproxy.toml
     """
     from shedproxy.calibration.run import Measured
     from shedproxy.calibration.storage import CalibrationFolder
 
     started_s, console = wall_seconds(), Console(stderr=True, highlight=False)
-    chosen = _requests(request, requests, openapi, access_log, mix)
+    if from_observe:
+        calibration = observed_calibration(
+            from_observe, cell=cell, slo=slo, token_file=token_file, started_s=started_s
+        )
+        folder = CalibrationFolder(out or _default_folder(started_s))
+        _hand_over(console, calibration, folder, write=write, diff=diff)
+        return
+    chosen = request_set(request or (), requests, openapi, access_log, mix)
     if resume is not None:
         folder = CalibrationFolder(resume)
         known_target, plan, measured = folder.resume()
         target = target or known_target
-        _check_target(target, allow_host or [])
+        check_target(target, allow_host or ())
     else:
-        _check_target(target, allow_host or [])
+        check_target(target, allow_host or ())
+        count = generator_count(processes, target)
         plan = _plan(
             slo=slo, budget=budget, quick=quick, arrivals=arrivals, repeats=repeats, seed=seed,
             max_rate=max_rate, max_in_flight=max_in_flight, chosen=chosen, mix=mix,
-            engine=check_engine(engine, processes, master), processes=processes,
+            engine=check_engine(engine, count, master), processes=count,
         )  # fmt: skip
         measured = Measured()
         folder = CalibrationFolder(out or _default_folder(started_s))
@@ -285,7 +231,7 @@ def _plan(
 
     try:
         objective = parse_slo(slo)
-        budget_ns = parse_duration(budget or (_QUICK_BUDGET if quick else _BUDGET))
+        budget_ns = parse_duration(budget or (o.QUICK_BUDGET if quick else o.BUDGET))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     if not seconds(20) <= budget_ns <= seconds(7200):
@@ -310,53 +256,6 @@ def _plan(
         routes=tuple(Share(name=spec.route, ratio=spec.weight / weights) for spec in chosen.specs),
         is_quick=quick,
     )
-
-
-def _requests(
-    request: list[str] | None,
-    requests: Path | None,
-    openapi: Path | None,
-    access_log: Path | None,
-    mix: str,
-) -> RequestSet:
-    from shedproxy.loadgen.requests import (
-        RequestSet,
-        RequestSetError,
-        RequestSpec,
-        parse_mix,
-        parse_request,
-        requests_from_log,
-        requests_from_openapi,
-        requests_from_toml,
-    )
-
-    try:
-        specs = [parse_request(text) for text in request or []]
-        for file, read in (
-            (requests, requests_from_toml),
-            (openapi, requests_from_openapi),
-            (access_log, requests_from_log),
-        ):
-            if file is not None:
-                specs += read(file)
-        return RequestSet(specs or [RequestSpec()], parse_mix(mix))
-    except RequestSetError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _check_target(target: str, allowed: list[str]) -> None:
-    parts = urlsplit(target)
-    if parts.scheme != "http" or not parts.hostname:
-        raise typer.BadParameter(f"{target!r} is no target: try http://127.0.0.1:8000")
-    host = parts.hostname
-    if host in _LOOPBACK or host.startswith("127.") or host in allowed:
-        return
-    print(
-        f"error: {host} is not on loopback: load may harm whoever else depends on it.\n"
-        f"  = help: if it is yours and may be loaded, say --allow-host {host}",
-        file=sys.stderr,
-    )
-    raise typer.Exit(EXIT_UNSAFE)
 
 
 def _default_folder(started_s: float) -> Path:

@@ -18,6 +18,7 @@ from shedproxy.calibration.results import (
 from shedproxy.calibration.slo import Level, open_levels
 from shedproxy.cli.charts.markup import Html
 from shedproxy.cli.charts.panel import Chart, Key, Line, Panel, Values, panel_markup
+from shedproxy.cli.observed_views import observed_chart
 from shedproxy.core import NS_PER_MS, NS_PER_S
 
 __all__ = ["CHARTS", "band_lines", "between"]
@@ -363,6 +364,7 @@ def _steadiness(calibration: Calibration) -> Html:
 
 CHARTS: Mapping[str, Callable[[Calibration], Html]] = {
     "concurrency": _concurrency,
+    "observed": observed_chart,
     "rates": _rates,
     "verification": _verification,
     "distribution": _distribution,

@@ -32,6 +32,12 @@ class _Part:
 _PARTS = (
     _Part(title="What changes", tables=("changes", "thresholds")),
     _Part(
+        title="Live traffic",
+        lead="Nothing was played: what the proxy saw of the service, a dot for each while.",
+        chart="observed",
+        tables=("observed",),
+    ),
+    _Part(
         title="Throughput",
         lead="So many requests at a time, always. Dots are measured, one for each pass; the line is"
         " the fitted Universal Scalability Law, grey its 95 % band.",

@@ -23,6 +23,7 @@ from shedproxy.cli.calibration_numbers import (
     show_length,
 )
 from shedproxy.cli.charts.table import Cell, Table
+from shedproxy.cli.observed_views import observed_table
 from shedproxy.core import NS_PER_MS, NS_PER_S
 
 __all__ = ["TABLES", "step_name"]
@@ -167,7 +168,7 @@ def _routes(calibration: Calibration) -> Table | None:
             Cell("all routes" if route.name == "*" else route.name),
             interval_cell(route.baseline, scale=_MS),
             interval_cell(route.mean, scale=_MS),
-            ms_cell(route.latency.p99_ns),
+            ms_cell(None if route.latency is None else route.latency.p99_ns),
             Cell(NOTHING if route.law is None else
                  f"{route.law.name}, cv {route.law.cv:.2f}, distance {route.law.distance:.3f}"),
         ]
@@ -353,6 +354,7 @@ TABLES: dict[str, Callable[[Calibration], Table | None]] = {
     "changes": _changes,
     "thresholds": _thresholds,
     "estimates": _estimates,
+    "observed": observed_table,
     "curve": _curve,
     "concurrency": _concurrency,
     "rates": _rates,

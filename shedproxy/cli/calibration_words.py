@@ -23,22 +23,44 @@ It is invalid for another build of the service, another machine, another mix of 
 dependency that answers differently: calibrate again then, or let drift detection say so."""
 
 
+_OBSERVED_NOTES = """\
+Nothing was played. A point is ten seconds or more of live traffic: answers per second, and their \
+mean latency at the upstream; together they tell how many were in flight (Little's law).
+Slots and service time are those of Erlang's queue, with Allen's and Cunneen's correction for \
+scatter, that the points bear out; the interval holds all that do as well within chance, and 5 % \
+for what such a queue leaves out.
+A knee is claimed only where requests were seen to wait inside the service and three quarters of \
+its capacity were in use; else the most that was carried is a floor, and nothing more.
+Latency at the upstream ends with the last byte to the client: slow clients look like a slow \
+service.
+It is invalid for another build of the service, another machine, another mix of requests, or a \
+dependency that answers differently."""
+
+
 def validity(calibration: Calibration) -> str:
     """How the measurement was made, in one sentence, and how long it holds."""
     made = calibration.provenance
     thresholds = calibration.thresholds
     how = {
         "load": f"Measured with {calibration.plan.engine} load",
-        "observe": "Fitted to what a live proxy observed",
+        "observed": "Fitted to what a live proxy observed",
         "import": "Read from another tool's files",
     }.get(made.source, "Measured")
     until = f", good for {show_length(thresholds.expires_after_ns)}" if thresholds else ""
     slo = f" Objective: {calibration.plan.slo.text}." if calibration.plan.slo.text else ""
-    return f"{how}, {len(calibration.steps)} steps{until}.{slo}"
+    observed = calibration.observed
+    what = (
+        f"{len(calibration.steps)} steps"
+        if observed is None
+        else (f"{observed.point_count} points of {show_length(observed.span_ns)}")
+    )
+    return f"{how}, {what}{until}.{slo}"
 
 
 def method_notes(calibration: Calibration) -> list[str]:
     """What was done, and what would make it invalid."""
+    if calibration.observed is not None:
+        return _OBSERVED_NOTES.splitlines()
     return [note.format(arrivals=calibration.plan.arrivals) for note in _NOTES.splitlines()]
 
 

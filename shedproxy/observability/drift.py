@@ -19,7 +19,7 @@ from typing import NamedTuple
 from shedproxy.core import NS_PER_MS, NS_PER_S, Instant, seconds
 from shedproxy.snapshot import CellProfile
 
-__all__ = ["Counts", "DriftState", "DriftWatch", "slowdown"]
+__all__ = ["Counts", "DriftState", "DriftWatch", "mean_in_flight", "slowdown"]
 
 _POINT_NS = seconds(10)
 _POINT_REQUESTS = 100
@@ -60,14 +60,14 @@ def slowdown(in_flight: float, throughput_rps: float, profile: CellProfile) -> f
     low, high = 0.0, 0.999
     for _ in range(40):
         share = (low + high) / 2
-        if _in_flight(slots, share, profile.cv) < in_flight:
+        if mean_in_flight(slots, share, profile.cv) < in_flight:
             low = share
         else:
             high = share
     return (low + high) / 2 * profile.capacity_rps / throughput_rps
 
 
-def _in_flight(slots: int, share: float, cv: float) -> float:
+def mean_in_flight(slots: int, share: float, cv: float) -> float:
     """Mean in flight at this share of capacity (0..1): Erlang C, corrected for scatter."""
     load = slots * share
     blocked = 1.0

@@ -186,6 +186,8 @@ class ProfileSettings(Section):
     """Version of the profile."""
     id: str = ""
     """Names the calibration; "" means there was none."""
+    source: Literal["load", "observed", "import"] = "load"
+    """What it was measured with: load of its own, or the traffic that a live proxy saw."""
     fitted_at: Annotated[
         str,
         form(r"^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z)?$", 'a time, like "2026-11-22T20:41:07Z"'),

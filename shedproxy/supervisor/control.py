@@ -53,6 +53,9 @@ class Operations(Protocol):
     def status(self) -> dict[str, Any]:
         """Everything `shedproxy status` shows."""
 
+    def points(self) -> dict[str, Any]:
+        """Points of load, throughput and latency that were seen."""
+
     def explain(
         self, method: str, path: str, headers: list[tuple[str, str]], refusal_id: str
     ) -> dict[str, Any]:
@@ -90,6 +93,9 @@ def make_app(operations: Operations, access: Access) -> ASGIApp:
     def status(_: Request) -> Response:
         return _json(operations.status())
 
+    def points(_: Request) -> Response:
+        return _json(operations.points())
+
     def config(_: Request) -> Response:
         return _json(operations.config())
 
@@ -113,6 +119,7 @@ def make_app(operations: Operations, access: Access) -> ASGIApp:
         _get("/-/status", status, access),
         _get("/-/explain", _explain_endpoint(operations), access),
         _get("/-/config", config, access),
+        _get("/-/points", points, access),
         _post("/-/mode", mode, access),
         _post("/-/reload", reload, access),
         _post("/-/restart", restart, access),

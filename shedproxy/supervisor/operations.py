@@ -11,6 +11,7 @@ from shedproxy.clock import Clock, monotonic_now, wall_seconds
 from shedproxy.core import Instant, Mode, seconds, to_seconds
 from shedproxy.errors import Problem
 from shedproxy.observability.build import BUILD
+from shedproxy.observability.load_points import LoadPoints, load_counts
 from shedproxy.observability.prometheus import render_for
 from shedproxy.observability.reading import Sample, sample_of
 from shedproxy.supervisor.configuration import Configuration, ReloadResult
@@ -54,21 +55,27 @@ class LiveOperations:
         self._started_at: Instant = clock()
         self._shed = ShedWindow()
         self._drift = DriftMonitor(report)
+        self._points = LoadPoints()
         self.is_draining = False
         self.listening: list[str] = []
         self.control: list[str] = []
 
     def sample(self) -> None:
-        """Once a second: what readiness remembers, and whether profiles still fit."""
+        """Once a second: what readiness remembers, points of load, and whether profiles fit."""
         document = self._configuration.document
         served, refused = self._inspection.totals(document)
-        self._shed.feed(self._clock(), admitted=served, refused=refused)
+        now = self._clock()
+        self._shed.feed(now, admitted=served, refused=refused)
+        healthy = {cell: sum(health.values()) for cell, health in self._fleet.upstreams().items()}
         self._drift.feed(
-            self._clock(),
+            now,
             document,
             lambda: counts_of(self._inspection.samples(document, ())),
-            {cell: sum(health.values()) for cell, health in self._fleet.upstreams().items()},
+            healthy,
         )
+        if self._points.is_due(now):
+            counts = load_counts(self._inspection.samples(document, ()))
+            self._points.feed(now, wall_seconds(), counts, healthy)
 
     def liveness(self) -> Report:
         """Whether a restart is needed."""
@@ -129,6 +136,10 @@ class LiveOperations:
             ],
             "upstreams": self._fleet.upstreams(),
         }
+
+    def points(self) -> dict[str, Any]:
+        """What the service was seen to do, for `shedproxy calibrate --from-observe`."""
+        return {**self._points.view(), "version": shedproxy.__version__}
 
     def explain(
         self, method: str, path: str, headers: list[tuple[str, str]], refusal_id: str

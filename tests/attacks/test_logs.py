@@ -81,7 +81,7 @@ async def test_nobody_forges_lines_and_no_secret_is_in_any(ring, tmp_path):
 
 
 def pages(proxy: Shedproxy) -> list[str]:
-    paths = ("/-/config", "/-/status", "/metrics", "/-/explain?path=/a")
+    paths = ("/-/config", "/-/status", "/-/points", "/metrics", "/-/explain?path=/a")
     return [proxy.control("GET", path)[1].decode() for path in paths]
 
 

@@ -146,7 +146,16 @@ async def test_asking_for_a_stream_is_no_way_past_the_limit(ring):
 
 @pytest.mark.attack("A15")
 @pytest.mark.parametrize(
-    "path", ["/metrics", "/-/status", "/-/config", "/-/explain?path=/a", "/livez", "/readyz"]
+    "path",
+    [
+        "/metrics",
+        "/-/status",
+        "/-/config",
+        "/-/points",
+        "/-/explain?path=/a",
+        "/livez",
+        "/readyz",
+    ],
 )
 async def test_the_data_port_serves_nothing_of_the_control_listener(ring, path):
     """Such a path is the service's own, and is forwarded like any other."""

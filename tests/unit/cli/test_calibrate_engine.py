@@ -31,7 +31,7 @@ CHOSEN = RequestSet(
     ("engine", "processes", "master", "said"),
     [
         ("k6", 1, None, "'k6' is none of builtin, locust"),
-        ("builtin", 2, None, "add --engine locust"),
+        ("builtin", 1, "h:2", "add --engine locust"),
         ("builtin", 1, "h:1", "add --engine locust"),
         ("locust", 2, "h", "'h' is no HOST:PORT"),
     ],

@@ -32,8 +32,11 @@ def test_the_verdict_comes_first_with_its_doubts(page: Page) -> None:
 
 
 def test_every_table_is_there_cell_by_cell(page: Page, calibration: Calibration) -> None:
-    for make in TABLES.values():
+    for name, make in TABLES.items():
         table = make(calibration)
+        if name == "observed":
+            assert table is None, "this one was played"
+            continue
         assert table is not None
         shown = page.tables[table.title]
         assert shown[0] == list(table.columns)

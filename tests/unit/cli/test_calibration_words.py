@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from harness.sample_report import sample_calibration
 
+from shedproxy.calibration.results import ObservedLoad
 from shedproxy.cli.calibration_words import method_notes, reproduce, toml_of, validity
+from shedproxy.core import seconds
 
 
 def test_where_it_comes_from_is_said() -> None:
@@ -16,7 +18,7 @@ def test_where_it_comes_from_is_said() -> None:
         "Measured with builtin load, 55 steps, good for 30 days"
     )
     observed = replace(
-        calibration, provenance=replace(calibration.provenance, source="observe"), thresholds=None
+        calibration, provenance=replace(calibration.provenance, source="observed"), thresholds=None
     )
     assert validity(observed).startswith("Fitted to what a live proxy observed, 55 steps. Obj")
 
@@ -25,6 +27,15 @@ def test_the_method_names_the_arrivals() -> None:
     notes = method_notes(sample_calibration())
     assert len(notes) == 6
     assert "arrivals are poisson" in notes[0]
+
+
+def test_the_method_of_live_points_is_another() -> None:
+    observed = ObservedLoad(
+        point_count=60, span_ns=seconds(600), upstreams=1, highest_in_flight=4.0, highest_rps=200.0
+    )
+    calibration = replace(sample_calibration(), observed=observed)
+    assert "Nothing was played" in method_notes(calibration)[0]
+    assert "60 points of 10 min" in validity(calibration)
 
 
 def test_changes_are_toml() -> None:

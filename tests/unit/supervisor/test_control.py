@@ -47,6 +47,9 @@ class Scripted:
     def config(self):
         return {"values": {}}
 
+    def points(self):
+        return {"cells": {}}
+
     def order_mode(self, order, *, who):
         self.asked.append((order, who))
         return {"mode": "observe"}
@@ -88,7 +91,7 @@ async def test_health_is_200_or_503_in_plain_text(path):
 
 async def test_reads_are_json_and_never_cached():
     async with client(Scripted()) as http:
-        for path in ("/-/status", "/-/config", "/-/explain?path=/a"):
+        for path in ("/-/status", "/-/config", "/-/points", "/-/explain?path=/a"):
             answer = await http.get(path)
             assert answer.status_code == 200
             assert answer.headers["content-type"].startswith("application/json")
@@ -207,7 +210,7 @@ async def test_with_a_token_only_its_bearer_may():
         assert (await http.post("/-/drain", headers=right)).status_code == 202
 
 
-READS = ("/metrics", "/-/status", "/-/config", "/-/explain?path=/a")
+READS = ("/metrics", "/-/status", "/-/config", "/-/points", "/-/explain?path=/a")
 
 
 async def test_reads_of_a_public_listener_need_a_token_and_health_none():

@@ -107,6 +107,22 @@ def test_refusing_everything_for_a_while_fails_readiness(bench):
     assert bench.operations.readiness().ok
 
 
+def test_points_of_load_are_kept_from_when_it_started(bench):
+    meter = Meter(bench.page.worker(0).slots)
+    for _ in range(4):
+        bench.operations.sample()
+        bench.now += seconds(10)
+        for _ in range(200):
+            meter.on_finished(0, 2, 200, seconds(0.05), True)
+    points = bench.operations.points()
+    (first, second) = points["cells"]["default"]
+    row = dict(zip(points["columns"], first, strict=True))
+    assert (row["ended"], row["length_s"], row["upstreams"]) == (200, 10, 1)
+    assert row["in_flight"] == pytest.approx(1.0)
+    assert second[0] >= first[0]
+    assert points["version"]
+
+
 def test_status_is_complete_and_plain_json(bench):
     import json
 

@@ -1,0 +1,76 @@
+"""The flags of `shedproxy calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__: list[str] = []
+
+BUDGET, QUICK_BUDGET = "3m", "40s"
+
+Target = Annotated[str, typer.Argument(help="URL of the service, http://HOST:PORT.")]
+Slo = Annotated[str, typer.Option(help="What good service is.")]
+Budget = Annotated[str | None, typer.Option(help=f"Time for measuring; {BUDGET} unless said.")]
+Quick = Annotated[bool, typer.Option("--quick", help=f"{QUICK_BUDGET}, with wider intervals.")]
+Request = Annotated[
+    list[str] | None,
+    typer.Option(metavar='"GET /x 2"', help="A request, and its weight. Repeatable."),
+]
+RequestsFile = Annotated[Path | None, typer.Option(help="TOML file with [[request]] tables.")]
+Openapi = Annotated[
+    Path | None, typer.Option(help="OpenAPI file (JSON): every operation that only reads.")
+]
+AccessLog = Annotated[Path | None, typer.Option(help="Access log whose mix of requests is played.")]
+Mix = Annotated[str, typer.Option(metavar="critical=10,sheddable=60", help="Shares of classes.")]
+Arrivals = Annotated[str, typer.Option(help="poisson or constant.")]
+Repeats = Annotated[int | None, typer.Option(min=3, max=50, help="Passes.")]
+Seed = Annotated[int, typer.Option(help="Of arrivals and order.")]
+MaxRate = Annotated[
+    float | None, typer.Option(min=1.0, help="Requests per second never to be exceeded.")
+]
+MaxInFlight = Annotated[
+    int, typer.Option(min=0, help="Requests in flight never to be exceeded; 0: 1024 closed.")
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(metavar="HOST", help="Load this host, which is not loopback. Repeatable."),
+]
+Verify = Annotated[
+    bool, typer.Option("--verify/--no-verify", help="Prove it through the proxy afterwards.")
+]
+Write = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the profile into this TOML file.")
+]
+Diff = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Show what --write would change in it.")
+]
+Out = Annotated[Path | None, typer.Option(help="Folder of the results.")]
+Engine = Annotated[str, typer.Option(help="Who makes the load: builtin or locust.")]
+Processes = Annotated[
+    str, typer.Option(metavar="N|auto", help="Processes that make the load, of either engine.")
+]
+Master = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Locust's workers are elsewhere and come to this."),
+]
+Resume = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Go on with an interrupted calibration.")
+]
+FromObserve = Annotated[
+    str,
+    typer.Option(
+        metavar="URL|FILE",
+        help="Play nothing: fit what a running proxy saw, by its control listener, or by a file "
+        "with what /-/points answered.",
+    ),
+]
+TokenFile = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE", help="File with the token that the control listener asks for to read."
+    ),
+]
+Cell = Annotated[str, typer.Option(metavar="NAME", help="Cell of --from-observe.")]

@@ -1,0 +1,102 @@
+"""What load is aimed at and made of, as `calibrate` and `load` have it from their flags."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import typer
+
+if TYPE_CHECKING:
+    from shedproxy.loadgen.requests import RequestSet
+
+__all__ = ["EXIT_UNSAFE", "check_target", "generator_count", "is_loopback", "request_set"]
+
+EXIT_UNSAFE = 6
+PROCESSES_MAX = 64
+
+
+def is_loopback(host: str) -> bool:
+    """Whether load for this host stays on this machine."""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def check_target(target: str, allowed: Sequence[str]) -> None:
+    """Refuse what is no target, or is not loopback and was not allowed by name.
+
+    Raises:
+        typer.BadParameter: it is none.
+        typer.Exit: it might harm somebody.
+    """
+    parts = urlsplit(target)
+    if parts.scheme != "http" or not parts.hostname:
+        raise typer.BadParameter(f"{target!r} is no target: try http://127.0.0.1:8000")
+    host = parts.hostname
+    if is_loopback(host) or host in allowed:
+        return
+    print(
+        f"error: {host} is not on loopback: load may harm whoever else depends on it.\n"
+        f"  = help: if it is yours and may be loaded, say --allow-host {host}",
+        file=sys.stderr,
+    )
+    raise typer.Exit(EXIT_UNSAFE)
+
+
+def request_set(
+    request: Sequence[str],
+    requests: Path | None,
+    openapi: Path | None,
+    access_log: Path | None,
+    mix: str,
+) -> RequestSet:
+    """What to send, from every source that was named; GET / where none was.
+
+    Raises:
+        typer.BadParameter: one of them says nothing that can be sent.
+    """
+    from shedproxy.loadgen.requests import (
+        RequestSet,
+        RequestSetError,
+        RequestSpec,
+        parse_mix,
+        parse_request,
+        requests_from_log,
+        requests_from_openapi,
+        requests_from_toml,
+    )
+
+    try:
+        specs = [parse_request(text) for text in request]
+        for file, read in (
+            (requests, requests_from_toml),
+            (openapi, requests_from_openapi),
+            (access_log, requests_from_log),
+        ):
+            if file is not None:
+                specs += read(file)
+        return RequestSet(specs or [RequestSpec()], parse_mix(mix))
+    except RequestSetError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def generator_count(text: str, target: str) -> int:
+    """Of generator processes: as many as said. `auto`: every processor that may be used, but only
+    half of them where the target is on this machine, because the rest is the service's.
+
+    Raises:
+        typer.BadParameter: neither a count nor `auto`.
+    """
+    if text == "auto":
+        cores = len(os.sched_getaffinity(0))
+        return max(
+            1, min(PROCESSES_MAX, cores // (1 + is_loopback(urlsplit(target).hostname or "")))
+        )
+    if not text.isdecimal() or not 1 <= int(text) <= PROCESSES_MAX:
+        raise typer.BadParameter(
+            f"{text!r} is neither auto nor 1 to {PROCESSES_MAX}", param_hint="--processes"
+        )
+    return int(text)
