@@ -57,6 +57,12 @@ COMMANDS: dict[str, Command] = {
     "check": Command(
         "config_commands", "check", _CONFIGURE, "Find every mistake in the settings at once."
     ),
+    "shards": Command(
+        "shards_command",
+        "shards",
+        _CONFIGURE,
+        "Plan how few upstreams a tenant shares with others.",
+    ),
     "export": Command(
         "config_commands", "export", _CONFIGURE, "Print files that belong to shedproxy."
     ),

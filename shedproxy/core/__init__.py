@@ -27,6 +27,7 @@ from shedproxy.core.decision import (
     explain_refusal,
     refusal_holds,
 )
+from shedproxy.core.hands import HandDealer, choose_compartments
 from shedproxy.core.limits.aimd import next_aimd_limit
 from shedproxy.core.limits.gradient2 import ExponentialMean, next_gradient2_limit
 from shedproxy.core.limits.protocol import LimitCause, LimitChange
@@ -50,6 +51,7 @@ from shedproxy.core.request import (
     rank_of,
 )
 from shedproxy.core.retry_budget import RetryBudget, RetryPolicy
+from shedproxy.core.sharding import mix64
 from shedproxy.core.share import LOOK_NS, SHARE_FIELDS, CellShare
 from shedproxy.core.shedder import Shedder
 from shedproxy.core.stats import CellStats, ShedderStats
@@ -83,6 +85,7 @@ __all__ = [
     "Decision",
     "ExponentialMean",
     "FairnessPolicy",
+    "HandDealer",
     "Instant",
     "Kind",
     "Lane",
@@ -112,8 +115,10 @@ __all__ = [
     "Verdict",
     "bucket_of",
     "build_cell_table",
+    "choose_compartments",
     "explain_refusal",
     "milliseconds",
+    "mix64",
     "motion_place",
     "next_aimd_limit",
     "next_gradient2_limit",

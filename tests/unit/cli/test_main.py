@@ -46,7 +46,9 @@ def test_every_command_has_its_summary_and_examples(name):
     command = main.COMMANDS[name]
     module = __import__(f"shedproxy.cli.{command.module}", fromlist=[command.attribute])
     target = getattr(module, command.attribute)
-    arguments = [name, "schema"] if isinstance(target, typer.Typer) else [name]
+    arguments = [name]
+    if isinstance(target, typer.Typer):
+        arguments.append({"export": "schema", "shards": "plan"}[name])
     result = invoke(*arguments, "--help")
     assert result.exit_code == 0
     assert re.search(rf"Examples:\n +shedproxy {name}\b", result.output), result.output
