@@ -27,6 +27,7 @@ from shedproxy.settings.quantities import (
     Size,
     TenantKey,
     TextList,
+    WorkerCount,
     at_least,
 )
 from shedproxy.settings.routing import CellsSettings
@@ -115,8 +116,9 @@ class ServerSettings(Section):
     listen: Annotated[list[ListenAddress], TextList] = preset(["127.0.0.1:8080"], min_length=1)
     """"host:port", ":port" (every interface), "unix:/path", "systemd" (what it hands over),
     "systemd:NAME" (what it hands over by that name) or "fd:3"."""
-    workers: int = preset(1, ge=1, le=64)
-    """Processes. The limits of a cell hold for all of them together."""
+    workers: WorkerCount = preset(1)
+    """Processes; "auto": as many as processors that may be used, at most 64. The limits of a cell
+    hold for all of them together."""
     state_file: str = ""
     """File that keeps the latency of each route without load, so that a proxy that is started under
     overload knows it already; rules need names for that. "" keeps it from worker to worker only."""

@@ -7,13 +7,14 @@ are read, and errors say what would have been right.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import typing
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from shedproxy.core import Nanos
@@ -29,6 +30,7 @@ __all__ = [
     "TenantKey",
     "TextList",
     "UpstreamUrl",
+    "WorkerCount",
     "at_least",
     "invalid",
     "is_duration",
@@ -317,6 +319,10 @@ def _path_pattern(value: str) -> str:
     return value
 
 
+def _worker_count(value: Any) -> Any:
+    return min(WORKERS_MAX, len(os.sched_getaffinity(0))) if value == "auto" else value
+
+
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -362,6 +368,18 @@ TenantKey = Annotated[str, AfterValidator(_tenant_key)]
 
 PathPattern = Annotated[str, AfterValidator(_path_pattern)]
 """Glob on the normalised path, see shedproxy.snapshot.rules."""
+
+WORKERS_MAX = 64
+
+WorkerCount = Annotated[
+    int,
+    Field(ge=1, le=WORKERS_MAX),
+    BeforeValidator(
+        _worker_count,
+        json_schema_input_type=Annotated[int, Field(ge=1, le=WORKERS_MAX)] | Literal["auto"],
+    ),
+]
+"""Processes; "auto" stands for the processors that this one may use, at most 64."""
 
 TextList = BeforeValidator(_as_list, json_schema_input_type=str | list[str])
 """Lets one string stand for a list of one."""

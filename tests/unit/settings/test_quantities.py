@@ -17,6 +17,7 @@ from shedproxy.settings.quantities import (
     Size,
     TenantKey,
     UpstreamUrl,
+    WorkerCount,
     is_duration,
     split_address,
 )
@@ -51,6 +52,12 @@ def test_what_is_no_duration(text):
 @given(st.integers(0, 365 * 86_400 * 10**9))
 def test_a_shown_duration_is_read_back(length_ns):
     assert parse_duration(show_duration(length_ns)) == length_ns
+
+
+@pytest.mark.parametrize(("processors", "count"), [(3, 3), (200, 64)])
+def test_workers_may_be_as_many_as_processors(monkeypatch, processors, count):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(processors)))
+    assert TypeAdapter(WorkerCount).validate_python("auto") == count
 
 
 @pytest.mark.parametrize(

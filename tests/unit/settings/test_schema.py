@@ -78,6 +78,7 @@ def test_it_takes_the_file_that_init_writes(minimal):
         "cell.default.limit = { max = 64 }",
         "cell.default.transport.cancels = true",
         'server.listen = ":80"',
+        'server.workers = "auto"',
         "server.head_size_max = 16384",
         'server.head_size_max = "16KiB"',
         '[[rule]]\nmatch = { path = "/a" }',
