@@ -163,7 +163,6 @@ def _compare(
 
 def _part(policy: Policy, header: TraceHeader) -> Policy:
     """What the worker that was recorded would get of it."""
-    from shedproxy.snapshot import Document
-    from shedproxy.supervisor.shares import document_for_worker
+    from shedproxy.snapshot import Document, document_for_worker
 
     return document_for_worker(Document(policy=policy), header.worker, header.workers).policy

@@ -52,7 +52,7 @@ from shedproxy.core.request import (
 )
 from shedproxy.core.retry_budget import RetryBudget, RetryPolicy
 from shedproxy.core.sharding import mix64
-from shedproxy.core.share import LOOK_NS, SHARE_FIELDS, CellShare
+from shedproxy.core.share import LOOK_NS, SHARE_FIELDS, SILENT_NS, CellShare
 from shedproxy.core.shedder import Shedder
 from shedproxy.core.stats import CellStats, ShedderStats
 from shedproxy.core.units import (
@@ -77,6 +77,7 @@ __all__ = [
     "NS_PER_S",
     "NS_PER_US",
     "SHARE_FIELDS",
+    "SILENT_NS",
     "CellPolicy",
     "CellShare",
     "CellStats",

@@ -122,6 +122,11 @@ class AdmissionController(Waiting):
             self._share = self._limits.share = share
             share.put(self.in_flight)
 
+    def leave(self, parts: int, *, now: Instant) -> None:
+        """Share the limit no more: one of so many equal parts of it is ours."""
+        self._share = None
+        self._limits.leave(parts, now=now)
+
     def observe(
         self,
         request: RequestInfo,
@@ -340,6 +345,8 @@ class AdmissionController(Waiting):
             in_flight=self.in_flight,
             class_in_flight=(sheddable, sheddable_plus, critical, critical_plus),
             limit=limit if self._share is None else self._share.part_of(limit),
+            host_limit=limit,
+            host_in_flight=self._host_in_flight(),
             queue_length=self._queue.length,
             residents=self._residents,
             zombies=len(self._zombies) + self._orphans,

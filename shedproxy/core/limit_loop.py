@@ -220,6 +220,15 @@ class LimitLoop:
             self._set_low(now=now)
         self._led = leads
 
+    def leave(self, parts: int, *, now: Instant) -> None:
+        """The words are lost: go on alone, with an equal part of the limit in force."""
+        if self.share is None:
+            return
+        self.share, self._led, before = None, True, self.limit
+        limit = int(clamp_limit(max(1, before // parts), self._policy))
+        self._estimator = make_estimator(replace(self._policy, initial=limit))
+        self._take(LimitChange(before, limit, LimitCause.CONFIGURED, now))
+
     def memory(self) -> Memory:
         """The trusted baselines by route: what a successor should not have to learn under load."""
         return self._baselines.memory()

@@ -4,7 +4,8 @@ A worker takes a slot when the sum of what all have in flight is below the limit
 writes after, without a lock, so that workers that look at the same moment exceed the limit by one
 request each at most. Whoever waits says since when, before it looks a last time: whoever frees
 a slot afterwards sees that and wakes the one that has gone longest without a slot, which goes
-first. A worker that does not come for its slot (it is dead, frozen or busy) is passed over.
+first. A worker that does not come for its slot (it is dead, frozen or busy) is passed over, and
+what one has in flight that has told nothing for two seconds is not counted: others get its slots.
 
 The limit is that of one worker, the leader, whose samples are the most; the others follow, and
 begin where it was when they lead. Numbers of the leader count for more, so that two workers with
@@ -18,13 +19,17 @@ from typing import Final
 
 from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
 
-__all__ = ["LOOK_NS", "SHARE_FIELDS", "CellShare"]
+__all__ = ["LOOK_NS", "SHARE_FIELDS", "SILENT_NS", "CellShare"]
 
 SHARE_FIELDS: Final = 5
 """Words of a worker per cell: in flight, waiting since, limit, evidence, told at."""
 
 LOOK_NS: Final = 5 * NS_PER_MS
 """Who waits looks again this often; who does not come for a slot by then is passed over."""
+
+SILENT_NS: Final = 2 * NS_PER_S
+"""What a worker has in flight that has told nothing for so long is counted no more: it stands
+still. When it goes on it is counted again within a tenth of a second."""
 
 _TELL_NS: Final = 100 * NS_PER_MS
 _STALE_NS: Final = NS_PER_S
@@ -55,6 +60,7 @@ class CellShare:
         "_parts",
         "_passed_over",
         "_samples",
+        "_silent",
         "_told",
         "_told_at",
         "_wake",
@@ -86,6 +92,8 @@ class CellShare:
         self._yields_to = 0
         self._yields_since = 0
         self._samples = 0
+        self._silent: tuple[int, ...] = ()
+        """Workers whose slots are not counted."""
         self._told_at = -_TELL_NS
         self.leader = own
         """Whose limit is in force."""
@@ -94,11 +102,14 @@ class CellShare:
 
     def total(self) -> int:
         """What all workers have in flight."""
-        return sum(self._in_flight)
+        total = sum(self._in_flight)
+        for worker in self._silent:
+            total -= self._in_flight[worker]
+        return total
 
     def others(self) -> int:
         """What the others have in flight."""
-        return sum(self._in_flight) - self._in_flight[self._own]
+        return self.total() - self._in_flight[self._own]
 
     def put(self, in_flight: int) -> None:
         """What we have in flight."""
@@ -111,6 +122,8 @@ class CellShare:
     def first(self) -> int:
         """The other worker that has waited longest for a slot, if longer than we; or -1."""
         claims, own = self._claims, self._own
+        if not any(claims):
+            return -1
         best, oldest = -1, claims[own]
         for worker in range(self._workers):
             claim = claims[worker]
@@ -148,6 +161,11 @@ class CellShare:
         """We learnt something."""
         self._samples += 1
 
+    def cut(self, *, parts: int, part: int) -> None:
+        """The limit is told apart among others than before."""
+        self._parts = parts
+        self._part = part
+
     def part_of(self, limit: int) -> int:
         """What we show of a limit, so that the parts of all workers add up to it."""
         return limit // self._parts + (self._part < limit % self._parts)
@@ -170,6 +188,8 @@ class CellShare:
         if now - self._told_at < _TELL_NS:
             return
         own = self._own
+        # Who was held up himself cannot say who else is.
+        was_held_up = now - self._told_at > _STALE_NS
         self._told_at = now
         # Of a second or so; the rest is forgotten.
         self._samples -= self._samples // 8
@@ -177,10 +197,15 @@ class CellShare:
         self._evidence[own] = (self._samples + 1) * (_LEAD if self.leader == own else 1)
         self._told[own] = now
         best = own
+        silent: list[int] = []
         for worker in range(self._workers):
-            if not self._limits[worker] or now - self._told[worker] > _STALE_NS:
+            told_at = self._told[worker]
+            if told_at and now - told_at > SILENT_NS and not was_held_up:
+                silent.append(worker)
+            if not self._limits[worker] or now - told_at > _STALE_NS:
                 continue
             ahead = self._evidence[worker] - self._evidence[best]
             if ahead > 0 or (not ahead and worker < best):
                 best = worker
         self.leader = best
+        self._silent = tuple(silent)

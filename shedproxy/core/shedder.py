@@ -62,6 +62,10 @@ class Shedder:
         """Share the limit of a cell with other workers from now on; nothing for a second time."""
         self._cells[cell].join(share)
 
+    def leave(self, cell: str, parts: int, *, now: Instant) -> None:
+        """The words that were shared are lost: one of so many equal parts of the limit is ours."""
+        self._cells[cell].leave(parts, now=now)
+
     def arrive(
         self,
         request: RequestInfo,

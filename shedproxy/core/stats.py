@@ -21,6 +21,11 @@ class CellStats:
     """By Criticality: slots in flight, and what waiters and streams would take. Class limits are
     compared with these."""
     limit: int
+    """Our part of it, where workers share one."""
+    host_limit: int
+    """All of it."""
+    host_in_flight: int
+    """Of all workers that share the limit."""
     queue_length: int
     residents: int
     zombies: int

@@ -42,6 +42,8 @@ class CellGauges:
                 (Gauge.BASELINE_NS, cell.baseline_ns),
                 (Gauge.LIMIT_CAUSE, 0 if change is None else change.cause + 1),
                 (Gauge.DEMAND, round(cell.offered_rps)),
+                (Gauge.HOST_LIMIT, cell.host_limit),
+                (Gauge.HOST_IN_FLIGHT, cell.host_in_flight),
                 (Gauge.CAPACITY, round(cell.capacity_rps)),
             ):
                 meter.set_gauge(index, gauge, value)

@@ -37,7 +37,7 @@ from shedproxy.observability.ring import RefusalRing
 from shedproxy.snapshot import Document, number_cells
 
 if TYPE_CHECKING:
-    from shedproxy.dataplane.host_share import HostShare
+    from shedproxy.dataplane.host_share import Share
     from shedproxy.dataplane.recorder import Recorder
 
 __all__ = ["PUBLISH_INTERVAL_NS", "Driver", "Waiter"]
@@ -72,7 +72,7 @@ class Driver:
         clock: Clock = monotonic_now,
         on_heartbeat: Callable[[Instant], None] | None = None,
         recorder: Recorder | None = None,
-        share: HostShare | None = None,
+        share: Share | None = None,
     ) -> None:
         self.document = document
         self.meter = Meter() if meter is None else meter
@@ -80,7 +80,7 @@ class Driver:
         self._clock = clock
         self._on_heartbeat = on_heartbeat
         self._recorder = recorder
-        self._share = share
+        self.share = share  # None: it is the only worker
         make_shedder = Shedder if recorder is None else recorder.make_shedder
         self.shedder = make_shedder(document.policy, now=clock())
         names = [cell.name for cell in document.policy.cells]
@@ -104,14 +104,14 @@ class Driver:
         """Begin to publish gauges on the running loop. Timers need a running loop."""
         self._loop = loop = asyncio.get_running_loop()
         self._publish_at = self._clock()
-        if self._share is not None:
-            self._share.listen(loop, self.tick)
+        if self.share is not None:
+            self.share.listen(loop, self.tick)
         self._publish()
 
     def close(self) -> None:
         """Stop the timers and the recording; what is in flight may still be released."""
-        if self._share is not None:
-            self._share.stop()
+        if self.share is not None:
+            self.share.stop()
         for timer in (self._tick_timer, self._publish_timer):
             if timer is not None:
                 timer.cancel()
@@ -137,7 +137,7 @@ class Driver:
             self._count_permit(decision)
         elif type(decision) is Ticket:
             self._arm(decision.expires_at)
-            if self._share is not None:
+            if self.share is not None:
                 self._rearm()
             if decision.evicted is not None:
                 return self._delivery.after_eviction(decision, decision.evicted, waiter)
@@ -284,8 +284,8 @@ class Driver:
         """Names of cells by their number in metrics, those that are no more included."""
         self._cell_index = {name: cells.index(name) for name in names}
         self._fallback_index = self._cell_index[names[0]]
-        if self._share is not None:
-            self._share.join(self.shedder, self._cell_index)
+        if self.share is not None:
+            self.share.join(self.shedder, self._cell_index)
         for number, name in enumerate(cells):
             if name not in self._cell_index:
                 # Nobody publishes its present any more.

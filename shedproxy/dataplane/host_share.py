@@ -11,11 +11,12 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from shedproxy.core import CellShare, Shedder
 from shedproxy.dataplane.share_page import SharePage
 
-__all__ = ["HostShare", "close_bells", "make_bells"]
+__all__ = ["HostShare", "Share", "close_bells", "make_bells"]
 
 
 def make_bells(count: int) -> tuple[int, ...]:
@@ -30,6 +31,27 @@ def close_bells(bells: Sequence[int]) -> None:
     for fd in bells:
         with contextlib.suppress(OSError):
             os.close(fd)
+
+
+class Share(Protocol):
+    """What a driver asks of whatever connects it with the other workers."""
+
+    @property
+    def workers(self) -> int:
+        """How many there are."""
+
+    @property
+    def why_lost(self) -> str:
+        """Why limits are not shared, but each worker has a part; "": they are."""
+
+    def join(self, shedder: Shedder, cells: Mapping[str, int]) -> None:
+        """Let the cells count against the limit of all; `cells` says the number of each."""
+
+    def listen(self, loop: asyncio.AbstractEventLoop, on_ring: Callable[[], None]) -> None:
+        """Call back when a slot is free that is ours, until `stop`."""
+
+    def stop(self) -> None:
+        """Listen no more."""
 
 
 class HostShare:
@@ -49,7 +71,8 @@ class HostShare:
         self._page = page
         self._region = region
         self._index = index
-        self._workers = workers
+        self.workers = workers
+        self.why_lost = ""
         self._bells = bells
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -59,7 +82,7 @@ class HostShare:
             self._page.share_words(number),
             workers=len(self._page),
             own=self._region,
-            parts=self._workers,
+            parts=self.workers,
             part=self._index,
             wake=self._ring,
         )

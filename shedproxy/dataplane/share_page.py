@@ -4,7 +4,8 @@ Each worker writes only its own region (heartbeat, state, metric slots, ring of 
 own words among those by which workers share a limit (`core/share`), so that there is nothing to
 lock; the supervisor reads all of them, also while a worker is blocked in whatever way. The page is
 an unnamed file in memory, passed on as a file descriptor; it is gone with the last process that has
-it. Counters outlive the worker that counted: its successor goes on.
+it, and sealed, so that nobody can make it shorter under those who read it. Counters outlive the
+worker that counted: its successor goes on.
 
 Regions are sparse: memory is used for what was written, not for the size of the page.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import fcntl
 import mmap
 import os
 import struct
@@ -193,6 +195,7 @@ class SharePage:
         try:
             fd = _memory_file()
             os.ftruncate(fd, size)
+            _seal(fd)
             mapping = mmap.mmap(fd, size)
         except OSError as error:
             raise StartupError(f"no shared memory for the workers: {error}") from error
@@ -303,10 +306,19 @@ def _header_problem(mapping: mmap.mmap, size: int) -> str:
     return ""
 
 
+def _seal(fd: int) -> None:
+    """Its size is for ever: touching what was cut off would end a process, and so all of them."""
+    if hasattr(fcntl, "F_ADD_SEALS"):
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        # A file that was no memory from the start has no seals.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+
+
 def _memory_file() -> int:
     """An unnamed file in memory, or where the system has none, an unlinked temporary file."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("shedproxy", os.MFD_CLOEXEC)
+        return os.memfd_create("shedproxy", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     import tempfile  # noqa: PLC0415 - rarely needed, and every worker would carry it
 
     with tempfile.TemporaryFile() as file:

@@ -116,6 +116,10 @@ class Gauge(enum.IntEnum):
     CRITICAL = 17
     CRITICAL_PLUS = 18
     """Slots of each class, in the order of Criticality, as class limits count them."""
+    HOST_LIMIT = 19
+    """The limit in force, not the part of it that LIMIT shows where workers share it."""
+    HOST_IN_FLIGHT = 20
+    """What all who share the limit have in flight, as this one sees it."""
 
     @classmethod
     def of_class(cls, criticality: int) -> Gauge:

@@ -165,8 +165,10 @@ CELL_GAUGES: dict[Gauge, str | None] = {
     Gauge.UPSTREAMS: "shedproxy.upstream.configured",
     Gauge.CAPACITY: "shedproxy.capacity",
     **dict.fromkeys(map(Gauge.of_class, Criticality), "shedproxy.class.in_flight"),
+    Gauge.HOST_LIMIT: None,
+    Gauge.HOST_IN_FLIGHT: None,
 }
-"""The metric that shows each gauge of a cell; None: read by the status page only."""
+"""The metric that shows each gauge of a cell; None: read one worker at a time."""
 
 _CLASS_OF = {Gauge.of_class(criticality): (criticality.label,) for criticality in Criticality}
 """Labels of the gauges that have some."""

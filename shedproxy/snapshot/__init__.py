@@ -50,6 +50,7 @@ from shedproxy.snapshot.rules import (
     path_readings,
     unreachable,
 )
+from shedproxy.snapshot.shares import cut_limits, document_for_worker, part_of
 
 __all__ = [
     "CELLS_MAX",
@@ -76,15 +77,18 @@ __all__ = [
     "canonical_key",
     "cell_hash",
     "cell_table_of",
+    "cut_limits",
     "decode_document",
     "decode_state",
     "document_digest",
+    "document_for_worker",
     "encode_document",
     "encode_state",
     "from_plain",
     "merge_memories",
     "normalise_path",
     "number_cells",
+    "part_of",
     "path_readings",
     "plain_memory",
     "read_memory",

@@ -10,11 +10,10 @@ from typing import Any
 from shedproxy.clock import Clock, monotonic_now
 from shedproxy.core import Memory, Mode, Nanos, to_seconds
 from shedproxy.errors import StartupError
-from shedproxy.snapshot import Document, encode_document, plain_memory
+from shedproxy.snapshot import Document, document_for_worker, encode_document, plain_memory
 from shedproxy.supervisor.channel import Message
 from shedproxy.supervisor.learnt import Learnt
 from shedproxy.supervisor.process import Backoff, WorkerCommand, WorkerProcess, WorkerState
-from shedproxy.supervisor.shares import document_for_worker
 
 __all__ = ["Fleet"]
 

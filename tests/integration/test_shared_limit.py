@@ -5,110 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from harness.beside import entered
 from harness.proxy import Shedproxy
+from harness.slots import Load, Station
 
 from shedproxy.testing import eventually_async
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 LIMIT = 4
-SERVICE_S = 0.02
 CLIENTS = 16
-REQUEST = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
-ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-
-
-class Station:
-    """Answers after 20 ms, and knows how long it was asked for how much at once."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.now = 0
-        self.seconds: Counter[int] = Counter()
-        self._since = time.monotonic()
-        self._server: asyncio.Server | None = None
-
-    async def __aenter__(self) -> Station:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = "http://127.0.0.1:%d" % self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        await asyncio.sleep(0.05)
-
-    def _move(self, step: int) -> None:
-        now = time.monotonic()
-        self.seconds[self.now] += now - self._since
-        self.now, self._since = self.now + step, now
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while await reader.readuntil(b"\r\n\r\n"):
-                self._move(1)
-                try:
-                    await asyncio.sleep(SERVICE_S)
-                finally:
-                    self._move(-1)
-                writer.write(ANSWER)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-
-class Load:
-    """Clients that ask again at once when they were served, a moment later when refused."""
-
-    def __init__(self) -> None:
-        self.served = 0
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def connect(self, port: int, count: int) -> None:
-        for _ in range(count):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            self._tasks.append(asyncio.create_task(self._live(port, reader, writer)))
-
-    async def _live(
-        self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        while True:
-            try:
-                await self._ask(reader, writer)
-            except (asyncio.IncompleteReadError, ConnectionError):
-                # Its worker was killed: another has the next connection.
-                pass
-            finally:
-                writer.close()
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-
-    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            writer.write(REQUEST)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = head.lower().partition(b"content-length:")[2].split()[0]
-            await reader.readexactly(int(length))
-            if head.startswith(b"HTTP/1.1 200 "):
-                self.served += 1
-            else:
-                await asyncio.sleep(SERVICE_S)
-
-    async def rate(self, seconds: float) -> float:
-        before, since = self.served, time.monotonic()
-        await asyncio.sleep(seconds)
-        return (self.served - before) / (time.monotonic() - since)
-
-    async def end(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def proxy_before(station: Station, home: Path, workers: int) -> Shedproxy:

@@ -20,6 +20,7 @@ from typing import Any
 from shedproxy.clock import monotonic_now
 from shedproxy.core import NS_PER_S, Criticality, Mode, RejectReason
 from shedproxy.dataplane.asgi.runtime import Runtime
+from shedproxy.dataplane.driver import Driver
 from shedproxy.observability.exposition import CONTENT_TYPE, render_text
 from shedproxy.observability.meter import Gauge
 from shedproxy.observability.reading import Sample, sample_of, samples
@@ -134,6 +135,7 @@ class ControlThread:
         return {
             "mode": None if driver is None else driver.mode.label,
             "event_loops": len(runtimes),
+            "workers": _workers_status(driver),
             "heartbeat_age_s": round(age_ns / NS_PER_S, 3),
             "cells": [_cell_status(runtimes, policy.name) for policy in policies],
         }
@@ -155,6 +157,12 @@ def _health(age_ns: int, bound_ns: int) -> tuple[int, str, str]:
     is_well = age_ns <= bound_ns
     body = {"status": "ok" if is_well else "blocked", "heartbeat_age_s": age_ns / NS_PER_S}
     return (200 if is_well else 503), _JSON, json.dumps(body) + "\n"
+
+
+def _workers_status(driver: Driver | None) -> dict[str, Any] | None:
+    """The processes that have the limits together; None: this one is alone."""
+    share = None if driver is None else driver.share
+    return None if share is None else {"count": share.workers, "page_lost": share.why_lost}
 
 
 def _cell_status(runtimes: tuple[Runtime, ...], name: str) -> dict[str, Any]:

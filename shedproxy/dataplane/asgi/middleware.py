@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import itertools
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -28,11 +30,14 @@ from shedproxy.snapshot import Classification, Document, RejectDocument, Rule
 
 if TYPE_CHECKING:
     from shedproxy.dataplane.asgi.control_thread import ControlThread
+    from shedproxy.dataplane.asgi.worker_group import WorkerGroup
 
 __all__ = ["ShedMiddleware"]
 
 _MODE_VARIABLE = "SHEDPROXY_MODE"
 _ADMITTED = frozenset(("http", "websocket"))
+_numbers = itertools.count()
+"""Of the middleware in this process: workers of a server make theirs in the same order."""
 
 
 class ShedMiddleware:
@@ -52,7 +57,15 @@ class ShedMiddleware:
             /metrics. It answers while the event loop is blocked, unless by C code that holds the
             GIL; only another process (`shedproxy run`, `shedproxy app`) answers then.
         record: file to record decisions to, for `shedproxy replay`: bounded, with the number of the
-            process before its suffix. See `shedproxy.workload.trace` for what is in it.
+            process before its suffix. See `shedproxy.workload.trace` for what is in it. What is
+            recorded must be replayed without other processes: limits are not shared.
+        share: who has the limits of the cells together. "auto" (default): the workers of one
+            server, as `uvicorn --workers 4` and `gunicorn -w 4` start them; nobody where there is
+            one process. "off": each process has them for itself. Any other text: all processes of
+            this user on this host that give it. Linux only. Workers find each other in a folder of
+            the user (XDG_RUNTIME_DIR, else /dev/shm). Where that fails each has an equal part of
+            the limits, at least one, and the log and `/-/status` say why. Lengths of queues and
+            other bounds are cut into equal parts.
 
     SHEDPROXY_MODE in the environment (enforce, observe, off) wins over the mode in code and file,
     so that the glass can be broken without a release; a given driver has its owner's mode.
@@ -76,6 +89,7 @@ class ShedMiddleware:
         driver: Driver | None = None,
         control: str | None = None,
         record: str | os.PathLike[str] | None = None,
+        share: str = "auto",
     ) -> None:
         self.app = app
         document = _document_from(policy, config) if driver is None else driver.document
@@ -96,6 +110,8 @@ class ShedMiddleware:
         self._control = _control_for(control)
         self._record = None if record is None else _record_file(record, driver)
         self._recordings = 0
+        self._share = share
+        self._number = next(_numbers)
         self._runtimes: dict[asyncio.AbstractEventLoop, Runtime] = {}
         self._last: Runtime | None = None
 
@@ -200,11 +216,20 @@ class ShedMiddleware:
 
     def _make_driver(self) -> Driver:
         if self._record is None:
-            return Driver(self._document)
+            group = self._find_group()
+            return Driver(self._document) if group is None else group.make_driver()
         from shedproxy.dataplane.recorder import recorder_of_process  # noqa: PLC0415 - optional
 
         self._recordings += 1
         return Driver(self._document, recorder=recorder_of_process(self._record, self._recordings))
+
+    def _find_group(self) -> WorkerGroup | None:
+        if sys.platform != "linux":
+            return None
+        # Only who serves pays for it, not who imports.
+        from shedproxy.dataplane.asgi.worker_group import group_of_process  # noqa: PLC0415
+
+        return group_of_process(self._share, self._number, self._document)
 
 
 def _document_from(

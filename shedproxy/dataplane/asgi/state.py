@@ -44,13 +44,13 @@ class ShedState:
 
     @property
     def limit(self) -> int:
-        """Slots of the cell, at most a tenth of a second old."""
-        return self._gauge(Gauge.LIMIT)
+        """Slots of the cell, of all workers that share it; at most a tenth of a second old."""
+        return self._gauge(Gauge.HOST_LIMIT)
 
     @property
     def in_flight(self) -> int:
-        """Slots taken, at most a tenth of a second old."""
-        return self._gauge(Gauge.IN_FLIGHT)
+        """Slots taken, by all of these workers; at most a tenth of a second old."""
+        return self._gauge(Gauge.HOST_IN_FLIGHT)
 
     @property
     def remaining(self) -> float:

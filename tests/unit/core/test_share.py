@@ -12,6 +12,7 @@ import pytest
 from shedproxy.core import (
     LOOK_NS,
     SHARE_FIELDS,
+    SILENT_NS,
     CellShare,
     Instant,
     Outcome,
@@ -102,6 +103,47 @@ def test_a_worker_that_tells_nothing_more_leads_no_more():
     assert not one.leads
     one.elect(10, Instant(2 * SECOND + SECOND // 2))
     assert one.leads
+
+
+def test_slots_of_a_worker_that_stands_still_are_others_again_after_two_seconds():
+    (one, two), _ = host(2)
+    two.put(3)
+    two.elect(10, Instant(SECOND))
+    for tenth in range(21):
+        one.elect(10, Instant(SECOND + tenth * SECOND // 10))
+        assert one.total() == 3
+    one.elect(10, Instant(SECOND + SILENT_NS + SECOND // 10))
+    assert (one.total(), one.others(), two.total()) == (0, 0, 3)
+    two.elect(10, Instant(4 * SECOND))
+    one.elect(10, Instant(4 * SECOND))
+    assert one.total() == 3
+
+
+def test_who_was_held_up_itself_takes_nobody_for_frozen():
+    (one, two), _ = host(2)
+    for share in (one, two):
+        share.elect(10, Instant(SECOND))
+    two.put(3)
+    one.elect(10, Instant(9 * SECOND))
+    assert one.total() == 3
+
+
+def test_who_leaves_goes_on_with_a_part_of_the_limit():
+    (one, two), _ = host(2)
+    shedder = Shedder(a_policy(limit=8), now=Instant(1))
+    shedder.join("default", one)
+    decisions = [shedder.arrive(a_request(), Instant(2)) for _ in range(3)]
+    shedder.leave("default", 4, now=Instant(3))
+    (cell,) = shedder.stats().cells
+    assert (cell.limit, cell.host_limit, cell.host_in_flight) == (2, 2, 3)
+    one.put(0)
+    for permit in decisions:
+        assert isinstance(permit, Permit)
+        shedder.release(permit, Outcome.SUCCESS, Instant(4))
+    assert two.total() == 0
+    shedder.join("default", one)
+    shedder.arrive(a_request(), Instant(5))
+    assert two.total() == 1
 
 
 # --- operations inside operations, at every word -------------------------------------------

@@ -53,7 +53,8 @@ def test_no_two_series_share_a_slot():
 
 def test_every_slot_is_exported_or_for_the_status_page():
     hidden = {LAYOUT.cell_gauges + gauge for gauge, name in CELL_GAUGES.items() if name is None}
-    assert hidden == {LAYOUT.cell_gauges + Gauge.LIMIT_CAUSE}
+    by_worker = (Gauge.LIMIT_CAUSE, Gauge.HOST_LIMIT, Gauge.HOST_IN_FLIGHT)
+    assert hidden == {LAYOUT.cell_gauges + gauge for gauge in by_worker}
     assert set(slots_of(CELL_SERIES)) | hidden == set(range(LAYOUT.cell_stride))
     assert set(slots_of(PROCESS_SERIES)) == set(range(LAYOUT.cells))
 

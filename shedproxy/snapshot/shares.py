@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shedproxy.core import CellPolicy, LimitPolicy
-from shedproxy.snapshot import Document, Rule, UpstreamDocument
+from shedproxy.snapshot.document import Document, Rule, UpstreamDocument
 
-__all__ = ["document_for_worker", "part_of"]
+__all__ = ["cut_limits", "document_for_worker", "part_of"]
 
 
 def part_of(whole: int, index: int, workers: int) -> int:
@@ -43,6 +43,17 @@ def document_for_worker(
         classification=replace(document.classification, rules=rules),
         proxy=replace(document.proxy, upstreams=upstreams),
     )
+
+
+def cut_limits(document: Document, index: int, workers: int) -> Document:
+    """A worker's document in which the limits were whole, with its part of them.
+
+    For a worker that cannot count together with the others.
+    """
+    cells = tuple(
+        replace(cell, limit=_limit(cell.limit, index, workers)) for cell in document.policy.cells
+    )
+    return replace(document, policy=replace(document.policy, cells=cells))
 
 
 def _cell(cell: CellPolicy, index: int, workers: int, *, is_shared: bool) -> CellPolicy:

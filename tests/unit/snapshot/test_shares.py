@@ -10,8 +10,10 @@ from shedproxy.snapshot import (
     ProxyDocument,
     Rule,
     UpstreamDocument,
+    cut_limits,
+    document_for_worker,
+    part_of,
 )
-from shedproxy.supervisor.shares import document_for_worker, part_of
 
 
 @given(st.integers(0, 10_000), st.integers(1, 64))
@@ -53,3 +55,16 @@ def test_every_bound_that_is_counted_per_process_is_cut():
 def test_a_lone_worker_has_it_all():
     document = Document()
     assert document_for_worker(document, 0, 1) is document
+
+
+def test_who_cannot_count_together_has_a_part_of_the_limits_alone():
+    document = Document(
+        policy=Policy(
+            cells=(
+                CellPolicy(limit=LimitPolicy(initial=9, minimum=3, maximum=101), control_budget=5),
+            )
+        )
+    )
+    (cell,) = cut_limits(document, 1, 4).policy.cells
+    assert (cell.limit.initial, cell.limit.minimum, cell.limit.maximum) == (2, 1, 25)
+    assert cell.control_budget == 5
