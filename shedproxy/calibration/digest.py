@@ -283,18 +283,26 @@ def _state(
 def _void(
     order: Order, played: Played, health: GeneratorHealth, latencies: Sequence[int]
 ) -> list[str]:
-    found = []
+    found = list(played.faults)
     if health.cpu_ratio > _CPU_MAX:
         found.append(f"the generator used {health.cpu_ratio:.0%} of its CPU: starved")
     if order.planned_rps is None:
         return found
     median = latencies[len(latencies) // 2] if latencies else 0
-    allowed = max(_LAG_MAX_NS, _LAG_SHARE * median)
-    if health.send_lag_p99_ns > allowed:
-        found.append(
-            f"sent {to_milliseconds(health.send_lag_p99_ns):.1f} ms late at p99 "
-            f"(at most {to_milliseconds(int(allowed)):.1f} ms)"
-        )
+    allowed_ns = max(_LAG_MAX_NS, _LAG_SHARE * median)
+    lags = {"": health.send_lag_p99_ns}
+    if len(played.generators) > 1:
+        # One of several that is late hides among those in time.
+        lags |= {
+            f"generator process {place} ": part.lag_p99_ns
+            for place, part in enumerate(played.generators, 1)
+        }
+    for who, lag_ns in lags.items():
+        if lag_ns > allowed_ns:
+            found.append(
+                f"{who}sent {to_milliseconds(lag_ns):.1f} ms late at p99 "
+                f"(at most {to_milliseconds(int(allowed_ns)):.1f} ms)"
+            )
     if health.achieved_ratio < _ACHIEVED_MIN and not played.ended_early:
         found.append(f"{health.achieved_ratio:.1%} of what was planned was sent")
     return found

@@ -1,32 +1,27 @@
-"""Plays orders at a real service over HTTP, one process or several, a new player for each order."""
+"""Plays orders at a real service over HTTP, by one process or a crew of several."""
 
 from __future__ import annotations
 
-import asyncio
 import random
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import cast
 from urllib.parse import urlsplit
 
 import uvloop
 
-from shedproxy.calibration.orders import Order, Played, Sent
-from shedproxy.clock import monotonic_now
-from shedproxy.core import Criticality, Instant, Nanos
-from shedproxy.loadgen.player import Player
+from shedproxy.calibration.orders import GeneratorPart, Order, Played, Sent
+from shedproxy.core import Nanos
+from shedproxy.loadgen.crew import Crew
+from shedproxy.loadgen.program import Performance, Program, SentRow, perform
 from shedproxy.loadgen.requests import RequestSet
 from shedproxy.workload import constant_arrivals, poisson_arrivals
 
 __all__ = ["LivePlayer"]
 
-Arrival = tuple[Nanos, Criticality]
 Watch = Callable[[Order, float], None]
 """Told a few times a second which order is played and which share of it is over."""
 
 _DROPPED_MAX = 50
-_TICK_S = 0.2
+_DEALT = "deal"
 
 
 class LivePlayer:
@@ -40,13 +35,16 @@ class LivePlayer:
         deadline_ns: Nanos,
         arrivals: str = "poisson",
         watch: Watch | None = None,
+        crew: Crew | None = None,
     ) -> None:
+        """`crew` makes the load, if there is one; else this process does."""
         self._url = url
         self._requests = requests
         self._messages = requests.messages(urlsplit(url).netloc)
         self._deadline_ns = deadline_ns
         self._arrivals = arrivals
         self._watch = watch
+        self._crew = crew
 
     def play(self, order: Order) -> Played:
         """One order, until nothing is in flight any more. Blocks.
@@ -54,79 +52,63 @@ class LivePlayer:
         Raises:
             KeyboardInterrupt: of the terminal; what was sent is lost.
         """
-        return uvloop.run(self._play(order))
+        program = self._program(order)
 
-    async def _play(self, order: Order) -> Played:
-        player = Player(
-            self._url,
+        def watch(share: float) -> None:
+            if self._watch is not None:
+                self._watch(order, share)
+
+        if self._crew is None:
+            return self._played(uvloop.run(perform(program, watch=watch)))
+        rng = random.Random(f"{_DEALT} {order.seed}")  # noqa: S311 - repeatable, not a secret
+        in_turns = self._arrivals == "constant"
+        return self._played(self._crew.perform(program, rng, in_turns=in_turns, watch=watch))
+
+    def _program(self, order: Order) -> Program:
+        rng = random.Random(order.seed)  # noqa: S311 - a repeatable workload, not a secret
+        is_open = order.concurrency is None
+        return Program(
+            url=self._url,
+            messages=self._messages,
             deadline_ns=self._deadline_ns,
-            requests=self._messages,
+            length_ns=order.length_ns,
             in_flight_max=order.in_flight_max,
             not_sent_max=None if order.then_rps else _DROPPED_MAX,
+            schedule=list(self._schedule(order, rng)) if is_open else (),
+            concurrency=order.concurrency,
+            seed=order.seed,
+            below=self._requests.below,
         )
-        rng = random.Random(order.seed)  # noqa: S311 - a repeatable workload, not a secret
-        # Numbers of messages go where the player otherwise has classes.
-        draw = cast("Callable[[], Criticality]", self._requests.drawing(rng))
-        planned = 0
-        cpu_ns, started_at = time.process_time_ns(), monotonic_now()
-        if order.concurrency is not None:
-            run = player.play_closed(order.concurrency, length_ns=order.length_ns, draw=draw)
-        else:
-            schedule = list(self._schedule(order, rng, draw))
-            planned = len(schedule)
-            cpu_ns, started_at = time.process_time_ns(), monotonic_now()
-            run = player.play(schedule)
-        watching = asyncio.create_task(self._tell(order, started_at))
-        try:
-            health = await run
-        finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
-        ended_at = monotonic_now()
-        used_ns = time.process_time_ns() - cpu_ns
-        stopped_at = player.ended_early_at or Instant(started_at + order.length_ns)
+
+    def _played(self, done: Performance) -> Played:
         return Played(
-            rows=[self._row(row) for row in player.rows],
-            started_at=started_at,
-            stopped_at=stopped_at,
-            ended_at=ended_at,
-            planned_count=planned or len(player.rows),
-            not_sent_count=health.not_sent,
-            # Until the last answer it works, too; only sending time is compared with.
-            cpu_ns=used_ns * (stopped_at - started_at) // max(1, ended_at - started_at),
-            ended_early="arrivals were dropped at the cap" if player.ended_early_at else "",
+            rows=[self._row(row) for row in done.rows],
+            started_at=done.started_at,
+            stopped_at=done.stopped_at,
+            ended_at=done.ended_at,
+            planned_count=done.planned_count,
+            not_sent_count=done.not_sent_count,
+            cpu_ns=max((part.cpu_ns for part in done.generators), default=0),
+            ended_early="arrivals were dropped at the cap" if done.is_ended_early else "",
+            generators=tuple(GeneratorPart(*part) for part in done.generators),
+            faults=done.faults,
         )
 
-    def _schedule(
-        self, order: Order, rng: random.Random, draw: Callable[[], Criticality]
-    ) -> Iterator[Arrival]:
+    def _schedule(self, order: Order, rng: random.Random) -> Iterator[tuple[Nanos, int]]:
         assert order.planned_rps is not None
-        yield from self._part(order.planned_rps, order.length_ns, 0, rng, draw)
+        draw = self._requests.drawing(rng)
+        parts = [(order.planned_rps, order.length_ns, 0)]
         if order.then_rps is not None and order.then_ns is not None:
-            yield from self._part(order.then_rps, order.then_ns, order.length_ns, rng, draw)
+            parts.append((order.then_rps, order.then_ns, order.length_ns))
+        for rate_rps, length_ns, from_ns in parts:
+            offsets = (
+                constant_arrivals(rate_rps=rate_rps, duration_ns=length_ns)
+                if self._arrivals == "constant"
+                else poisson_arrivals(rate_rps=rate_rps, duration_ns=length_ns, rng=rng)
+            )
+            for offset in offsets:
+                yield Nanos(from_ns + offset), draw()
 
-    def _part(
-        self,
-        rate_rps: float,
-        length_ns: Nanos,
-        from_ns: int,
-        rng: random.Random,
-        draw: Callable[[], Criticality],
-    ) -> Iterator[Arrival]:
-        offsets = (
-            constant_arrivals(rate_rps=rate_rps, duration_ns=length_ns)
-            if self._arrivals == "constant"
-            else poisson_arrivals(rate_rps=rate_rps, duration_ns=length_ns, rng=rng)
-        )
-        return ((Nanos(from_ns + offset), draw()) for offset in offsets)
-
-    def _row(self, row: tuple[int, Instant, Instant, Instant, int]) -> Sent:
-        number, intended_at, sent_at, done_at, status = row
-        place, criticality = self._requests.pair(number)
-        return Sent(intended_at, sent_at, done_at, status, place, criticality)
-
-    async def _tell(self, order: Order, started_at: Instant) -> None:
-        while self._watch is not None:
-            self._watch(order, min(1.0, (monotonic_now() - started_at) / order.length_ns))
-            await asyncio.sleep(_TICK_S)
+    def _row(self, row: SentRow) -> Sent:
+        place, criticality = self._requests.pair(row.number)
+        return Sent(row.intended_at, row.sent_at, row.done_at, row.status, place, criticality)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from shedproxy.calibration.measurement import Phase
 from shedproxy.core import Criticality, Instant, Nanos
 
-__all__ = ["Order", "Played", "Sent"]
+__all__ = ["GeneratorPart", "Order", "Played", "Sent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,16 @@ class Sent(NamedTuple):
     criticality: Criticality = Criticality.CRITICAL
 
 
+class GeneratorPart(NamedTuple):
+    """One process of several that made the load."""
+
+    planned_count: int
+    sent_count: int
+    lag_p99_ns: Nanos
+    """Sent minus intended."""
+    cpu_ns: Nanos
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
     """What became of an order. Instants are of the player's clock."""
@@ -60,3 +70,7 @@ class Played:
     player counted it; None: it did not."""
     ended_early: str = ""
     """Why, if it was ended before its time."""
+    generators: tuple[GeneratorPart, ...] = ()
+    """The processes of the generator, where it has several: each is judged by itself."""
+    faults: tuple[str, ...] = ()
+    """Sentences that void the step: a generator died."""

@@ -83,7 +83,7 @@ def calibrate(
         plan = _plan(
             slo=slo, budget=budget, quick=quick, arrivals=arrivals, repeats=repeats, seed=seed,
             max_rate=max_rate, max_in_flight=max_in_flight, chosen=chosen, mix=mix,
-            engine=check_engine(engine, count, master), processes=count,
+            engine=check_engine(engine, master), processes=count,
         )  # fmt: skip
         measured = Measured()
         folder = CalibrationFolder(out or _default_folder(started_s))

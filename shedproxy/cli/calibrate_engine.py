@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shedproxy.calibration.measurement import Plan
     from shedproxy.calibration.orders import Order, Played
     from shedproxy.calibration.results import Calibration, VerificationRun
+    from shedproxy.loadgen.crew import Crew
     from shedproxy.loadgen.requests import RequestSet
 
 __all__ = ["ENGINES", "check_engine", "locust_requests", "order_player", "prove"]
@@ -23,7 +24,7 @@ __all__ = ["ENGINES", "check_engine", "locust_requests", "order_player", "prove"
 ENGINES = ("builtin", "locust")
 
 
-def check_engine(engine: str, processes: int, master: str | None) -> str:
+def check_engine(engine: str, master: str | None) -> str:
     """The engine, if it can be meant.
 
     Raises:
@@ -33,10 +34,8 @@ def check_engine(engine: str, processes: int, master: str | None) -> str:
         raise typer.BadParameter(
             f"{engine!r} is none of {', '.join(ENGINES)}", param_hint="--engine"
         )
-    if engine == "builtin" and (processes > 1 or master is not None):
-        raise typer.BadParameter(
-            "workers are Locust's: add --engine locust", param_hint="--processes"
-        )
+    if engine == "builtin" and master is not None:
+        raise typer.BadParameter("workers elsewhere are Locust's: add --engine locust")
     if master is not None and not master.rpartition(":")[2].isdigit():
         raise typer.BadParameter(f"{master!r} is no HOST:PORT", param_hint="--master")
     return engine
@@ -72,9 +71,27 @@ def order_player(
         return
     from shedproxy.calibration.live import LivePlayer
 
-    yield LivePlayer(
-        target, chosen, deadline_ns=plan.deadline_ns, arrivals=plan.arrivals, watch=watch
-    ).play
+    with _crew(plan) as crew:
+        yield LivePlayer(
+            target,
+            chosen,
+            deadline_ns=plan.deadline_ns,
+            arrivals=plan.arrivals,
+            watch=watch,
+            crew=crew,
+        ).play
+
+
+@contextmanager
+def _crew(plan: Plan) -> Iterator[Crew | None]:
+    """The generator's processes; None where one is enough, which is this one."""
+    if plan.processes == 1 or plan.engine != "builtin":
+        yield None
+        return
+    from shedproxy.loadgen.crew import Crew
+
+    with Crew(plan.processes) as crew:
+        yield crew
 
 
 def prove(
@@ -101,27 +118,30 @@ def prove(
     length_s, bare_s = proof_length_s(
         capacity_rps=capacity_rps, cv=laws[0].cv if laws else 1.0, is_quick=plan.is_quick
     )
-    proof = Proof(
-        plan=plan,
-        target=target,
-        settings=with_profile(calibration, ""),
-        capacity_rps=capacity_rps,
-        make_player=lambda url: LivePlayer(
-            url, chosen, deadline_ns=deadline_ns, arrivals=plan.arrivals
-        ),
-        length_s=length_s,
-        bare_s=bare_s,
-        after_s=3.0 if plan.is_quick else 5.0,
-    )
     runs: list[VerificationRun] = []
-    try:
-        for run in proving_runs(proof):
-            runs.append(run)
-            on_run(len(runs), 2 * len(LOAD_RATIOS))
-    except KeyboardInterrupt:
-        pass
-    except RuntimeError as problem:
-        raise StartupError(f"the proxy did not start for the verification: {problem}") from problem
+    with _crew(plan) as crew:
+        proof = Proof(
+            plan=plan,
+            target=target,
+            settings=with_profile(calibration, ""),
+            capacity_rps=capacity_rps,
+            make_player=lambda url: LivePlayer(
+                url, chosen, deadline_ns=deadline_ns, arrivals=plan.arrivals, crew=crew
+            ),
+            length_s=length_s,
+            bare_s=bare_s,
+            after_s=3.0 if plan.is_quick else 5.0,
+        )
+        try:
+            for run in proving_runs(proof):
+                runs.append(run)
+                on_run(len(runs), 2 * len(LOAD_RATIOS))
+        except KeyboardInterrupt:
+            pass
+        except RuntimeError as problem:
+            raise StartupError(
+                f"the proxy did not start for the verification: {problem}"
+            ) from problem
     return tuple(runs)
 
 

@@ -25,6 +25,7 @@ class LoadConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._is_busy = False
+        self._is_head = False
         self.is_open = False
 
     def send(self, request: bytes) -> None:
@@ -32,6 +33,7 @@ class LoadConnection(asyncio.Protocol):
         assert self._transport is not None
         assert not self._is_busy
         self._is_busy = True
+        self._is_head = request.startswith(b"HEAD ")
         self._parser = httptools.HttpResponseParser(self)
         self._transport.write(request)
 
@@ -62,10 +64,16 @@ class LoadConnection(asyncio.Protocol):
         self.is_open = False
         self._finish(0)
 
+    def on_headers_complete(self) -> None:
+        """httptools: to HEAD nothing follows, whatever length is announced (RFC 9112 6.3)."""
+        if self._is_head and self._is_busy:
+            self.on_message_complete()
+
     def on_message_complete(self) -> None:
         """httptools: the answer is whole."""
         parser = self._parser
-        assert parser is not None
+        if parser is None:
+            return
         self.is_open = self.is_open and parser.should_keep_alive()
         self._finish(parser.get_status_code())
 

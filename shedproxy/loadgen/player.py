@@ -110,13 +110,20 @@ class Player:
         self.ended_early_at: Instant | None = None
         """When more than `not_sent_max` were not sent."""
 
-    async def play(self, arrivals: Iterable[tuple[Nanos, Criticality]]) -> PlayerHealth:
+    async def play(
+        self,
+        arrivals: Iterable[tuple[Nanos, Criticality]],
+        *,
+        begin_at: Instant | None = None,
+    ) -> PlayerHealth:
         """Send everything at its time, wait for the last deadline, and return how it went.
 
-        `arrivals` are (offset from now, criticality), offsets rising. Rows are in `self.rows`.
+        `arrivals` are (offset from `begin_at`, criticality), offsets rising; it begins at once
+        unless that says when. Rows are in `self.rows`.
         """
         schedule = iter(arrivals)
-        await self._run(next(schedule, None), schedule, self._clock())
+        started_at = self._clock() if begin_at is None else begin_at
+        await self._run(next(schedule, None), schedule, started_at)
         return self._health()
 
     async def play_closed(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from typing import Any
 
 from shedproxy.core import Criticality
 from shedproxy.errors import ShedproxyError
-from shedproxy.workload import RandomSource
+from shedproxy.workload import RandomSource, drawing_by_weight
 
 __all__ = [
     "RequestSet",
@@ -115,12 +114,14 @@ class RequestSet:
             for number, (place, criticality) in enumerate(self._pairs)
         }
 
+    @property
+    def below(self) -> tuple[float, ...]:
+        """Running sums of the weights of the messages."""
+        return tuple(self._below)
+
     def drawing(self, rng: RandomSource) -> Callable[[], int]:
         """The next message's number, by weight."""
-        below, last = self._below, len(self._below) - 1
-        if not last:
-            return lambda: 0
-        return lambda: min(last, bisect_right(below, rng.random() * below[-1]))
+        return drawing_by_weight(self._below, rng)
 
 
 def parse_request(text: str) -> RequestSpec:

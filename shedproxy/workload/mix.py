@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 
 from shedproxy.core import Criticality
 from shedproxy.workload.arrivals import RandomSource
 
-__all__ = ["Mix"]
+__all__ = ["Mix", "drawing_by_weight"]
+
+
+def drawing_by_weight(below: Sequence[float], rng: RandomSource) -> Callable[[], int]:
+    """Draws places by weight; `below` has the running sums of the weights, the last above 0."""
+    last = len(below) - 1
+    if not last:
+        return lambda: 0
+    return lambda: min(last, bisect_right(below, rng.random() * below[-1]))
 
 
 class Mix:

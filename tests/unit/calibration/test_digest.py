@@ -9,7 +9,7 @@ from harness.calibrations import SLO
 
 from shedproxy.calibration.digest import digest, percentiles_of
 from shedproxy.calibration.measurement import Phase, StepState
-from shedproxy.calibration.orders import Order, Played, Sent
+from shedproxy.calibration.orders import GeneratorPart, Order, Played, Sent
 from shedproxy.core import Criticality, Instant, milliseconds, seconds
 from shedproxy.workload import poisson_arrivals
 
@@ -94,12 +94,23 @@ def test_more_coming_than_leaving_is_overload() -> None:
     assert "more in flight" in step.reasons[0]
 
 
+GENERATOR = GeneratorPart(
+    planned_count=1000, sent_count=1000, lag_p99_ns=milliseconds(0), cpu_ns=milliseconds(0)
+)
+
+
 @pytest.mark.parametrize(
     ("rows", "changes", "says"),
     [
         (rows_of(lambda _: 20, lag_ns=milliseconds(3)), {}, "sent 3.0 ms late"),
         (rows_of(lambda _: 20), {"cpu_ns": seconds(9)}, "starved"),
         (rows_of(lambda _: 20), {"planned_count": 3000}, "of what was planned"),
+        (rows_of(lambda _: 20), {"faults": ("generator process 2 of 2 died",)}, "died"),
+        (
+            rows_of(lambda _: 20),
+            {"generators": (GENERATOR, GENERATOR._replace(lag_p99_ns=milliseconds(4)))},
+            "generator process 2 sent 4.0 ms late",
+        ),
     ],
 )
 def test_a_starved_generator_voids_its_step_and_says_so(rows, changes, says: str) -> None:

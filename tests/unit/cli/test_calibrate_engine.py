@@ -28,24 +28,21 @@ CHOSEN = RequestSet(
 
 
 @pytest.mark.parametrize(
-    ("engine", "processes", "master", "said"),
+    ("engine", "master", "said"),
     [
-        ("k6", 1, None, "'k6' is none of builtin, locust"),
-        ("builtin", 1, "h:2", "add --engine locust"),
-        ("builtin", 1, "h:1", "add --engine locust"),
-        ("locust", 2, "h", "'h' is no HOST:PORT"),
+        ("k6", None, "'k6' is none of builtin, locust"),
+        ("builtin", "h:1", "add --engine locust"),
+        ("locust", "h", "'h' is no HOST:PORT"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
-    engine: str, processes: int, master: str | None, said: str
-) -> None:
+def test_what_cannot_be_meant_is_refused(engine: str, master: str | None, said: str) -> None:
     with pytest.raises(typer.BadParameter, match=said):
-        check_engine(engine, processes, master)
+        check_engine(engine, master)
 
 
 def test_what_can_be_is_not() -> None:
-    assert check_engine("builtin", 1, None) == "builtin"
-    assert check_engine("locust", 4, "10.0.0.1:5557") == "locust"
+    assert check_engine("builtin", None) == "builtin"
+    assert check_engine("locust", "10.0.0.1:5557") == "locust"
 
 
 def test_locust_is_told_every_request_in_every_class() -> None:
@@ -78,11 +75,16 @@ def test_the_plan_says_who_plays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locust_player, "LocustPlayer", Player)
     url = "http://127.0.0.1:1/"
 
-    def played_by(engine: str) -> Callable[..., Any]:
-        plan = replace(a_plan(), engine=engine, processes=2)
+    def played_by(engine: str, processes: int = 2) -> Callable[..., Any]:
+        plan = replace(a_plan(), engine=engine, processes=processes)
         with order_player(url, plan, CHOSEN, master=None, watch=lambda *_: None) as play:
             return play
 
     assert played_by("locust")(None) == "by Locust"
     assert made[0]["processes"] == 2
-    assert played_by("builtin").__func__ is LivePlayer.play
+    alone = played_by("builtin", processes=1)
+    assert alone.__func__ is LivePlayer.play
+    assert alone.__self__._crew is None
+    crew = played_by("builtin").__self__._crew
+    assert crew is not None
+    assert crew.count == 2

@@ -67,3 +67,16 @@ def test_connection_close_is_honoured() -> None:
     connection.send(b"GET")
     connection.data_received(b"HTTP/1.1 503 X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
     assert (seen, connection.is_open) == ([503], False)
+
+
+@pytest.mark.parametrize("announced", [b"content-length: 2000", b"transfer-encoding: chunked"])
+def test_an_answer_to_head_is_its_head(announced: bytes) -> None:
+    """Whatever it announces, nothing follows."""
+    connection, _, seen = connect()
+    for turn in (1, 2):
+        connection.send(b"HEAD / HTTP/1.1")
+        connection.data_received(b"HTTP/1.1 200 OK\r\n" + announced + b"\r\n\r\n")
+        assert (seen, connection.is_open) == ([200] * turn, True)
+    connection.send(b"GET")
+    connection.data_received(ANSWER)
+    assert len(seen) == 3

@@ -1,0 +1,95 @@
+"""A program goes through bytes unharmed, and is played as it says."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shedproxy.clock import monotonic_now
+from shedproxy.core import Instant, Nanos, milliseconds, seconds
+from shedproxy.loadgen.program import (
+    GeneratorHealth,
+    Performance,
+    Program,
+    SentRow,
+    decode_performance,
+    decode_program,
+    encode_performance,
+    encode_program,
+    perform,
+)
+from shedproxy.loadgen.station import Station
+
+ASK = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+def program(**changes: object) -> Program:
+    values: dict[str, object] = {
+        "url": "http://127.0.0.1:1/", "messages": {0: ASK, 7: ASK.replace(b"GET", b"HEAD")},
+        "deadline_ns": seconds(1), "length_ns": seconds(0.3), "below": (1.0,),
+    }  # fmt: skip
+    return Program(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_both_survive_the_way_between_processes() -> None:
+    sent = program(
+        schedule=[(Nanos(0), 7), (milliseconds(3), 0)], not_sent_max=4, seed=9, below=(0.5, 2.0)
+    )
+    assert decode_program(encode_program(sent)) == sent
+    closed = program(concurrency=3)
+    assert decode_program(encode_program(closed)).concurrency == 3
+    came = Performance(
+        rows=[SentRow(7, Instant(1), Instant(2), Instant(3), 200)],
+        started_at=Instant(0),
+        stopped_at=Instant(5),
+        ended_at=Instant(6),
+        planned_count=1,
+        not_sent_count=0,
+        is_ended_early=False,
+        generators=(GeneratorHealth(1, 1, Nanos(1), Nanos(2)),),
+        faults=("died",),
+    )
+    assert decode_performance(encode_performance(came)) == came
+
+
+def test_a_schedule_is_played_from_the_instant_that_is_named() -> None:
+    told: list[float] = []
+    with Station(slots=4, service_ms=5) as station:
+        begin_at = Instant(monotonic_now() + milliseconds(80))
+        schedule = [(milliseconds(10 * n), n % 2 * 7) for n in range(30)]
+        done = asyncio.run(
+            perform(
+                program(url=station.url, schedule=schedule), begin_at=begin_at, watch=told.append
+            )
+        )
+    assert done.started_at == begin_at
+    due = [row.intended_at - begin_at for row in sorted(done.rows, key=lambda r: r.intended_at)]
+    assert due == [offset for offset, _ in schedule]
+    assert all(row.sent_at >= row.intended_at for row in done.rows)
+    assert {row.number for row in done.rows} == {0, 7}
+    assert [row.status for row in done.rows] == [200] * 30
+    (health,) = done.generators
+    assert (health.planned_count, health.sent_count) == (30, 30)
+    assert health.cpu_ns > 0
+    assert told
+
+
+def test_a_closed_program_keeps_so_many_in_flight() -> None:
+    with Station(slots=4, service_ms=10) as station:
+        done = asyncio.run(perform(program(url=station.url, concurrency=2)))
+    assert 30 <= done.planned_count <= 61
+    assert done.stopped_at == done.started_at + seconds(0.3)
+
+
+def test_arrivals_beyond_the_cap_end_it_early() -> None:
+    with Station(slots=1, service_ms=50) as station:
+        schedule = [(milliseconds(n), 0) for n in range(200)]
+        done = asyncio.run(
+            perform(program(url=station.url, schedule=schedule, in_flight_max=2, not_sent_max=5))
+        )
+    assert done.is_ended_early
+    assert done.not_sent_count == 6
+    assert done.stopped_at < done.started_at + seconds(0.3)
+    with pytest.raises(ValueError, match="http://"):
+        asyncio.run(perform(program(url="https://127.0.0.1:1", concurrency=1)))
