@@ -3,6 +3,7 @@
     python -m loadtests                         0.5, 1.2, 3 and 10 x the capacity of 4 slots x 20 ms
     python -m loadtests --factors 2 5 --for 30  other factors; seconds per factor
     python -m loadtests --slots 16 --service-ms 40 --json
+    python -m loadtests acceptance              calibrations of services of known truth
     python -m loadtests coverage                intervals of capacity that hold the truth, by seeds
     python -m loadtests play SCENARIO           a scenario of the suite in real time
     python -m loadtests reality                 the same load live and simulated, compared
@@ -18,7 +19,7 @@ import argparse
 import json
 import sys
 
-from loadtests import coverage, play, reality, refusals, restarts
+from loadtests import acceptance, coverage, play, reality, refusals, restarts
 from shedproxy.core import Criticality, seconds, to_milliseconds
 from shedproxy.loadgen.demo import Demo
 
@@ -39,6 +40,7 @@ def options() -> tuple[argparse.Namespace, argparse.ArgumentParser]:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     parsers: dict[str | None, argparse.ArgumentParser] = {None: parser}
     for name, module in (
+        ("acceptance", acceptance),
         ("coverage", coverage),
         ("play", play),
         ("reality", reality),
@@ -59,6 +61,8 @@ def options() -> tuple[argparse.Namespace, argparse.ArgumentParser]:
 def main() -> None:
     """Run the command that was asked for."""
     chosen, parser = options()
+    if chosen.command == "acceptance":
+        sys.exit(acceptance.acceptance(chosen, parser))
     if chosen.command == "coverage":
         sys.exit(coverage.coverage(chosen, parser))
     if chosen.command == "play":

@@ -3,8 +3,9 @@
 The limit is anchored at the knee, capacity times latency without load: by Little's law so many
 requests are at work when the service is busy and nobody waits inside it. A margin keeps slots from
 standing idle while an answer travels; the rest of the wait belongs in the proxy's queue, where it
-is ordered. The ceiling is where the service was measured to be saturated for sure. The floor is the
-upper end of the knee's interval: fewer might leave slots idle while others are refused.
+is ordered: as long as the SLO's latency leaves, or as bursts below capacity need. The ceiling is
+where the service was measured to be saturated for sure. The floor is the upper end of the knee's
+interval: fewer might leave slots idle while others are refused.
 """
 
 from __future__ import annotations
@@ -22,6 +23,16 @@ _MARGIN = 1.25
 _ALIKE = 1.5
 """Routes whose latencies differ by no more than this share a baseline."""
 _WAIT_MIN_NS, _WAIT_MAX_NS = milliseconds(10), milliseconds(500)
+_WAIT_SLOS = 4
+"""Who waits for longer than so many times the SLO's latency is not waiting any more."""
+_CALM_LOAD = 0.8
+"""Of capacity; up to here nobody is to be refused."""
+_CALM_ERRORS = 1e-6
+"""Share of the time that more may wait at that load than the queue takes."""
+_BEGIN_SHARE = 0.75
+"""Of the longest wait: with so much before them the proxy takes those who wait for an overload."""
+_CV_MIN = 1.0
+"""Of few latencies the scatter is known badly, and too little of it is the costly mistake."""
 
 
 def derive_thresholds(
@@ -44,20 +55,31 @@ def derive_thresholds(
                 floor=max(1, min(start, math.ceil(knee.high))),
                 ceiling=ceiling,
                 upstream_weight=weight,
-                queue_wait_ns=_queue_wait_ns(plan, start / capacity.value),
+                queue_wait_ns=_queue_wait_ns(plan, findings, start),
                 baseline_ns=_baseline_ns(findings.routes),
             ),
         )
     )
 
 
-def _queue_wait_ns(plan: Plan, inside_s: float) -> Nanos:
-    """What the SLO's latency leaves once the time inside the service, with the limit full, is off.
+def _queue_wait_ns(plan: Plan, findings: Findings, start: int) -> Nanos:
+    """The longer of two: what the SLO leaves, and what bursts below capacity take.
 
-    Its mean only: a wait cut shorter than that would refuse some whose answer was in time.
+    The SLO's latency leaves what the time inside the service, with the limit full, does not take;
+    its mean only: a wait cut shorter than that would refuse some whose answer was in time. Below
+    capacity waits have an exponential tail (Kingman 1962: heavy traffic), so that with a queue for
+    the wait that is exceeded once in a million hardly anybody meets a full one.
     """
-    left_ns = plan.slo.latency_ns - round(inside_s * NS_PER_S)
-    return Nanos(max(_WAIT_MIN_NS, min(_WAIT_MAX_NS, _rounded(max(1, left_ns)))))
+    capacity = findings.capacity_rps
+    assert capacity is not None
+    left_ns = plan.slo.latency_ns - round(start / capacity.value * NS_PER_S)
+    wait_ns = max(_WAIT_MIN_NS, min(_WAIT_MAX_NS, left_ns))
+    laws = [route.law for route in findings.routes if route.law is not None]
+    cv = max(_CV_MIN, laws[0].cv if laws else _CV_MIN)
+    mean_s = (1 + cv * cv) / 2 / capacity.value / (1 - _CALM_LOAD)
+    burst_ns = round(-math.log(_CALM_ERRORS) * mean_s / _BEGIN_SHARE * NS_PER_S)
+    longest_ns = max(_WAIT_MAX_NS, _WAIT_SLOS * plan.slo.latency_ns)
+    return Nanos(_rounded(max(wait_ns, min(longest_ns, burst_ns))))
 
 
 def _baseline_ns(routes: Sequence[RouteFit]) -> Nanos | None:

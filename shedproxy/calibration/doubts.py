@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from shedproxy.calibration.estimates import trend
+from shedproxy.calibration.estimates import t_quantile, trend
 from shedproxy.calibration.measurement import Phase, Plan, Step, StepState
 from shedproxy.calibration.results import Check, Findings
 from shedproxy.core import NS_PER_S
@@ -15,7 +15,9 @@ __all__ = ["all_checks"]
 _LITTLE_MAX = 0.05
 _AGREE_MAX = 0.05
 _WIDTH_MAX = 0.03
-_DRIFT_T = 3.0
+_ENDS_ERRORS = 4.0
+_SURE = 0.99
+"""Of a difference, before a calibration is called wrong for it; of few passes chance makes many."""
 
 
 def all_checks(steps: Sequence[Step], plan: Plan, findings: Findings) -> tuple[Check, ...]:
@@ -38,9 +40,8 @@ def _little(steps: Sequence[Step]) -> Check | None:
     for step in steps:
         if step.state is StepState.STEADY and step.latency is not None and step.in_flight > 0.5:
             product = step.throughput_rps * step.latency.mean_ns / NS_PER_S
-            # What begins in a step and what ends in it differ by what is in flight at its ends.
-            slack = 2 * step.in_flight / max(1, step.offered_count)
-            off = max(0.0, abs(step.in_flight / product - 1) - slack) if product else 1.0
+            off = abs(step.in_flight / product - 1) - _ends_ratio(step) if product else 1.0
+            off = max(0.0, off)
             if where is None or off > worst:
                 worst, where = off, step
     if where is None:
@@ -52,6 +53,20 @@ def _little(steps: Sequence[Step]) -> Check | None:
         allowed=_LITTLE_MAX,
         text=f"requests in flight differ from rate times latency by {worst:.1%} at most",
     )
+
+
+def _ends_ratio(step: Step) -> float:
+    """By how much, relative, what is in flight at both ends of a step can part the two sides.
+
+    An end cuts through requests that are as old as the rest of a renewal process (Feller 1971):
+    their age has the second moment m3 / (3 m1), of few very long ones far more than the mean.
+    """
+    assert step.latency is not None
+    count, mean = step.latency.count, step.latency.mean_ns
+    # A bucket's bound lies half a bucket above its middle.
+    cubes = math.fsum(held * (bound / 1.015 / mean) ** 3 for bound, held in step.latency.histogram)
+    age = math.sqrt(cubes / count / 3)
+    return (2 * step.in_flight + _ENDS_ERRORS * age * math.sqrt(2 * step.in_flight)) / count
 
 
 def _pairs(steps: Sequence[Step], findings: Findings) -> list[list[Step]]:
@@ -75,12 +90,12 @@ def _a_a(steps: Sequence[Step], findings: Findings) -> Check | None:
     mean = math.fsum(gaps) / len(gaps)
     error = math.sqrt(math.fsum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1) / len(gaps))
     off = abs(mean) / findings.capacity_rps.value
-    is_passed = abs(mean) <= 4.0 * error or off <= 0.01
+    allowed = max(0.01, t_quantile(_SURE, len(gaps) - 1) * error / findings.capacity_rps.value)
     return Check(
         name="a-a",
-        is_passed=is_passed,
+        is_passed=off <= allowed,
         measured=off,
-        allowed=max(0.01, 4.0 * error / findings.capacity_rps.value),
+        allowed=allowed,
         text=f"equal steps of a pass differ by {off:.1%} on average",
     )
 
@@ -137,8 +152,7 @@ def _drift(steps: Sequence[Step], findings: Findings) -> Check | None:
     if line is None or findings.capacity_rps is None:
         return None
     total = line.slope * (len(means) - 1) / findings.capacity_rps.value
-    # Of few passes t is large by chance: both it and the change must be.
-    is_passed = abs(total) <= 0.03 or abs(line.t_value) <= _DRIFT_T * (1 + 3 / len(means))
+    is_passed = abs(total) <= 0.03 or abs(line.t_value) <= t_quantile(_SURE, len(means) - 2)
     return Check(
         name="drift",
         is_passed=is_passed,

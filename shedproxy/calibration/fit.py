@@ -8,15 +8,16 @@ random order with a drain between them are.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from shedproxy.calibration.doubts import all_checks
-from shedproxy.calibration.estimates import mean_interval, t_quantile, z_quantile
+from shedproxy.calibration.estimates import mean_interval, z_quantile
 from shedproxy.calibration.knee import goodput_knee, latency_knee
 from shedproxy.calibration.measurement import Interval, Phase, Plan, Step, StepState
 from shedproxy.calibration.plan import saturating_concurrency
 from shedproxy.calibration.results import Findings, RouteFit
+from shedproxy.calibration.saturation import GAIN_MIN, closed_steps, is_faster
 from shedproxy.calibration.slo import merge_percentiles, open_levels, slo_rate
 from shedproxy.calibration.usl import LEVELS_MIN, fit_usl
 from shedproxy.core import NS_PER_S
@@ -28,6 +29,8 @@ _STEPS_MIN = 3
 _BETTER_MIN, _BETTER_LEVEL = 0.03, 0.9999
 """By which share, and how surely, another concurrency must be faster to be taken instead: there are
 half a dozen of them, and the best of equals always looks better."""
+_OUTDONE_LEVEL = 0.999
+"""How surely more in flight must have done more for capacity to be unknown; one comparison."""
 _COLLAPSE = 0.8
 _UNCROWDED = 0.5
 """Share of the knee up to which nobody waits inside the service."""
@@ -89,40 +92,29 @@ def fit_capacity(steps: Sequence[Step]) -> tuple[Interval | None, int | None]:
     """
     planned = saturating_concurrency(steps)
     by_level: dict[int, list[Step]] = {}
-    for step in steps:
-        if (
-            step.phase is Phase.CLOSED
-            and step.concurrency is not None
-            and step.state is not StepState.VOID
-        ):
-            by_level.setdefault(step.concurrency, []).append(step)
+    for step in closed_steps(steps):
+        assert step.concurrency is not None
+        by_level.setdefault(step.concurrency, []).append(step)
     if planned is None or len(by_level.get(planned, ())) < _STEPS_MIN:
         return None, None
     best = planned
     for level in sorted(by_level):
-        if level != planned and _is_faster(by_level[level], by_level[planned]):
+        if level != planned and is_faster(
+            by_level[level], by_level[planned], level=_BETTER_LEVEL, least=_BETTER_MIN
+        ):
             faster = _mean(by_level[level]) > _mean(by_level[best])
             best = level if faster else best
-    if len(by_level[best]) < _STEPS_MIN:
+    if len(by_level[best]) < _STEPS_MIN or _may_be_idle(by_level, best):
         return None, None
     return mean_interval([step.throughput_rps for step in by_level[best]]), best
 
 
-def _is_faster(steps: Sequence[Step], others: Sequence[Step]) -> bool:
-    """Whether beyond chance, as the longer `others` know it: counts scatter with time's root."""
-    mean = _mean(others)
-    scatter = math.fsum((step.throughput_rps - mean) ** 2 * _counted(step) for step in others)
-    scatter /= len(others) - 1
-    error = math.sqrt(
-        scatter / math.fsum(map(_counted, steps)) + scatter / math.fsum(map(_counted, others))
+def _may_be_idle(by_level: Mapping[int, Sequence[Step]], level: int) -> bool:
+    """Whether all that had more in flight, taken together, did more: the knee was missed."""
+    above = [step for more, steps in by_level.items() if more > level for step in steps]
+    return bool(above) and is_faster(
+        above, by_level[level], level=_OUTDONE_LEVEL, least=GAIN_MIN - 1
     )
-    gain = math.fsum(step.throughput_rps * _counted(step) for step in steps)
-    gain = gain / math.fsum(map(_counted, steps)) - mean
-    return gain > max(t_quantile(_BETTER_LEVEL, len(others) - 1) * error, _BETTER_MIN * mean)
-
-
-def _counted(step: Step) -> float:
-    return float(step.length_ns - step.cut_ns)
 
 
 def _mean(steps: Sequence[Step]) -> float:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from shedproxy.calibration.measurement import Phase, Plan, Step, StepState
 from shedproxy.calibration.orders import Order
+from shedproxy.calibration.saturation import GAIN_MIN, closed_steps, is_outdone
 from shedproxy.calibration.slo import next_levels
 from shedproxy.core import NS_PER_S, seconds
 from shedproxy.workload import RandomSource
@@ -32,11 +33,9 @@ _IDLE_MIN_S, _IDLE_MAX_S = 2.0, 20.0
 _SEARCH_ANSWERS = 350
 _SEARCH_SHARE = 0.03
 _SEARCH_MIN_S = 0.6
-_GAIN_MIN = 1.15
-"""Throughput after a doubling over that before it; twice as many slots give 2."""
 _FALL_MAX = 0.85
-_DOUBT = 3.0
-"""Errors of a gain that are allowed for."""
+_NO_GAIN_TURNS = 4
+"""Times as many in flight that must gain nothing: one doubling may be bad luck of few answers."""
 _ERRORS_MAX = 0.05
 _CONCURRENCY_MAX = 1_024
 _SATURATED_KNEE = 0.8
@@ -83,7 +82,9 @@ class _Known:
         return self.rate_rps * self.idle_ns / NS_PER_S
 
     def see(self, steps: Sequence[Step]) -> None:
-        """Know the rate better after a pass."""
+        """Know the rate better after a pass; more in flight, if that turns out to do more."""
+        if is_outdone(steps, self.concurrency):
+            self.concurrency = max(step.concurrency or 0 for step in closed_steps(steps))
         rates = [
             step.throughput_rps
             for step in steps
@@ -162,33 +163,19 @@ def _search(plan: Plan, rng: RandomSource, known: _Known) -> Generator[Order, St
         if plan.rate_max_rps is not None and step.throughput_rps > plan.rate_max_rps:
             return _CAPPED
         gain = step.throughput_rps / best.throughput_rps
-        if gain >= _GAIN_MIN:
+        if gain >= GAIN_MIN:
             best, gained_nothing_at = step, 0
             known.concurrency, known.rate_rps = level, step.throughput_rps
             continue
         if gain >= _FALL_MAX:
             gained_nothing_at = gained_nothing_at or level
             known.rate_rps = max(known.rate_rps, step.throughput_rps)
-        # Of few answers with scattered service times a gain of 2 may look like none: look again.
-        if level >= 4 * known.concurrency or gain * math.exp(_DOUBT * _doubt(best, step)) < 2:
+        if level >= _NO_GAIN_TURNS * known.concurrency:
             known.concurrency = gained_nothing_at or known.concurrency
             # Latency as good as without load: nobody waited, so it may well not be saturated.
             if gain >= _FALL_MAX and known.knee > _SATURATED_KNEE * known.concurrency:
                 known.concurrency = min(most, 2 * known.concurrency)
             return ""
-
-
-def _doubt(*steps: Step) -> float:
-    """Relative error of the ratio of two throughputs, by the scatter of the latencies."""
-    total = 0.0
-    for step in steps:
-        if step.latency is None:
-            return math.inf
-        mean = step.latency.mean_ns
-        square = math.fsum(count * (bound / 1.015) ** 2 for bound, count in step.latency.histogram)
-        variance = max(0.0, square / step.latency.count / mean**2 - 1)
-        total += variance / step.latency.count
-    return math.sqrt(total)
 
 
 def _closed_order(

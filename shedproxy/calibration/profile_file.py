@@ -107,7 +107,7 @@ def _limit_changes(
                 (
                     f"cell.{cell.name}.queue.wait_max",
                     f'"{show_duration(cell.queue_wait_ns)}"',
-                    "who waits longer is answered later than the SLO says",
+                    "what the SLO leaves, but room for the bursts of a load of 0.8",
                 )
             )
         if cell.resident_limit is not None and findings.residents is not None:

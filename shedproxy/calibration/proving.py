@@ -27,6 +27,7 @@ _BIN_NS = seconds(0.5)
 _RECOVERED = 0.95
 _SETTLE_S = 1.0
 _AFTER_RATIO = 0.8
+_CALM_TURNS, _CALM_RATIO = 60, 2
 _ERROR, _QUICK_ERROR = 0.01, 0.02
 """Standard error of goodput, as a share of it, that a run with shedding may have."""
 _BARE_S, _QUICK_BARE_S = 8.0, 4.0
@@ -42,6 +43,8 @@ class Proof:
     settings: str
     capacity_rps: float
     make_player: Callable[[str], LivePlayer]
+    alone_ns: Nanos
+    """Usual latency of a request with nothing else in flight."""
     length_s: float
     """Of a run with shedding."""
     bare_s: float
@@ -78,14 +81,18 @@ def proving_runs(proof: Proof) -> Iterator[VerificationRun]:
         file.write_text(proof.settings)
         for ratio in LOAD_RATIOS:
             for is_shedding in (False, True):
+                _calm(proof)
                 with _ConfiguredProxy(proof.target, file, is_shedding=is_shedding) as proxy:
                     player = proof.make_player(proxy.url)
-                    _calm(proof, player)
                     yield _run(proof, player, ratio, is_shedding=is_shedding)
 
 
-def _calm(proof: Proof, player: LivePlayer) -> None:
-    """One request at a time, until what the run before left is worked off."""
+def _calm(proof: Proof) -> None:
+    """One request at a time at the service itself, until what the run before left is worked off.
+
+    Not through the proxy: it would learn a service that is busy with what nobody waits for.
+    """
+    player = proof.make_player(proof.target)
     order = Order(
         phase=Phase.IDLE,
         pass_number=0,
@@ -94,10 +101,10 @@ def _calm(proof: Proof, player: LivePlayer) -> None:
         seed=1,
         concurrency=1,
     )
-    for _ in range(20):
+    for _ in range(_CALM_TURNS):
         played = player.play(order)
         latencies = sorted(row.done_at - row.sent_at for row in played.rows if row.status == 200)
-        if latencies and latencies[len(latencies) // 2] <= proof.plan.slo.latency_ns:
+        if latencies and latencies[len(latencies) // 2] <= _CALM_RATIO * proof.alone_ns:
             return
 
 

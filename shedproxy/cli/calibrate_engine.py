@@ -114,9 +114,9 @@ def prove(
     # Clients of the overload give up soon: a service in collapse is not held there.
     deadline_ns = Nanos(max(seconds(1), 2 * plan.slo.latency_ns))
     capacity_rps = calibration.findings.capacity_rps.value
-    laws = [route.law for route in calibration.findings.routes if route.law is not None]
+    alone = calibration.findings.routes[0]
     length_s, bare_s = proof_length_s(
-        capacity_rps=capacity_rps, cv=laws[0].cv if laws else 1.0, is_quick=plan.is_quick
+        capacity_rps=capacity_rps, cv=alone.law.cv if alone.law else 1.0, is_quick=plan.is_quick
     )
     runs: list[VerificationRun] = []
     with _crew(plan) as crew:
@@ -128,6 +128,7 @@ def prove(
             make_player=lambda url: LivePlayer(
                 url, chosen, deadline_ns=deadline_ns, arrivals=plan.arrivals, crew=crew
             ),
+            alone_ns=Nanos(round(alone.baseline.value)),
             length_s=length_s,
             bare_s=bare_s,
             after_s=3.0 if plan.is_quick else 5.0,

@@ -9,7 +9,7 @@ from harness.calibrations import a_plan, latency
 
 from shedproxy.calibration.derive import derive_thresholds
 from shedproxy.calibration.measurement import Interval
-from shedproxy.calibration.results import CellThresholds, Findings, RouteFit, UslFit
+from shedproxy.calibration.results import CellThresholds, Findings, LawFit, RouteFit, UslFit
 from shedproxy.core import milliseconds
 
 ONE = Interval(value=1, low=0.9, high=1.1)
@@ -38,8 +38,18 @@ def test_the_limit_starts_above_the_knee_and_stays_between_it_and_saturation() -
     found = cell(FOUND)
     assert (found.floor, found.start, found.ceiling) == (5, 6, 9)
     assert found.baseline_ns == milliseconds(20.5)
-    # Six of 200/s are 30 ms inside the service.
-    assert found.queue_wait_ns == milliseconds(220)
+
+
+def test_a_wait_is_what_the_slo_leaves_or_what_bursts_below_capacity_need() -> None:
+    quick = replace(FOUND, capacity_rps=Interval(value=2000, low=1990, high=2010))
+    # Six of 2000/s are 3 ms inside the service, and bursts of 0.8 x are over long before.
+    assert cell(quick).queue_wait_ns == milliseconds(247)
+    # Of 200/s, one in a million waits longer than 345 ms; the proxy acts at three quarters.
+    assert cell(FOUND).queue_wait_ns == milliseconds(461)
+    scattered = replace(route("*", 20), law=LawFit(name="lognormal", cv=2, distance=0.1))
+    assert cell(replace(FOUND, routes=(scattered,))).queue_wait_ns == milliseconds(1000)
+    slow = replace(FOUND, capacity_rps=Interval(value=2, low=1.9, high=2.1))
+    assert cell(slow).queue_wait_ns == milliseconds(1000)
 
 
 def test_a_peak_that_was_seen_bounds_all() -> None:

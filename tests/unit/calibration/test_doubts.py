@@ -9,6 +9,7 @@ from harness.calibrations import a_plan, closed_step, latency, open_step
 from shedproxy.calibration.doubts import all_checks
 from shedproxy.calibration.measurement import Interval, StepState
 from shedproxy.calibration.results import Check, Findings
+from shedproxy.core import milliseconds
 
 FOUND = Findings(
     capacity_rps=Interval(value=200, low=197, high=203),
@@ -34,6 +35,16 @@ def test_a_sound_calibration_passes_every_check() -> None:
 
 def test_books_that_do_not_fit_fail_littles_law() -> None:
     assert not checks([*SOUND, closed_step(8, 200, in_flight=12.0)])["little"].is_passed
+
+
+def test_books_of_work_that_scatters_are_cut_at_both_ends() -> None:
+    """Of 800 requests a hundredth takes forty times as long: some of them lie across the ends."""
+    latencies = replace(
+        latency(20, count=800), histogram=((milliseconds(20), 792), (milliseconds(800), 8))
+    )
+    step = closed_step(8, 200, latency=replace(latencies, mean_ns=milliseconds(40)))
+    assert checks([*SOUND, replace(step, in_flight=9.0)])["little"].is_passed
+    assert not checks([*SOUND, replace(step, in_flight=16.0)])["little"].is_passed
 
 
 def test_equal_steps_that_differ_fail() -> None:

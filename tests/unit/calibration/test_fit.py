@@ -39,6 +39,17 @@ def test_a_concurrency_that_is_clearly_faster_is_taken_instead() -> None:
     assert found.missing[0].startswith("capacity")
 
 
+def test_a_concurrency_that_more_in_flight_outdoes_is_no_capacity() -> None:
+    """Each of the faster ones alone could be luck; together they are not."""
+    faster = [
+        closed_step(level, rate, length_ns=seconds(1))
+        for level, rate in ((12, 232), (16, 246), (16, 238), (24, 244))
+    ]
+    found = fitted([*PAIRS, *faster])
+    assert found.capacity_rps is None
+    assert found.missing[0].startswith("capacity")
+
+
 def test_void_steps_count_for_nothing() -> None:
     void = [closed_step(8, 20, state=StepState.VOID, reasons=("late",)) for _ in range(9)]
     found = fitted([*PAIRS, *void])

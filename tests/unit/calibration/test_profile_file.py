@@ -56,7 +56,7 @@ def test_values_change_in_place_and_comments_stay(tmp_path: Path) -> None:
     assert [(change.key, change.before, change.after) for change in changes] == [
         ("cell.default.limit.min", "", "5"),
         ("cell.default.limit.max", "900", "9"),
-        ("cell.default.queue.wait_max", "", '"220ms"'),
+        ("cell.default.queue.wait_max", "", '"460ms"'),
     ]
     assert list(tmp_path.iterdir()) == [file]
 
