@@ -32,6 +32,7 @@ PEERS: dict[str, Callable[[], bool]] = {
     "redis": _program("redis-server"),
     "envoy": _module("envoy"),
     "gunicorn": _module("gunicorn"),
+    "moto": _module("moto"),
     "netns": is_possible,
 }
 """Real programs that some tests talk to, by the name their marker gives."""

@@ -1,6 +1,9 @@
 """Documents that cross a process boundary, pure: data, codec, rules. The only door is here."""
 
-from shedproxy.snapshot.cell_numbers import CELLS_MAX, number_cells
+from shedproxy.snapshot.cell_numbers import (
+    CELLS_MAX,
+    number_cells,
+)
 from shedproxy.snapshot.cell_routing import (
     CELL_KEY_KINDS,
     SEGMENTS_MAX,
@@ -14,6 +17,7 @@ from shedproxy.snapshot.cell_routing import (
 )
 from shedproxy.snapshot.codec import (
     DOCUMENT_SIZE_MAX,
+    decode_body,
     decode_document,
     document_digest,
     encode_document,
@@ -32,6 +36,15 @@ from shedproxy.snapshot.document import (
     TlsDocument,
     UpstreamDocument,
 )
+from shedproxy.snapshot.envelope import (
+    REVISION_MAX,
+    SIZE_CLASSES,
+    Envelope,
+    Sign,
+    encode_snapshot,
+    open_envelope,
+    read_snapshot,
+)
 from shedproxy.snapshot.memory import (
     ROUTES_MAX,
     STATE_SIZE_MAX,
@@ -43,6 +56,10 @@ from shedproxy.snapshot.memory import (
     read_memory,
 )
 from shedproxy.snapshot.profile import CellProfile
+from shedproxy.snapshot.refusal import (
+    SnapshotRefusal,
+    SnapshotRefusedError,
+)
 from shedproxy.snapshot.rules import (
     UNDECIDED,
     RuleTable,
@@ -50,27 +67,51 @@ from shedproxy.snapshot.rules import (
     path_readings,
     unreachable,
 )
-from shedproxy.snapshot.shares import cut_limits, document_for_worker, part_of
+from shedproxy.snapshot.shares import (
+    cut_limits,
+    document_for_worker,
+    part_of,
+)
+from shedproxy.snapshot.snapshot import (
+    SNAPSHOT_SCHEMA,
+    Snapshot,
+)
+from shedproxy.snapshot.status_report import (
+    STATUS_REPORT_SIZE,
+    StatusReport,
+    decode_report,
+    encode_report,
+)
 
 __all__ = [
     "CELLS_MAX",
     "CELL_KEY_KINDS",
     "CONTROL_PATHS",
     "DOCUMENT_SIZE_MAX",
+    "REVISION_MAX",
     "ROUTES_MAX",
     "SEGMENTS_MAX",
+    "SIZE_CLASSES",
+    "SNAPSHOT_SCHEMA",
     "STATE_SIZE_MAX",
+    "STATUS_REPORT_SIZE",
     "UNDECIDED",
     "CellProfile",
     "CellRouting",
     "Classification",
     "Document",
+    "Envelope",
     "Match",
     "ProxyDocument",
     "RejectDocument",
     "Rule",
     "RuleTable",
+    "Sign",
+    "Snapshot",
+    "SnapshotRefusal",
+    "SnapshotRefusedError",
     "State",
+    "StatusReport",
     "Timeouts",
     "TlsDocument",
     "UpstreamDocument",
@@ -78,20 +119,26 @@ __all__ = [
     "cell_hash",
     "cell_table_of",
     "cut_limits",
+    "decode_body",
     "decode_document",
+    "decode_report",
     "decode_state",
     "document_digest",
     "document_for_worker",
     "encode_document",
+    "encode_report",
+    "encode_snapshot",
     "encode_state",
     "from_plain",
     "merge_memories",
     "normalise_path",
     "number_cells",
+    "open_envelope",
     "part_of",
     "path_readings",
     "plain_memory",
     "read_memory",
+    "read_snapshot",
     "run_lengths",
     "secret_id",
     "split_cell_key",

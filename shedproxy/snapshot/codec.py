@@ -19,11 +19,13 @@ from collections.abc import Callable
 from typing import Any
 
 from shedproxy.errors import DocumentInvalidError, Problem
+from shedproxy.snapshot.bounded_json import load_json
 from shedproxy.snapshot.cell_numbers import CELLS_MAX
 from shedproxy.snapshot.document import Document
 
 __all__ = [
     "DOCUMENT_SIZE_MAX",
+    "decode_body",
     "decode_document",
     "document_digest",
     "encode_document",
@@ -36,6 +38,12 @@ DOCUMENT_SIZE_MAX = 4 * 1024 * 1024
 
 _FORMAT = "shedproxy-document"
 _SCHEMA = 1
+
+_INTEGER_MAX = (1 << 63) - 1
+"""Counts and times are kept in signed words of 64 bits."""
+_SALT_MAX = (1 << 64) - 1
+
+_PROBLEMS_MAX = 1000
 
 _FLOAT_MAX = 1.7976931348623157e308
 
@@ -65,7 +73,30 @@ def decode_document(data: bytes) -> Document:
     Raises:
         DocumentInvalidError: with every problem found; nothing of the document may be used.
     """
-    body = _open_envelope(data)
+    return decode_body(_open_envelope(data))
+
+
+def decode_body(body: Any, *, newer: int = 0) -> Document:
+    """The document that `to_plain` made `body` of.
+
+    Args:
+        body: in terms of JSON.
+        newer: by how much its schema may be newer than ours; what we do not know is left out.
+
+    Raises:
+        DocumentInvalidError: with every problem found; nothing of the document may be used.
+    """
+    schema = body.get("schema", _SCHEMA) if isinstance(body, dict) else _SCHEMA
+    if type(schema) is int and schema > _SCHEMA + newer:
+        raise DocumentInvalidError(
+            [
+                Problem(
+                    message=f"schema {schema} is newer than this version understands ({_SCHEMA})",
+                    path=("schema",),
+                    help="upgrade shedproxy on this host first",
+                )
+            ]
+        )
     document = from_plain(Document, body)
     problems = _contradictions(document)
     if problems:
@@ -114,10 +145,7 @@ def _open_envelope(data: bytes) -> dict[str, Any]:
     """The body, after everything that can be checked without looking into it."""
     if len(data) > DOCUMENT_SIZE_MAX:
         raise DocumentInvalidError([_too_long(len(data))])
-    try:
-        envelope = json.loads(data, parse_constant=_no_constant, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise DocumentInvalidError([Problem(message=f"not a document: {error}")]) from error
+    envelope = load_json(data)
     if not isinstance(envelope, dict) or envelope.get("format") != _FORMAT:
         raise DocumentInvalidError([Problem(message="not a document of shedproxy")])
     body = envelope.get("document")
@@ -125,17 +153,6 @@ def _open_envelope(data: bytes) -> dict[str, Any]:
         raise DocumentInvalidError([Problem(message="the envelope holds no document")])
     if envelope.get("digest") != _digest(body):
         raise DocumentInvalidError([Problem(message="digest does not fit: the copy is damaged")])
-    schema = body.get("schema", _SCHEMA)
-    if type(schema) is int and schema > _SCHEMA:
-        raise DocumentInvalidError(
-            [
-                Problem(
-                    message=f"schema {schema} is newer than this version understands ({_SCHEMA})",
-                    path=("schema",),
-                    help="upgrade shedproxy on this host first",
-                )
-            ]
-        )
     return body
 
 
@@ -160,18 +177,6 @@ def _contradictions(document: Document) -> _Problems:
 
 def _too_long(size: int) -> Problem:
     return Problem(message=f"a document of {size} bytes is too long: {DOCUMENT_SIZE_MAX} at most")
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a number a document may hold")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object as a dict; two values for one key would let two readers disagree."""
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return result
 
 
 def _digest(body: Any) -> str:
@@ -246,7 +251,12 @@ def _list_decoder(inner: _Decoder) -> _Decoder:
         if not isinstance(value, list):
             problems.append(_problem(path, f"expected a list, found {_shown(value)}"))
             return None
-        return tuple(inner(item, (*path, str(i)), problems) for i, item in enumerate(value))
+        items = []
+        for index, item in enumerate(value):
+            if len(problems) > _PROBLEMS_MAX:
+                break  # nobody reads on, and each costs memory
+            items.append(inner(item, (*path, str(index)), problems))
+        return tuple(items)
 
     return decode
 
@@ -293,6 +303,8 @@ def _boolean(value: Any, path: _Path, problems: _Problems) -> Any:
 def _integer(value: Any, path: _Path, problems: _Problems) -> Any:
     if type(value) is not int or value < 0:
         problems.append(_problem(path, f"expected an integer from 0, found {_shown(value)}"))
+    elif value > (_SALT_MAX if path[-1:] == ("salt",) else _INTEGER_MAX):
+        problems.append(_problem(path, "the number is too large"))
     return value
 
 

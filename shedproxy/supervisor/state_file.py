@@ -8,10 +8,8 @@ it ends a start or a run: what is wrong is said, with the mend.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +20,7 @@ from shedproxy.clock import wall_seconds
 from shedproxy.core import Memory, Nanos, seconds, to_seconds
 from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.snapshot import STATE_SIZE_MAX, Document, State, decode_state, encode_state
+from shedproxy.store import replace_file
 
 __all__ = ["StateFile", "lasting"]
 
@@ -134,7 +133,7 @@ class StateFile:
             try:
                 if not self._is_ours and path.exists():
                     return _NOT_OURS
-                _replace(path, encode_state(state))
+                replace_file(path, encode_state(state))
             except OSError as error:
                 return _reason(error)
             self._is_ours = True
@@ -160,27 +159,3 @@ def _read(path: Path) -> State | None:
     if len(data) > STATE_SIZE_MAX:
         raise DocumentInvalidError([Problem(message=f"it is longer than {STATE_SIZE_MAX} bytes")])
     return decode_state(data) if data else None
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put a whole new file in place of the old one: whoever reads, or loses power, has one of both.
-
-    Raises:
-        OSError: the old one is as it was.
-    """
-    fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(fd, "wb") as stream:  # noqa: PTH123 - a descriptor
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some file systems cannot, and it is replaced already
-            os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -1,0 +1,90 @@
+"""What an instance says of itself upward, once in each period: all of it, in a fixed size."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from shedproxy.errors import DocumentInvalidError, Problem
+from shedproxy.snapshot.bounded_json import load_json
+from shedproxy.snapshot.codec import from_plain, to_plain
+
+__all__ = ["STATUS_REPORT_SIZE", "StatusReport", "decode_report", "encode_report"]
+
+STATUS_REPORT_SIZE = 4096
+"""Bytes of every report."""
+
+_FORMAT = "shedproxy-status"
+_TEXT_MAX = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReport:
+    """Counters count from the start of the process that `boot_id` names, so that whoever has two
+    reports of one boot knows what was between them, whatever was lost.
+    """
+
+    instance: str
+    boot_id: str
+    """Another one after every start."""
+    heartbeat: int
+    """Number of the report; grows by one."""
+    sent_at_s: float = 0.0
+    """Seconds since the epoch, by the clock of the instance."""
+    binary_digest: str = ""
+    """Of the code that runs."""
+    snapshot_digest: str = ""
+    """Of the snapshot in force; "": none, it runs on its settings."""
+    revision: int = 0
+    """Of the snapshot in force."""
+    highest_revision: int = 0
+    """That was ever in force here."""
+    refusal: str = ""
+    """Why the last snapshot that came was refused; "": it was not."""
+    refused_revision: int = 0
+    """Its revision, as far as that could be read."""
+    mode: str = ""
+    """In force: of the snapshot, or of the break-glass."""
+    is_stale: bool = False
+    is_live: bool = True
+    requests: int = 0
+    """Data requests decided on."""
+    errors: int = 0
+    """Answered with 5xx, or failed, of those that were admitted."""
+    sheds: int = 0
+    """Refused, or in observe mode would have been."""
+    durations: tuple[int, ...] = ()
+    """Requests admitted and finished, by duration: at most so many seconds as
+    `observability.metric_table.DURATION_BOUNDS` says at that place, and last, longer."""
+    p99_ms: float = 0.0
+    """Of the last period, from the same counts; 0: nothing finished."""
+
+
+def encode_report(report: StatusReport) -> bytes:
+    """`STATUS_REPORT_SIZE` bytes: JSON, and blanks.
+
+    Raises:
+        ValueError: some text in it is longer than 256 characters.
+    """
+    plain = {"format": _FORMAT, **to_plain(report)}
+    if any(isinstance(value, str) and len(value) > _TEXT_MAX for value in plain.values()):
+        raise ValueError(f"a text in a status report has at most {_TEXT_MAX} characters")
+    data = json.dumps(plain, separators=(",", ":")).encode()
+    if len(data) > STATUS_REPORT_SIZE:
+        raise ValueError(f"a status report has at most {STATUS_REPORT_SIZE} bytes")
+    return data.ljust(STATUS_REPORT_SIZE)
+
+
+def decode_report(data: bytes) -> StatusReport:
+    """What `encode_report` made; fields of a newer version are left out.
+
+    Raises:
+        DocumentInvalidError: it is no such report.
+    """
+    plain = load_json(data, what="status report") if len(data) == STATUS_REPORT_SIZE else None
+    if not isinstance(plain, dict) or plain.get("format") != _FORMAT:
+        raise DocumentInvalidError([Problem(message="not a status report of shedproxy")])
+    missing = {"instance", "boot_id", "heartbeat"} - set(plain)
+    if missing:
+        raise DocumentInvalidError([Problem(message=f"it has no {min(missing)}")])
+    return from_plain(StatusReport, plain)

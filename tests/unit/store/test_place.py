@@ -1,0 +1,131 @@
+"""A snapshot is read whole from wherever it is, in bounded time and size."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import os
+
+import pytest
+
+from shedproxy.core import milliseconds, seconds
+from shedproxy.errors import StartupError
+from shedproxy.store import PlaceFailedError, open_place
+from shedproxy.store.place import shown_place
+
+pytestmark = pytest.mark.anyio
+
+
+@contextlib.asynccontextmanager
+async def web_server(answer: bytes, *, stall: bool = False):
+    """Gives one answer to everybody; `heads` are what they asked."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(answer)
+            await writer.drain()
+            if stall:
+                await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/fleet", heads
+
+
+def http(body: bytes, *, status: int = 200, fields: bytes = b"", length: int = -1) -> bytes:
+    size = len(body) if length < 0 else length
+    return b"HTTP/1.1 %d X\r\n%scontent-length: %d\r\n\r\n%s" % (status, fields, size, body)
+
+
+@contextlib.asynccontextmanager
+async def place_at(url: str, **options):
+    place = open_place(str(url), timeout=options.pop("timeout", seconds(5)), **options)
+    try:
+        yield place
+    finally:
+        await place.close()
+
+
+@pytest.mark.parametrize("form", ["{}/fleet", "file://{}/fleet"])
+async def test_files_and_objects_are_read_and_replaced(tmp_path, form):
+    async with place_at(form.format(tmp_path)) as place:
+        with pytest.raises(PlaceFailedError, match="fleet"):
+            await place.read(10)
+        for data in (b"one", b"two"):
+            await place.write(data)
+            assert await place.read(10) == data
+        assert await place.read(1) == b"tw"
+        assert (tmp_path / "fleet").read_bytes() == b"two"
+
+
+async def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    async with place_at(tmp_path / "pipe") as place:
+        with pytest.raises(PlaceFailedError, match="No such file"):
+            await place.read(10)
+
+
+async def test_a_url_is_asked_whole_and_with_the_token():
+    async with web_server(http(b"data")) as (url, heads), place_at(url, token=lambda: "t") as place:
+        assert await place.read(10) == b"data"
+        assert await place.read(10) == b"data"
+    for head in (head.lower() for head in heads):
+        assert head.startswith(b"get /fleet ")
+        assert b"if-" not in head
+        assert b"accept-encoding: identity" in head
+        assert b"authorization: bearer t" in head
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (http(b"", status=404), "status 404"),
+        (http(b"", status=304), "status 304"),
+        (http(b"", status=302, fields=b"location: http://127.0.0.1:1/\r\n"), "status 302"),
+        (http(gzip.compress(bytes(10_000)), fields=b"content-encoding: gzip\r\n"), "compressed"),
+        (http(b"half", length=100), "fleet: .+"),
+        (b"", "fleet: .+"),
+    ],
+)
+async def test_every_other_answer_is_none(answer, why):
+    async with web_server(answer) as (url, _), place_at(url) as place:
+        with pytest.raises(PlaceFailedError, match=why):
+            await place.read(1000)
+
+
+async def test_an_answer_without_end_is_cut_and_one_that_stalls_is_left():
+    async with web_server(http(bytes(2_000_000), length=10**12), stall=True) as (url, _):
+        async with place_at(url) as place:
+            assert len(await place.read(1000)) == 1001
+        async with place_at(url, timeout=milliseconds(100)) as place:
+            with pytest.raises(PlaceFailedError, match=r"no answer in 0\.1 s"):
+                await place.read(10**9)
+
+
+async def test_a_report_is_posted():
+    async with web_server(http(b"", status=204)) as (url, heads), place_at(url) as place:
+        await place.write(b"report")
+    assert heads[0].startswith(b"POST /fleet ")
+    async with web_server(http(b"", status=503)) as (url, _), place_at(url) as place:
+        with pytest.raises(PlaceFailedError, match="503"):
+            await place.write(b"report")
+
+
+async def test_nobody_there_is_a_failure():
+    async with place_at("http://127.0.0.1:1/fleet") as place:
+        with pytest.raises(PlaceFailedError, match="fleet"):
+            await place.read(10)
+
+
+def test_a_store_without_an_object_is_no_place():
+    for url in ("s3://bucket", "file:///"):
+        with pytest.raises(StartupError, match="names no object"):
+            open_place(url, timeout=seconds(1))
+
+
+def test_secrets_of_a_url_are_not_shown():
+    assert shown_place("https://me:secret@host/a") == "https://***@host/a"
