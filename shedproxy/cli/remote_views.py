@@ -62,6 +62,11 @@ def print_status(content: dict[str, Any]) -> None:
     )
     for worker in content["workers"]:
         _print_stall(worker)
+        if worker["page_lost"]:
+            lost = "has a part of the limits and is not in the figures above"
+            _print_line(f"worker {worker['index']} {lost}: {worker['page_lost']}")
+    if len(content["workers"]) > 1:
+        _print_worker_cells(content)
     _print_table(
         ("upstream", "cell", "health"),
         [
@@ -70,6 +75,32 @@ def print_status(content: dict[str, Any]) -> None:
             for url, ok in health.items()
         ],
     )
+
+
+def _print_worker_cells(content: dict[str, Any]) -> None:
+    """Each worker's own view, and how far apart they are."""
+    rows = []
+    for cell in content["cells"]:
+        name, apart = cell["name"], cell["disagreement"]
+        for worker in content["workers"]:
+            seen = worker["cells"][name]
+            baseline = seen["baseline_ms"]
+            rows.append(
+                (
+                    name,
+                    worker["index"],
+                    seen["in_flight"],
+                    seen["limit"],
+                    seen["queue_length"],
+                    seen["shed_rank"],
+                    "-" if baseline is None else f"{baseline:.1f} ms",
+                )
+            )
+        shares = (f"{apart[about]:.0%}" for about in ("limit", "shed_level", "baseline"))
+        limit, shed_level, baseline = shares
+        rows.append((name, "apart", "", limit, "", shed_level, baseline))
+    headings = ("cell", "worker", "in flight", "limit", "queue", "shed level", "baseline")
+    _print_table(headings, rows)
 
 
 def _print_stall(worker: dict[str, Any]) -> None:

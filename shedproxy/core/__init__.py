@@ -59,6 +59,7 @@ from shedproxy.core.policy import (
 )
 from shedproxy.core.request import (
     COHORTS,
+    RANKS,
     Criticality,
     Kind,
     Lane,
@@ -68,7 +69,7 @@ from shedproxy.core.request import (
 )
 from shedproxy.core.retry_budget import RetryBudget, RetryPolicy
 from shedproxy.core.sharding import mix64
-from shedproxy.core.share import LOOK_NS, SHARE_FIELDS, SILENT_NS, CellShare
+from shedproxy.core.share import LOOK_NS, SHARE_FIELDS, SILENT_NS, CellShare, reserve
 from shedproxy.core.shedder import Shedder
 from shedproxy.core.stats import CellStats, ShedderStats
 from shedproxy.core.units import (
@@ -94,6 +95,7 @@ __all__ = [
     "NS_PER_MS",
     "NS_PER_S",
     "NS_PER_US",
+    "RANKS",
     "SHARE_FIELDS",
     "SILENT_NS",
     "Act",
@@ -167,6 +169,7 @@ __all__ = [
     "next_vegas_limit",
     "rank_of",
     "refusal_holds",
+    "reserve",
     "seconds",
     "sizes_for",
     "to_milliseconds",

@@ -19,7 +19,7 @@ from typing import Final
 
 from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
 
-__all__ = ["LOOK_NS", "SHARE_FIELDS", "SILENT_NS", "CellShare"]
+__all__ = ["LOOK_NS", "SHARE_FIELDS", "SILENT_NS", "CellShare", "reserve"]
 
 SHARE_FIELDS: Final = 5
 """Words of a worker per cell: in flight, waiting since, limit, evidence, told at."""
@@ -36,6 +36,12 @@ _STALE_NS: Final = NS_PER_S
 """A worker that has told nothing for so long leads no more."""
 _LEAD: Final = 2
 """The leader's evidence counts so much more."""
+
+
+def reserve(words: memoryview[int], *, workers: int, own: int, slots: int, now: Instant) -> None:
+    """Slots are taken for a worker that cannot write here itself; it is done again each second."""
+    words[own] = slots
+    words[(SHARE_FIELDS - 1) * workers + own] = now
 
 
 class CellShare:

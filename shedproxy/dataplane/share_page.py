@@ -18,8 +18,9 @@ import fcntl
 import mmap
 import os
 import struct
+from collections.abc import Mapping
 
-from shedproxy.core import SHARE_FIELDS, Instant, Mode
+from shedproxy.core import SHARE_FIELDS, Instant, Mode, reserve
 from shedproxy.errors import StartupError
 from shedproxy.observability.meter import clear_gauges
 from shedproxy.observability.metric_table import CELLS_MAX
@@ -259,6 +260,13 @@ class SharePage:
         self._views[index].reset()
         for word in range(index, len(self._shared), len(self._views)):
             self._shared[word] = 0
+
+    def reserve(self, index: int, limits: Mapping[int, int], now: Instant) -> None:
+        """Write for a worker that has no page: it lives, and has these slots of each cell."""
+        self._views[index].heartbeat = now
+        for cell, slots in limits.items():
+            words = self.share_words(cell)
+            reserve(words, workers=len(self._views), own=index, slots=slots, now=now)
 
     def close(self) -> None:
         """Unmap the page and close its descriptor; views of it can no longer be used."""

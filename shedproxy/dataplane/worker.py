@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import signal
 import socket
 import sys
@@ -19,18 +18,17 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from shedproxy.clock import monotonic_now
 from shedproxy.core import Instant, Memory, Mode, Nanos, seconds
 from shedproxy.dataplane.channel import WorkerChannel
 from shedproxy.dataplane.driver import Driver
-from shedproxy.dataplane.host_share import HostShare
 from shedproxy.dataplane.resources import MemoryBound, resident_size, room_for_connections
-from shedproxy.dataplane.share_page import SharePage, WorkerState, WorkerView
+from shedproxy.dataplane.share_page import WorkerState
 from shedproxy.dataplane.stack import tell_stack_to
 from shedproxy.dataplane.worker_options import Options, parse_options
+from shedproxy.dataplane.worker_page import WorkerPlace, take_place
 from shedproxy.errors import DocumentInvalidError, Problem, ShedproxyError
 from shedproxy.observability.meter import Meter, ProcessCounter, ProcessGauge
-from shedproxy.snapshot import Document, decode_document, plain_memory, read_memory
+from shedproxy.snapshot import Document, cut_limits, decode_document, plain_memory, read_memory
 
 if TYPE_CHECKING:
     from shedproxy.dataplane.recorder import Recorder
@@ -76,11 +74,12 @@ class Service(Protocol):
 class Worker:
     """One worker's life: told what to do on the channel, seen through the page."""
 
-    def __init__(self, options: Options, view: WorkerView, share: HostShare | None = None) -> None:
+    def __init__(self, options: Options, place: WorkerPlace) -> None:
         self._options = options
-        self._view = view
-        self._share = share
-        self._meter = Meter(view.slots)
+        self._view = place.view
+        self._share = place.share
+        self._page_lost = place.page_lost
+        self._meter = Meter(place.view.slots)
         self._channel = WorkerChannel(self._on_message, self._on_supervisor_gone)
         self._driver: Driver | None = None
         self._service: Service | None = None
@@ -144,7 +143,7 @@ class Worker:
 
     def _on_document(self, text: str) -> None:
         try:
-            document = decode_document(text.encode())
+            document = self._cut(decode_document(text.encode()))
             present = self._document or self._latest
             if present is not None and document.revision < present.revision:
                 self._refuse([_older(document.revision, present.revision)])
@@ -158,6 +157,12 @@ class Worker:
             self._refuse(error.problems)
             return
         self._apply(self._service, document)
+
+    def _cut(self, document: Document) -> Document:
+        options = self._options
+        if not (options.is_shared and self._page_lost):
+            return document
+        return cut_limits(document, options.index, options.workers)
 
     def _apply(self, service: Service, document: Document) -> None:
         try:
@@ -195,6 +200,7 @@ class Worker:
             share=self._share,
         )
         self._driver = driver
+        self._tell_page_lost(driver)
         if self._memory:
             driver.shedder.remember(self._memory)
         try:
@@ -274,6 +280,8 @@ class Worker:
         if health != self._upstreams:
             self._upstreams = health
             self._channel.post("upstreams", cells=health)
+        assert self._driver is not None
+        self._tell_page_lost(self._driver)
         self._seconds += 1
         if self._seconds % _MEMORY_PERIOD == 0:
             self._tell_memory()
@@ -285,6 +293,13 @@ class Worker:
         self._cpu_ns = cpu_ns
         self._meter.set_process(ProcessGauge.RSS_BYTES, resident_size())
         asyncio.get_running_loop().call_later(_SECOND, self._every_second)
+
+    def _tell_page_lost(self, driver: Driver) -> None:
+        """Say by the channel what the page cannot: we live, and with which limits."""
+        if self._page_lost and self._channel.has_room:
+            cells = driver.shedder.stats().cells
+            limits = {str(driver.cell_index(cell.name)): cell.host_limit for cell in cells}
+            self._channel.post("page_lost", why=self._page_lost, limits=limits)
 
     def _tell_memory(self) -> None:
         """Say what was learnt, a cell a message; a supervisor that is behind gets it later."""
@@ -349,30 +364,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         options = parse_options(sys.argv[1:] if arguments is None else arguments)
-        page = SharePage.attach(options.page_fd)
+        place = take_place(options)
     except ShedproxyError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_STARTUP
     if options.stack_fd >= 0:
         tell_stack_to(options.stack_fd)
-    region = options.index if options.region < 0 else options.region
-    view = page.worker(region)
-    view.pid = os.getpid()
-    view.started_at = monotonic_now()
-    view.state = WorkerState.STARTING
-
-    share: HostShare | None = None
-    if options.is_shared:
-        share = HostShare(
-            page,
-            region=region,
-            index=options.index,
-            workers=options.workers,
-            bells=options.bell_fds,
-        )
 
     async def serve() -> int:
-        return await Worker(options, view, share).run()
+        return await Worker(options, place).run()
 
     return uvloop.run(serve())
 

@@ -49,6 +49,7 @@ CLASSES = tuple(member.label for member in Criticality)
 REASONS = tuple(member.label for member in RejectReason)
 FAULTS = tuple(member.label for member in Fault)
 LIMIT_CAUSES = tuple(member.label for member in LimitCause)
+WORKERS = tuple(map(str, range(64)))
 WORKER_STATES = ("starting", "serving", "announced", "draining", "stopped")
 
 CELL = Label("shedproxy.cell")
@@ -64,6 +65,8 @@ RETRY_CAUSE = Label("shedproxy.cause", tuple(member.name.lower() for member in R
 RETRY_DENIAL = Label("shedproxy.cause", tuple(member.name.lower() for member in RetryDenial))
 EVICTION = Label("shedproxy.cause", tuple(member.label for member in Eviction))
 CAUSE = Label("shedproxy.cause", LIMIT_CAUSES)
+WORKER = Label("shedproxy.worker", WORKERS)
+ABOUT = Label("shedproxy.about", ("limit", "shed_level", "baseline"))
 STATE = Label("shedproxy.state", WORKER_STATES)
 MODE = Label("shedproxy.mode", tuple(member.label for member in Mode))
 RESULT = Label("shedproxy.result", ("applied", "refused"))
@@ -313,6 +316,29 @@ METRICS = (
         "shedproxy.worker.heartbeat.age",
         "s",
         "Time since the last sign of life, oldest worker.",
+    ),
+    _gauge(
+        "shedproxy.worker.page_lost",
+        "{process}",
+        "Workers that have no region of the shared page: each has a part of the limits, and what it"
+        " does is not in these metrics.",
+    ),
+    # Where there are several workers; of one, the metrics of all are its own.
+    _up_down("shedproxy.worker.in_flight", "{request}", "Of one worker.", CELL, WORKER),
+    _up_down("shedproxy.worker.queue.length", "{request}", "Of one worker.", CELL, WORKER),
+    _gauge("shedproxy.worker.limit", "{request}", "All slots, as it sees it.", CELL, WORKER),
+    _gauge("shedproxy.worker.shed.level", "{rank}", "Of one worker.", CELL, WORKER),
+    _gauge("shedproxy.worker.baseline", "s", "Of one worker; 0: it knows none yet.", CELL, WORKER),
+    _gauge("shedproxy.worker.demand", "{request}/s", "Of one worker.", CELL, WORKER),
+    _gauge("shedproxy.worker.loop_lag", "s", "Of one worker.", WORKER),
+    _up_down("shedproxy.worker.connections.open", "{connection}", "Of clients.", WORKER),
+    _up_down("shedproxy.worker.memory.usage", "By", "Resident memory of one worker.", WORKER),
+    _gauge(
+        "shedproxy.workers.disagreement",
+        "1",
+        "How far apart the workers' limits, shed levels or baselines are: 0, they agree, to 1.",
+        CELL,
+        ABOUT,
     ),
     _gauge("shedproxy.calibration.age", "s", "Time since the cell was calibrated.", CELL),
     _gauge(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from shedproxy.clock import Clock, monotonic_now
-from shedproxy.core import Memory, Mode, Nanos, to_seconds
+from shedproxy.core import Instant, Memory, Mode, Nanos, to_seconds
 from shedproxy.errors import StartupError
 from shedproxy.snapshot import Document, document_for_worker, encode_document, plain_memory
 from shedproxy.supervisor.channel import Message
@@ -20,6 +20,10 @@ __all__ = ["Fleet"]
 _SERVING = frozenset({WorkerState.READY, WorkerState.DRAINING})
 _HURRY_STEP = 0.3
 """Seconds between the steps of ending a process when nobody wants to wait."""
+
+
+def _reserve_nothing(_region: int, _limits: Mapping[int, int], _now: Instant) -> None:
+    """Without a page there is nothing to write to."""
 
 
 class Fleet:
@@ -36,6 +40,7 @@ class Fleet:
         reset_worker: Callable[[int], None],
         report: Callable[[str, dict[str, Any]], None],
         on_log_lines: Callable[[Iterable[str]], None],
+        reserve: Callable[[int, Mapping[int, int], Instant], None] = _reserve_nothing,
         memory: Mapping[str, Memory] | None = None,
         clock: Clock = monotonic_now,
         make_backoff: Callable[[], Backoff] = Backoff,
@@ -47,6 +52,7 @@ class Fleet:
         self._told: dict[WorkerProcess, Document] = {}
         """The document that each worker was told last."""
         self._reset_worker = reset_worker
+        self._reserve = reserve
         self._report = report
         self._on_log_lines = on_log_lines
         self._upstreams: dict[WorkerProcess, dict[str, dict[str, bool]]] = {}
@@ -247,11 +253,23 @@ class Fleet:
                 event = "memory short" if message.get("is_short") else "memory enough"
                 share = message.get("used_share")
                 self._report(event, {"worker": worker.index, "used_share": share})
+            case "page_lost":
+                self._on_page_lost(worker, message)
             case "recorded":
                 facts = {name: message.get(name) for name in ("file", "why", "records", "size")}
                 self._report("recording ended", {"worker": worker.index, **facts})
             case "ready":
                 self._on_ready(worker)
+
+    def _on_page_lost(self, worker: WorkerProcess, message: Message) -> None:
+        """It tells us what it cannot write, each second; the others leave it its slots."""
+        if not worker.page_lost:
+            worker.page_lost = str(message.get("why") or "unknown")
+            self._report("page lost", {"worker": worker.index, "why": worker.page_lost})
+        limits = message.get("limits")
+        if isinstance(limits, dict):
+            slots = {int(cell): int(limit) for cell, limit in limits.items()}
+            self._reserve(worker.region, slots, self._clock())
 
     def _report_health(self, before: dict[str, dict[str, bool]]) -> None:
         """Say which upstreams left service or came back, for all workers together."""

@@ -32,6 +32,7 @@ from shedproxy.supervisor.fleet import Fleet
 from shedproxy.supervisor.health import WorkerBeat
 from shedproxy.supervisor.process import WorkerProcess, WorkerState
 from shedproxy.supervisor.stalls import StallWatch
+from shedproxy.supervisor.worker_detail import disagreement, worker_cells, worker_samples
 
 __all__ = ["Inspection"]
 
@@ -111,7 +112,8 @@ class Inspection:
 
     def samples(self, document: Document, extra: Iterable[Sample]) -> Iterator[Sample]:
         """Every series, with the supervisor's own put in their place."""
-        extra = (*extra, *self._own_samples())
+        detail = worker_samples(self._fleet.workers, self._meters, document)
+        extra = (*extra, *self._own_samples(), *detail)
         return samples(self._page.slots, document.numbered_cells, extra)
 
     def _own_samples(self) -> Iterator[Sample]:
@@ -132,9 +134,12 @@ class Inspection:
             for policy in document.policy.cells
         ]
 
-    def workers(self) -> list[dict[str, Any]]:
+    def workers(self, document: Document) -> list[dict[str, Any]]:
         """Every worker for the status page."""
-        return [self._worker(worker) for worker in self._fleet.workers]
+        return [
+            self._worker(worker) | {"cells": worker_cells(self._meters[worker.region], document)}
+            for worker in self._fleet.workers
+        ]
 
     def find(self, text: str) -> RefusalRecord | None:
         """The refusal that was answered with this id, if it is still kept."""
@@ -188,6 +193,7 @@ class Inspection:
         meters = self._meters
         return {
             **numbers,
+            "disagreement": disagreement(self._fleet.workers, meters, index),
             "baseline_ms": to_milliseconds(baseline) if baseline > 0 else None,
             "limit_cause": LIMIT_CAUSES[cause - 1] if 0 < cause <= len(LIMIT_CAUSES) else None,
             "admitted": sum(meter.admitted(index) for meter in meters),
@@ -208,6 +214,7 @@ class Inspection:
             "restarts": worker.restarts,
             "is_crash_looping": worker.is_crash_looping,
             "last_exit": worker.last_exit,
+            "page_lost": worker.page_lost,
             "problems": worker.problems,
             "heartbeat_age_s": round(to_seconds(self.heartbeat_age(worker)), 3),
             "last_stall": self._stalls.last(worker.index),

@@ -128,7 +128,7 @@ class LiveOperations:
             "override": self._override(),
             "revision": configuration.revision,
             "config": self._config_result(configuration.last_result),
-            "workers": self._inspection.workers(),
+            "workers": self._inspection.workers(document),
             "restart": self._rolling.view(),
             "cells": [
                 {**cell, "profile": self._drift.view(cell["name"])}

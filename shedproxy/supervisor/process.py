@@ -173,6 +173,8 @@ class WorkerProcess:
         self.restarts = 0
         self.revision = -1
         """Of the document it runs, as it reported; -1 before the first report."""
+        self.page_lost = ""
+        """Why the running process writes to no page, as it said; "": it does."""
         self.last_exit = ""
         self.has_ended_itself = False
         """The last process ended by an exit, not by a signal."""
@@ -367,6 +369,7 @@ class WorkerProcess:
         self.has_ended_itself = code is not None and code >= 0
         self.last_exit = f"{self.last_exit}; {how}" if self._was_slow(life) else how
         self.last_stack = life.stacks.crash()
+        self.page_lost = ""
         life.stacks.close()
         self._life = None
 

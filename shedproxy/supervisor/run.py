@@ -131,6 +131,7 @@ class Supervisor:
             workers=command.workers,
             document=self._configuration.document,
             reset_worker=page.reset,
+            reserve=page.reserve,
             report=self._journal.report,
             on_log_lines=self._journal.pass_on,
             memory=self._state.read(),

@@ -84,6 +84,8 @@ H14 | the wall clock jumps by an hour | nothing expires and nothing sticks: deci
 H15 | the monotonic clock runs fast or slow | measurements scale with it, nothing divides by zero
 H16 | no local ports left | 502 or 503 quickly, pooled connections serve on, and it recovers
 H17 | the port is taken | said clearly, and the exit code is not 0
+H18 | one of several workers stands still | its slots are used by the others after two seconds
+H19 | workers cannot read the page that they share | each serves with an equal part of the limits, at least one; log, status and metrics say so
 K1 | the control plane is missing at the start | there is none to miss: the file, or the built-in defaults, suffice
 K2 | the supervisor's control lane is gone for long | workers decide as before, from the document they hold
 K3 | the control listener is asked slowly or heavily | no request ever waits for it

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from harness.beside import entered
+from harness.process import APPS
 from harness.proxy import Shedproxy
-from harness.slots import Load, Station
+from harness.slots import SERVICE_S, Load, Station
 
 from shedproxy.testing import eventually_async
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 LIMIT = 4
+SILENT_S = 2.3
+"""Two seconds until a worker is known to stand still, and what the others look apart."""
 CLIENTS = 16
 
 
@@ -50,7 +55,7 @@ async def goodput(home: Path, workers: int) -> tuple[float, Counter[int]]:
             load = Load()
             await connect_to(load, proxy, 0, CLIENTS)
             station.seconds.clear()
-            rate = await load.rate(2.5)
+            rate = await load.rate(1.8)
             seconds = station.seconds.copy()
             await load.end()
     return rate, seconds
@@ -74,7 +79,7 @@ async def test_all_workers_together_keep_the_limit_and_a_killed_one_leaks_no_slo
                 await connect_to(load, proxy, index, CLIENTS // 2)
             await load.rate(0.5)
             station.seconds.clear()
-            rate = await load.rate(2.5)
+            rate = await load.rate(1.8)
             seconds = station.seconds.copy()
             above = sum(part for held, part in seconds.items() if held > LIMIT)
             print(f"goodput {rate:.1f}/s; {dict(seconds)}")
@@ -88,6 +93,83 @@ async def test_all_workers_together_keep_the_limit_and_a_killed_one_leaks_no_slo
             assert after >= 0.9 * rate
             await load.end()
             await eventually_async(lambda: in_flight_is(proxy, 0))
+
+
+async def frozen_with_slots(proxy: Shedproxy, station: Station, load: Load) -> int:
+    """Stop the worker that has most in flight, while it has at least half of the slots."""
+    for _ in range(200):
+        for worker in (await asyncio.to_thread(proxy.status))["workers"]:
+            if worker["cells"]["default"]["in_flight"] >= LIMIT // 2:
+                os.kill(worker["pid"], signal.SIGSTOP)
+                return worker["pid"]
+    raise AssertionError("no worker ever had half of the slots")
+
+
+@pytest.mark.fault("H18")
+async def test_the_slots_of_a_worker_that_stands_still_are_used_by_others(
+    tmp_path: Path, figure: Callable[[str], None]
+):
+    async with Station() as station:
+        async with entered(proxy_before(station, tmp_path, 2)) as proxy:
+            load = Load()
+            for index in range(2):
+                await connect_to(load, proxy, index, CLIENTS // 2)
+            before = await load.rate(1.0)
+            frozen = await frozen_with_slots(proxy, station, load)
+            await asyncio.sleep(SILENT_S)
+            station.seconds.clear()
+            after = await load.rate(1.0)
+            seconds = station.seconds.copy()
+            os.kill(frozen, signal.SIGCONT)
+            await load.rate(0.5)
+            assert max(seconds) <= LIMIT + 2
+            assert after >= 0.85 * before
+            figure(f"stopped with slots: {after / before:.0%} of the goodput {SILENT_S} s later")
+            await load.end()
+            await eventually_async(lambda: in_flight_is(proxy, 0))
+
+
+class WithoutPage(Shedproxy):
+    """Three of its four workers cannot read the page, each for another reason."""
+
+    def __init__(self, station: Station, home: Path) -> None:
+        super().__init__(
+            home=home,
+            config=(
+                "[server]\nworkers = 4\nlisten = '127.0.0.1:0'\n"
+                "[control]\nlisten = '127.0.0.1:0'\n"
+                f"[cell.default]\nupstream = '{station.url}'\nlimit = {2 * LIMIT}\n"
+            ),
+        )
+        self._command = [sys.executable, "-P", str(APPS / "lost_page_supervisor.py")]
+        self._command.append(str(self.config_file))
+
+
+@pytest.mark.fault("H19")
+async def test_workers_without_the_page_have_a_part_of_the_limit_and_say_so(
+    tmp_path: Path, figure: Callable[[str], None]
+):
+    async with Station() as station:
+        async with entered(WithoutPage(station, tmp_path)) as proxy:
+            workers = (await asyncio.to_thread(proxy.status))["workers"]
+            lost = [worker["page_lost"].partition(": ")[2] for worker in workers]
+            assert lost[0] == ""
+            assert "Bad file descriptor" in lost[1]
+            assert lost[2] == "a shared page of another size than its header says"
+            assert lost[3] == "a shared page of another version of shedproxy"
+            assert {event["worker"] for event in proxy.events("page lost")} == {1, 2, 3}
+            _, metrics = await asyncio.to_thread(proxy.control, "GET", "/metrics")
+            assert b"\nshedproxy_worker_page_lost 3" in metrics
+            load = Load()
+            for index in range(4):
+                await connect_to(load, proxy, index, CLIENTS // 2)
+            station.seconds.clear()
+            rate = await load.rate(1.5)
+            seconds = station.seconds.copy()
+            assert max(seconds) <= 2 * LIMIT + 1
+            assert rate >= 0.85 * 2 * LIMIT / SERVICE_S
+            figure(f"3 of 4 workers without: {rate * SERVICE_S / 2 / LIMIT:.0%} of the goodput")
+            await load.end()
 
 
 async def not_among(proxy: Shedproxy, pid: int) -> bool:

@@ -13,6 +13,14 @@ from typer.testing import CliRunner
 from shedproxy.cli import remote_commands
 from shedproxy.cli.control_client import ControlClient
 
+WORKER_CELL = {
+    "in_flight": 4,
+    "queue_length": 3,
+    "limit": 12,
+    "shed_rank": 0,
+    "baseline_ms": 20.5,
+    "demand_per_second": 100,
+}
 STATUS = {
     "version": "0.1.0",
     "build": "compiled",
@@ -41,6 +49,8 @@ STATUS = {
             "restarts": 2,
             "connections": 5,
             "last_exit": "ended by SIGKILL",
+            "page_lost": "",
+            "cells": {"default": WORKER_CELL},
             "last_stall": {
                 "at": 1700000000.5,
                 "length_ms": 512.5,
@@ -65,6 +75,7 @@ STATUS = {
             "would_reject": 0,
             "baseline_ms": 20.5,
             "limit_cause": "headroom",
+            "disagreement": {"limit": 0.25, "shed_level": 0.0, "baseline": 0.1},
         }
     ],
     "upstreams": {"default": {"http://127.0.0.1:8000": False}},
@@ -144,6 +155,18 @@ def test_status_tells_what_matters(cli):
     for shown in ("9", "12", "headroom", "20.5 ms", "ended by SIGKILL", "http://127.0.0.1:8000"):
         assert shown in text
     assert str(cli.asked[0].url) == "http://127.0.0.1:9900/-/status"
+
+
+def test_status_shows_what_each_of_several_workers_sees_and_how_far_they_are_apart(cli):
+    (worker,) = STATUS["workers"]
+    why = "descriptor 7: a shared page of another version of shedproxy"
+    other = {**worker, "index": 1, "last_stall": None, "page_lost": why}
+    cli.answers["/-/status"] = (200, {**STATUS, "workers": [worker, other]})
+    lines = cli("status").stdout.splitlines()
+    assert f"worker 1 has a part of the limits and is not in the figures above: {why}" in lines
+    rows = [line.split() for line in lines if line.startswith("default")]
+    assert ["default", "0", "4", "12", "3", "0", "20.5", "ms"] in rows
+    assert ["default", "apart", "25%", "0%", "10%"] in rows
 
 
 def test_status_json_is_the_answer_itself(cli):

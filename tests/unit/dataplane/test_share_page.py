@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from shedproxy.core import Criticality, Instant, Mode, Rejected, RejectReason, RequestInfo
+from shedproxy.dataplane.host_share import HostShare
 from shedproxy.dataplane.share_page import SharePage, WorkerState
 from shedproxy.errors import StartupError
 from shedproxy.observability.meter import Gauge, Meter
@@ -167,3 +168,20 @@ def test_a_number_of_workers_that_makes_no_sense_is_refused(workers):
 
 def test_states_have_the_words_of_the_metric_table():
     assert tuple(state.label for state in WorkerState) == WORKER_STATES
+
+
+def test_nobody_can_cut_it_short_under_those_who_read_it():
+    page = SharePage.create(1)
+    with pytest.raises(PermissionError):
+        os.ftruncate(page.fd, 0)
+    page.close()
+
+
+def test_slots_are_reserved_for_a_worker_that_cannot_write_here():
+    page = SharePage.create(2)
+    page.reserve(1, {3: 5}, Instant(7))
+    assert page.worker(1).heartbeat == 7
+    assert HostShare(page, region=0, index=0, workers=2).cell(3).total() == 5
+    page.reset(1)
+    assert HostShare(page, region=0, index=0, workers=2).cell(3).total() == 0
+    page.close()

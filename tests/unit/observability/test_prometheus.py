@@ -25,6 +25,16 @@ EXTRA = [
     sample_of("shedproxy.worker.stalls", 2),
     sample_of("shedproxy.worker.stall.time", 0.7),
     sample_of("shedproxy.worker.heartbeat.age", 0.05),
+    sample_of("shedproxy.worker.page_lost", 1),
+    *(
+        sample_of(f"shedproxy.worker.{name}", 2.5, "default", "1")
+        for name in ("in_flight", "queue.length", "limit", "shed.level", "baseline", "demand")
+    ),
+    *(
+        sample_of(f"shedproxy.worker.{name}", 3.5, "1")
+        for name in ("loop_lag", "connections.open", "memory.usage")
+    ),
+    sample_of("shedproxy.workers.disagreement", 0.25, "default", "limit"),
     sample_of("shedproxy.calibration.age", 60.0, "default"),
     sample_of("shedproxy.calibration.drift", 1.3, "default"),
     sample_of("shedproxy.calibration.alarm", 1.0, "default"),

@@ -32,6 +32,17 @@ BY_SUPERVISOR = {
     "shedproxy.calibration.alarm",
     "shedproxy.calibration.drift",
     "shedproxy.worker.heartbeat.age",
+    "shedproxy.worker.baseline",
+    "shedproxy.worker.connections.open",
+    "shedproxy.worker.demand",
+    "shedproxy.worker.in_flight",
+    "shedproxy.worker.limit",
+    "shedproxy.worker.loop_lag",
+    "shedproxy.worker.memory.usage",
+    "shedproxy.worker.page_lost",
+    "shedproxy.worker.queue.length",
+    "shedproxy.worker.shed.level",
+    "shedproxy.workers.disagreement",
 }
 
 

@@ -41,6 +41,7 @@ def fake_worker(index: int, **changes):
         "is_crash_looping": False,
         "last_exit": "",
         "problems": [],
+        "page_lost": "",
     }
     return SimpleNamespace(**{**facts, **changes})
 
@@ -158,7 +159,7 @@ def test_samples_hold_the_workers_series_and_the_supervisors(page):
 
 def test_the_status_of_a_worker_names_process_and_health(page):
     page.worker(0).mode = Mode.OBSERVE
-    first, second = inspect(page).workers()
+    first, second = inspect(page).workers(DOCUMENT)
     assert first["mode"] == "observe"
     assert first["pid"] == 1000
     assert second["restarts"] == 1

@@ -37,6 +37,7 @@ class Bench:
             is_crash_looping=False,
             last_exit="",
             problems=[],
+            page_lost="",
         )
         self.fleet = SimpleNamespace(
             workers=[worker],
