@@ -29,6 +29,7 @@ from shedproxy.dataplane.recent import Recent
 from shedproxy.dataplane.route import Route
 from shedproxy.dataplane.trust import Trust
 from shedproxy.snapshot import UNDECIDED, Classification, Rule, RuleTable, path_readings
+from shedproxy.snapshot import flow_key as secret_flow_key
 
 __all__ = ["Classified", "Classifier"]
 
@@ -102,12 +103,12 @@ class Classifier:
         self._marked: dict[tuple[int, int], tuple[Route, Rule]] = {}
         self._trust = Trust(classification.trusted_peers)
         routing = classification.cells
+        tenant = classification.tenant_header.lower()
         self.keys = CellKeys(routing, self._trust) if routing.key else None
         """Leads to a cell where no rule does; None: nothing is asked."""
         self._criticality = classification.criticality_header.lower().encode()
-        tenant = classification.tenant_header.lower()
         self._has_tenants = bool(tenant)
-        self._flows = Flows(tenant, self._trust, flow_key)
+        self._flows = Flows(tenant, self._trust, flow_key or secret_flow_key(routing.secret))
         self._cohorts = _names(classification.cohort_headers)
         self._attempts = _names(classification.attempt_headers)
         self._deadlines = _names(classification.deadline_headers)

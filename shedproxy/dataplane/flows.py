@@ -7,13 +7,13 @@ must not find ones that share every bucket and queue with another.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from secrets import token_bytes
 from typing import Final
 
 from shedproxy.dataplane.hints import VALUE_SIZE_MAX, canonical_tenant
 from shedproxy.dataplane.recent import Recent
 from shedproxy.dataplane.trust import ADDRESS_SIZE_MAX, Trust
+from shedproxy.snapshot import flow_hash
 
 __all__ = ["Flows"]
 
@@ -26,14 +26,14 @@ class Flows:
     `key`: where tenants must hash alike in several processes, at most 64 bytes.
     """
 
-    __slots__ = ("_by_client", "_callers", "_flows", "_keyed", "_trust", "header")
+    __slots__ = ("_by_client", "_callers", "_flows", "_hash", "_trust", "header")
 
     def __init__(self, header: str, trust: Trust, key: bytes = b"") -> None:
         self._trust = trust
         self._by_client = header == "@client"
         self.header = b"" if self._by_client else header.encode()
         """That is read, b"" for none."""
-        self._keyed = blake2b(digest_size=8, key=key or _FLOW_KEY, person=b"flow")
+        self._hash = flow_hash(key or _FLOW_KEY)
         self._flows: Recent[bytes, int] = Recent(self._hash_flow, is_wary=True)
         self._callers: Recent[str, int] = Recent(self._hash_caller, is_wary=True)
 
@@ -66,10 +66,3 @@ class Flows:
 
     def _hash_flow(self, tenant: bytes) -> int:
         return self._hash(canonical_tenant(tenant))
-
-    def _hash(self, tenant: bytes) -> int:
-        if not tenant:
-            return 0
-        digest = self._keyed.copy()
-        digest.update(tenant)
-        return int.from_bytes(digest.digest(), "big")

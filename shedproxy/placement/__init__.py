@@ -6,6 +6,7 @@ to what would not hold. What may not: clocks, loops, sockets, files, chance, log
 
 from shedproxy.placement.bounded_hands import BoundedHands, NoHandError
 from shedproxy.placement.buckets import rebalance, spread_buckets
+from shedproxy.placement.headroom import ZoneHeadroom, zone_headroom
 from shedproxy.placement.overlap import Lattice, overlap_law, tenants_max
 from shedproxy.placement.shard_plan import ShardPlan, plan_shards
 
@@ -14,9 +15,11 @@ __all__ = [
     "Lattice",
     "NoHandError",
     "ShardPlan",
+    "ZoneHeadroom",
     "overlap_law",
     "plan_shards",
     "rebalance",
     "spread_buckets",
     "tenants_max",
+    "zone_headroom",
 ]

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 
 from shedproxy.errors import Problem
+from shedproxy.settings.cell_checks import host_rps, hosts_by_zone
 from shedproxy.settings.checks import label_of
 from shedproxy.settings.compile import cells_of, compile_document, spread_weights
 from shedproxy.settings.layers import Layer, is_written, locate
@@ -277,6 +278,39 @@ def _cell_keys(settings: Settings, layers: Sequence[Layer]) -> Iterator[Problem]
         )
 
 
+def _zones_and_hands(settings: Settings, layers: Sequence[Layer]) -> Iterator[Problem]:
+    zones: set[str] = set()
+    for name, cell in settings.cell.items():
+        path = ("cell", name)
+        here = hosts_by_zone(cell)
+        zones |= here.keys()
+        is_known = cell.demand is not None and host_rps(cell) is not None
+        if len(here) > 1 and not is_known and "zone-headroom" not in cell.waive:
+            yield at_path(
+                layers,
+                (*path, "upstream"),
+                f'nobody knows whether cell "{name}" can lose a zone',
+                note="demand, or what its upstreams carry, is not said",
+                help_text='set demand and calibrate, or waive = ["zone-headroom"]',
+                severity="warning",
+            )
+        if cell.hands.size and not settings.headers.tenant:
+            yield at_path(
+                layers,
+                (*path, "hands", "size"),
+                f'all requests of cell "{name}" are in one hand: there are no tenants',
+                help_text="set headers.tenant",
+                severity="warning",
+            )
+    if settings.server.zone and zones and settings.server.zone not in zones:
+        yield at_path(
+            layers,
+            ("server", "zone"),
+            f"no upstream is in zone {settings.server.zone}",
+            severity="warning",
+        )
+
+
 def _cancels(settings: Settings, layers: Sequence[Layer]) -> Iterator[Problem]:
     for name, cell in settings.cell.items():
         path = ("cell", name, "transport")
@@ -310,5 +344,6 @@ _ADVISERS: tuple[_Adviser, ...] = (
     _refuse_everything,
     _idle_values,
     _cell_keys,
+    _zones_and_hands,
     _cancels,
 )

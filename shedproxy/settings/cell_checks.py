@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
+from shedproxy.core import NS_PER_S
 from shedproxy.errors import Problem
+from shedproxy.placement import zone_headroom
+from shedproxy.settings.cells import CellSettings
 from shedproxy.settings.compile import cells_of
 from shedproxy.settings.located import Check
 from shedproxy.settings.models import Settings
 from shedproxy.settings.shape import Path, nearest
+from shedproxy.settings.upstream_compile import listed_hands
+from shedproxy.settings.upstreams import split_upstream
+from shedproxy.snapshot import canonical_key
 
-__all__ = ["check_cells"]
+__all__ = ["check_cells", "host_rps", "hosts_by_zone"]
 
 
 def check_cells(settings: Settings, check: Check) -> Iterator[Problem]:
     """Every such contradiction."""
     yield from _check_names(settings, check)
+    yield from _check_hands(settings, check)
+    yield from _check_zones(settings, check)
     weights = settings.cells.weights
     if weights and not any(weights.values()):
         yield from check.error(
@@ -40,3 +49,75 @@ def _check_names(settings: Settings, check: Check) -> Iterator[Problem]:
                 help_text=f'did you mean "{near}"?' if near else f"add a table [cell.{name}]",
                 on_key=on_key,
             )
+
+
+def _check_hands(settings: Settings, check: Check) -> Iterator[Problem]:
+    for name, cell in settings.cell.items():
+        hands, path = cell.hands, ("cell", name, "hands")
+        if not hands.size:
+            continue
+        if not settings.cells.secret:
+            yield from check.error(
+                (*path, "size"),
+                f'cell "{name}": hands need cells.secret',
+                note="without it each process deals a tenant another hand",
+            )
+        if hands.overlap_max is None:
+            continue
+        if hands.overlap_max >= hands.size:
+            yield from check.error(
+                (*path, "overlap_max"),
+                f'cell "{name}": hands.overlap_max must be below hands.size',
+                note=f"{hands.overlap_max} is no bound for hands of {hands.size}",
+                related=(*path, "size"),
+            )
+            continue
+        upstreams = cell.upstream or cells_of(settings)["default"].upstream
+        wanted = len({canonical_key("header", tenant.encode()) for tenant in hands.tenants})
+        dealt = len(listed_hands(cell, upstreams, settings.cells.secret))
+        if hands.size < len(upstreams) and dealt < wanted:
+            yield from check.error(
+                (*path, "overlap_max"),
+                f'cell "{name}": not all tenants have hands that share {hands.overlap_max} at most',
+                note=f"{dealt} of {wanted} were found one",
+                help_text="more upstreams, a smaller hand or a larger overlap;"
+                " shedproxy shards plan says what can be",
+                related=(*path, "tenants"),
+            )
+
+
+def _check_zones(settings: Settings, check: Check) -> Iterator[Problem]:
+    for name, cell in settings.cell.items():
+        each_rps = host_rps(cell)
+        if "zone-headroom" in cell.waive or cell.demand is None or each_rps is None:
+            continue
+        room = zone_headroom(hosts_by_zone(cell), host_rps=each_rps, demand_rps=cell.demand)
+        if room is None or room.is_enough:
+            continue
+        yield from check.error(
+            ("cell", name, "demand"),
+            f'cell "{name}" cannot lose zone {room.largest}',
+            note=f"{room.left_rps:.4g}/s would be left of {room.capacity_rps:.4g}/s, and"
+            f" {room.demand_rps:.4g}/s are asked for: that takes {room.needed_rps:.4g}/s",
+            help_text='add upstreams in other zones, or waive = ["zone-headroom"]',
+            related=("cell", name, "upstream"),
+        )
+
+
+def hosts_by_zone(cell: CellSettings) -> dict[str, int]:
+    """Upstreams of a cell by zone."""
+    zones = Counter(zone for _, zone, _ in map(split_upstream, cell.upstream))
+    return dict(zones) if any(zones) else {}
+
+
+def host_rps(cell: CellSettings) -> float | None:
+    """Requests per second that one upstream carries, by profile or by limit and baseline."""
+    profile, limit = cell.profile, cell.limit
+    rates = profile.slo_rate or profile.capacity
+    if profile.id and rates:
+        return rates[0] / profile.weight
+    most = limit.initial if limit.algorithm == "fixed" else limit.max
+    is_written = limit.algorithm == "fixed" or "max" in limit.model_fields_set
+    if is_written and most and limit.baseline and cell.upstream:
+        return most * NS_PER_S / limit.baseline / len(cell.upstream)
+    return None

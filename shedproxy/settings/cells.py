@@ -6,13 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from shedproxy.settings.quantities import Duration, TextList, UpstreamUrl, at_least, invalid
+from shedproxy.settings.quantities import Duration, TextList, at_least, invalid
 from shedproxy.settings.section import ClassLimits, Section, form, preset
+from shedproxy.settings.upstreams import UpstreamUrl
 
 __all__ = [
     "CellSettings",
     "DeadlineSettings",
     "FairnessSettings",
+    "HandsSettings",
     "LimitSettings",
     "ProfileSettings",
     "QueueSettings",
@@ -155,6 +157,22 @@ class TransportSettings(Section):
     tls: UpstreamTlsSettings = UpstreamTlsSettings()
 
 
+class HandsSettings(Section):
+    """Shuffle sharding: each tenant has a few of the upstreams, so that one whose requests are
+    poison takes down those and no other. Retries stay in the hand. Needs tenants
+    (`headers.tenant`) and a secret (`cells.secret`). `shedproxy shards plan` says what to expect.
+    """
+
+    size: int = preset(0, ge=0, le=64)
+    """Upstreams of one tenant; 0: all. Over zones and versions a hand is spread so that losing one
+    of them leaves the rest."""
+    overlap_max: int | None = preset(None, ge=0, le=63, examples=[2])
+    """Most upstreams that two of the tenants listed below may share."""
+    tenants: list[str] = preset([], max_length=100_000)
+    """Tenants whose hands keep to `overlap_max`, dealt in this order: append, and nobody gets
+    another hand. All others are dealt theirs by hash."""
+
+
 class RetriesSettings(Section):
     """When the proxy sends a request once more: it could not be sent, or the upstream closed the
     connection without a byte of an answer. Never after an answer began, nor in overload.
@@ -220,7 +238,13 @@ class CellSettings(Section):
 
     upstream: Annotated[list[UpstreamUrl], TextList] = preset([])
     """Where requests go: "http://host:port", "https://host:port" or "unix:/path"; of several the
-    least loaded. Without any, those of cell `default`."""
+    least loaded. Without any, those of cell `default`. "URL zone=a version=2" says where it is and
+    what it runs: the own zone (`server.zone`) comes first."""
+    demand: float | None = preset(None, ge=0, examples=[400.0])
+    """Requests per second that the cell has to carry at its peak. With zones, what is left when the
+    largest is lost must carry it."""
+    waive: list[Literal["zone-headroom"]] = preset([])
+    """Demands on the cell that it may do without, by name."""
     limit: Annotated[
         LimitSettings, BeforeValidator(_fixed_limit, json_schema_input_type=int | LimitSettings)
     ] = LimitSettings()
@@ -230,6 +254,7 @@ class CellSettings(Section):
     streams: StreamsSettings = StreamsSettings()
     deadline: DeadlineSettings = DeadlineSettings()
     transport: TransportSettings = TransportSettings()
+    hands: HandsSettings = HandsSettings()
     retries: RetriesSettings = RetriesSettings()
     class_limits: ClassLimits = ClassLimits()
     profile: ProfileSettings = ProfileSettings()

@@ -16,7 +16,6 @@ from shedproxy.core import (
     Mode,
     Policy,
     QueuePolicy,
-    RetryPolicy,
     ShedLevelPolicy,
 )
 from shedproxy.placement import spread_buckets
@@ -24,10 +23,10 @@ from shedproxy.settings.cells import (
     CellSettings,
     LimitSettings,
     ProfileSettings,
-    UpstreamTlsSettings,
 )
 from shedproxy.settings.models import RuleSettings, Settings
 from shedproxy.settings.section import ClassLimits
+from shedproxy.settings.upstream_compile import upstream_document
 from shedproxy.snapshot import (
     CellProfile,
     CellRouting,
@@ -39,7 +38,6 @@ from shedproxy.snapshot import (
     Rule,
     Timeouts,
     TlsDocument,
-    UpstreamDocument,
     canonical_key,
     cell_hash,
     run_lengths,
@@ -182,7 +180,7 @@ def spread_weights(settings: Settings) -> dict[str, int]:
 def _routing(settings: Settings) -> CellRouting:
     cells = settings.cells
     if not cells.key:
-        return CellRouting()
+        return CellRouting(secret=cells.secret)
     weights = spread_weights(settings)
     names = tuple(dict.fromkeys((*weights, *sorted(cells.pins.values()), cells.default)))
     kind = cells.key.partition(":")[0]
@@ -241,7 +239,7 @@ def _proxy(settings: Settings, cells: dict[str, CellSettings]) -> ProxyDocument:
         tls = TlsDocument(cert=server.tls.cert, key=server.tls.key)
     return ProxyDocument(
         upstreams=tuple(
-            _upstream(name, cell, cell.upstream or cells["default"].upstream)
+            upstream_document(name, cell, cell.upstream or cells["default"].upstream, settings)
             for name, cell in cells.items()
             if cell.upstream or cells["default"].upstream
         ),
@@ -269,6 +267,7 @@ def _proxy(settings: Settings, cells: dict[str, CellSettings]) -> ProxyDocument:
         connections_per_address_max=server.connections_per_address_max,
         handshake_rate_max=server.tls.handshake_rate_max,
         requests_per_connection_max=server.requests_per_connection_max,
+        zone=server.zone,
         via=server.via,
         preserve_host=server.preserve_host,
         forward_pressure=settings.headers.forward_pressure,
@@ -277,30 +276,4 @@ def _proxy(settings: Settings, cells: dict[str, CellSettings]) -> ProxyDocument:
         drain_grace_ns=server.drain.grace,
         access_log=settings.log.access,
         access_log_share=settings.log.access_share,
-    )
-
-
-def _upstream(name: str, cell: CellSettings, urls: list[str]) -> UpstreamDocument:
-    transport, retries = cell.transport, cell.retries
-    has_tls = any(url.startswith("https:") for url in urls)
-    return UpstreamDocument(
-        cell=name,
-        urls=tuple(urls),
-        connections_max=transport.connections_max,
-        cancels=transport.cancels,
-        fail_after=transport.fail_after,
-        retry_after_ns=transport.retry_after,
-        retries=RetryPolicy(
-            attempts_max=retries.attempts,
-            budget_ppm=round(retries.budget * 1_000_000),
-            floor_rps=retries.floor,
-            methods=tuple(retries.methods),
-        ),
-        tls=_upstream_tls(transport.tls) if has_tls else None,
-    )
-
-
-def _upstream_tls(tls: UpstreamTlsSettings) -> TlsDocument:
-    return TlsDocument(
-        cert=tls.cert, key=tls.key, ca=tls.ca, verify=tls.verify, server_name=tls.server_name
     )

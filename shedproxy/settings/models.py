@@ -32,6 +32,7 @@ from shedproxy.settings.quantities import (
 )
 from shedproxy.settings.routing import CellsSettings
 from shedproxy.settings.section import CellName, ClassLimits, CriticalityName, Section, form, preset
+from shedproxy.settings.upstreams import ZoneName
 from shedproxy.snapshot import CONTROL_PATHS
 
 __all__ = [
@@ -116,6 +117,9 @@ class ServerSettings(Section):
     listen: Annotated[list[ListenAddress], TextList] = preset(["127.0.0.1:8080"], min_length=1)
     """"host:port", ":port" (every interface), "unix:/path", "systemd" (what it hands over),
     "systemd:NAME" (what it hands over by that name) or "fd:3"."""
+    zone: ZoneName = ""
+    """Where this proxy is; upstreams of the same zone come first, as long as 5 of 7 are in service.
+    """
     workers: WorkerCount = preset(1)
     """Processes; "auto": as many as processors that may be used, at most 64. The limits of a cell
     hold for all of them together."""

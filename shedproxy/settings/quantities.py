@@ -12,7 +12,6 @@ import re
 import typing
 from decimal import Decimal
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -29,7 +28,6 @@ __all__ = [
     "Size",
     "TenantKey",
     "TextList",
-    "UpstreamUrl",
     "WorkerCount",
     "at_least",
     "invalid",
@@ -255,44 +253,6 @@ def _listen(value: str) -> str:
     return value
 
 
-def _upstream(value: str) -> str:
-    if value.startswith("unix:"):
-        if not value.startswith("unix:/"):
-            raise invalid(
-                f'"{value}" is not an upstream', help_text='expected "unix:/absolute/path"'
-            )
-        return value
-    reason = _upstream_fault(value)
-    if reason:
-        raise invalid(f'"{value}" is not an upstream', help_text=reason)
-    return value.rstrip("/")
-
-
-def _upstream_fault(value: str) -> str:
-    if "://" not in value:
-        if re.fullmatch(r"[\w.-]*(:\d+)?/?", value):
-            host = f"127.0.0.1{value}" if value.startswith(":") else value
-            return f'did you mean "http://{host}"?'
-        return 'expected "http://host:port", "https://host:port" or "unix:/path"'
-    try:
-        parts = urlsplit(value)
-        port_is_zero = parts.port == 0
-    except ValueError:
-        return "the port must be a number from 1 to 65535"
-    if parts.scheme not in {"http", "https"}:
-        return f'"{parts.scheme}" is not supported: use http or https'
-    if not parts.hostname or port_is_zero:
-        return 'expected "http://host:port"'
-    if parts.username is not None:
-        return "user and password do not belong here; an upstream sees the client's own headers"
-    if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        return (
-            "an upstream has no path: requests go on with their own,"
-            f' so write "{parts.scheme}://{parts.netloc}"'
-        )
-    return ""
-
-
 def _header_name(value: str) -> str:
     if not _TOKEN.fullmatch(value):
         raise invalid(f'"{value}" is not the name of a header')
@@ -353,9 +313,6 @@ Network = Annotated[str, AfterValidator(_network)]
 
 ListenAddress = Annotated[str, AfterValidator(_listen)]
 """"host:port", ":port", "unix:/path", "systemd", "systemd:NAME" or "fd:N"."""
-
-UpstreamUrl = Annotated[str, AfterValidator(_upstream)]
-""""http://host:port", "https://host:port" or "unix:/path"."""
 
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 """Name of a header field; kept in lower case."""

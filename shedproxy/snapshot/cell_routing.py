@@ -22,6 +22,9 @@ __all__ = [
     "canonical_key",
     "cell_hash",
     "cell_table_of",
+    "flow_hash",
+    "flow_key",
+    "member_hash",
     "run_lengths",
     "secret_id",
     "split_cell_key",
@@ -42,7 +45,7 @@ class CellRouting:
     key: str = ""
     """`header:NAME`, `api-key:NAME`, `path:N`, `host`, `@client`, or "" for none."""
     secret: str = ""
-    """Keys the hash; the same on all instances."""
+    """Keys the hash, and that of tenants; the same on all instances."""
     default: str = "default"
     """The cell of requests that have no key."""
     version: int = 0
@@ -64,6 +67,30 @@ def cell_hash(secret: str) -> Callable[[bytes], int]:
         return int.from_bytes(digest.digest(), "big") or 1
 
     return hashed
+
+
+def flow_key(secret: str) -> bytes:
+    """What tenants are hashed with where processes must agree; b"" without a secret."""
+    return blake2b(secret.encode(), digest_size=32, person=b"flows").digest() if secret else b""
+
+
+def flow_hash(key: bytes) -> Callable[[bytes], int]:
+    """The hash of tenants, 0 for nobody: what they queue, share and have hands by."""
+    keyed = blake2b(digest_size=8, key=key, person=b"flow")
+
+    def hashed(tenant: bytes) -> int:
+        if not tenant:
+            return 0
+        digest = keyed.copy()
+        digest.update(tenant)
+        return int.from_bytes(digest.digest(), "big")
+
+    return hashed
+
+
+def member_hash(url: str) -> int:
+    """An upstream as hands are dealt from it. No secret: the tenants' hash has one."""
+    return int.from_bytes(blake2b(url.encode(), digest_size=8).digest(), "big")
 
 
 def secret_id(secret: str) -> int:

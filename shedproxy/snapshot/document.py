@@ -159,6 +159,14 @@ class UpstreamDocument:
     cell: str = "default"
     urls: tuple[str, ...] = ()
     """`http://host:port`, `https://...` or `unix:/path`; least loaded is chosen."""
+    zones: tuple[str, ...] = ()
+    """Of each URL, in their order; empty: none is named."""
+    versions: tuple[str, ...] = ()
+    """Of each URL, in their order; empty: none is named."""
+    hand: int = 0
+    """Upstreams that one tenant may use; 0: all."""
+    hands: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """(flow hash of a tenant as 16 hex digits, places in `urls`): hands that are not dealt."""
     connections_max: int = 512
     """Per upstream, in all; a request that needs one more waits or is answered 503."""
     cancels: str = "auto"
@@ -200,6 +208,8 @@ class ProxyDocument:
     """TLS handshakes begun per second; 0: unbounded."""
     requests_per_connection_max: int = 0
     """Then the connection is closed in an orderly way; 0: unbounded."""
+    zone: str = ""
+    """Where this proxy is; upstreams of the same zone come first."""
     via: str = "shedproxy"
     """Pseudonym in Via; "" sends none."""
     preserve_host: bool = True

@@ -5,7 +5,7 @@ A permit is given back exactly once, here, whatever ends the exchange first.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from shedproxy.clock import wall_seconds
 from shedproxy.core import (
@@ -19,6 +19,7 @@ from shedproxy.core import (
     Ticket,
 )
 from shedproxy.dataplane.hints import trace_id
+from shedproxy.dataplane.wire.candidates import Upstream
 from shedproxy.dataplane.wire.framing import RequestFraming
 from shedproxy.dataplane.wire.tokens import RequestTokens
 from shedproxy.observability.access_log import AccessRecord
@@ -72,6 +73,7 @@ class Accounting:
         "status",
         "ticket",
         "tokens",
+        "tried",
         "upstream",
         "waited_ns",
         "was_admitted",
@@ -99,6 +101,8 @@ class Accounting:
         """Whose connection it uses or waits for."""
         self.upstream: UpstreamConnection | None = None
         self.retries = 0
+        self.tried: tuple[Upstream[Any], ...] = ()
+        """Upstreams that earlier tries failed on."""
         self.ticket: Ticket | None = None
         self.permit: Permit | None = None
         self.was_admitted = False

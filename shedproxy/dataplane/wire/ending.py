@@ -12,9 +12,9 @@ from shedproxy.clock import wall_seconds
 from shedproxy.core import Instant, Outcome, Rejected, RejectReason
 from shedproxy.dataplane.wire.abandoned import AbandonedWork
 from shedproxy.dataplane.wire.accounting import Accounting
+from shedproxy.dataplane.wire.candidates import Upstream
 from shedproxy.dataplane.wire.headers import CONTINUE
 from shedproxy.dataplane.wire.http_date import http_date
-from shedproxy.dataplane.wire.pool import Upstream
 from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.metric import RetryCause
@@ -212,7 +212,7 @@ class Ending(Accounting):
         group, permit = self.group, self.permit
         assert group is not None
         is_unsent = cause is RetryCause.CONNECT
-        if permit is None or not (group.has_other(avoid) if is_unsent else group.health()[0]):
+        if permit is None or not group.has_other(self, avoid if is_unsent else None):
             return False
         now = self.live.clock()
         if not group.retries.pay(self, cause, now=now):
@@ -220,7 +220,8 @@ class Ending(Accounting):
         self.retries += 1
         # What the try before took is no latency of the upstream that answers.
         self.stalled_ns = now - permit.admitted_at
-        group.acquire(self, avoid=avoid, is_fresh=not is_unsent)
+        self.tried = (*self.tried, avoid)
+        group.acquire(self, is_fresh=not is_unsent)
         return True
 
     # --- the client fails -------------------------------------------------------------------

@@ -3,73 +3,41 @@
 The pool never opens, closes or writes to anything. It holds opaque connection objects, is told
 what happened and when, and answers with what the caller should do (`Effects`).
 
-Choice: the fewest in use wins, ties go round. An attempt that failed counts as in use for a while
-longer, because an upstream that fails fast is otherwise always the least loaded and draws all the
-traffic.
+Which is chosen is `candidates`' to say. An attempt that failed counts as in use for a while longer,
+because an upstream that fails fast is otherwise always the least loaded and draws all the traffic.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from shedproxy.core import Instant, Lane
-from shedproxy.dataplane.wire.health import NEVER, WARM_STEP_NS, Health
+from shedproxy.dataplane.wire.candidates import (
+    CONTROL_CONNECTIONS_MAX,
+    Chooser,
+    Connections,
+    Upstream,
+)
+from shedproxy.dataplane.wire.hands import Hand
+from shedproxy.dataplane.wire.health import NEVER, WARM_STEP_NS
 
-__all__ = ["NOTHING", "Effects", "Handover", "Slot", "Upstream", "UpstreamPool"]
+__all__ = [
+    "CONTROL_CONNECTIONS_MAX",
+    "NOTHING",
+    "Effects",
+    "Handover",
+    "Slot",
+    "Upstream",
+    "UpstreamPool",
+]
 
 # Before Python 3.12 a look-up of an enum's member costs more than a call: this is hot.
 _DATA: Final = Lane.DATA
 
 C = TypeVar("C", bound=Hashable)
 W = TypeVar("W", bound=Hashable)
-
-CONTROL_CONNECTIONS_MAX = 4
-"""Connections per upstream that only control requests use, outside the configured bound."""
-
-
-class _Lane(Generic[C]):
-    """The connections of one lane to one upstream."""
-
-    __slots__ = ("idle", "in_use", "in_use_max")
-
-    def __init__(self, in_use_max: int) -> None:
-        self.in_use_max = in_use_max
-        self.in_use = 0
-        """Connections a request holds, those being opened included."""
-        self.idle: dict[C, Instant] = {}
-        """Since when each has been idle, oldest first; the newest is taken first, so that a burst's
-        connections age out."""
-
-
-class Upstream(Health, Generic[C]):
-    """One address of the cell and what is known of it. `key` is the caller's name for it."""
-
-    __slots__ = ("control", "data", "generation", "is_retired", "key")
-
-    def __init__(self, key: str, connections_max: int) -> None:
-        super().__init__()
-        self.key = key
-        self.data: _Lane[C] = _Lane(connections_max)
-        self.control: _Lane[C] = _Lane(CONTROL_CONNECTIONS_MAX)
-        self.generation = 0
-        """Of its addresses; the caller's: connections of an earlier one are not used again."""
-        self.is_retired = False
-        """No longer configured: what is in use ends, nothing new begins."""
-
-    def lane(self, lane: Lane) -> _Lane[C]:
-        """The connections of one lane."""
-        return self.data if lane is _DATA else self.control
-
-    def load(self, now: Instant) -> int:
-        """Requests on it, and the failed ones that still count."""
-        ghosts = self.ghosts
-        if not ghosts:
-            return self.data.in_use + self.control.in_use
-        while ghosts and ghosts[0] <= now:
-            ghosts.popleft()
-        return self.data.in_use + self.control.in_use + len(ghosts)
 
 
 class Slot(Generic[C]):
@@ -81,7 +49,7 @@ class Slot(Generic[C]):
         self,
         upstream: Upstream[C],
         connection: C | None,
-        lane: _Lane[C],
+        lane: Connections[C],
         idle_since: Instant = NEVER,
     ) -> None:
         self.upstream = upstream
@@ -118,10 +86,11 @@ class UpstreamPool(Generic[C, W]):
     __slots__ = (
         "_connections_max",
         "_fail_after",
+        "_has_hands",
         "_idle_max_ns",
-        "_next",
         "_retry_after_ns",
         "_waiters",
+        "chooser",
         "upstreams",
     )
 
@@ -138,8 +107,10 @@ class UpstreamPool(Generic[C, W]):
         self._fail_after = fail_after
         self._retry_after_ns = retry_after_ns
         self._idle_max_ns = idle_max_ns
-        self._waiters: OrderedDict[W, None] = OrderedDict()
-        self._next = 0
+        self._waiters: OrderedDict[W, Hand[C] | None] = OrderedDict()
+        self._has_hands = False
+        """Somebody in line may use some upstreams only."""
+        self.chooser: Chooser[C] = Chooser()
         self.upstreams: list[Upstream[C]] = [Upstream(key, connections_max) for key in keys]
 
     # --- Taking -----------------------------------------------------------------------------
@@ -149,16 +120,19 @@ class UpstreamPool(Generic[C, W]):
         *,
         now: Instant,
         lane: Lane = _DATA,
-        avoid: Upstream[C] | None = None,
+        tried: Sequence[Upstream[C]] = (),
+        hand: Hand[C] | None = None,
     ) -> Slot[C] | None:
         """A connection of the best upstream, or None when there is none in service or no room.
 
-        `avoid` is the upstream an earlier attempt failed on: it is taken only when it is the only
-        one. The slot goes back with `put_idle` or `forget`, exactly once.
+        `tried` are those that earlier attempts failed on: they are taken only when there is no
+        other. With a `hand`, nobody outside it is: a request that is poison must not go round. The
+        slot goes back with `put_idle` or `forget`, exactly once.
         """
-        upstream = self._choose(now, lane, avoid)
-        if upstream is None and avoid is not None:
-            upstream = self._choose(now, lane, None)
+        candidates = self.upstreams if hand is None else hand
+        upstream = self.chooser.choose(candidates, now, lane, tried)
+        if upstream is None and tried:
+            upstream = self.chooser.choose(candidates, now, lane, ())
         if upstream is None:
             return None
         if upstream.out_until is not None:
@@ -170,9 +144,10 @@ class UpstreamPool(Generic[C, W]):
             return Slot(upstream, connection, side, idle_since)
         return Slot(upstream, None, side)
 
-    def wait(self, waiter: W) -> None:
+    def wait(self, waiter: W, hand: Hand[C] | None = None) -> None:
         """Stand in line for a connection of the data lane, after `acquire` had none."""
-        self._waiters[waiter] = None
+        self._waiters[waiter] = hand
+        self._has_hands = self._has_hands or hand is not None
 
     def withdraw(self, waiter: W) -> bool:
         """Leave the line; False when not in it (any more)."""
@@ -186,9 +161,10 @@ class UpstreamPool(Generic[C, W]):
         """Waiters in line."""
         return len(self._waiters)
 
-    def healthy_count(self, *, now: Instant) -> int:
+    def healthy_count(self, *, now: Instant, hand: Hand[C] | None = None) -> int:
         """Upstreams that may be given a request now, one on trial included."""
-        return sum(upstream.is_open(now) for upstream in self.upstreams)
+        candidates = self.upstreams if hand is None else hand
+        return sum(not upstream.is_retired and upstream.is_open(now) for upstream in candidates)
 
     # --- Giving back ------------------------------------------------------------------------
 
@@ -284,9 +260,12 @@ class UpstreamPool(Generic[C, W]):
         retry_after_ns: int,
         idle_max_ns: int,
         now: Instant,
+        zones: Sequence[str] = (),
+        own_zone: str = "",
     ) -> Effects[C, W]:
         """Change the upstreams or their bounds. What is known of those that stay is kept; on
-        those that go, exchanges end and idle connections are closed.
+        those that go, exchanges end and idle connections are closed. `zones` are those of `keys`,
+        in their order; without them there are none.
         """
         self._connections_max = connections_max
         self._fail_after = fail_after
@@ -299,39 +278,27 @@ class UpstreamPool(Generic[C, W]):
         ]
         for upstream in self.upstreams:
             upstream.data.in_use_max = connections_max
+        for key, zone in zip(keys, zones, strict=False):
+            next(upstream for upstream in self.upstreams if upstream.key == key).zone = zone
+        self.chooser.own_zone = own_zone
+        self.chooser.has_zones = len({upstream.zone for upstream in self.upstreams}) > 1
         close: list[C] = []
         for upstream in known.values():
-            upstream.is_retired = True
+            upstream.retire()
             close.extend(_take_idle(upstream))
         return self._settle(close, now)
 
-    # --- Inside -----------------------------------------------------------------------------
+    def weigh_away(self, zones: Collection[str]) -> None:
+        """From now on upstreams of these zones get what no other can take. No zone: the usual."""
+        for upstream in self.upstreams:
+            upstream.is_away = upstream.zone in zones
 
-    def _choose(self, now: Instant, lane: Lane, avoid: Upstream[C] | None) -> Upstream[C] | None:
-        upstreams = self.upstreams
-        count = len(upstreams)
-        best: Upstream[C] | None = None
-        best_load = best_index = 0
-        for index in range(self._next, self._next + count):
-            upstream = upstreams[index % count]
-            side = upstream.lane(lane)
-            if side.in_use >= side.in_use_max or upstream is avoid:
-                continue
-            if upstream.out_until is not None and not upstream.is_open(now):
-                continue
-            if upstream.warm_since is not None and side.in_use >= upstream.room(
-                side.in_use_max, now
-            ):
-                continue
-            load = upstream.load(now)
-            if best is None or load < best_load:
-                best, best_load, best_index = upstream, load, index
-        if best is not None:
-            self._next = (best_index + 1) % count
-        return best
+    # --- Inside -----------------------------------------------------------------------------
 
     def _settle(self, close: Sequence[C], now: Instant) -> Effects[C, W]:
         """Give waiters what is free; without any upstream in service they wait for nothing."""
+        if self._has_hands:
+            return self._settle_by_hand(close, now)
         handovers: list[Handover[C, W]] = []
         waiters = self._waiters
         while waiters:
@@ -340,10 +307,33 @@ class UpstreamPool(Generic[C, W]):
                 break
             handovers.append(Handover(waiters.popitem(last=False)[0], slot))
         orphans: list[W] = []
-        if waiters and not any(u.out_until is None for u in self.upstreams):
+        if waiters and not _is_served(self.upstreams):
             orphans = list(waiters)
             waiters.clear()
         return Effects(close, handovers, orphans)
+
+    def _settle_by_hand(self, close: Sequence[C], now: Instant) -> Effects[C, W]:
+        """As `_settle`: who waits for a full hand is in nobody's way."""
+        handovers: list[Handover[C, W]] = []
+        orphans: list[W] = []
+        full: dict[Hand[C] | None, bool] = {}
+        for waiter, hand in tuple(self._waiters.items()):
+            if hand not in full:
+                slot = self.acquire(now=now, hand=hand)
+                if slot is not None:
+                    del self._waiters[waiter]
+                    handovers.append(Handover(waiter, slot))
+                    continue
+                full[hand] = _is_served(self.upstreams if hand is None else hand)
+            if not full[hand]:
+                del self._waiters[waiter]
+                orphans.append(waiter)
+        self._has_hands = bool(self._waiters)
+        return Effects(close, handovers, orphans)
+
+
+def _is_served(candidates: Sequence[Upstream[C]]) -> bool:
+    return any(upstream.out_until is None for upstream in candidates if not upstream.is_retired)
 
 
 def _take_idle(upstream: Upstream[C]) -> list[C]:

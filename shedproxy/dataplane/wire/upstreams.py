@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections import deque
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from shedproxy.core import NS_PER_S, Instant, Lane
+from shedproxy.dataplane.wire.hands import Hand, Hands
 from shedproxy.dataplane.wire.health import NEVER
 from shedproxy.dataplane.wire.pool import NOTHING, Effects, Slot, Upstream, UpstreamPool
 from shedproxy.dataplane.wire.probing import Prober
@@ -66,6 +68,8 @@ class UpstreamGroup(Timed):
         self.retries = Retries(document.retries, now=self.clock())
         self._reported: dict[str, str] = {}
         """By URL: why it could not be connected to last."""
+        self._away: Collection[str] = ()
+        self._hands: Hands[UpstreamConnection] = Hands()
         self._pool: UpstreamPool[UpstreamConnection, Ending] = UpstreamPool(())
         self.apply(document, proxy)
 
@@ -92,31 +96,34 @@ class UpstreamGroup(Timed):
             retry_after_ns=document.retry_after_ns,
             idle_max_ns=proxy.timeouts.pool_idle_ns,
             now=self.clock(),
+            zones=document.zones,
+            own_zone=proxy.zone,
         )
+        self._pool.weigh_away(self._away)
+        self._hands.apply(document, self._pool.upstreams)
         self._look_at_health()
         self._carry_out(effects)
 
     # --- taking and giving back -------------------------------------------------------------
 
-    def acquire(
-        self, exchange: Ending, *, avoid: Upstream[Any] | None = None, is_fresh: bool = False
-    ) -> None:
+    def acquire(self, exchange: Ending, *, is_fresh: bool = False) -> None:
         """Give the exchange a connection, now or later: it is told by `on_upstream` or a failure.
 
         `is_fresh`: not one that was used before.
         """
         now = self.clock()
         lane = exchange.info.lane
-        slot = self._pool.acquire(now=now, lane=lane, avoid=avoid)
+        hand = self._hand_of(exchange)
+        slot = self._pool.acquire(now=now, lane=lane, tried=exchange.tried, hand=hand)
         if slot is None and lane is _CONTROL:
-            slot = self._pool.acquire(now=now, avoid=avoid)
+            slot = self._pool.acquire(now=now, tried=exchange.tried)
         if slot is not None:
             self._use(slot, exchange, is_fresh=is_fresh)
-        elif not self._pool.healthy_count(now=now):
-            self.is_out = True
+        elif not self._pool.healthy_count(now=now, hand=hand):
+            self.is_out = not self._pool.healthy_count(now=now)
             exchange.on_no_upstream()
         else:
-            self._pool.wait(exchange)
+            self._pool.wait(exchange, hand)
             until = now + self.timeouts.connect_ns
             self._line.append((until, exchange))
             self._plan(now)
@@ -217,11 +224,20 @@ class UpstreamGroup(Timed):
         now = self.clock()
         return {upstream.key: upstream.is_open(now) for upstream in self._pool.upstreams}
 
-    def has_other(self, avoid: Upstream[Any]) -> bool:
-        """Whether a second try can go somewhere else."""
-        healthy, _ = self.health()
-        is_counted = avoid.out_until is None and not avoid.is_retired
+    def has_other(self, exchange: Ending, avoid: Upstream[Any] | None) -> bool:
+        """Whether a second try can go anywhere, or to another upstream than `avoid`."""
+        healthy = self._pool.healthy_count(now=self.clock(), hand=self._hand_of(exchange))
+        is_counted = avoid is not None and avoid.out_until is None and not avoid.is_retired
         return healthy > (1 if is_counted else 0)
+
+    def _hand_of(self, exchange: Ending) -> Hand[UpstreamConnection] | None:
+        """The upstreams that its tenant may use; None: all."""
+        return None if exchange.info.lane is _CONTROL else self._hands.of(exchange.flow_hash)
+
+    def weigh_away(self, zones: Collection[str]) -> None:
+        """Upstreams of these zones get what no other can take, until told otherwise."""
+        self._away = zones
+        self._pool.weigh_away(zones)
 
     def _look_at_health(self) -> None:
         now = self.clock()

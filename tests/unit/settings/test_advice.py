@@ -105,3 +105,22 @@ def test_what_has_no_effect_without_a_key_is_warned_of(written):
 def test_a_cell_that_no_key_leads_to_is_warned_of(written):
     text = '[cells]\nkey = "host"\nsecret = "s"\nweights = { a = 1, b = 0 }\n[cell.a]\n[cell.b]'
     assert [p.message for p in written.warnings(text)] == ['no rule sends requests to cell "b"']
+
+
+def test_zones_whose_loss_nobody_has_thought_of_are_warned_of(written):
+    text = '[cell.default]\nupstream = ["http://a:1 zone=x", "http://b:1 zone=y"]'
+    (warning,) = written.warnings(text)
+    assert warning.message == 'nobody knows whether cell "default" can lose a zone'
+    assert not written.warnings(f'{text}\nwaive = ["zone-headroom"]')
+
+
+def test_hands_without_tenants_are_warned_of(written):
+    (warning,) = written.warnings("[cells]\nsecret = 's'\n[cell.default]\nhands.size = 2")
+    assert warning.message == (
+        'all requests of cell "default" are in one hand: there are no tenants'
+    )
+
+
+def test_an_own_zone_without_upstreams_is_warned_of(written):
+    text = '[server]\nzone = "q"\n[cell.default]\nupstream = "http://a:1 zone=x"'
+    assert [p.message for p in written.warnings(text)] == ["no upstream is in zone q"]

@@ -23,3 +23,56 @@ def test_a_cell_that_is_not_there_is_named_with_the_nearest(written, under, line
 def test_weights_that_leave_nobody_are_refused(written):
     problem = written.problem('[cells]\nkey = "host"\nweights = { a = 0 }\n[cell.a]')
     assert problem.message == "cells.weights leave no cell for anybody"
+
+
+ZONES = '["http://a:1 zone=x", "http://b:1 zone=y", "http://c:1 zone=z"]'
+
+
+def zoned(demand, more=""):
+    return (
+        f"[cell.default]\nupstream = {ZONES}\ndemand = {demand}\n{more}\n"
+        '[cell.default.profile]\nid = "p"\nweight = 2\ncapacity = [200.0]\nknee = [2.0]'
+    )
+
+
+def test_demand_that_would_not_be_carried_without_a_zone_is_refused(written, under):
+    problem = written.problem(zoned(201))
+    assert problem.message == 'cell "default" cannot lose zone x'
+    assert problem.excerpt[-1][1] == "demand = 201"
+    assert "200/s would be left of 300/s" in problem.note
+    assert "that takes 301.5/s" in problem.note
+    assert under(problem) == "201"
+
+
+def test_demand_that_would_be_carried_or_is_waived_by_name_is_good(written):
+    assert not written.warnings(zoned(200))
+    assert not written.warnings(zoned(299, 'waive = ["zone-headroom"]'))
+
+
+def test_without_a_profile_limit_and_baseline_say_what_is_carried(written):
+    text = f"[cell.default]\nupstream = {ZONES}\nlimit = {{ max = 30, baseline = '100ms' }}\n"
+    assert "200/s would be left of 300/s" in written.problem(f"{text}demand = 201").note
+    assert not written.warnings(f"{text}demand = 200")
+
+
+def test_hands_need_a_secret(written):
+    problem = written.problem("[headers]\ntenant = '@client'\n[cell.default]\nhands.size = 2")
+    assert problem.message == 'cell "default": hands need cells.secret'
+
+
+HANDS = "[headers]\ntenant = '@client'\n[cells]\nsecret = 's'\n[cell.default]\n"
+
+
+def test_an_overlap_of_the_whole_hand_is_no_bound(written):
+    problem = written.problem(f"{HANDS}hands = {{ size = 2, overlap_max = 2 }}")
+    assert problem.message == 'cell "default": hands.overlap_max must be below hands.size'
+
+
+def test_more_tenants_than_a_bound_allows_are_refused(written):
+    upstreams = [f"http://h{index}:1" for index in range(4)]
+    problem = written.problem(
+        f"{HANDS}upstream = {upstreams}\n"
+        "hands = { size = 2, overlap_max = 0, tenants = ['a', 'b', 'c', 'A'] }"
+    )
+    assert "not all tenants have hands that share 0 at most" in problem.message
+    assert problem.note == "2 of 3 were found one"

@@ -48,6 +48,7 @@ body_rate_min = 100
 permit_body_size = "1KiB"
 buffer_size = "64KiB"
 via = "edge"
+zone = "x"
 preserve_host = false
 [server.timeouts]
 client_head = "1s"

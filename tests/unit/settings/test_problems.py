@@ -98,8 +98,8 @@ CASES = [
      'did you mean "lane"?', 'lane = "control" takes requests past admission'),
     ('[cell.a]\nwait_max = "1s"', 2, "wait_max", 'unknown key "wait_max" in [cell.a]',
      "it belongs in [cell.NAME.queue]",
-     ("known here: upstream, limit, queue, fairness, shed_level, streams, deadline, transport,"
-      " retries, class_limits, profile")),
+     ("known here: upstream, demand, waive, limit, queue, fairness, shed_level, streams,"
+      " deadline, transport, hands, retries, class_limits, profile")),
 ]  # fmt: skip
 
 

@@ -16,11 +16,11 @@ from shedproxy.settings.quantities import (
     PathPattern,
     Size,
     TenantKey,
-    UpstreamUrl,
     WorkerCount,
     is_duration,
     split_address,
 )
+from shedproxy.settings.upstreams import UpstreamUrl
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_upstreams(text, url):
         ("http://a/b", 'write "http://a"'),
         ("http://a?x", "no path"),
         ("unix:rel", "unix:/absolute/path"),
-        ("a b c", "http://host:port"),
+        ("a b c", '"http://a"'),
     ],
 )
 def test_what_is_no_upstream_is_explained(text, part):

@@ -107,10 +107,10 @@ def test_failures_stop_counting_after_a_while():
 def test_a_retry_goes_elsewhere_when_there_is_an_elsewhere():
     pool = make("a", "b")
     first = take(pool)
-    assert take(pool, avoid=first.upstream).upstream is not first.upstream
+    assert take(pool, tried=(first.upstream,)).upstream is not first.upstream
     alone = make("a")
     only = take(alone)
-    assert take(alone, avoid=only.upstream).upstream is only.upstream
+    assert take(alone, tried=(only.upstream,)).upstream is only.upstream
 
 
 def test_without_upstreams_there_is_nothing_to_take():
@@ -462,3 +462,84 @@ class AnyOrder(RuleBasedStateMachine):
 
 AnyOrder.TestCase.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)
 TestAnyOrder = AnyOrder.TestCase
+
+
+# --- Hands --------------------------------------------------------------------------------------
+
+
+def hand_of(pool, keys):
+    return tuple(upstream for upstream in pool.upstreams if upstream.key in keys)
+
+
+def test_nobody_outside_the_hand_is_taken_whatever_happens_in_it():
+    pool = make("a", "b", "c", connections_max=1, fail_after=1)
+    hand = hand_of(pool, "ab")
+    first = take(pool, hand=hand)
+    assert take(pool, hand=hand).upstream.key != first.upstream.key
+    assert pool.acquire(now=0, hand=hand) is None
+    for upstream in hand:
+        pool.on_failure(upstream, now=0)
+    assert pool.healthy_count(now=0, hand=hand) == 0
+    assert pool.healthy_count(now=0) == 1
+
+
+def test_a_second_try_stays_in_the_hand_and_goes_to_another():
+    pool = make("a", "b", "c")
+    hand = hand_of(pool, "ab")
+    first = take(pool, hand=hand).upstream
+    second = take(pool, hand=hand, tried=(first,)).upstream
+    assert {first.key, second.key} == {"a", "b"}
+    assert take(pool, hand=hand, tried=(first, second)).upstream in hand
+
+
+def test_who_waits_for_a_full_hand_is_in_nobodys_way():
+    pool = make("a", "b", connections_max=1)
+    full, free = take(pool, hand=hand_of(pool, "a")), take(pool, hand=hand_of(pool, "b"))
+    pool.wait("one", hand_of(pool, "a"))
+    pool.wait("two", hand_of(pool, "b"))
+    (handover,) = pool.forget(free, now=0).handovers
+    assert (handover.waiter, handover.slot.upstream.key) == ("two", "b")
+    (handover,) = pool.put_idle(full, "conn", now=0).handovers
+    assert (handover.waiter, pool.waiting) == ("one", 0)
+
+
+def test_who_waits_for_a_hand_that_is_lost_is_told_and_others_wait_on():
+    pool = make("a", "b", connections_max=1, fail_after=1)
+    lost, full = take(pool, hand=hand_of(pool, "a")), take(pool, hand=hand_of(pool, "b"))
+    pool.wait("one", hand_of(pool, "a"))
+    pool.wait("two", hand_of(pool, "b"))
+    pool.wait("three")
+    pool.on_failure(lost.upstream, now=0)
+    effects = pool.forget(lost, now=0)
+    assert (effects.orphans, effects.handovers) == (["one"], [])
+    assert [h.waiter for h in pool.forget(full, now=0).handovers] == ["two"]
+    assert pool.waiting == 1
+
+
+def test_a_hand_with_nobody_left_of_it_is_lost():
+    pool = make("a", "b", connections_max=1)
+    take(pool, hand=hand_of(pool, "a"))
+    pool.wait("one", hand_of(pool, "a"))
+    effects = pool.apply(
+        ("b",), connections_max=1, fail_after=1, retry_after_ns=1, idle_max_ns=1, now=0
+    )
+    assert effects.orphans == ["one"]
+
+
+def test_zones_are_those_of_the_keys_and_stay_away_until_told():
+    pool = make("a", "b")
+    pool.apply(
+        ("a", "b"),
+        connections_max=2,
+        fail_after=1,
+        retry_after_ns=1,
+        idle_max_ns=1,
+        now=0,
+        zones=("x", "y"),
+        own_zone="x",
+    )
+    assert take(pool).upstream.key == "a"
+    pool.weigh_away({"x"})
+    assert take(pool).upstream.key == "b"
+    pool.weigh_away(())
+    assert take(pool).upstream.key == "a"
