@@ -1,21 +1,12 @@
-"""The clients of a scenario as the simulator has them: what they ask for, and when.
-
-The live player sends exactly this, so that at one seed live and simulated requests are the same.
-"""
+"""The clients of a scenario as `shedproxy simulate` has them at a seed."""
 
 from __future__ import annotations
 
-import math
 import random
-from dataclasses import replace
 
-from shedproxy.core import NS_PER_S, Nanos, milliseconds
 from shedproxy.loadgen.scenario_player import Intention
-from shedproxy.simulator.backend.service import capacity_rps
-from shedproxy.simulator.call import Call
-from shedproxy.simulator.clients import Chance, Population
-from shedproxy.simulator.engine import Engine
-from shedproxy.simulator.tally import Tally
+from shedproxy.simulator.clients import Chance
+from shedproxy.simulator.intentions import client_intentions, run_out
 from shedproxy.workload.scenario import Scenario
 
 __all__ = ["chance_of", "intentions", "run_out"]
@@ -28,42 +19,4 @@ def chance_of(seed: int) -> Chance:
 
 def intentions(scenario: Scenario, seed: int) -> list[Intention]:
     """What open clients ask for at a seed, in time."""
-    engine = Engine()
-    deadline_ns = milliseconds(scenario.deadline_or_default_ms)
-    tally = Tally(deadline_ns=deadline_ns, unscored=0, keeps_tenants=False, has_classes=False)
-    asked: list[Intention] = []
-
-    def note(call: Call) -> None:
-        asked.append((Nanos(call.arrived_at), call.info.criticality))
-
-    for client in scenario.client:
-        Population(
-            engine,
-            client,
-            backend=scenario.backend,
-            capacity_rps=capacity_rps(scenario.backend),
-            deadline_ns=deadline_ns,
-            salt=seed,
-            chance=chance_of(seed),
-            offer=note,
-            leave=lambda _: None,
-            tally=tally,
-        ).start()
-    engine.run(round(scenario.duration_s * NS_PER_S) - 1)
-    return asked
-
-
-def run_out(scenario: Scenario) -> Scenario:
-    """The scenario with time for the last answers: nobody asks any more, all are waited for.
-
-    So the live player does; a simulated run just stops.
-    """
-    end_s = scenario.duration_s
-    return replace(
-        scenario,
-        duration_s=end_s + scenario.deadline_or_default_ms / 1000,
-        client=tuple(
-            replace(client, stop_s=min(end_s, math.inf if client.stop_s is None else client.stop_s))
-            for client in scenario.client
-        ),
-    )
+    return client_intentions(scenario, chance_of(seed), salt=seed)

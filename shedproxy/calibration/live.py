@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 import uvloop
@@ -20,7 +20,6 @@ __all__ = ["LivePlayer"]
 Watch = Callable[[Order, float], None]
 """Told a few times a second which order is played and which share of it is over."""
 
-_DROPPED_MAX = 50
 _DEALT = "deal"
 
 
@@ -52,7 +51,11 @@ class LivePlayer:
         Raises:
             KeyboardInterrupt: of the terminal; what was sent is lost.
         """
-        program = self._program(order)
+        return self.play_schedule(order, self._scheduled(order))
+
+    def play_schedule(self, order: Order, schedule: Sequence[tuple[Nanos, int]]) -> Played:
+        """An open order whose arrivals are given: (offset, number of the message), rising."""
+        program = self._program(order, schedule)
 
         def watch(share: float) -> None:
             if self._watch is not None:
@@ -64,17 +67,21 @@ class LivePlayer:
         in_turns = self._arrivals == "constant"
         return self._played(self._crew.perform(program, rng, in_turns=in_turns, watch=watch))
 
-    def _program(self, order: Order) -> Program:
+    def _scheduled(self, order: Order) -> list[tuple[Nanos, int]]:
+        if order.concurrency is not None:
+            return []
         rng = random.Random(order.seed)  # noqa: S311 - a repeatable workload, not a secret
-        is_open = order.concurrency is None
+        return list(self._schedule(order, rng))
+
+    def _program(self, order: Order, schedule: Sequence[tuple[Nanos, int]]) -> Program:
         return Program(
             url=self._url,
             messages=self._messages,
             deadline_ns=self._deadline_ns,
             length_ns=order.length_ns,
             in_flight_max=order.in_flight_max,
-            not_sent_max=None if order.then_rps else _DROPPED_MAX,
-            schedule=list(self._schedule(order, rng)) if is_open else (),
+            not_sent_max=order.not_sent_max if order.then_rps is None else None,
+            schedule=schedule,
             concurrency=order.concurrency,
             seed=order.seed,
             below=self._requests.below,

@@ -24,7 +24,9 @@ class Order:
     concurrency: int | None = None
     planned_rps: float | None = None
     in_flight_max: int = 4_000
-    """Open: arrivals beyond are not sent, but counted; many of them end the step."""
+    """Open: arrivals beyond are not sent, but counted."""
+    not_sent_max: int | None = 50
+    """More of those end it; None: however many."""
     then_rps: float | None = None
     """Open: this rate follows at once, for `then_ns`; the step itself is what came before."""
     then_ns: Nanos | None = None

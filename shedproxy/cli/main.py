@@ -117,6 +117,12 @@ COMMANDS: dict[str, Command] = {
         _SIMULATE,
         "Measure what a service can carry, write the thresholds, and prove them.",
     ),
+    "load": Command(
+        "load_command",
+        "load",
+        _SIMULATE,
+        "Play a load at a service or a proxy, open loop, and say what its clients got.",
+    ),
     "report": Command(
         "report_command",
         "report",

@@ -123,6 +123,17 @@ class RequestSet:
         """The next message's number, by weight."""
         return drawing_by_weight(self._below, rng)
 
+    def drawing_of(self, criticality: Criticality, rng: RandomSource) -> Callable[[], int]:
+        """The same among the messages of a class, which has some."""
+        numbers: list[int] = []
+        below: list[float] = []
+        for number, (_, one, weight) in enumerate(self.weighted()):
+            if one == criticality:
+                numbers.append(number)
+                below.append((below[-1] if below else 0.0) + weight)
+        draw = drawing_by_weight(below, rng)
+        return lambda: numbers[draw()]
+
 
 def parse_request(text: str) -> RequestSpec:
     """`GET /path`, `/path`, or with a weight behind it: `POST /orders 0.5`.

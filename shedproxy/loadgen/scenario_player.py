@@ -19,7 +19,7 @@ from shedproxy.loadgen.station import Station, StationReport
 from shedproxy.workload import Row, Summary, summarise
 from shedproxy.workload.scenario import BackendSpec, ClientSpec, ProxySpec, Scenario
 
-__all__ = ["Intention", "LiveRun", "play_scenario", "unplayable"]
+__all__ = ["Intention", "LiveRun", "play_scenario", "unplayable", "unplayable_clients"]
 
 Intention = tuple[Nanos, Criticality]
 """When something is asked, from the start, and how important it is."""
@@ -81,6 +81,17 @@ def unplayable(scenario: Scenario) -> list[str]:
     if backend.law == "recorded":
         found.append('law = "recorded" of backend: a live station draws from named laws')
     found += _unlike(backend, BackendSpec(), _PLAYED_OF_BACKEND, "backend")
+    found += unplayable_clients(scenario)
+    found += [f"event {event.what} at {event.at_s:g} s" for event in scenario.event]
+    found += _unlike(scenario.proxy, ProxySpec(), _PLAYED_OF_PROXY, "proxy")
+    if scenario.queue_length_max is not None:
+        found.append("queue_length_max: the live proxy has its defaults")
+    return found
+
+
+def unplayable_clients(scenario: Scenario) -> list[str]:
+    """The same of its clients alone."""
+    found: list[str] = []
     for client in scenario.client:
         owner = f'client "{client.name}"'
         if client.arrivals == "closed":
@@ -88,10 +99,6 @@ def unplayable(scenario: Scenario) -> list[str]:
         elif client.cohort == "user":
             found.append(f'cohort = "user" of {owner}: live requests say nothing of users')
         found += _unlike(client, ClientSpec(), _PLAYED_OF_CLIENT, owner)
-    found += [f"event {event.what} at {event.at_s:g} s" for event in scenario.event]
-    found += _unlike(scenario.proxy, ProxySpec(), _PLAYED_OF_PROXY, "proxy")
-    if scenario.queue_length_max is not None:
-        found.append("queue_length_max: the live proxy has its defaults")
     return found
 
 

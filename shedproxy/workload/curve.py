@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Iterator
 from itertools import pairwise
 
-from shedproxy.core import NS_PER_MS, NS_PER_S
+from shedproxy.core import NS_PER_MS, NS_PER_S, Nanos
+from shedproxy.workload.arrivals import RandomSource
 
 __all__ = ["RateCurve"]
 
@@ -49,6 +51,32 @@ class RateCurve:
         self._burst_every_ns = round(burst_every_ms * NS_PER_MS)
         self._burst_ns = round(burst_ms * NS_PER_MS)
         self._burst_factor = burst_factor
+
+    @property
+    def highest_rps(self) -> float:
+        """The most that it ever asks for."""
+        return max(self._rates) * (max(1.0, self._burst_factor) if self._burst_every_ns else 1.0)
+
+    def arrivals(self, *, duration_ns: Nanos, rng: RandomSource | None) -> Iterator[Nanos]:
+        """Offsets from the start, rising: Poisson at this rate, or without chance one for each
+        whole request that the rate adds up to (equal gaps where it is constant).
+        """
+        now, due = 0.0, 0.0 if rng is None else -math.log(1.0 - rng.random())
+        while True:
+            rate, until = self.at(now)
+            end = min(until, duration_ns)
+            passed = rate * (end - now) / NS_PER_S
+            if passed < due or not rate:
+                due -= passed
+                now = end
+                if now >= duration_ns:
+                    return
+                continue
+            now += due / rate * NS_PER_S
+            if now >= duration_ns:
+                return
+            yield Nanos(int(now))
+            due = 1.0 if rng is None else -math.log(1.0 - rng.random())
 
     def at(self, now: float) -> tuple[float, float]:
         """The rate per second at `now`, and until when it holds (ns, possibly infinite)."""

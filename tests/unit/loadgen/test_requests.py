@@ -131,3 +131,15 @@ def test_a_log_gives_its_mix(tmp_path: Path) -> None:
         requests_from_log(file)
     with pytest.raises(RequestSetError):
         requests_from_log(tmp_path / "none")
+
+
+def test_a_class_draws_its_own_messages_by_weight() -> None:
+    requests = RequestSet(
+        [RequestSpec(path="/a", weight=3.0), RequestSpec(path="/b")],
+        {Criticality.CRITICAL: 1.0, Criticality.SHEDDABLE: 4.0},
+    )
+    draw = requests.drawing_of(Criticality.SHEDDABLE, random.Random(1))
+    drawn = [requests.pair(draw()) for _ in range(4000)]
+    assert {criticality for _, criticality in drawn} == {Criticality.SHEDDABLE}
+    assert sum(place == 0 for place, _ in drawn) == pytest.approx(3000, rel=0.05)
+    assert requests.below[-1] == pytest.approx(20.0)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from harness.worlds import chance_of, ours, run_world
 
 from shedproxy.core import NS_PER_S, Criticality
+from shedproxy.simulator.intentions import client_intentions, run_out
 from shedproxy.workload.scenario import ClientSpec, Scenario
-
-ROOT = Path(__file__).resolve().parents[3]
-MODULE = runpy.run_path(str(ROOT / "loadtests" / "intentions.py"))
-intentions, run_out = MODULE["intentions"], MODULE["run_out"]
 
 SCENARIO = Scenario(
     duration_s=6,
@@ -37,18 +32,13 @@ SCENARIO = Scenario(
 @pytest.mark.parametrize("seed", [1, 2])
 def test_live_and_simulated_clients_ask_at_the_same_instants(seed: int) -> None:
     """To the nanosecond, and in the same classes, through steps, bursts, beginnings and ends."""
-    asked = intentions(SCENARIO, seed)
+    asked = client_intentions(SCENARIO, chance_of(seed), salt=seed)
     tally = run_world(SCENARIO, ours, seed=seed).tally
     assert len(asked) > 1000
     assert [at_ns for at_ns, _ in asked] == list(tally.begun_at)
     for criticality in Criticality:
         count = sum(which is criticality for _, which in asked)
         assert count == tally.class_offered[criticality]
-
-
-def test_streams_of_chance_are_those_of_the_simulator() -> None:
-    ours, theirs = MODULE["chance_of"](3)("users arrivals"), chance_of(3)("users arrivals")
-    assert [ours.random() for _ in range(3)] == [theirs.random() for _ in range(3)]
 
 
 def test_a_run_that_runs_out_answers_or_loses_everybody() -> None:
