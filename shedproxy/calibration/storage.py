@@ -13,6 +13,7 @@ from shedproxy.calibration.measurement import Plan, Step
 from shedproxy.calibration.results import Calibration, RouteFit, encode_calibration
 from shedproxy.calibration.run import Measured
 from shedproxy.errors import DocumentInvalidError, StartupError
+from shedproxy.loadgen.requests import RequestSet, RequestSetError
 from shedproxy.snapshot import from_plain, to_plain
 
 __all__ = ["REPORT_FILE", "CalibrationFolder"]
@@ -34,10 +35,10 @@ class CalibrationFolder:
         """Where the result is."""
         return self.path / REPORT_FILE
 
-    def begin(self, plan: Plan, target: str) -> None:
-        """Keep the plan; what an earlier calibration left there gives way."""
+    def begin(self, plan: Plan, target: str, requests: RequestSet) -> None:
+        """Keep the plan and what is sent; what an earlier calibration left there gives way."""
         self.path.mkdir(parents=True, exist_ok=True)
-        head = {"target": target, "plan": to_plain(plan)}
+        head = {"target": target, "plan": to_plain(plan), "requests": requests.as_plain()}
         (self.path / _PLAN_FILE).write_text(json.dumps(head, indent=1))
         (self.path / _STEPS_FILE).write_text("")
 
@@ -51,8 +52,8 @@ class CalibrationFolder:
                 lines.write(json.dumps(line, separators=(",", ":")) + "\n")
         self._written_count = len(measured.steps)
 
-    def resume(self) -> tuple[str, Plan, Measured]:
-        """Target, plan and steps of an interrupted calibration.
+    def resume(self) -> tuple[str, Plan, RequestSet, Measured]:
+        """Target, plan, requests and steps of an interrupted calibration.
 
         Raises:
             StartupError: there is none, or it cannot be read.
@@ -61,7 +62,7 @@ class CalibrationFolder:
         try:
             head = json.loads((self.path / _PLAN_FILE).read_text())
             plan = from_plain(Plan, head["plan"])
-            for line in (self.path / _STEPS_FILE).read_text().splitlines():
+            for line in self._whole_lines():
                 entry = json.loads(line)
                 measured.steps.append(from_plain(Step, entry["step"]))
                 if "routes" in entry:
@@ -69,12 +70,22 @@ class CalibrationFolder:
                         from_plain(RouteFit, route) for route in entry["routes"]
                     )
             target = str(head["target"])
+            requests = RequestSet.from_plain(head["requests"])
         except OSError as error:
             raise StartupError(f"nothing to go on with in {self.path}: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError, DocumentInvalidError) as error:
+        except (ValueError, KeyError, TypeError, DocumentInvalidError, RequestSetError) as error:
             raise StartupError(f"{self.path} cannot be gone on with: {error}") from error
         self._written_count = len(measured.steps)
-        return target, plan, measured
+        return target, plan, requests, measured
+
+    def _whole_lines(self) -> list[str]:
+        """The steps; a last one that was not written to its end is taken out of the file."""
+        file = self.path / _STEPS_FILE
+        text = file.read_text()
+        whole, end, cut_off = text.rpartition("\n")
+        if cut_off:
+            file.write_text(whole + end)
+        return whole.splitlines()
 
     def finish(self, calibration: Calibration) -> Path:
         """Write the result; returns where."""

@@ -71,13 +71,13 @@ def calibrate(
         folder = CalibrationFolder(out or _default_folder(started_s))
         _hand_over(console, calibration, folder, write=write, diff=diff)
         return
-    chosen = request_set(request or (), requests, openapi, access_log, mix)
     if resume is not None:
         folder = CalibrationFolder(resume)
-        known_target, plan, measured = folder.resume()
+        known_target, plan, chosen, measured = folder.resume()
         target = target or known_target
         check_target(target, allow_host or ())
     else:
+        chosen = request_set(request or (), requests, openapi, access_log, mix)
         check_target(target, allow_host or ())
         count = generator_count(processes, target)
         plan = _plan(
@@ -87,7 +87,7 @@ def calibrate(
         )  # fmt: skip
         measured = Measured()
         folder = CalibrationFolder(out or _default_folder(started_s))
-        folder.begin(plan, target)
+        folder.begin(plan, target, chosen)
     calibration = _measured(
         console, target, plan, chosen, measured, folder, started_s, verifies=verify, master=master
     )

@@ -57,7 +57,10 @@ Master = Annotated[
     typer.Option(metavar="HOST:PORT", help="Locust's workers are elsewhere and come to this."),
 ]
 Resume = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Go on with an interrupted calibration.")
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Go on with an interrupted calibration, its plan and requests."
+    ),
 ]
 FromObserve = Annotated[
     str,

@@ -88,6 +88,45 @@ class RequestSet:
                 weights.append(spec.weight * share)
         self._below = list(accumulate(weights))
 
+    def as_plain(self) -> dict[str, Any]:
+        """As an object for JSON; `from_plain` reads it."""
+        return {
+            "classes": [[one.label, weight] for one, weight in self._classes.items()],
+            "requests": [
+                {
+                    "method": spec.method,
+                    "path": spec.path,
+                    "headers": spec.headers,
+                    "body": spec.body.hex(),
+                    "weight": spec.weight,
+                    "class": None if spec.criticality is None else spec.criticality.label,
+                    "name": spec.name,
+                }
+                for spec in self.specs
+            ],
+        }
+
+    @classmethod
+    def from_plain(cls, body: Mapping[str, Any]) -> RequestSet:
+        """The set of `as_plain`.
+
+        Raises:
+            RequestSetError, KeyError, TypeError, ValueError: it is none.
+        """
+        specs = [
+            RequestSpec(
+                method=each["method"],
+                path=each["path"],
+                headers=tuple((str(name), str(value)) for name, value in each["headers"]),
+                body=bytes.fromhex(each["body"]),
+                weight=float(each["weight"]),
+                criticality=None if each["class"] is None else Criticality.parse(each["class"]),
+                name=each["name"],
+            )
+            for each in body["requests"]
+        ]
+        return cls(specs, {Criticality[one.upper()]: weight for one, weight in body["classes"]})
+
     @property
     def routes(self) -> tuple[str, ...]:
         """Names by place of the request."""
