@@ -41,13 +41,22 @@ _OBSERVE: Final = Mode.OBSERVE
 class Shedder:
     """Admission for all cells of a policy."""
 
-    __slots__ = ("_cells", "_fallback", "_is_draining", "_mode", "_policy", "_retired")
+    __slots__ = (
+        "_cells",
+        "_fallback",
+        "_is_draining",
+        "_mode",
+        "_policy",
+        "_retired",
+        "_weights",
+    )
 
     def __init__(self, policy: Policy, *, now: Instant) -> None:
         """Raises ValueError when the policy has no cell, two of one name or no such algorithm."""
         _check(policy)
         self._policy = policy
         self._mode = policy.mode
+        self._weights: dict[str, float] = {}
         self._is_draining = False
         self._cells = {cell.name: AdmissionController(cell, now=now) for cell in policy.cells}
         self._fallback = self._cells[policy.cells[0].name]
@@ -244,6 +253,17 @@ class Shedder:
         for name, learnt in memory.items():
             if name in self._cells:
                 self._cells[name].remember(learnt)
+
+    def set_weight(self, cell: str, ratio: float) -> None:
+        """The part of the service behind a cell that is in service, 0..1: hosts by their weights.
+
+        Told about once a second and whenever it is decided anew.
+        """
+        self._weights[cell] = ratio
+
+    def weight(self, cell: str) -> float:
+        """What was told last; 1 before."""
+        return self._weights.get(cell, 1.0)
 
     def pressure(self, cell: str) -> float:
         """0 idle .. 1 saturated."""

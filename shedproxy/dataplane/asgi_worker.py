@@ -132,3 +132,10 @@ class AsgiService:
     def upstream_health(self) -> dict[str, dict[str, bool]]:
         """There is no upstream: the application is here."""
         return {}
+
+    def upstream_tallies(self) -> dict[str, dict[str, list[float]]]:
+        """As above."""
+        return {}
+
+    def weigh_upstreams(self, weights: dict[str, dict[str, int]]) -> None:
+        """As above."""

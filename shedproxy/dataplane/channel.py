@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, cast
 
-__all__ = ["WorkerChannel"]
+__all__ = ["WorkerChannel", "read_weights"]
 
 LOG_BUFFER_MAX = 256 * 1024
 """Bytes that may wait for the supervisor before there is no room for more."""
@@ -105,3 +105,14 @@ class WorkerChannel(asyncio.Protocol):
         self._transport = None
         if not self._is_closing:
             self._on_lost()
+
+
+def read_weights(cells: Any) -> dict[str, dict[str, int]]:
+    """Parts of upstreams by cell and URL, from a message; anything else is left out."""
+    if not isinstance(cells, dict):
+        return {}
+    return {
+        str(cell): {str(url): int(weight) for url, weight in weights.items()}
+        for cell, weights in cells.items()
+        if isinstance(weights, dict)
+    }

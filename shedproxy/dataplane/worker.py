@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shedproxy.core import Instant, Memory, Mode, Nanos, seconds
-from shedproxy.dataplane.channel import WorkerChannel
+from shedproxy.dataplane.channel import WorkerChannel, read_weights
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.resources import MemoryBound, resident_size, room_for_connections
 from shedproxy.dataplane.share_page import WorkerState
@@ -70,6 +70,12 @@ class Service(Protocol):
     def upstream_health(self) -> dict[str, dict[str, bool]]:
         """By cell and URL: in service or not."""
 
+    def upstream_tallies(self) -> dict[str, dict[str, list[float]]]:
+        """By cell and URL: what upstreams did since the start, where that is watched."""
+
+    def weigh_upstreams(self, weights: dict[str, dict[str, int]]) -> None:
+        """Take the parts of upstreams by cell and URL."""
+
 
 class Worker:
     """One worker's life: told what to do on the channel, seen through the page."""
@@ -89,6 +95,7 @@ class Worker:
         self._ended: asyncio.Future[int]
         self._tasks: set[asyncio.Task[None]] = set()
         self._upstreams: dict[str, dict[str, bool]] = {}
+        self._weights: dict[str, dict[str, int]] = {}
         self._memory: dict[str, Memory] = {}
         """What predecessors had learnt."""
         self._memory_bound = MemoryBound()
@@ -133,6 +140,10 @@ class Worker:
                 if mode in Mode.__members__:
                     self._driver.set_mode(Mode[mode])
                     self._view.mode = Mode[mode]
+            case "weights":
+                self._weights = read_weights(message.get("cells"))
+                if self._service is not None:
+                    self._service.weigh_upstreams(self._weights)
             case "announce" if self._service is not None:
                 self._service.announce()
                 self._view.state = WorkerState.ANNOUNCED
@@ -215,6 +226,7 @@ class Worker:
             self._refuse([Problem(message=str(error))])
             return
         self._service = service
+        service.weigh_upstreams(self._weights)
         # What lives now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -282,6 +294,8 @@ class Worker:
             self._channel.post("upstreams", cells=health)
         assert self._driver is not None
         self._tell_page_lost(self._driver)
+        if (tallies := service.upstream_tallies()) and self._channel.has_room:
+            self._channel.post("hosts", cells=tallies)
         self._seconds += 1
         if self._seconds % _MEMORY_PERIOD == 0:
             self._tell_memory()

@@ -120,6 +120,8 @@ class Gauge(enum.IntEnum):
     """The limit in force, not the part of it that LIMIT shows where workers share it."""
     HOST_IN_FLIGHT = 20
     """What all who share the limit have in flight, as this one sees it."""
+    UPSTREAM_WEIGHT = 21
+    """Hosts in service, each by the part it may have, in thousandths."""
 
     @classmethod
     def of_class(cls, criticality: int) -> Gauge:

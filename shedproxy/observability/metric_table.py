@@ -254,6 +254,14 @@ METRICS = (
         merge=Merge.MIN,
     ),
     _gauge(
+        "shedproxy.upstream.weight",
+        "{endpoint}",
+        "Upstreams in use, each by the part of the requests it may have; fewest of all workers.",
+        CELL,
+        merge=Merge.MIN,
+        scale=1000,
+    ),
+    _gauge(
         "shedproxy.upstream.configured",
         "{endpoint}",
         "Upstreams configured; absent where there are none.",

@@ -164,6 +164,7 @@ CELL_GAUGES: dict[Gauge, str | None] = {
     Gauge.UPSTREAMS_HEALTHY: "shedproxy.upstream.healthy",
     Gauge.UPSTREAMS: "shedproxy.upstream.configured",
     Gauge.CAPACITY: "shedproxy.capacity",
+    Gauge.UPSTREAM_WEIGHT: "shedproxy.upstream.weight",
     **dict.fromkeys(map(Gauge.of_class, Criticality), "shedproxy.class.in_flight"),
     Gauge.HOST_LIMIT: None,
     Gauge.HOST_IN_FLIGHT: None,

@@ -14,6 +14,7 @@ from shedproxy.core import (
     Lane,
     Measure,
     Nanos,
+    OutlierPolicy,
     Policy,
     RetryPolicy,
     milliseconds,
@@ -24,11 +25,13 @@ from shedproxy.snapshot.cell_routing import CellRouting
 from shedproxy.snapshot.profile import CellProfile
 
 __all__ = [
+    "CheckDocument",
     "Classification",
     "Document",
     "Match",
     "ProxyDocument",
     "RejectDocument",
+    "ReplacementDocument",
     "Rule",
     "Timeouts",
     "TlsDocument",
@@ -153,6 +156,44 @@ class TlsDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckDocument:
+    """A health check that the supervisor makes of every host of a cell, once for all workers."""
+
+    path: str = ""
+    """Asked with GET; "" checks nothing."""
+    host: str = ""
+    """Host of the request; "" is the upstream's own name."""
+    interval_ns: Nanos = field(default_factory=lambda: seconds(5))
+    timeout_ns: Nanos = field(default_factory=lambda: seconds(1))
+    status: tuple[int, ...] = (200,)
+    """What a healthy host answers with."""
+    falls: int = 3
+    """Failures in a row that make it bad."""
+    rises: int = 2
+    """Successes in a row that make it good."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplacementDocument:
+    """Who is asked for another host: a URL, a command, or nobody."""
+
+    url: str = ""
+    secret_file: str = ""
+    """File with the key that requests are signed with (HMAC-SHA256)."""
+    command: tuple[str, ...] = ()
+    timeout_ns: Nanos = field(default_factory=lambda: seconds(10))
+    """Of one try."""
+    attempts: int = 5
+    within_ns: Nanos = field(default_factory=lambda: seconds(600))
+    """How long another host may take to come; then it is reported."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is anybody to be asked."""
+        return bool(self.url or self.command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamDocument:
     """The upstreams of one cell and how to talk to them."""
 
@@ -179,6 +220,8 @@ class UpstreamDocument:
     """Longest time between two probes of an upstream that is out; the first intervals are a quarter
     and a half of it."""
     retries: RetryPolicy = field(default_factory=RetryPolicy)
+    outliers: OutlierPolicy = field(default_factory=OutlierPolicy)
+    check: CheckDocument = field(default_factory=CheckDocument)
     tls: TlsDocument | None = None
 
 
@@ -187,6 +230,7 @@ class ProxyDocument:
     """How the raw proxy behaves. The middleware has none of this."""
 
     upstreams: tuple[UpstreamDocument, ...] = ()
+    replacement: ReplacementDocument = field(default_factory=ReplacementDocument)
     timeouts: Timeouts = field(default_factory=Timeouts)
     tls: TlsDocument | None = None
     head_size_max: int = 16 * 1024

@@ -4,7 +4,8 @@ The fewest in use wins, ties go round. Where zones are named, the proxy's own co
 as enough of it is in service: what it lacks of 1/1.4 of its upstreams goes to other zones in
 proportion (the over-provisioning factor of Envoy's priority levels), so that a zone that has lost
 hosts is not given all of what it had. A second try goes to another zone than the first, and a zone
-that is weighed away gets what nobody else can take.
+that is weighed away gets what nobody else can take. So does a host that was taken out, and one that
+comes back counts as more in use than it is, by the part that it may have.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
-from shedproxy.core import Instant, Lane
+from shedproxy.core import FULL_WEIGHT, Instant, Lane
 from shedproxy.dataplane.wire.health import Health
 
 __all__ = ["CONTROL_CONNECTIONS_MAX", "Chooser", "Connections", "Upstream"]
@@ -116,6 +117,7 @@ class Chooser(Generic[C]):
             return self._choose_by_zone(candidates, now, lane, tried)
         count = len(candidates)
         best: Upstream[C] | None = None
+        spare: Upstream[C] | None = None
         best_load = best_index = 0
         for index in range(self._next, self._next + count):
             upstream = candidates[index % count]
@@ -124,10 +126,17 @@ class Chooser(Generic[C]):
             if not upstream.has_room(upstream.lane(lane), now):
                 continue
             load = upstream.load(now)
+            if upstream.weight != FULL_WEIGHT:
+                if not upstream.weight:
+                    spare = upstream
+                    continue
+                load = upstream.weighed(load, count)
             if best is None or load < best_load:
                 best, best_load, best_index = upstream, load, index
-        if best is not None:
-            self._next = (best_index + 1) % count
+        if best is None:
+            return spare
+        best.credit = 0
+        self._next = (best_index + 1) % count
         return best
 
     def _choose_by_zone(
@@ -140,6 +149,7 @@ class Chooser(Generic[C]):
         lost_zones = [upstream.zone for upstream in tried]
         count = len(candidates)
         best: list[Upstream[C] | None] = [None] * (2 * _AWAY)
+        loads = [0] * (2 * _AWAY)
         near = near_in_service = 0
         for index in range(self._next, self._next + count):
             upstream = candidates[index % count]
@@ -152,16 +162,20 @@ class Chooser(Generic[C]):
                 continue
             if upstream.zone in lost_zones:
                 rank += _TRIED
-            if upstream.is_away:
+            load = upstream.load(now)
+            if upstream.is_away or not upstream.weight:
                 rank += _AWAY
-            known = best[rank]
-            if known is None or upstream.load(now) < known.load(now):
-                best[rank] = upstream
+            elif upstream.weight != FULL_WEIGHT:
+                load = upstream.weighed(load, count)
+            if best[rank] is None or load < loads[rank]:
+                best[rank], loads[rank] = upstream, load
         chosen, far = best[0], best[_FAR]
         if chosen is None or (far is not None and self._owes(near, near_in_service)):
             chosen = far
         if chosen is None:
             chosen = next((upstream for upstream in best[_TRIED:] if upstream is not None), None)
+        if chosen is not None:
+            chosen.credit = 0
         if count:
             self._next = (self._next + 1) % count
         return chosen

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
+from shedproxy.core import FULL_WEIGHT, NS_PER_MS, NS_PER_S, Instant
 
 __all__ = ["NEVER", "WARM_STEP_NS", "Health"]
 
@@ -42,12 +42,18 @@ class Health:
         "_probes",
         "_trials",
         "answers",
+        "credit",
         "failures",
         "ghosts",
+        "log2_sum",
         "must_answer",
         "out_until",
         "probe_at",
+        "requests",
+        "spoilt",
+        "timed",
         "warm_since",
+        "weight",
     )
 
     def __init__(self) -> None:
@@ -68,6 +74,14 @@ class Health:
         """Requests that it was given while out, none of them answered."""
         self.warm_since: Instant | None = None
         """When it came back; None once it takes all that it may."""
+        self.weight = FULL_WEIGHT
+        """The part of the requests that it may have, as all workers together decided; 0: none."""
+        self.credit = 0
+        """What a smaller weight has saved up for one request."""
+        self.requests = self.spoilt = self.timed = 0
+        """By `host_watch`: attempts that ended, those that failed, those whose time counts."""
+        self.log2_sum = 0.0
+        """Of their times in nanoseconds."""
 
     # --- what it may be given ---------------------------------------------------------------
 
@@ -92,6 +106,17 @@ class Health:
             self.warm_since = None
         return most
 
+    def weighed(self, load: int, count: int) -> int:
+        """What `load` counts for beside `count` hosts in all, when it may not have its whole part.
+
+        As if it had less room by as much. With little in flight anywhere that would mean nothing at
+        all, so it is due one request as soon as its part of the turns has come.
+        """
+        self.credit = min(self.credit + self.weight, FULL_WEIGHT * count)
+        if self.credit == FULL_WEIGHT * count:
+            return load
+        return (load + 1) * FULL_WEIGHT // self.weight - 1
+
     # --- what happened ----------------------------------------------------------------------
 
     def answered(self, now: Instant, *, is_error: bool = False) -> bool:
@@ -104,8 +129,12 @@ class Health:
         if is_back:
             self._come_back(now)
         if is_error:
-            self.ghosts.append(Instant(now + GHOST_NS))
+            self.spoil(now)
         return is_back
+
+    def spoil(self, now: Instant) -> None:
+        """What it gave was no good answer: that counts as in use for a while."""
+        self.ghosts.append(Instant(now + GHOST_NS))
 
     def failed(
         self, now: Instant, *, fail_after: int, probe_every_ns: int, is_connected: bool
@@ -113,7 +142,7 @@ class Health:
         """A connect failed, or (`is_connected`) a connection gave no answer; True when this takes
         it out of service.
         """
-        self.ghosts.append(Instant(now + GHOST_NS))
+        self.spoil(now)
         self.failures += 1
         if self.failures < fail_after:
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from shedproxy.clock import Clock, monotonic_now, wall_seconds
 from shedproxy.core import NS_PER_MS, NS_PER_S, Instant, Nanos
@@ -217,6 +217,17 @@ class WireServer:
         """Open or being opened, of all cells."""
         return sum(group.connections for group in self._groups.values())
 
+    def weigh_upstreams(self, weights: Mapping[str, Mapping[str, int]]) -> None:
+        """Take the parts of upstreams by cell and URL; those not named have all of theirs."""
+        for cell, group in self._groups.items():
+            group.watch.weigh(weights.get(cell, {}))
+            self._tell_weight(cell, group)
+
+    def upstream_tallies(self) -> dict[str, dict[str, list[float]]]:
+        """By cell and URL: what upstreams did, where that is watched."""
+        tallies = ((cell, group.watch.tallies()) for cell, group in self._groups.items())
+        return {cell: told for cell, told in tallies if told}
+
     def upstream_health(self) -> dict[str, dict[str, bool]]:
         """By cell and URL: in service or not."""
         return {cell: group.health_by_url() for cell, group in self._groups.items()}
@@ -260,6 +271,12 @@ class WireServer:
                 {"message": f"{item!r} failed on its deadline", "exception": error}
             )
 
+    def _tell_weight(self, cell: str, group: UpstreamGroup) -> None:
+        in_service, total = group.watch.in_service()
+        driver = self.driver
+        driver.meter.set_gauge(driver.cell_index(cell), Gauge.UPSTREAM_WEIGHT, in_service)
+        driver.shedder.set_weight(cell, in_service / total if total else 1.0)
+
     def _on_second(self) -> None:
         meter = self.driver.meter
         for cell, group in self._groups.items():
@@ -268,6 +285,7 @@ class WireServer:
             index = self.driver.cell_index(cell)
             meter.set_gauge(index, Gauge.UPSTREAMS_HEALTHY, healthy)
             meter.set_gauge(index, Gauge.UPSTREAMS, total)
+            self._tell_weight(cell, group)
         meter.set_process(ProcessGauge.CONNECTIONS, len(self.clients))
         meter.set_process(ProcessGauge.TUNNELS, self.tunnels)
         meter.set_process(ProcessGauge.UPSTREAM_CONNECTIONS, self.upstream_connections)

@@ -36,6 +36,7 @@ class UpstreamEnd(Timed):
         "_is_half_closed",
         "_paused_at",
         "_poll",
+        "_sent_at",
         "authority",
         "entry",
         "exchange",
@@ -76,6 +77,8 @@ class UpstreamEnd(Timed):
         self.is_request_sent = False
         self.stalled_ns = 0
         """Time the present exchange's client made the upstream wait for a reader."""
+        self._sent_at = Instant(0)
+        """When the present request was, if its host is watched; 0: it is not, or has answered."""
         self._paused_at = 0
         self._idle_ns = 0
         """Most time between two reads of the present answer; 0: a stream may be silent."""

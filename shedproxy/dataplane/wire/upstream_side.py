@@ -133,6 +133,7 @@ class UpstreamConnection(UpstreamEnd):
         self.stalled_ns = 0
         self._body = None
         self._interims = 0
+        self._sent_at = self.group.clock() if self.group.watch.is_on else Instant(0)
         self.deadline_at = deadline_at
         self.group.wheel.watch(self)
         self.transport.write(data)
@@ -237,6 +238,8 @@ class UpstreamConnection(UpstreamEnd):
         group = self.group
         entry = self.entry
         entry.answers += 1
+        if self._sent_at:
+            group.watch.on_head(entry, tokens, group.clock() - self._sent_at)
         if tokens.status >= 500 or entry.failures or entry.out_until is not None:
             group.on_answer(self, is_error=tokens.status >= 500)
         size = len(data)
@@ -308,9 +311,23 @@ class UpstreamConnection(UpstreamEnd):
 
     def _fail(self, fault: Fault) -> None:
         exchange = self.exchange
+        if exchange is not None:
+            self._count_failure(fault)
         self.close()
         if exchange is not None:
             exchange.on_upstream_failed(fault, self)
+
+    def _count_failure(self, fault: Fault) -> None:
+        group, has_answered = self.group, self.has_answered
+        now = group.clock()
+        if has_answered:
+            # A quick half of an answer must not make it look idle.
+            self.entry.spoil(now)
+        elif fault is Fault.UPSTREAM_CLOSED and self.served > 1:
+            return  # it closed an idle connection
+        if self._sent_at:
+            has_head = self._body is not None
+            group.watch.on_failure(self.entry, fault, now, self._sent_at, has_head=has_head)
 
     def _detach(self, *, reusable: bool) -> None:
         """The exchange is over on this side: back to the pool, or closed."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from shedproxy.core import NS_PER_S, Instant, Lane
 from shedproxy.dataplane.wire.hands import Hand, Hands
 from shedproxy.dataplane.wire.health import NEVER
+from shedproxy.dataplane.wire.host_watch import HostWatch
 from shedproxy.dataplane.wire.pool import NOTHING, Effects, Slot, Upstream, UpstreamPool
 from shedproxy.dataplane.wire.probing import Prober
 from shedproxy.dataplane.wire.retrying import Retries
@@ -65,6 +66,7 @@ class UpstreamGroup(Timed):
         """Who waits for a connection, and until when; who has left is still in here."""
         self._targets: dict[str, Target] = {}
         self._prober = Prober(self)
+        self.watch = HostWatch()
         self.retries = Retries(document.retries, now=self.clock())
         self._reported: dict[str, str] = {}
         """By URL: why it could not be connected to last."""
@@ -101,6 +103,7 @@ class UpstreamGroup(Timed):
         )
         self._pool.weigh_away(self._away)
         self._hands.apply(document, self._pool.upstreams)
+        self.watch.apply(document, self._pool.upstreams)
         self._look_at_health()
         self._carry_out(effects)
 
@@ -372,6 +375,7 @@ class UpstreamGroup(Timed):
         if connection is None:
             self.connections -= 1
             if not is_ours:
+                self.watch.on_no_connection(upstream)
                 self._count_failure(upstream, is_connected=False)
             self._carry_out(self._pool.forget(slot, now=self.clock()))
             if not exchange.is_finished:

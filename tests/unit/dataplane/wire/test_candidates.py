@@ -118,3 +118,18 @@ def test_nobody_who_is_retired_is_taken():
 def test_nobody_to_choose_from_is_nobody():
     assert take(chooser(), []) == []
     assert take(Chooser(), []) == []
+
+
+def test_who_was_taken_out_or_is_on_trial_counts_in_every_zone() -> None:
+    near, far, other = (Upstream(key, 8) for key in ("near", "far", "other"))
+    near.zone, far.zone, other.zone = "p", "q", "p"
+    chooser: Chooser = Chooser()
+    chooser.own_zone, chooser.has_zones = "p", True
+    near.weight = 0
+    hosts = [near, far, other]
+    assert [chooser.choose(hosts, 0, Lane.DATA, ()) for _ in range(3)] == [other] * 3
+    near.weight = 100
+    picked = [chooser.choose(hosts, 0, Lane.DATA, ()) for _ in range(300)]
+    assert 8 <= picked.count(near) <= 12
+    near.weight = far.weight = other.weight = 0
+    assert chooser.choose(hosts, 0, Lane.DATA, ()) in {near, other}

@@ -147,3 +147,11 @@ def test_room_doubles_after_a_return(steps: int, room: int) -> None:
     assert health.room(512, steps * WARM_STEP_NS) == room
     assert (health.warm_since is not None) == (room < 512)
     assert health.room(2, 0) == 2
+
+
+def test_a_smaller_weight_makes_a_load_larger_and_is_due_after_its_part_of_turns() -> None:
+    health = Health()
+    health.weight = 250
+    assert [health.weighed(load, 1000) for load in (0, 1, 3)] == [3, 7, 15]
+    health.credit = 0
+    assert [health.weighed(1, 2) for _ in range(9)] == [7] * 7 + [1, 1]
