@@ -38,6 +38,8 @@ class RefusalCost:
     best_goodput: tuple[tuple[float, float], ...]
     """(offered over capacity, best goodput over capacity) where the worker's CPU is what is short:
     (1 - r L) / (1 - r)."""
+    full_ratio: float | None
+    """Offered over capacity up to which one worker has CPU for everybody; None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,14 @@ import typer
 from rich.console import Console
 
 from shedproxy.cli import calibrate_options as o
-from shedproxy.cli.calibrate_engine import check_engine, order_player, prove
+from shedproxy.cli.calibrate_beside import (
+    Beside,
+    Streams,
+    price_refusals,
+    streams_asked,
+    streams_held,
+)
+from shedproxy.cli.calibrate_engine import RUN_COUNT, check_engine, order_player, prove
 from shedproxy.cli.calibrate_observed import observed_calibration
 from shedproxy.cli.load_target import check_target, generator_count, request_set
 from shedproxy.cli.report_files import write_views
@@ -23,7 +30,7 @@ from shedproxy.errors import StartupError
 
 if TYPE_CHECKING:
     from shedproxy.calibration.measurement import Plan
-    from shedproxy.calibration.results import Calibration, VerificationRun
+    from shedproxy.calibration.results import Calibration
     from shedproxy.calibration.run import Measured
     from shedproxy.calibration.storage import CalibrationFolder
     from shedproxy.cli.calibrate_view import CalibrationView
@@ -46,7 +53,8 @@ def calibrate(
     verify: o.Verify = True, write: o.Write = None, diff: o.Diff = None, out: o.Out = None,
     resume: o.Resume = None, engine: o.Engine = "builtin", processes: o.Processes = "1",
     master: o.Master = None, from_observe: o.FromObserve = "", cell: o.Cell = "default",
-    token_file: o.TokenFile = "",
+    token_file: o.TokenFile = "", streams: o.StreamsPath = "", streams_kind: o.StreamsKind = "sse",
+    streams_max: o.StreamsMax = 1_024,
 ) -> None:  # fmt: skip
     """Measure what a service can carry, write the thresholds, and prove them.
 
@@ -71,6 +79,7 @@ def calibrate(
         folder = CalibrationFolder(out or _default_folder(started_s))
         _hand_over(console, calibration, folder, write=write, diff=diff)
         return
+    held = streams_asked(streams, streams_kind, streams_max)
     if resume is not None:
         folder = CalibrationFolder(resume)
         known_target, plan, chosen, measured = folder.resume()
@@ -89,8 +98,9 @@ def calibrate(
         folder = CalibrationFolder(out or _default_folder(started_s))
         folder.begin(plan, target, chosen)
     calibration = _measured(
-        console, target, plan, chosen, measured, folder, started_s, verifies=verify, master=master
-    )
+        console, target, plan, chosen, measured, folder, started_s, held,
+        verifies=verify, master=master,
+    )  # fmt: skip
     _hand_over(console, calibration, folder, write=write, diff=diff)
 
 
@@ -102,6 +112,7 @@ def _measured(
     measured: Measured,
     folder: CalibrationFolder,
     started_s: float,
+    streams: Streams,
     *,
     verifies: bool,
     master: str | None,
@@ -110,11 +121,26 @@ def _measured(
 
     with CalibrationView(console, plan) as view:
         _measure(target, plan, chosen, measured, folder, view, master)
-        calibration = _conclude(target, plan, measured, started_s, ())
-        if verifies and calibration.thresholds is not None and not measured.stopped_by:
-            runs = prove(target, plan, chosen, calibration, view.proving)
-            calibration = _conclude(target, plan, measured, started_s, runs)
-    return calibration
+        beside = Beside()
+        calibration = _conclude(target, plan, measured, started_s, beside)
+        if measured.stopped_by:
+            return calibration
+        try:
+            if streams.path:
+                residents = streams_held(
+                    target, plan, chosen, calibration, streams, view.resident_level
+                )
+                beside = replace(beside, residents=residents)
+                calibration = _conclude(target, plan, measured, started_s, beside)
+            if verifies and calibration.thresholds is not None:
+                runs = prove(target, plan, chosen, calibration, view.proving)
+                beside = replace(beside, runs=runs)
+                if len(runs) == RUN_COUNT:
+                    refusal = price_refusals(target, plan, chosen, calibration)
+                    beside = replace(beside, refusal=refusal)
+        except KeyboardInterrupt:
+            measured.stopped_by = _INTERRUPTED
+        return _conclude(target, plan, measured, started_s, beside)
 
 
 def _hand_over(
@@ -181,7 +207,7 @@ def _conclude(
     plan: Plan,
     measured: Measured,
     started_s: float,
-    runs: tuple[VerificationRun, ...],
+    beside: Beside,
 ) -> Calibration:
     from shedproxy.calibration.conclude import conclude
     from shedproxy.calibration.provenance import make_provenance
@@ -192,7 +218,15 @@ def _conclude(
         started_s=started_s,
         stopped_by=measured.stopped_by,
     )
-    return conclude(plan, measured, made, rng=random.Random(plan.seed), verification=runs)  # noqa: S311 - of resampling
+    return conclude(
+        plan,
+        measured,
+        made,
+        rng=random.Random(plan.seed),  # noqa: S311 - of resampling
+        verification=beside.runs,
+        refusal=beside.refusal,
+        residents=beside.residents,
+    )
 
 
 def _with_changes(calibration: Calibration, file: Path) -> Calibration:

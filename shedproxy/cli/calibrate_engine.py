@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from shedproxy.loadgen.crew import Crew
     from shedproxy.loadgen.requests import RequestSet
 
-__all__ = ["ENGINES", "check_engine", "locust_requests", "order_player", "prove"]
+__all__ = ["ENGINES", "RUN_COUNT", "check_engine", "locust_requests", "order_player", "prove"]
 
 ENGINES = ("builtin", "locust")
+RUN_COUNT = 6
+"""Of a verification that was not interrupted: three loads, off and on."""
 
 
 def check_engine(engine: str, master: str | None) -> str:
@@ -108,7 +110,7 @@ def prove(
     """
     from shedproxy.calibration.live import LivePlayer
     from shedproxy.calibration.profile_file import with_profile
-    from shedproxy.calibration.proving import LOAD_RATIOS, Proof, proof_length_s, proving_runs
+    from shedproxy.calibration.proving import Proof, proof_length_s, proving_runs
 
     assert calibration.findings.capacity_rps is not None
     # Clients of the overload give up soon: a service in collapse is not held there.
@@ -136,7 +138,7 @@ def prove(
         try:
             for run in proving_runs(proof):
                 runs.append(run)
-                on_run(len(runs), 2 * len(LOAD_RATIOS))
+                on_run(len(runs), RUN_COUNT)
         except KeyboardInterrupt:
             pass
         except RuntimeError as problem:

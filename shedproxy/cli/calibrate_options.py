@@ -77,3 +77,14 @@ TokenFile = Annotated[
     ),
 ]
 Cell = Annotated[str, typer.Option(metavar="NAME", help="Cell of --from-observe.")]
+StreamsPath = Annotated[
+    str,
+    typer.Option(
+        "--streams",
+        metavar="PATH",
+        help="Also find out how many streams the service holds: opens this path in doubling "
+        "numbers beside ordinary load, and writes the limit.",
+    ),
+]
+StreamsKind = Annotated[str, typer.Option(help="Of --streams: sse, websocket or longpoll.")]
+StreamsMax = Annotated[int, typer.Option(min=8, max=60_000, help="Streams never to be exceeded.")]

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from shedproxy.calibration.measurement import Phase, Plan, Step
 from shedproxy.calibration.orders import Order
-from shedproxy.calibration.results import Calibration
+from shedproxy.calibration.results import Calibration, RefusalCost, ResidentLevel
 from shedproxy.core import NS_PER_S, to_milliseconds
 
-__all__ = ["CalibrationView", "show_result"]
+__all__ = ["CalibrationView", "refusal_words", "show_result"]
 
 _WORDS = {
     Phase.IDLE: "without load",
@@ -73,6 +73,13 @@ class CalibrationView:
             now=f"{done_count} of {count} runs through the proxy",
         )
 
+    def resident_level(self, level: ResidentLevel) -> None:
+        """A number of streams was held."""
+        word = "did no harm" if level.is_good else level.reasons[0]
+        self._progress.update(
+            self._task, description="streams", now=f"{level.open_count} open: {word}"
+        )
+
 
 def show_result(console: Console, calibration: Calibration, report: Path) -> None:
     """The answer, its reasons, what changes, and what the verification saw."""
@@ -87,7 +94,28 @@ def show_result(console: Console, calibration: Calibration, report: Path) -> Non
         console.print(table)
     if calibration.verification:
         console.print(_verification(calibration))
+    if calibration.findings.residents is not None:
+        console.print(f"streams: {calibration.findings.residents.reason}")
+    if calibration.findings.refusal is not None:
+        console.print(refusal_words(calibration.findings.refusal))
     console.print(f"results in {report.parent}; to read: shedproxy report {report} --html FILE")
+
+
+def refusal_words(refusal: RefusalCost) -> str:
+    """What a refusal costs, and what that means."""
+    ratio = refusal.ratio
+    best = " and ".join(f"{best:.0%} at {load:g}x" for load, best in refusal.best_goodput)
+    full = (
+        ""
+        if refusal.full_ratio is None
+        else f"; one worker has CPU for everybody up to {refusal.full_ratio:.0f} times the capacity"
+    )
+    each = f"{refusal.refused_ns / 1000:.0f} of {refusal.served_ns / 1000:.0f} us"
+    return (
+        f"a refusal costs {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] of the worker's "
+        f"CPU for a served request ({each}): where that CPU is what is short, the best goodput is "
+        f"{best} of capacity{full}"
+    )
 
 
 def _verification(calibration: Calibration) -> Table:

@@ -10,7 +10,16 @@ from shedproxy.cli.charts.table import Table, table_as_markdown
 
 __all__ = ["calibration_as_markdown"]
 
-_SHOWN = ("estimates", "observed", "verification", "classes", "curve", "checks")
+_SHOWN = (
+    "estimates",
+    "observed",
+    "verification",
+    "refusal",
+    "residents",
+    "classes",
+    "curve",
+    "checks",
+)
 _FOLDED = ("concurrency", "rates", "objectives", "limits", "routes", "errors", "provenance")
 
 

@@ -56,8 +56,9 @@ _PARTS = (
         lead="The same load once more through the proxy. Good is what was answered with success"
         " within the objective.",
         chart="verification",
-        tables=("verification",),
+        tables=("verification", "refusal"),
     ),
+    _Part(title="Streams", tables=("residents",)),
     _Part(title="Classes", lead="Who was served when not everybody could be.", tables=("classes",)),
     _Part(
         title="Distribution",

@@ -12,6 +12,7 @@ from shedproxy.calibration.results import (
     StepState,
     VerificationRun,
 )
+from shedproxy.cli.beside_views import refusal_table, residents_table
 from shedproxy.cli.calibration_doubts import limits_table, objectives_table
 from shedproxy.cli.calibration_numbers import (
     NOTHING,
@@ -359,6 +360,8 @@ TABLES: dict[str, Callable[[Calibration], Table | None]] = {
     "concurrency": _concurrency,
     "rates": _rates,
     "verification": _verification,
+    "refusal": refusal_table,
+    "residents": residents_table,
     "classes": _classes,
     "routes": _routes,
     "objectives": objectives_table,

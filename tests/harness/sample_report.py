@@ -23,6 +23,9 @@ from shedproxy.calibration.results import (
     Phase,
     Plan,
     Provenance,
+    RefusalCost,
+    ResidentLevel,
+    ResidentsFit,
     RouteFit,
     Share,
     Slo,
@@ -266,6 +269,24 @@ def _findings(slots: int, capacity: float, steps: list[Step]) -> Findings:
                      latency=idle),
         ),
         refusal_cost=_around(0.08, 0.15),
+        refusal=RefusalCost(
+            ratio=_around(0.08, 0.15), served_ns=Nanos(100_000), refused_ns=Nanos(8_000),
+            best_goodput=((3.0, 0.826), (10.0, 0.217)), full_ratio=46.0,
+        ),
+        residents=ResidentsFit(
+            path="/events", kind="sse", limit=64, is_bound=True, ordinary_rps=20.0,
+            bytes_per_stream=40_000, reason="64 streams did no harm; with 128 64 broke",
+            levels=tuple(
+                ResidentLevel(
+                    open_count=count, opened_count=count, failed_count=broken,
+                    first_byte_p99_ns=Nanos(4_000_000) if count else None, ordinary_count=60,
+                    ordinary_failed_count=0, ordinary_p99_ns=Nanos(31_000_000),
+                    memory_bytes=None if broken else 40_000_000 + 40_000 * count,
+                    is_good=not broken, reasons=("64 broke",) if broken else (),
+                )
+                for count, broken in ((0, 0), (64, 0), (128, 64))
+            ),
+        ),
         checks=(
             Check(name="little", is_passed=True, measured=0.011, allowed=0.05,
                   text="In flight and rate times latency differ by 1.1 % at most."),

@@ -17,7 +17,7 @@ from shedproxy.calibration.profile_file import (
     write_profile,
 )
 from shedproxy.calibration.provenance import make_provenance
-from shedproxy.calibration.results import Calibration, Findings, Verdict
+from shedproxy.calibration.results import Calibration, Findings, ResidentsFit, Verdict
 from shedproxy.settings import load_settings
 
 FOUND = Findings(
@@ -85,3 +85,21 @@ def test_an_empty_file_is_enough_and_nothing_is_not_written() -> None:
         with_profile(replace(CALIBRATION, thresholds=None), "")
     with pytest.raises(ValueError, match="no table"):
         with_profile(CALIBRATION, "cell = 3")
+
+
+def test_the_limit_of_streams_is_written_with_its_reason(tmp_path: Path) -> None:
+    residents = ResidentsFit(
+        path="/e", kind="sse", limit=64, is_bound=False, ordinary_rps=1.0, reason="64 did no harm"
+    )
+    assert CALIBRATION.thresholds is not None
+    (cell,) = CALIBRATION.thresholds.cells
+    held = replace(
+        CALIBRATION,
+        findings=replace(FOUND, residents=residents),
+        thresholds=replace(CALIBRATION.thresholds, cells=(replace(cell, resident_limit=64),)),
+    )
+    (change,) = [c for c in profile_changes(held, "") if c.key == "cell.default.streams.limit"]
+    assert (change.after, change.reason) == ("64", "64 did no harm")
+    file = tmp_path / "a.toml"
+    write_profile(held, file)
+    assert load_settings(file, environ={}).document.policy.cells[0].resident_limit == 64

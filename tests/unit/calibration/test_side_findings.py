@@ -26,7 +26,7 @@ FOUND = (
     ),
     RefusalCost(
         ratio=Interval(value=0.3, low=0.2, high=0.4), served_ns=milliseconds(0.1),
-        refused_ns=milliseconds(0.03), best_goodput=((3.0, 0.14), (10.0, 0.0)),
+        refused_ns=milliseconds(0.03), best_goodput=((3.0, 0.14),), full_ratio=None,
     ),
     ResidentsFit(
         path="/events", kind="sse", limit=64, is_bound=False, ordinary_rps=20.0, levels=(LEVEL,)
