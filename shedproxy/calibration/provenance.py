@@ -13,7 +13,7 @@ import shedproxy
 from shedproxy.calibration.results import Provenance
 from shedproxy.clock import wall_seconds
 
-__all__ = ["machine_facts", "make_provenance", "timestamp"]
+__all__ = ["machine_facts", "machine_fingerprint", "make_provenance", "timestamp"]
 
 _PACKAGES = ("uvloop", "httptools")
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -56,6 +56,12 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
+def machine_fingerprint(target_build: str = "") -> str:
+    """To compare by: of this machine and the build of the service, if that is known."""
+    digest = hashlib.sha256(repr((machine_facts(), target_build)).encode()).hexdigest()
+    return f"sha256:{digest[:16]}"
+
+
 def make_provenance(
     *,
     target: str,
@@ -69,8 +75,7 @@ def make_provenance(
 
     `started_s` is in seconds since the epoch. The load before is left out of the fingerprint.
     """
-    machine = machine_facts()
-    digest = hashlib.sha256(repr((machine, target_build)).encode()).hexdigest()
+    fingerprint = machine_fingerprint(target_build)
     started = timestamp(started_s)
     packages = []
     for name in _PACKAGES:
@@ -79,14 +84,14 @@ def make_provenance(
         except PackageNotFoundError:
             continue
     return Provenance(
-        id=f"{started[:16].replace(':', '')}Z-{digest[:4]}",
+        id=f"{started[:16].replace(':', '')}Z-{fingerprint.partition(':')[2][:4]}",
         target=target,
         command=command,
         started=started,
         finished=timestamp(wall_seconds()),
         version=shedproxy.__version__,
-        fingerprint=f"sha256:{digest[:16]}",
-        machine=(*machine, ("load", f"{os.getloadavg()[0]:.2f}")),
+        fingerprint=fingerprint,
+        machine=(*machine_facts(), ("load", f"{os.getloadavg()[0]:.2f}")),
         packages=tuple(packages),
         target_build=target_build,
         source=source,

@@ -14,6 +14,7 @@ import typer
 
 from shedproxy.cli.output import print_problems
 from shedproxy.cli.settings_file import DEFAULT_FILE, find_file
+from shedproxy.clock import wall_seconds
 from shedproxy.errors import DocumentInvalidError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def check(
     try:
         loaded = load_settings(file, environ=os.environ)
         rehearse(loaded.document)
-        problems = list(loaded.warnings)
+        problems = [*loaded.warnings, *_profile_problems(loaded)]
     except DocumentInvalidError as error:
         loaded, problems = None, error.problems
     is_good = loaded is not None and not (
@@ -73,6 +74,16 @@ def check(
             typer.echo(_summary(loaded))
     if not is_good:
         raise typer.Exit(EXIT_CONFIG)
+
+
+def _profile_problems(loaded: Loaded) -> list[Problem]:
+    if not any(cell.profile.id for cell in loaded.settings.cell.values()):
+        return []
+    from shedproxy.calibration.provenance import machine_fingerprint
+    from shedproxy.cli.profile_advice import profile_problems
+
+    found = profile_problems(loaded, wall_s=wall_seconds(), fingerprint=machine_fingerprint())
+    return list(found)
 
 
 def _report(file: Path | None, problems: list[Problem], *, is_good: bool) -> dict[str, Any]:

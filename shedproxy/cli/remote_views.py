@@ -17,6 +17,7 @@ __all__ = [
     "clear_screen",
     "print_explanation",
     "print_mode",
+    "print_profiles",
     "print_reload",
     "print_restart",
     "print_status",
@@ -45,6 +46,7 @@ def print_status(content: dict[str, Any]) -> None:
     ]
     _print_facts(facts)
     _print_cells(content["cells"])
+    print_profiles(content["cells"])
     _print_table(
         ("worker", "pid", "state", "heartbeat", "restarts", "connections", "last exit"),
         [
@@ -143,6 +145,25 @@ def _print_cells(cells: Sequence[dict[str, Any]]) -> None:
                 cell["limit_cause"] or "-",
             )
             for cell in cells
+        ],
+    )
+
+
+def print_profiles(cells: Sequence[dict[str, Any]]) -> None:
+    """What calibrated cells rest on; nothing where none is calibrated."""
+    _print_table(
+        ("cell", "profile", "age", "for hosts", "slowdown", "alarm"),
+        [
+            (
+                cell["name"],
+                profile["id"],
+                f"{profile['age_days']} days" + (", expired" if profile["is_expired"] else ""),
+                profile["weight"],
+                "-" if profile["slowdown"] is None else f"{profile['slowdown']:.2f}",
+                profile["alarm"] or "-",
+            )
+            for cell in cells
+            if (profile := cell.get("profile")) is not None
         ],
     )
 

@@ -267,9 +267,14 @@ class LimitLoop:
         Raises:
             ValueError: no algorithm has that name; the policy in force stays.
         """
-        before = self.limit
+        before, was_probing = self.limit, self.is_probing
+        cause = LimitCause.CONFIGURED
+        if policy.weight != self._policy.weight:
+            cause = LimitCause.RESCALED
         if policy.algorithm == self._policy.algorithm:
             self._estimator.apply(policy)
+            if was_probing and not self.is_probing:
+                self._baselines.trust_again()
         else:
             start = policy.initial if policy.algorithm == "fixed" else before
             initial = int(clamp_limit(start, policy))
@@ -278,7 +283,7 @@ class LimitLoop:
         self._baselines.calibrate(policy.baseline_ns)
         self._window.restart(now=now)
         if self._estimator.limit != before:
-            self._take(LimitChange(before, self._estimator.limit, LimitCause.CONFIGURED, now))
+            self._take(LimitChange(before, self._estimator.limit, cause, now))
 
     def _take(self, change: LimitChange) -> None:
         self.last_change = change

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from shedproxy.core.request import Criticality
 from shedproxy.core.units import Nanos, milliseconds, seconds
@@ -43,6 +45,24 @@ class LimitPolicy:
     maximum: int = 1000
     baseline_ns: Nanos | None = None
     """Calibrated no-load latency of the cell's routes; None: learnt, at low in-flight only."""
+    weight: int = 0
+    """Healthy upstream weight that initial, minimum and maximum are for; 0: for any."""
+
+    def scaled_to(self, weight: int) -> LimitPolicy:
+        """The same for another healthy weight, never for none. Rounded up: too few slots cost more
+        than too many.
+        """
+        weight = max(1, weight)
+        if not self.weight or weight == self.weight:
+            return self
+        share = weight / self.weight
+        return replace(
+            self,
+            initial=math.ceil(self.initial * share),
+            minimum=math.ceil(self.minimum * share),
+            maximum=math.ceil(self.maximum * share),
+            weight=weight,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,3 +133,16 @@ class Policy:
     """The first cell takes requests of unknown cells."""
     salt: int = 0
     """Mixed into cohort hashes by drivers; workers and proxies of one policy agree on it."""
+
+    def scaled_to(self, healthy: Mapping[str, int]) -> Policy:
+        """The policy for the healthy weight behind each cell.
+
+        A cell that is not among them has what is behind the first; none is known: nothing changes.
+        """
+        usual = healthy.get(self.cells[0].name)
+        cells = []
+        for cell in self.cells:
+            weight = healthy.get(cell.name, usual)
+            limit = cell.limit if weight is None else cell.limit.scaled_to(weight)
+            cells.append(cell if limit is cell.limit else replace(cell, limit=limit))
+        return replace(self, cells=tuple(cells))

@@ -20,6 +20,11 @@ class CellGauges:
         self._meter = meter
         self._last_changes: dict[str, LimitChange] = {}
 
+    def clear(self, index: int) -> None:
+        """A cell is no more: nobody publishes its present again."""
+        for gauge in Gauge:
+            self._meter.set_gauge(index, gauge, 0)
+
     def publish(self, stats: ShedderStats, index_of: Mapping[str, int]) -> None:
         """Write the present; `index_of` says the number of each cell."""
         meter = self._meter

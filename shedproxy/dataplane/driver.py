@@ -32,7 +32,7 @@ from shedproxy.dataplane.cell_gauges import CellGauges
 from shedproxy.dataplane.delivery import Delivery, Waiter
 from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.observability.meter import Meter
-from shedproxy.observability.metric import Gauge, ProcessCounter, ProcessGauge
+from shedproxy.observability.metric import ProcessCounter, ProcessGauge
 from shedproxy.observability.ring import RefusalRing
 from shedproxy.snapshot import Document, number_cells
 
@@ -84,15 +84,16 @@ class Driver:
         make_shedder = Shedder if recorder is None else recorder.make_shedder
         self.shedder = make_shedder(document.policy, now=clock())
         names = [cell.name for cell in document.policy.cells]
+        self._gauges = CellGauges(self.meter)
         self._take_numbers(number_cells(names, document.cells), names)
         self._mode = document.policy.mode
+        self._healthy: dict[str, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
         self._tick_at: Instant | None = None
         self._publish_timer: asyncio.TimerHandle | None = None
         self._publish_at = Instant(0)
         self._late_at = _NEVER
-        self._gauges = CellGauges(self.meter)
         self._delivery = Delivery(
             count=self._count, give_back=self._take_back, on_failure=self._on_waiter_failed
         )
@@ -228,10 +229,6 @@ class Driver:
         """0 idle .. 1 saturated: for brown-out."""
         return self.shedder.pressure(cell)
 
-    def waiting(self, cell: str) -> int:
-        """Requests that wait for a slot of the cell."""
-        return self.shedder.waiting(cell)
-
     def cell_index(self, cell: str) -> int:
         """Number of a cell in metrics; unknown cells count as the policy's first."""
         return self._cell_index.get(cell, self._fallback_index)
@@ -260,14 +257,19 @@ class Driver:
         """Change the mode alone (break-glass)."""
         self._apply(self.document, mode)
 
+    def set_healthy_weight(self, cell: str, weight: int) -> None:
+        """Upstreams went or came back behind a cell: limits that are per weight follow."""
+        if self._healthy.get(cell) != weight:
+            self._healthy[cell] = weight
+            if any(cell.limit.weight for cell in self.document.policy.cells):
+                self._apply(self.document, self._mode)
+
     def drain(self) -> None:
         """Refuse data requests from now on."""
         self.shedder.drain()
 
     def _apply(self, document: Document, mode: Mode) -> None:
-        policy = document.policy
-        if policy.mode is not mode:
-            policy = replace(policy, mode=mode)
+        policy = replace(document.policy.scaled_to(self._healthy), mode=mode)
         names = [cell.name for cell in policy.cells]
         cells = number_cells(names, document.cells or self.cells)
         try:
@@ -288,9 +290,7 @@ class Driver:
             self.share.join(self.shedder, self._cell_index)
         for number, name in enumerate(cells):
             if name not in self._cell_index:
-                # Nobody publishes its present any more.
-                for gauge in Gauge:
-                    self.meter.set_gauge(number, gauge, 0)
+                self._gauges.clear(number)
 
     # --- verdicts and time ------------------------------------------------------------------
 
@@ -372,10 +372,9 @@ class Driver:
 
     def _publish(self) -> None:
         now = self._clock()
-        lag_ns = max(0, now - self._publish_at)
         if now > self._late_at:
             self._note_stall(now)
-        self.meter.set_process(ProcessGauge.LOOP_LAG_NS, lag_ns)
+        self.meter.set_process(ProcessGauge.LOOP_LAG_NS, max(0, now - self._publish_at))
         # The loops move although nothing arrives, so that gauges tell the truth when idle.
         self._deliver(self.shedder.tick(now=now))
         self._rearm()
@@ -387,8 +386,9 @@ class Driver:
         self._publish_at = Instant(now + PUBLISH_INTERVAL_NS)
         self._late_at = Instant(self._publish_at + _STALL_NS)
         if self._loop is not None:
-            delay_s = PUBLISH_INTERVAL_NS / NS_PER_S
-            self._publish_timer = self._loop.call_later(delay_s, self._publish)
+            self._publish_timer = self._loop.call_later(
+                PUBLISH_INTERVAL_NS / NS_PER_S, self._publish
+            )
 
     def _note_stall(self, now: Instant) -> None:
         self._late_at = _NEVER  # until the timer has had its turn

@@ -105,6 +105,7 @@ def _cell(name: str, cell: CellSettings, settings: Settings) -> CellPolicy:
         limit=LimitPolicy(
             algorithm=limit.algorithm,
             initial=initial,
+            weight=cell.profile.weight if cell.profile.id else 0,
             minimum=initial if is_fixed else limit.min,
             maximum=initial if is_fixed else limit.max,
             baseline_ns=limit.baseline,

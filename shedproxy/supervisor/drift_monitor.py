@@ -56,6 +56,8 @@ class DriftMonitor:
         self._wall = wall
         self._watches: dict[str, tuple[CellProfile, DriftWatch]] = {}
         self._told: set[str] = set()
+        self._expired: set[str] = set()
+        """Profiles whose age was told."""
 
     def feed(
         self,
@@ -79,11 +81,24 @@ class DriftMonitor:
                 continue
             ratio = healthy.get(cell, profile.weight) / profile.weight
             state = watch.feed(now, by_cell[cell], healthy_ratio=ratio)
+            self._tell_age(cell, profile)
             if state.is_alarm and cell not in self._told:
                 self._told.add(cell)
                 self._report("profile drift", {"cell": cell, "message": watch.words(self._wall())})
             elif not state.is_alarm:
                 self._told.discard(cell)
+
+    def _tell_age(self, cell: str, profile: CellProfile) -> None:
+        if profile.fitted_at_s and self._is_expired(profile) and profile.id not in self._expired:
+            self._expired.add(profile.id)
+            facts = {"cell": cell, "profile": profile.id, "age_days": self._age_days(profile)}
+            self._report("profile expired", facts)
+
+    def _is_expired(self, profile: CellProfile) -> bool:
+        return (self._wall() - profile.fitted_at_s) * NS_PER_S > profile.expires_after_ns
+
+    def _age_days(self, profile: CellProfile) -> int:
+        return max(0, int((self._wall() - profile.fitted_at_s) / 86_400))
 
     def view(self, cell: str) -> dict[str, Any] | None:
         """The cell's profile for the status page; None: it was not calibrated."""
@@ -92,11 +107,11 @@ class DriftMonitor:
             return None
         profile, watch = known
         state = watch.state
-        age_s = self._wall() - profile.fitted_at_s
         return {
             "id": profile.id,
-            "age_days": max(0, int(age_s / 86_400)),
-            "is_expired": age_s * NS_PER_S > profile.expires_after_ns,
+            "age_days": self._age_days(profile),
+            "is_expired": self._is_expired(profile),
+            "weight": profile.weight,
             "capacity_per_second": profile.capacity_rps,
             "slowdown": None if state.ratio is None else round(state.ratio, 3),
             "alarm": watch.words(self._wall()) or None,

@@ -31,7 +31,7 @@ from shedproxy.core.baseline import LOW_ALWAYS, low_in_flight
 from shedproxy.core.limits.episode import STEP_MIN, Ceiling, OverloadEpisode, has_overload
 from shedproxy.core.limits.evidence import Evidence
 from shedproxy.core.limits.probe import CheckClock, Dip, Trial, period_ns
-from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
+from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit, rescaled_limit
 from shedproxy.core.limits.target import target_ns
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.units import NS_PER_S, Instant
@@ -132,9 +132,11 @@ class AdaptiveLimit:
         return self._dip is not None
 
     def apply(self, policy: LimitPolicy) -> None:
-        """Take new bounds; what was learnt stays."""
+        """Take new bounds; what was learnt stays, per healthy weight."""
+        if policy.weight != self._policy.weight:
+            self._end_probes()
+        self._level = self._peak = float(rescaled_limit(self._level, self._policy, policy))
         self._policy = policy
-        self._level = self._peak = float(clamp_limit(self._level, policy))
 
     def on_window(self, window: WindowSummary, *, now: Instant) -> LimitChange:
         """Judge a window. RELEARNT asks the caller to distrust the baselines."""
@@ -149,10 +151,9 @@ class AdaptiveLimit:
 
     def stop_probing(self, *, now: Instant) -> LimitChange:
         """The dip (`is_probing`) costs too much now: return to where it began, try again later."""
-        before, dip = self.limit, self._dip
-        assert dip is not None
-        self._dip = None
-        self._rest_at(max(dip.level_before, self._level))
+        before = self.limit
+        self._end_probes()
+        self._rest_at(self._level)
         # Nothing was learnt: without a baseline only the ramp can go on.
         self._is_ramping = not self._is_anchored
         self._put_off()
@@ -212,8 +213,7 @@ class AdaptiveLimit:
         return min(target, by_first) if baseline_ns and window.is_overloaded else by_first
 
     def _update_scatter(self, window: WindowSummary) -> float:
-        seen = min(_SCATTER_MAX, window.rtt_scatter)
-        self._scatter += (seen - self._scatter) * _SCATTER_GAIN
+        self._scatter += (min(_SCATTER_MAX, window.rtt_scatter) - self._scatter) * _SCATTER_GAIN
         return max(self._scatter, min(_SCATTER_MAX, window.baseline_scatter))
 
     def _ramp(self, window: WindowSummary, scatter: float, *, now: Instant) -> LimitCause:
@@ -379,17 +379,21 @@ class AdaptiveLimit:
         self._quiet_until = Instant(now + _QUIET_RTTS * max(window.rtt_mean_ns, 1))
         return LimitCause.HEADROOM
 
+    def _end_probes(self) -> None:
+        if self._dip is not None:
+            self._level = max(self._level, self._dip.level_before)
+        if self._trial is not None:
+            self._level = self._trial.level_before
+        self._dip = self._trial = None
+        self._forget()
+
     def _put_off(self) -> None:
         self._pause = self._pause_next
         self._pause_next = min(2 * self._pause_next, _PAUSE_MAX)
 
     def _back_off(self, window: WindowSummary) -> LimitCause:
         """Less, as long as less helps."""
-        if self._dip is not None:
-            self._level = max(self._level, self._dip.level_before)
-        if self._trial is not None:
-            self._level = self._trial.level_before
-        self._dip = self._trial = None
+        self._end_probes()
         if self._episode is None:
             self._episode = OverloadEpisode(self._level)
         self._rest_at(self._episode.next_level(self._level, window))

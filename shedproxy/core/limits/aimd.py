@@ -7,7 +7,7 @@ fills every queue of the service before it backs off; here for comparison.
 from __future__ import annotations
 
 from shedproxy.core.baseline import low_in_flight
-from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
+from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit, rescaled_limit
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.units import Instant, Nanos, seconds
 from shedproxy.core.window import WindowSummary
@@ -70,5 +70,5 @@ class AimdLimit:
 
     def apply(self, policy: LimitPolicy) -> None:
         """Take new bounds."""
+        self._limit = int(rescaled_limit(self._limit, self._policy, policy))
         self._policy = policy
-        self._limit = int(clamp_limit(self._limit, policy))

@@ -7,7 +7,7 @@ that a lasting overload becomes the norm and the limit ratchets up; here for com
 from __future__ import annotations
 
 from shedproxy.core.baseline import low_in_flight
-from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
+from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit, rescaled_limit
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.units import Instant
 from shedproxy.core.window import WindowSummary
@@ -98,5 +98,5 @@ class Gradient2Limit:
 
     def apply(self, policy: LimitPolicy) -> None:
         """Take new bounds."""
+        self._limit = float(rescaled_limit(self._limit, self._policy, policy))
         self._policy = policy
-        self._limit = float(clamp_limit(self._limit, policy))

@@ -10,7 +10,7 @@ from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.units import Instant
 from shedproxy.core.window import WindowSummary
 
-__all__ = ["LimitCause", "LimitChange", "LimitEstimator", "clamp_limit"]
+__all__ = ["LimitCause", "LimitChange", "LimitEstimator", "clamp_limit", "rescaled_limit"]
 
 
 class LimitCause(enum.IntEnum):
@@ -32,6 +32,8 @@ class LimitCause(enum.IntEnum):
     """The operator said so."""
     RELEARNT = 7
     """The service seems to have become slower or faster: baselines are learnt anew."""
+    RESCALED = 8
+    """Upstreams went or came back: the limit is per healthy weight."""
 
     @property
     def label(self) -> str:
@@ -69,10 +71,17 @@ class LimitEstimator(Protocol):
         ...
 
     def apply(self, policy: LimitPolicy) -> None:
-        """Take new bounds; what was learnt stays."""
+        """Take new bounds; what was learnt stays, per healthy weight."""
         ...
 
 
 def clamp_limit(limit: float, policy: LimitPolicy) -> float:
     """The limit inside the policy's bounds, and never below 1."""
     return max(1, policy.minimum, min(policy.maximum, limit))
+
+
+def rescaled_limit(limit: float, before: LimitPolicy, policy: LimitPolicy) -> float:
+    """What a limit found under one policy is under another: the same per healthy weight."""
+    if before.weight and policy.weight:
+        limit *= policy.weight / before.weight
+    return clamp_limit(limit, policy)

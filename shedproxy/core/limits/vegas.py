@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from shedproxy.core.baseline import low_in_flight
-from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
+from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit, rescaled_limit
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.units import Instant
 from shedproxy.core.window import WindowSummary
@@ -152,5 +152,5 @@ class VegasLimit:
 
     def apply(self, policy: LimitPolicy) -> None:
         """Take new bounds."""
+        self._limit = float(rescaled_limit(self._limit, self._policy, policy))
         self._policy = policy
-        self._limit = float(clamp_limit(self._limit, policy))

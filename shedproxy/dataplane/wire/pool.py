@@ -166,6 +166,14 @@ class UpstreamPool(Generic[C, W]):
         candidates = self.upstreams if hand is None else hand
         return sum(not upstream.is_retired and upstream.is_open(now) for upstream in candidates)
 
+    @property
+    def in_service_count(self) -> int:
+        """Upstreams in service: not on trial, nor left aside by zone or weight."""
+        return sum(
+            upstream.out_until is None and not upstream.is_away and upstream.weight > 0
+            for upstream in self.upstreams
+        )
+
     # --- Giving back ------------------------------------------------------------------------
 
     def put_idle(self, slot: Slot[C], connection: C, *, now: Instant) -> Effects[C, W]:

@@ -55,7 +55,7 @@ class WireServer:
         self.clock = clock
         self.loop = asyncio.get_running_loop()
         self.wheel = TimerWheel(now=clock())
-        self.stalls = Stalls(driver.waiting)
+        self.stalls = Stalls(driver.shedder.waiting)
         self.log = AccessLog(meter=driver.meter)
         self.requests = 0
         self.tunnels = 0
@@ -108,14 +108,21 @@ class WireServer:
             self._renew_certificate(proxy)
         except (ValueError, OSError) as error:
             raise DocumentInvalidError([Problem(message=str(error))]) from error
+        former, self._groups = self._groups, groups
         for upstream in proxy.upstreams:
             groups[upstream.cell].apply(upstream, proxy)
-        for cell, group in self._groups.items():
+        for cell, group in former.items():
             if cell not in groups:
                 group.retire()
-        self._groups = groups
         self.log.configure(proxy.access_log, proxy.access_log_share)
         return live
+
+    def on_healthy_weight(self, group: UpstreamGroup, weight: int) -> None:
+        """So many upstreams of a cell are in service: each weighs one."""
+        cell = group.document.cell
+        # A group that is tried out, or gone, says nothing.
+        if self._groups.get(cell) is group:
+            self.driver.set_healthy_weight(cell, weight)
 
     def _renew_certificate(self, proxy: ProxyDocument) -> None:
         """Present what the files hold now, from the next handshake on.

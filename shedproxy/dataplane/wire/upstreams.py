@@ -245,6 +245,7 @@ class UpstreamGroup(Timed):
     def _look_at_health(self) -> None:
         now = self.clock()
         self.is_out = not self._pool.healthy_count(now=now)
+        self.server.on_healthy_weight(self, self._pool.in_service_count)
         self._plan(now)
 
     def _plan(self, now: Instant) -> None:

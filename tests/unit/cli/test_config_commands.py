@@ -35,6 +35,23 @@ cell = "checkout"
 """
 
 
+def test_an_old_profile_of_another_machine_is_warned_of(folder):
+    profile = """
+[cell.default.profile]
+id = "x"
+fitted_at = "2020-01-01T00:00:00Z"
+fingerprint = "sha256:elsewhere"
+capacity = [200.0]
+knee = [4.0]
+"""
+    (folder / "shedproxy.toml").write_text(GOOD + profile)
+    result = invoke("check")
+    assert result.exit_code == 0
+    assert "days old" in result.stderr
+    assert "another machine" in result.stderr
+    assert invoke("check", "--strict").exit_code == 3
+
+
 def test_a_good_file_is_summed_up(folder):
     (folder / "shedproxy.toml").write_text(GOOD)
     result = invoke("check")

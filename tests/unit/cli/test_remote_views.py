@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from shedproxy.cli.remote_views import print_explanation, print_mode, print_reload
+from shedproxy.cli.remote_views import print_explanation, print_mode, print_profiles, print_reload
 
 OFFLINE = {
     "rule": None,
@@ -20,6 +20,19 @@ OFFLINE = {
     "time_left_ms": None,
     "flips": [],
 }
+
+
+def test_a_profile_is_shown_with_its_age(capsys):
+    profile = {
+        "id": "2026-11-01T1200Z-ab12", "age_days": 31, "is_expired": True, "weight": 2,
+        "slowdown": None, "alarm": None,
+    }  # fmt: skip
+    print_profiles([{"name": "default", "profile": profile}, {"name": "b", "profile": None}])
+    out = capsys.readouterr().out
+    assert "31 days, expired" in out
+    assert "ab12" in out
+    print_profiles([{"name": "b", "profile": None}])
+    assert capsys.readouterr().out == ""
 
 
 def test_without_a_running_instance_there_is_no_now(capsys):

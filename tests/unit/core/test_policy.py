@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from shedproxy.core import CellPolicy, Criticality, Mode, Policy
+from shedproxy.core import CellPolicy, Criticality, LimitPolicy, Mode, Policy
 
 
 def test_defaults_enforce_one_unbounded_cell() -> None:
@@ -33,3 +33,30 @@ def test_a_policy_does_not_change() -> None:
 def test_modes_have_the_words_of_flags_and_files() -> None:
     """One word everywhere."""
     assert [mode.label for mode in Mode] == ["off", "observe", "enforce"]
+
+
+CALIBRATED = LimitPolicy(initial=10, minimum=9, maximum=17, weight=2)
+
+
+@pytest.mark.parametrize(
+    ("healthy", "bounds"), [(1, (5, 5, 9)), (2, (10, 9, 17)), (4, (20, 18, 34)), (0, (5, 5, 9))]
+)
+def test_bounds_are_for_the_healthy_weight_and_never_for_none(
+    healthy: int, bounds: tuple[int, int, int]
+) -> None:
+    """Rounded up; a service that is out altogether is asked again with what one host takes."""
+    scaled = CALIBRATED.scaled_to(healthy)
+    assert (scaled.initial, scaled.minimum, scaled.maximum) == bounds
+    assert scaled.weight == max(1, healthy)
+
+
+def test_bounds_without_a_weight_hold_for_any() -> None:
+    policy = LimitPolicy(initial=10)
+    assert policy.scaled_to(3) is policy
+
+
+def test_each_cell_has_the_weight_behind_it_or_that_of_the_first() -> None:
+    cells = tuple(CellPolicy(name=name, limit=CALIBRATED) for name in ("default", "a", "b"))
+    scaled = Policy(cells=cells).scaled_to({"default": 1, "a": 4})
+    assert [cell.limit.initial for cell in scaled.cells] == [5, 20, 5]
+    assert Policy(cells=cells).scaled_to({}) == Policy(cells=cells)

@@ -11,6 +11,7 @@ from shedproxy.core import (
     CellPolicy,
     Instant,
     Lane,
+    LimitCause,
     LimitPolicy,
     Mode,
     Outcome,
@@ -100,6 +101,38 @@ def test_an_evicted_waiter_hears_from_the_arrival_that_took_its_place() -> None:
     assert record.reason is RejectReason.EVICTED
     assert refusal_holds(record.to_rejected())
     assert high.verdicts == []
+
+
+def test_a_limit_that_is_per_weight_follows_the_upstreams_in_service() -> None:
+    """Down and up, and the mode that was set stays; waiters get the slots that come back."""
+    limit = LimitPolicy(algorithm="fixed", initial=4, minimum=4, maximum=4, weight=2)
+    subject = Driver(Document(policy=Policy(cells=(CellPolicy(limit=limit),))), clock=Hand())
+    subject.set_healthy_weight("default", 2)
+    assert subject.shedder.stats().cells[0].limit == 4
+    subject.set_healthy_weight("default", 1)
+    assert subject.shedder.stats().cells[0].limit == 2
+    change = subject.shedder.stats().cells[0].last_change
+    assert change is not None
+    assert change.cause is LimitCause.RESCALED
+    callers = [Caller() for _ in range(4)]
+    answers = [subject.arrive(REQUEST, caller) for caller in callers]
+    assert [type(answer) for answer in answers] == [Permit, Permit, Ticket, Ticket]
+    subject.set_healthy_weight("default", 0)
+    assert subject.shedder.stats().cells[0].limit == 2
+    subject.set_healthy_weight("default", 2)
+    assert [len(caller.verdicts) for caller in callers] == [0, 0, 1, 1]
+    subject.set_healthy_weight("default", 1)
+    subject.set_mode(Mode.OBSERVE)
+    assert subject.shedder.stats().cells[0].limit == 2
+    # A document that is read again is for the upstreams that are there.
+    subject.apply(subject.document)
+    assert subject.shedder.stats().cells[0].limit == 2
+
+
+def test_a_limit_that_is_for_any_weight_stays() -> None:
+    subject, _ = driver(4)
+    subject.set_healthy_weight("default", 1)
+    assert subject.shedder.stats().cells[0].last_change is None
 
 
 def test_an_abandoned_waiter_hears_nothing() -> None:

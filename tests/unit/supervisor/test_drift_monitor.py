@@ -52,6 +52,20 @@ def test_the_same_service_is_not_told() -> None:
     assert view["alarm"] is None
 
 
+def test_a_profile_that_has_expired_is_told_once() -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    monitor = DriftMonitor(
+        lambda event, values: told.append((event, dict(values))), wall=lambda: 40 * DAY
+    )
+    for n in range(3):
+        monitor.feed(Instant(n), DOCUMENT, lambda: {"default": Counts(0, 0, 0)}, {})
+    facts = {"cell": "default", "profile": "x", "age_days": 39}
+    assert told == [("profile expired", facts)]
+    view = monitor.view("default")
+    assert view is not None
+    assert view["is_expired"]
+
+
 def test_a_new_profile_begins_anew_and_none_is_no_view() -> None:
     monitor, _ = fed(300)
     other = replace(PROFILE, id="y", capacity_rps=30.0)

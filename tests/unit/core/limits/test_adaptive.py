@@ -464,3 +464,32 @@ def test_hard_evidence_in_a_trial_is_about_the_level_before_it() -> None:
     [change] = service.tell(overload_count=20)
     assert change.cause is LimitCause.OVERLOAD
     assert (before, change.limit_before, change.limit_after) == (31, 46, 28), "a tenth off 31"
+
+
+def test_what_was_found_is_kept_per_healthy_weight() -> None:
+    """Half of the hosts: half of the limit, and all of it again when they are back."""
+    policy = LimitPolicy(initial=30, minimum=20, maximum=60, weight=4)
+    subject = AdaptiveLimit(policy)
+    subject.apply(policy.scaled_to(2))
+    assert subject.limit == 15
+    subject.apply(policy.scaled_to(4))
+    assert subject.limit == 30
+    # A profile of more hosts is not more hosts.
+    subject.apply(LimitPolicy(initial=60, minimum=40, maximum=120, weight=8).scaled_to(4))
+    assert subject.limit == 30
+
+
+def test_a_dip_ends_with_the_hosts_that_it_looked_at() -> None:
+    policy = LimitPolicy(initial=32, minimum=1, maximum=100, weight=2)
+    subject = AdaptiveLimit(policy)
+    now = Instant(0)
+    for _ in range(200):
+        now = Instant(now + NS_PER_S)
+        subject.on_window(seen(2.5, subject.limit, is_overloaded=True), now=now)
+        if subject.is_probing:
+            break
+    assert subject.is_probing
+    low = subject.limit
+    subject.apply(policy.scaled_to(1))
+    assert not subject.is_probing
+    assert subject.limit >= low

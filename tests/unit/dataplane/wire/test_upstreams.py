@@ -4,10 +4,11 @@ import errno
 import json
 import os
 import ssl
+from dataclasses import replace
 
 import pytest
 
-from shedproxy.core import seconds
+from shedproxy.core import CellPolicy, LimitPolicy, Policy, seconds
 from shedproxy.dataplane.wire.upload import Upload
 from shedproxy.observability.fault import Fault
 
@@ -91,6 +92,36 @@ async def test_an_upstream_that_is_out_refuses_before_admission_until_a_probe(st
     upstream.protocol.data_received(OK)
     assert client.take().endswith(b"ok")
     assert bench.server.upstream_health() == {"default": {"http://10.0.0.1:80": True}}
+
+
+async def test_a_calibrated_limit_is_for_the_upstreams_in_service(still) -> None:
+    """Half of the hosts have half of the slots, until they are back; a reload changes nothing."""
+    bench = still(
+        upstream={
+            "urls": ("http://10.0.0.1:80", "http://10.0.0.2:80"),
+            "fail_after": 1,
+            "retry_after_ns": seconds(5),
+        }
+    )
+    limit = LimitPolicy(algorithm="fixed", initial=8, minimum=8, maximum=8, weight=2)
+    document = replace(bench.driver.document, policy=Policy(cells=(CellPolicy(limit=limit),)))
+
+    def slots() -> int:
+        return bench.driver.shedder.stats().cells[0].limit
+
+    bench.server.apply(document)
+    assert slots() == 8
+    bench.failure = ConnectionRefusedError()
+    client = bench.client()
+    client.protocol.data_received(GET)
+    await bench.settle()
+    assert not all(bench.server.upstream_health()["default"].values())
+    assert slots() == 4
+    bench.server.apply(document)
+    assert slots() == 4
+    bench.failure = None
+    await bench.advance(seconds(7))
+    assert slots() == 8
 
 
 async def test_why_an_upstream_cannot_be_connected_to_is_said_once(still) -> None:
