@@ -6,6 +6,9 @@
 - `--new-machine-readable-summary` (k6 1.5 and later): `results.metrics` is a list, with `config`
   and `metadata` (schema 1.0).
 
+Checked with the source of k6 2.2.0. The third has p(90) and p(95) and no other percentile,
+whatever `summaryTrendStats` asks for.
+
 Times are in milliseconds; `http_req_failed` counts as its "passes" (or "matches") what failed.
 """
 
@@ -74,7 +77,12 @@ def read_k6_summary(source: SourceText, *, loop: Loop | None = None) -> LoadReco
             f"{lost} iterations were dropped: k6 had no virtual user left to keep its schedule."
         )
     if "p(99)" not in duration:
-        notes.append("No p(99) in it: ask k6 for it with summaryTrendStats.")
+        notes.append(
+            "No p(99) in it, and this form of summary never has one: leave "
+            "--new-machine-readable-summary out, and ask for it with summaryTrendStats."
+            if "results" in value
+            else "No p(99) in it: ask k6 for it with summaryTrendStats."
+        )
     total = RouteRecord(
         name="http_req_duration",
         request_count=count,

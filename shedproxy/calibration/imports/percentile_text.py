@@ -1,7 +1,11 @@
 """Texts with a table of percentiles: HdrHistogram's `.hgrm`, and what wrk2, wrk and hey print.
 
 A `.hgrm` file does not say its unit: milliseconds are taken unless another is named. wrk2 prints a
-table "measured from the intended start" first, which is read, and one without, which is not.
+table "measured from the intended start" first, which is read, and one without (`-U`), which is not.
+
+Checked with the sources of wrk2 4.0.0 (commit 44a94c1, the last) and of hey 0.1.4 (commit 8985827).
+hey prints "0% in 0.0000 secs" for percentiles of too few answers, and keeps a million answers for
+its distributions and means, whatever it counted.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ _WRK_SOCKET = re.compile(r"\s*Socket errors: connect (\d+), read (\d+), write (\
 _WRK_STATUS = re.compile(r"\s*Non-2xx or 3xx responses: (\d+)")
 _HEY_SHARE = re.compile(r"\s+([\d.]+)%+ in ([\d.]+) secs")
 _HEY_FACT = re.compile(r"\s+(Total|Slowest|Average|Requests/sec):\s+([\d.]+)")
+_HEY_KEPT = 1_000_000
 _COUNTED = re.compile(r"\s+\[(\d+)\]\s+(.+)")
 
 
@@ -205,6 +210,7 @@ def _read_hey(source: SourceText, loop: Loop | None) -> LoadRecord:
     shares = tuple(
         (round(float(share) / 100, 9), Nanos(round(float(value) * NS_PER_S)))
         for share, value in _HEY_SHARE.findall(source.text)
+        if float(share)
     )
     _, _, after = source.text.partition("Status code distribution:")
     answers, _, errors = after.partition("Error distribution:")
@@ -214,6 +220,13 @@ def _read_hey(source: SourceText, loop: Loop | None) -> LoadRecord:
     count = sum(n for _, n in by_status) + sum(int(n) for n, _ in _COUNTED.findall(errors))
     if not count or "Total" not in facts:
         raise source.invalid("hey's totals are missing", help="copy its whole output")
+    in_all = round(facts.get("Requests/sec", 0.0) * facts["Total"])
+    notes: tuple[str, ...] = ()
+    if count >= _HEY_KEPT and in_all > count:
+        # Its mean is that of all answers over the number of those kept.
+        facts.pop("Average", None)
+        notes = (f"hey kept {count} of {in_all} answers: percentiles and statuses are of those.",)
+        count = in_all
 
     def ns(fact: str) -> Nanos | None:
         return Nanos(round(facts[fact] * NS_PER_S)) if fact in facts else None
@@ -231,4 +244,5 @@ def _read_hey(source: SourceText, loop: Loop | None) -> LoadRecord:
             latency=LatencyFigures(mean_ns=ns("Average"), max_ns=ns("Slowest"), percentiles=shares),
         ),
         errors=tuple(kinds),
+        notes=notes,
     )

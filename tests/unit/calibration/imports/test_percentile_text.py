@@ -76,8 +76,26 @@ def test_hey_is_read_with_one_sign_of_percent_or_two() -> None:
     assert record.total.request_count == 2000
     assert record.total.latency.at(0.99) == 80_300_000
     assert record.total.failed_count == 10
-    once = read_percentile_text(load_file("hey.txt", instead=("%%", "%")))
+    once = read_percentile_text(load_file("hey.txt", instead=("% in", "%% in")))
     assert once.total == record.total
+
+
+def test_hey_prints_a_row_of_nothing_where_it_has_too_few_answers() -> None:
+    rows = ("95% in 0.0602 secs", "0% in 0.0000 secs")
+    record = read_percentile_text(load_file("hey.txt", instead=rows))
+    assert [share for share, _ in record.total.latency.percentiles] == [0.1, 0.5, 0.99]
+
+
+def test_hey_keeps_a_million_answers_and_counts_them_all() -> None:
+    kept = ("[200]\t1990", "[200]\t1000000")
+    record = read_percentile_text(load_file("hey.txt", instead=kept))
+    # Fewer were asked for than that: nothing was left out.
+    assert record.notes == ()
+    text = load_file("hey.txt", instead=kept).text.replace("199.5809", "200000.0")
+    many = read_percentile_text(SourceText("hey.txt", text))
+    assert many.total.request_count == 2_004_200
+    assert many.total.latency.mean_ns is None
+    assert "hey kept 1000010 of 2004200 answers" in many.notes[0]
 
 
 @pytest.mark.parametrize(
