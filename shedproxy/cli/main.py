@@ -96,6 +96,12 @@ COMMANDS: dict[str, Command] = {
         _OPERATE,
         "Replace the worker processes one at a time; no connection is refused meanwhile.",
     ),
+    "upstreams": Command(
+        "remote_commands",
+        "upstreams",
+        _OPERATE,
+        "Show every upstream, and how many more may be taken out; drain one by hand.",
+    ),
     "drain": Command(
         "remote_commands",
         "drain",

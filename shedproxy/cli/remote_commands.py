@@ -21,8 +21,9 @@ from shedproxy.cli.remote_views import (
     print_restart,
     print_status,
 )
+from shedproxy.cli.upstream_views import print_upstreams
 
-__all__ = ["drain", "explain", "mode", "reload", "restart", "status"]
+__all__ = ["drain", "explain", "mode", "reload", "restart", "status", "upstreams"]
 
 DEFAULT_URL = "http://127.0.0.1:9900"
 _POLL_S = 0.2
@@ -199,6 +200,46 @@ def drain(url: Url = DEFAULT_URL, token_file: TokenFile = "") -> None:
     with _client(url, token_file) as client:
         content = _ask(client, "POST", "/-/drain", body={}, good=(202,))
     typer.echo(content["state"])
+
+
+def upstreams(
+    url: Url = DEFAULT_URL,
+    drain: Annotated[
+        str, typer.Option("--drain", metavar="HOST", help="Give it no requests, for a while.")
+    ] = "",
+    undrain: Annotated[str, typer.Option("--undrain", metavar="HOST", help="End that early.")] = "",
+    forgive: Annotated[
+        int,
+        typer.Option("--forgive", metavar="N", help="Write off a bullet that nobody will pay for."),
+    ] = 0,
+    cell: Annotated[str, typer.Option("--cell", metavar="NAME", help="Of one cell only.")] = "",
+    for_: Annotated[
+        str, typer.Option("--for", metavar="TIME", help="How long, like 10m; at most 7d.")
+    ] = "1h",
+    token_file: TokenFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show every upstream, and how many more may be taken out; drain one by hand.
+
+    Examples:
+        shedproxy upstreams
+        shedproxy upstreams --drain http://10.0.0.7:8000 --for 20m
+    """
+    if sum(map(bool, (drain, undrain, forgive))) > 1:
+        raise typer.BadParameter("give one of --drain, --undrain and --forgive")
+    order: dict[str, Any] = {}
+    if forgive:
+        order = {"action": "forgive", "serial": forgive}
+    elif drain:
+        order = {"action": "drain", "host": drain, "cell": cell, "for": for_}
+    elif undrain:
+        order = {"action": "undrain", "host": undrain, "cell": cell}
+    with _client(url, token_file) as client:
+        if order:
+            content = _ask(client, "POST", "/-/upstreams", body=order)
+        else:
+            content = _ask(client, "GET", "/-/upstreams")
+    _print_json(content) if as_json else print_upstreams(content)
 
 
 def _client(url: str, token_file: str = "") -> ControlClient:

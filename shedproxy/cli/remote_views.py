@@ -21,8 +21,10 @@ __all__ = [
     "print_reload",
     "print_restart",
     "print_status",
+    "print_table",
 ]
 
+_USUAL = ("in service", "unreachable")
 _FRAMES_SHOWN = 5
 """Innermost frames of a stall."""
 
@@ -47,7 +49,7 @@ def print_status(content: dict[str, Any]) -> None:
     _print_facts(facts)
     _print_cells(content["cells"])
     print_profiles(content["cells"])
-    _print_table(
+    print_table(
         ("worker", "pid", "state", "heartbeat", "restarts", "connections", "last exit"),
         [
             (
@@ -69,10 +71,10 @@ def print_status(content: dict[str, Any]) -> None:
             _print_line(f"worker {worker['index']} {lost}: {worker['page_lost']}")
     if len(content["workers"]) > 1:
         _print_worker_cells(content)
-    _print_table(
+    print_table(
         ("upstream", "cell", "health"),
         [
-            (url, cell, "healthy" if ok else "out")
+            (url, cell, _health(content, cell, url, ok=ok))
             for cell, health in content["upstreams"].items()
             for url, ok in health.items()
         ],
@@ -102,7 +104,15 @@ def _print_worker_cells(content: dict[str, Any]) -> None:
         limit, shed_level, baseline = shares
         rows.append((name, "apart", "", limit, "", shed_level, baseline))
     headings = ("cell", "worker", "in flight", "limit", "queue", "shed level", "baseline")
-    _print_table(headings, rows)
+    print_table(headings, rows)
+
+
+def _health(content: dict[str, Any], cell: str, url: str, *, ok: bool) -> str:
+    """What the workers can use, and what was decided for all of them."""
+    for host in content["hosts"]["hosts"]:
+        if (host["cell"], host["host"]) == (cell, url) and host["state"] not in _USUAL:
+            return str(host["state"])
+    return "healthy" if ok else "out"
 
 
 def _print_stall(worker: dict[str, Any]) -> None:
@@ -117,7 +127,7 @@ def _print_stall(worker: dict[str, Any]) -> None:
 
 
 def _print_cells(cells: Sequence[dict[str, Any]]) -> None:
-    _print_table(
+    print_table(
         ("cell", "in flight", "limit", "queue", "streams", "zombies", "pressure", "shed level"),
         [
             (
@@ -133,7 +143,7 @@ def _print_cells(cells: Sequence[dict[str, Any]]) -> None:
             for cell in cells
         ],
     )
-    _print_table(
+    print_table(
         ("cell", "admitted", "refused", "would refuse", "baseline", "limit moved by"),
         [
             (
@@ -151,7 +161,7 @@ def _print_cells(cells: Sequence[dict[str, Any]]) -> None:
 
 def print_profiles(cells: Sequence[dict[str, Any]]) -> None:
     """What calibrated cells rest on; nothing where none is calibrated."""
-    _print_table(
+    print_table(
         ("cell", "profile", "age", "for hosts", "slowdown", "alarm"),
         [
             (
@@ -288,7 +298,8 @@ def _print_facts(facts: Sequence[tuple[str, str]]) -> None:
     Console().print(table)
 
 
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Rows under a head; nothing where there are none."""
     if not rows:
         return
     if sys.stdout.isatty():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from shedproxy.core.ejection import Act, CellFacts, Deed, HostFacts, decide
@@ -34,6 +34,8 @@ _FIRST_WEIGHT: Final = FULL_WEIGHT // 10
 _SURE_COUNT: Final = 2
 """Judgements in a row that make it sure."""
 _DOUBLINGS: Final = 3
+_MOST: Final = 0.5
+"""Share of failures that is believed of few requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,8 @@ class CellInput:
     cell: str
     hosts: tuple[HostInput, ...]
     policy: OutlierPolicy = field(default_factory=OutlierPolicy)
+    is_enabled: bool = True
+    """Nobody is taken out where it is not, whatever the policy says."""
     demand_rps: float = 0.0
     """Offered, whether refused or not."""
     host_capacity_rps: float = 0.0
@@ -107,18 +111,29 @@ class _Watch:
         ticks.append((now, total))
         while len(ticks) > 1 and ticks[1][0] <= now - window_ns:
             ticks.popleft()
-        begin = ticks[0][1]
-        return Tally(
-            total.requests - begin.requests,
-            total.failed - begin.failed,
-            total.timed - begin.timed,
-            total.log2_sum - begin.log2_sum,
-        )
+        return _since(ticks[0][1], total)
+
+    def lately(self, requests_min: int) -> Tally:
+        """What was done last, as soon as that is so many requests."""
+        total = self.ticks[-1][1]
+        for _, begin in reversed(self.ticks):
+            if total.requests - begin.requests >= requests_min:
+                return _since(begin, total)
+        return Tally()
 
     def forget(self) -> None:
         """What it did before says nothing of it now."""
         self.ticks.clear()
         self.bad_count = 0
+
+
+def _since(begin: Tally, total: Tally) -> Tally:
+    return Tally(
+        total.requests - begin.requests,
+        total.failed - begin.failed,
+        total.timed - begin.timed,
+        total.log2_sum - begin.log2_sum,
+    )
 
 
 class Ejector:
@@ -131,6 +146,8 @@ class Ejector:
 
     def __init__(self, ledger: Ledger | None = None, *, now: Instant) -> None:
         self.ledger = Ledger() if ledger is None else ledger
+        self.facts: list[CellFacts] = []
+        """Of the last step, to be shown."""
         self._started_at = now
         self._watches: dict[tuple[str, str], _Watch] = {}
         self._frozen_until: dict[str, Instant] = {}
@@ -143,7 +160,7 @@ class Ejector:
 
         To be called about once a second.
         """
-        facts = [self._cell_facts(now, cell) for cell in cells]
+        self.facts = facts = [self._cell_facts(now, cell) for cell in cells]
         present = {(cell.cell, host.host) for cell in cells for host in cell.hosts}
         for key in self._watches.keys() - present:
             del self._watches[key]
@@ -227,9 +244,12 @@ class Ejector:
             watch.window(now, host.total, policy.window_ns)
             for watch, host in zip(watches, cell.hosts, strict=True)
         ]
-        # Who is out is nobody's peer.
-        for watch, host, found in zip(watches, cell.hosts, judge(windows, policy), strict=True):
-            self._look(now, watch, host, found, policy)
+        # What was good before should not hide for a whole window that most of it fails now.
+        lately = [watch.lately(policy.requests_min) for watch in watches]
+        quick = replace(policy, failures_above=_MOST, slower_than=0.0)
+        found = zip(judge(windows, policy), judge(lately, quick), strict=True)
+        for watch, host, (usual, sudden) in zip(watches, cell.hosts, found, strict=True):
+            self._look(now, watch, host, sudden if usual is None else usual, policy)
         self._look_for_correlation(now, cell, watches)
         needed = bare = None
         if cell.host_capacity_rps > 0:
@@ -244,7 +264,7 @@ class Ejector:
             needed=needed,
             needed_without_zone=bare if policy.keeps_zone else None,
             share_max=policy.share_max,
-            is_frozen=self.is_frozen(cell.cell, now) or not policy.enabled,
+            is_frozen=not (policy.enabled and cell.is_enabled) or self.is_frozen(cell.cell, now),
             replaces=cell.replace_ns is not None,
         )
 

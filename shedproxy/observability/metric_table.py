@@ -28,6 +28,7 @@ __all__ = [
     "CELL",
     "CELLS_MAX",
     "CLASSES",
+    "DOMAIN",
     "DURATION_BOUNDS",
     "LIMIT_CAUSES",
     "METRICS",
@@ -53,6 +54,8 @@ WORKERS = tuple(map(str, range(64)))
 WORKER_STATES = ("starting", "serving", "announced", "draining", "stopped")
 
 CELL = Label("shedproxy.cell")
+DOMAIN = Label("shedproxy.domain")
+"""A magazine: "cell:NAME", "zone:NAME" or "all"; as configured."""
 CLASS = Label("shedproxy.class", ("", *CLASSES))
 OUTCOME = Label("shedproxy.outcome", tuple(member.name.lower() for member in DecisionOutcome))
 REQUEST_OUTCOME = Label(
@@ -347,6 +350,34 @@ METRICS = (
         "How far apart the workers' limits, shed levels or baselines are: 0, they agree, to 1.",
         CELL,
         ABOUT,
+    ),
+    _gauge(
+        "shedproxy.magazine.left",
+        "{bullet}",
+        "Hosts that may still be taken out: of a cell, of a zone, in all.",
+        DOMAIN,
+    ),
+    _gauge(
+        "shedproxy.magazine.out",
+        "{bullet}",
+        "Bullets spent and not given back: hosts out, on trial, or gone and not replaced.",
+        DOMAIN,
+    ),
+    _counter("shedproxy.magazine.spent", "{bullet}", "Hosts taken out.", DOMAIN),
+    _counter(
+        "shedproxy.magazine.reloaded", "{bullet}", "Bullets given back for proven hosts.", DOMAIN
+    ),
+    _gauge(
+        "shedproxy.magazine.frozen",
+        "1",
+        "1 while so much is bad at once that nobody is taken out.",
+        CELL,
+    ),
+    _counter(
+        "shedproxy.magazine.empty",
+        "{host}",
+        "Bad hosts that stayed in service because a magazine was empty.",
+        CELL,
     ),
     _gauge("shedproxy.calibration.age", "s", "Time since the cell was calibrated.", CELL),
     _gauge(

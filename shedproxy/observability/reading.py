@@ -64,7 +64,7 @@ def sample_of(name: str, value: float, *labels: str) -> Sample:
     if len(labels) != len(metric.labels):
         raise ValueError(f"{name} has {len(metric.labels)} labels, not {len(labels)}")
     for label, given in zip(metric.labels, labels, strict=True):
-        if label is not CELL and given not in label.values:
+        if label.values and given not in label.values:
             raise ValueError(f"{given!r} is no value of {label.name} of {name}")
     return Sample(metric, labels, value)
 

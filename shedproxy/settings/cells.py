@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from shedproxy.settings.outliers import CheckSettings, OutlierSettings
 from shedproxy.settings.quantities import Duration, TextList, at_least, invalid
 from shedproxy.settings.section import ClassLimits, Section, form, preset
 from shedproxy.settings.upstreams import UpstreamUrl
@@ -256,5 +257,7 @@ class CellSettings(Section):
     transport: TransportSettings = TransportSettings()
     hands: HandsSettings = HandsSettings()
     retries: RetriesSettings = RetriesSettings()
+    outliers: OutlierSettings = OutlierSettings()
+    check: CheckSettings = CheckSettings()
     class_limits: ClassLimits = ClassLimits()
     profile: ProfileSettings = ProfileSettings()

@@ -12,6 +12,7 @@ from shedproxy.settings.compile import cells_of, initial_limit
 from shedproxy.settings.layers import Layer
 from shedproxy.settings.located import Check
 from shedproxy.settings.models import RuleSettings, Settings
+from shedproxy.settings.outlier_checks import check_outliers
 from shedproxy.settings.quantities import show_duration, split_address
 from shedproxy.settings.shape import Path, nearest
 from shedproxy.settings.tls_files import fault_of_authorities, fault_of_pair
@@ -54,6 +55,7 @@ def check_settings(
         *_check_headers(settings, check),
         *_check_reject(settings, check),
         *check_cells(settings, check),
+        *check_outliers(settings, check),
         *_check_files(settings, check),
     ]
 

@@ -26,7 +26,7 @@ from shedproxy.settings.cells import (
 )
 from shedproxy.settings.models import RuleSettings, Settings
 from shedproxy.settings.section import ClassLimits
-from shedproxy.settings.upstream_compile import upstream_document
+from shedproxy.settings.upstream_compile import replacement_document, upstream_document
 from shedproxy.snapshot import (
     CellProfile,
     CellRouting,
@@ -256,6 +256,7 @@ def _proxy(settings: Settings, cells: dict[str, CellSettings]) -> ProxyDocument:
             pool_idle_ns=timeouts.pool_idle,
             tunnel_idle_ns=timeouts.tunnel_idle,
         ),
+        replacement=replacement_document(settings.replacement),
         tls=tls,
         head_size_max=server.head_size_max,
         target_size_max=server.target_size_max,

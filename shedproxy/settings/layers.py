@@ -58,7 +58,9 @@ _FLAGS = {
 
 _ARGUMENTS = {"cell.default.upstream": "UPSTREAM"}
 
-_FILE_KEYS = frozenset(("cert", "key", "ca", "token_file", "read_token_file", "state_file"))
+_FILE_KEYS = frozenset(
+    ("cert", "key", "ca", "token_file", "read_token_file", "secret_file", "state_file")
+)
 
 
 class Spot(NamedTuple):
@@ -118,7 +120,7 @@ class FileLayer:
         self.values: dict[str, Any] = tomllib.loads(text)
         self.name = name
         self._index = TomlIndex(text)
-        for section in ("server", "control", "cell"):
+        for section in ("server", "control", "cell", "replacement"):
             _resolve_files(self.values.get(section), folder)
 
     def describe(self, path: Path) -> str:

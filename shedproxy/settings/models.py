@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from shedproxy.settings.cells import CellSettings
+from shedproxy.settings.outliers import ReplacementSettings
 from shedproxy.settings.quantities import (
     Duration,
     HeaderName,
@@ -335,6 +336,7 @@ class Settings(BaseSettings):
     rule: list[RuleSettings] = preset([], max_length=1000)
     cell: dict[CellName, CellSettings] = preset({}, max_length=64)
     cells: CellsSettings = CellsSettings()
+    replacement: ReplacementSettings = ReplacementSettings()
     reject: RejectSettings = RejectSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from shedproxy.core import RetryPolicy
+from shedproxy.core import OutlierPolicy, RetryPolicy
 from shedproxy.placement import BoundedHands, NoHandError
 from shedproxy.settings.cells import CellSettings, UpstreamTlsSettings
 from shedproxy.settings.models import Settings
+from shedproxy.settings.outliers import CheckSettings, ReplacementSettings
 from shedproxy.settings.upstreams import split_upstream
 from shedproxy.snapshot import (
+    CheckDocument,
+    ReplacementDocument,
     TlsDocument,
     UpstreamDocument,
     canonical_key,
@@ -18,7 +21,7 @@ from shedproxy.snapshot import (
     member_hash,
 )
 
-__all__ = ["listed_hands", "upstream_document"]
+__all__ = ["listed_hands", "replacement_document", "upstream_document"]
 
 
 def upstream_document(
@@ -44,7 +47,55 @@ def upstream_document(
             floor_rps=retries.floor,
             methods=tuple(retries.methods),
         ),
+        outliers=_outliers(cell),
+        check=_check(cell.check),
         tls=_upstream_tls(transport.tls) if any(u.startswith("https:") for u in urls) else None,
+    )
+
+
+def _outliers(cell: CellSettings) -> OutlierPolicy:
+    found = cell.outliers
+    return OutlierPolicy(
+        enabled=found.enabled,
+        window_ns=found.window,
+        requests_min=found.requests_min,
+        failures_above=found.failures,
+        slower_than=found.slowness,
+        unreachable_ns=found.unreachable,
+        headroom=found.headroom,
+        share_max=found.share,
+        keeps_zone="zone-headroom" not in cell.waive,
+        out_ns=found.out,
+        ramp_ns=found.ramp,
+        bake_ns=found.bake,
+        bake_requests=found.bake_requests,
+        reload_ns=found.reload,
+        correlated_share=found.correlated,
+        correlated_ns=found.correlated_for,
+    )
+
+
+def _check(check: CheckSettings) -> CheckDocument:
+    return CheckDocument(
+        path=check.path,
+        host=check.host,
+        interval_ns=check.interval,
+        timeout_ns=check.timeout,
+        status=tuple(check.status),
+        falls=check.falls,
+        rises=check.rises,
+    )
+
+
+def replacement_document(settings: ReplacementSettings) -> ReplacementDocument:
+    """Who is asked for other hosts."""
+    return ReplacementDocument(
+        url=settings.url,
+        secret_file=settings.secret_file,
+        command=tuple(settings.command),
+        timeout_ns=settings.timeout,
+        attempts=settings.attempts,
+        within_ns=settings.within,
     )
 
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shedproxy.supervisor.access import Access, Refusal
 from shedproxy.supervisor.health import Report
-from shedproxy.supervisor.orders import ModeOrder, OrderInvalidError
+from shedproxy.supervisor.orders import HostOrder, ModeOrder, OrderInvalidError
 
 __all__ = ["Operations", "make_app"]
 
@@ -76,6 +76,12 @@ class Operations(Protocol):
     def drain(self, *, who: str) -> dict[str, Any]:
         """Begin to end."""
 
+    def upstreams(self) -> dict[str, Any]:
+        """Every host, and the bullets that there are."""
+
+    async def order_host(self, order: HostOrder, *, who: str) -> dict[str, Any]:
+        """Take a host out by hand, put it back, or write a bullet off."""
+
 
 def make_app(operations: Operations, access: Access) -> ASGIApp:
     """The control listener's application."""
@@ -109,6 +115,12 @@ def make_app(operations: Operations, access: Access) -> ASGIApp:
     async def restart(request: Request, _: dict[str, Any]) -> Response:
         return _json(operations.restart(who=_who(request)), status=202)
 
+    def upstreams(_: Request) -> Response:
+        return _json(operations.upstreams())
+
+    async def host(request: Request, body: dict[str, Any]) -> Response:
+        return _json(await operations.order_host(HostOrder.parse(body), who=_who(request)))
+
     async def drain(request: Request, _: dict[str, Any]) -> Response:
         return _json(operations.drain(who=_who(request)), status=202)
 
@@ -120,6 +132,8 @@ def make_app(operations: Operations, access: Access) -> ASGIApp:
         _get("/-/explain", _explain_endpoint(operations), access),
         _get("/-/config", config, access),
         _get("/-/points", points, access),
+        _get("/-/upstreams", upstreams, access),
+        _post("/-/upstreams", host, access),
         _post("/-/mode", mode, access),
         _post("/-/reload", reload, access),
         _post("/-/restart", restart, access),

@@ -12,6 +12,7 @@ from shedproxy.core import Instant, Memory, Mode, Nanos, to_seconds
 from shedproxy.errors import StartupError
 from shedproxy.snapshot import Document, document_for_worker, encode_document, plain_memory
 from shedproxy.supervisor.channel import Message
+from shedproxy.supervisor.host_tallies import HostTallies
 from shedproxy.supervisor.learnt import Learnt
 from shedproxy.supervisor.process import Backoff, WorkerCommand, WorkerProcess, WorkerState
 
@@ -56,6 +57,8 @@ class Fleet:
         self._report = report
         self._on_log_lines = on_log_lines
         self._upstreams: dict[WorkerProcess, dict[str, dict[str, bool]]] = {}
+        self.tallies = HostTallies()
+        self._weights: dict[str, dict[str, int]] = {}
         self._learnt = Learnt(workers, memory or {})
         self.is_started = False
         """Every worker has been ready."""
@@ -144,6 +147,7 @@ class Fleet:
         self._others.discard(worker)
         self._told.pop(worker, None)
         self._upstreams.pop(worker, None)
+        self.tallies.forget(worker)
         self._reset_worker(worker.region)
 
     def _make(self, index: int, region: int) -> WorkerProcess:
@@ -214,6 +218,11 @@ class Fleet:
                     known[url] = known.get(url, False) or ok
         return merged
 
+    def set_weights(self, weights: dict[str, dict[str, int]]) -> None:
+        """The parts of the requests that upstreams may have, by cell and URL, for every worker."""
+        self._weights = weights
+        self._post("weights", cells=weights)
+
     def memory(self) -> dict[str, Memory]:
         """What all workers have learnt, by cell and route, as far as they said."""
         return self._learnt.merged()
@@ -225,12 +234,14 @@ class Fleet:
         self._told[worker] = self._document
         return [
             {"op": "memory", "cells": plain_memory(self.memory())},
+            {"op": "weights", "cells": self._weights},
             {"op": "document", "document": self._text_for(worker)},
         ]
 
     def on_spawn(self, worker: WorkerProcess) -> None:
         """Clear what described the dead worker; its counters stay."""
         self._upstreams.pop(worker, None)
+        self.tallies.forget(worker)
         self._reset_worker(worker.region)
 
     def on_message(self, worker: WorkerProcess, message: Message) -> None:
@@ -240,6 +251,8 @@ class Fleet:
                 self._on_log_lines(str(line) for line in message.get("lines", ()))
             case "memory":
                 self._learnt.take(worker.index, message.get("cells"))
+            case "hosts":
+                self.tallies.take(worker, message.get("cells"))
             case "upstreams":
                 before = self.upstreams()
                 self._upstreams[worker] = _read_upstreams(message.get("cells"))

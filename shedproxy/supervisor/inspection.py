@@ -11,6 +11,7 @@ from typing import Any
 
 from shedproxy.clock import Clock, monotonic_now
 from shedproxy.core import (
+    NS_PER_S,
     Criticality,
     Mode,
     Nanos,
@@ -109,6 +110,22 @@ class Inspection:
             upstreams=self._max(index, Gauge.UPSTREAMS),
             upstreams_healthy=self._max(index, Gauge.UPSTREAMS_HEALTHY),
         )
+
+    def load(self, document: Document, cell: str) -> tuple[float, float]:
+        """Cost offered to a cell per second, and the most that it is known to do; 0: nobody knows.
+
+        What was measured while it was saturated, unless it does more than that by now; else what
+        its limit lets through at its baseline.
+        """
+        index = document.numbered_cells.index(cell)
+        demand, capacity = self._sum(index, Gauge.DEMAND), self._sum(index, Gauge.CAPACITY)
+        is_overloaded = self._max(index, Gauge.PRESSURE_PPM) >= _PPM
+        baseline_ns = self._max(index, Gauge.BASELINE_NS)
+        if capacity and (capacity >= demand or is_overloaded):
+            return float(demand), float(capacity)
+        if baseline_ns > 0:
+            return float(demand), self._sum(index, Gauge.LIMIT) * NS_PER_S / baseline_ns
+        return float(demand), 0.0
 
     def samples(self, document: Document, extra: Iterable[Sample]) -> Iterator[Sample]:
         """Every series, with the supervisor's own put in their place."""

@@ -20,7 +20,8 @@ from shedproxy.supervisor.explain import explain_head
 from shedproxy.supervisor.fleet import Fleet
 from shedproxy.supervisor.health import Report, ShedWindow, judge_liveness, judge_readiness
 from shedproxy.supervisor.inspection import Inspection
-from shedproxy.supervisor.orders import ModeOrder, OrderInvalidError
+from shedproxy.supervisor.orders import HostOrder, ModeOrder, OrderInvalidError
+from shedproxy.supervisor.outlier_watch import OutlierWatch
 from shedproxy.supervisor.rolling import RollingRestart
 
 __all__ = ["LiveOperations", "show_problem"]
@@ -39,6 +40,7 @@ class LiveOperations:
         inspection: Inspection,
         rolling: RollingRestart,
         *,
+        watch: OutlierWatch,
         begin_drain: Callable[[str], None],
         report: Callable[[str, dict[str, Any]], None],
         lines_dropped: Callable[[], int] = lambda: 0,
@@ -48,6 +50,7 @@ class LiveOperations:
         self._fleet = fleet
         self._inspection = inspection
         self._rolling = rolling
+        self._watch = watch
         self._begin_drain = begin_drain
         self._report = report
         self._lines_dropped = lines_dropped
@@ -135,7 +138,16 @@ class LiveOperations:
                 for cell in self._inspection.cells(document)
             ],
             "upstreams": self._fleet.upstreams(),
+            "hosts": self._watch.view(),
         }
+
+    def upstreams(self) -> dict[str, Any]:
+        """Every host, and the bullets that there are."""
+        return self._watch.view()
+
+    async def order_host(self, order: HostOrder, *, who: str) -> dict[str, Any]:
+        """Take a host out by hand, put it back, or write a bullet off; logged with who asked."""
+        return await self._watch.order(order, who=who)
 
     def points(self) -> dict[str, Any]:
         """What the service was seen to do, for `shedproxy calibrate --from-observe`."""
@@ -242,6 +254,7 @@ class LiveOperations:
         yield sample_of("shedproxy.config.reloads", self._configuration.reloads, "applied")
         yield sample_of("shedproxy.config.reloads", self._configuration.refusals, "refused")
         yield from self._drift.samples()
+        yield from self._watch.samples()
 
 
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")

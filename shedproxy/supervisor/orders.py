@@ -8,9 +8,9 @@ from typing import Any
 
 from shedproxy.core import Mode, Nanos, seconds
 from shedproxy.errors import ShedproxyError
-from shedproxy.settings.quantities import parse_duration
+from shedproxy.settings.quantities import parse_duration, show_duration
 
-__all__ = ["ModeOrder", "OrderInvalidError"]
+__all__ = ["HostOrder", "ModeOrder", "OrderInvalidError"]
 
 OVERRIDE_DEFAULT = seconds(3600)
 OVERRIDE_MAX = seconds(7 * 86_400)
@@ -49,6 +49,60 @@ class ModeOrder:
         if not seconds(1) <= length <= OVERRIDE_MAX:
             raise OrderInvalidError("/for", "an override lasts at least 1s and at most 7d")
         return cls(mode=modes.get(word), length=length)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOrder:
+    """Take a host out by hand for a while, put it back, or write a bullet off."""
+
+    action: str
+    host: str = ""
+    cell: str = ""
+    """"" means every cell that has the host."""
+    length: Nanos = OVERRIDE_DEFAULT
+    serial: int = 0
+    """Of the bullet to be written off."""
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any]) -> HostOrder:
+        """Read `{"action": "drain", "host": "http://h:1", "for": "10m"}`, or
+        `{"action": "forgive", "serial": 7}`; OrderInvalidError names the place.
+        """
+        action = content.get("action")
+        known = {
+            "drain": {"action", "host", "cell", "for"},
+            "undrain": {"action", "host", "cell"},
+            "forgive": {"action", "serial"},
+        }
+        if not isinstance(action, str) or action not in known:
+            raise OrderInvalidError(
+                "/action", f"action is {action!r}; must be one of {', '.join(known)}"
+            )
+        unknown = set(content) - known[action]
+        if unknown:
+            name = min(unknown)
+            raise OrderInvalidError(
+                f"/{name}", f"unknown key {name!r}; known: {', '.join(sorted(known[action]))}"
+            )
+        serial = content.get("serial", 0)
+        if action == "forgive" and (type(serial) is not int or serial < 1):
+            raise OrderInvalidError("/serial", f"{serial!r} is no serial of a bullet")
+        host, cell = content.get("host", ""), content.get("cell", "")
+        if action != "forgive" and (not isinstance(host, str) or not host):
+            raise OrderInvalidError("/host", "give the URL of an upstream")
+        if not isinstance(cell, str):
+            raise OrderInvalidError("/cell", f"{cell!r} is no name of a cell")
+        length = _parse_length(content["for"]) if "for" in content else OVERRIDE_DEFAULT
+        if not seconds(1) <= length <= OVERRIDE_MAX:
+            raise OrderInvalidError("/for", "a drain lasts at least 1s and at most 7d")
+        return cls(action=action, host=host, cell=cell, length=length, serial=serial)
+
+    def facts(self) -> dict[str, Any]:
+        """What the log says of it."""
+        if self.action == "forgive":
+            return {"serial": self.serial}
+        facts: dict[str, Any] = {"upstream": self.host, "cell": self.cell or "all"}
+        return {**facts, "for": show_duration(self.length)} if self.action == "drain" else facts
 
 
 def _parse_length(text: object) -> Nanos:

@@ -25,6 +25,7 @@ from shedproxy.settings import ControlSettings, Loaded, require_upstream
 from shedproxy.snapshot import Document
 from shedproxy.supervisor.access import Access
 from shedproxy.supervisor.banner import render_banner
+from shedproxy.supervisor.bullet_file import bullet_file_of
 from shedproxy.supervisor.configuration import Configuration, ReloadResult
 from shedproxy.supervisor.control import make_app
 from shedproxy.supervisor.exporters import Exporters
@@ -34,6 +35,7 @@ from shedproxy.supervisor.journal import Journal
 from shedproxy.supervisor.listener import ControlListener
 from shedproxy.supervisor.notify import Notifier
 from shedproxy.supervisor.operations import LiveOperations
+from shedproxy.supervisor.outlier_watch import OutlierWatch
 from shedproxy.supervisor.process import WORKER_PROGRAM, WorkerCommand
 from shedproxy.supervisor.rolling import RollingRestart
 from shedproxy.supervisor.sockets import Listener, bind_all, close_all
@@ -146,7 +148,15 @@ class Supervisor:
     ) -> None:
         stalls = StallWatch(page, fleet, bound=self._stall_bound, report=self._journal.report)
         rolling = RollingRestart(fleet, grace=self._grace, report=self._journal.report)
-        operations = self._compose(Inspection(page, fleet, stalls), fleet, rolling)
+        inspection = Inspection(page, fleet, stalls)
+        watch = OutlierWatch(
+            fleet,
+            inspection,
+            document=lambda: self._configuration.document,
+            file=bullet_file_of(self._configuration.loaded.settings.server.state_file),
+            report=self._journal.report,
+        )
+        operations = self._compose(inspection, fleet, rolling, watch)
         operations.listening = [listener.bound for listener in data]
         operations.control = [listener.bound for listener in control]
         listener = ControlListener(make_app(operations, self._access(control)), control)
@@ -167,6 +177,7 @@ class Supervisor:
                 asyncio.create_task(self._configuration.run(), name="configuration"),
                 asyncio.create_task(self._beat(operations), name="beat"),
                 asyncio.create_task(stalls.run(), name="stalls"),
+                asyncio.create_task(watch.run(), name="outliers"),
                 asyncio.create_task(self._state.run(fleet.memory), name="state"),
             }
             end = asyncio.create_task(self._end.wait())
@@ -187,7 +198,7 @@ class Supervisor:
             await asyncio.to_thread(exporters.close)
 
     def _compose(
-        self, inspection: Inspection, fleet: Fleet, rolling: RollingRestart
+        self, inspection: Inspection, fleet: Fleet, rolling: RollingRestart, watch: OutlierWatch
     ) -> LiveOperations:
         configuration = self._configuration
         operations = LiveOperations(
@@ -195,6 +206,7 @@ class Supervisor:
             fleet,
             inspection,
             rolling,
+            watch=watch,
             begin_drain=self._begin_end,
             lines_dropped=lambda: self._journal.dropped,
             report=self._journal.report,

@@ -92,12 +92,18 @@ class HostWatch:
         return usable, FULL_WEIGHT * len(self._hosts)
 
     def tallies(self) -> dict[str, list[float]]:
-        """Counts by host since the start of the process, in the order of `core.Tally`; empty when
-        nobody wants to know.
+        """Counts by host since the start of the process, in the order of `core.Tally`, and 1 for
+        one that can be used; empty when nobody wants to know.
         """
         if not self.is_on:
             return {}
         return {
-            host.key: [host.requests, host.spoilt, host.timed, round(host.log2_sum, 3)]
+            host.key: [
+                host.requests,
+                host.spoilt,
+                host.timed,
+                round(host.log2_sum, 3),
+                int(host.out_until is None),
+            ]
             for host in self._hosts
         }

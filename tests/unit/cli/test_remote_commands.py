@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from shedproxy.cli import remote_commands
 from shedproxy.cli.control_client import ControlClient
+from shedproxy.supervisor.orders import HostOrder
 
 WORKER_CELL = {
     "in_flight": 4,
@@ -78,7 +79,52 @@ STATUS = {
             "disagreement": {"limit": 0.25, "shed_level": 0.0, "baseline": 0.1},
         }
     ],
-    "upstreams": {"default": {"http://127.0.0.1:8000": False}},
+    "upstreams": {"default": {"http://127.0.0.1:8000": False, "http://127.0.0.1:8001": True}},
+    "hosts": {
+        "hosts": [
+            {"cell": "default", "host": "http://127.0.0.1:8000", "state": "unreachable"},
+            {"cell": "default", "host": "http://127.0.0.1:8001", "state": "on trial"},
+        ]
+    },
+}
+
+UPSTREAMS = {
+    "hosts": [
+        {
+            "cell": "default",
+            "host": "http://127.0.0.1:8001",
+            "zone": "a",
+            "state": "out",
+            "weight": 0.0,
+            "reason": "failing",
+            "out_s": 12.4,
+            "drained_for_s": None,
+            "bullet": 7,
+            "new": "",
+        }
+    ],
+    "magazines": [
+        {
+            "domain": "cell:default",
+            "size": 2,
+            "left": 1,
+            "out": 1,
+            "spent": 7,
+            "reloaded": 6,
+            "frozen": True,
+        }
+    ],
+    "bullets": [
+        {
+            "serial": 7,
+            "cell": "default",
+            "host": "http://127.0.0.1:8001",
+            "state": "out",
+            "errand": "asked",
+            "new": "",
+        }
+    ],
+    "fault": "No space left on device",
 }
 
 EXPLAINED = {
@@ -155,6 +201,57 @@ def test_status_tells_what_matters(cli):
     for shown in ("9", "12", "headroom", "20.5 ms", "ended by SIGKILL", "http://127.0.0.1:8000"):
         assert shown in text
     assert str(cli.asked[0].url) == "http://127.0.0.1:9900/-/status"
+
+
+def test_status_says_of_hosts_what_was_decided_for_all_workers(cli):
+    cli.answers["/-/status"] = (200, STATUS)
+    rows = [line.split() for line in cli("status").stdout.splitlines() if "127.0.0.1:800" in line]
+    assert rows[-2:] == [
+        ["http://127.0.0.1:8000", "default", "out"],
+        ["http://127.0.0.1:8001", "default", "on", "trial"],
+    ]
+
+
+def test_upstreams_are_shown_with_their_magazines(cli):
+    cli.answers["/-/upstreams"] = (200, UPSTREAMS)
+    text = cli("upstreams").stdout
+    assert text == (
+        "\nupstream               cell     zone  state  weight  reason   out for  bullet\n"
+        "http://127.0.0.1:8001  default  a     out    0.00    failing  12 s     7\n"
+        "\nmagazine      bullets left  out  spent  given back\n"
+        "cell:default  1 of 2        1    7      6           frozen\n"
+        "\nbullet  cell     host                   is   replacement\n"
+        "7       default  http://127.0.0.1:8001  out  asked\n"
+        "\nnobody is taken out: No space left on device\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "order"),
+    [
+        (
+            ("--drain", "http://h:1", "--for", "5m"),
+            {"action": "drain", "host": "http://h:1", "cell": "", "for": "5m"},
+        ),
+        (
+            ("--undrain", "http://h:1", "--cell", "a"),
+            {"action": "undrain", "host": "http://h:1", "cell": "a"},
+        ),
+        (("--forgive", "7"), {"action": "forgive", "serial": 7}),
+    ],
+)
+def test_a_host_is_drained_put_back_or_written_off(cli, flags, order):
+    cli.answers["/-/upstreams"] = (200, UPSTREAMS)
+    assert cli("upstreams", *flags).exit_code == 0
+    (asked,) = cli.asked
+    assert (asked.method, json.loads(asked.content)) == ("POST", order)
+    HostOrder.parse(order)
+
+
+def test_one_thing_at_a_time_is_done_to_upstreams(cli):
+    result = cli("upstreams", "--drain", "http://h:1", "--forgive", "7")
+    assert result.exit_code == 2
+    assert cli.asked == []
 
 
 def test_status_shows_what_each_of_several_workers_sees_and_how_far_they_are_apart(cli):

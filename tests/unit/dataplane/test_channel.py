@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from shedproxy.dataplane.channel import LOG_BUFFER_MAX, WorkerChannel
+from shedproxy.dataplane.channel import LOG_BUFFER_MAX, WorkerChannel, read_weights
 from shedproxy.testing import eventually_async
 
 pytestmark = pytest.mark.anyio
@@ -86,3 +86,8 @@ async def test_the_end_of_the_supervisor_is_told_once(ends) -> None:
     await eventually_async(lambda: ends.lost == 1)
     ends.channel.post("ready")
     assert ends.lost == 1
+
+
+def test_parts_of_upstreams_are_read_and_nonsense_is_left_out() -> None:
+    assert read_weights({"a": {"http://h": 250}}) == {"a": {"http://h": 250}}
+    assert read_weights({"a": 3}) == read_weights(None) == {}

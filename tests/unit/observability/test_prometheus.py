@@ -38,6 +38,11 @@ EXTRA = [
     sample_of("shedproxy.calibration.age", 60.0, "default"),
     sample_of("shedproxy.calibration.drift", 1.3, "default"),
     sample_of("shedproxy.calibration.alarm", 1.0, "default"),
+    *(
+        sample_of(f"shedproxy.magazine.{name}", 4, "zone:a")
+        for name in ("left", "out", "spent", "reloaded")
+    ),
+    *(sample_of(f"shedproxy.magazine.{name}", 1, "default") for name in ("frozen", "empty")),
 ]
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 

@@ -43,6 +43,12 @@ BY_SUPERVISOR = {
     "shedproxy.worker.queue.length",
     "shedproxy.worker.shed.level",
     "shedproxy.workers.disagreement",
+    "shedproxy.magazine.empty",
+    "shedproxy.magazine.frozen",
+    "shedproxy.magazine.left",
+    "shedproxy.magazine.out",
+    "shedproxy.magazine.reloaded",
+    "shedproxy.magazine.spent",
 }
 
 

@@ -14,6 +14,7 @@ from shedproxy.core import (
     Lane,
     Measure,
     Mode,
+    OutlierPolicy,
     Policy,
     RetryPolicy,
     milliseconds,
@@ -22,6 +23,7 @@ from shedproxy.core import (
 from shedproxy.snapshot import (
     CellProfile,
     CellRouting,
+    CheckDocument,
     Classification,
     Document,
     Match,
@@ -50,6 +52,7 @@ buffer_size = "64KiB"
 via = "edge"
 zone = "x"
 preserve_host = false
+state_file = "state"
 [server.timeouts]
 client_head = "1s"
 client_body = "2s"
@@ -117,6 +120,30 @@ cancels = true
 fail_after = 2
 retry_after = "3s"
 tls = { verify = false, server_name = "s" }
+[cell.slow.outliers]
+enabled = false
+window = "11s"
+requests_min = 21
+failures = 0.21
+slowness = 3.1
+unreachable = "31s"
+headroom = 0.11
+share = 0.11
+out = "29s"
+ramp = "28s"
+bake = "61s"
+bake_requests = 101
+reload = "62s"
+correlated = 0.31
+correlated_for = "63s"
+[cell.slow.check]
+path = "/well"
+host = "a.example"
+interval = "6s"
+timeout = "2s"
+status = [204]
+falls = 4
+rises = 3
 [cell.slow.retries]
 attempts = 3
 budget = 0.25
@@ -136,6 +163,12 @@ kind = "longpoll"
 measure = "head"
 cost = 2
 limit = 4
+[replacement]
+url = "https://a.example/replace"
+secret_file = "own.pem"
+timeout = "11s"
+attempts = 6
+within = "11m"
 [reject]
 front = "envoy"
 status_capacity = 529
@@ -216,6 +249,8 @@ def test_every_setting_of_the_proxy_arrives(written):
             retries=RetryPolicy(
                 attempts_max=3, budget_ppm=250_000, floor_rps=1, methods=("GET", "PUT")
             ),
+            outliers=proxy.upstreams[1].outliers,
+            check=proxy.upstreams[1].check,
             tls=TlsDocument(verify=False, server_name="s"),
         ),
         dataclasses.replace(common, cell="same"),
@@ -268,6 +303,7 @@ def test_a_profile_is_what_the_proxy_compares_itself_with(written):
 def test_no_field_of_a_document_is_forgotten(written):
     """Every field that settings can reach differs from its default in TEXT."""
     out_of_reach = {"schema", "revision", "cells", "classification.cells.version"}
+    out_of_reach |= {"proxy.replacement.command"}  # beside a URL
 
     def same(one, other, path=""):
         for field in dataclasses.fields(one):
@@ -278,6 +314,24 @@ def test_no_field_of_a_document_is_forgotten(written):
                 yield path + field.name
 
     assert list(same(written.load(TEXT).document, Document())) == []
+
+
+@pytest.mark.usefixtures("own_certificate")
+def test_how_hosts_are_judged_checked_and_replaced_is_told(written):
+    document = written.load(TEXT).document
+    slow = next(each for each in document.proxy.upstreams if each.cell == "slow")
+    for part, default in ((slow.outliers, OutlierPolicy()), (slow.check, CheckDocument())):
+        for field in dataclasses.fields(part):
+            if field.name != "keeps_zone":
+                assert getattr(part, field.name) != getattr(default, field.name), field.name
+    assert (slow.check.path, slow.check.status, slow.check.interval_ns) == (
+        "/well", (204,), seconds(6),
+    )  # fmt: skip
+    assert document.proxy.replacement.is_on
+    waived = written.load('[cell.default]\nupstream = "http://h:1"\nwaive = ["zone-headroom"]')
+    assert not waived.document.proxy.upstreams[0].outliers.keeps_zone
+    command = 'server.state_file = "s"\n[replacement]\ncommand = ["/bin/more", "one"]'
+    assert written.load(command).document.proxy.replacement.command == ("/bin/more", "one")
 
 
 def test_the_limit_starts_between_its_bounds(written):

@@ -86,7 +86,7 @@ CASES = [
     # unknown keys: caret under the key
     ('colour = "blue"', 1, "colour", 'unknown key "colour"', "no such key here",
      ("known here: version, mode, server, control, classes, headers, rule, cell, cells,"
-      " reject, telemetry, log")),
+      " replacement, reject, telemetry, log")),
     ("[servr]\nx = 1", 1, "servr", 'unknown key "servr"', 'did you mean "server"?', ""),
     ("[server]\nmax_connections = 5", 2, "max_connections",
      'unknown key "max_connections" in [server]', 'did you mean "connections_max"?', ""),
@@ -99,7 +99,7 @@ CASES = [
     ('[cell.a]\nwait_max = "1s"', 2, "wait_max", 'unknown key "wait_max" in [cell.a]',
      "it belongs in [cell.NAME.queue]",
      ("known here: upstream, demand, waive, limit, queue, fairness, shed_level, streams,"
-      " deadline, transport, hands, retries, class_limits, profile")),
+      " deadline, transport, hands, retries, outliers, check, class_limits, profile")),
 ]  # fmt: skip
 
 

@@ -58,9 +58,9 @@ for line in lines:
         case "document":
             on_document(message["document"])
             has_started = True
-        case "memory" if not message["cells"]:
+        case "memory" | "weights" if not message["cells"]:
             pass
-        case "mode" | "announce" | "memory":
+        case "mode" | "announce" | "memory" | "weights":
             say("log", lines=[line.strip()])
         case "drain":
             say("drained", left=0)

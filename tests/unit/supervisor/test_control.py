@@ -66,6 +66,13 @@ class Scripted:
         self.asked.append("drain")
         return {"state": "draining"}
 
+    def upstreams(self):
+        return {"hosts": []}
+
+    async def order_host(self, order, *, who):
+        self.asked.append((order.action, order.host, who))
+        return {"hosts": [order.host]}
+
 
 @contextlib.asynccontextmanager
 async def client(operations, *, token: str = "", needs_token: bool = False, host="127.0.0.1:9900"):
@@ -178,6 +185,19 @@ async def test_a_restart_is_accepted():
         assert operations.asked == ["restart"]
 
 
+async def test_hosts_are_shown_and_drained():
+    operations = Scripted()
+    async with client(operations) as http:
+        assert (await http.get("/-/upstreams")).json() == {"hosts": []}
+        order = {"action": "drain", "host": "http://h:1"}
+        answer = await http.post("/-/upstreams", json=order)
+        assert (answer.status_code, answer.json()) == (200, {"hosts": ["http://h:1"]})
+        assert [asked[:2] for asked in operations.asked] == [("drain", "http://h:1")]
+        answer = await http.post("/-/upstreams", json={"action": "drain"})
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["place"] == "/host"
+
+
 async def test_drain_is_accepted():
     operations = Scripted()
     async with client(operations) as http:
@@ -185,7 +205,7 @@ async def test_drain_is_accepted():
         assert operations.asked == ["drain"]
 
 
-@pytest.mark.parametrize("path", ["/-/mode", "/-/reload", "/-/restart", "/-/drain"])
+@pytest.mark.parametrize("path", ["/-/mode", "/-/reload", "/-/restart", "/-/drain", "/-/upstreams"])
 async def test_a_web_page_cannot_change_anything(path):
     operations = Scripted()
     async with client(operations) as http:
@@ -196,7 +216,7 @@ async def test_a_web_page_cannot_change_anything(path):
         assert (await http.post(path, content=b"{}", headers=cross)).status_code == 403
         rebound = {**JSON, "host": "evil.example:9900"}
         assert (await http.post(path, content=b"{}", headers=rebound)).status_code == 403
-        assert (await http.get(path)).status_code == 405
+        assert (await http.get(path)).status_code == (200 if path == "/-/upstreams" else 405)
         assert operations.asked == []
 
 

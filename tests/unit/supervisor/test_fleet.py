@@ -163,6 +163,33 @@ async def test_an_upstream_that_leaves_service_for_all_is_said_once():
         assert journal.events[-2:] == [("upstream out", facts), ("upstream back", facts)]
 
 
+async def test_what_hosts_did_is_added_up_over_workers():
+    fleet = make_fleet(Journal())
+    for worker in fleet.workers:
+        fleet.on_message(worker, {"op": "hosts", "cells": {"a": {"h": [5, 1, 4, 8.0, 1]}}})
+    assert fleet.tallies.total("a", "h") == (10, 2, 8, 16.0)
+
+
+async def test_parts_of_hosts_reach_every_worker_and_those_started_later():
+    journal = Journal()
+    fleet = make_fleet(journal, workers=1)
+    weights = {"a": {"http://a": 0}}
+
+    def told() -> list[dict]:
+        messages = [json.loads(line) for line in journal.lines if line.startswith("{")]
+        return [message["cells"] for message in messages if message["op"] == "weights"]
+
+    try:
+        await fleet.start()
+        fleet.set_weights(weights)
+        await eventually_async(told)
+        os.kill(fleet.workers[0].pid, signal.SIGKILL)
+        await eventually_async(lambda: len(told()) == 2)
+    finally:
+        await fleet.stop()
+    assert told() == [weights, weights]
+
+
 async def test_a_recording_that_ended_is_said():
     journal = Journal()
     fleet = make_fleet(journal)

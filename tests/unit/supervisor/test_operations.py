@@ -59,6 +59,7 @@ class Bench:
             self.fleet,
             Inspection(page, self.fleet, stalls, clock=lambda: self.now),
             self.rolling,
+            watch=SimpleNamespace(view=lambda: {"hosts": []}, samples=lambda: iter(())),
             begin_drain=self.drained.append,
             report=lambda event, facts: self.events.append((event, facts)),
             clock=lambda: self.now,
@@ -139,6 +140,7 @@ def test_status_is_complete_and_plain_json(bench):
     assert status["workers"][0]["pid"] == 77
     assert status["cells"][0]["in_flight"] == 4
     assert status["upstreams"] == {"default": {"http://127.0.0.1:8000": True}}
+    assert status["hosts"] == bench.operations.upstreams() == {"hosts": []}
 
 
 def test_explain_uses_the_live_numbers(bench):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from shedproxy.core import Mode, seconds
-from shedproxy.supervisor.orders import ModeOrder, OrderInvalidError
+from shedproxy.supervisor.orders import HostOrder, ModeOrder, OrderInvalidError
 
 
 def test_a_mode_order_always_ends():
@@ -35,4 +35,36 @@ def test_configured_ends_an_override():
 def test_a_bad_order_names_the_place(content, place):
     with pytest.raises(OrderInvalidError) as caught:
         ModeOrder.parse(content)
+    assert caught.value.place == place
+
+
+def test_an_order_for_a_host_always_ends():
+    order = HostOrder.parse({"action": "drain", "host": "http://h:1"})
+    assert (order.host, order.cell, order.length) == ("http://h:1", "", seconds(3600))
+    assert order.facts() == {"upstream": "http://h:1", "cell": "all", "for": "1h"}
+    undrain = HostOrder.parse({"action": "undrain", "host": "http://h:1", "cell": "a"})
+    assert undrain.facts() == {"upstream": "http://h:1", "cell": "a"}
+    assert HostOrder.parse({"action": "forgive", "serial": 7}).facts() == {"serial": 7}
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        ({}, "/action"),
+        ({"action": "kill"}, "/action"),
+        ({"action": ["drain"]}, "/action"),
+        ({"action": "drain"}, "/host"),
+        ({"action": "drain", "host": 3}, "/host"),
+        ({"action": "drain", "host": "h", "cell": 3}, "/cell"),
+        ({"action": "drain", "host": "h", "for": "8d"}, "/for"),
+        ({"action": "drain", "host": "h", "for": "0s"}, "/for"),
+        ({"action": "undrain", "host": "h", "for": "1h"}, "/for"),
+        ({"action": "forgive"}, "/serial"),
+        ({"action": "forgive", "serial": True}, "/serial"),
+        ({"action": "forgive", "serial": 1, "host": "h"}, "/host"),
+    ],
+)
+def test_a_bad_order_for_a_host_names_the_place(content, place):
+    with pytest.raises(OrderInvalidError) as caught:
+        HostOrder.parse(content)
     assert caught.value.place == place

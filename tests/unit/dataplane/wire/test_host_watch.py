@@ -89,8 +89,8 @@ async def test_what_happens_on_the_wire_is_counted_by_host(still):
     upstream.protocol.data_received(BROKEN)
     tallies = bench.server.upstream_tallies()["default"]
     assert tallies == {
-        URLS[0]: [1, 0, 1, round(math.log2(4e6), 3)],
-        URLS[1]: [1, 1, 0, 0],
+        URLS[0]: [1, 0, 1, round(math.log2(4e6), 3), 1],
+        URLS[1]: [1, 1, 0, 0, 1],
     }
 
 

@@ -1,0 +1,181 @@
+"""The watch on scripted workers: what it keeps before it acts, and what it says."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from shedproxy.core import Instant, seconds
+from shedproxy.snapshot import Document, ProxyDocument, ReplacementDocument, UpstreamDocument
+from shedproxy.supervisor.host_tallies import HostTallies
+from shedproxy.supervisor.orders import HostOrder, OrderInvalidError
+from shedproxy.supervisor.outlier_watch import OutlierWatch
+
+pytestmark = pytest.mark.anyio
+
+URLS = tuple(f"http://10.0.0.{n}:80" for n in range(5))
+
+
+class Bench:
+    """Five hosts of ten requests a second each, seen by one worker."""
+
+    def __init__(self, file: str = "", **proxy: object) -> None:
+        self.now = Instant(seconds(1000))
+        self.events: list[tuple[str, dict]] = []
+        self.sent: list[dict] = []
+        self.counts = {url: [0, 0, 0, 0.0, 1] for url in URLS}
+        self.failing: set[str] = set()
+        self.load = (10.0, 500.0)
+        self.fleet = SimpleNamespace(tallies=HostTallies(), set_weights=self.sent.append)
+        upstream = UpstreamDocument(cell="a", urls=URLS, zones=("p", "p", "p", "q", "q"))
+        self.document = Document(proxy=ProxyDocument(upstreams=(upstream,), **proxy))
+        self.watch = OutlierWatch(
+            self.fleet,
+            SimpleNamespace(load=lambda *_: self.load),
+            document=lambda: self.document,
+            file=file,
+            report=lambda event, facts: self.events.append((event, dict(facts))),
+            clock=lambda: self.now,
+        )
+
+    async def run(self, count: int) -> None:
+        for _ in range(count):
+            self.now = Instant(self.now + seconds(1))
+            out = self.sent[-1].get("a", {}) if self.sent else {}
+            for url, counts in self.counts.items():
+                if out.get(url, 1):
+                    failed = 10 * (url in self.failing)
+                    counts[0] += 10
+                    counts[1] += failed
+                    counts[2] += 10 - failed
+                    counts[3] += (10 - failed) * 24.0
+            told = {url: list(counts) for url, counts in self.counts.items()}
+            self.fleet.tallies.take(1, {"a": told})
+            await self.watch.step()
+
+    def said(self) -> list[str]:
+        return [event for event, _ in self.events]
+
+
+async def test_a_bad_host_is_out_for_all_workers_within_seconds():
+    bench = Bench()
+    await bench.run(12)
+    assert bench.sent == []
+    bench.failing = {URLS[1]}
+    await bench.run(5)
+    assert bench.sent == [{"a": {URLS[1]: 0}}]
+    ((event, facts),) = bench.events
+    assert (event, facts["upstream"], facts["reason"]) == ("host out", URLS[1], "failing")
+    (row,) = [row for row in bench.watch.view()["hosts"] if row["host"] == URLS[1]]
+    assert (row["state"], row["zone"], row["weight"]) == ("out", "p", 0)
+
+
+async def test_an_empty_magazine_is_said_once_and_counted():
+    bench = Bench()
+    bench.load = (500.0, 500.0)
+    bench.failing = {URLS[1]}
+    await bench.run(20)
+    assert bench.said() == ["magazine empty"]
+    assert bench.sent == []
+    samples = {(s.metric.name, s.labels): s.value for s in bench.watch.samples()}
+    assert samples["shedproxy.magazine.empty", ("a",)] == 1
+
+
+async def test_too_much_at_once_freezes_and_is_said():
+    bench = Bench()
+    bench.failing = set(URLS[:2])
+    await bench.run(20)
+    assert bench.said()[0] == "outliers frozen"
+    assert bench.sent == [] or bench.sent[-1] == {}
+
+
+async def test_a_lull_does_not_fill_the_magazine():
+    bench = Bench()
+    bench.load = (500.0, 500.0)
+    await bench.run(5)
+    bench.load = (1.0, 500.0)
+    bench.failing = {URLS[1]}
+    await bench.run(5)
+    assert bench.sent == []
+    await bench.run(10)
+    assert bench.sent[-1] == {"a": {URLS[1]: 0}}
+
+
+async def test_nothing_is_done_before_it_is_kept(tmp_path):
+    bench = Bench(str(tmp_path / "none" / "b"))
+    bench.failing = {URLS[1]}
+    await bench.run(20)
+    assert bench.sent == []
+    assert bench.said() == ["bullets not kept"]
+    assert bench.watch.view()["fault"] == "No such file or directory"
+    (tmp_path / "none").mkdir()
+    await bench.run(1)
+    assert bench.sent == [{"a": {URLS[1]: 0}}]
+
+
+async def test_a_successor_goes_on_with_what_was_kept_and_asks_again(tmp_path):
+    asked = {"replacement": ReplacementDocument(command=("/none",), attempts=1)}
+    bench = Bench(str(tmp_path / "b"), **asked)
+    bench.failing = {URLS[1]}
+    await bench.run(10)
+    assert bench.sent[-1] == {"a": {URLS[1]: 0}}
+    await bench.watch._errands.close()
+    successor = Bench(str(tmp_path / "b"), **asked)
+    await successor.run(1)
+    assert successor.sent == [{"a": {URLS[1]: 0}}]
+    assert successor.watch.ejector.ledger == bench.watch.ejector.ledger
+    assert len(successor.watch._errands._tasks) == 1
+    await successor.watch._errands.close()
+
+
+async def test_a_ledger_that_cannot_be_believed_lets_nobody_go(tmp_path):
+    (tmp_path / "b").write_text("{}")
+    bench = Bench(str(tmp_path / "b"))
+    bench.failing = {URLS[1]}
+    await bench.run(20)
+    assert bench.sent == []
+    assert bench.said() == ["bullets not read"]
+    assert (tmp_path / "b").read_text() == "{}"
+
+
+async def test_a_replacement_that_does_not_come_is_reported():
+    within = seconds(20)
+    asked = ReplacementDocument(command=("/bin/true",), attempts=1, within_ns=within)
+    bench = Bench(replacement=asked)
+    bench.failing = {URLS[1]}
+    await bench.run(8)
+    bench.failing = set()
+    await bench.run(40)
+    assert bench.said().count("replacement overdue") == 1
+    await bench.watch._errands.close()
+
+
+async def test_a_host_is_drained_by_hand_until_it_expires():
+    bench = Bench()
+    await bench.run(2)
+    order = HostOrder.parse({"action": "drain", "host": URLS[0], "for": "5s"})
+    view = await bench.watch.order(order, who="me")
+    assert bench.sent[-1] == {"a": {URLS[0]: 0}}
+    assert view["hosts"][0]["drained_for_s"] == 5.0
+    await bench.run(6)
+    assert bench.sent[-1] == {}
+    assert bench.said() == ["upstream drained", "drain over"]
+    await bench.watch.order(order, who="me")
+    await bench.watch.order(HostOrder.parse({"action": "undrain", "host": URLS[0]}), who="me")
+    assert bench.sent[-1] == {}
+    with pytest.raises(OrderInvalidError, match="no upstream"):
+        await bench.watch.order(
+            HostOrder.parse({"action": "drain", "host": "http://x:1"}), who="me"
+        )
+
+
+async def test_a_bullet_that_nobody_will_pay_for_is_written_off():
+    bench = Bench()
+    bench.failing = {URLS[1]}
+    await bench.run(10)
+    forgive = HostOrder.parse({"action": "forgive", "serial": 1})
+    view = await bench.watch.order(forgive, who="me")
+    assert view["bullets"] == []
+    with pytest.raises(OrderInvalidError, match="no bullet 1 is out"):
+        await bench.watch.order(forgive, who="me")
