@@ -4,7 +4,7 @@ The folder named by SHEDPROXY_LOCUST_FOLDER is the desk between the two. Plan nu
 `plan-n.json` there; the master (or the only process) sends it to its workers, which may be on other
 machines. The user of each plays an equal part of it from the same instant on, and hands its rows
 over when the last is answered or given up. When all have, `rows-n.json` is written. The file `end`
-ends everything.
+ends everything. With SHEDPROXY_LOCUST_FILE, arrivals are tasks of that locustfile (`own_users`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gevent.queue import Queue
 from locust import events, task
 from locust.runners import MasterRunner, WorkerRunner
 from open_loop import OpenLoopUser, wait_until
+from own_users import Kind, Users, load_kinds
 
 _PLAN, _ROWS = "shedproxy-plan", "shedproxy-rows"
 _HEAD_START_S = 0.3
@@ -33,6 +34,10 @@ class _Desk:
     plans: ClassVar[Queue] = Queue()
     parts: ClassVar[list[dict[str, Any]]] = []
     plan: ClassVar[dict[str, Any] | None] = None
+
+
+_OWN_FILE = os.environ.get("SHEDPROXY_LOCUST_FILE", "")
+_KINDS: list[Kind] = load_kinds(_OWN_FILE) if _OWN_FILE else []
 
 
 @events.init.add_listener
@@ -112,6 +117,8 @@ class Planned(OpenLoopUser):
         self.rows: list[list[int]] = []
         self.pending: dict[int, list[int]] = {}
         self.not_sent = self.serial = 0
+        self.asking: list[gevent.Greenlet] = []
+        self.users = Users(self.environment, plan["timeout_s"])
         gevent.sleep(max(0.0, plan["begin_at"] - time.time()))
         self.begun_at = time.perf_counter()
         self.end_at = self.begun_at + plan["length_s"]
@@ -125,6 +132,9 @@ class Planned(OpenLoopUser):
         until = self.end_at + plan["timeout_s"]
         while self.pending and time.perf_counter() < until:
             gevent.sleep(_LOOK_EVERY_S / 4)
+        if _KINDS:
+            # Nothing of theirs need have a timeout.
+            gevent.killall([one for one in self.asking if not one.dead], block=False)
         for kind, due, sent, _, _ in self.pending.values():
             self.rows.append([kind, due, sent, due + round(plan["timeout_s"] * 1e9), 0])
         self.pending.clear()
@@ -153,7 +163,7 @@ class Planned(OpenLoopUser):
             wait_until(due_at)
             kind = self._draw()
             if len(self.pending) < most:
-                gevent.spawn(self._ask, kind, due_at)
+                self._spawn(self._ask, kind, due_at)
                 continue
             self.not_sent += 1
             due = self._at(due_at)
@@ -166,11 +176,16 @@ class Planned(OpenLoopUser):
         plan = self.plan
         share, rest = divmod(plan["concurrency"], plan["users"])
         for _ in range(share + (plan["place"] < rest)):
-            gevent.spawn(self._keep_asking, plan["number"])
+            self._spawn(self._keep_asking, plan["number"])
 
     def _keep_asking(self, number: int) -> None:
         while self.plan["number"] == number and (now := time.perf_counter()) < self.end_at:
             self._ask(self._draw(), now)
+
+    def _spawn(self, *call: Any) -> None:
+        greenlet = gevent.spawn(*call)
+        if _KINDS:
+            self.asking.append(greenlet)
 
     def _draw(self) -> int:
         if len(self.requests) == 1:
@@ -184,6 +199,12 @@ class Planned(OpenLoopUser):
         self.serial += 1
         serial = self.serial
         self.pending[serial] = row
+        status = self.users.run(_KINDS[kind]) if _KINDS else self._status_of(request)
+        row[3], row[4] = self._at(time.perf_counter()), status
+        if self.plan["number"] == number and self.pending.pop(serial, None) is not None:
+            self.rows.append(row)
+
+    def _status_of(self, request: dict[str, Any]) -> int:
         response = self.client.request(
             request["method"],
             request["path"],
@@ -191,9 +212,7 @@ class Planned(OpenLoopUser):
             headers=request["headers"],
             data=request["body"],
         )
-        row[3], row[4] = self._at(time.perf_counter()), response.status_code or 0
-        if self.plan["number"] == number and self.pending.pop(serial, None) is not None:
-            self.rows.append(row)
+        return response.status_code or 0
 
     def _at(self, instant: float) -> int:
         return round((instant - self.begun_at) * 1e9)

@@ -80,8 +80,11 @@ class LocustPlayer:
         processes: int = 1,
         master: str | None = None,
         watch: Callable[[Order, float], None] | None = None,
+        locustfile: str = "",
     ) -> None:
         """`master` is HOST:PORT to bind for `processes` workers that are started elsewhere.
+
+        With a `locustfile`, requests are its tasks, in the order in which it has them.
 
         Raises:
             StartupError: Locust is not installed.
@@ -98,6 +101,7 @@ class LocustPlayer:
         self._users = processes
         self._master = master
         self._watch = watch
+        self._locustfile = locustfile
         self._number = 0
         self._folder = tempfile.TemporaryDirectory(prefix="shedproxy-locust-")
         self._home = Path(self._folder.name)
@@ -107,6 +111,9 @@ class LocustPlayer:
         told = {
             "SHEDPROXY_LOCUST_FOLDER": str(self._home),
             "SHEDPROXY_LOCUST_TIMEOUT_S": f"{self._deadline_ns / NS_PER_S}",
+            "SHEDPROXY_LOCUST_FILE": str(Path(self._locustfile).resolve())
+            if self._locustfile
+            else "",
         }
         with (self._home / "log").open("wb") as log:
             self._process = subprocess.Popen(

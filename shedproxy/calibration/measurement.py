@@ -146,6 +146,8 @@ class Plan:
     classes: tuple[Share, ...] = ()
     routes: tuple[Share, ...] = ()
     is_quick: bool = False
+    locustfile: str = ""
+    """Whose tasks are the requests; "": there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,7 @@ def calibrate(
     resume: o.Resume = None, engine: o.Engine = "builtin", processes: o.Processes = "1",
     master: o.Master = None, from_observe: o.FromObserve = "", cell: o.Cell = "default",
     token_file: o.TokenFile = "", streams: o.StreamsPath = "", streams_kind: o.StreamsKind = "sse",
-    streams_max: o.StreamsMax = 1_024,
+    streams_max: o.StreamsMax = 1_024, locustfile: o.Locustfile = None,
 ) -> None:  # fmt: skip
     """Measure what a service can carry, write the thresholds, and prove them.
 
@@ -86,20 +86,21 @@ def calibrate(
         target = target or known_target
         check_target(target, allow_host or ())
     else:
-        chosen = request_set(request or (), requests, openapi, access_log, mix)
+        check_engine(engine, master, locustfile)
         check_target(target, allow_host or ())
+        chosen = _chosen(held, locustfile, request, requests, openapi, access_log, mix)
         count = generator_count(processes, target)
         plan = _plan(
             slo=slo, budget=budget, quick=quick, arrivals=arrivals, repeats=repeats, seed=seed,
             max_rate=max_rate, max_in_flight=max_in_flight, chosen=chosen, mix=mix,
-            engine=check_engine(engine, master), processes=count,
+            engine=engine, processes=count, locustfile=locustfile,
         )  # fmt: skip
         measured = Measured()
         folder = CalibrationFolder(out or _default_folder(started_s))
         folder.begin(plan, target, chosen)
     calibration = _measured(
         console, target, plan, chosen, measured, folder, started_s, held,
-        verifies=verify, master=master,
+        verifies=verify and not plan.locustfile, master=master,
     )  # fmt: skip
     _hand_over(console, calibration, folder, write=write, diff=diff)
 
@@ -257,6 +258,7 @@ def _plan(
     mix: str,
     engine: str,
     processes: int,
+    locustfile: Path | None,
 ) -> Plan:
     from shedproxy.calibration.measurement import Plan, Share
     from shedproxy.calibration.slo_text import parse_slo
@@ -289,7 +291,29 @@ def _plan(
         classes=tuple(Share(name=one.label, ratio=w / total) for one, w in classes.items()),
         routes=tuple(Share(name=spec.route, ratio=spec.weight / weights) for spec in chosen.specs),
         is_quick=quick,
+        locustfile=str(locustfile or ""),
     )
+
+
+def _chosen(
+    streams: Streams,
+    locustfile: Path | None,
+    request: list[str] | None,
+    requests: Path | None,
+    openapi: Path | None,
+    access_log: Path | None,
+    mix: str,
+) -> RequestSet:
+    if locustfile is None:
+        return request_set(request or (), requests, openapi, access_log, mix)
+    from shedproxy.calibration.locust_file import read_locustfile
+    from shedproxy.loadgen.requests import RequestSet
+
+    if streams.path:
+        raise typer.BadParameter("streams are held beside named requests, not a locustfile's")
+    if request or requests or openapi or access_log:
+        raise typer.BadParameter("a locustfile brings its own requests: leave the others out")
+    return RequestSet(read_locustfile(locustfile))
 
 
 def _default_folder(started_s: float) -> Path:

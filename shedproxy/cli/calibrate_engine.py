@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -26,7 +27,7 @@ RUN_COUNT = 6
 """Of a verification that was not interrupted: three loads, off and on."""
 
 
-def check_engine(engine: str, master: str | None) -> str:
+def check_engine(engine: str, master: str | None, locustfile: Path | None = None) -> str:
     """The engine, if it can be meant.
 
     Raises:
@@ -38,6 +39,12 @@ def check_engine(engine: str, master: str | None) -> str:
         )
     if engine == "builtin" and master is not None:
         raise typer.BadParameter("workers elsewhere are Locust's: add --engine locust")
+    if engine == "builtin" and locustfile is not None:
+        raise typer.BadParameter(
+            "what a locustfile asks for is known only when Locust runs it: add --engine locust, or "
+            "name requests with --request, --requests, --openapi or --access-log",
+            param_hint="--locustfile",
+        )
     if master is not None and not master.rpartition(":")[2].isdigit():
         raise typer.BadParameter(f"{master!r} is no HOST:PORT", param_hint="--master")
     return engine
@@ -68,6 +75,7 @@ def order_player(
             processes=plan.processes,
             master=master,
             watch=watch,
+            locustfile=plan.locustfile,
         ) as player:
             yield player.play
         return

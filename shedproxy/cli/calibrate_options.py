@@ -52,6 +52,15 @@ Engine = Annotated[str, typer.Option(help="Who makes the load: builtin or locust
 Processes = Annotated[
     str, typer.Option(metavar="N|auto", help="Processes that make the load, of either engine.")
 ]
+Locustfile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="With --engine locust: play the tasks of your own locustfile, one task an arrival. "
+        "Users are HttpUser or FastHttpUser, tasks are methods, no TaskSet; @tag with a class. "
+        "It is not verified: the proof plays requests, not tasks.",
+    ),
+]
 Master = Annotated[
     str | None,
     typer.Option(metavar="HOST:PORT", help="Locust's workers are elsewhere and come to this."),

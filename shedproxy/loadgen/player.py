@@ -20,6 +20,7 @@ from shedproxy.core import Criticality, Instant, Nanos, milliseconds
 from shedproxy.loadgen.alarm import Alarm
 from shedproxy.loadgen.client import LoadConnection
 from shedproxy.workload import Row
+from shedproxy.workload.results import percentile
 
 __all__ = ["Player", "PlayerHealth"]
 
@@ -182,7 +183,7 @@ class Player:
 
     def _health(self) -> PlayerHealth:
         self._lags.sort()
-        lag = self._lags[int(len(self._lags) * 0.99)] if self._lags else 0
+        lag = percentile(self._lags, 0.99) or 0
         return PlayerHealth(send_lag_p99_ns=Nanos(lag), not_sent=self._not_sent)
 
     def _send_due(

@@ -6,19 +6,26 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from shedproxy.calibration.digest import digest
 from shedproxy.calibration.imports.locust_json import read_locust_json
 from shedproxy.calibration.imports.source_text import SourceText
+from shedproxy.calibration.locust_file import read_locustfile
 from shedproxy.calibration.locust_player import LocustPlayer, LocustRequest, find_locustfile
 from shedproxy.calibration.measurement import Phase, Slo, Step
 from shedproxy.calibration.orders import Order
+from shedproxy.cli.calibrate_engine import locust_requests
 from shedproxy.core import Criticality, Instant, Nanos, milliseconds, seconds
+from shedproxy.errors import StartupError
 from shedproxy.loadgen.player import Player
+from shedproxy.loadgen.requests import RequestSet
 from shedproxy.loadgen.station import Station
 from shedproxy.workload import StationSchedule
 from shedproxy.workload.results import percentile
@@ -59,6 +66,136 @@ def test_locust_is_an_engine_like_ours() -> None:
     assert opened.latency is not None
     assert 20 <= opened.latency.p50_ns / 1e6 < 40
     assert opened.failed_count == 0
+
+
+# --- a locustfile of one's own ------------------------------------------------------------------
+
+OWN = """
+from locust import FastHttpUser, HttpUser, constant, tag, task
+
+class Buyer(FastHttpUser):
+    weight = 3
+    wait_time = constant(1000)
+
+    def on_start(self):
+        self.client.get("/login")
+
+    @tag("sheddable")
+    @task(2)
+    def look(self):
+        self.client.get("/look")
+
+    @task
+    def buy(self):
+        self.client.get("/look")
+        self.client.get("/broken")
+
+class Reader(HttpUser):
+    @tag("critical_plus")
+    @task
+    def read(self):
+        with self.client.get("/read", catch_response=True) as answer:
+            answer.success()
+"""
+UNFIT = {
+    "conversation": (
+        (
+            "from locust import *\nclass T(TaskSet):\n    @task\n    def t(self): ...\n"
+            "class U(HttpUser):\n    tasks = [T]\n"
+        ),
+        "U.T is a TaskSet",
+    ),
+    "nobody": ("x = 1\n", "has no user with tasks"),
+    "other": (
+        "from locust import *\nclass U(User):\n    @task\n    def t(self): ...\n",
+        "neither HttpUser nor FastHttpUser",
+    ),
+    "torn": (
+        (
+            "from locust import *\nclass U(HttpUser):\n    @tag('sheddable', 'critical')\n"
+            "    @task\n    def t(self): ...\n"
+        ),
+        "one class a task",
+    ),
+    "broken": ("import nothing_of_that_name\n", "cannot be imported: ModuleNotFoundError"),
+}
+ASK_ALL = """
+import sys
+from own_users import UnfitError, load_kinds
+for path in sys.argv[1:]:
+    try:
+        print(load_kinds(path))
+    except UnfitError as error:
+        print(error)
+"""
+
+
+class Told(BaseHTTPRequestHandler):
+    """Answers at once, and notes path and class."""
+
+    protocol_version = "HTTP/1.1"
+    seen: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_GET(self) -> None:
+        self.seen.append((self.path, self.headers["x-criticality"]))
+        self.send_response(503 if self.path == "/broken" else 200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+def test_tasks_of_an_own_locustfile_are_arrivals(tmp_path: Path) -> None:
+    """By weight, each with its class and its worst answer, whoever else is still at work."""
+    file = tmp_path / "mine.py"
+    file.write_text(OWN)
+    specs = read_locustfile(file)
+    assert [(spec.name, spec.weight) for spec in specs] == [
+        ("Buyer.look", pytest.approx(2)), ("Buyer.buy", pytest.approx(1)), ("Reader.read", 1.0),
+    ]  # fmt: skip
+    asked = locust_requests(RequestSet(specs))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Told)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        with LocustPlayer(url, asked, deadline_ns=seconds(1), locustfile=str(file)) as player:
+            opened = player.play(order(Phase.OPEN, planned_rps=60.0))
+            closed = player.play(order(Phase.CLOSED, concurrency=3))
+    finally:
+        server.shutdown()
+        server.server_close()
+    by_kind = {
+        route: {row.status for row in (*opened.rows, *closed.rows) if row.route == route}
+        for route in range(3)
+    }
+    assert by_kind == {0: {200}, 1: {503}, 2: {200}}
+    assert {row.criticality for row in opened.rows if row.route == 0} == {Criticality.SHEDDABLE}
+    assert len(opened.rows) == pytest.approx(90, rel=0.5)
+    assert len(closed.rows) > 20
+    seen = set(Told.seen)
+    assert {("/look", "sheddable"), ("/read", "critical_plus"), ("/look", None)} <= seen
+    assert Told.seen.count(("/login", None)) < len(opened.rows) + len(closed.rows)
+
+
+def test_a_locustfile_that_does_not_fit_says_what_would(tmp_path: Path) -> None:
+    files = []
+    for name, (text, _) in UNFIT.items():
+        files.append(tmp_path / f"{name}.py")
+        files[-1].write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_ALL, *map(str, files)],
+        env={**os.environ, "PYTHONPATH": str(find_locustfile().parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    lines = done.stdout.splitlines()
+    for (_, says), line in zip(UNFIT.values(), lines, strict=True):
+        assert says in line
+    with pytest.raises(StartupError, match=r"cannot be played: there is no file"):
+        read_locustfile(tmp_path / "none.py")
 
 
 # --- the known flaw of a closed loop ------------------------------------------------------------

@@ -26,6 +26,17 @@ def test_a_target_that_is_not_loopback_is_refused() -> None:
         (["http://127.0.0.1:1", "--arrivals", "odd"], "poisson or constant"),
         (["http://127.0.0.1:1", "--request", "x"], "is no request"),
         (["http://127.0.0.1:1", "--mix", "vip=1"], "share of a class"),
+        (["http://127.0.0.1:1", "--locustfile", "a.py"], "add --engine locust"),
+        (["http://127.0.0.1:1", "--processes", "no"], "neither auto nor"),
+        (["http://127.0.0.1:1", "--streams", "events"], "begins with /"),
+        (
+            ["http://127.0.0.1:1", "--engine=locust", "--locustfile=a.py", "--streams=/e"],
+            "not a locustfile's",
+        ),
+        (
+            ["http://127.0.0.1:1", "--engine=locust", "--locustfile=a.py", "--request=/e"],
+            "brings its own requests",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_said(arguments: list[str], says: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +39,12 @@ CHOSEN = RequestSet(
 def test_what_cannot_be_meant_is_refused(engine: str, master: str | None, said: str) -> None:
     with pytest.raises(typer.BadParameter, match=said):
         check_engine(engine, master)
+
+
+def test_a_locustfile_is_for_locust_and_the_message_says_why() -> None:
+    with pytest.raises(typer.BadParameter, match="known only when Locust runs it"):
+        check_engine("builtin", None, Path("mine.py"))
+    assert check_engine("locust", None, Path("mine.py")) == "locust"
 
 
 def test_what_can_be_is_not() -> None:
@@ -82,6 +89,7 @@ def test_the_plan_says_who_plays(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert played_by("locust")(None) == "by Locust"
     assert made[0]["processes"] == 2
+    assert made[0]["locustfile"] == ""
     alone = played_by("builtin", processes=1)
     assert alone.__func__ is LivePlayer.play
     assert alone.__self__._crew is None
