@@ -4,6 +4,7 @@
     python -m loadtests --factors 2 5 --for 30  other factors; seconds per factor
     python -m loadtests --slots 16 --service-ms 40 --json
     python -m loadtests acceptance              calibrations of services of known truth
+    python -m loadtests bullets                 bad hosts, a broken check, a lost zone, a kill
     python -m loadtests coverage                intervals of capacity that hold the truth, by seeds
     python -m loadtests play SCENARIO           a scenario of the suite in real time
     python -m loadtests reality                 the same load live and simulated, compared
@@ -19,7 +20,7 @@ import argparse
 import json
 import sys
 
-from loadtests import acceptance, coverage, play, reality, refusals, restarts
+from loadtests import acceptance, bullets, coverage, play, reality, refusals, restarts
 from shedproxy.core import Criticality, seconds, to_milliseconds
 from shedproxy.loadgen.demo import Demo
 
@@ -41,6 +42,7 @@ def options() -> tuple[argparse.Namespace, argparse.ArgumentParser]:
     parsers: dict[str | None, argparse.ArgumentParser] = {None: parser}
     for name, module in (
         ("acceptance", acceptance),
+        ("bullets", bullets),
         ("coverage", coverage),
         ("play", play),
         ("reality", reality),
@@ -63,6 +65,8 @@ def main() -> None:
     chosen, parser = options()
     if chosen.command == "acceptance":
         sys.exit(acceptance.acceptance(chosen, parser))
+    if chosen.command == "bullets":
+        sys.exit(bullets.run(chosen, parser))
     if chosen.command == "coverage":
         sys.exit(coverage.coverage(chosen, parser))
     if chosen.command == "play":

@@ -76,7 +76,11 @@ class Tally(NamedTuple):
 
 def judge(tallies: Sequence[Tally], policy: OutlierPolicy) -> list[OutlierReason | None]:
     """Each host's fault in the eyes of its peers."""
-    return [_judge_one(index, tallies, policy) for index in range(len(tallies))]
+    suspects = _suspects(tallies, policy)
+    return [
+        _judge_one(index, tallies, policy) if index in suspects else None
+        for index in range(len(tallies))
+    ]
 
 
 def is_correlated(
@@ -92,6 +96,24 @@ def is_correlated(
     """
     share = (OutlierPolicy() if policy is None else policy).correlated_share
     return bad > max(1, math.floor(round(share * total, 6))) or check_zones > 1
+
+
+def _suspects(tallies: Sequence[Tally], policy: OutlierPolicy) -> set[int]:
+    """Who could be bad at all: most often nobody, which saves comparing all with all."""
+    suspects = {
+        index
+        for index, tally in enumerate(tallies)
+        if tally.failed > policy.failures_above * tally.requests
+    }
+    if policy.slower_than:
+        means = {
+            index: tally.log2_sum / tally.timed
+            for index, tally in enumerate(tallies)
+            if tally.timed >= policy.requests_min
+        }
+        slow = min(means.values(), default=0.0) + math.log2(policy.slower_than)
+        suspects |= {index for index, mean in means.items() if mean > slow}
+    return suspects
 
 
 def _judge_one(index: int, tallies: Sequence[Tally], policy: OutlierPolicy) -> OutlierReason | None:

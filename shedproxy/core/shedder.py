@@ -48,7 +48,6 @@ class Shedder:
         "_mode",
         "_policy",
         "_retired",
-        "_weights",
     )
 
     def __init__(self, policy: Policy, *, now: Instant) -> None:
@@ -56,7 +55,6 @@ class Shedder:
         _check(policy)
         self._policy = policy
         self._mode = policy.mode
-        self._weights: dict[str, float] = {}
         self._is_draining = False
         self._cells = {cell.name: AdmissionController(cell, now=now) for cell in policy.cells}
         self._fallback = self._cells[policy.cells[0].name]
@@ -253,17 +251,6 @@ class Shedder:
         for name, learnt in memory.items():
             if name in self._cells:
                 self._cells[name].remember(learnt)
-
-    def set_weight(self, cell: str, ratio: float) -> None:
-        """The part of the service behind a cell that is in service, 0..1: hosts by their weights.
-
-        Told about once a second and whenever it is decided anew.
-        """
-        self._weights[cell] = ratio
-
-    def weight(self, cell: str) -> float:
-        """What was told last; 1 before."""
-        return self._weights.get(cell, 1.0)
 
     def pressure(self, cell: str) -> float:
         """0 idle .. 1 saturated."""

@@ -86,10 +86,9 @@ class HostWatch:
         for host in self._hosts:
             host.weight = weights.get(host.key, FULL_WEIGHT)
 
-    def in_service(self) -> tuple[int, int]:
-        """The weights of the hosts that can be used, and of all, `FULL_WEIGHT` each."""
-        usable = sum(host.weight for host in self._hosts if host.out_until is None)
-        return usable, FULL_WEIGHT * len(self._hosts)
+    def in_service(self) -> int:
+        """The weights of the hosts that can be used, `FULL_WEIGHT` each at most."""
+        return sum(host.weight for host in self._hosts if host.out_until is None)
 
     def tallies(self) -> dict[str, list[float]]:
         """Counts by host since the start of the process, in the order of `core.Tally`, and 1 for

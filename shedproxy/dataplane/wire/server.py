@@ -279,10 +279,8 @@ class WireServer:
             )
 
     def _tell_weight(self, cell: str, group: UpstreamGroup) -> None:
-        in_service, total = group.watch.in_service()
-        driver = self.driver
-        driver.meter.set_gauge(driver.cell_index(cell), Gauge.UPSTREAM_WEIGHT, in_service)
-        driver.shedder.set_weight(cell, in_service / total if total else 1.0)
+        driver, weight = self.driver, group.watch.in_service()
+        driver.meter.set_gauge(driver.cell_index(cell), Gauge.UPSTREAM_WEIGHT, weight)
 
     def _on_second(self) -> None:
         meter = self.driver.meter
