@@ -13,7 +13,7 @@ import typer
 from shedproxy.cli.control_client import ControlClient, ControlError
 from shedproxy.cli.report_files import read_text
 from shedproxy.clock import wall_seconds
-from shedproxy.core import seconds
+from shedproxy.core import Nanos, seconds
 from shedproxy.errors import StartupError
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def observed_calibration(
     plan = Plan(
         slo=objective,
         budget_ns=seconds(max(0.0, span_s)),
-        deadline_ns=seconds(0),
+        # As for load that is played; what-if has clients wait so long.
+        deadline_ns=Nanos(max(seconds(5), 4 * objective.latency_ns)),
         arrivals="as they came",
         profile="observed",
         engine="none",

@@ -166,6 +166,8 @@ def _levels(levels: Sequence[Step], slo: Slo) -> Iterator[str]:
 
 def _found(result: LoadResult, slo: Slo) -> str:
     length_s = sum(step.length_ns for step in result.levels) / NS_PER_S
+    if result.faults:
+        return "the search came to no end"
     if result.good_rps is None:
         return f"not even the first rate kept {slo.text}"
     if result.bad_rps is None:

@@ -42,6 +42,11 @@ def test_a_profile_is_written_from_what_was_seen(tmp_path: Path) -> None:
     )
     assert "Live traffic" in (tmp_path / "out" / "report.html").read_text()
     assert RUN.invoke(app, ["check", str(settings)]).exit_code == 0
+    forecast = RUN.invoke(
+        app, ["whatif", str(tmp_path / "out" / "report.json"), "--load", "0.5x", "--json"]
+    )
+    (critical,) = json.loads(forecast.stdout)["cells"][0]["classes"]
+    assert critical["served_ratio"] > 0.9
 
 
 def test_too_little_is_inconclusive_and_writes_nothing(tmp_path: Path) -> None:

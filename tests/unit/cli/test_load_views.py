@@ -80,6 +80,10 @@ def test_levels_are_a_row_each_and_a_search_says_where_it_breaks() -> None:
     assert "kept up to 100/s, which was the most tried" in text
     text, _ = both(LoadResult(whole=None, levels=levels, bad_rps=100), plan)
     assert "not even the first rate kept" in text
+    void = replace(levels[0], state=StepState.VOID, reasons=("late",))
+    text, _ = both(LoadResult(whole=None, levels=(void,)), plan)
+    assert "came to no end" in text
+    assert "void: late" in text
 
 
 def test_a_log_says_what_of_it_is_not_played() -> None:
