@@ -14,6 +14,7 @@ from shedproxy.errors import StartupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from shedproxy.calibration.measurement import Plan
     from shedproxy.calibration.results import (
@@ -50,14 +51,20 @@ class Streams:
     most: int = 1_024
 
 
-def streams_asked(path: str, kind: str, most: int) -> Streams:
-    """The streams, if they can be meant.
+def streams_asked(path: str, kind: str, most: int, requests: Path | None = None) -> Streams:
+    """The streams, if they can be meant: of the flags, else of the file of requests.
 
     Raises:
         typer.BadParameter: no such kind, or no path.
     """
+    from shedproxy.loadgen.requests import RequestSetError, stream_from_toml
     from shedproxy.loadgen.residents import KINDS
 
+    if not path and requests is not None:
+        try:
+            path, kind = stream_from_toml(requests) or (path, kind)
+        except RequestSetError as error:
+            raise typer.BadParameter(str(error)) from None
     if kind not in KINDS:
         raise typer.BadParameter(
             f"{kind!r} is none of {', '.join(KINDS)}", param_hint="--streams-kind"

@@ -79,7 +79,7 @@ def calibrate(
         folder = CalibrationFolder(out or _default_folder(started_s))
         _hand_over(console, calibration, folder, write=write, diff=diff)
         return
-    held = streams_asked(streams, streams_kind, streams_max)
+    held = streams_asked(streams, streams_kind, streams_max, requests)
     if resume is not None:
         folder = CalibrationFolder(resume)
         known_target, plan, chosen, measured = folder.resume()

@@ -92,7 +92,8 @@ StreamsPath = Annotated[
         "--streams",
         metavar="PATH",
         help="Also find out how many streams the service holds: opens this path in doubling "
-        "numbers beside ordinary load, and writes the limit.",
+        "numbers beside ordinary load, and writes the limit. Also what a [[request]] with "
+        'stream = "sse" names.',
     ),
 ]
 StreamsKind = Annotated[str, typer.Option(help="Of --streams: sse, websocket or longpoll.")]

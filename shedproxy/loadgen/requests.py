@@ -28,6 +28,7 @@ __all__ = [
     "requests_from_log",
     "requests_from_openapi",
     "requests_from_toml",
+    "stream_from_toml",
 ]
 
 _METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
@@ -219,16 +220,41 @@ def parse_mix(text: str) -> dict[Criticality, float]:
 def requests_from_toml(path: Path) -> list[RequestSpec]:
     """`[[request]]` tables: method, path, weight, class, name, headers, body (text) or json.
 
+    Those with `stream` are left out: they are no requests of a mix (`stream_from_toml`).
+
     Raises:
         RequestSetError: not to be read, or nothing in it.
     """
+    return [
+        _from_table(table, f"{path}: request {n}")
+        for n, table in enumerate(_tables(path), start=1)
+        if not (isinstance(table, dict) and "stream" in table)
+    ]
+
+
+def stream_from_toml(path: Path) -> tuple[str, str] | None:
+    """Path and kind of the first `[[request]]` that has `stream = "sse"` or another kind.
+
+    Raises:
+        RequestSetError: not to be read, or nothing in it.
+    """
+    for n, table in enumerate(_tables(path), start=1):
+        if isinstance(table, dict) and "stream" in table:
+            target = str(table.get("path", "/"))
+            if table.keys() - {"stream", "path", "name"}:
+                raise RequestSetError(f"{path}: request {n}: a stream has a path and no more")
+            return target, str(table["stream"])
+    return None
+
+
+def _tables(path: Path) -> list[Any]:
     try:
         tables = tomllib.loads(path.read_text()).get("request", [])
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise RequestSetError(f"{path}: {error}") from error
     if not isinstance(tables, list) or not tables:
         raise RequestSetError(f"{path}: no [[request]] in it")
-    return [_from_table(table, f"{path}: request {n}") for n, table in enumerate(tables, start=1)]
+    return tables
 
 
 def _from_table(table: Any, where: str) -> RequestSpec:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import typer
 from harness.calibrations import a_plan
@@ -10,6 +12,7 @@ from harness.sample_report import sample_calibration
 from shedproxy.calibration import refusal_cost, residents
 from shedproxy.calibration.residents import ResidentPlan
 from shedproxy.cli.calibrate_beside import Streams, price_refusals, streams_asked, streams_held
+from shedproxy.cli.load_target import request_set
 from shedproxy.errors import StartupError
 from shedproxy.loadgen.requests import RequestSet, RequestSpec
 
@@ -29,6 +32,22 @@ CALIBRATION = sample_calibration()
 def test_what_cannot_be_meant_is_said(path: str, kind: str, says: str) -> None:
     with pytest.raises(typer.BadParameter, match=says):
         streams_asked(path, kind, 64)
+
+
+def test_a_file_of_requests_may_name_the_streams(tmp_path: Path) -> None:
+    file = tmp_path / "requests.toml"
+    file.write_text('[[request]]\npath = "/a"\n[[request]]\npath = "/live"\nstream = "longpoll"\n')
+    asked = streams_asked("", "sse", 64, file)
+    assert asked == Streams(path="/live", kind="longpoll", most=64)
+    assert streams_asked("/flag", "sse", 64, file).path == "/flag"
+    assert request_set((), file, None, None, "critical=1").routes == ("GET /a",)
+    file.write_text('[[request]]\npath = "/a"\n')
+    assert streams_asked("", "sse", 64, file).path == ""
+    file.write_text('[[request]]\npath = "/a"\nstream = "sse"\nweight = 3\n')
+    with pytest.raises(typer.BadParameter, match="a path and no more"):
+        streams_asked("", "sse", 64, file)
+    with pytest.raises(typer.BadParameter, match="No such file"):
+        streams_asked("", "sse", 64, tmp_path / "none.toml")
 
 
 def test_streams_are_held_beside_half_of_what_is_carried(monkeypatch: pytest.MonkeyPatch) -> None:
