@@ -36,6 +36,7 @@ _LEVEL_OF = {
     "upstream out": "warning",
     "host out": "warning",
     "magazine empty": "error",
+    "outlier watch failed": "error",
     "outliers frozen": "error",
     "replacement overdue": "error",
     "replacement failed": "error",

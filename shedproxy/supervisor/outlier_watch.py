@@ -84,6 +84,8 @@ class OutlierWatch:
         """The ledger cannot be believed."""
         self._fault = ""
         """Why it could not be kept last."""
+        self._broken = ""
+        """What the last look failed of."""
         self.ejector = Ejector(self._read(file), now=clock())
         self._errands = Errands(self._file.id, report)
         self._checks: HostChecks | None = None
@@ -115,11 +117,21 @@ class OutlierWatch:
         self._checks = HostChecks(self._report, clock=self._clock)
         try:
             while True:
-                await self.step()
+                try:
+                    await self.step()
+                    self._broken = ""
+                except Exception as error:  # noqa: BLE001 - traffic must not end with a bug here
+                    self._tell_broken(error)
                 await asyncio.sleep(_PERIOD)
         finally:
             self._checks.close()
             await self._errands.close()
+
+    def _tell_broken(self, error: Exception) -> None:
+        why = f"{type(error).__name__}: {error}"
+        if why != self._broken:
+            self._report("outlier watch failed", {"why": why})
+        self._broken = why
 
     async def step(self) -> None:
         """Look once, and do what is to be done."""
@@ -227,6 +239,10 @@ class OutlierWatch:
             "reason": deed.reason.label,
             "bullets_out": self.ejector.ledger.out(f"cell:{deed.cell}"),
         }
+        if deed.act is Act.SPARE:
+            cell = next(each for each in self.ejector.facts if each.cell == deed.cell)
+            facts["hosts"] = len(cell.hosts)
+            facts["needed"], facts["left_without_a_zone"] = cell.needed, cell.needed_without_zone
         if deed.act is Act.FAIL_OPEN:
             facts["cause"] = "too much is bad at once: the check is not believed"
         return facts
@@ -345,5 +361,7 @@ class OutlierWatch:
                 }
                 for bullet in self.ejector.ledger.bullets
             ],
-            "fault": "the ledger cannot be believed" if self._is_blind else self._fault,
+            "fault": "the ledger cannot be believed"
+            if self._is_blind
+            else self._fault or self._broken,
         }

@@ -318,6 +318,8 @@ class UpstreamConnection(UpstreamEnd):
             exchange.on_upstream_failed(fault, self)
 
     def _count_failure(self, fault: Fault) -> None:
+        if self._is_half_closed:
+            return  # it was told that nobody waits, and stopped
         group, has_answered = self.group, self.has_answered
         now = group.clock()
         if has_answered:

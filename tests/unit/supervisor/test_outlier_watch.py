@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from shedproxy.snapshot import Document, ProxyDocument, ReplacementDocument, Ups
 from shedproxy.supervisor.host_tallies import HostTallies
 from shedproxy.supervisor.orders import HostOrder, OrderInvalidError
 from shedproxy.supervisor.outlier_watch import OutlierWatch
+from shedproxy.testing import eventually_async
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +79,8 @@ async def test_an_empty_magazine_is_said_once_and_counted():
     bench.failing = {URLS[1]}
     await bench.run(20)
     assert bench.said() == ["magazine empty"]
+    facts = bench.events[0][1]
+    assert (facts["hosts"], facts["needed"], facts["left_without_a_zone"]) == (5, 6, 5)
     assert bench.sent == []
     samples = {(s.metric.name, s.labels): s.value for s in bench.watch.samples()}
     assert samples["shedproxy.magazine.empty", ("a",)] == 1
@@ -149,6 +153,23 @@ async def test_a_replacement_that_does_not_come_is_reported():
     await bench.run(40)
     assert bench.said().count("replacement overdue") == 1
     await bench.watch._errands.close()
+
+
+async def test_a_bug_here_ends_nothing_and_is_said_once(monkeypatch):
+    bench = Bench()
+    steps: list[int] = []
+
+    async def step() -> None:
+        steps.append(1)
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr("shedproxy.supervisor.outlier_watch._PERIOD", 0.001)
+    monkeypatch.setattr(bench.watch, "step", step)
+    task = asyncio.create_task(bench.watch.run())
+    await eventually_async(lambda: len(steps) > 3)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert bench.events == [("outlier watch failed", {"why": "ZeroDivisionError: of ours"})]
 
 
 async def test_a_host_is_drained_by_hand_until_it_expires():

@@ -114,6 +114,18 @@ async def test_half_an_answer_is_a_failure_that_draws_no_traffic(still):
 
 
 @pytest.mark.anyio
+async def test_a_service_that_stops_for_a_client_that_left_has_not_failed(still):
+    bench = still(upstream={"urls": URLS[:2]})
+    client = bench.client()
+    upstream = await bench.ask(client, GET)
+    client.lose()
+    assert upstream.has_eof
+    upstream.lose()
+    counts = bench.server.upstream_tallies()["default"][upstream.protocol.entry.key]
+    assert counts[:3] == [0, 0, 0]
+
+
+@pytest.mark.anyio
 async def test_nobody_asks_a_host_without_weight_while_there_is_another(still):
     bench = still(upstream={"urls": URLS})
     bench.server.weigh_upstreams({"default": {URLS[0]: 0, URLS[2]: 0}})
