@@ -6,6 +6,7 @@
     python -m loadtests acceptance              calibrations of services of known truth
     python -m loadtests bullets                 bad hosts, a broken check, a lost zone, a kill
     python -m loadtests coverage                intervals of capacity that hold the truth, by seeds
+    python -m loadtests drift                   alarms of the drift watch, over days of traffic
     python -m loadtests play SCENARIO           a scenario of the suite in real time
     python -m loadtests reality                 the same load live and simulated, compared
     python -m loadtests refusals                how refusals reach their clients at 3 x capacity
@@ -20,7 +21,16 @@ import argparse
 import json
 import sys
 
-from loadtests import acceptance, bullets, coverage, play, reality, refusals, restarts
+from loadtests import (
+    acceptance,
+    bullets,
+    coverage,
+    drift,
+    play,
+    reality,
+    refusals,
+    restarts,
+)
 from shedproxy.core import Criticality, seconds, to_milliseconds
 from shedproxy.loadgen.demo import Demo
 
@@ -44,6 +54,7 @@ def options() -> tuple[argparse.Namespace, argparse.ArgumentParser]:
         ("acceptance", acceptance),
         ("bullets", bullets),
         ("coverage", coverage),
+        ("drift", drift),
         ("play", play),
         ("reality", reality),
         ("refusals", refusals),
@@ -69,6 +80,8 @@ def main() -> None:
         sys.exit(bullets.run(chosen, parser))
     if chosen.command == "coverage":
         sys.exit(coverage.coverage(chosen, parser))
+    if chosen.command == "drift":
+        sys.exit(drift.drift(chosen, parser))
     if chosen.command == "play":
         sys.exit(play.play(chosen, parser))
     if chosen.command == "refusals":

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.acceptance_lines import Run, all_lines, lines_text, runs_text
-from loadtests.acceptance_services import SERVICES, Running, count_capacity
+from loadtests.acceptance_services import SERVICES, SLOS, Running, count_capacity
 from shedproxy.calibration.results import Calibration, decode_calibration
 
 __all__ = ["acceptance", "add_options", "read_run"]
@@ -94,6 +94,7 @@ def _run(name: str, seed: int, running: Running, chosen: argparse.Namespace) -> 
         command = [
             *(sys.executable, "-m", "shedproxy", "calibrate", running.url),
             *(f"--out={out}", f"--write={Path(folder) / 'shedproxy.toml'}", f"--seed={seed}"),
+            f"--slo={SLOS[name]}",
             *(["--quick"] if chosen.quick else []),
             *([f"--budget={chosen.budget}"] if chosen.budget else []),
             *(["--no-verify"] if chosen.no_verify else []),

@@ -20,7 +20,7 @@ from shedproxy.core import NS_PER_S, seconds
 from shedproxy.loadgen.requests import RequestSet, RequestSpec
 from shedproxy.loadgen.station import Station
 
-__all__ = ["APPS", "SERVICES", "STATIONS", "Running", "Service", "count_capacity"]
+__all__ = ["APPS", "SERVICES", "SLOS", "STATIONS", "Running", "Service", "count_capacity"]
 
 _LAWS = ("exponential", "constant", "bimodal", "lognormal")
 _SHAPES = ((4, 20), (16, 40), (8, 5))
@@ -83,6 +83,11 @@ def _of_app(name: str) -> Service:
 
 STATIONS = tuple(f"{slots}x{ms}-{law}" for slots, ms in _SHAPES for law in _LAWS)
 APPS = ("threads", "sqlite")
+SLOS = {
+    name: "p99<500ms, errors<0.5%" if name.startswith("16x40") else "p99<250ms, errors<0.5%"
+    for name in (*STATIONS, *APPS)
+}
+"""At least twelve mean service times: of the bimodal law one in ten takes five and a half."""
 SERVICES: dict[str, Service] = {
     **{
         f"{slots}x{ms}-{law}": _of_station(slots, ms, law) for slots, ms in _SHAPES for law in _LAWS

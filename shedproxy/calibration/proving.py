@@ -28,10 +28,10 @@ _RECOVERED = 0.95
 _SETTLE_S = 1.0
 _AFTER_RATIO = 0.8
 _CALM_TURNS, _CALM_RATIO = 60, 2
-_ERROR, _QUICK_ERROR = 0.01, 0.02
+_ERROR = 0.01
 """Standard error of goodput, as a share of it, that a run with shedding may have."""
 _BARE_S, _QUICK_BARE_S = 8.0, 4.0
-_LENGTH_MAX_S, _QUICK_LENGTH_MAX_S = 60.0, 20.0
+_LENGTH_MAX_S, _QUICK_LENGTH_MAX_S = 60.0, 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +56,9 @@ def proof_length_s(*, capacity_rps: float, cv: float, is_quick: bool) -> tuple[f
 
     The work done in a time scatters as a renewal process: by cv over the root of the answers.
     """
-    error = _QUICK_ERROR if is_quick else _ERROR
     bare_s = _QUICK_BARE_S if is_quick else _BARE_S
     longest_s = _QUICK_LENGTH_MAX_S if is_quick else _LENGTH_MAX_S
-    counted_s = (cv / error) ** 2 / capacity_rps
+    counted_s = (cv / _ERROR) ** 2 / capacity_rps
     return max(bare_s, min(longest_s, _SETTLE_S + counted_s)), bare_s
 
 

@@ -24,12 +24,13 @@ __all__ = ["Counts", "DriftState", "DriftWatch", "mean_in_flight", "slowdown"]
 _POINT_NS = seconds(10)
 _POINT_REQUESTS = 100
 _POINT_LATEST_NS = seconds(120)
-_MEMORY_NS = seconds(300)
+_MEMORY_NS = seconds(240)
+"""What was before a change is forgotten a minute before it has to be told."""
 _POINTS_MIN = 6
-_ERRORS = 3.0
-_ALARM_RATIO = 1.12
-"""A slowdown surely above this is one."""
-_CALM_RATIO = 1.08
+_ERRORS = 2.5
+_ALARM_RATIO = 1.08
+"""A slowdown surely above this is one: capacity is calibrated to 5 %."""
+_CALM_RATIO = 1.05
 _LEAST_NS = NS_PER_MS
 """Less than this a request is the proxy's own cost."""
 _BUSY_SHARE, _WAITING_SHARE = 0.9, 0.3
