@@ -2,8 +2,9 @@
 
 In turns: idle, at a load that is served whole, and at three times the capacity, with the thresholds
 that are to be written. The second tells what a served request costs, the third, less what its
-served ones cost, what a refused one does. Ratios of turns are independent, so that their mean has
-Student's interval.
+served ones cost, what a refused one does; the beginning of each, in which connections are opened,
+is left out. Turns are independent, so that the mean of what refusals cost in them has Student's
+interval.
 
 A system that is short of what refusals are paid with does at best (1 - r L) / (1 - r) of its
 capacity at a load of L times that (every refusal takes r of a served request's room). The worker
@@ -33,10 +34,15 @@ __all__ = ["CpuTurn", "best_goodput", "cpu_ns", "cpu_turns", "measure_refusals",
 
 TURNS, QUICK_TURNS = 5, 3
 _SERVED_RATIO, _REFUSED_RATIO = 0.7, 3.0
-_PLAY_S, _IDLE_S = 1.5, 0.5
+_PLAY_S, _IDLE_S = 2.5, 0.5
+_COLD_SHARE = 0.3
+"""Of a load, in which its connections are opened."""
 _REFUSED_MIN = 50
 _OVERLOADS = (3.0, 10.0)
 _TASKS = "/proc/{}/task"
+
+
+_Watch = Callable[[Order, float], None]
 
 
 class _Player(Protocol):
@@ -61,7 +67,7 @@ class CpuTurn(NamedTuple):
 def measure_refusals(
     target: str,
     settings: str,
-    make_player: Callable[[str], _Player],
+    make_player: Callable[[str, _Watch], _Player],
     *,
     capacity_rps: float,
     is_quick: bool,
@@ -78,7 +84,7 @@ def measure_refusals(
         with _Proxy(target, file) as proxy:
             try:
                 turns += cpu_turns(
-                    make_player(proxy.url),
+                    lambda watch: make_player(proxy.url, watch),
                     proxy.workers(),
                     capacity_rps=capacity_rps,
                     count=QUICK_TURNS if is_quick else TURNS,
@@ -116,8 +122,23 @@ def cpu_ns(pids: Sequence[int]) -> int:
     return total
 
 
+class _Marks:
+    """When and at what CPU the warm part of a load began, and where it was seen last."""
+
+    def __init__(self, now: Callable[[], tuple[int, int]]) -> None:
+        self._now = now
+        self.begun: tuple[int, int] | None = None
+        self.seen = (0, 0)
+
+    def watch(self, _: Order, share: float) -> None:
+        """Told a few times a second which share is over."""
+        if _COLD_SHARE <= share < 1:
+            self.seen = self._now()
+            self.begun = self.begun or self.seen
+
+
 def cpu_turns(
-    player: _Player,
+    make_player: Callable[[_Watch], _Player],
     pids: Sequence[int],
     *,
     capacity_rps: float,
@@ -131,19 +152,26 @@ def cpu_turns(
     Raises:
         OSError: the CPU cannot be read.
     """
+
+    def now() -> tuple[int, int]:
+        return clock(), read(pids)
+
     for turn in range(count):
-        begun_at, before = clock(), read(pids)
+        begun_at, before = now()
         (pause or _pause)(_IDLE_S)
-        idle_ratio = (read(pids) - before) / max(1, clock() - begun_at)
+        ended_at, after = now()
         done = []
         for ratio in (_SERVED_RATIO, _REFUSED_RATIO):
-            begun_at, before = clock(), read(pids)
-            played = player.play(_order(ratio * capacity_rps, turn))
-            used, took = read(pids) - before, clock() - begun_at
-            served = sum(200 <= row.status < 400 for row in played.rows)
-            refused = sum(row.status in {429, 503} for row in played.rows)
-            done.append((used, took / NS_PER_S, served, refused))
+            marks = _Marks(now)
+            played = make_player(marks.watch).play(_order(ratio * capacity_rps, turn))
+            first_at, first = marks.begun or marks.seen
+            last_at, last = marks.seen
+            warm = [row for row in played.rows if first_at <= row.done_at < last_at]
+            served = sum(200 <= row.status < 400 for row in warm)
+            refused = sum(row.status in {429, 503} for row in warm)
+            done.append((last - first, (last_at - first_at) / NS_PER_S, served, refused))
         (used, took_s, served, _), (more, longer_s, beside, refused) = done
+        idle_ratio = (after - before) / max(1, ended_at - begun_at)
         yield CpuTurn(idle_ratio, used, took_s, served, more, longer_s, beside, refused)
 
 
@@ -167,21 +195,27 @@ def _order(rate_rps: float, turn: int) -> Order:
 
 def refusal_cost(turns: Sequence[CpuTurn], *, capacity_rps: float) -> RefusalCost | None:
     """The cost with its interval; None where too few were refused to tell."""
-    served, refused = [], []
-    for turn in turns:
-        if turn.refused_count < _REFUSED_MIN or turn.served_count < _REFUSED_MIN:
-            continue
-        idle = turn.idle_ratio * NS_PER_S
-        each = (turn.serving_ns - idle * turn.serving_s) / turn.served_count
-        rest = turn.refusing_ns - idle * turn.refusing_s - each * turn.refusing_served_count
-        if each > 0:
-            served.append(each)
-            refused.append(max(0.0, rest / turn.refused_count))
-    ratio = mean_interval([b / a for a, b in zip(served, refused, strict=True)])
+    sound = [
+        turn
+        for turn in turns
+        if turn.refused_count >= _REFUSED_MIN and turn.served_count >= _REFUSED_MIN
+    ]
+    if not sound:
+        return None
+    idle = NS_PER_S * math.fsum(turn.idle_ratio for turn in sound) / len(sound)
+    serving = math.fsum(turn.serving_ns - idle * turn.serving_s for turn in sound)
+    served_ns = serving / sum(turn.served_count for turn in sound)
+    if served_ns <= 0:
+        return None
+    refused = [
+        (turn.refusing_ns - idle * turn.refusing_s - served_ns * turn.refusing_served_count)
+        / turn.refused_count
+        for turn in sound
+    ]
+    ratio = mean_interval([max(0.0, each) / served_ns for each in refused])
     if ratio is None:
         return None
-    served_ns = math.fsum(served) / len(served)
-    refused_ns = math.fsum(refused) / len(refused)
+    refused_ns = ratio.value * served_ns
     left = 1 - capacity_rps * served_ns / NS_PER_S
     return RefusalCost(
         ratio=ratio,

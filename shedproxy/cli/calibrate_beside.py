@@ -126,7 +126,9 @@ def price_refusals(
         return measure_refusals(
             target,
             with_profile(calibration, ""),
-            lambda url: LivePlayer(url, chosen, deadline_ns=deadline_ns, arrivals=plan.arrivals),
+            lambda url, watch: LivePlayer(
+                url, chosen, deadline_ns=deadline_ns, arrivals=plan.arrivals, watch=watch
+            ),
             capacity_rps=calibration.findings.capacity_rps.value,
             is_quick=plan.is_quick,
         )
