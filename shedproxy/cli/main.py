@@ -66,6 +66,12 @@ COMMANDS: dict[str, Command] = {
     "export": Command(
         "config_commands", "export", _CONFIGURE, "Print files that belong to shedproxy."
     ),
+    "snapshot": Command(
+        "snapshot_command",
+        "snapshot",
+        _CONFIGURE,
+        "Make keys, and sign, verify, show and compare snapshots.",
+    ),
     "version": Command(
         "config_commands", "version", _CONFIGURE, "Print the version, and what it runs on."
     ),

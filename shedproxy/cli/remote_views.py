@@ -46,6 +46,8 @@ def print_status(content: dict[str, Any]) -> None:
         ),
         ("config", _config(content["config"])),
     ]
+    if content.get("snapshot"):
+        facts.append(("snapshot", _snapshot(content["snapshot"])))
     _print_facts(facts)
     _print_cells(content["cells"])
     print_profiles(content["cells"])
@@ -268,6 +270,25 @@ def _mode(content: dict[str, Any]) -> str:
         return str(content["mode"])
     left = _length(override["expires_in_s"])
     return f"{content['mode']} for {left} more, then {content['configured_mode']}"
+
+
+def _snapshot(content: dict[str, Any]) -> str:
+    """What is in force, how old, and what was refused."""
+    if content["revision"]:
+        text = f"revision {content['revision']}, {content['digest'][:19]}"
+    else:
+        text = "none: the settings are served"
+    if content["age_s"] is not None:
+        text += f", fetched {_length(content['age_s'])} ago"
+    if content["is_stale"]:
+        text += " (stale)"
+    if content["failure"]:
+        text += f"; not fetched: {content['failure']}"
+    refusal = content["refusal"]
+    if refusal is not None:
+        which = f" {refusal['revision']}" if refusal["revision"] else ""
+        text += f"; refused{which}: {refusal['reason']}: {'; '.join(refusal['problems'][:3])}"
+    return text
 
 
 def _config(result: dict[str, Any]) -> str:

@@ -76,6 +76,20 @@ Record = Annotated[
         "--record", metavar="FILE", help="Record decisions, bounded, for `shedproxy replay`."
     ),
 ]
+Snapshot = Annotated[
+    str | None,
+    typer.Option(
+        "--snapshot", metavar="URL", help="Where signed snapshots are fetched: managed mode."
+    ),
+]
+SnapshotKey = Annotated[
+    list[Path] | None,
+    typer.Option("--snapshot-key", metavar="FILE", help="A public key to believe."),
+]
+SnapshotFolder = Annotated[
+    Path | None,
+    typer.Option("--snapshot-folder", metavar="DIR", help="Where the last good ones are kept."),
+]
 CheckConfig = Annotated[
     bool, typer.Option("--check-config", help="Validate the settings and stop: 0 good, 3 bad.")
 ]
@@ -107,6 +121,9 @@ def run(
     workers: Workers = None,
     state: State = None,
     record: Record = None,
+    snapshot: Snapshot = None,
+    snapshot_key: SnapshotKey = None,
+    snapshot_folder: SnapshotFolder = None,
     check_config: CheckConfig = False,
     print_config: PrintConfig = False,
     verbose: Verbose = False,
@@ -129,6 +146,7 @@ def run(
         workers=workers,
         state=state,
     )
+    overrides |= _managed(snapshot, snapshot_key, snapshot_folder)
     _serve(
         _Way.PROXY,
         find_file(config),
@@ -156,6 +174,9 @@ def app(
     workers: Workers = None,
     state: State = None,
     record: Record = None,
+    snapshot: Snapshot = None,
+    snapshot_key: SnapshotKey = None,
+    snapshot_folder: SnapshotFolder = None,
     check_config: CheckConfig = False,
     print_config: PrintConfig = False,
     verbose: Verbose = False,
@@ -178,6 +199,7 @@ def app(
         workers=workers,
         state=state,
     )
+    overrides |= _managed(snapshot, snapshot_key, snapshot_folder)
     arguments = ["--app", target, "--app-dir", app_dir or "."]
     if factory:
         arguments.append("--factory")
@@ -213,6 +235,14 @@ def make_overrides(
         "control.listen": control,
         "cell.default.upstream": upstreams or None,
         "cell.default.limit": limit,
+    }
+
+
+def _managed(source: str | None, keys: list[Path] | None, folder: Path | None) -> dict[str, object]:
+    return {
+        "snapshot.source": source,
+        "snapshot.keys": [str(key) for key in keys or ()] or None,
+        "snapshot.folder": None if folder is None else str(folder),
     }
 
 

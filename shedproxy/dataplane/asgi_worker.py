@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import uvicorn
 
-from shedproxy.core import NS_PER_S, Nanos
+from shedproxy.core import NS_PER_S, CellTable, Nanos
 from shedproxy.dataplane.application import load_application
 from shedproxy.dataplane.asgi.middleware import ShedMiddleware
 from shedproxy.dataplane.classify import Classifier
@@ -101,6 +101,9 @@ class AsgiService:
             raise DocumentInvalidError([Problem(message=str(error))]) from error
         # The middleware sees that the driver's document is another one.
         self._driver.apply(document)
+
+    def take_table(self, table: CellTable | None) -> None:
+        """Nothing: an application's document has its table inside."""
 
     def announce(self) -> None:
         """Answers carry Connection: close from now on."""

@@ -47,13 +47,13 @@ class CellKeys:
         "_is_secret",
         "_kind",
         "_known",
-        "_secret_id",
         "_segment",
         "_table",
         "_trust",
         "header",
         "moving",
         "names",
+        "secret_id",
     )
 
     def __init__(self, routing: CellRouting, trust: Trust) -> None:
@@ -74,7 +74,7 @@ class CellKeys:
         self.header = b"host" if self._is_host else name.encode() if self._by_header else b""
         """The header that is read, b"" for none."""
         self._hash = cell_hash(routing.secret)
-        self._secret_id = secret_id(routing.secret)
+        self.secret_id = secret_id(routing.secret)
         self._known: Recent[bytes, int] = Recent(self._hash_text, is_wary=True)
         self.moving = 0
         """The hash of the key that was looked up last, if it moves; else 0."""
@@ -86,7 +86,7 @@ class CellKeys:
         Raises:
             ValueError: its keys were hashed with another secret.
         """
-        if table.secret_id != self._secret_id:
+        if table.secret_id != self.secret_id:
             raise ValueError("the table of cells is for another secret")
         self._table = table
         self.names = table.names

@@ -13,7 +13,16 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from shedproxy.clock import wall_seconds
-from shedproxy.core import COHORTS, NS_PER_S, Criticality, Kind, Lane, Policy, RequestInfo
+from shedproxy.core import (
+    COHORTS,
+    NS_PER_S,
+    CellTable,
+    Criticality,
+    Kind,
+    Lane,
+    Policy,
+    RequestInfo,
+)
 from shedproxy.dataplane.cell_keys import CellKeys
 from shedproxy.dataplane.flows import Flows
 from shedproxy.dataplane.hints import (
@@ -122,6 +131,12 @@ class Classifier:
         self._other_paths = PathMemory()
         """Asked for by a method that no rule names."""
         self._classes = Recent(_parse_class)
+
+    def take_table(self, table: CellTable | None) -> None:
+        """Look keys up in another table from now on; one that is for another secret is not ours."""
+        keys = self.keys
+        if keys is not None and table is not None and table.secret_id == keys.secret_id:
+            keys.take(table)
 
     def classify(
         self,

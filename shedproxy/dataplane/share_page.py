@@ -27,7 +27,7 @@ from shedproxy.observability.metric_table import CELLS_MAX
 from shedproxy.observability.ring import RefusalRing, ring_size
 from shedproxy.observability.slot_layout import LAYOUT, layout_digest
 
-__all__ = ["SharePage", "WorkerState", "WorkerView"]
+__all__ = ["SharePage", "WorkerState", "WorkerView", "memory_file"]
 
 _MAGIC = b"shedpage"
 _VERSION = 2
@@ -194,7 +194,7 @@ class SharePage:
         stride = _worker_stride(ring_capacity)
         size = _page_size(workers, stride)
         try:
-            fd = _memory_file()
+            fd = memory_file()
             os.ftruncate(fd, size)
             _seal(fd)
             mapping = mmap.mmap(fd, size)
@@ -323,7 +323,7 @@ def _seal(fd: int) -> None:
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
 
 
-def _memory_file() -> int:
+def memory_file() -> int:
     """An unnamed file in memory, or where the system has none, an unlinked temporary file."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("shedproxy", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

@@ -16,14 +16,16 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from shedproxy.core import Instant, Memory, Mode, Nanos, seconds
 from shedproxy.dataplane.channel import WorkerChannel, read_weights
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.resources import MemoryBound, resident_size, room_for_connections
+from shedproxy.dataplane.service import Service
 from shedproxy.dataplane.share_page import WorkerState
 from shedproxy.dataplane.stack import tell_stack_to
+from shedproxy.dataplane.table_page import TableReader
 from shedproxy.dataplane.worker_options import Options, parse_options
 from shedproxy.dataplane.worker_page import WorkerPlace, take_place
 from shedproxy.errors import DocumentInvalidError, Problem, ShedproxyError
@@ -33,7 +35,7 @@ from shedproxy.snapshot import Document, cut_limits, decode_document, plain_memo
 if TYPE_CHECKING:
     from shedproxy.dataplane.recorder import Recorder
 
-__all__ = ["Service", "Worker", "main"]
+__all__ = ["Worker", "main"]
 
 EXIT_STARTUP = 3
 _SECOND = 1.0
@@ -41,40 +43,6 @@ _LAST_WORD = seconds(5)
 """After a drain the supervisor has this long to say stop."""
 _MEMORY_PERIOD = 10
 """Seconds between two reports of what was learnt."""
-
-
-class Service(Protocol):
-    """What a worker runs: the raw proxy, or an application under uvicorn."""
-
-    async def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Serve on these sockets."""
-
-    def apply(self, document: Document) -> None:
-        """Serve by another document; raises DocumentInvalidError and changes nothing."""
-
-    def announce(self) -> None:
-        """Ask clients to go elsewhere."""
-
-    async def drain(self, grace_ns: Nanos) -> int:
-        """Finish; how many connections were cut off."""
-
-    def close(self) -> None:
-        """Stop at once."""
-
-    def save_memory(self, *, is_short: bool) -> None:
-        """Take in nobody new and hold little while memory is short."""
-
-    def log_lines(self) -> list[str]:
-        """Lines for the access log since the last call."""
-
-    def upstream_health(self) -> dict[str, dict[str, bool]]:
-        """By cell and URL: in service or not."""
-
-    def upstream_tallies(self) -> dict[str, dict[str, list[float]]]:
-        """By cell and URL: what upstreams did since the start, where that is watched."""
-
-    def weigh_upstreams(self, weights: dict[str, dict[str, int]]) -> None:
-        """Take the parts of upstreams by cell and URL."""
 
 
 class Worker:
@@ -94,6 +62,7 @@ class Worker:
         """What came last while the service was starting; the first is what it starts with."""
         self._ended: asyncio.Future[int]
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tables = TableReader(options.table_fd)
         self._upstreams: dict[str, dict[str, bool]] = {}
         self._weights: dict[str, dict[str, int]] = {}
         self._memory: dict[str, Memory] = {}
@@ -134,7 +103,10 @@ class Worker:
                 with contextlib.suppress(DocumentInvalidError):
                     self._memory = read_memory(message.get("cells"))
             case "document":
+                self._on_table(message.get("table"))
                 self._on_document(str(message.get("document", "")))
+            case "table":
+                self._on_table(message.get("table"))
             case "mode" if self._driver is not None:
                 mode = str(message.get("mode", "")).upper()
                 if mode in Mode.__members__:
@@ -168,6 +140,14 @@ class Worker:
             self._refuse(error.problems)
             return
         self._apply(self._service, document)
+
+    def _on_table(self, place: Any) -> None:
+        """Change to another table of cells. What it took is told, for that is how long we stood."""
+        if self._options.table_fd >= 0:
+            self._tables.turn_to(place)
+            if self._service is not None:
+                self._service.take_table(self._tables.table)
+            self._channel.post("table_taken", **self._tables.taken())
 
     def _cut(self, document: Document) -> Document:
         options = self._options
@@ -216,6 +196,7 @@ class Worker:
             driver.shedder.remember(self._memory)
         try:
             service = self._make_service(driver)
+            service.take_table(self._tables.table)
             sockets = [socket.socket(fileno=fd) for fd in self._options.listen_fds]
             driver.start()
             await service.start(sockets)

@@ -25,6 +25,8 @@ class Options:
     channel_fd: int = -1
     stack_fd: int = -1
     """Where it writes its stack when it is asked to; -1: nowhere."""
+    table_fd: int = -1
+    """Where tables of cells lie; -1: nowhere."""
     listen_fds: tuple[int, ...] = ()
     bell_fds: tuple[int, ...] = ()
     """By region, who to wake when a slot of the host is free."""
@@ -39,7 +41,9 @@ class Options:
 
 
 _FLAGS = {"--factory": "is_factory", "--shared": "is_shared"}
-_NUMBERS = frozenset({"index", "workers", "region", "page_fd", "channel_fd", "stack_fd"})
+_NUMBERS = frozenset(
+    {"index", "workers", "region", "page_fd", "channel_fd", "stack_fd", "table_fd"}
+)
 
 
 def parse_options(arguments: Sequence[str]) -> Options:

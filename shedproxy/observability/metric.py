@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from shedproxy.core import NS_PER_S
+
 __all__ = [
     "DecisionOutcome",
     "Eviction",
@@ -19,6 +21,10 @@ __all__ = [
     "RetryCause",
     "RetryDenial",
     "WaitOutcome",
+    "counter",
+    "gauge",
+    "histogram",
+    "up_down",
 ]
 
 
@@ -229,3 +235,57 @@ class Metric:
         """The unit that ends the family name, or ""."""
         suffix = _SUFFIXES.get(self.unit, "")
         return suffix[1:] if suffix in {"_seconds", "_bytes", "_ratio"} else ""
+
+
+def counter(name: str, unit: str, meaning: str, *labels: Label, scale: int = 1) -> Metric:
+    """A metric that only grows."""
+    return Metric(
+        name=name,
+        instrument=Instrument.COUNTER,
+        unit=unit,
+        meaning=meaning,
+        labels=labels,
+        scale=scale,
+    )
+
+
+def up_down(name: str, unit: str, meaning: str, *labels: Label) -> Metric:
+    """A metric that is a sum over workers, and rises and falls."""
+    return Metric(
+        name=name, instrument=Instrument.UP_DOWN, unit=unit, meaning=meaning, labels=labels
+    )
+
+
+def gauge(
+    name: str,
+    unit: str,
+    meaning: str,
+    *labels: Label,
+    merge: Merge = Merge.MAX,
+    scale: int = 1,
+    is_always_shown: bool = True,
+) -> Metric:
+    """A metric of the present."""
+    return Metric(
+        name=name,
+        instrument=Instrument.GAUGE,
+        unit=unit,
+        meaning=meaning,
+        labels=labels,
+        merge=merge,
+        scale=scale,
+        is_always_shown=is_always_shown,
+    )
+
+
+def histogram(name: str, bounds: tuple[float, ...], meaning: str, *labels: Label) -> Metric:
+    """A metric of lengths of time, stored in ns."""
+    return Metric(
+        name=name,
+        instrument=Instrument.HISTOGRAM,
+        unit="s",
+        meaning=meaning,
+        labels=labels,
+        scale=NS_PER_S,
+        bounds=bounds,
+    )

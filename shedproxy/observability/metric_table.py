@@ -13,7 +13,6 @@ from shedproxy.observability.fault import Fault
 from shedproxy.observability.metric import (
     DecisionOutcome,
     Eviction,
-    Instrument,
     Label,
     Merge,
     Metric,
@@ -21,8 +20,12 @@ from shedproxy.observability.metric import (
     RetryCause,
     RetryDenial,
     WaitOutcome,
+    counter,
+    gauge,
+    histogram,
+    up_down,
 )
-from shedproxy.snapshot import CELLS_MAX
+from shedproxy.snapshot import CELLS_MAX, SnapshotRefusal
 
 __all__ = [
     "CELL",
@@ -73,60 +76,13 @@ ABOUT = Label("shedproxy.about", ("limit", "shed_level", "baseline"))
 STATE = Label("shedproxy.state", WORKER_STATES)
 MODE = Label("shedproxy.mode", tuple(member.label for member in Mode))
 RESULT = Label("shedproxy.result", ("applied", "refused"))
-
-
-def _counter(name: str, unit: str, meaning: str, *labels: Label, scale: int = 1) -> Metric:
-    return Metric(
-        name=name,
-        instrument=Instrument.COUNTER,
-        unit=unit,
-        meaning=meaning,
-        labels=labels,
-        scale=scale,
-    )
-
-
-def _up_down(name: str, unit: str, meaning: str, *labels: Label) -> Metric:
-    return Metric(
-        name=name, instrument=Instrument.UP_DOWN, unit=unit, meaning=meaning, labels=labels
-    )
-
-
-def _gauge(
-    name: str,
-    unit: str,
-    meaning: str,
-    *labels: Label,
-    merge: Merge = Merge.MAX,
-    scale: int = 1,
-    is_always_shown: bool = True,
-) -> Metric:
-    return Metric(
-        name=name,
-        instrument=Instrument.GAUGE,
-        unit=unit,
-        meaning=meaning,
-        labels=labels,
-        merge=merge,
-        scale=scale,
-        is_always_shown=is_always_shown,
-    )
-
-
-def _histogram(name: str, bounds: tuple[float, ...], meaning: str, *labels: Label) -> Metric:
-    return Metric(
-        name=name,
-        instrument=Instrument.HISTOGRAM,
-        unit="s",
-        meaning=meaning,
-        labels=labels,
-        scale=NS_PER_S,
-        bounds=bounds,
-    )
+PULL = Label("shedproxy.result", ("good", "refused", "failed"))
+REFUSAL = Label("shedproxy.reason", tuple(member.label for member in SnapshotRefusal))
+SENT = Label("shedproxy.result", ("sent", "failed"))
 
 
 METRICS = (
-    _counter(
+    counter(
         "shedproxy.decisions",
         "{request}",
         "Arrivals by what was decided; each arrival counts once. Reasons belong to refusals.",
@@ -135,14 +91,14 @@ METRICS = (
         OUTCOME,
         REASON,
     ),
-    _counter(
+    counter(
         "shedproxy.goodput",
         "{request}",
         "Requests that ended well and within their deadline.",
         CELL,
         CLASS,
     ),
-    _histogram(
+    histogram(
         "http.server.request.duration",
         DURATION_BOUNDS,
         "Arrival to the end of the answer. Refusals have an outcome of their own.",
@@ -150,7 +106,7 @@ METRICS = (
         CLASS,
         REQUEST_OUTCOME,
     ),
-    _histogram(
+    histogram(
         "shedproxy.queue.wait.duration",
         WAIT_BOUNDS,
         "Time in the queue of the requests that had to wait.",
@@ -158,75 +114,75 @@ METRICS = (
         CLASS,
         WAIT_OUTCOME,
     ),
-    _counter(
+    counter(
         "shedproxy.faults",
         "{fault}",
         "Exchanges that failed without being refused; no cell when the head was not understood.",
         CELL,
         FAULT,
     ),
-    _counter(
+    counter(
         "shedproxy.limit.changes",
         "{change}",
         "Updates of the concurrency limit by what moved or held it.",
         CELL,
         CAUSE,
     ),
-    _counter(
+    counter(
         "shedproxy.retries",
         "{retry}",
         "Requests sent to an upstream once more, by what became of the try before.",
         CELL,
         RETRY_CAUSE,
     ),
-    _counter(
+    counter(
         "shedproxy.retries.denied",
         "{retry}",
         "Requests that could have been sent once more and were not: budget used up, or overload.",
         CELL,
         RETRY_DENIAL,
     ),
-    _up_down("shedproxy.in_flight", "{request}", "Slots taken by admitted requests.", CELL),
-    _up_down(
+    up_down("shedproxy.in_flight", "{request}", "Slots taken by admitted requests.", CELL),
+    up_down(
         "shedproxy.class.in_flight",
         "{request}",
         "Slots of a class, its waiters and streams included: what class limits are compared with.",
         CELL,
         CLASS,
     ),
-    _gauge(
+    gauge(
         "shedproxy.limit",
         "{request}",
         "Slots there are: the limit in force.",
         CELL,
         merge=Merge.SUM,
     ),
-    _up_down("shedproxy.queue.length", "{request}", "Requests waiting for a slot.", CELL),
-    _up_down("shedproxy.residents", "{stream}", "Open streams; they take no slot.", CELL),
-    _up_down(
+    up_down("shedproxy.queue.length", "{request}", "Requests waiting for a slot.", CELL),
+    up_down("shedproxy.residents", "{stream}", "Open streams; they take no slot.", CELL),
+    up_down(
         "shedproxy.zombies",
         "{request}",
         "Slots held for work that may go on although nobody waits for it.",
         CELL,
     ),
-    _up_down("shedproxy.control.in_flight", "{request}", "Control requests in flight.", CELL),
-    _gauge(
+    up_down("shedproxy.control.in_flight", "{request}", "Control requests in flight.", CELL),
+    gauge(
         "shedproxy.shed.level",
         "{rank}",
         "Ranks below this (of 4096; 0: none) are refused on arrival.",
         CELL,
     ),
-    _gauge(
+    gauge(
         "shedproxy.shed.share", "1", "Share of the level itself that is refused.", CELL, scale=PPM
     ),
-    _gauge(
+    gauge(
         "shedproxy.pressure",
         "1",
         "0 idle to 1 saturated; made for autoscaling and brown-out.",
         CELL,
         scale=PPM,
     ),
-    _gauge(
+    gauge(
         "shedproxy.baseline",
         "s",
         "Trusted latency without load; absent until there is one.",
@@ -234,14 +190,14 @@ METRICS = (
         scale=NS_PER_S,
         is_always_shown=False,
     ),
-    _gauge(
+    gauge(
         "shedproxy.demand",
         "{request}/s",
         "Cost offered per second, refused or not.",
         CELL,
         merge=Merge.SUM,
     ),
-    _gauge(
+    gauge(
         "shedproxy.capacity",
         "{request}/s",
         "Cost started per second while saturated; absent until the cell was.",
@@ -249,14 +205,14 @@ METRICS = (
         merge=Merge.SUM,
         is_always_shown=False,
     ),
-    _gauge(
+    gauge(
         "shedproxy.upstream.healthy",
         "{endpoint}",
         "Upstreams in use, as the worker sees it that has fewest.",
         CELL,
         merge=Merge.MIN,
     ),
-    _gauge(
+    gauge(
         "shedproxy.upstream.weight",
         "{endpoint}",
         "Upstreams in use, each by the part of the requests it may have; fewest of all workers.",
@@ -264,129 +220,139 @@ METRICS = (
         merge=Merge.MIN,
         scale=1000,
     ),
-    _gauge(
+    gauge(
         "shedproxy.upstream.configured",
         "{endpoint}",
         "Upstreams configured; absent where there are none.",
         CELL,
         is_always_shown=False,
     ),
-    _gauge(
+    gauge(
         "shedproxy.runtime.loop_lag",
         "s",
         "How late the event loop's timer ran, worst worker.",
         scale=NS_PER_S,
     ),
-    _counter(
+    counter(
         "shedproxy.runtime.loop_stalls",
         "{stall}",
         "Times the event loop was so late that what it timed meanwhile does not count.",
     ),
-    _counter("shedproxy.connections.accepted", "{connection}", "Client connections accepted."),
-    _counter(
+    counter("shedproxy.connections.accepted", "{connection}", "Client connections accepted."),
+    counter(
         "shedproxy.connections.evicted",
         "{connection}",
         "Client connections ended to make room for others, by what they kept us waiting for.",
         EVICTION,
     ),
-    _counter(
+    counter(
         "shedproxy.connections.dropped",
         "{connection}",
         "Client connections over a bound that were closed without a word.",
     ),
-    _up_down("shedproxy.connections.open", "{connection}", "Client connections open now."),
-    _up_down("shedproxy.tunnels.open", "{connection}", "Upgraded connections open now."),
-    _up_down(
+    up_down("shedproxy.connections.open", "{connection}", "Client connections open now."),
+    up_down("shedproxy.tunnels.open", "{connection}", "Upgraded connections open now."),
+    up_down(
         "shedproxy.upstream.connections.open", "{connection}", "Connections to upstreams open now."
     ),
-    _counter(
+    counter(
         "shedproxy.access_log.dropped", "{line}", "Lines lost because their consumer was too slow."
     ),
-    _counter(
+    counter(
         "shedproxy.access_log.suppressed", "{line}", "Lines not written: over the bounded rate."
     ),
-    _up_down("process.memory.usage", "By", "Resident memory, all workers."),
-    _counter("process.cpu.time", "s", "CPU used, all workers.", scale=NS_PER_S),
+    up_down("process.memory.usage", "By", "Resident memory, all workers."),
+    counter("process.cpu.time", "s", "CPU used, all workers.", scale=NS_PER_S),
     # From here on the supervisor gives the values; they have no slots.
-    _up_down("shedproxy.workers", "{process}", "Workers by state.", STATE),
-    _gauge("shedproxy.mode", "1", "1 for the mode in force, else 0.", MODE),
-    _counter(
+    up_down("shedproxy.workers", "{process}", "Workers by state.", STATE),
+    gauge("shedproxy.mode", "1", "1 for the mode in force, else 0.", MODE),
+    counter(
         "shedproxy.config.reloads",
         "{reload}",
         "Configurations read, by what became of them.",
         RESULT,
     ),
-    _counter("shedproxy.worker.restarts", "{restart}", "Workers started anew after their end."),
-    _counter(
+    counter("shedproxy.worker.restarts", "{restart}", "Workers started anew after their end."),
+    counter(
         "shedproxy.worker.stalls",
         "{stall}",
         "Heartbeats that stayed away for longer than control.stall_bound; the log has the stacks.",
     ),
-    _counter("shedproxy.worker.stall.time", "s", "Time between the heartbeats around stalls."),
-    _gauge(
+    counter("shedproxy.worker.stall.time", "s", "Time between the heartbeats around stalls."),
+    gauge(
         "shedproxy.worker.heartbeat.age",
         "s",
         "Time since the last sign of life, oldest worker.",
     ),
-    _gauge(
+    gauge(
         "shedproxy.worker.page_lost",
         "{process}",
         "Workers that have no region of the shared page: each has a part of the limits, and what it"
         " does is not in these metrics.",
     ),
     # Where there are several workers; of one, the metrics of all are its own.
-    _up_down("shedproxy.worker.in_flight", "{request}", "Of one worker.", CELL, WORKER),
-    _up_down("shedproxy.worker.queue.length", "{request}", "Of one worker.", CELL, WORKER),
-    _gauge("shedproxy.worker.limit", "{request}", "All slots, as it sees it.", CELL, WORKER),
-    _gauge("shedproxy.worker.shed.level", "{rank}", "Of one worker.", CELL, WORKER),
-    _gauge("shedproxy.worker.baseline", "s", "Of one worker; 0: it knows none yet.", CELL, WORKER),
-    _gauge("shedproxy.worker.demand", "{request}/s", "Of one worker.", CELL, WORKER),
-    _gauge("shedproxy.worker.loop_lag", "s", "Of one worker.", WORKER),
-    _up_down("shedproxy.worker.connections.open", "{connection}", "Of clients.", WORKER),
-    _up_down("shedproxy.worker.memory.usage", "By", "Resident memory of one worker.", WORKER),
-    _gauge(
+    up_down("shedproxy.worker.in_flight", "{request}", "Of one worker.", CELL, WORKER),
+    up_down("shedproxy.worker.queue.length", "{request}", "Of one worker.", CELL, WORKER),
+    gauge("shedproxy.worker.limit", "{request}", "All slots, as it sees it.", CELL, WORKER),
+    gauge("shedproxy.worker.shed.level", "{rank}", "Of one worker.", CELL, WORKER),
+    gauge("shedproxy.worker.baseline", "s", "Of one worker; 0: it knows none yet.", CELL, WORKER),
+    gauge("shedproxy.worker.demand", "{request}/s", "Of one worker.", CELL, WORKER),
+    gauge("shedproxy.worker.loop_lag", "s", "Of one worker.", WORKER),
+    up_down("shedproxy.worker.connections.open", "{connection}", "Of clients.", WORKER),
+    up_down("shedproxy.worker.memory.usage", "By", "Resident memory of one worker.", WORKER),
+    gauge(
         "shedproxy.workers.disagreement",
         "1",
         "How far apart the workers' limits, shed levels or baselines are: 0, they agree, to 1.",
         CELL,
         ABOUT,
     ),
-    _gauge(
+    gauge(
         "shedproxy.magazine.left",
         "{bullet}",
         "Hosts that may still be taken out: of a cell, of a zone, in all.",
         DOMAIN,
     ),
-    _gauge(
+    gauge(
         "shedproxy.magazine.out",
         "{bullet}",
         "Bullets spent and not given back: hosts out, on trial, or gone and not replaced.",
         DOMAIN,
     ),
-    _counter("shedproxy.magazine.spent", "{bullet}", "Hosts taken out.", DOMAIN),
-    _counter(
+    counter("shedproxy.magazine.spent", "{bullet}", "Hosts taken out.", DOMAIN),
+    counter(
         "shedproxy.magazine.reloaded", "{bullet}", "Bullets given back for proven hosts.", DOMAIN
     ),
-    _gauge(
+    gauge(
         "shedproxy.magazine.frozen",
         "1",
         "1 while so much is bad at once that nobody is taken out.",
         CELL,
     ),
-    _counter(
+    counter(
         "shedproxy.magazine.empty",
         "{host}",
         "Bad hosts that stayed in service because a magazine was empty.",
         CELL,
     ),
-    _gauge("shedproxy.calibration.age", "s", "Time since the cell was calibrated.", CELL),
-    _gauge(
+    gauge("shedproxy.calibration.age", "s", "Time since the cell was calibrated.", CELL),
+    gauge(
         "shedproxy.calibration.drift",
         "1",
         "Service time now over that of the profile; absent until enough was seen.",
         CELL,
     ),
-    _gauge("shedproxy.calibration.alarm", "1", "1 when the profile no longer fits.", CELL),
+    gauge("shedproxy.calibration.alarm", "1", "1 when the profile no longer fits.", CELL),
+    gauge(
+        "shedproxy.snapshot.revision", "{revision}", "Revision of the snapshot in force; 0: none."
+    ),
+    gauge("shedproxy.snapshot.age", "s", "Time since the snapshot was fetched and found good."),
+    gauge("shedproxy.snapshot.stale", "1", "1 when that is too long ago, or it has expired."),
+    counter("shedproxy.snapshot.pulls", "{pull}", "Fetches, by what became of them.", PULL),
+    counter("shedproxy.snapshot.refusals", "{snapshot}", "Snapshots refused, by reason.", REFUSAL),
+    counter(
+        "shedproxy.snapshot.reports", "{report}", "Status reports, by what became of them.", SENT
+    ),
 )
 """Every metric, in the order in which they are shown."""
 

@@ -11,6 +11,7 @@ from shedproxy.settings.load import (
     load_settings,
     require_upstream,
 )
+from shedproxy.settings.managed import SnapshotSettings
 from shedproxy.settings.models import (
     ControlSettings,
     LogSettings,
@@ -31,6 +32,7 @@ __all__ = [
     "LogSettings",
     "ServerSettings",
     "Settings",
+    "SnapshotSettings",
     "TelemetrySettings",
     "commented_default_toml",
     "has_color",

@@ -57,6 +57,7 @@ def check_settings(
         *check_cells(settings, check),
         *check_outliers(settings, check),
         *_check_files(settings, check),
+        *_check_snapshot(settings, check),
     ]
 
 
@@ -257,3 +258,20 @@ def _check_file(path: Path, file: str, check: Check) -> Iterator[Problem]:
         yield from check.error(
             path, f"{'.'.join(path)}: no such file", help_text=f"looked for {file}"
         )
+
+
+def _check_snapshot(settings: Settings, check: Check) -> Iterator[Problem]:
+    """A source alone is of no use: somebody must be believed, and something kept."""
+    snapshot = settings.snapshot
+    source: Path = ("snapshot", "source")
+    for key, meaning in (("keys", "public keys to believe"), ("folder", "a folder to keep it in")):
+        if snapshot.source and not getattr(snapshot, key):
+            yield from check.error(
+                ("snapshot", key),
+                f"snapshot.source needs snapshot.{key}: {meaning}",
+                help_text="make keys with: shedproxy snapshot keygen NAME" if key == "keys" else "",
+                related=source,
+            )
+    for index, file in enumerate(snapshot.keys):
+        yield from _check_file(("snapshot", "keys", str(index)), file, check)
+    yield from _check_file(("snapshot", "token_file"), snapshot.token_file, check)

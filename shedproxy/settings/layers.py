@@ -54,6 +54,9 @@ _FLAGS = {
     "server.listen": "--listen",
     "server.state_file": "--state",
     "server.workers": "--workers",
+    "snapshot.folder": "--snapshot-folder",
+    "snapshot.keys": "--snapshot-key",
+    "snapshot.source": "--snapshot",
 }
 
 _ARGUMENTS = {"cell.default.upstream": "UPSTREAM"}
@@ -61,6 +64,7 @@ _ARGUMENTS = {"cell.default.upstream": "UPSTREAM"}
 _FILE_KEYS = frozenset(
     ("cert", "key", "ca", "token_file", "read_token_file", "secret_file", "state_file")
 )
+_SNAPSHOT_KEYS = frozenset(("source", "keys", "folder", "report", "token_file"))
 
 
 class Spot(NamedTuple):
@@ -122,6 +126,7 @@ class FileLayer:
         self._index = TomlIndex(text)
         for section in ("server", "control", "cell", "replacement"):
             _resolve_files(self.values.get(section), folder)
+        _resolve_files(self.values.get("snapshot"), folder, _SNAPSHOT_KEYS)
 
     def describe(self, path: Path) -> str:
         """`file:line`, of the nearest key above where `path` itself is not written."""
@@ -141,13 +146,20 @@ class FileLayer:
         return Spot(self.name, line, column, length, ((line, self._index.line(line)),))
 
 
-def _resolve_files(table: Any, folder: FilePath) -> None:
+def _resolve_files(table: Any, folder: FilePath, keys: frozenset[str] = _FILE_KEYS) -> None:
     """Make relative names of files absolute, in place: they are known by their keys."""
     for key, value in table.items() if isinstance(table, dict) else ():
         if isinstance(value, dict):
-            _resolve_files(value, folder)
-        elif key in _FILE_KEYS and isinstance(value, str) and value:
-            table[key] = str(folder / value)
+            _resolve_files(value, folder, keys)
+        elif key in keys and isinstance(value, list):
+            table[key] = [_resolved(item, folder) for item in value]
+        elif key in keys:
+            table[key] = _resolved(value, folder)
+
+
+def _resolved(value: Any, folder: FilePath) -> Any:
+    is_file = isinstance(value, str) and value and "://" not in value
+    return str(folder / value) if is_file else value
 
 
 def read_file(file: FilePath) -> FileLayer:

@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from shedproxy.settings.cells import CellSettings
+from shedproxy.settings.managed import SnapshotSettings
 from shedproxy.settings.outliers import ReplacementSettings
 from shedproxy.settings.quantities import (
     Duration,
@@ -340,6 +341,7 @@ class Settings(BaseSettings):
     reject: RejectSettings = RejectSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()
+    snapshot: SnapshotSettings = SnapshotSettings()
 
     @classmethod
     def from_layers(cls, layers: Sequence[dict[str, Any]]) -> Settings:

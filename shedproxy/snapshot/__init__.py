@@ -80,6 +80,7 @@ from shedproxy.snapshot.shares import (
 from shedproxy.snapshot.snapshot import (
     SNAPSHOT_SCHEMA,
     Snapshot,
+    snapshot_of,
 )
 from shedproxy.snapshot.status_report import (
     STATUS_REPORT_SIZE,
@@ -151,6 +152,7 @@ __all__ = [
     "read_snapshot",
     "run_lengths",
     "secret_id",
+    "snapshot_of",
     "split_cell_key",
     "to_plain",
     "unreachable",

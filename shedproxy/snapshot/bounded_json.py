@@ -14,7 +14,7 @@ from shedproxy.errors import DocumentInvalidError, Problem
 
 __all__ = ["VALUES_MAX", "load_json"]
 
-VALUES_MAX = 200_000
+VALUES_MAX = 400_000
 """Values in one text, those inside of others included."""
 
 

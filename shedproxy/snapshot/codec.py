@@ -15,7 +15,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from shedproxy.errors import DocumentInvalidError, Problem
@@ -36,6 +36,11 @@ __all__ = [
 DOCUMENT_SIZE_MAX = 4 * 1024 * 1024
 """Bytes; a longer document is refused before it is parsed."""
 
+_T = typing.TypeVar("_T")
+_Path = tuple[str, ...]
+_Problems = list[Problem]
+_Decoder = Callable[[Any, _Path, _Problems], Any]
+
 _FORMAT = "shedproxy-document"
 _SCHEMA = 1
 
@@ -44,13 +49,14 @@ _INTEGER_MAX = (1 << 63) - 1
 _SALT_MAX = (1 << 64) - 1
 
 _PROBLEMS_MAX = 1000
+_LENGTHS_MAX: dict[_Path, int] = {
+    ("policy", "cells"): CELLS_MAX,
+    ("classification", "rules"): 10_000,
+    ("proxy", "upstreams"): 2 * CELLS_MAX,
+    ("profiles",): 2 * CELLS_MAX,
+}
 
 _FLOAT_MAX = 1.7976931348623157e308
-
-_T = typing.TypeVar("_T")
-_Path = tuple[str, ...]
-_Problems = list[Problem]
-_Decoder = Callable[[Any, _Path, _Problems], Any]
 
 
 def encode_document(document: Document) -> bytes:
@@ -97,6 +103,9 @@ def decode_body(body: Any, *, newer: int = 0) -> Document:
                 )
             ]
         )
+    problems = list(_too_many(body))
+    if problems:
+        raise DocumentInvalidError(problems)
     document = from_plain(Document, body)
     problems = _contradictions(document)
     if problems:
@@ -156,13 +165,22 @@ def _open_envelope(data: bytes) -> dict[str, Any]:
     return body
 
 
+def _too_many(body: Any) -> Iterator[Problem]:
+    """Lists that are longer than any can be: each entry is dear, so that they are not read."""
+    for path, most in _LENGTHS_MAX.items():
+        found = body
+        for name in path:
+            found = found.get(name) if isinstance(found, dict) else None
+        if isinstance(found, list) and len(found) > most:
+            yield _problem(path, f"{len(found)} are too many: {most} at most")
+
+
 def _contradictions(document: Document) -> _Problems:
     """What every field allows by itself and nothing can be run by."""
     names = [cell.name for cell in document.policy.cells]
-    problems: _Problems = []
-    if not 1 <= len({*names, *document.cells}) <= CELLS_MAX or not names:
-        problems.append(_problem(("policy", "cells"), f"expected 1 to {CELLS_MAX} cells"))
-    problems += [
+    if not 1 <= len({*names, *document.cells}) <= CELLS_MAX or not 1 <= len(names) <= CELLS_MAX:
+        return [_problem(("policy", "cells"), f"expected 1 to {CELLS_MAX} cells")]
+    problems = [
         _problem(("policy", "cells", str(index)), f"a second cell is called {_shown(name)}")
         for index, name in enumerate(names)
         if name in names[:index]

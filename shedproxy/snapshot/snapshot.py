@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from shedproxy.errors import DocumentInvalidError, Problem
+from shedproxy.snapshot.cell_routing import cell_table_of
 from shedproxy.snapshot.codec import decode_body, to_plain
 from shedproxy.snapshot.document import Document
 from shedproxy.snapshot.unknown_fields import carry_over, unknown_fields
 
-__all__ = ["SNAPSHOT_SCHEMA", "Snapshot"]
+__all__ = ["SNAPSHOT_SCHEMA", "Snapshot", "snapshot_of"]
 
 SNAPSHOT_SCHEMA = 1
 """Of what this version writes. Readers take one more and one less: a schema adds only fields that
@@ -62,3 +64,24 @@ class Snapshot:
 
     def _known(self) -> Any:
         return to_plain(decode_body(dict(self.body), newer=1))
+
+
+def snapshot_of(document: Document, *, revision: int) -> Snapshot:
+    """A snapshot of a document. Its table of cells goes apart: workers map it, and do not read it.
+
+    Raises:
+        DocumentInvalidError: the parts of the table do not fit together.
+    """
+    routing = document.classification.cells
+    if not routing.key:
+        return Snapshot(revision=revision, document=document)
+    try:
+        table = cell_table_of(routing)
+    except ValueError as error:
+        problem = Problem(message=str(error), path=("classification", "cells"))
+        raise DocumentInvalidError([problem]) from error
+    apart = replace(routing, buckets=(), pins=())
+    classification = replace(document.classification, cells=apart)
+    return Snapshot(
+        revision=revision, document=replace(document, classification=classification), table=table
+    )

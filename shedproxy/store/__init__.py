@@ -8,7 +8,7 @@ when they are needed.
 from shedproxy.store.keys import KeyRing, SigningKey, write_key_pair
 from shedproxy.store.last_good import Kept, LastGood
 from shedproxy.store.objects import ObjectStore, open_store
-from shedproxy.store.place import Place, PlaceFailedError, open_place
+from shedproxy.store.place import Place, PlaceFailedError, open_place, shown_place
 from shedproxy.store.replacing import replace_file
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "open_place",
     "open_store",
     "replace_file",
+    "shown_place",
     "write_key_pair",
 ]

@@ -8,6 +8,7 @@ folder flushed, so that whoever reads, or loses power, has the old or the new.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -72,6 +73,14 @@ class LastGood:
         if type(revision) is not int or not 0 <= revision <= REVISION_MAX:
             raise ValueError("it names no revision")
         return revision
+
+    def touch(self) -> None:
+        """Note that the current one was found at its source just now.
+
+        Raises:
+            OSError: it is not there, or not ours.
+        """
+        os.utime(self._current)
 
     def keep(self, data: bytes, revision: int) -> None:
         """Keep a snapshot that is about to be in force; the one before it becomes the previous.

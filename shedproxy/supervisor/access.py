@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["Access", "Refusal"]
+from shedproxy.settings import ControlSettings
+
+__all__ = ["Access", "Refusal", "access_by"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,3 +120,30 @@ def _is_local_name(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def access_by(settings: Callable[[], ControlSettings], *, is_public: bool) -> Access:
+    """Access by the tokens in the files that the settings name; they are read when they are needed.
+
+    Args:
+        settings: gives those in force.
+        is_public: other hosts can reach the listener.
+    """
+    return Access(
+        token=lambda: _read_token(settings().token_file),
+        read_token=lambda: _read_token(settings().read_token_file),
+        needs_token=is_public,
+    )
+
+
+def _read_token(file: str) -> str:
+    if not file:
+        return ""
+    try:
+        return Path(file).read_text(encoding="utf-8").strip() or _NO_TOKEN
+    except (OSError, ValueError):
+        return _NO_TOKEN  # an unreadable token must not open the door
+
+
+_NO_TOKEN = secrets.token_urlsafe(32)
+"""Stands for a token that cannot be read: nobody has it."""

@@ -103,6 +103,8 @@ class Configuration:
         self._override_changed = asyncio.Event()
         self._cells: tuple[str, ...] = ()
         """By number in metrics, since the start."""
+        self._managed: Document | None = None
+        """Of the snapshot in force."""
         self._document = self._compile()
 
     @property
@@ -111,16 +113,34 @@ class Configuration:
         return self._file
 
     @property
+    def is_managed(self) -> bool:
+        """Whether the policy comes in snapshots: then nothing else changes it but the break-glass.
+
+        The source is read at the start, like all that decides whom to believe.
+        """
+        return bool(self._at_start.settings.snapshot.source)
+
+    @property
+    def configured_mode(self) -> Mode:
+        """The mode that the snapshot or the settings want."""
+        return (self._managed or self.loaded.document).policy.mode
+
+    @property
     def mode(self) -> Mode:
         """The mode in force: the override's while it lasts."""
-        if self.override is not None:
-            return self.override.mode
-        return self.loaded.document.policy.mode
+        return self.configured_mode if self.override is None else self.override.mode
 
     @property
     def document(self) -> Document:
         """What the workers run: revision and mode in force included."""
         return self._document
+
+    def adopt(self, document: Document) -> None:
+        """Put the document of a snapshot in force."""
+        self._managed = document
+        self.revision += 1
+        self._document = self._compile()
+        self.on_document(self._document)
 
     def request_reload(self, cause: str) -> asyncio.Future[ReloadResult]:
         """Ask for a reload; the future gets its result. Requests within a second share one."""
@@ -159,7 +179,7 @@ class Configuration:
         self.on_mode(self.mode, cause)
 
     def _compile(self) -> Document:
-        document = self.loaded.document
+        document = self._managed or self.loaded.document
         policy = dataclasses.replace(document.policy, mode=self.mode)
         self._cells = number_cells((cell.name for cell in policy.cells), self._cells)
         return dataclasses.replace(
@@ -202,6 +222,8 @@ class Configuration:
             problems = tuple(error.problems)
         except OSError as error:
             problems = (Problem(message=f"{error.filename}: {error.strerror}"),)
+        if self.is_managed and loaded is not None and loaded.document != self.loaded.document:
+            loaded, problems = None, (_MANAGED,)
         needs_restart: tuple[str, ...] = ()
         if loaded is None:
             self.refusals += 1
@@ -285,7 +307,17 @@ def _needs_restart(before: Loaded, after: Loaded) -> tuple[str, ...]:
     return tuple(changed)
 
 
+_MANAGED = Problem(
+    message="the policy comes in signed snapshots: a change of it in the settings is not taken",
+    path=("snapshot", "source"),
+    help="publish it in a snapshot; `shedproxy mode off --for 10m` is there for emergencies",
+)
+
 _START_ONLY: dict[str, tuple[str, ...]] = {
     "server": ("listen", "workers", "state_file"),
     "control": ("listen",),
+    "snapshot": (
+        *("source", "keys", "folder", "period", "timeout", "size_max", "stale_after", "shed_max"),
+        *("instance", "report", "token_file"),
+    ),
 }

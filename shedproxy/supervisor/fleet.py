@@ -14,7 +14,9 @@ from shedproxy.snapshot import Document, document_for_worker, encode_document, p
 from shedproxy.supervisor.channel import Message
 from shedproxy.supervisor.host_tallies import HostTallies
 from shedproxy.supervisor.learnt import Learnt
-from shedproxy.supervisor.process import Backoff, WorkerCommand, WorkerProcess, WorkerState
+from shedproxy.supervisor.process import Backoff, WorkerProcess, WorkerState
+from shedproxy.supervisor.table_board import TableBoard
+from shedproxy.supervisor.worker_command import WorkerCommand
 
 __all__ = ["Fleet"]
 
@@ -43,6 +45,7 @@ class Fleet:
         on_log_lines: Callable[[Iterable[str]], None],
         reserve: Callable[[int, Mapping[int, int], Instant], None] = _reserve_nothing,
         memory: Mapping[str, Memory] | None = None,
+        tables: TableBoard | None = None,
         clock: Clock = monotonic_now,
         make_backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
@@ -52,6 +55,7 @@ class Fleet:
         self._document = document
         self._told: dict[WorkerProcess, Document] = {}
         """The document that each worker was told last."""
+        self._tables = tables
         self._reset_worker = reset_worker
         self._reserve = reserve
         self._report = report
@@ -149,6 +153,8 @@ class Fleet:
         self._upstreams.pop(worker, None)
         self.tallies.forget(worker)
         self._reset_worker(worker.region)
+        if self._tables is not None:
+            self._tables.forget(worker)
 
     def _make(self, index: int, region: int) -> WorkerProcess:
         return WorkerProcess(
@@ -235,7 +241,7 @@ class Fleet:
         return [
             {"op": "memory", "cells": plain_memory(self.memory())},
             {"op": "weights", "cells": self._weights},
-            {"op": "document", "document": self._text_for(worker)},
+            {"op": "document", "document": self._text_for(worker), **self._table_for(worker)},
         ]
 
     def on_spawn(self, worker: WorkerProcess) -> None:
@@ -243,6 +249,8 @@ class Fleet:
         self._upstreams.pop(worker, None)
         self.tallies.forget(worker)
         self._reset_worker(worker.region)
+        if self._tables is not None:
+            self._tables.forget(worker)
 
     def on_message(self, worker: WorkerProcess, message: Message) -> None:
         """Messages that concern all, or a log."""
@@ -273,6 +281,10 @@ class Fleet:
                 self._report("recording ended", {"worker": worker.index, **facts})
             case "ready":
                 self._on_ready(worker)
+            case "table_taken" if self._tables is not None:
+                slot, took_ns = (int(message.get(name, -1)) for name in ("slot", "took_ns"))
+                self._tables.on_taken(worker, slot, took_ns)
+                self.tell_table()
 
     def _on_page_lost(self, worker: WorkerProcess, message: Message) -> None:
         """It tells us what it cannot write, each second; the others leave it its slots."""
@@ -312,7 +324,18 @@ class Fleet:
 
     def _tell(self, worker: WorkerProcess) -> None:
         self._told[worker] = self._document
-        worker.post("document", document=self._text_for(worker))
+        worker.post("document", document=self._text_for(worker), **self._table_for(worker))
+
+    def _table_for(self, worker: WorkerProcess) -> dict[str, Any]:
+        return {} if self._tables is None else {"table": self._tables.tell(worker)}
+
+    def tell_table(self) -> None:
+        """Let every worker turn to the table that was published last; a busy one does it later."""
+        if self._tables is None:
+            return
+        for worker in self._all():
+            if worker.ready_at is not None and self._tables.is_due(worker):
+                worker.post("table", **self._table_for(worker))
 
     def _text_for(self, worker: WorkerProcess) -> str:
         part = document_for_worker(

@@ -20,6 +20,7 @@ from shedproxy.supervisor.explain import explain_head
 from shedproxy.supervisor.fleet import Fleet
 from shedproxy.supervisor.health import Report, ShedWindow, judge_liveness, judge_readiness
 from shedproxy.supervisor.inspection import Inspection
+from shedproxy.supervisor.managed_mode import ManagedMode
 from shedproxy.supervisor.orders import HostOrder, ModeOrder, OrderInvalidError
 from shedproxy.supervisor.outlier_watch import OutlierWatch
 from shedproxy.supervisor.rolling import RollingRestart
@@ -44,6 +45,7 @@ class LiveOperations:
         begin_drain: Callable[[str], None],
         report: Callable[[str, dict[str, Any]], None],
         lines_dropped: Callable[[], int] = lambda: 0,
+        managed: ManagedMode | None = None,
         clock: Clock = monotonic_now,
     ) -> None:
         self._configuration = configuration
@@ -54,6 +56,7 @@ class LiveOperations:
         self._begin_drain = begin_drain
         self._report = report
         self._lines_dropped = lines_dropped
+        self._managed = managed
         self._clock = clock
         self._started_at: Instant = clock()
         self._shed = ShedWindow()
@@ -79,6 +82,17 @@ class LiveOperations:
         if self._points.is_due(now):
             counts = load_counts(self._inspection.samples(document, ()))
             self._points.feed(now, wall_seconds(), counts, healthy)
+
+        if self._managed is not None:
+            self._managed.sample(self.counters, self._clock())
+
+    def counters(self) -> Iterator[Sample]:
+        """The series that workers count."""
+        return self._inspection.samples(self._configuration.document, ())
+
+    def report_facts(self) -> dict[str, Any]:
+        """What a status report says of the process."""
+        return {"mode": self._configuration.mode.label, "is_live": self.liveness().ok}
 
     def liveness(self) -> Report:
         """Whether a restart is needed."""
@@ -127,7 +141,7 @@ class LiveOperations:
             "listening": self.listening,
             "control": self.control,
             "mode": configuration.mode.label,
-            "configured_mode": configuration.loaded.document.policy.mode.label,
+            "configured_mode": configuration.configured_mode.label,
             "override": self._override(),
             "revision": configuration.revision,
             "config": self._config_result(configuration.last_result),
@@ -139,6 +153,7 @@ class LiveOperations:
             ],
             "upstreams": self._fleet.upstreams(),
             "hosts": self._watch.view(),
+            "snapshot": None if self._managed is None else self._managed.view(),
         }
 
     def upstreams(self) -> dict[str, Any]:
@@ -147,6 +162,10 @@ class LiveOperations:
 
     async def order_host(self, order: HostOrder, *, who: str) -> dict[str, Any]:
         """Take a host out by hand, put it back, or write a bullet off; logged with who asked."""
+        if self._configuration.is_managed:
+            raise OrderInvalidError(
+                "", "the policy comes in signed snapshots: hosts cannot be ordered about here"
+            )
         return await self._watch.order(order, who=who)
 
     def points(self) -> dict[str, Any]:
@@ -191,6 +210,12 @@ class LiveOperations:
 
     def order_mode(self, order: ModeOrder, *, who: str) -> dict[str, Any]:
         """Override the mode for a while; logged with who asked."""
+        if self._configuration.is_managed and order.mode is Mode.ENFORCE:
+            raise OrderInvalidError(
+                "/mode",
+                "the policy comes in signed snapshots: only off and observe can be set here, for"
+                " a while",
+            )
         if order.mode is None:
             self._configuration.clear_override(cause=f"ended by {who}")
         else:
@@ -255,6 +280,8 @@ class LiveOperations:
         yield sample_of("shedproxy.config.reloads", self._configuration.refusals, "refused")
         yield from self._drift.samples()
         yield from self._watch.samples()
+        if self._managed is not None:
+            yield from self._managed.samples()
 
 
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")

@@ -13,7 +13,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,12 +20,11 @@ from shedproxy.clock import Clock, monotonic_now
 from shedproxy.core import Instant, Nanos, seconds, to_seconds
 from shedproxy.supervisor.channel import Channel, Message
 from shedproxy.supervisor.stack_file import StackFile
+from shedproxy.supervisor.worker_command import WorkerCommand
 
 __all__ = [
-    "WORKER_PROGRAM",
     "Backoff",
     "Owner",
-    "WorkerCommand",
     "WorkerProcess",
     "WorkerState",
 ]
@@ -37,48 +35,8 @@ STABLE_AFTER = seconds(10)
 """A worker that served this long was no part of a crash loop."""
 CRASH_LOOP_FAILURES = 3
 """So many deaths in a row, none of them stable, are called a crash loop."""
-WORKER_PROGRAM = ("-m", "shedproxy.dataplane.worker")
-"""What the interpreter runs as a worker."""
 _EXIT_POLL = 0.25
 _TERM_BOUND = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerCommand:
-    """How a worker is started: what stays the same at every restart."""
-
-    page_fd: int
-    listen_fds: tuple[int, ...]
-    kind: str = "wire"
-    """`wire` (the raw proxy) or `asgi` (an application under uvicorn)."""
-    workers: int = 1
-    bell_fds: tuple[int, ...] = ()
-    program: tuple[str, ...] = WORKER_PROGRAM
-    arguments: tuple[str, ...] = ()
-    """The application's, for `asgi`."""
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether the workers share the limits of cells.
-
-        What is recorded can be replayed if it depends on nobody else: then each has its part.
-        """
-        return self.workers > 1 and "--record" not in self.arguments
-
-    def argv(self, index: int, region: int, channel_fd: int, stack_fd: int) -> list[str]:
-        """The command line of worker `index`, which writes to a region of the page."""
-        bells = ",".join(map(str, self.bell_fds))
-        return [
-            sys.executable,
-            *self.program,
-            *("--kind", self.kind),
-            *("--index", str(index), "--workers", str(self.workers), "--region", str(region)),
-            *("--page-fd", str(self.page_fd)),
-            *("--channel-fd", str(channel_fd), "--stack-fd", str(stack_fd)),
-            *("--listen-fds", ",".join(map(str, self.listen_fds))),
-            *(("--shared", "--bell-fds", bells) if self.is_shared else ()),
-            *self.arguments,
-        ]
 
 
 class WorkerState(enum.Enum):
@@ -312,11 +270,10 @@ class WorkerProcess:
                 undo.callback(stacks.close)
                 channel = await Channel.open(ours)
                 undo.push_async_callback(channel.close)
-                fds = (self._command.page_fd, theirs.fileno(), stacks.fd)
                 popen = subprocess.Popen(  # noqa: ASYNC220 - our own interpreter; a vfork
                     self._command.argv(self.index, self.region, theirs.fileno(), stacks.fd),
                     stdin=subprocess.DEVNULL,
-                    pass_fds=(*fds, *self._command.listen_fds, *self._command.bell_fds),
+                    pass_fds=(*self._command.fds, theirs.fileno(), stacks.fd),
                     process_group=0,  # Ctrl-C is for the supervisor, which drains the workers
                 )
             undo.pop_all()

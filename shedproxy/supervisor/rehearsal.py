@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from shedproxy.core import Instant, Shedder
 from shedproxy.dataplane.classify import Classifier
 from shedproxy.dataplane.rejection import Rejections
 from shedproxy.dataplane.wire.headers import header_context
@@ -41,6 +42,10 @@ def _classifier(document: Document) -> None:
     Classifier(document.classification, document.policy)
 
 
+def _shedder(document: Document) -> None:
+    Shedder(document.policy, now=Instant(0))
+
+
 def _rejections(document: Document) -> None:
     Rejections(document.reject)
 
@@ -61,6 +66,7 @@ def _targets(document: Document) -> None:
 
 
 _PARTS: dict[str, Callable[[Document], None]] = {
+    "mode": _shedder,
     "headers": _classifier,
     "reject": _rejections,
     "server": _heads,

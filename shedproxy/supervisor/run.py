@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from typing import Any
 from shedproxy.core import Memory, Mode, Nanos, to_seconds
 from shedproxy.dataplane.host_share import close_bells, make_bells
 from shedproxy.dataplane.share_page import SharePage
-from shedproxy.settings import ControlSettings, Loaded, require_upstream
+from shedproxy.settings import Loaded, require_upstream
 from shedproxy.snapshot import Document
-from shedproxy.supervisor.access import Access
+from shedproxy.supervisor.access import Access, access_by
 from shedproxy.supervisor.banner import render_banner
 from shedproxy.supervisor.bullet_file import bullet_file_of
 from shedproxy.supervisor.configuration import Configuration, ReloadResult
@@ -33,14 +32,15 @@ from shedproxy.supervisor.fleet import Fleet
 from shedproxy.supervisor.inspection import Inspection
 from shedproxy.supervisor.journal import Journal
 from shedproxy.supervisor.listener import ControlListener
+from shedproxy.supervisor.managed_mode import ManagedMode
 from shedproxy.supervisor.notify import Notifier
 from shedproxy.supervisor.operations import LiveOperations
 from shedproxy.supervisor.outlier_watch import OutlierWatch
-from shedproxy.supervisor.process import WORKER_PROGRAM, WorkerCommand
 from shedproxy.supervisor.rolling import RollingRestart
 from shedproxy.supervisor.sockets import Listener, bind_all, close_all
 from shedproxy.supervisor.stalls import StallWatch
 from shedproxy.supervisor.state_file import StateFile, lasting
+from shedproxy.supervisor.worker_command import WORKER_PROGRAM, WorkerCommand
 
 __all__ = ["RunOptions", "Supervisor", "run_supervisor"]
 
@@ -73,7 +73,7 @@ def run_supervisor(options: RunOptions) -> int:
         options.file,
         environ=options.environ,
         overrides=options.overrides,
-        check=require_upstream if options.kind == "wire" else _accept,
+        check=_require_upstream if options.kind == "wire" else _accept,
     )
     asyncio.run(Supervisor(configuration, options).run())
     return 0
@@ -97,10 +97,18 @@ class Supervisor:
         self._hurry = asyncio.Event()
         """Set by the second: do not wait for anything."""
         self._operations: LiveOperations | None = None
+        self._managed: ManagedMode | None = None
 
     async def run(self) -> None:
         """Start, serve, end."""
         settings = self._configuration.loaded.settings
+        if self._configuration.is_managed:
+            self._managed = ManagedMode(
+                self._configuration,
+                self._journal.report,
+                needs_upstream=self._options.kind == "wire",
+            )
+            await self._managed.boot()
         # One region more, for a successor beside the worker that it replaces.
         page = SharePage.create(settings.server.workers + 1)
         bells = make_bells(len(page)) if len(page) > 2 else ()
@@ -116,15 +124,19 @@ class Supervisor:
             close_all([*data, *control])
             page.close()
             close_bells(bells)
+            if self._managed is not None:
+                self._managed.close()
             self._journal.close()
 
     def _make_fleet(self, page: SharePage, data: list[Listener], bells: tuple[int, ...]) -> Fleet:
+        tables = None if self._managed is None else self._managed.tables
         command = WorkerCommand(
             page_fd=page.fd,
             workers=len(page) - 1,
             bell_fds=bells,
             listen_fds=tuple(listener.socket.fileno() for listener in data),
             kind=self._options.kind,
+            table_fd=-1 if tables is None else tables.fd,
             program=self._options.worker_program,
             arguments=self._options.worker_arguments,
         )
@@ -135,9 +147,16 @@ class Supervisor:
             reset_worker=page.reset,
             reserve=page.reserve,
             report=self._journal.report,
-            on_log_lines=self._journal.pass_on,
+            on_log_lines=self._pass_on,
             memory=self._state.read(),
+            tables=tables,
         )
+
+    def _pass_on(self, lines: Iterable[str]) -> None:
+        lines = list(lines)
+        if self._managed is not None:
+            self._managed.take_lines(lines)
+        self._journal.pass_on(lines)
 
     def _lasting(self, memory: Mapping[str, Memory]) -> dict[str, Memory]:
         document, has_marks = self._configuration.document, self._options.kind == "asgi"
@@ -159,7 +178,8 @@ class Supervisor:
         operations = self._compose(inspection, fleet, rolling, watch)
         operations.listening = [listener.bound for listener in data]
         operations.control = [listener.bound for listener in control]
-        listener = ControlListener(make_app(operations, self._access(control)), control)
+        access = self._access(control)
+        listener = ControlListener(make_app(operations, access), control)
         exporters = Exporters(
             self._configuration.loaded.settings,
             operations.samples,
@@ -180,6 +200,10 @@ class Supervisor:
                 asyncio.create_task(watch.run(), name="outliers"),
                 asyncio.create_task(self._state.run(fleet.memory), name="state"),
             }
+            if self._managed is not None:
+                self._managed.on_table = fleet.tell_table
+                snapshots = self._managed.run(operations.counters, operations.report_facts)
+                tasks.add(asyncio.create_task(snapshots, name="snapshots"))
             end = asyncio.create_task(self._end.wait())
             done, _ = await asyncio.wait({end, *tasks}, return_when=asyncio.FIRST_COMPLETED)
             end.cancel()
@@ -209,6 +233,7 @@ class Supervisor:
             watch=watch,
             begin_drain=self._begin_end,
             lines_dropped=lambda: self._journal.dropped,
+            managed=self._managed,
             report=self._journal.report,
         )
         self._operations = operations
@@ -227,30 +252,17 @@ class Supervisor:
         configuration.on_result = self._on_reload
         return operations
 
+    def _access(self, control: list[Listener]) -> Access:
+        return access_by(
+            lambda: self._configuration.loaded.settings.control,
+            is_public=not all(listener.address.is_loopback for listener in control),
+        )
+
     def _stall_bound(self) -> Nanos:
         return self._configuration.loaded.settings.control.stall_bound
 
     def _grace(self) -> Nanos:
         return self._configuration.document.proxy.drain_grace_ns
-
-    def _access(self, control: list[Listener]) -> Access:
-        def settings() -> ControlSettings:
-            return self._configuration.loaded.settings.control
-
-        def read_file(file: str) -> str:
-            if not file:
-                return ""
-            try:
-                return Path(file).read_text(encoding="utf-8").strip() or _NO_TOKEN
-            except (OSError, ValueError):
-                return _NO_TOKEN  # an unreadable token must not open the door
-
-        is_public = not all(listener.address.is_loopback for listener in control)
-        return Access(
-            token=lambda: read_file(settings().token_file),
-            read_token=lambda: read_file(settings().read_token_file),
-            needs_token=is_public,
-        )
 
     # --- start ----------------------------------------------------------------------------------
 
@@ -353,7 +365,9 @@ class Supervisor:
         operations.is_draining = True
         self._notifier.stopping("draining")
         fleet.announce()
-        if await self._hurried(asyncio.create_task(_pause(proxy.drain_announce_ns))):
+        if await self._hurried(
+            asyncio.create_task(asyncio.sleep(to_seconds(proxy.drain_announce_ns)))
+        ):
             return
         # Workers hold copies: a socket closes for good when they have taken what was waiting.
         close_all(data)
@@ -375,13 +389,11 @@ class Supervisor:
         return True
 
 
+def _require_upstream(loaded: Loaded) -> None:
+    """A snapshot may name it."""
+    if not loaded.settings.snapshot.source:
+        require_upstream(loaded)
+
+
 def _accept(_: Loaded) -> None:
     """An application needs no upstream."""
-
-
-async def _pause(length: Nanos) -> None:
-    await asyncio.sleep(to_seconds(length))
-
-
-_NO_TOKEN = secrets.token_urlsafe(32)
-"""Stands for a token that cannot be read: nobody has it."""

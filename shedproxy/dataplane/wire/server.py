@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 
 from shedproxy.clock import Clock, monotonic_now, wall_seconds
-from shedproxy.core import NS_PER_MS, NS_PER_S, Instant, Nanos
+from shedproxy.core import NS_PER_MS, NS_PER_S, CellTable, Instant, Nanos
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.wire.client_end import ClientEnd
 from shedproxy.dataplane.wire.client_side import ClientConnection
@@ -73,6 +73,7 @@ class WireServer:
         self._timer: asyncio.TimerHandle | None = None
         self._second_at = 0
         self._is_short = False
+        self._table: CellTable | None = None
         self.live = self._compile(driver.document)
 
     @property
@@ -115,6 +116,7 @@ class WireServer:
             if cell not in groups:
                 group.retire()
         self.log.configure(proxy.access_log, proxy.access_log_share)
+        live.classifier.take_table(self._table)
         return live
 
     def on_healthy_weight(self, group: UpstreamGroup, weight: int) -> None:
@@ -123,6 +125,11 @@ class WireServer:
         # A group that is tried out, or gone, says nothing.
         if self._groups.get(cell) is group:
             self.driver.set_healthy_weight(cell, weight)
+
+    def take_table(self, table: CellTable | None) -> None:
+        """Look keys of cells up in this table, with this document and those to come."""
+        self._table = table
+        self.live.classifier.take_table(table)
 
     def _renew_certificate(self, proxy: ProxyDocument) -> None:
         """Present what the files hold now, from the next handshake on.

@@ -48,7 +48,7 @@ def test_every_command_has_its_summary_and_examples(name):
     target = getattr(module, command.attribute)
     arguments = [name]
     if isinstance(target, typer.Typer):
-        arguments.append({"export": "schema", "shards": "plan"}[name])
+        arguments.append({"export": "schema", "shards": "plan", "snapshot": "sign"}[name])
     result = invoke(*arguments, "--help")
     assert result.exit_code == 0
     assert re.search(rf"Examples:\n +shedproxy {name}\b", result.output), result.output

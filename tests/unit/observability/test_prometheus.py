@@ -43,6 +43,12 @@ EXTRA = [
         for name in ("left", "out", "spent", "reloaded")
     ),
     *(sample_of(f"shedproxy.magazine.{name}", 1, "default") for name in ("frozen", "empty")),
+    sample_of("shedproxy.snapshot.revision", 7),
+    sample_of("shedproxy.snapshot.age", 3.5),
+    sample_of("shedproxy.snapshot.stale", 1.0),
+    sample_of("shedproxy.snapshot.pulls", 4, "good"),
+    sample_of("shedproxy.snapshot.refusals", 2, "replayed"),
+    sample_of("shedproxy.snapshot.reports", 5, "sent"),
 ]
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 

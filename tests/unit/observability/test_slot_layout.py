@@ -31,6 +31,8 @@ BY_SUPERVISOR = {
     "shedproxy.calibration.age",
     "shedproxy.calibration.alarm",
     "shedproxy.calibration.drift",
+    *(f"shedproxy.snapshot.{name}" for name in ("age", "pulls", "refusals", "reports")),
+    *(f"shedproxy.snapshot.{name}" for name in ("revision", "stale")),
     "shedproxy.worker.heartbeat.age",
     "shedproxy.worker.baseline",
     "shedproxy.worker.connections.open",

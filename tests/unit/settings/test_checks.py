@@ -65,6 +65,14 @@ CASES = [
      "cell.default.transport.tls.ca cannot be used: there is no certificate in it", "", ""),
     ('[server.tls]\ncert = "shedproxy.toml"', 2, '"shedproxy.toml"',
      "server.tls.cert needs key beside it", "only one of the pair is given", ""),
+    ('[snapshot]\nsource = "s3://fleet/edge"\nkeys = "shedproxy.toml"', 2, '"s3://fleet/edge"',
+     "snapshot.source needs snapshot.folder: a folder to keep it in", "", ""),
+    ('[snapshot]\nsource = "fleet.snapshot"\nfolder = "kept"', 2, '"fleet.snapshot"',
+     "snapshot.source needs snapshot.keys: public keys to believe", "",
+     "make keys with: shedproxy snapshot keygen NAME"),
+    ('[snapshot]\nsource = "gopher://a"', 2, '"gopher://a"',
+     'snapshot.source: "gopher://a" has another form', "",
+     'expected a path, or like "https://host/name", "file:///folder/name", "s3://bucket/name"'),
 ]  # fmt: skip
 
 

@@ -163,3 +163,15 @@ def test_files_named_in_a_file_are_relative_to_its_folder(written):
     assert loaded.settings.reject.headers == {"key": "token"}
     loaded = written.load('[server]\nstate_file = "state.json"')
     assert loaded.settings.server.state_file == str(written.file.parent / "state.json")
+
+
+def test_files_of_snapshots_are_too_and_urls_stay(written):
+    for name in ("a.pub", "b.pub"):
+        (written.file.parent / name).write_text("key")
+    text = '[snapshot]\nsource = "fleet"\nkeys = ["a.pub", "b.pub"]\nfolder = "kept"\n'
+    snapshot = written.load(text + 'report = "https://host/reports"').settings.snapshot
+    folder = written.file.parent
+    assert snapshot.source == str(folder / "fleet")
+    assert snapshot.keys == [str(folder / "a.pub"), str(folder / "b.pub")]
+    assert snapshot.folder == str(folder / "kept")
+    assert snapshot.report == "https://host/reports"

@@ -86,7 +86,7 @@ CASES = [
     # unknown keys: caret under the key
     ('colour = "blue"', 1, "colour", 'unknown key "colour"', "no such key here",
      ("known here: version, mode, server, control, classes, headers, rule, cell, cells,"
-      " replacement, reject, telemetry, log")),
+      " replacement, reject, telemetry, log, snapshot")),
     ("[servr]\nx = 1", 1, "servr", 'unknown key "servr"', 'did you mean "server"?', ""),
     ("[server]\nmax_connections = 5", 2, "max_connections",
      'unknown key "max_connections" in [server]', 'did you mean "connections_max"?', ""),

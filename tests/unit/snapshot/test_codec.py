@@ -271,7 +271,7 @@ def test_long_values_are_cut_in_messages():
         (Document(policy=Policy(cells=())), "policy.cells: expected 1 to 64 cells"),
         (
             Document(policy=Policy(cells=tuple(CellPolicy(name=f"c{n}") for n in range(65)))),
-            "policy.cells: expected 1 to 64 cells",
+            "policy.cells: 65 are too many: 64 at most",
         ),
         (
             Document(policy=Policy(cells=(CellPolicy(), CellPolicy()))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 from pathlib import Path
 
@@ -239,3 +240,28 @@ async def test_cells_keep_their_numbers_over_reloads(tmp_path):
         result = await configuration.request_reload("request")
         assert result.ok
         assert configuration.document.numbered_cells == ("default", "a", "b", "c")
+
+
+async def test_managed_nothing_but_a_snapshot_and_the_break_glass_changes_the_policy(tmp_path):
+    (tmp_path / "fleet.pub").write_text("key")
+    managed = '[snapshot]\nsource = "current"\nkeys = "fleet.pub"\nfolder = "kept"\n'
+    file = write(tmp_path / "a.toml", 7)
+    file.write_text(file.read_text() + managed)
+    configuration = configure(file)
+    async with running(configuration):
+        document = configuration.document
+        file.write_text(file.read_text() + '[log]\nlevel = "debug"\n')
+        assert (await configuration.request_reload("request")).ok
+        assert configuration.loaded.settings.log.level == "debug"
+        file.write_text(file.read_text().replace("limit = 7", "limit = 8"))
+        result = await configuration.request_reload("request")
+        assert not result.ok
+        assert "signed snapshots" in result.problems[0].message
+        assert configuration.document.policy == document.policy
+        policy = dataclasses.replace(document.policy, mode=Mode.OBSERVE)
+        configuration.adopt(dataclasses.replace(document, policy=policy))
+        assert configuration.mode is configuration.configured_mode is Mode.OBSERVE
+        configuration.set_override(Mode.OFF, seconds(60), cause="set by me")
+        assert configuration.mode is Mode.OFF
+        configuration.clear_override(cause="ended by me")
+        assert configuration.mode is Mode.OBSERVE

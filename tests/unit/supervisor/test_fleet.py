@@ -15,7 +15,8 @@ import shedproxy.supervisor.fleet as fleet_module
 from shedproxy.core import Mode, Remembered, milliseconds, seconds
 from shedproxy.errors import StartupError
 from shedproxy.supervisor.fleet import Fleet
-from shedproxy.supervisor.process import Backoff, WorkerCommand
+from shedproxy.supervisor.process import Backoff
+from shedproxy.supervisor.worker_command import WorkerCommand
 from shedproxy.testing import eventually_async
 
 FAKE = str(Path(__file__).parent / "fake_worker.py")

@@ -15,8 +15,9 @@ import pytest
 
 from shedproxy.clock import monotonic_now
 from shedproxy.core import milliseconds, seconds
-from shedproxy.supervisor.process import Backoff, WorkerCommand, WorkerProcess, WorkerState
+from shedproxy.supervisor.process import Backoff, WorkerProcess, WorkerState
 from shedproxy.supervisor.stack_file import StackFile
+from shedproxy.supervisor.worker_command import WorkerCommand
 from shedproxy.testing import eventually_async
 
 FAKE = str(Path(__file__).parent / "fake_worker.py")

@@ -1,0 +1,171 @@
+"""Managed mode, composed: a source, a judge, the copies on disk, the traffic, the reports."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from shedproxy.clock import monotonic_now
+from shedproxy.core import Instant, Nanos, to_milliseconds
+from shedproxy.dataplane.table_page import TablePage
+from shedproxy.errors import ConfigInvalidError, Problem
+from shedproxy.observability.reading import Sample
+from shedproxy.settings import SnapshotSettings
+from shedproxy.store import KeyRing, LastGood, Place, open_place
+from shedproxy.supervisor.configuration import Configuration
+from shedproxy.supervisor.recent_traffic import RecentTraffic, served_by_class
+from shedproxy.supervisor.snapshot_feed import SnapshotFeed
+from shedproxy.supervisor.snapshot_judge import Accepted, SnapshotJudge
+from shedproxy.supervisor.table_board import TableBoard
+from shedproxy.supervisor.upward import Upward
+
+__all__ = ["ManagedMode", "report_url"]
+
+Report = Callable[[str, dict[str, Any]], None]
+
+
+class ManagedMode:
+    """What an instance of a fleet has beside any other.
+
+    Args:
+        configuration: takes what is accepted.
+        report: takes an event and its facts.
+        needs_upstream: whether there is nothing to serve without one.
+
+    Raises:
+        ConfigInvalidError: a key cannot be read.
+        StartupError: what it needs is not installed, or a URL is none.
+    """
+
+    def __init__(
+        self, configuration: Configuration, report: Report, *, needs_upstream: bool
+    ) -> None:
+        settings = configuration.loaded.settings.snapshot
+        self._configuration = configuration
+        self._settings = settings
+        self._needs_upstream = needs_upstream
+        self._report = report
+        self._traffic = RecentTraffic()
+        self._upward: Upward | None = None
+        self.tables = TableBoard(TablePage.create(settings.size_max)) if needs_upstream else None
+        """What workers of the proxy map; an application's documents have their tables inside."""
+        self.on_table: Callable[[], None] = lambda: None
+        """Called in every period when there is a table, and no new document with it."""
+        instance = settings.instance or socket.gethostname()
+        self._instance = instance
+        judge = SnapshotJudge(
+            KeyRing([Path(file) for file in settings.keys]),
+            size_max=settings.size_max,
+            shed_max=settings.shed_max,
+            local=lambda: configuration.loaded.document,
+            needs_upstream=needs_upstream,
+            maps_tables=self.tables is not None,
+            minutes=lambda: self._traffic.minutes,
+        )
+        self.feed = SnapshotFeed(
+            settings,
+            instance=instance,
+            place=self._open(settings.source),
+            judge=judge,
+            kept=LastGood(Path(settings.folder), size_max=settings.size_max),
+            put_in_force=self._put_in_force,
+            report=report,
+        )
+
+    async def boot(self) -> None:
+        """Find something to serve by.
+
+        Raises:
+            ConfigInvalidError: there is nothing.
+        """
+        await self.feed.boot()
+        upstreams = self._configuration.document.proxy.upstreams
+        if self._needs_upstream and not any(each.urls for each in upstreams):
+            raise ConfigInvalidError(
+                [
+                    Problem(
+                        message="there is no upstream, and no snapshot that names one",
+                        path=("snapshot", "source"),
+                        help="name one to serve by meanwhile: shedproxy run http://127.0.0.1:8000",
+                    )
+                ]
+            )
+
+    async def run(
+        self, samples: Callable[[], Iterable[Sample]], facts: Callable[[], dict[str, Any]]
+    ) -> None:
+        """Fetch and report in every period, until cancelled.
+
+        Args:
+            samples: gives the series of now.
+            facts: gives mode and liveness, for the reports.
+        """
+        url = report_url(self._settings)
+        self._upward = upward = Upward(
+            self._open(url) if url else None,
+            feed=self.feed,
+            facts=facts,
+            samples=samples,
+            report=self._report,
+        )
+        try:
+            await self.feed.run(upward.send)
+        finally:
+            await self.feed.close()
+            await upward.close()
+
+    def close(self) -> None:
+        """Let go of shared memory."""
+        if self.tables is not None:
+            self.tables.close()
+
+    def take_lines(self, lines: Iterable[str]) -> None:
+        """Lines of the access log: some are kept as what a policy is tried on."""
+        self._traffic.take_lines(lines)
+
+    def sample(self, counters: Callable[[], Iterable[Sample]], now: Instant | None = None) -> None:
+        """Once a second: close the minute when it is over."""
+        now = monotonic_now() if now is None else now
+        if self._traffic.is_due(now):
+            self._traffic.feed(now, served_by_class(counters()))
+
+    def samples(self) -> Iterator[Sample]:
+        """The series of the metric table."""
+        yield from self.feed.samples()
+        if self._upward is not None:
+            yield from self._upward.samples()
+
+    def view(self) -> dict[str, Any]:
+        """For the status page."""
+        swap_ns = 0 if self.tables is None else self.tables.swap_max_ns
+        return {**self.feed.view(), "swap_max_ms": to_milliseconds(Nanos(swap_ns))}
+
+    def _put_in_force(self, accepted: Accepted, is_new: bool) -> None:
+        table = accepted.snapshot.table
+        if self.tables is not None and not self.tables.publish(table):
+            self._report("no room for a table", {"revision": accepted.revision})
+        if is_new:
+            self._configuration.adopt(accepted.document)
+        elif table:
+            self.on_table()
+
+    def _open(self, url: str) -> Place:
+        url = url.replace("{instance}", self._instance)
+        return open_place(url, timeout=self._settings.timeout, token=self._token)
+
+    def _token(self) -> str:
+        file = self._settings.token_file
+        try:
+            return Path(file).read_text(encoding="utf-8").strip() if file else ""
+        except (OSError, ValueError):
+            return ""
+
+
+def report_url(settings: SnapshotSettings) -> str:
+    """Where reports go; "": nowhere."""
+    source = settings.source
+    if settings.report or not source.startswith(("file://", "s3://")):
+        return settings.report
+    return f"{source.rpartition('/')[0]}/reports/{{instance}}"

@@ -1,0 +1,298 @@
+"""Fetches the snapshot whole in every period, has it judged whole, and puts it in force.
+
+Changed or not, every period does the same work: that of the worst day is done every day. Nothing
+waits for it: what is in force stays through every failure, and its age is said and alarmed about. A
+start takes the copy on disk, and asks the source first only where there has never been one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from typing import Any
+
+from shedproxy.clock import wall_seconds
+from shedproxy.core import NS_PER_S, to_seconds
+from shedproxy.errors import Problem
+from shedproxy.observability.reading import Sample, sample_of
+from shedproxy.settings import SnapshotSettings
+from shedproxy.snapshot import SnapshotRefusal, SnapshotRefusedError, open_envelope
+from shedproxy.store import LastGood, Place, PlaceFailedError, shown_place
+from shedproxy.supervisor.snapshot_judge import Accepted, SnapshotJudge
+
+__all__ = ["SnapshotFeed", "phase_of"]
+
+Report = Callable[[str, dict[str, Any]], None]
+
+
+def phase_of(instance: str, period_ns: int) -> int:
+    """Where in every period an instance fetches: spread over it by name, and always the same."""
+    digest = blake2b(instance.encode(), digest_size=8, person=b"phase").digest()
+    return int.from_bytes(digest, "big") % period_ns
+
+
+class SnapshotFeed:
+    """One source, and what came of it.
+
+    Args:
+        settings: periods and bounds.
+        instance: name of this instance.
+        place: where the snapshot is fetched.
+        judge: what is to be believed.
+        kept: the copies on disk.
+        put_in_force: takes what was accepted; `is_new`: it is another one than before.
+        report: takes an event and its facts.
+        wall: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        settings: SnapshotSettings,
+        *,
+        instance: str,
+        place: Place,
+        judge: SnapshotJudge,
+        kept: LastGood,
+        put_in_force: Callable[[Accepted, bool], None],
+        report: Report,
+        wall: Callable[[], float] = wall_seconds,
+    ) -> None:
+        self._settings = settings
+        self._place = place
+        self._judge = judge
+        self._kept = kept
+        self._put_in_force = put_in_force
+        self._report = report
+        self._wall = wall
+        self._phase_ns = phase_of(instance, settings.period)
+        self.instance = instance
+        self.in_force: Accepted | None = None
+        self.highest = 0
+        """Highest revision that was ever in force here."""
+        self.refusal: SnapshotRefusal | None = None
+        """Why the last one that came was refused; None: it was not."""
+        self.refused_revision = 0
+        """As it said; 0 where that could not be read."""
+        self._refused_at = 0.0
+        self._problems: tuple[Problem, ...] = ()
+        self._good_at: float | None = None
+        """When a fetch was good last, by the wall: the file says so after a restart."""
+        self._failure = ""
+        self._is_stale = False
+        self._refused_key: object = None
+        self._pulls: Counter[str] = Counter()
+        self._refusals: Counter[SnapshotRefusal] = Counter()
+
+    # --- start and run --------------------------------------------------------------------------
+
+    async def boot(self) -> None:
+        """Take the newest copy on disk that is good; fetch once where there was none at all."""
+        try:
+            self.highest = await asyncio.to_thread(self._kept.highest)
+        except (OSError, ValueError) as error:
+            self._report("snapshot copy refused", {"file": "highest.json", "why": str(error)})
+        found = await asyncio.to_thread(lambda: list(self._kept.read()))
+        for copy in found:
+            if isinstance(copy, OSError):
+                self._report("snapshot copy refused", {"why": str(copy)})
+                continue
+            try:
+                accepted = await asyncio.to_thread(self._judge.judge, copy.data, is_copy=True)
+            except SnapshotRefusedError as error:
+                self._note_refusal(error, copy.data)
+                facts = {"file": str(copy.file), "reason": error.refusal.label, "why": str(error)}
+                self._report("snapshot copy refused", facts)
+                continue
+            with contextlib.suppress(OSError):
+                self._good_at = copy.file.stat().st_mtime
+            self.highest = max(self.highest, accepted.revision)
+            self._activate(accepted)
+            return
+        await self.pull()
+        if self.in_force is None:
+            self._report("no snapshot", {"serving": "the settings", "source": self.shown_source})
+
+    async def run(self, on_period: Callable[[], Any]) -> None:
+        """Fetch in every period, at this instance's point of it, until cancelled.
+
+        `on_period` is awaited after each.
+        """
+        while True:
+            await asyncio.sleep(self._until_next())
+            await self.pull()
+            await on_period()
+
+    async def pull(self) -> None:
+        """Fetch, judge and activate once. Never raises for what comes, or does not come."""
+        try:
+            data = await self._place.read(self._settings.size_max)
+        except PlaceFailedError as error:
+            self._pulls["failed"] += 1
+            if str(error) != self._failure:
+                self._failure = str(error)
+                self._report("snapshot not fetched", {"why": self._failure})
+            self._watch_age()
+            return
+        self._failure = ""
+        try:
+            accepted = await asyncio.to_thread(
+                self._judge.judge, data, highest=self.highest, in_force=self.in_force
+            )
+        except SnapshotRefusedError as error:
+            self._pulls["refused"] += 1
+            self._note_refusal(error, data)
+            self._say_refusal(error)
+            self._watch_age()
+            return
+        self._pulls["good"] += 1
+        self.refusal, self.refused_revision, self._refused_key = None, 0, None
+        await self._keep(accepted, data)
+        self._good_at = self._wall()
+        self._activate(accepted)
+        self._watch_age()
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._place.close()
+
+    @property
+    def shown_source(self) -> str:
+        """The source as it may be shown."""
+        return shown_place(self._settings.source)
+
+    @property
+    def is_stale(self) -> bool:
+        """No good fetch for too long, or past its date."""
+        return self._is_stale
+
+    @property
+    def age_s(self) -> float | None:
+        """Since the last good fetch; None: there was none."""
+        return None if self._good_at is None else max(0.0, self._wall() - self._good_at)
+
+    # --- read-outs ------------------------------------------------------------------------------
+
+    def view(self) -> dict[str, Any]:
+        """For the status page."""
+        accepted = self.in_force
+        snapshot = None if accepted is None else accepted.snapshot
+        return {
+            "source": self.shown_source,
+            "instance": self.instance,
+            "revision": 0 if snapshot is None else snapshot.revision,
+            "highest_revision": self.highest,
+            "digest": "" if accepted is None else accepted.digest,
+            "key": "" if accepted is None else accepted.key,
+            "age_s": None if self.age_s is None else round(self.age_s, 1),
+            "is_stale": self._is_stale,
+            "is_forced": snapshot is not None and snapshot.is_forced,
+            "issued_at": None if snapshot is None else snapshot.issued_at_s or None,
+            "expires_at": None if snapshot is None else snapshot.expires_at_s or None,
+            "unknown": [] if snapshot is None else list(snapshot.unknown),
+            "failure": self._failure,
+            "refusal": None
+            if self.refusal is None
+            else {
+                "reason": self.refusal.label,
+                "revision": self.refused_revision,
+                "at": round(self._refused_at, 3),
+                "problems": [problem.message for problem in self._problems[:20]],
+                "help": next((each.help for each in self._problems if each.help), ""),
+            },
+        }
+
+    def samples(self) -> Iterator[Sample]:
+        """The series of the metric table."""
+        yield sample_of("shedproxy.snapshot.revision", self.revision)
+        if self.age_s is not None:
+            yield sample_of("shedproxy.snapshot.age", self.age_s)
+        yield sample_of("shedproxy.snapshot.stale", float(self._is_stale))
+        for result, count in self._pulls.items():
+            yield sample_of("shedproxy.snapshot.pulls", count, result)
+        for refusal, count in self._refusals.items():
+            yield sample_of("shedproxy.snapshot.refusals", count, refusal.label)
+
+    @property
+    def revision(self) -> int:
+        """Of the snapshot in force; 0: none."""
+        return 0 if self.in_force is None else self.in_force.revision
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _activate(self, accepted: Accepted) -> None:
+        before = self.in_force
+        is_new = before is None or before.digest != accepted.digest
+        self.in_force = accepted
+        self._put_in_force(accepted, is_new)
+        if is_new:
+            snapshot = accepted.snapshot
+            facts: dict[str, Any] = {
+                "revision": snapshot.revision,
+                "digest": accepted.digest,
+                "key": accepted.key,
+                "is_forced": snapshot.is_forced,
+            }
+            if snapshot.unknown:
+                facts["unknown"] = list(snapshot.unknown[:20])
+            self._report("snapshot in force", facts)
+
+    async def _keep(self, accepted: Accepted, data: bytes) -> None:
+        """On the disk before it is in force; a disk that fails is said, and holds nothing up."""
+        before = self.in_force
+        self.highest = max(self.highest, accepted.revision)
+        try:
+            if before is None or before.copy_digest != accepted.copy_digest:
+                await asyncio.to_thread(self._kept.keep, data, self.highest)
+            else:
+                await asyncio.to_thread(self._kept.touch)
+        except OSError as error:
+            self._report("snapshot not kept", {"why": str(error), "revision": accepted.revision})
+
+    def _note_refusal(self, error: SnapshotRefusedError, data: bytes) -> None:
+        self._refusals[error.refusal] += 1
+        self.refusal = error.refusal
+        self.refused_revision = _revision_said(data, self._settings.size_max)
+        self._refused_at = self._wall()
+        self._problems = tuple(error.problems)
+
+    def _say_refusal(self, error: SnapshotRefusedError) -> None:
+        """Once for each that is refused, not in every period."""
+        key = (error.refusal, self.refused_revision, str(error))
+        if key != self._refused_key:
+            self._refused_key = key
+            facts: dict[str, Any] = {
+                "reason": error.refusal.label,
+                "revision": self.refused_revision,
+                "why": "; ".join(problem.message for problem in error.problems[:5]),
+            }
+            help_text = next((each.help for each in error.problems if each.help), "")
+            self._report("snapshot refused", {**facts, "help": help_text} if help_text else facts)
+
+    def _watch_age(self) -> None:
+        """The alarm. Nothing else follows from it."""
+        age_s = self.age_s
+        expires_at_s = 0 if self.in_force is None else self.in_force.snapshot.expires_at_s
+        is_expired = 0 < expires_at_s <= self._wall()
+        is_old = age_s is None or age_s > to_seconds(self._settings.stale_after)
+        if (is_old or is_expired) is not self._is_stale:
+            self._is_stale = is_old or is_expired
+            event = "snapshot stale" if self._is_stale else "snapshot fresh"
+            facts: dict[str, Any] = {"revision": self.revision, "is_expired": is_expired}
+            self._report(event, {**facts, "age_s": None if age_s is None else round(age_s, 1)})
+
+    def _until_next(self) -> float:
+        """Seconds; the same point of every period by the wall, whenever the process started."""
+        period_ns = self._settings.period
+        now_ns = round(self._wall() * NS_PER_S)
+        return ((self._phase_ns - now_ns) % period_ns or period_ns) / NS_PER_S
+
+
+def _revision_said(data: bytes, size_max: int) -> int:
+    try:
+        revision = open_envelope(data, size_max=size_max).manifest.get("revision")
+    except SnapshotRefusedError:
+        return 0
+    return revision if type(revision) is int and 0 < revision < 1 << 53 else 0

@@ -1,0 +1,104 @@
+"""Managed mode on the real parts: a store in a folder, a configuration, copies on disk."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from harness.snapshots import Fleet, document_of
+
+from shedproxy.errors import ConfigInvalidError
+from shedproxy.settings import load_settings
+from shedproxy.snapshot import decode_report
+from shedproxy.supervisor.configuration import Configuration
+from shedproxy.supervisor.managed_mode import ManagedMode, report_url
+from shedproxy.supervisor.snapshot_feed import SnapshotFeed
+
+pytestmark = pytest.mark.anyio
+
+
+class Bench:
+    def __init__(self, tmp_path, *, upstream: str = "http://127.0.0.1:9") -> None:
+        self.fleet = Fleet(tmp_path)
+        self.store = tmp_path / "store"
+        self.store.mkdir()
+        self.configuration = Configuration(
+            None,
+            environ={},
+            overrides={
+                "cell.default.upstream": [upstream] if upstream else None,
+                "snapshot.source": f"file://{self.store}/{{instance}}/current",
+                "snapshot.keys": [str(self.fleet.public)],
+                "snapshot.folder": str(tmp_path / "kept"),
+                "snapshot.instance": "edge-1",
+            },
+        )
+        self.events: list[tuple[str, dict]] = []
+        self.managed = ManagedMode(
+            self.configuration,
+            lambda event, facts: self.events.append((event, facts)),
+            needs_upstream=True,
+        )
+
+    def publish(self, data: bytes) -> None:
+        file = self.store / "edge-1" / "current"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(data)
+
+
+async def test_the_policy_is_that_of_the_snapshot_and_reports_lie_beside_it(tmp_path, monkeypatch):
+    bench = Bench(tmp_path)
+    bench.publish(bench.fleet.of(document_of(7, mode="observe"), 3))
+    await bench.managed.boot()
+    configuration = bench.configuration
+    assert configuration.document.policy.cells[0].limit.maximum == 7
+    assert configuration.configured_mode.label == "observe"
+    assert configuration.revision == 2
+    monkeypatch.setattr(SnapshotFeed, "_until_next", lambda _: 0.001)
+    report = bench.store / "edge-1" / "reports" / "edge-1"
+    facts = {"mode": "observe", "is_live": True}
+    task = asyncio.create_task(bench.managed.run(lambda: (), lambda: facts))
+    while not report.exists():
+        await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert decode_report(report.read_bytes()).revision == 3
+    assert configuration.revision == 2, "the same once more is no change"
+    assert bench.managed.view()["revision"] == 3
+    assert {metric.name for metric, _, _ in bench.managed.samples()} >= {
+        "shedproxy.snapshot.age",
+        "shedproxy.snapshot.reports",
+    }
+    bench.managed.close()
+
+
+async def test_nothing_to_serve_by_is_a_start_that_fails_with_its_mend(tmp_path):
+    bench = Bench(tmp_path, upstream="")
+    with pytest.raises(ConfigInvalidError, match="no upstream, and no snapshot"):
+        await bench.managed.boot()
+    bench.publish(bench.fleet.of(document_of(7), 1))
+    await bench.managed.boot()
+    bench.managed.close()
+
+
+@pytest.mark.parametrize(
+    ("source", "report", "url"),
+    [
+        ("s3://fleet/edge/current", "", "s3://fleet/edge/reports/{instance}"),
+        ("file:///srv/fleet/current", "", "file:///srv/fleet/reports/{instance}"),
+        ("https://host/current", "", ""),
+        ("/srv/current", "", ""),
+        ("/srv/current", "https://host/reports", "https://host/reports"),
+    ],
+)
+async def test_reports_go_beside_an_object_or_where_they_are_wanted(tmp_path, source, report, url):
+    (tmp_path / "a.pub").write_text("")
+    settings = load_settings(
+        overrides={
+            "snapshot.source": source,
+            "snapshot.report": report,
+            "snapshot.keys": [str(tmp_path / "a.pub")],
+            "snapshot.folder": str(tmp_path),
+        }
+    ).settings.snapshot
+    assert report_url(settings) == url
