@@ -38,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", help="3m, or 40s with --quick")
     parser.add_argument("--runs", type=int, default=1, help="calibrations of each service")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--engine", choices=("builtin", "locust"), default="builtin")
     parser.add_argument("--no-verify", action="store_true", help="measure only")
     parser.add_argument("--reference", type=float, default=60.0, help="seconds an app is counted")
     parser.add_argument("--add", type=Path, metavar="FILE", help="add a line of JSON for each run")
@@ -95,6 +96,7 @@ def _run(name: str, seed: int, running: Running, chosen: argparse.Namespace) -> 
             *(sys.executable, "-m", "shedproxy", "calibrate", running.url),
             *(f"--out={out}", f"--write={Path(folder) / 'shedproxy.toml'}", f"--seed={seed}"),
             f"--slo={SLOS[name]}",
+            *(["--engine=locust", "--processes=2"] if chosen.engine == "locust" else []),
             *(["--quick"] if chosen.quick else []),
             *([f"--budget={chosen.budget}"] if chosen.budget else []),
             *(["--no-verify"] if chosen.no_verify else []),
@@ -135,6 +137,7 @@ def read_run(calibration: Calibration, *, name: str, seed: int, truth_rps: float
         value_rps=capacity.value if capacity else None,
         low_rps=capacity.low if capacity else 0.0,
         high_rps=capacity.high if capacity else 0.0,
+        engine=plan.engine,
         confidence=calibration.verdict.confidence.name.lower(),
         reasons=list(calibration.verdict.reasons),
         limits=[value for cell in cells for value in (cell.start, cell.floor, cell.ceiling)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from loadtests.acceptance_services import APPS
@@ -41,6 +42,7 @@ class Run(NamedTuple):
     truth_spread: float = 0.0
     """Of what was counted for an application: most less least, over the mean."""
     exit_code: int = 0
+    engine: str = "builtin"
     took_s: float = 0.0
     measured_s: float = 0.0
     """Start of the program and all steps, verification apart."""
@@ -96,6 +98,7 @@ def all_lines(runs: Sequence[Run]) -> list[Line]:
             COVERED_MIN,
         ),
         _overlap_line(answered),
+        _engines_line(answered),
         _line(
             "goodput at 3 x >= 0.95 of the estimate",
             [(part[0] >= GOODPUT_MIN, -part[0], run) for run in runs if (part := run.goodput())],
@@ -139,6 +142,21 @@ def _overlap_line(runs: Sequence[Run]) -> Line:
     return _line("intervals of two runs overlap", found, OVERLAP_MIN)
 
 
+def _engines_line(runs: Sequence[Run]) -> Line:
+    """Of a service that both engines calibrated: how far apart the means of their answers are."""
+    means: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        values = means.setdefault(run.service, {}).setdefault(run.engine, [])
+        values.append(run.value_rps or 0.0)
+    found = []
+    for run in runs:
+        by_engine = {name: fmean(values) for name, values in means[run.service].items()}
+        if run.engine == "locust" and len(by_engine) > 1:
+            apart = abs(by_engine["locust"] / by_engine["builtin"] - 1)
+            found.append((apart <= USUAL_ERROR, apart, run))
+    return _line("both engines agree within 5 %", found)
+
+
 def _line(name: str, found: Sequence[tuple[bool, float, Run]], wanted: float = 1.0) -> Line:
     worst = max(found, key=lambda one: one[1], default=None)
     text = "" if worst is None else f"{abs(worst[1]):.4g}, {worst[2].service} seed {worst[2].seed}"
@@ -161,9 +179,8 @@ def runs_text(runs: Sequence[Run]) -> str:
 
 
 def _run_text(run: Run) -> str:
-    head = (
-        f"{run.service:<17} seed {run.seed:<3} {run.budget_s:>3.0f} s: truth {run.truth_rps:.1f}/s"
-    )
+    head = f"{run.service:<17} {run.engine} seed {run.seed:<3} {run.budget_s:>3.0f} s: "
+    head += f"truth {run.truth_rps:.1f}/s"
     if run.truth_spread:
         head += f" (counted, spread {run.truth_spread:.1%})"
     if run.error is None:

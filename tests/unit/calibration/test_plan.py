@@ -21,6 +21,16 @@ def test_a_quick_plan_takes_its_budget_and_no_more() -> None:
     assert 0.85 * plan.budget_ns < steps[-1].ended_at_ns < 1.05 * plan.budget_ns
 
 
+def test_beyond_the_budget_no_open_step_begins() -> None:
+    """Log-normal backlogs drain for long: open steps that would be late are left out."""
+    plan = a_plan()
+    steps, _ = rehearsed(plan, seed=150, slots=16, service_ms=40, law="lognormal")
+    assert steps[-1].ended_at_ns > plan.budget_ns
+    assert not [
+        step for step in steps if step.phase is Phase.OPEN and step.started_at_ns > plan.budget_ns
+    ]
+
+
 def test_the_search_stops_soon_after_the_knee() -> None:
     steps, _ = rehearsed(a_plan(), seed=2, slots=16, service_ms=40)
     searched = [step.concurrency for step in steps if step.phase is Phase.SEARCH]

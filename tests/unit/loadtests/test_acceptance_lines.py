@@ -38,11 +38,12 @@ def test_a_run_that_is_right_keeps_every_line_that_it_says_something_of() -> Non
     assert all(line.is_kept for line in lines)
     assert [line.name for line in lines if not line.count] == [
         "10 m: within 3 %",
+        "both engines agree within 5 %",
         "quick: measured within 45 s",
     ]
     text = lines_text(lines)
     assert text.count("ok") == 7
-    assert text.count("no data") == 2
+    assert text.count("no data") == 3
 
 
 def test_an_error_is_judged_by_the_budget() -> None:
@@ -65,6 +66,14 @@ def test_intervals_of_two_runs_overlap() -> None:
     apart = a_run(seed=2, low_rps=207.0, high_rps=210.0)
     assert not line("intervals of two", a_run(), apart).is_kept
     assert line("intervals of two", a_run(), apart._replace(service="8x5-constant")).count == 0
+
+
+def test_engines_are_compared_by_the_means_of_their_answers() -> None:
+    ours = [a_run(value_rps=198.0), a_run(seed=2, value_rps=202.0)]
+    theirs = a_run(engine="locust", value_rps=209.0)
+    assert line("both engines", *ours).count == 0
+    assert line("both engines", *ours, theirs).is_kept
+    assert not line("both engines", *ours, theirs._replace(value_rps=211.0)).is_kept
 
 
 def test_goodput_and_refusals_are_those_of_sound_runs() -> None:
