@@ -59,6 +59,7 @@ class LimitLoop:
         "limit",
         "scatter",
         "share",
+        "standing_share",
         "typical_ns",
     )
 
@@ -79,6 +80,8 @@ class LimitLoop:
         """Clients in a row that waited for long and left, with no answer to anybody between."""
         self.scatter = 1.0
         """Variance of single latencies, in squared baselines: at most 4."""
+        self.standing_share = 0.0
+        """Of what is in flight: how much waits inside the service, by Little's law."""
         self.typical_ns = 0
         """Mean latency of the last window."""
         self.limit = self._estimator.limit
@@ -197,6 +200,10 @@ class LimitLoop:
             self.scatter += (scatter - self.scatter) / _SCATTER_TURNS
             self._baselines.scatter = self.scatter
             self.typical_ns = summary.rtt_mean_ns
+            standing = 1.0 - 1.0 / max(1.0, summary.rtt_ratio)
+            # It grows slowly and falls at once: a queue that is too short leaves slots idle.
+            grown = self.standing_share + (standing - self.standing_share) / _SCATTER_TURNS
+            self.standing_share = min(standing, grown)
         if not self._led:
             return None
         was_probing = self.is_probing

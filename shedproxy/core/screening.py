@@ -340,8 +340,13 @@ class Screening:
             wait_max_ns = max(0, min(wait_max_ns, patience.bound_ns - limits.typical_ns))
         self._wait_max_ns = wait_max_ns
         level.is_shared = self._fair.flows_active > 1
+        slots = self._slots()
         level.update(
-            limit=self._slots(), scatter=limits.scatter, wait_max_ns=self._wait_max_ns, now=now
+            limit=slots,
+            standing=slots * limits.standing_share,
+            scatter=limits.scatter,
+            wait_max_ns=wait_max_ns,
+            now=now,
         )
         self._begin_length = max(1, min(level.begin_length, queue.length_max))
 
@@ -352,7 +357,13 @@ class Screening:
             limits.stop_probing(now=now)
         elif self._policy.shed_level.enabled:
             self._move_level(now)
-            level.begin(limit=self._slots(), scatter=limits.scatter, wait_max_ns=self._wait_max_ns)
+            slots = self._slots()
+            level.begin(
+                limit=slots,
+                standing=slots * limits.standing_share,
+                scatter=limits.scatter,
+                wait_max_ns=self._wait_max_ns,
+            )
             self._must_trim = self._queue.length > 0
 
     def memory(self) -> Memory:

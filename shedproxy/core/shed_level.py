@@ -57,6 +57,8 @@ _STRETCH_MAX: Final = 64.0
 _LOAD_FULL: Final = 0.95
 """From this load on a level has the short queue."""
 _WAITERS_MIN: Final = 3.0
+_OWN_MIN: Final = 2.0
+"""Of them in this queue, however many there are in the service's own."""
 _LIMIT_SHARE: Final = 0.25
 """And at least this share of the limit: ends of work come in bunches."""
 _RELAXED: Final = 0.75
@@ -93,6 +95,7 @@ class ShedLevel:
     """The state of overload. Its attributes are read on the hot path; `update` moves them."""
 
     __slots__ = (
+        "_dry_share",
         "_phase",
         "_policy",
         "_refused_at",
@@ -112,6 +115,7 @@ class ShedLevel:
 
     def __init__(self, policy: ShedLevelPolicy, *, now: Instant) -> None:
         self._policy = policy
+        self._dry_share = _DRY_SHARE
         self._phase = 0
         self._refused_at = 0
         """`demand.arrivals` when somebody was refused last."""
@@ -163,18 +167,21 @@ class ShedLevel:
             return (rank, cut, self.cut_share_ppm, self._phase)
         return None
 
-    def begin(self, *, limit: int, scatter: float, wait_max_ns: int) -> None:
+    def begin(self, *, limit: int, standing: float, scatter: float, wait_max_ns: int) -> None:
         """Refusals are inevitable from now on. Arguments are those of `update`."""
         if self._policy.enabled:
             self.is_overloaded = True
             self.on_refusal()
-            self._aim(limit, scatter, wait_max_ns)
+            self._aim(limit, standing, scatter, wait_max_ns)
 
-    def update(self, *, limit: int, scatter: float, wait_max_ns: int, now: Instant) -> None:
+    def update(
+        self, *, limit: int, standing: float, scatter: float, wait_max_ns: int, now: Instant
+    ) -> None:
         """Close a period and move the level.
 
         Args:
             limit: slots now.
+            standing: how many of them are held by work that waits inside the service.
             scatter: squared coefficient of variation of service times.
             wait_max_ns: the longest wait of the queue.
             now: the instant.
@@ -198,7 +205,7 @@ class ShedLevel:
             self._end()
         else:
             self._fit_to_bursts()
-            self._aim(limit, scatter, wait_max_ns)
+            self._aim(limit, standing, scatter, wait_max_ns)
 
     def _fit_to_bursts(self) -> None:
         """Stretch the queues while they run dry although more than enough is asked for."""
@@ -206,7 +213,7 @@ class ShedLevel:
         dry = 0.0
         if demand.offered_rps > _LOAD_MIN * demand.capacity_rps:
             dry = 1.0 - demand.busy_share
-        stretch = self._stretch * math.exp(_STRETCH_GAIN * (dry - _DRY_SHARE))
+        stretch = self._stretch * math.exp(_STRETCH_GAIN * (dry - self._dry_share))
         self._stretch = min(_STRETCH_MAX, max(1.0, stretch))
 
     def _end(self) -> None:
@@ -216,7 +223,7 @@ class ShedLevel:
         self.cut_rank = self.cut_share_ppm = 0
         self.ahead_max = self.relaxed_below = self.wait_max_ns = _UNBOUNDED_LEVELS
 
-    def _aim(self, limit: int, scatter: float, wait_max_ns: int) -> None:
+    def _aim(self, limit: int, standing: float, scatter: float, wait_max_ns: int) -> None:
         demand = self.demand
         by_level = demand.by_level()
         capacity_rps, offered_rps = demand.capacity_rps, demand.offered_rps
@@ -226,6 +233,9 @@ class ShedLevel:
             longest = capacity_rps * wait_max_ns / NS_PER_S
         is_mixed = self.is_shared or LEVELS - by_level.count(0) > 1
         roomy = limit * (_ROOMY if is_mixed else _ROOMY_OF_EQUALS) * (1.0 + scatter)
+        # Equals may as well wait inside the service; there nobody better can pass them. The more
+        # its times scatter, the less is known of how many do.
+        spared = 0.0 if is_mixed else standing * max(0.0, 1.0 - scatter)
         ahead_max, relaxed_below = list(_UNBOUNDED_LEVELS), list(_UNBOUNDED_LEVELS)
         longest_ns = list(_UNBOUNDED_LEVELS)
         load_per_slot = load / (sum(by_level) or 1)
@@ -235,9 +245,12 @@ class ShedLevel:
             load_from = load_per_slot * asked
             if load_from >= _LOAD_FULL:
                 needed = queue_needed(load=load_from, scatter=scatter, limit=limit)
-                needed = max(2.0, min(needed * self._stretch, longest))
+                needed = max(_OWN_MIN, min(needed * self._stretch - spared, longest))
+                # So often the shorter queue runs dry while the service's own has work.
+                dry = math.exp(-_THETA * needed / (needed + spared))
+                self._dry_share = max(_DRY_SHARE, dry)
                 relaxed_below[level] = math.ceil(needed * _RELAXED)
-                ahead_max[level] = math.ceil(max(needed, min(roomy, longest)))
+                ahead_max[level] = math.ceil(max(needed, min(roomy - spared, longest)))
                 if capacity_rps > 0:
                     turns_ns = ahead_max[level] * NS_PER_S / capacity_rps
                     longest_ns[level] = int(turns_ns * _PATIENCE)

@@ -622,3 +622,21 @@ def test_the_limit_is_halved_while_the_service_works_for_nobody(
         # The end of work that nobody waits for is an answer to nobody.
         loop.on_sample("default", 20 * MS, 0, Instant(MS), Instant(23 * MS), is_served=False)
     assert loop.limit == 64 >> halvings
+
+
+def test_how_much_waits_inside_the_service_is_known_by_littles_law() -> None:
+    """Latency is half wait: half of what is in flight stands. It is believed slowly, and doubted
+    at once.
+    """
+    loop = LimitLoop(LimitPolicy(baseline_ns=20 * MS), now=Instant(0))
+    shares = []
+    for window in range(60):
+        rtt_ms = 40 if window < 50 else 20
+        for index in range(200):
+            sample(loop, rtt_ms, at_ms=window * 1000 + 5 * index, in_flight=8)
+        loop.on_limit_reached()
+        loop.update(8, Instant((window + 1) * 1000 * MS))
+        shares.append(loop.standing_share)
+    assert 0 < shares[0] < 0.25
+    assert shares[49] == pytest.approx(0.5, abs=0.05)
+    assert shares[51] == 0

@@ -39,12 +39,22 @@ def measured(offered: dict[int, int], capacity: int, policy: ShedLevelPolicy | N
     return level
 
 
-def update(level: ShedLevel, at_s: float, *, limit: int = 4, scatter: float = 0.0) -> None:
-    level.update(limit=limit, scatter=scatter, wait_max_ns=WAIT_MAX, now=Instant(seconds(at_s)))
+def update(
+    level: ShedLevel, at_s: float, *, limit: int = 4, standing: float = 0.0, scatter: float = 0.0
+) -> None:
+    level.update(
+        limit=limit,
+        standing=standing,
+        scatter=scatter,
+        wait_max_ns=WAIT_MAX,
+        now=Instant(seconds(at_s)),
+    )
 
 
-def begin(level: ShedLevel, *, limit: int = 4, scatter: float = 0.0) -> None:
-    level.begin(limit=limit, scatter=scatter, wait_max_ns=WAIT_MAX)
+def begin(
+    level: ShedLevel, *, limit: int = 4, standing: float = 0.0, scatter: float = 0.0
+) -> None:
+    level.begin(limit=limit, standing=standing, scatter=scatter, wait_max_ns=WAIT_MAX)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +132,39 @@ def test_the_short_queue_has_room_for_the_error_of_the_cut() -> None:
     level = measured({CRITICAL: 200}, capacity=100)
     begin(level, limit=1000, scatter=1.0)
     assert (level.relaxed_below[0], level.ahead_max[0]) == (38, 50)
+
+
+def test_equals_who_wait_inside_the_service_need_not_wait_here_too() -> None:
+    """What keeps slots busy is how many wait, not where; only here can the better ones pass."""
+    level = measured({CRITICAL: 200}, capacity=100)
+    begin(level, limit=64, standing=10)
+    assert (level.relaxed_below[0], level.ahead_max[0]) == (5, 6), "16 less 10"
+    begin(level, limit=64, standing=60)
+    assert (level.relaxed_below[0], level.ahead_max[0]) == (2, 2)
+    begin(level, limit=64, standing=10, scatter=1.0)
+    assert level.relaxed_below[0] == 12, "of scattered work nobody knows how many wait there"
+    level = measured({CRITICAL: 100, SHEDDABLE: 100}, capacity=100)
+    begin(level, limit=64, standing=10)
+    assert level.relaxed_below[0] == 12
+
+
+def test_a_queue_that_leaves_its_work_to_the_services_own_may_run_dry() -> None:
+    """Empty for a third of the time, it is stretched; beside fifteen who wait within it is not."""
+    stretched = {}
+    for standing in (0, 15):
+        level = measured({CRITICAL: 200}, capacity=100)
+        begin(level, limit=64, standing=standing)
+        first = level.relaxed_below[0]
+        for at_s in range(2, 12):
+            level.demand.on_arrival(CRITICAL, 200)
+            level.demand.saturate(Instant(seconds(at_s - 1)))
+            level.demand.relieve(Instant(seconds(at_s - 1) + seconds(1) * 2 // 3))
+            level.demand.ended = 67
+            level.on_refusal()
+            update(level, at_s, limit=64, standing=standing)
+        stretched[standing] = level.relaxed_below[0] / first
+    assert stretched[0] > 2
+    assert stretched[15] == 1
 
 
 def test_the_short_queue_is_never_shorter_than_two() -> None:
