@@ -12,6 +12,8 @@ import socket
 from collections.abc import Callable
 from typing import Any, cast
 
+from shedproxy.errors import StartupError
+
 __all__ = ["WorkerChannel", "read_weights"]
 
 LOG_BUFFER_MAX = 256 * 1024
@@ -37,9 +39,12 @@ class WorkerChannel(asyncio.Protocol):
         """Take over the descriptor of our end.
 
         Raises:
-            OSError: it is no socket.
+            StartupError: it is no socket.
         """
-        ours = socket.socket(fileno=fd)
+        try:
+            ours = socket.socket(fileno=fd)
+        except (OSError, ValueError) as error:
+            raise StartupError(f"descriptor {fd} is no channel: {error}") from error
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: self, sock=ours)

@@ -28,7 +28,7 @@ from shedproxy.dataplane.stack import tell_stack_to
 from shedproxy.dataplane.table_page import TableReader
 from shedproxy.dataplane.worker_options import Options, parse_options
 from shedproxy.dataplane.worker_page import WorkerPlace, take_place
-from shedproxy.errors import DocumentInvalidError, Problem, ShedproxyError
+from shedproxy.errors import DocumentInvalidError, Problem, ShedproxyError, StartupError
 from shedproxy.observability.meter import Meter, ProcessCounter, ProcessGauge
 from shedproxy.snapshot import Document, cut_limits, decode_document, plain_memory, read_memory
 
@@ -369,7 +369,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     async def serve() -> int:
         return await Worker(options, place).run()
 
-    return uvloop.run(serve())
+    try:
+        return uvloop.run(serve())
+    except StartupError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_STARTUP
 
 
 if __name__ == "__main__":

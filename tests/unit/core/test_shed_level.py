@@ -51,9 +51,7 @@ def update(
     )
 
 
-def begin(
-    level: ShedLevel, *, limit: int = 4, standing: float = 0.0, scatter: float = 0.0
-) -> None:
+def begin(level: ShedLevel, *, limit: int = 4, standing: float = 0.0, scatter: float = 0.0) -> None:
     level.begin(limit=limit, standing=standing, scatter=scatter, wait_max_ns=WAIT_MAX)
 
 
