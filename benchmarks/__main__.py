@@ -7,6 +7,7 @@
     python -m benchmarks acceptance     the ratios that have a target; exit 1: a floor is missed
     python -m benchmarks memory         of worker and supervisor: idle, connections, tenants
     python -m benchmarks overload       goodput and latency beside nginx, HAProxy, Envoy and uvicorn
+    python -m benchmarks snapshots      a period of managed mode, however much changed; the swap
     python -m benchmarks slow-clients   honest success beside slow clients, for all four
 
 README.md beside this file says how to read what is printed.
@@ -30,6 +31,7 @@ from benchmarks import (
     proxy,
     refusal,
     slow_clients,
+    snapshots,
 )
 from benchmarks.method import NotMeasuredError
 
@@ -42,6 +44,7 @@ BENCHMARKS = {
     "proxy": proxy.measure,
     "refusal": refusal.measure,
     "slow-clients": slow_clients.measure,
+    "snapshots": snapshots.measure,
 }
 
 
@@ -50,6 +53,7 @@ CHOICES = {
     "acceptance": ("rounds", "parts", "heads"),
     "decisions": ("rounds",),
     "middleware": ("rounds",),
+    "snapshots": ("rounds",),
     "overload": ("shapes", "loads", "peers", "seconds"),
     "proxy": _LOAD,
     "refusal": _LOAD,
