@@ -90,6 +90,12 @@ COMMANDS: dict[str, Command] = {
         _OPERATE,
         "Override the mode for a while; `configured` ends it early.",
     ),
+    "zone": Command(
+        "remote_commands",
+        "zone",
+        _OPERATE,
+        "Weigh a zone away for a while; `back` ends it early.",
+    ),
     "reload": Command(
         "remote_commands",
         "reload",

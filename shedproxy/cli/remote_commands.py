@@ -20,10 +20,11 @@ from shedproxy.cli.remote_views import (
     print_reload,
     print_restart,
     print_status,
+    print_zones,
 )
 from shedproxy.cli.upstream_views import print_upstreams
 
-__all__ = ["drain", "explain", "mode", "reload", "restart", "status", "upstreams"]
+__all__ = ["drain", "explain", "mode", "reload", "restart", "status", "upstreams", "zone"]
 
 DEFAULT_URL = "http://127.0.0.1:9900"
 _POLL_S = 0.2
@@ -112,6 +113,41 @@ def mode(
     with _client(url, token_file) as client:
         content = _ask(client, "POST", "/-/mode", body=order)
     _print_json(content) if as_json else print_mode(content)
+
+
+def zone(
+    action: Annotated[str, typer.Argument(metavar="away|back", help="What to do with the zone.")],
+    name: Annotated[str, typer.Argument(metavar="ZONE", help="As upstreams name it.")],
+    url: Url = DEFAULT_URL,
+    for_: Annotated[
+        str, typer.Option("--for", metavar="TIME", help="How long, like 30m; at most 7d.")
+    ] = "1h",
+    token_file: TokenFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Weigh a zone away for a while; `back` ends it early.
+
+    Its upstreams get what no other zone can take, and nothing else.
+
+    Examples:
+        shedproxy zone away eu-1b --for 30m
+        shedproxy zone back eu-1b
+    """
+    from shedproxy.supervisor.orders import OrderInvalidError, ZoneOrder
+
+    if action not in {"away", "back"}:
+        raise typer.BadParameter(f"{action!r} is neither away nor back", param_hint="ACTION")
+    order: dict[str, object] = {"zone": name, "away": action == "away"}
+    if action == "away":
+        order["for"] = for_
+    try:
+        ZoneOrder.parse(order)
+    except OrderInvalidError as error:
+        where = "--for" if error.place == "/for" else "ZONE"
+        raise typer.BadParameter(str(error), param_hint=where) from None
+    with _client(url, token_file) as client:
+        content = _ask(client, "POST", "/-/zone", body=order)
+    _print_json(content) if as_json else print_zones(content)
 
 
 def explain(

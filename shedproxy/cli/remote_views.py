@@ -22,6 +22,7 @@ __all__ = [
     "print_restart",
     "print_status",
     "print_table",
+    "print_zones",
 ]
 
 _USUAL = ("in service", "unreachable")
@@ -45,6 +46,7 @@ def print_status(content: dict[str, Any]) -> None:
             f"{content['version']} ({content['build']}), up {_length(content['uptime_s'])}",
         ),
         ("config", _config(content["config"])),
+        *((("zones away", away),) if (away := _zones(content)) else ()),
     ]
     if content.get("snapshot"):
         facts.append(("snapshot", _snapshot(content["snapshot"])))
@@ -187,6 +189,15 @@ def print_mode(content: dict[str, Any]) -> None:
     _print_line(f"{content['mode']}{until}")
 
 
+def print_zones(content: dict[str, Any]) -> None:
+    """The zones that are weighed away after a change."""
+    away = content["zones_away"]
+    for zone, left in away.items():
+        _print_line(f"{zone} away for {_length(left)}")
+    if not away:
+        _print_line("no zone is away")
+
+
 def print_reload(content: dict[str, Any]) -> None:
     """What became of a reload."""
     if content["ok"]:
@@ -289,6 +300,11 @@ def _snapshot(content: dict[str, Any]) -> str:
         which = f" {refusal['revision']}" if refusal["revision"] else ""
         text += f"; refused{which}: {refusal['reason']}: {'; '.join(refusal['problems'][:3])}"
     return text
+
+
+def _zones(content: dict[str, Any]) -> str:
+    away = content.get("zones_away") or {}
+    return ", ".join(f"{zone} for {_length(left)} more" for zone, left in away.items())
 
 
 def _config(result: dict[str, Any]) -> str:

@@ -254,6 +254,8 @@ class ProxyDocument:
     """Then the connection is closed in an orderly way; 0: unbounded."""
     zone: str = ""
     """Where this proxy is; upstreams of the same zone come first."""
+    zones_away: tuple[str, ...] = ()
+    """Zones whose upstreams get only what no other can take: for a while, by order."""
     via: str = "shedproxy"
     """Pseudonym in Via; "" sends none."""
     preserve_host: bool = True

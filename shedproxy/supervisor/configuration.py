@@ -23,6 +23,7 @@ from shedproxy.errors import ConfigInvalidError, DocumentInvalidError, Problem
 from shedproxy.settings import Loaded, load_settings
 from shedproxy.snapshot import Document, number_cells
 from shedproxy.supervisor.rehearsal import rehearse
+from shedproxy.supervisor.zone_shifts import ZoneShifts
 
 __all__ = ["Configuration", "ModeOverride", "ReloadResult"]
 
@@ -101,6 +102,9 @@ class Configuration:
         self._asked: list[tuple[str, asyncio.Future[ReloadResult]]] = []
         self._is_asked = asyncio.Event()
         self._override_changed = asyncio.Event()
+        self.shifts = ZoneShifts(clock)
+        self.on_zones: Callable[[str, str], None] = lambda _zone, _cause: None
+        """Called with a zone that went away or came back, and why."""
         self._cells: tuple[str, ...] = ()
         """By number in metrics, since the start."""
         self._managed: Document | None = None
@@ -165,6 +169,27 @@ class Configuration:
             self.override = None
             self._mode_changed(cause)
 
+    def shift_zone(self, zone: str, length: Nanos, *, cause: str) -> None:
+        """Weigh a zone away for a while; survives reloads.
+
+        Raises:
+            OrderInvalidError: the zone cannot be spared.
+        """
+        self.shifts.begin(zone, length, self._document)
+        self._zones_changed(zone, cause)
+
+    def return_zone(self, zone: str, *, cause: str) -> None:
+        """Take a zone back before its time."""
+        if self.shifts.end(zone):
+            self._zones_changed(zone, cause)
+
+    def _zones_changed(self, zone: str, cause: str) -> None:
+        self.revision += 1
+        self._document = self._compile()
+        self._override_changed.set()
+        self.on_document(self._document)
+        self.on_zones(zone, cause)
+
     async def run(self) -> None:
         """Serve reloads, the file watch and the override's end until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -182,8 +207,9 @@ class Configuration:
         document = self._managed or self.loaded.document
         policy = dataclasses.replace(document.policy, mode=self.mode)
         self._cells = number_cells((cell.name for cell in policy.cells), self._cells)
+        proxy = dataclasses.replace(document.proxy, zones_away=self.shifts.away)
         return dataclasses.replace(
-            document, policy=policy, revision=self.revision, cells=self._cells
+            document, policy=policy, proxy=proxy, revision=self.revision, cells=self._cells
         )
 
     def _load(self) -> Loaded:
@@ -248,15 +274,18 @@ class Configuration:
     async def _end_overrides(self) -> None:
         while True:
             self._override_changed.clear()
-            timeout = None
-            if self.override is not None:
-                timeout = to_seconds(max(0, self.override.expires_at - self._clock()))
+            override = self.override
+            ends = (None if override is None else override.expires_at, self.shifts.next_end_at())
+            next_end = min((end for end in ends if end is not None), default=None)
+            timeout = None if next_end is None else to_seconds(max(0, next_end - self._clock()))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._override_changed.wait()
                 continue
             if self.override is not None and self.override.expires_at <= self._clock():
                 self.clear_override(cause="expired")
+            for zone in self.shifts.expire():
+                self._zones_changed(zone, "expired")
 
     async def _watch(self) -> None:
         """Reload when the content changes, however it is replaced: written, renamed, or by a link.

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shedproxy.supervisor.access import Access, Refusal
 from shedproxy.supervisor.health import Report
-from shedproxy.supervisor.orders import HostOrder, ModeOrder, OrderInvalidError
+from shedproxy.supervisor.orders import HostOrder, ModeOrder, OrderInvalidError, ZoneOrder
 
 __all__ = ["Operations", "make_app"]
 
@@ -67,6 +67,9 @@ class Operations(Protocol):
     def order_mode(self, order: ModeOrder, *, who: str) -> dict[str, Any]:
         """Override the mode for a while."""
 
+    def order_zone(self, order: ZoneOrder, *, who: str) -> dict[str, Any]:
+        """Weigh a zone away for a while, or take it back."""
+
     async def reload(self, *, who: str) -> dict[str, Any]:
         """Read the configuration again; the result, good or bad."""
 
@@ -96,17 +99,11 @@ def make_app(operations: Operations, access: Access) -> ASGIApp:
         body, content_type = operations.metrics(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
-    def status(_: Request) -> Response:
-        return _json(operations.status())
-
-    def points(_: Request) -> Response:
-        return _json(operations.points())
-
-    def config(_: Request) -> Response:
-        return _json(operations.config())
-
     async def mode(request: Request, body: dict[str, Any]) -> Response:
         return _json(operations.order_mode(ModeOrder.parse(body), who=_who(request)))
+
+    async def zone(request: Request, body: dict[str, Any]) -> Response:
+        return _json(operations.order_zone(ZoneOrder.parse(body), who=_who(request)))
 
     async def reload(request: Request, _: dict[str, Any]) -> Response:
         result = await operations.reload(who=_who(request))
@@ -114,9 +111,6 @@ def make_app(operations: Operations, access: Access) -> ASGIApp:
 
     async def restart(request: Request, _: dict[str, Any]) -> Response:
         return _json(operations.restart(who=_who(request)), status=202)
-
-    def upstreams(_: Request) -> Response:
-        return _json(operations.upstreams())
 
     async def host(request: Request, body: dict[str, Any]) -> Response:
         return _json(await operations.order_host(HostOrder.parse(body), who=_who(request)))
@@ -128,19 +122,27 @@ def make_app(operations: Operations, access: Access) -> ASGIApp:
         *(_get(path, livez, None) for path in ("/livez", "/healthz")),
         _get("/readyz", readyz, None),
         _get("/metrics", metrics, access),
-        _get("/-/status", status, access),
+        _get("/-/status", _showing(operations.status), access),
         _get("/-/explain", _explain_endpoint(operations), access),
-        _get("/-/config", config, access),
-        _get("/-/points", points, access),
-        _get("/-/upstreams", upstreams, access),
+        _get("/-/config", _showing(operations.config), access),
+        _get("/-/points", _showing(operations.points), access),
+        _get("/-/upstreams", _showing(operations.upstreams), access),
         _post("/-/upstreams", host, access),
         _post("/-/mode", mode, access),
+        _post("/-/zone", zone, access),
         _post("/-/reload", reload, access),
         _post("/-/restart", restart, access),
         _post("/-/drain", drain, access),
     ]
     handlers = {HTTPException: _on_http, Exception: _on_error}
     return _guarded(Starlette(routes=routes, exception_handlers=handlers))
+
+
+def _showing(view: Callable[[], dict[str, Any]]) -> Callable[[Request], Response]:
+    def endpoint(_: Request) -> Response:
+        return _json(view())
+
+    return endpoint
 
 
 def _guarded(app: ASGIApp) -> ASGIApp:

@@ -21,7 +21,7 @@ from shedproxy.supervisor.fleet import Fleet
 from shedproxy.supervisor.health import Report, ShedWindow, judge_liveness, judge_readiness
 from shedproxy.supervisor.inspection import Inspection
 from shedproxy.supervisor.managed_mode import ManagedMode
-from shedproxy.supervisor.orders import HostOrder, ModeOrder, OrderInvalidError
+from shedproxy.supervisor.orders import HostOrder, ModeOrder, OrderInvalidError, ZoneOrder
 from shedproxy.supervisor.outlier_watch import OutlierWatch
 from shedproxy.supervisor.rolling import RollingRestart
 
@@ -57,6 +57,7 @@ class LiveOperations:
         self._report = report
         self._lines_dropped = lines_dropped
         self._managed = managed
+        configuration.on_zones = self._on_zones
         self._clock = clock
         self._started_at: Instant = clock()
         self._shed = ShedWindow()
@@ -143,6 +144,7 @@ class LiveOperations:
             "mode": configuration.mode.label,
             "configured_mode": configuration.configured_mode.label,
             "override": self._override(),
+            "zones_away": configuration.shifts.view(),
             "revision": configuration.revision,
             "config": self._config_result(configuration.last_result),
             "workers": self._inspection.workers(document),
@@ -221,6 +223,22 @@ class LiveOperations:
         else:
             self._configuration.set_override(order.mode, order.length, cause=f"set by {who}")
         return {"mode": self._configuration.mode.label, "override": self._override()}
+
+    def order_zone(self, order: ZoneOrder, *, who: str) -> dict[str, Any]:
+        """Weigh a zone away for a while, or take it back; logged with who asked."""
+        if self._configuration.is_managed:
+            raise OrderInvalidError(
+                "", "the policy comes in signed snapshots: zones cannot be weighed away here"
+            )
+        if order.is_away:
+            self._configuration.shift_zone(order.zone, order.length, cause=f"set by {who}")
+        else:
+            self._configuration.return_zone(order.zone, cause=f"ended by {who}")
+        return {"zones_away": self._configuration.shifts.view()}
+
+    def _on_zones(self, zone: str, cause: str) -> None:
+        away = zone in self._configuration.shifts.view()
+        self._report("zone", {"zone": zone, "away": away, "cause": cause})
 
     async def reload(self, *, who: str) -> dict[str, Any]:
         """Read the configuration again; the result, good or bad."""

@@ -10,7 +10,7 @@ from shedproxy.core import Mode, Nanos, seconds
 from shedproxy.errors import ShedproxyError
 from shedproxy.settings.quantities import parse_duration, show_duration
 
-__all__ = ["HostOrder", "ModeOrder", "OrderInvalidError"]
+__all__ = ["HostOrder", "ModeOrder", "OrderInvalidError", "ZoneOrder"]
 
 OVERRIDE_DEFAULT = seconds(3600)
 OVERRIDE_MAX = seconds(7 * 86_400)
@@ -103,6 +103,32 @@ class HostOrder:
             return {"serial": self.serial}
         facts: dict[str, Any] = {"upstream": self.host, "cell": self.cell or "all"}
         return {**facts, "for": show_duration(self.length)} if self.action == "drain" else facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZoneOrder:
+    """Weigh a zone away for a while, or take it back."""
+
+    zone: str
+    is_away: bool
+    length: Nanos = OVERRIDE_DEFAULT
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any]) -> ZoneOrder:
+        """Read `{"zone": "b", "away": true, "for": "30m"}`; OrderInvalidError names the place."""
+        unknown = set(content) - {"zone", "away", "for"}
+        if unknown:
+            name = min(unknown)
+            raise OrderInvalidError(f"/{name}", f"unknown key {name!r}; known: zone, away, for")
+        zone, is_away = content.get("zone"), content.get("away")
+        if not isinstance(zone, str) or not zone:
+            raise OrderInvalidError("/zone", f"{zone!r} is no name of a zone")
+        if not isinstance(is_away, bool):
+            raise OrderInvalidError("/away", f"away is {is_away!r}; must be true or false")
+        length = _parse_length(content["for"]) if "for" in content else OVERRIDE_DEFAULT
+        if not seconds(1) <= length <= OVERRIDE_MAX:
+            raise OrderInvalidError("/for", "a shift lasts at least 1s and at most 7d")
+        return cls(zone=zone, is_away=is_away, length=length)
 
 
 def _parse_length(text: object) -> Nanos:

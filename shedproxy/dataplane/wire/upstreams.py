@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections import deque
-from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,7 +69,6 @@ class UpstreamGroup(Timed):
         self.retries = Retries(document.retries, now=self.clock())
         self._reported: dict[str, str] = {}
         """By URL: why it could not be connected to last."""
-        self._away: Collection[str] = ()
         self._hands: Hands[UpstreamConnection] = Hands()
         self._pool: UpstreamPool[UpstreamConnection, Ending] = UpstreamPool(())
         self.apply(document, proxy)
@@ -101,7 +99,7 @@ class UpstreamGroup(Timed):
             zones=document.zones,
             own_zone=proxy.zone,
         )
-        self._pool.weigh_away(self._away)
+        self._pool.weigh_away(proxy.zones_away)
         self._hands.apply(document, self._pool.upstreams)
         self.watch.apply(document, self._pool.upstreams)
         self._look_at_health()
@@ -236,11 +234,6 @@ class UpstreamGroup(Timed):
     def _hand_of(self, exchange: Ending) -> Hand[UpstreamConnection] | None:
         """The upstreams that its tenant may use; None: all."""
         return None if exchange.info.lane is _CONTROL else self._hands.of(exchange.flow_hash)
-
-    def weigh_away(self, zones: Collection[str]) -> None:
-        """Upstreams of these zones get what no other can take, until told otherwise."""
-        self._away = zones
-        self._pool.weigh_away(zones)
 
     def _look_at_health(self) -> None:
         now = self.clock()

@@ -414,3 +414,27 @@ def test_the_listener_may_come_from_the_environment(cli, monkeypatch):
     assert cli("status").exit_code == 0
     assert cli("status", "http://127.0.0.1:9908").exit_code == 0
     assert [request.url.port for request in cli.asked] == [9907, 9908]
+
+
+def test_zone_away_sends_the_order_with_its_end(cli):
+    cli.answers["/-/zone"] = (200, {"zones_away": {"b": 1800.0}})
+    result = cli("zone", "away", "b", "--for", "30m")
+    assert result.stdout == "b away for 30m\n"
+    assert json.loads(cli.asked[0].content) == {"zone": "b", "away": True, "for": "30m"}
+
+
+def test_zone_back_has_no_end(cli):
+    cli.answers["/-/zone"] = (200, {"zones_away": {}})
+    assert cli("zone", "back", "b").stdout == "no zone is away\n"
+    assert json.loads(cli.asked[0].content) == {"zone": "b", "away": False}
+
+
+def test_a_bad_zone_order_is_a_usage_error(cli):
+    assert "neither away nor back" in cli("zone", "off", "b").stderr
+    assert cli("zone", "away", "b", "--for", "9d").exit_code == 2
+    assert not cli.asked
+
+
+def test_status_names_zones_that_are_away(cli):
+    cli.answers["/-/status"] = (200, {**STATUS, "zones_away": {"b": 540.0}})
+    assert "zones away: b for 9m more" in cli("status").stdout.splitlines()

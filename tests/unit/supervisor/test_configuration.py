@@ -265,3 +265,40 @@ async def test_managed_nothing_but_a_snapshot_and_the_break_glass_changes_the_po
         assert configuration.mode is Mode.OFF
         configuration.clear_override(cause="ended by me")
         assert configuration.mode is Mode.OBSERVE
+
+
+def zoned(tmp_path):
+    return write_text(tmp_path, '["http://a:1 zone=a", "http://b:1 zone=b"]')
+
+
+def write_text(tmp_path, upstream):
+    file = tmp_path / "zones.toml"
+    file.write_text(f'[cell.default]\nupstream = {upstream}\nwaive = ["zone-headroom"]\n')
+    return file
+
+
+async def test_a_zone_that_is_weighed_away_is_in_the_document_over_reloads(tmp_path):
+    configuration = configure(zoned(tmp_path))
+    documents: list = []
+    told: list = []
+    configuration.on_document = documents.append
+    configuration.on_zones = lambda zone, cause: told.append((zone, cause))
+    async with running(configuration):
+        configuration.shift_zone("b", seconds(60), cause="set by me")
+        assert documents[-1].proxy.zones_away == ("b",)
+        assert documents[-1].revision == configuration.revision == 2
+        await configuration.request_reload("request")
+        assert configuration.document.proxy.zones_away == ("b",)
+        configuration.return_zone("b", cause="ended by me")
+        configuration.return_zone("b", cause="ended again")
+        assert configuration.document.proxy.zones_away == ()
+        assert told == [("b", "set by me"), ("b", "ended by me")]
+
+
+async def test_a_zone_comes_back_by_itself(tmp_path):
+    configuration = configure(zoned(tmp_path))
+    async with running(configuration):
+        configuration.set_override(Mode.OFF, seconds(60), cause="beside it")
+        configuration.shift_zone("b", milliseconds(50), cause="set")
+        await eventually_async(lambda: not configuration.document.proxy.zones_away)
+        assert configuration.mode is Mode.OFF

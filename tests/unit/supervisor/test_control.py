@@ -50,6 +50,10 @@ class Scripted:
     def points(self):
         return {"cells": {}}
 
+    def order_zone(self, order, *, who):
+        self.asked.append((order, who))
+        return {"zones_away": {}}
+
     def order_mode(self, order, *, who):
         self.asked.append((order, who))
         return {"mode": "observe"}
@@ -143,9 +147,12 @@ async def test_a_bad_question_names_the_place(query, place):
 async def test_a_mode_order_is_read_and_attributed():
     operations = Scripted()
     async with client(operations) as http:
+        zone = await http.post("/-/zone", json={"zone": "b", "away": True, "for": "10m"})
+        assert zone.json() == {"zones_away": {}}
         answer = await http.post("/-/mode", json={"mode": "observe", "for": "10m"})
         assert answer.json() == {"mode": "observe"}
-        ((order, who),) = operations.asked
+        (zone_order, who), (order, _) = operations.asked
+        assert (zone_order.zone, zone_order.is_away, zone_order.length) == ("b", True, seconds(600))
         assert (order.mode, order.length, who) == (Mode.OBSERVE, seconds(600), "127.0.0.1")
 
 
@@ -205,7 +212,9 @@ async def test_drain_is_accepted():
         assert operations.asked == ["drain"]
 
 
-@pytest.mark.parametrize("path", ["/-/mode", "/-/reload", "/-/restart", "/-/drain", "/-/upstreams"])
+@pytest.mark.parametrize(
+    "path", ["/-/mode", "/-/zone", "/-/reload", "/-/restart", "/-/drain", "/-/upstreams"]
+)
 async def test_a_web_page_cannot_change_anything(path):
     operations = Scripted()
     async with client(operations) as http:

@@ -13,7 +13,7 @@ from shedproxy.observability.ring import RefusalRing
 from shedproxy.supervisor.configuration import Configuration
 from shedproxy.supervisor.inspection import Inspection
 from shedproxy.supervisor.operations import LiveOperations
-from shedproxy.supervisor.orders import ModeOrder, OrderInvalidError
+from shedproxy.supervisor.orders import ModeOrder, OrderInvalidError, ZoneOrder
 from shedproxy.supervisor.process import WorkerState
 
 pytestmark = pytest.mark.anyio
@@ -201,3 +201,12 @@ def test_metrics_hold_the_supervisors_own_series(bench):
     assert "shedproxy_worker_heartbeat_age_seconds" in text
     _, content_type = bench.operations.metrics("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
+
+
+async def test_a_zone_order_that_leaves_nothing_is_refused(bench):
+    order = ZoneOrder(zone="b", is_away=True, length=seconds(60))
+    with pytest.raises(OrderInvalidError, match="no upstream is in zone 'b'"):
+        bench.operations.order_zone(order, who="me")
+    order = ZoneOrder(zone="b", is_away=False)
+    assert bench.operations.order_zone(order, who="me") == {"zones_away": {}}
+    assert bench.operations.status()["zones_away"] == {}

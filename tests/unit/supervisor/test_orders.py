@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from shedproxy.core import Mode, seconds
-from shedproxy.supervisor.orders import HostOrder, ModeOrder, OrderInvalidError
+from shedproxy.supervisor.orders import HostOrder, ModeOrder, OrderInvalidError, ZoneOrder
 
 
 def test_a_mode_order_always_ends():
@@ -67,4 +67,30 @@ def test_an_order_for_a_host_always_ends():
 def test_a_bad_order_for_a_host_names_the_place(content, place):
     with pytest.raises(OrderInvalidError) as caught:
         HostOrder.parse(content)
+    assert caught.value.place == place
+
+
+def test_a_zone_order_always_ends():
+    order = ZoneOrder.parse({"zone": "b", "away": True})
+    assert (order.zone, order.is_away, order.length) == ("b", True, seconds(3600))
+    assert ZoneOrder.parse({"zone": "b", "away": True, "for": "10m"}).length == seconds(600)
+    assert not ZoneOrder.parse({"zone": "b", "away": False}).is_away
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        ({}, "/zone"),
+        ({"zone": "", "away": True}, "/zone"),
+        ({"zone": 1, "away": True}, "/zone"),
+        ({"zone": "b"}, "/away"),
+        ({"zone": "b", "away": "yes"}, "/away"),
+        ({"zone": "b", "away": True, "for": "8d"}, "/for"),
+        ({"zone": "b", "away": True, "for": "soon"}, "/for"),
+        ({"zone": "b", "away": True, "force": True}, "/force"),
+    ],
+)
+def test_a_bad_zone_order_names_the_place(content, place):
+    with pytest.raises(OrderInvalidError) as caught:
+        ZoneOrder.parse(content)
     assert caught.value.place == place
