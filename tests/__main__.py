@@ -32,6 +32,8 @@ INSIDE = ("attacks", "fuzz")
 """Folders whose tests put something of their own in the place of a method."""
 PEERS = ("conformance", "peers")
 """Folders whose tests mostly wait for other programs: they can be beside the rest."""
+LAST = ("faults",)
+"""And those that take what is left of the time."""
 PROPERTIES = (
     "tests/property/test_cold_start.py",
     "tests/property/test_overload.py",
@@ -54,14 +56,14 @@ def pytest_in(python: Path, arguments: list[str]) -> int:
     """The suite, in one session when it is asked for a part of it."""
     if any(not argument.startswith("-") for argument in arguments):
         return session(python, arguments, source=True).wait()
-    apart = {*COMPUTING, *INSIDE, *PEERS, "harness", "__pycache__"}
+    apart = {*COMPUTING, *INSIDE, *PEERS, *LAST, "harness", "__pycache__"}
     others = [
         str(path.relative_to(ROOT))
         for path in sorted((ROOT / "tests").iterdir())
         if path.is_dir() and path.name not in apart
     ]
-    inside, peers, computing = (
-        [f"tests/{name}" for name in names] for names in (INSIDE, PEERS, COMPUTING)
+    inside, peers, last, computing = (
+        [f"tests/{name}" for name in names] for names in (INSIDE, PEERS, LAST, COMPUTING)
     )
     with tempfile.TemporaryFile() as said:
         # First what gives way to everything; what waits for others last, when least else runs.
@@ -72,6 +74,7 @@ def pytest_in(python: Path, arguments: list[str]) -> int:
             lambda: session(python, [*PROPERTIES, *arguments], output=said, niceness=19),
             lambda: session(python, [*inside, *arguments], source=True, output=said, niceness=5),
             lambda: session(python, [*peers, *arguments], output=said),
+            lambda: session(python, [*last, *arguments], output=said),
         ]
         with ThreadPoolExecutor(1) as lane:
             codes = [lane.submit(lambda start=start: start().wait()) for start in beside]

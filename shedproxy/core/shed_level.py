@@ -252,7 +252,7 @@ class ShedLevel:
                 relaxed_below[level] = math.ceil(needed * _RELAXED)
                 ahead_max[level] = math.ceil(max(needed, min(roomy - spared, longest)))
                 if capacity_rps > 0:
-                    turns_ns = ahead_max[level] * NS_PER_S / capacity_rps
+                    turns_ns = (ahead_max[level] + spared) * NS_PER_S / capacity_rps
                     longest_ns[level] = int(turns_ns * _PATIENCE)
         self.ahead_max, self.relaxed_below = ahead_max, relaxed_below
         self.wait_max_ns = longest_ns

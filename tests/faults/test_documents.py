@@ -20,6 +20,7 @@ from loadtests.keep_alive import Clients, Upstream
 from shedproxy.dataplane.share_page import SharePage
 from shedproxy.dataplane.worker import Worker
 from shedproxy.dataplane.worker_options import Options
+from shedproxy.dataplane.worker_page import WorkerPlace
 from shedproxy.errors import ConfigInvalidError, DocumentInvalidError
 from shedproxy.settings import load_settings
 from shedproxy.snapshot import Document, decode_document, encode_document
@@ -144,7 +145,7 @@ def test_an_older_document_that_comes_late_is_refused(tmp_path: Path, figure) ->
     """The worker's rule; a supervisor's revisions only rise."""
     told: list[tuple[str, dict]] = []
     page = SharePage.create(1)
-    worker = Worker(Options(), page.worker(0))
+    worker = Worker(Options(), WorkerPlace(view=page.worker(0)))
     worker._channel.post = lambda op, **fields: told.append((op, fields))
     served: list[int] = []
     worker._service = SimpleNamespace(apply=lambda document: served.append(document.revision))

@@ -9,7 +9,7 @@ from faults.matrix import PARTS, ROWS
 
 
 def test_it_has_all_rows_once_and_in_order() -> None:
-    counts = {"U": 25, "C": 12, "H": 17, "K": 15}
+    counts = {"U": 25, "C": 12, "H": 19, "K": 15}
     assert list(PARTS) == list(counts)
     expected = [f"{part}{n + 1}" for part, count in counts.items() for n in range(count)]
     assert [row.number for row in ROWS] == expected

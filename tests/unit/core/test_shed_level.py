@@ -135,8 +135,11 @@ def test_the_short_queue_has_room_for_the_error_of_the_cut() -> None:
 def test_equals_who_wait_inside_the_service_need_not_wait_here_too() -> None:
     """What keeps slots busy is how many wait, not where; only here can the better ones pass."""
     level = measured({CRITICAL: 200}, capacity=100)
+    begin(level, limit=64)
+    longest_ns = level.wait_max_ns[0]
     begin(level, limit=64, standing=10)
     assert (level.relaxed_below[0], level.ahead_max[0]) == (5, 6), "16 less 10"
+    assert level.wait_max_ns[0] == longest_ns, "slots come free in bunches all the same"
     begin(level, limit=64, standing=60)
     assert (level.relaxed_below[0], level.ahead_max[0]) == (2, 2)
     begin(level, limit=64, standing=10, scatter=1.0)
