@@ -8,6 +8,7 @@ import gzip
 import os
 
 import pytest
+from harness.raw_server import raw_server
 
 from shedproxy.core import milliseconds, seconds
 from shedproxy.errors import StartupError
@@ -23,17 +24,14 @@ async def web_server(answer: bytes, *, stall: bool = False):
     heads: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            heads.append(await reader.readuntil(b"\r\n\r\n"))
-            writer.write(answer)
-            await writer.drain()
-            if stall:
-                await reader.read()
-        writer.close()
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        await writer.drain()
+        if stall:
+            await reader.read()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/fleet", heads
+    async with raw_server(serve) as address:
+        yield f"http://{address}/fleet", heads
 
 
 def http(body: bytes, *, status: int = 200, fields: bytes = b"", length: int = -1) -> bytes:

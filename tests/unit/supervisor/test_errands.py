@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from dataclasses import replace
 
 import pytest
+from harness.raw_server import raw_server
 
 from shedproxy.core import Act, Bullet, OutlierReason, milliseconds, seconds
 from shedproxy.snapshot import ReplacementDocument
@@ -37,12 +37,12 @@ class Orchestrator:
         self.bodies: list[bytes] = []
 
     async def __aenter__(self) -> Orchestrator:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/replace"
+        self._server = raw_server(self._serve)
+        self.url = f"http://{await self._server.__aenter__()}/replace"
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+    async def __aexit__(self, *error: object) -> None:
+        await self._server.__aexit__(*error)
 
     async def _serve(self, reader, writer) -> None:
         lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[1:-2]
@@ -51,7 +51,7 @@ class Orchestrator:
         self.heads.append(head)
         status = 503 if len(self.heads) <= self.refusals else 202
         writer.write(b"HTTP/1.1 %d X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
-        writer.close()
+        await writer.drain()
 
 
 class Bench:

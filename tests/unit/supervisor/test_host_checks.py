@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 
 import pytest
+from harness.raw_server import raw_server
 
 from shedproxy.core import milliseconds, seconds
 from shedproxy.snapshot import CheckDocument, Document, ProxyDocument, UpstreamDocument
@@ -31,21 +31,17 @@ class Host:
         self.asked: list[bytes] = []
 
     async def __aenter__(self) -> Host:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = raw_server(self._serve)
+        self.url = f"http://{await self._server.__aenter__()}"
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+    async def __aexit__(self, *error: object) -> None:
+        await self._server.__aexit__(*error)
 
     async def _serve(self, reader, writer) -> None:
-        try:
-            self.asked.append(await reader.readuntil(b"\r\n\r\n"))
-            writer.write(self.answer)
-            await writer.drain()
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        writer.close()
+        self.asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(self.answer)
+        await writer.drain()
 
 
 def document(*urls: str, check: CheckDocument = QUICK) -> Document:
