@@ -671,11 +671,12 @@ async def test_retries_stay_within_their_budget_and_stop_in_overload(bench, peer
         await eventually_async(lambda: load.statuses()[503] > 200)
         before = retries(crowded)
         await peer.inject("flip", share=0.9)
-        seen = len(load.replies)
-        await eventually_async(lambda: len(load.replies) > seen + 500)
+        # Two at a time are forwarded at all: how soon some of them fail is the machine's business.
+        overload = RetryDenial.OVERLOAD
+        denials = crowded.driver.meter.retries_denied
+        await eventually_async(lambda: denials(0, overload) > 5, within_s=20)
     during = retries(crowded) - before
-    denied = crowded.driver.meter.retries_denied(0, RetryDenial.OVERLOAD)
-    assert denied > 5
+    denied = denials(0, overload)
     assert during <= denied / 2
     figure(
         f"nine of ten connections reset: retries {share:.1%} of {len(replies) + 600} requests; in "

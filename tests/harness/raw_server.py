@@ -34,7 +34,14 @@ async def raw_server(serve: Serve) -> AsyncIterator[str]:
         yield "127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
     finally:
         server.close()
-        await asyncio.sleep(0)  # whoever has just connected begins
+        await _turns()  # in which whoever has just connected begins
         for task in conversations:
             task.cancel()
         await asyncio.gather(*conversations, return_exceptions=True)
+        await _turns()  # in which transports that are closed let go of their sockets
+
+
+async def _turns() -> None:
+    """More turns of the loop than its ways to begin and to end a connection take."""
+    for _ in range(10):
+        await asyncio.sleep(0)
