@@ -121,7 +121,7 @@ class Planned(OpenLoopUser):
         self.users = Users(self.environment, plan["timeout_s"])
         gevent.sleep(max(0.0, plan["begin_at"] - time.time()))
         self.begun_at = time.perf_counter()
-        self.end_at = self.begun_at + plan["length_s"]
+        self.end_at = self.begun_at + plan["length_s"] + plan["then_s"]
         cpu_s = time.process_time()
         if plan["rate_rps"] is None:
             self._play_closed()
@@ -153,13 +153,18 @@ class Planned(OpenLoopUser):
 
     def _play_open(self) -> None:
         plan = self.plan
-        self.rate_rps = plan["rate_rps"] / plan["users"]
         self.arrivals = plan["arrivals"]
+        self._play_rate(plan["rate_rps"], self.begun_at, self.begun_at + plan["length_s"])
+        if plan["then_s"] and time.perf_counter() < self.end_at:
+            self._play_rate(plan["then_rps"], self.begun_at + plan["length_s"], self.end_at)
+
+    def _play_rate(self, rate_rps: float, due_at: float, until: float) -> None:
+        plan = self.plan
+        self.rate_rps = rate_rps / plan["users"]
         most = max(1, plan["in_flight_max"] // plan["users"])
-        due_at = self.begun_at
         if self.arrivals == "constant":
             due_at -= self.chance.random() / self.rate_rps
-        while (due_at := due_at + self.gap_s()) < self.end_at:
+        while (due_at := due_at + self.gap_s()) < until:
             wait_until(due_at)
             kind = self._draw()
             if len(self.pending) < most:
@@ -168,7 +173,7 @@ class Planned(OpenLoopUser):
             self.not_sent += 1
             due = self._at(due_at)
             self.rows.append([kind, due, due, due, 0])
-            if self.not_sent > plan["not_sent_max"]:
+            if plan["not_sent_max"] is not None and self.not_sent > plan["not_sent_max"]:
                 self.end_at = due_at
                 return
 

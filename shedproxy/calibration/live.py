@@ -44,6 +44,16 @@ class LivePlayer:
         self._arrivals = arrivals
         self._watch = watch
         self._crew = crew
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Send nothing more of what is played: it returns when what is in flight has come.
+
+        For the handler of a signal.
+        """
+        self._is_stopped = True
+        if self._crew is not None:
+            self._crew.stop()
 
     def play(self, order: Order) -> Played:
         """One order, until nothing is in flight any more. Blocks.
@@ -62,7 +72,8 @@ class LivePlayer:
                 self._watch(order, share)
 
         if self._crew is None:
-            return self._played(uvloop.run(perform(program, watch=watch)))
+            done = perform(program, watch=watch, is_stopped=lambda: self._is_stopped)
+            return self._played(uvloop.run(done))
         rng = random.Random(f"{_DEALT} {order.seed}")  # noqa: S311 - repeatable, not a secret
         in_turns = self._arrivals == "constant"
         return self._played(self._crew.perform(program, rng, in_turns=in_turns, watch=watch))
@@ -97,6 +108,7 @@ class LivePlayer:
             not_sent_count=done.not_sent_count,
             cpu_ns=max((part.cpu_ns for part in done.generators), default=0),
             ended_early="arrivals were dropped at the cap" if done.is_ended_early else "",
+            is_stopped=done.is_stopped,
             generators=tuple(GeneratorPart(*part) for part in done.generators),
             faults=done.faults,
         )

@@ -43,6 +43,8 @@ class LoadResult:
     """Of a search: the highest rate that kept the objective."""
     bad_rps: float | None = None
     """Of a search: the lowest that did not; None: none did not."""
+    is_stopped: bool = False
+    """It was ended before its time; a search knows what it knew before its last level."""
 
     @property
     def faults(self) -> list[str]:
@@ -76,6 +78,11 @@ def play_load(
     """All of the arrivals, once, to the last answer. Blocks."""
     order = _order(len(schedule) * NS_PER_S / length_ns, length_ns, in_flight_max, seed)
     played = player.play_schedule(order, schedule)
+    planned_rps = order.planned_rps
+    if played.is_stopped:
+        sent_ns = max(1, played.stopped_at - played.started_at)
+        planned_rps = played.planned_count * NS_PER_S / sent_ns
+        levels = [level for level in levels if level.from_ns < sent_ns]
 
     def read(played: Played, planned_rps: float) -> Step:
         return digest(
@@ -88,21 +95,24 @@ def play_load(
             cuts_warm_up=False,
         )
 
-    assert order.planned_rps is not None
+    assert planned_rps is not None
     return LoadResult(
-        whole=read(played, order.planned_rps),
+        whole=read(played, planned_rps),
         levels=tuple(read(_part(played, schedule, level), level.rate_rps) for level in levels),
+        is_stopped=played.is_stopped,
     )
 
 
 def _part(played: Played, schedule: Arrivals, level: Level) -> Played:
-    begin, end = (played.started_at + at for at in (level.from_ns, level.until_ns))
+    stopped_ns = played.stopped_at - played.started_at if played.is_stopped else level.until_ns
+    until_ns = min(level.until_ns, stopped_ns)
+    begin, end = (played.started_at + at for at in (level.from_ns, until_ns))
     return replace(
         played,
         rows=[row for row in played.rows if begin <= row.intended_at < end],
         started_at=type(played.started_at)(begin),
         stopped_at=type(played.stopped_at)(end),
-        planned_count=sum(level.from_ns <= offset < level.until_ns for offset, _ in schedule),
+        planned_count=sum(level.from_ns <= offset < until_ns for offset, _ in schedule),
         cpu_ns=0,
         not_sent_count=0,
     )
@@ -134,6 +144,8 @@ def search_load(
         assert result.whole is not None
         step = replace(result.whole, index=number - 1, planned_rps=rate)
         steps.append(step)
+        if result.is_stopped:
+            break
         is_good = keeps_slo(step, slo)
         on_level(step, is_good)
         if step.state is StepState.VOID:
@@ -142,7 +154,10 @@ def search_load(
         if (bad and bad - good <= _SEARCH_ERROR * bad) or good >= upto_rps:
             break
         rate = (good + bad) / 2 if bad else min(upto_rps, 2 * rate)
-    return LoadResult(whole=None, levels=tuple(steps), good_rps=good or None, bad_rps=bad or None)
+    return LoadResult(
+        whole=None, levels=tuple(steps), good_rps=good or None, bad_rps=bad or None,
+        is_stopped=result.is_stopped,
+    )  # fmt: skip
 
 
 def _order(rate_rps: float, length_ns: Nanos, in_flight_max: int, seed: int) -> Order:

@@ -165,11 +165,13 @@ class LocustPlayer:
             "rate_rps": order.planned_rps,
             "concurrency": order.concurrency,
             "length_s": length_s,
+            "then_rps": order.then_rps,
+            "then_s": (order.then_ns or 0) / NS_PER_S,
             "arrivals": self._arrivals,
             "seed": order.seed,
             "timeout_s": self._deadline_ns / NS_PER_S,
             "in_flight_max": order.in_flight_max,
-            "not_sent_max": _DROPPED_MAX,
+            "not_sent_max": _DROPPED_MAX if order.then_rps is None else None,
             "requests": [_as_plain(request) for request in self._requests],
         }
         draft = self._home / "plan.part"
@@ -180,7 +182,7 @@ class LocustPlayer:
     def _await(self, order: Order) -> dict[str, Any]:
         file = self._home / f"rows-{self._number}.json"
         begun_at = monotonic_now()
-        limit_ns = order.length_ns + self._deadline_ns + seconds(_START_S)
+        limit_ns = order.length_ns + (order.then_ns or 0) + self._deadline_ns + seconds(_START_S)
         process = self._process
         assert process is not None
         while not file.exists():
@@ -222,7 +224,9 @@ class LocustPlayer:
             planned_count=len(rows),
             not_sent_count=not_sent,
             cpu_ns=round(busiest * (stopped_at - begun_at)),
-            ended_early="arrivals were dropped at the cap" if not_sent > _DROPPED_MAX else "",
+            ended_early="arrivals were dropped at the cap"
+            if order.then_rps is None and not_sent > _DROPPED_MAX
+            else "",
         )
 
     def _row(self, begun_at: int, kind: int, due: int, sent: int, done: int, status: int) -> Sent:

@@ -72,6 +72,8 @@ class Played:
     player counted it; None: it did not."""
     ended_early: str = ""
     """Why, if it was ended before its time."""
+    is_stopped: bool = False
+    """It was asked to send nothing more before its time."""
     generators: tuple[GeneratorPart, ...] = ()
     """The processes of the generator, where it has several: each is judged by itself."""
     faults: tuple[str, ...] = ()

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from shedproxy.calibration.digest import digest, percentiles_of
-from shedproxy.calibration.live import LivePlayer
 from shedproxy.calibration.measurement import GeneratorHealth, Phase, Plan, StepState
 from shedproxy.calibration.orders import Order, Played
 from shedproxy.calibration.results import Aftermath, VerificationRun
@@ -34,15 +35,22 @@ _BARE_S, _QUICK_BARE_S = 8.0, 4.0
 _LENGTH_MAX_S, _QUICK_LENGTH_MAX_S = 60.0, 30.0
 
 
+class OrderPlayer(Protocol):
+    """`LivePlayer` and `LocustPlayer` are."""
+
+    def play(self, order: Order) -> Played:
+        """Play one order, from idle to idle again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """What is to be proved: `make_player` gives one for a URL, `settings` is the whole TOML."""
+    """What is to be proved: `open_player` gives one for a URL, `settings` is the whole TOML."""
 
     plan: Plan
     target: str
     settings: str
     capacity_rps: float
-    make_player: Callable[[str], LivePlayer]
+    open_player: Callable[[str], AbstractContextManager[OrderPlayer]]
     alone_ns: Nanos
     """Usual latency of a request with nothing else in flight."""
     length_s: float
@@ -78,20 +86,22 @@ def proving_runs(proof: Proof) -> Iterator[VerificationRun]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "shedproxy.toml"
         file.write_text(proof.settings)
-        for ratio in LOAD_RATIOS:
-            for is_shedding in (False, True):
-                _calm(proof)
-                with _ConfiguredProxy(proof.target, file, is_shedding=is_shedding) as proxy:
-                    player = proof.make_player(proxy.url)
-                    yield _run(proof, player, ratio, is_shedding=is_shedding)
+        with proof.open_player(proof.target) as bare:
+            for ratio in LOAD_RATIOS:
+                for is_shedding in (False, True):
+                    _calm(proof, bare)
+                    with (
+                        _ConfiguredProxy(proof.target, file, is_shedding=is_shedding) as proxy,
+                        proof.open_player(proxy.url) as player,
+                    ):
+                        yield _run(proof, player, ratio, is_shedding=is_shedding)
 
 
-def _calm(proof: Proof) -> None:
+def _calm(proof: Proof, player: OrderPlayer) -> None:
     """One request at a time at the service itself, until what the run before left is worked off.
 
     Not through the proxy: it would learn a service that is busy with what nobody waits for.
     """
-    player = proof.make_player(proof.target)
     order = Order(
         phase=Phase.IDLE,
         pass_number=0,
@@ -107,7 +117,7 @@ def _calm(proof: Proof) -> None:
             return
 
 
-def _run(proof: Proof, player: LivePlayer, ratio: float, *, is_shedding: bool) -> VerificationRun:
+def _run(proof: Proof, player: OrderPlayer, ratio: float, *, is_shedding: bool) -> VerificationRun:
     rate = ratio * proof.capacity_rps
     order = Order(
         phase=Phase.OPEN,

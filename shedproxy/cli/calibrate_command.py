@@ -100,7 +100,7 @@ def calibrate(
         folder.begin(plan, target, chosen)
     calibration = _measured(
         console, target, plan, chosen, measured, folder, started_s, held,
-        verifies=verify and not plan.locustfile, master=master,
+        verifies=verify, master=master,
     )  # fmt: skip
     _hand_over(console, calibration, folder, write=write, diff=diff)
 
@@ -136,7 +136,8 @@ def _measured(
             if verifies and calibration.thresholds is not None:
                 runs = prove(target, plan, chosen, calibration, view.proving)
                 beside = replace(beside, runs=runs)
-                if len(runs) == RUN_COUNT:
+                # Of somebody's tasks nobody knows how to send one alone.
+                if len(runs) == RUN_COUNT and not plan.locustfile:
                     refusal = price_refusals(target, plan, chosen, calibration)
                     beside = replace(beside, refusal=refusal)
         except KeyboardInterrupt:

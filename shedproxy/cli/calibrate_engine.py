@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,10 @@ from shedproxy.core import Nanos, seconds
 from shedproxy.errors import StartupError
 
 if TYPE_CHECKING:
-    from shedproxy.calibration.locust_player import LocustRequest
+    from shedproxy.calibration.locust_player import LocustPlayer, LocustRequest
     from shedproxy.calibration.measurement import Plan
     from shedproxy.calibration.orders import Order, Played
+    from shedproxy.calibration.proving import OrderPlayer
     from shedproxy.calibration.results import Calibration, VerificationRun
     from shedproxy.loadgen.crew import Crew
     from shedproxy.loadgen.requests import RequestSet
@@ -65,18 +66,7 @@ def order_player(
         StartupError: Locust is not installed.
     """
     if plan.engine == "locust":
-        from shedproxy.calibration.locust_player import LocustPlayer
-
-        with LocustPlayer(
-            target,
-            locust_requests(chosen),
-            deadline_ns=plan.deadline_ns,
-            arrivals=plan.arrivals,
-            processes=plan.processes,
-            master=master,
-            watch=watch,
-            locustfile=plan.locustfile,
-        ) as player:
+        with _locust(target, plan, chosen, plan.deadline_ns, master=master, watch=watch) as player:
             yield player.play
         return
     from shedproxy.calibration.live import LivePlayer
@@ -90,6 +80,29 @@ def order_player(
             watch=watch,
             crew=crew,
         ).play
+
+
+def _locust(
+    url: str,
+    plan: Plan,
+    chosen: RequestSet,
+    deadline_ns: Nanos,
+    *,
+    master: str | None = None,
+    watch: Callable[[Order, float], None] | None = None,
+) -> LocustPlayer:
+    from shedproxy.calibration.locust_player import LocustPlayer
+
+    return LocustPlayer(
+        url,
+        locust_requests(chosen),
+        deadline_ns=deadline_ns,
+        arrivals=plan.arrivals,
+        processes=plan.processes,
+        master=master,
+        watch=watch,
+        locustfile=plan.locustfile,
+    )
 
 
 @contextmanager
@@ -113,6 +126,8 @@ def prove(
 ) -> tuple[VerificationRun, ...]:
     """The same load through the proxy; `on_run` is told how many runs of how many are done.
 
+    Our own player makes it, but somebody's own tasks are Locust's to run, by processes here.
+
     Raises:
         StartupError: the proxy does not start.
     """
@@ -130,14 +145,20 @@ def prove(
     )
     runs: list[VerificationRun] = []
     with _crew(plan) as crew:
+
+        def open_player(url: str) -> AbstractContextManager[OrderPlayer]:
+            if plan.locustfile:
+                return _locust(url, plan, chosen, deadline_ns)
+            return nullcontext(
+                LivePlayer(url, chosen, deadline_ns=deadline_ns, arrivals=plan.arrivals, crew=crew)
+            )
+
         proof = Proof(
             plan=plan,
             target=target,
             settings=with_profile(calibration, ""),
             capacity_rps=capacity_rps,
-            make_player=lambda url: LivePlayer(
-                url, chosen, deadline_ns=deadline_ns, arrivals=plan.arrivals, crew=crew
-            ),
+            open_player=open_player,
             alone_ns=Nanos(round(alone.baseline.value)),
             length_s=length_s,
             bare_s=bare_s,

@@ -57,8 +57,7 @@ Locustfile = Annotated[
     typer.Option(
         metavar="FILE",
         help="With --engine locust: play the tasks of your own locustfile, one task an arrival. "
-        "Users are HttpUser or FastHttpUser, tasks are methods, no TaskSet; @tag with a class. "
-        "It is not verified: the proof plays requests, not tasks.",
+        "Users are HttpUser or FastHttpUser, tasks are methods, no TaskSet; @tag with a class.",
     ),
 ]
 Master = Annotated[

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import typer
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 EXIT_VOID = 4
+EXIT_INTERRUPTED = 130
 
 
 def load(
@@ -40,8 +43,9 @@ def load(
     """Play a load at a service or a proxy, open loop, and say what its clients got.
 
     What is due is sent, whatever came back; latency counts from when a request was due. A generator
-    that was late, busy or died voids the result: exit code 4. Targets must be on loopback unless
-    --allow-host names them. What a service can carry is `calibrate`'s to find out.
+    that was late, busy or died voids the result: exit code 4. Ctrl-C ends the sending, and what
+    came is told; a second one ends all. Targets must be on loopback unless --allow-host names
+    them. What a service can carry is `calibrate`'s to find out.
 
     Examples:
         shedproxy load http://127.0.0.1:8000 --rate 200 --for 30s
@@ -73,7 +77,8 @@ def load(
             target, plan.requests, deadline_ns=max(deadline_ns, seconds(0.001)),
             arrivals=arrivals, watch=progress.watch, crew=crew,
         )  # fmt: skip
-        result = _played(player, plan, objective, max_in_flight)
+        with _first_interrupt(player.stop):
+            result = _played(player, plan, objective, max_in_flight)
     progress.close()
     body = json.dumps(load_json(target, plan, result, objective), indent=1)
     if out is not None:
@@ -81,6 +86,21 @@ def load(
     print(body if as_json else load_text(target, plan, result, objective))
     if result.faults:
         raise typer.Exit(EXIT_VOID)
+    if result.is_stopped:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+@contextmanager
+def _first_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+    def on_interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, former)
+        stop()
+
+    former = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def _played(player: LivePlayer, plan: LoadPlan, slo: Slo, in_flight_max: int) -> LoadResult:

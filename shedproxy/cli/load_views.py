@@ -51,6 +51,7 @@ def load_json(target: str, plan: LoadPlan, result: LoadResult, slo: Slo) -> dict
         "load": plan.name,
         "slo": to_plain(slo),
         "faults": result.faults,
+        "stopped": result.is_stopped,
         "notes": list(plan.notes),
     }
     if result.whole is not None:
@@ -85,6 +86,8 @@ def load_text(target: str, plan: LoadPlan, result: LoadResult, slo: Slo) -> str:
         lines += _levels(result.levels, slo)
     if plan.search is not None:
         lines.append(_found(result, slo))
+    if result.is_stopped:
+        lines.append("stopped before its time; this is of what was sent until then")
     lines += [f"void: {fault}" for fault in dict.fromkeys(result.faults)]
     return "\n".join(lines)
 
@@ -166,8 +169,8 @@ def _levels(levels: Sequence[Step], slo: Slo) -> Iterator[str]:
 
 def _found(result: LoadResult, slo: Slo) -> str:
     length_s = sum(step.length_ns for step in result.levels) / NS_PER_S
-    if result.faults:
-        return "the search came to no end"
+    if result.faults or result.is_stopped:
+        return "the search came to no end" + _known(result)
     if result.good_rps is None:
         return f"not even the first rate kept {slo.text}"
     if result.bad_rps is None:
@@ -176,3 +179,9 @@ def _found(result: LoadResult, slo: Slo) -> str:
         f"{slo.text} was kept at {result.good_rps:.0f}/s and not at {result.bad_rps:.0f}/s, in "
         f"{length_s:.0f} s; `shedproxy calibrate` gives it an interval"
     )
+
+
+def _known(result: LoadResult) -> str:
+    known = ((result.good_rps, "kept"), (result.bad_rps, "missed"))
+    parts = [f"{word} at {rate_rps:.0f}/s" for rate_rps, word in known if rate_rps is not None]
+    return f"; until then the objective was {' and '.join(parts)}" if parts else ""

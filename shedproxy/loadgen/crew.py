@@ -88,6 +88,11 @@ class Crew:
         """Of the processes."""
         return [member.pid for member in self._members]
 
+    def stop(self) -> None:
+        """Let them send nothing more of what they play; `perform` returns with what there is."""
+        for member in self._members:
+            member.stop()
+
     def perform(
         self,
         program: Program,
@@ -152,14 +157,17 @@ def _merged(
     done = [decode_performance(answer) for answer in answers if answer is not None]
     planned_end = Instant(begin_at + program.length_ns)
     rows = [row for one in done for row in one.rows]
+    is_stopped = any(one.is_stopped for one in done)
+    planned_count = 0 if is_stopped else len(program.schedule)
     return Performance(
         rows=sorted(rows, key=lambda row: row.intended_at),
         started_at=begin_at,
         stopped_at=min((one.stopped_at for one in done), default=planned_end),
         ended_at=max((one.ended_at for one in done), default=planned_end),
-        planned_count=len(program.schedule) or len(rows),
+        planned_count=planned_count or len(rows),
         not_sent_count=sum(one.not_sent_count for one in done),
         is_ended_early=any(one.is_ended_early for one in done),
+        is_stopped=is_stopped,
         generators=tuple(health for one in done for health in one.generators),
         faults=faults,
     )
@@ -210,6 +218,9 @@ class _Member:
             self._process.stdin.flush()
         except BrokenPipeError:
             self._is_silent = True
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGINT)
 
     def hear(self) -> None:
         data = os.read(self.output.fileno(), _CHUNK)

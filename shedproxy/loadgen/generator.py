@@ -2,6 +2,7 @@
 
 `python -m shedproxy.loadgen.generator` reads from standard input: a program, answered with "ready",
 then the instant to begin at, answered with the performance; and so on, until its input ends.
+SIGINT ends the sending of a performance, not the performance.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import signal
 import sys
 from io import FileIO
 from typing import BinaryIO
@@ -34,6 +36,8 @@ def main() -> None:
     told, said = os.fdopen(0, "rb", buffering=0), sys.stdout.buffer
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    stop = _Stop()
+    signal.signal(signal.SIGINT, stop.ask)
     while (order := _read(told)) is not None:
         program = decode_program(order)
         _write(said, READY)
@@ -41,15 +45,24 @@ def main() -> None:
         if when is None:
             return
         begin_at = Instant(LENGTH.unpack(when)[0])
-        _write(said, encode_performance(uvloop.run(_perform(program, begin_at, told))))
+        performance = uvloop.run(_perform(program, begin_at, told, stop))
+        stop.is_asked = False
+        _write(said, encode_performance(performance))
 
 
-async def _perform(program: Program, begin_at: Instant, told: FileIO) -> Performance:
+class _Stop:
+    is_asked = False
+
+    def ask(self, *_: object) -> None:
+        self.is_asked = True
+
+
+async def _perform(program: Program, begin_at: Instant, told: FileIO, stop: _Stop) -> Performance:
     loop = asyncio.get_running_loop()
     # Nothing is said while it plays: what can be read is the end, and nobody wants the rest.
     loop.add_reader(told.fileno(), lambda: os._exit(1))
     try:
-        return await perform(program, begin_at=begin_at)
+        return await perform(program, begin_at=begin_at, is_stopped=lambda: stop.is_asked)
     finally:
         loop.remove_reader(told.fileno())
         # The loop made it one that never waits.

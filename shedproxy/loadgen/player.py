@@ -63,6 +63,7 @@ class Player:
         requests: Mapping[int, bytes] | None = None,
         in_flight_max: int = 4_000,
         not_sent_max: int | None = None,
+        is_stopped: Callable[[], bool] = lambda: False,
         clock: Clock = monotonic_now,
     ) -> None:
         """Send GET with `headers` and the class as a header, or the messages in `requests`.
@@ -75,15 +76,14 @@ class Player:
                 of a criticality.
             in_flight_max: more are not sent.
             not_sent_max: so many of those end the run; None: never.
+            is_stopped: asked at every turn, at least every 20 ms: whether to send nothing more.
             clock: what time it is.
         """
         parts = urlsplit(url)
         if parts.scheme != "http" or parts.hostname is None:
             raise ValueError(f"{url!r} is not an http:// URL")
         self._host, self._port = parts.hostname, parts.port or 80
-        target = parts.path or "/"
-        if parts.query:
-            target += "?" + parts.query
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         lines = [f"GET {target} HTTP/1.1", f"host: {parts.netloc}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         self._requests = requests or {
@@ -104,12 +104,15 @@ class Player:
         self._lags: list[int] = []
         self._not_sent = 0
         self._not_sent_max = not_sent_max
+        self._is_stopped = is_stopped
         self._concurrency = 0
         self._stop_at = Instant(0)
         self._draw: Callable[[], Criticality] | None = None
         self.rows: list[Row] = []
         self.ended_early_at: Instant | None = None
         """When more than `not_sent_max` were not sent."""
+        self.stopped_at: Instant | None = None
+        """When it was asked to stop while there was something to send."""
 
     async def play(
         self,
@@ -154,6 +157,8 @@ class Player:
         try:
             while due is not None or self._in_flight or self._is_refilled(self._clock()):
                 now = self._clock()
+                if self._is_stopped() and (due is not None or self._is_refilled(now)):
+                    due, self.stopped_at, self._stop_at = None, now, now
                 due = self._send_due(due, schedule, started_at, now)
                 self._give_up(now)
                 self._refill(now)

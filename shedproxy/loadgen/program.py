@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, cast
 
 from shedproxy.clock import monotonic_now
 from shedproxy.core import Criticality, Instant, Nanos
-from shedproxy.loadgen.player import Player
+from shedproxy.loadgen.player import Player, PlayerHealth
 from shedproxy.workload import drawing_by_weight
 
 __all__ = [
@@ -91,6 +91,8 @@ class Performance:
     planned_count: int
     not_sent_count: int
     is_ended_early: bool
+    is_stopped: bool
+    """It was asked to send nothing more before its time; what was planned ends there, too."""
     generators: tuple[GeneratorHealth, ...]
     faults: tuple[str, ...] = ()
     """Sentences: why the generators did not do what they should."""
@@ -101,14 +103,19 @@ async def perform(
     *,
     begin_at: Instant | None = None,
     watch: Callable[[float], None] | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> Performance:
-    """Play it in this process; `watch` is told a few times a second which share is over."""
+    """Play it in this process; `watch` is told a few times a second which share is over.
+
+    When `is_stopped` says so, nothing more is sent, and what is in flight is waited for.
+    """
     player = Player(
         program.url,
         deadline_ns=program.deadline_ns,
         requests=program.messages,
         in_flight_max=program.in_flight_max,
         not_sent_max=program.not_sent_max,
+        is_stopped=is_stopped,
     )
     if begin_at is not None:
         await asyncio.sleep(max(0.0, (begin_at - monotonic_now()) / 1e9))
@@ -128,9 +135,17 @@ async def perform(
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
-    ended_at, used_ns = monotonic_now(), time.process_time_ns() - cpu_ns
-    stopped_at = player.ended_early_at or Instant(started_at + program.length_ns)
-    planned = len(program.schedule) or len(player.rows)
+    return _performance(program, player, health, started_at, time.process_time_ns() - cpu_ns)
+
+
+def _performance(
+    program: Program, player: Player, health: PlayerHealth, started_at: Instant, used_ns: int
+) -> Performance:
+    ended_at = monotonic_now()
+    ended_before = player.ended_early_at or player.stopped_at
+    stopped_at = ended_before or Instant(started_at + program.length_ns)
+    is_cut_short = player.stopped_at is not None
+    planned = len(player.rows) if is_cut_short else len(program.schedule) or len(player.rows)
     return Performance(
         rows=[SentRow(*row) for row in player.rows],
         started_at=started_at,
@@ -139,6 +154,7 @@ async def perform(
         planned_count=planned,
         not_sent_count=health.not_sent,
         is_ended_early=player.ended_early_at is not None,
+        is_stopped=is_cut_short,
         generators=(
             GeneratorHealth(
                 planned_count=planned,
@@ -202,6 +218,7 @@ def encode_performance(performance: Performance) -> bytes:
         "planned_count": performance.planned_count,
         "not_sent_count": performance.not_sent_count,
         "is_ended_early": performance.is_ended_early,
+        "is_stopped": performance.is_stopped,
         "generators": performance.generators,
         "faults": performance.faults,
     }

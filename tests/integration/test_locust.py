@@ -160,7 +160,9 @@ def test_tasks_of_an_own_locustfile_are_arrivals(tmp_path: Path) -> None:
     try:
         url = f"http://127.0.0.1:{server.server_address[1]}"
         with LocustPlayer(url, asked, deadline_ns=seconds(1), locustfile=str(file)) as player:
-            opened = player.play(order(Phase.OPEN, planned_rps=60.0))
+            opened = player.play(
+                order(Phase.OPEN, planned_rps=60.0, then_rps=120.0, then_ns=seconds(0.5))
+            )
             closed = player.play(order(Phase.CLOSED, concurrency=3))
     finally:
         server.shutdown()
@@ -171,7 +173,12 @@ def test_tasks_of_an_own_locustfile_are_arrivals(tmp_path: Path) -> None:
     }
     assert by_kind == {0: {200}, 1: {503}, 2: {200}}
     assert {row.criticality for row in opened.rows if row.route == 0} == {Criticality.SHEDDABLE}
-    assert len(opened.rows) == pytest.approx(90, rel=0.5)
+    stopped_at = opened.stopped_at
+    assert stopped_at - opened.started_at == seconds(1.5)
+    after = [row.intended_at for row in opened.rows if row.intended_at >= stopped_at]
+    assert len(opened.rows) - len(after) == pytest.approx(90, rel=0.5)
+    assert len(after) == pytest.approx(60, rel=0.5)
+    assert max(after) < stopped_at + seconds(0.5)
     assert len(closed.rows) > 20
     seen = set(Told.seen)
     assert {("/look", "sheddable"), ("/read", "critical_plus"), ("/look", None)} <= seen

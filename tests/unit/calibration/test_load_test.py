@@ -117,3 +117,45 @@ def test_a_search_says_where_it_did_not_come_to_an_end() -> None:
     late = searched(Answers(late_ns=milliseconds(9)))
     assert len(late.levels) == 1
     assert late.faults
+
+
+class Stopped(Answers):
+    """Is asked to stop after the first half of its `at`-th order."""
+
+    def __init__(self, at: int = 1) -> None:
+        super().__init__()
+        self.at = at
+
+    def play_schedule(self, order: Order, schedule) -> Played:
+        whole = super().play_schedule(order, schedule)
+        if len(self.orders) < self.at:
+            return whole
+        stopped_at = Instant(T0 + order.length_ns // 2)
+        rows = [row for row in whole.rows if row.intended_at < stopped_at]
+        return replace(
+            whole, rows=rows, stopped_at=stopped_at, planned_count=len(rows), is_stopped=True
+        )
+
+
+def test_what_was_sent_before_a_stop_counts_by_the_time_until_then() -> None:
+    levels = tuple(
+        Level(from_ns=seconds(n), until_ns=seconds(n + 1.5), rate_rps=100.0) for n in (0, 1.5, 3)
+    )
+    result = played(Stopped(), levels=levels)
+    assert result.is_stopped
+    assert result.faults == []
+    assert result.whole is not None
+    assert (result.whole.offered_count, result.whole.offered_rps) == (200, 100)
+    assert (result.whole.planned_rps, result.whole.health.achieved_ratio) == (100, 1)
+    assert [step.offered_count for step in result.levels] == [150, 50]
+    assert [step.offered_rps for step in result.levels] == [100, 100]
+    assert not played(Answers()).is_stopped
+
+
+def test_a_search_that_is_stopped_knows_what_it_knew_before_its_last_level() -> None:
+    result = search_load(
+        Stopped(at=3), arrivals, slo=SLO, from_rps=25.0, upto_rps=1e4, length_ns=seconds(4),
+        in_flight_max=50, routes=(),
+    )  # fmt: skip
+    assert result.is_stopped
+    assert (result.good_rps, result.bad_rps, len(result.levels)) == (50, None, 3)

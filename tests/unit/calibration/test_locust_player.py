@@ -111,6 +111,7 @@ def test_the_plan_says_what_is_to_be_sent(monkeypatch: pytest.MonkeyPatch) -> No
     _, plan = play(monkeypatch, part([]))
     assert (plan["rate_rps"], plan["concurrency"], plan["users"]) == (50.0, None, 2)
     assert (plan["length_s"], plan["timeout_s"], plan["seed"]) == (2.0, 1.0, 7)
+    assert (plan["then_s"], plan["not_sent_max"]) == (0, 50)
     assert plan["requests"][1] == {
         "method": "POST", "path": "/o", "name": "POST /o", "weight": 1.0, "body": "{}",
         "headers": {"content-type": "application/json", "x-criticality": "sheddable"},

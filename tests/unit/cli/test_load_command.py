@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from typer.testing import CliRunner
 
 from shedproxy.cli.main import app
 from shedproxy.loadgen.station import Station
+from shedproxy.testing import eventually
 
 RUN = CliRunner()
 
@@ -61,3 +65,27 @@ def test_what_cannot_be_meant_is_said(arguments: list[str], code: int, says: str
     result = RUN.invoke(app, ["load", *arguments])
     assert result.exit_code == code
     assert says in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_ctrl_c_ends_the_sending_and_tells_what_came(processes: str) -> None:
+    def interrupt() -> None:
+        eventually(lambda: station.report().departure_count > 20, what="some answers")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with Station(slots=8, service_ms=10) as station:
+        presser = threading.Thread(target=interrupt)
+        presser.start()
+        result = RUN.invoke(
+            app, ["load", station.url, "--rate", "100", "--for", "60s", "--json",
+                  "--processes", processes],
+        )  # fmt: skip
+        presser.join()
+    body = json.loads(result.stdout)
+    assert result.exit_code == (4 if body["faults"] else 130)
+    assert body["stopped"] is True
+    step = body["step"]
+    assert 20 < step["served_count"] == step["offered_count"] < 3_000
+    assert step["length_ns"] < 30e9
+    assert signal.getsignal(signal.SIGINT) is before

@@ -47,6 +47,7 @@ def test_both_survive_the_way_between_processes() -> None:
         planned_count=1,
         not_sent_count=0,
         is_ended_early=False,
+        is_stopped=True,
         generators=(GeneratorHealth(1, 1, Nanos(1), Nanos(2)),),
         faults=("died",),
     )
@@ -93,3 +94,41 @@ def test_arrivals_beyond_the_cap_end_it_early() -> None:
     assert done.stopped_at < done.started_at + seconds(0.3)
     with pytest.raises(ValueError, match="http://"):
         asyncio.run(perform(program(url="https://127.0.0.1:1", concurrency=1)))
+
+
+@pytest.mark.parametrize("kind", ["open", "closed"])
+def test_who_is_asked_to_stop_sends_no_more_and_waits_for_the_rest(kind: str) -> None:
+    stopped: list[float] = []
+    with Station(slots=8, service_ms=40) as station:
+        schedule = [(milliseconds(5 * n), 0) for n in range(4_000)]
+        chosen = {"schedule": schedule} if kind == "open" else {"concurrency": 2}
+        plan = program(url=station.url, length_ns=seconds(20), **chosen)
+
+        def is_stopped() -> bool:
+            return bool(stopped)
+
+        def watch(share: float) -> None:
+            if share > 0.005:
+                stopped.append(share)
+
+        done = asyncio.run(perform(plan, watch=watch, is_stopped=is_stopped))
+    assert done.is_stopped
+    assert not done.is_ended_early
+    assert done.planned_count == len(done.rows) > 2
+    assert [row.status for row in done.rows] == [200] * len(done.rows)
+    assert all(row.sent_at <= done.stopped_at for row in done.rows)
+    assert done.ended_at < done.started_at + seconds(10)
+
+
+def test_a_stop_after_the_last_arrival_cuts_nothing_short() -> None:
+    with Station(slots=1, service_ms=5) as station:
+        plan = program(url=station.url, schedule=[(Nanos(0), 0)])
+        sent: list[bool] = []
+
+        def is_stopped() -> bool:
+            sent.append(True)
+            return len(sent) > 1
+
+        done = asyncio.run(perform(plan, is_stopped=is_stopped))
+    assert not done.is_stopped
+    assert done.planned_count == 1
