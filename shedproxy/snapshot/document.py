@@ -256,6 +256,9 @@ class ProxyDocument:
     """Where this proxy is; upstreams of the same zone come first."""
     zones_away: tuple[str, ...] = ()
     """Zones whose upstreams get only what no other can take: for a while, by order."""
+    zones_away_until_s: tuple[int, ...] = ()
+    """Seconds since the epoch, of each zone in their order. In a snapshot a zone is away until
+    then, whether or not another snapshot comes, and without it not at all."""
     via: str = "shedproxy"
     """Pseudonym in Via; "" sends none."""
     preserve_host: bool = True

@@ -142,6 +142,8 @@ class Configuration:
     def adopt(self, document: Document) -> None:
         """Put the document of a snapshot in force."""
         self._managed = document
+        self.shifts.follow(document.proxy, wall_seconds())
+        self._override_changed.set()
         self.revision += 1
         self._document = self._compile()
         self.on_document(self._document)
@@ -207,7 +209,8 @@ class Configuration:
         document = self._managed or self.loaded.document
         policy = dataclasses.replace(document.policy, mode=self.mode)
         self._cells = number_cells((cell.name for cell in policy.cells), self._cells)
-        proxy = dataclasses.replace(document.proxy, zones_away=self.shifts.away)
+        away = self.shifts.away
+        proxy = dataclasses.replace(document.proxy, zones_away=away, zones_away_until_s=())
         return dataclasses.replace(
             document, policy=policy, proxy=proxy, revision=self.revision, cells=self._cells
         )

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from shedproxy.clock import Clock, monotonic_now
-from shedproxy.core import Instant, Nanos, to_seconds
-from shedproxy.snapshot import Document
+from shedproxy.core import NS_PER_S, Instant, Nanos, to_seconds
+from shedproxy.snapshot import Document, ProxyDocument
 from shedproxy.supervisor.orders import OrderInvalidError
 
 __all__ = ["ZoneShifts"]
@@ -43,6 +43,20 @@ class ZoneShifts:
         if not is_known:
             raise OrderInvalidError("/zone", f"no upstream is in zone {zone!r}")
         self._until[zone] = Instant(self._clock() + length)
+
+    def follow(self, proxy: ProxyDocument, wall_s: float) -> None:
+        """Do as a snapshot says, and nothing else: in managed mode there are no orders.
+
+        Args:
+            proxy: which zones are away, and until when.
+            wall_s: seconds since the epoch, now.
+        """
+        now = self._clock()
+        self._until = {
+            zone: Instant(now + round((until_s - wall_s) * NS_PER_S))
+            for zone, until_s in zip(proxy.zones_away, proxy.zones_away_until_s, strict=False)
+            if until_s > wall_s
+        }
 
     def end(self, zone: str) -> bool:
         """Take a zone back; whether it was away."""

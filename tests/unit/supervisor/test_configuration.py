@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trustme
 
+from shedproxy.clock import wall_seconds
 from shedproxy.core import Instant, Mode, milliseconds, seconds
 from shedproxy.errors import ConfigInvalidError, Problem
 from shedproxy.supervisor.configuration import Configuration
@@ -302,3 +304,15 @@ async def test_a_zone_comes_back_by_itself(tmp_path):
         configuration.shift_zone("b", milliseconds(50), cause="set")
         await eventually_async(lambda: not configuration.document.proxy.zones_away)
         assert configuration.mode is Mode.OFF
+
+
+async def test_a_zone_that_a_snapshot_weighs_away_comes_back_without_another_snapshot(tmp_path):
+    configuration = configure(zoned(tmp_path))
+    document = configuration.document
+    async with running(configuration):
+        until_s = int(wall_seconds()) + 1
+        proxy = replace(document.proxy, zones_away=("b",), zones_away_until_s=(until_s,))
+        configuration.adopt(replace(document, proxy=proxy))
+        assert configuration.document.proxy.zones_away == ("b",)
+        await eventually_async(lambda: not configuration.document.proxy.zones_away)
+        assert wall_seconds() >= until_s

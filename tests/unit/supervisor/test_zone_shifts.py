@@ -77,3 +77,13 @@ def test_a_zone_that_nobody_is_in_is_refused(shifts):
         shifts.begin("x", seconds(1), THREE)
     with pytest.raises(OrderInvalidError):
         shifts.begin("x", seconds(1), document(()))
+
+
+def test_a_snapshot_says_which_zones_are_away_and_until_when(shifts, time):
+    shifts.follow(ProxyDocument(zones_away=("a", "b", "c"), zones_away_until_s=(1010, 990)), 1000.0)
+    assert shifts.view() == {"a": 10.0}, "b is over, and c has no end"
+    time.now = Instant(seconds(10))
+    assert shifts.expire() == ("a",)
+    shifts.follow(ProxyDocument(zones_away=("a",), zones_away_until_s=(1020,)), 1010.0)
+    shifts.follow(ProxyDocument(), 1010.0)
+    assert shifts.away == ()
