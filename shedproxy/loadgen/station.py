@@ -41,6 +41,10 @@ class StationReport:
     """Requests whose client left before their departure. With `cancels` they never depart."""
     in_service_count: int
     waiting_count: int
+    most_waiting_count: int
+    """How many waited at most."""
+    waited_ns: Nanos
+    """Time in which somebody waited, pauses left out: more were here than there are slots."""
     lateness_p50_ns: Nanos
     """Answered minus due, to the microsecond."""
     lateness_p99_ns: Nanos

@@ -97,6 +97,8 @@ class StationServer:
             abandoned_count=self._abandoned_count,
             in_service_count=schedule.in_service_count,
             waiting_count=schedule.waiting_count,
+            most_waiting_count=schedule.most_waiting_count,
+            waited_ns=schedule.waited_ns(now),
             lateness_p50_ns=self._lateness_ns(0.50),
             lateness_p99_ns=self._lateness_ns(0.99),
             cpu_ns=Nanos(time.process_time_ns()),

@@ -76,9 +76,12 @@ class StationSchedule:
         "_leaving",
         "_pauses",
         "_steps",
+        "_waited_ns",
         "_waiting",
+        "_waiting_since",
         "arrival_count",
         "departure_count",
+        "most_waiting_count",
         "slots",
     )
 
@@ -107,6 +110,11 @@ class StationSchedule:
         self._leaving: list[tuple[int, int]] = []
         self._departed: list[Departure] = []
         self._busy_ns = 0
+        self._waited_ns = 0
+        self._waiting_since = 0
+        """Working time at which the queue was last empty, while it is not."""
+        self.most_waiting_count = 0
+        """The longest that the queue ever was."""
         self.slots = slots
         self.arrival_count = 0
         self.departure_count = 0
@@ -141,7 +149,10 @@ class StationSchedule:
         if len(self._began) < self.slots:
             self._begin(job, length_ns, working_at)
         else:
+            if not self._waiting:
+                self._waiting_since = working_at
             self._waiting[job] = length_ns
+            self.most_waiting_count = max(self.most_waiting_count, len(self._waiting))
         return job
 
     def depart(self, now: Instant) -> list[Departure]:
@@ -157,6 +168,7 @@ class StationSchedule:
         """
         working_at = self._settle(now)
         if self._waiting.pop(job, None) is not None:
+            self._on_queue_shorter(working_at)
             return Nanos(0)
         began_at = self._began.pop(job, None)
         if began_at is None:
@@ -170,6 +182,12 @@ class StationSchedule:
         working_at = self._settle(until)
         begun_ns = sum(working_at - began_at for began_at in self._began.values())
         return Nanos(self._busy_ns + begun_ns)
+
+    def waited_ns(self, until: Instant) -> Nanos:
+        """Time, pauses left out, in which somebody waited: more were here than there are slots."""
+        working_at = self._settle(until)
+        begun_ns = working_at - self._waiting_since if self._waiting else 0
+        return Nanos(self._waited_ns + begun_ns)
 
     def capacity_ns(self, until: Instant) -> Nanos:
         """Slot time there was since the first arrival, pauses left out: the bound of `busy_ns`."""
@@ -198,7 +216,12 @@ class StationSchedule:
     def _begin_next(self, working_at: int) -> None:
         if self._waiting:
             job, length_ns = self._waiting.popitem(last=False)
+            self._on_queue_shorter(working_at)
             self._begin(job, length_ns, working_at)
+
+    def _on_queue_shorter(self, working_at: int) -> None:
+        if not self._waiting:
+            self._waited_ns += working_at - self._waiting_since
 
     def _begin(self, job: int, length_ns: int, working_at: int) -> None:
         factor = self._factors[bisect_right(self._steps, working_at)]

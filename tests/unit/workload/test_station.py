@@ -79,10 +79,12 @@ def cases(draw) -> Case:
     )
 
 
-def tick_by_tick(case: Case) -> tuple[list[tuple[int, int]], list[int]]:
-    """The slow way: (job, tick of departure), and slot ticks of work up to each tick."""
+def tick_by_tick(case: Case) -> tuple[list[tuple[int, int]], list[int], int]:
+    """The slow way: (job, tick of departure), slot ticks of work up to each tick, and ticks in
+    which somebody waited.
+    """
     todo, queue, rest = case.calls(), [], {}
-    departed, busy, tick = [], [0], 0
+    departed, busy, waited, tick = [], [0], 0, 0
     while todo or queue or rest:
         for job in sorted(job for job, left in rest.items() if left == 0):
             departed.append((job, tick))
@@ -103,8 +105,9 @@ def tick_by_tick(case: Case) -> tuple[list[tuple[int, int]], list[int]]:
             for job, left in rest.items():
                 rest[job] = (int(case.lengths[job] * factor) if left is None else left) - 1
         busy.append(busy[-1] + (0 if stands_still else len(rest)))
+        waited += bool(queue) and not stands_still
         tick += 1
-    return departed, busy
+    return departed, busy, waited
 
 
 def play(case: Case, station: StationSchedule) -> None:
@@ -118,7 +121,7 @@ def play(case: Case, station: StationSchedule) -> None:
 @given(case=cases())
 def test_departures_and_busy_time_are_those_of_the_slow_way(case: Case) -> None:
     """Slots, queue, cancellations, pauses and steps, in any mixture."""
-    departed, busy = tick_by_tick(case)
+    departed, busy, waited = tick_by_tick(case)
     station = case.schedule()
     play(case, station)
     end = FIRST_AT + len(busy) + 50
@@ -126,6 +129,7 @@ def test_departures_and_busy_time_are_those_of_the_slow_way(case: Case) -> None:
     assert sorted(seen) == sorted(departed)
     assert [at for _, at in seen] == sorted(at for _, at in seen)
     assert station.busy_ns(Instant(end)) == busy[-1]
+    assert station.waited_ns(Instant(end)) == waited
     assert station.departure_count == len(departed)
     assert (station.in_service_count, station.waiting_count) == (0, 0)
 
@@ -134,7 +138,7 @@ def test_departures_and_busy_time_are_those_of_the_slow_way(case: Case) -> None:
 def test_busy_time_is_known_at_every_instant(case: Case, at: int) -> None:
     """In the middle of work too; and it is never more than there was capacity for."""
     case.cancels = {}
-    departed, busy = tick_by_tick(case)
+    departed, busy, _ = tick_by_tick(case)
     station = case.schedule()
     for tick in case.arrivals:
         if tick <= at:
@@ -187,6 +191,16 @@ def test_cancelling_frees_the_slot_at_that_instant() -> None:
     assert station.cancel(second, Instant(FIRST_AT + 40)) is None
     assert station.depart(Instant(FIRST_AT + 40)) == [(second, FIRST_AT + 40, 10)]
     assert station.busy_ns(Instant(FIRST_AT + 99)) == 40
+    assert station.waited_ns(Instant(FIRST_AT + 99)) == 30
+
+
+def test_how_many_waited_at_most_and_for_how_long_is_known_while_they_wait() -> None:
+    station = StationSchedule(slots=1, law=listed([10, 10, 10]))
+    for _ in range(3):
+        station.arrive(Instant(FIRST_AT))
+    assert (station.most_waiting_count, station.waited_ns(Instant(FIRST_AT + 7))) == (2, 7)
+    assert station.waited_ns(Instant(FIRST_AT + 99)) == 20
+    assert station.most_waiting_count == 2
 
 
 def test_before_the_first_arrival_there_is_no_time() -> None:
