@@ -9,6 +9,10 @@
     python -m benchmarks overload       goodput and latency beside nginx, HAProxy, Envoy and uvicorn
     python -m benchmarks snapshots      a period of managed mode, however much changed; the swap
     python -m benchmarks slow-clients   honest success beside slow clients, for all four
+    python -m benchmarks tls            CPU of handshakes and requests, beside others
+    python -m benchmarks tunnel         CPU of what is relayed after an upgrade; idle ones
+    python -m benchmarks workers        what several cost, whether they keep one limit and lend it
+    python -m benchmarks show FILES     saved runs, their rounds put together
 
 README.md beside this file says how to read what is printed.
 """
@@ -18,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,8 +35,12 @@ from benchmarks import (
     overload,
     proxy,
     refusal,
+    saved,
     slow_clients,
     snapshots,
+    tls,
+    tunnel,
+    workers,
 )
 from benchmarks.method import NotMeasuredError
 
@@ -45,9 +54,13 @@ BENCHMARKS = {
     "refusal": refusal.measure,
     "slow-clients": slow_clients.measure,
     "snapshots": snapshots.measure,
+    "tls": tls.measure,
+    "tunnel": tunnel.measure,
+    "workers": workers.measure,
 }
 
 
+SHOW = "show"
 _LOAD = ("rounds", "sizes", "connections", "heads", "peers")
 CHOICES = {
     "acceptance": ("rounds", "parts", "heads"),
@@ -57,6 +70,9 @@ CHOICES = {
     "overload": ("shapes", "loads", "peers", "seconds"),
     "proxy": _LOAD,
     "refusal": _LOAD,
+    "tls": ("rounds", "peers"),
+    "tunnel": ("rounds", "peers"),
+    "workers": ("rounds", "parts", "seconds"),
 }
 """What each can be told."""
 
@@ -67,23 +83,30 @@ def options() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", choices=BENCHMARKS, metavar="NAME")
+    parser.add_argument("name", choices=(*BENCHMARKS, SHOW), metavar="NAME")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="show: of --save")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.add_argument("--quick", action="store_true", help="fewer, shorter rounds: a trial run")
     parser.add_argument("--rounds", type=int, default=0, help="of each figure; not overload")
     parser.add_argument("--save", type=Path, metavar="FILE", help="JSON with every raw row")
     parser.add_argument("--peers", nargs="+", default=[], help="programs, as the table names them")
-    parser.add_argument("--parts", nargs="+", default=[], choices=acceptance.PARTS, metavar="PART")
+    parts = (*acceptance.PARTS, workers.CPU, *workers.PARTS)
+    parser.add_argument(
+        "--parts", nargs="+", default=[], metavar="PART", choices=parts, help=", ".join(parts)
+    )
     some = parser.add_argument_group("proxy, refusal; acceptance: heads")
     some.add_argument("--sizes", default="", help="some of 128,16k,post16k")
     some.add_argument("--connections", default="", help="as 16,64,512")
     some.add_argument("--heads", default="", choices=("alike", "differ"), help="both if not said")
-    only = parser.add_argument_group("overload only")
+    only = parser.add_argument_group("overload; workers: seconds")
     only.add_argument("--shapes", nargs="+", default=[], help="services, as 4x20ms")
     only.add_argument("--loads", nargs="+", type=float, default=[], help="over capacity")
     only.add_argument("--seconds", type=float, help="of each cell")
     only.add_argument("--search", action="store_true", help="find the settings of peers anew")
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    if bool(chosen.files) is not (chosen.name == SHOW):
+        parser.error(f"FILES are for {SHOW}, which needs some")
+    return chosen
 
 
 def command() -> str:
@@ -91,11 +114,24 @@ def command() -> str:
     return shlex.join([Path(sys.executable).name, "-m", "benchmarks", *sys.argv[1:]])
 
 
+def show(files: list[Path]) -> int:
+    try:
+        print(saved.as_text(files, command()))
+    except NotMeasuredError as error:
+        print(f"show: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def main() -> int:
+    # Else the servers that it has started would outlive it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     chosen = options()
     if chosen.name == "overload" and chosen.search:
         print(overload.searched())
         return 0
+    if chosen.name == SHOW:
+        return show(chosen.files)
     how = {choice: getattr(chosen, choice) for choice in CHOICES.get(chosen.name, ())}
     try:
         report: Any = BENCHMARKS[chosen.name](quick=chosen.quick, **how)

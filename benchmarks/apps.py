@@ -6,10 +6,10 @@ import asyncio
 import os
 from typing import Any
 
-from shedproxy import Document, Match, Rule, ShedMiddleware
+from shedproxy import CellPolicy, Document, LimitPolicy, Match, Policy, Rule, ShedMiddleware
 from shedproxy.snapshot import Classification
 
-__all__ = ["NOTHING_ADMITTED", "bare", "forward", "refusing"]
+__all__ = ["NOTHING_ADMITTED", "bare", "forward", "limited", "refusing"]
 
 BODY = b"x" * 128
 HEADERS = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(BODY))]
@@ -42,3 +42,8 @@ async def forward(_scope: Any, _receive: Any, send: Any) -> None:
 
 
 refusing = ShedMiddleware(bare, NOTHING_ADMITTED)
+limited = ShedMiddleware(
+    forward,
+    Policy(cells=(CellPolicy(limit=LimitPolicy(algorithm="fixed", initial=4, maximum=4)),)),
+)
+"""At most four at a time, in all workers of a server together."""

@@ -8,6 +8,7 @@ void: it is repeated at once, a few times at most, and then its round has no val
 from __future__ import annotations
 
 import math
+import os
 import re
 import statistics
 import subprocess
@@ -29,10 +30,14 @@ __all__ = [
     "HEADS",
     "REQUESTS",
     "Cell",
+    "Sample",
+    "Seen",
     "Traffic",
     "Turns",
+    "in_turns",
     "parsed",
     "repeated",
+    "sampled",
     "take_turns",
 ]
 
@@ -96,7 +101,8 @@ class Traffic:
 class Cell:
     """What is asked of whom, in turn."""
 
-    traffic: Traffic
+    traffic: Any
+    """A `Traffic`, or whatever else can be a key and says in words what it is."""
     servers: Sequence[Server]
 
 
@@ -132,7 +138,7 @@ class Sample:
 class Turns:
     """Microseconds per request by traffic and server, a value a round, nan for a void one."""
 
-    values: dict[Traffic, dict[str, list[float]]] = field(default_factory=dict)
+    values: dict[Any, dict[str, list[float]]] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
 
     @property
@@ -220,7 +226,7 @@ def _run(server: Server, traffic: Traffic, script: Path, seconds: int) -> Sample
     wrk = program("wrk")
     if wrk is None:
         raise NotMeasuredError("wrk is not on this machine")
-    url = f"http://127.0.0.1:{server.port}{REQUESTS[traffic.size][1]}"
+    url = server.url.rstrip("/") + REQUESTS[traffic.size][1]
     command = [wrk, "-t1", f"-c{traffic.connections}", f"-d{seconds}s", url, "-s", script]
     stolen, before_ns, began_at = Stolen(), server.cpu_ns(), time.perf_counter()
     with on_other_core():
@@ -251,22 +257,53 @@ def _run(server: Server, traffic: Traffic, script: Path, seconds: int) -> Sample
     )
 
 
+def sampled(server: Server, traffic: object, load: Callable[[], Seen]) -> Sample:
+    """What it costs the server while this process itself makes the load."""
+    stolen, before_ns, began_at = Stolen(), server.cpu_ns(), time.perf_counter()
+    ran_ns, waited_ns = task_times_ns(os.getpid())
+    seen = load()
+    took_ns = (time.perf_counter() - began_at) * 1e9
+    spent_ns = server.cpu_ns() - before_ns
+    ran_since_ns, waited_since_ns = task_times_ns(os.getpid())
+    share = stolen.share()
+    return Sample(
+        traffic=str(traffic),
+        server=server.name,
+        us=spent_ns / max(1, seen.answered) / 1000,
+        answered=seen.answered,
+        wrong=seen.wrong,
+        server_busy=round(spent_ns / took_ns, 3),
+        generator_busy=round((ran_since_ns - ran_ns) / took_ns, 3),
+        stolen=round(share, 4),
+        faults=faults(seen, stolen=share, waited=(waited_since_ns - waited_ns) / took_ns),
+    )
+
+
 def take_turns(cells: Sequence[Cell], home: Path, *, rounds: int, seconds: int = 1) -> Turns:
-    """A B C A B C ... in every cell, and the cells in turn."""
-    turns = Turns()
-    scripts: Mapping[Traffic, Path] = {
+    """What wrk asks for: A B C A B C ... in every cell, and the cells in turn."""
+    scripts: Mapping[Any, Path] = {
         cell.traffic: home / f"load-{number}.lua" for number, cell in enumerate(cells)
     }
     for cell in cells:
         scripts[cell.traffic].write_text(cell.traffic.script())
+
+    def run(server: Server, traffic: Traffic) -> Sample:
+        return _run(server, traffic, scripts[traffic], seconds)
+
+    return in_turns(cells, run, rounds=rounds)
+
+
+def in_turns(cells: Sequence[Cell], run: Callable[[Server, Any], Sample], *, rounds: int) -> Turns:
+    """The same for any way to make load; `run` gives one server one cell's load."""
+    turns = Turns()
+    for cell in cells:
         turns.values[cell.traffic] = {server.name: [] for server in cell.servers}
     for server in {id(server): server for cell in cells for server in cell.servers}.values():
         server.warm_up(WARM_UP)
     for _ in range(rounds):
         for cell in cells:
             for server in cell.servers:
-                script = scripts[cell.traffic]
-                samples = repeated(partial(_run, server, cell.traffic, script, seconds))
+                samples = repeated(partial(run, server, cell.traffic))
                 last = samples[-1]
                 value = math.nan if last.faults else last.us
                 turns.values[cell.traffic][server.name].append(value)

@@ -1,7 +1,9 @@
-"""Memory of worker and supervisor: idle, beside 10 000 idle connections, over a million tenants.
+"""Memory of worker and supervisor: idle, beside 10 000 idle connections, over tenants and churn.
 
-Every connection has had one answer and stays open. Every request comes from a tenant of its own:
-memory after a tenth of them is compared with memory after all.
+Every idle connection has had one answer and stays open. Then every request comes from a tenant of
+its own, a million of them. Then an hour of churn, compressed: thirty visits a second, each with a
+connection, a path and a tenant of its own, and every tenth leaves without its answer. Memory after
+a tenth is compared with memory after all.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import socket
+import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -23,9 +26,12 @@ from benchmarks.servers import Server, free_port, on_other_core, running
 __all__ = ["measure"]
 
 MIB = 1 << 20
-CONNECTIONS, TENANTS = 10_000, 1_000_000
+CONNECTIONS, TENANTS, VISITS = 10_000, 1_000_000, 30 * 3600
+LEAVES = 10
+"""One visitor in so many."""
 WORKER, SUPERVISOR = Budget(target=35, floor=45), Budget(target=120, floor=120)
 BESIDE = Budget(target=120, floor=120)
+FLAT = Budget(target=1, floor=1)
 CONFIG = """
 [headers]
 tenant = "x-tenant-id"
@@ -33,6 +39,11 @@ tenant = "x-tenant-id"
 trusted_proxies = ["127.0.0.0/8"]
 """
 _GET = b"GET /small HTTP/1.1\r\nHost: memory\r\n\r\n"
+_VISIT = (
+    b"GET /visits/%d HTTP/1.1\r\nHost: memory\r\nX-Tenant-Id: visitor-%d\r\n"
+    b"Connection: close\r\n\r\n"
+)
+_RESET = struct.pack("ii", 1, 0)
 _TENANTS = """
 local serial = {first}
 request = function()
@@ -79,8 +90,24 @@ def _ask_as_tenants(server: Server, home: Path, first: int, count: int) -> int:
     return came
 
 
+def _visit(port: int, first: int, count: int) -> None:
+    """Come and go; who leaves early resets its connection, as a client that crashed does."""
+    with on_other_core():
+        for number in range(first, first + count):
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+                sock.sendall(_VISIT % (number, number))
+                if not number % LEAVES:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    continue
+                head = sock.recv(4096)
+                while sock.recv(4096):
+                    pass
+                if not head.startswith(b"HTTP/1.1 200"):
+                    raise NotMeasuredError(f"a visitor got {head[:100]!r}")
+
+
 def measure(*, quick: bool) -> Report:
-    connections, tenants = (500, 20_000) if quick else (CONNECTIONS, TENANTS)
+    connections, tenants, visits = (500, 20_000, 500) if quick else (CONNECTIONS, TENANTS, VISITS)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with tempfile.TemporaryDirectory(prefix="shedproxy-benchmark-") as directory:
@@ -98,13 +125,21 @@ def measure(*, quick: bool) -> Report:
             _, before = _mib(server)
             late = _ask_as_tenants(server, home, early, tenants - early)
             _, after = _mib(server)
+            _visit(server.port, 0, visits // 10)
+            _, early_visits = _mib(server)
+            _visit(server.port, visits // 10, visits - visits // 10)
+            supervisor_then, late_visits = _mib(server)
     values: list[tuple[str, float, Budget | None]] = [
         ("a worker, idle", worker, WORKER),
         ("the supervisor, idle", supervisor, SUPERVISOR),
         (f"a worker beside {connections} idle connections", beside, BESIDE),
         (f"a worker after {early} tenants", before, None),
         (f"a worker after {early + late} tenants", after, None),
-        ("added by the later tenants", after - before, None),
+        ("added by the later tenants", after - before, FLAT),
+        (f"a worker after {visits // 10} visits more", early_visits, None),
+        (f"a worker after {visits} visits more, an hour's", late_visits, None),
+        ("added by the later visits", late_visits - early_visits, FLAT),
+        ("the supervisor then", supervisor_then, SUPERVISOR),
     ]
     return Report(
         title="Resident memory, as the kernel counts it, shared pages in each",

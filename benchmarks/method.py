@@ -146,22 +146,26 @@ class Report:
     """Of peers, as they call it themselves."""
     samples: list[dict[str, Any]] = field(default_factory=list)
     """Every run of a load generator, void ones included."""
+    builds: list[str] = field(default_factory=lambda: [how_it_runs()])
 
     def as_text(self, command: str) -> str:
+        return "\n".join([f"$ {command}", machine_text(), *self.tables()])
+
+    def tables(self) -> list[str]:
+        """Lines: the figures, and what belongs to them."""
         width = max(len(row.name) for row in (*self.rows, *self.ratios))
-        lines = [f"$ {command}", machine_text(), "", f"{self.title}, {self.unit}"]
+        lines = ["", f"{self.title}, {self.unit}"]
         lines += ["median [least - greatest] of the rounds"]
         lines += [row.as_text(width) for row in self.rows]
         if self.ratios:
             lines += ["", "ratios within a round"]
             lines += [row.as_text(width, is_ratio=True) for row in self.ratios]
-        lines += ["", how_it_runs()]
+        lines += ["", *self.builds]
         if self.versions:
             named = (f"{name} {version}" for name, version in self.versions.items())
             lines.append(f"beside {', '.join(named)}")
         lines += [f"not on this machine: {name}" for name in self.absent]
-        lines += self.notes
-        return "\n".join(lines)
+        return lines + self.notes
 
     def as_json(self, name: str, command: str, *, quick: bool) -> dict[str, Any]:
         return {

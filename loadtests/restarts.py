@@ -1,11 +1,13 @@
-"""Rolling restarts, reloads and replacements of the whole program under load: nothing may be lost.
+"""Restarts, reloads, replacements of the program and kills of workers under load: what is lost.
 
 In each round every worker process is replaced and the settings are read again with another limit;
-every tenth round a second shedproxy is started on the same socket, as systemd hands it over, and
-the first one is ended. `--compressed` does the same within one process, without the start of
-processes: a new data plane on the same socket, and a drain of the old one, a thousand times.
+then every worker is killed, one after the other (`kills`), and what it had accepted is lost with
+it, nothing else. Every tenth round a second shedproxy is started on the same socket, as systemd
+hands it over, and the first one is ended. `--compressed` restarts and reloads within one process,
+without the start of processes: a new data plane on the same socket, and a drain of the old one, a
+thousand times.
 
-Exit code 0: no request was lost. 1: some were.
+Exit code 0: no request was lost but those that a killed worker had accepted. 1: some were.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Any
 import uvloop
 
 from loadtests.keep_alive import Clients, Upstream
+from loadtests.kills import Kills, kill_beside_newcomers
 from shedproxy.cli.control_client import ControlClient, ControlError
 from shedproxy.core import CellPolicy, LimitPolicy, Policy, seconds
 from shedproxy.dataplane.driver import Driver
@@ -54,14 +57,25 @@ class Rounds:
 
     def __init__(self) -> None:
         self.restarts = self.workers = self.reloads = self.replacements = 0
+        self.kills = self.queued = self.taken = self.taken_served = 0
+        """Kills; connections in the accept queue then; requests that went with the killed workers,
+        and those of them that were under way at the kill."""
         self.answered = 0
         self.lost: list[str] = []
+        """All others."""
         self.p99_ms = 0.0
         self.seconds = 0.0
 
-    def note(self, clients: Clients, began: float) -> None:
+    def note(self, clients: Clients, began: float, kills: Kills | None = None) -> None:
         """The end: what the clients saw."""
-        self.answered, self.lost, self.p99_ms = clients.ok, clients.lost, clients.p99_ms()
+        kills = kills or Kills()
+        taken = [loss for loss in clients.losses if kills.took(loss)]
+        self.kills = len(kills.kills)
+        self.queued = sum(kill.queued for kill in kills.kills)
+        self.taken, self.taken_served = len(taken), sum(map(kills.was_served, taken))
+        self.answered, self.p99_ms = clients.ok, clients.p99_ms()
+        self.lost = [loss.why for loss in clients.losses if not kills.took(loss)]
+        self.lost += [why for kill in kills.kills for why in kill.reset]
         self.seconds = round(time.perf_counter() - began, 1)
 
     def text(self) -> str:
@@ -70,7 +84,17 @@ class Rounds:
             f"{self.restarts} rolling restarts ({self.workers} workers), {self.reloads} reloads,"
             f" {self.replacements} replacements of the program: {len(self.lost)} of"
             f" {self.answered + len(self.lost)} requests lost, p99 {self.p99_ms} ms,"
-            f" {self.seconds} s"
+            f" {self.seconds} s" + self._kills_text()
+        )
+
+    def _kills_text(self) -> str:
+        if not self.kills:
+            return ""
+        return (
+            f"\n{self.kills} workers killed, {self.queued} connections in the accept queue at that:"
+            f" {self.taken} requests went with the workers that had accepted their connections"
+            f" ({self.taken_served} under way at the kill, {self.taken - self.taken_served} sent"
+            " just after it)"
         )
 
 
@@ -78,6 +102,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """What `restarts` wants to know."""
     add = parser.add_argument
     add("--count", type=int, help="rounds  [default: 50, compressed 1000]")
+    add("--no-kills", action="store_true", help="restarts and reloads only")
     add("--workers", type=int, default=2, help="worker processes  [default: %(default)s]")
     add("--clients", type=int, default=16, help="connections  [default: %(default)s]")
     add("--compressed", action="store_true", help="in one process, a thousand times")
@@ -91,7 +116,12 @@ def run(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if chosen.compressed:
         done = uvloop.run(compressed_rounds(chosen.count or 1000, clients=chosen.clients))
     else:
-        rounds = live_rounds(chosen.count or 50, workers=chosen.workers, clients=chosen.clients)
+        rounds = live_rounds(
+            chosen.count or 50,
+            workers=chosen.workers,
+            clients=chosen.clients,
+            with_kills=not chosen.no_kills,
+        )
         done = uvloop.run(rounds)
     print(json.dumps(vars(done)) if chosen.json else done.text())
     for loss in done.lost[:5] if not chosen.json else ():
@@ -183,10 +213,15 @@ async def _programs(
 
 
 async def live_rounds(
-    count: int, *, workers: int = 2, clients: int = 16, replace_every: int = REPLACE_EVERY
+    count: int,
+    *,
+    workers: int = 2,
+    clients: int = 16,
+    replace_every: int = REPLACE_EVERY,
+    with_kills: bool = False,
 ) -> Rounds:
     """Real processes: see above."""
-    done = Rounds()
+    done, kills = Rounds(), Kills()
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
         port = listener.getsockname()[1]
         async with Upstream() as upstream, _programs(upstream.url, workers, listener) as tools:
@@ -201,14 +236,32 @@ async def live_rounds(
                     done.reloads += bool(reload["ok"])
                     done.workers += await restart
                     done.restarts += 1
+                    if with_kills:
+                        await _kill_each(program, port, kills)
                     if number % replace_every == 0:
                         former, program = program, await start()
                         if await former.end():
                             raise SystemExit("a program did not end in order")
                         done.replacements += 1
-            done.note(load, began)
+            done.note(load, began, kills)
             await program.end()
     return done
+
+
+async def _kill_each(program: _Program, port: int, kills: Kills) -> None:
+    """One worker after the other; the next when there is a successor."""
+    workers = (await program.status())["workers"]
+    for worker in workers:
+        pids = [each["pid"] for each in (await program.status())["workers"]]
+        kills.kills.append(await kill_beside_newcomers(port, pids, worker["pid"]))
+        while not _is_complete(await program.status(), len(workers), worker["pid"]):
+            await asyncio.sleep(0.02)
+
+
+def _is_complete(status: dict[str, Any], count: int, killed: int) -> bool:
+    """Whether so many workers serve, and the killed one is none of them."""
+    states = {worker["pid"]: worker["state"] for worker in status["workers"]}
+    return killed not in states and list(states.values()) == ["ready"] * count
 
 
 async def _restart(program: _Program) -> int:

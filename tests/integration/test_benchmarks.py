@@ -13,10 +13,11 @@ import pytest
 
 from benchmarks.acceptance import Line
 from benchmarks.load import Sample, Traffic, Turns, faults, parsed, repeated
-from benchmarks.method import Budget, Row, Spread, interval, ratio
+from benchmarks.method import Budget, NotMeasuredError, Row, Spread, interval, ratio
 from benchmarks.overload import Cell, judge
 from benchmarks.overload_shapes import SHAPES, TUNED, QueueControl, Shape, play
 from benchmarks.refusal import possible_goodput
+from benchmarks.saved import put_together
 from shedproxy.simulator.controllers.fixed_limit import FixedControl
 
 pytestmark = pytest.mark.integration
@@ -56,23 +57,21 @@ def test_decisions_are_measured_for_every_algorithm_and_queue_length(root: Path)
         assert row["min"] <= low <= high <= row["max"]
 
 
-def test_middleware_is_measured_beside_others_and_its_budget(root: Path):
-    report = json.loads(run(root, "middleware", "--quick", "--json").stdout)
+def test_middleware_is_measured_beside_others_and_its_budget(root: Path, tmp_path: Path):
+    file = tmp_path / "middleware.json"
+    done = run(root, "middleware", "--quick", "--save", str(file))
+    assert done.returncode == 0, done.stderr
+    first, second, *rest = done.stdout.splitlines()
+    assert first.startswith("$ python")
+    assert "load average" in second
+    assert "median [least - greatest] of the rounds" in rest
+    report = json.loads(file.read_text())
     rows = {row["name"]: row for row in report["rows"]}
     for name in ("a middleware of nothing", "slowapi", "OpenTelemetry, metrics"):
         assert "floor" not in rows[f"added in process by {name}"]
     added = rows["added in process by ShedMiddleware"]
     assert added["target"] < added["floor"]
     assert report["absent"] == []
-
-
-def test_text_names_the_command_the_machine_and_the_spread(root: Path):
-    done = run(root, "middleware", "--quick")
-    assert done.returncode == 0, done.stderr
-    first, second, *rest = done.stdout.splitlines()
-    assert first.startswith("$ python")
-    assert "load average" in second
-    assert "median [least - greatest] of the rounds" in rest
 
 
 def test_unknown_benchmark_is_a_usage_error(root: Path):
@@ -227,18 +226,61 @@ def test_what_a_refusal_costs_bounds_the_goodput():
     assert possible_goodput(0.5, 10) == 0.0
 
 
-def test_proxies_and_refusals_are_measured_and_raw_rows_kept(root: Path, tmp_path: Path):
+SMALL = "GET of 128 B, 16 connections, heads differ"
+
+
+@pytest.mark.parametrize(
+    ("name", "peer", "how", "what"),
+    [
+        ("proxy", "nginx", ("--heads", "differ"), (SMALL,)),
+        ("refusal", "nginx return 503", ("--heads", "differ", "--sizes", "128"), (SMALL,)),
+        ("tls", "nginx", (), (SMALL, "handshake and GET of 128 B, 8 clients")),
+        ("tunnel", "nginx", (), ("128 B there and back, 16 tunnels",)),
+    ],
+)
+def test_peers_are_measured_in_turns_and_raw_rows_kept(
+    root: Path, tmp_path: Path, name: str, peer: str, how: tuple[str, ...], what: tuple[str, ...]
+):
     """With one peer: the others take the same way."""
-    for name, peer in (("proxy", "nginx"), ("refusal", "nginx return 503")):
-        file = tmp_path / f"{name}.json"
-        how = ("--sizes", "128", "--heads", "differ", "--peers", peer, "--save", str(file))
-        done = run(root, name, "--quick", *how)
-        assert done.returncode == 0, done.stderr
-        assert f"shedproxy / {peer}, GET of 128 B, 16 connections, heads differ" in done.stdout
-        kept = json.loads(file.read_text())
-        assert {row["server"] for row in kept["samples"]} == {"shedproxy", peer}
-        assert kept["machine"]["processor"]
-        assert "nginx" in kept["machine"]["versions"]
+    file = tmp_path / f"{name}.json"
+    done = run(root, name, "--quick", *how, "--peers", peer, "--save", str(file))
+    assert done.returncode == 0, done.stderr
+    for traffic in what:
+        assert f"shedproxy / {peer}, {traffic}" in done.stdout
+    kept = json.loads(file.read_text())
+    assert {row["server"] for row in kept["samples"]} == {"shedproxy", peer}
+    assert {row["traffic"] for row in kept["samples"]} == set(what)
+    assert kept["machine"]["processor"]
+    assert "nginx" in kept["machine"]["versions"]
+    # Put together with itself it has every round twice.
+    shown = run(root, "show", str(file), str(file))
+    assert shown.returncode == 0, shown.stderr
+    twice = put_together([kept, kept])
+    assert [row.as_json()["values"] for row in twice.ratios] == [
+        2 * row["values"] for row in kept["ratios"]
+    ]
+    assert all(line in shown.stdout for line in twice.tables())
+
+
+def test_runs_of_different_benchmarks_are_not_put_together(root: Path, tmp_path: Path):
+    with pytest.raises(NotMeasuredError, match="different"):
+        put_together([{"benchmark": "tls"}, {"benchmark": "tunnel"}])
+    broken = tmp_path / "broken.json"
+    broken.write_text("{}")
+    done = run(root, "show", str(broken))
+    assert (done.returncode, "not saved by --save" in done.stderr) == (1, True)
+    assert run(root, "show").returncode == 2
+
+
+def test_workers_are_held_to_one_limit_wherever_their_connections_are(root: Path):
+    report = json.loads(run(root, "workers", "--quick", "--json", "--parts", "fixed").stdout)
+    cases = {sample["case"]: sample for sample in report["samples"]}
+    alone, one_of_two = cases.values()
+    assert "2 workers, all on one" in one_of_two["case"]
+    assert one_of_two["most_above"] <= 2
+    assert one_of_two["goodput"] > 0.8 * alone["goodput"] > 0.5
+    names = [row["name"] for row in report["rows"]]
+    assert sum(name.startswith("above the limit, % of the time") for name in names) == 2
 
 
 def test_memory_is_of_worker_and_supervisor(root: Path):

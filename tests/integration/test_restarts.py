@@ -17,12 +17,13 @@ from harness.process import Service
 from harness.proxy import Shedproxy
 
 from loadtests.keep_alive import Clients, Upstream
+from loadtests.kills import NEWCOMERS
 from loadtests.restarts import compressed_rounds, live_rounds
 from shedproxy.testing import eventually, eventually_async
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
-LIVE = 8
+LIVE = 3
 COMPRESSED = 200
 
 APP = """
@@ -33,12 +34,15 @@ async def app(scope, receive, send):
 """
 
 
-async def test_live_restarts_reloads_and_replacements_lose_nothing():
-    done = await live_rounds(LIVE, workers=1, clients=8, replace_every=4)
-    assert (done.restarts, done.workers, done.replacements) == (LIVE, LIVE, 2)
-    assert done.reloads == LIVE
+async def test_live_restarts_reloads_replacements_and_kills_lose_nothing_that_waits():
+    """Of the clients of a killed worker each loses its request at most, and nobody else does."""
+    done = await live_rounds(LIVE, workers=1, clients=8, replace_every=2, with_kills=True)
+    assert (done.restarts, done.workers, done.replacements) == (LIVE, LIVE, 1)
+    assert (done.reloads, done.kills) == (LIVE, LIVE)
+    assert done.queued >= LIVE * NEWCOMERS
     assert done.answered > 100
     assert done.lost == []
+    assert done.taken <= LIVE * 8
 
 
 async def test_a_great_many_compressed_ones_lose_nothing():
