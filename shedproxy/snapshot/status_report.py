@@ -43,6 +43,17 @@ class StatusReport:
     """Why the last snapshot that came was refused; "": it was not."""
     refused_revision: int = 0
     """Its revision, as far as that could be read."""
+    table_version: int = 0
+    """Of the table of cells that all workers look keys up in and the disk has, so that a start
+    finds no older one; 0: none."""
+    moving: int = 0
+    """Requests of keys in motion (those of a phase in that table) that may be at work, streams
+    included."""
+    moving_streams: int = 0
+    held: int = 0
+    """Requests of keys in motion that wait until the table says where they go."""
+    is_settled: bool = False
+    """Nothing may be at work any more that processes have left which are gone."""
     mode: str = ""
     """In force: of the snapshot, or of the break-glass."""
     is_stale: bool = False
