@@ -12,24 +12,48 @@ __all__ = ["ControlClient", "ControlError"]
 
 DEFAULT_PORT = 9900
 _TIMEOUT_S = 10.0
+_ADVICE = (
+    "is shedproxy running? Its control listener is what --control or control.listen say; pass that"
+    " as URL"
+)
 _ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 
 
 class ControlError(Exception):
     """The instance cannot be reached, or said no."""
 
-    def __init__(self, message: str, *, is_usage: bool = False) -> None:
+    def __init__(
+        self, message: str, *, is_usage: bool = False, content: dict[str, Any] | None = None
+    ) -> None:
         self.is_usage = is_usage
         """The request itself was wrong."""
+        self.content = content or {}
+        """The problem that was answered (RFC 9457), if one was."""
         super().__init__(message)
 
 
 class ControlClient:
-    """One control listener. Proxies and other settings of the environment do not apply."""
+    """One control listener. Proxies and other settings of the environment do not apply.
+
+    Args:
+        url: where it is.
+        token: to be shown; "" for none.
+        name: what kind of listener it is.
+        advice: what to do when nobody answers.
+        timeout_s: seconds until that is believed.
+    """
 
     def __init__(
-        self, url: str, *, token: str = "", transport: httpx2.BaseTransport | None = None
+        self,
+        url: str,
+        *,
+        token: str = "",
+        transport: httpx2.BaseTransport | None = None,
+        name: str = "control listener",
+        advice: str = _ADVICE,
+        timeout_s: float = _TIMEOUT_S,
     ) -> None:
+        self._name, self._advice, self._timeout_s = name, advice, timeout_s
         self._shown = base = url
         if url.startswith("unix:") and len(url) > len("unix:"):
             transport = transport or httpx2.HTTPTransport(
@@ -40,7 +64,7 @@ class ControlClient:
             base = self._shown = _complete(url)
         if not base.startswith(("http://", "https://")) or not base.partition("://")[2].strip("/"):
             raise ControlError(
-                f"{url!r} is no control listener: expected http://host:port or unix:/path",
+                f"{url!r} is no {name}: expected http://host:port or unix:/path",
                 is_usage=True,
             )
         headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -48,7 +72,7 @@ class ControlClient:
             self._http = httpx2.Client(
                 base_url=base,
                 headers=headers,
-                timeout=_TIMEOUT_S,
+                timeout=timeout_s,
                 trust_env=False,
                 transport=transport,
             )
@@ -84,12 +108,12 @@ class ControlClient:
             answer = self._http.request(method, path, params=tuple(query or ()), json=body)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise ControlError(
-                f"nothing answers at {self._shown}: {_ERRNO.sub('', str(error))}\n"
-                "  is shedproxy running? Its control listener is what --control or"
-                " control.listen say; pass that as URL"
+                f"nothing answers at {self._shown}: {_ERRNO.sub('', str(error))}\n  {self._advice}"
             ) from error
         except httpx2.TimeoutException as error:
-            raise ControlError(f"{self._shown} did not answer within {_TIMEOUT_S:g} s") from error
+            raise ControlError(
+                f"{self._shown} did not answer within {self._timeout_s:g} s"
+            ) from error
         except httpx2.HTTPError as error:
             what = str(error) or type(error).__name__
             raise ControlError(f"{self._shown}: {what}") from error
@@ -102,12 +126,13 @@ class ControlClient:
         if content is None or "detail" not in content:
             return ControlError(
                 f"{self._shown} answered {answer.status_code} {answer.reason_phrase}: this is no"
-                " control listener of shedproxy (the port of the proxy itself?)"
+                f" {self._name} of shedproxy (the port of the proxy itself?)"
             )
         detail = str(content["detail"])
         if answer.status_code in {401, 403}:
             detail += "\n  pass the token with --token-file"
-        return ControlError(detail, is_usage=answer.status_code in {400, 422})
+        is_usage = answer.status_code in {400, 422}
+        return ControlError(detail, is_usage=is_usage, content=content)
 
 
 def _complete(address: str) -> str:

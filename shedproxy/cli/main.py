@@ -33,6 +33,7 @@ class Command(NamedTuple):
 
 
 _SERVE, _CONFIGURE, _OPERATE = "Serve", "Configure", "Operate a running instance"
+_FLEET = "Operate a fleet"
 _SIMULATE = "Calibrate and simulate"
 
 COMMANDS: dict[str, Command] = {
@@ -119,6 +120,12 @@ COMMANDS: dict[str, Command] = {
         "drain",
         _OPERATE,
         "End an instance in order: readiness off, requests in flight finish.",
+    ),
+    "control": Command(
+        "control_commands",
+        "control",
+        _FLEET,
+        "Run the control plane of a fleet, and tell it what to do.",
     ),
     "simulate": Command(
         "simulate_command",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import shedproxy
 from shedproxy.errors import ConfigInvalidError, DocumentInvalidError, Problem, StartupError
-from shedproxy.settings.layers import FileLayer, locate, read_file
+from shedproxy.settings.file_layer import FileLayer, read_file
+from shedproxy.settings.layers import locate
 from shedproxy.settings.shape import nearest
 from shedproxy.workload.scenario import Scenario
 from shedproxy.workload.scenario_document import decode_scenario

@@ -23,7 +23,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-__all__ = ["GATES", "MARGIN", "REQUESTS_MIN", "Arm", "Gate", "Watch", "add_period", "verdict"]
+__all__ = [
+    "GATES",
+    "MARGIN",
+    "REQUESTS_MIN",
+    "Arm",
+    "Gate",
+    "Watch",
+    "add_period",
+    "next_scope",
+    "verdict",
+]
 
 GATES: Final = ("errors", "slow answers", "refusals")
 MARGIN: Final = 1.5
@@ -82,6 +92,28 @@ class Watch:
     """What was seen of one scope since it began."""
 
     gates: tuple[Gate, Gate, Gate] = field(default_factory=lambda: (Gate(), Gate(), Gate()))
+    durations: tuple[int, ...] = ()
+    """Answers of the control by duration, as in `StatusReport`."""
+
+    @property
+    def slow_from(self) -> int | None:
+        """The place in `durations` from which on an answer is slow: what 99 in 100 of the control's
+        have not reached. None: nothing is known of the control, or it has no such answers.
+        """
+        total, seen = sum(self.durations), 0
+        for place, count in enumerate(self.durations[:-1]):
+            seen += count
+            if total and seen >= 0.99 * total:
+                return place + 1
+        return None
+
+
+def next_scope(watch: Watch) -> Watch:
+    """Begin anew: of what was seen, only how much hosts differ among themselves is kept."""
+    first, second, third = (
+        Gate(scatter=gate.scatter, freedom=gate.freedom) for gate in watch.gates
+    )
+    return Watch(gates=(first, second, third))
 
 
 def add_period(watch: Watch, candidate: Sequence[Arm], control: Sequence[Arm]) -> Watch:
@@ -100,7 +132,7 @@ def add_period(watch: Watch, candidate: Sequence[Arm], control: Sequence[Arm]) -
         )
         for kind, gate in enumerate(watch.gates)
     )
-    return Watch(gates=(first, second, third))
+    return replace(watch, gates=(first, second, third))
 
 
 def verdict(watch: Watch, *, false_alarm: float) -> str:

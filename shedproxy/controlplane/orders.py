@@ -152,14 +152,19 @@ def clone_cell(fleet: Fleet, source: str, cell: str, hosts: Sequence[Host]) -> F
 
 
 def add_host(fleet: Fleet, host: Host) -> Fleet:
-    """A host more: it runs what everybody runs who is not told otherwise."""
+    """A host more: it runs what everybody runs who is not told otherwise. While something is being
+    promoted it is held there, and follows when that is over.
+    """
     if fleet.host(host.name) is not None:
         raise OrderRefusedError("/host", f"there is a host {host.name} already")
     if len(fleet.hosts) >= HOSTS_MAX:
         raise OrderRefusedError("/host", f"a fleet has {HOSTS_MAX} hosts at most")
     if host.cell in fleet.quarantined:
         raise OrderRefusedError("/cell", f"cell {host.cell} is in quarantine")
-    return replace(fleet, hosts=(*fleet.hosts, host))
+    held = fleet.held
+    if fleet.book.rollout is not None:
+        held = (*held, Held(host=host.name, release=fleet.book.base))
+    return replace(fleet, hosts=(*fleet.hosts, host), held=held)
 
 
 def remove_host(fleet: Fleet, name: str) -> Fleet:

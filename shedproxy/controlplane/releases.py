@@ -19,6 +19,7 @@ from shedproxy.snapshot import Document, Sign, encode_snapshot, open_envelope, s
 __all__ = [
     "RELEASE_SIZE_MAX",
     "Make",
+    "Request",
     "build_edition",
     "decode_release",
     "encode_release",

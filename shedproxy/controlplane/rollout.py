@@ -238,11 +238,13 @@ def advance(book: Book, facts: Facts) -> Book:
     if facts.alarm and rollout.phase is not Phase.ROLLING_BACK:
         return roll_back(book, facts.alarm)
     want = assigned(book)
-    if any(digest != want(name) for name, digest in facts.running.items()):
+    late = [name for name, digest in facts.running.items() if digest != want(name)]
+    if rollout.phase is Phase.ROLLING_BACK:
+        # Who never took it, or something else, need not take it first to be given the old one.
+        return book if any(want(name) == book.base for name in late) else _step_back(book, rollout)
+    if late:
         return book
     match rollout.phase:
-        case Phase.ROLLING_BACK:
-            return _step_back(book, rollout)
         case Phase.BAKING:
             return _bake(book, rollout, facts)
         case _:

@@ -4,6 +4,13 @@ The only door is here. `models` and `cells` say what may be set; `layers` reads 
 `checks` and `advice` judge it, `compile` turns it into what data planes run.
 """
 
+from shedproxy.settings.control_plane import (
+    ControlPlaneSettings,
+    PromotionSettings,
+    Role,
+    TokenSettings,
+    load_control_plane,
+)
 from shedproxy.settings.load import (
     EffectiveValue,
     Loaded,
@@ -26,16 +33,21 @@ from shedproxy.settings.template import commented_default_toml
 
 __all__ = [
     "SCHEMA_FILE",
+    "ControlPlaneSettings",
     "ControlSettings",
     "EffectiveValue",
     "Loaded",
     "LogSettings",
+    "PromotionSettings",
+    "Role",
     "ServerSettings",
     "Settings",
     "SnapshotSettings",
     "TelemetrySettings",
+    "TokenSettings",
     "commented_default_toml",
     "has_color",
+    "load_control_plane",
     "load_document",
     "load_settings",
     "parse_duration",

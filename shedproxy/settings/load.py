@@ -14,13 +14,13 @@ from shedproxy.errors import ConfigInvalidError, Problem
 from shedproxy.settings.advice import advise
 from shedproxy.settings.checks import check_settings
 from shedproxy.settings.compile import compile_document
+from shedproxy.settings.file_layer import parse_file, read_file
 from shedproxy.settings.layers import (
     Layer,
     environment_layer,
     flag_layer,
     holds,
     name_of,
-    read_file,
 )
 from shedproxy.settings.models import Settings
 from shedproxy.settings.problems import path_of, translate
@@ -33,6 +33,9 @@ __all__ = ["EffectiveValue", "Loaded", "load_document", "load_settings", "requir
 _SECRETS = frozenset(("headers.salt",))
 """Values that are never shown."""
 _HIDDEN = "***"
+
+_ELSEWHERE = FilePath("/")
+"""Where names of files in a text begin: the same on all hosts."""
 
 _ROUNDS_MAX = 8
 """Values refused in one round may hide others: validation is repeated without them."""
@@ -73,6 +76,7 @@ def load_settings(
     *,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
+    text: str | None = None,
 ) -> Loaded:
     """Read settings from flags, environment and file; the first that has a value wins.
 
@@ -80,6 +84,7 @@ def load_settings(
         file: TOML; None reads none.
         environ: variables `SHEDPROXY_SECTION__KEY`; None: none.
         overrides: flags by dotted key (`server.listen`); None values count as not given.
+        text: what `file` holds, which is not read then and may be on another host.
 
     Raises:
         ConfigInvalidError: with every problem of all sources.
@@ -89,7 +94,10 @@ def load_settings(
     cells: Sequence[str] = ()
     if file is not None:
         try:
-            layers.append(read_file(file))
+            if text is None:
+                layers.append(read_file(file))
+            else:
+                layers.append(parse_file(text.encode(), str(file), _ELSEWHERE))
         except ConfigInvalidError as error:
             problems += error.problems
         else:

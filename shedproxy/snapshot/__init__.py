@@ -83,6 +83,7 @@ from shedproxy.snapshot.snapshot import (
     snapshot_of,
 )
 from shedproxy.snapshot.status_report import (
+    STATUS_REPORT_SCHEMA,
     STATUS_REPORT_SIZE,
     StatusReport,
     decode_report,
@@ -100,6 +101,7 @@ __all__ = [
     "SIZE_CLASSES",
     "SNAPSHOT_SCHEMA",
     "STATE_SIZE_MAX",
+    "STATUS_REPORT_SCHEMA",
     "STATUS_REPORT_SIZE",
     "UNDECIDED",
     "CellProfile",

@@ -9,10 +9,19 @@ from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.snapshot.bounded_json import load_json
 from shedproxy.snapshot.codec import from_plain, to_plain
 
-__all__ = ["STATUS_REPORT_SIZE", "StatusReport", "decode_report", "encode_report"]
+__all__ = [
+    "STATUS_REPORT_SCHEMA",
+    "STATUS_REPORT_SIZE",
+    "StatusReport",
+    "decode_report",
+    "encode_report",
+]
 
 STATUS_REPORT_SIZE = 4096
 """Bytes of every report."""
+STATUS_REPORT_SCHEMA = 1
+"""Of what this version writes. Readers take one more and one less: a schema adds only fields that
+the one before may leave alone. Reports that name none are of 0."""
 
 _FORMAT = "shedproxy-status"
 _TEXT_MAX = 256
@@ -77,7 +86,7 @@ def encode_report(report: StatusReport) -> bytes:
     Raises:
         ValueError: some text in it is longer than 256 characters.
     """
-    plain = {"format": _FORMAT, **to_plain(report)}
+    plain = {"format": _FORMAT, "schema": STATUS_REPORT_SCHEMA, **to_plain(report)}
     if any(isinstance(value, str) and len(value) > _TEXT_MAX for value in plain.values()):
         raise ValueError(f"a text in a status report has at most {_TEXT_MAX} characters")
     data = json.dumps(plain, separators=(",", ":")).encode()
@@ -87,7 +96,7 @@ def encode_report(report: StatusReport) -> bytes:
 
 
 def decode_report(data: bytes) -> StatusReport:
-    """What `encode_report` made; fields of a newer version are left out.
+    """What `encode_report` made, of this version or the next; what is new in it is left out.
 
     Raises:
         DocumentInvalidError: it is no such report.
@@ -95,6 +104,10 @@ def decode_report(data: bytes) -> StatusReport:
     plain = load_json(data, what="status report") if len(data) == STATUS_REPORT_SIZE else None
     if not isinstance(plain, dict) or plain.get("format") != _FORMAT:
         raise DocumentInvalidError([Problem(message="not a status report of shedproxy")])
+    schema = plain.get("schema", 0)
+    if type(schema) is not int or not 0 <= schema <= STATUS_REPORT_SCHEMA + 1:
+        message = f"schema {schema!r} is not one that this version understands"
+        raise DocumentInvalidError([Problem(message=message, path=("schema",))])
     missing = {"instance", "boot_id", "heartbeat"} - set(plain)
     if missing:
         raise DocumentInvalidError([Problem(message=f"it has no {min(missing)}")])

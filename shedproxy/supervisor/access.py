@@ -9,42 +9,24 @@ from here. Pages of other origins may change nothing, and a page whose name was 
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from shedproxy.listening import (
+    NO_PAGES,
+    NOT_JSON,
+    REBOUND,
+    Refusal,
+    bearer,
+    is_json,
+    is_local_name,
+    is_own_page,
+)
 from shedproxy.settings import ControlSettings
 
-__all__ = ["Access", "Refusal", "access_by"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """Why not, and as which status."""
-
-    status: int
-    title: str
-    detail: str
-
-    @property
-    def headers(self) -> dict[str, str] | None:
-        """What the status requires (RFC 9110 15.5.2)."""
-        return {"www-authenticate": "Bearer"} if self.status == 401 else None
-
-
-_REBOUND = Refusal(
-    status=403, title="Foreign host name", detail="use an address or localhost in the URL"
-)
-_NO_PAGES = Refusal(
-    status=403, title="Cross-site request", detail="a web page may not change this service"
-)
-_NOT_JSON = Refusal(
-    status=415,
-    title="Unsupported media type",
-    detail="send content-type: application/json (a web page cannot without asking first)",
-)
+__all__ = ["Access", "access_by"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,28 +47,26 @@ class Access:
             return None
         if self.needs_token:
             return _missing(tokens, "control.token_file or control.read_token_file")
-        return None if _is_local_name(headers.get("host", "")) else _REBOUND
+        return None if is_local_name(headers.get("host", "")) else REBOUND
 
     def refuse_change(self, headers: Mapping[str, str]) -> Refusal | None:
         """Why this caller may not change anything; None: it may."""
-        if not _is_own_page(headers):
-            return _NO_PAGES
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            return _NOT_JSON
+        if not is_own_page(headers):
+            return NO_PAGES
+        if not is_json(headers):
+            return NOT_JSON
         tokens = (self.token(),)
         if _shows_one_of(headers, tokens):
             return None
         if self.needs_token or tokens != ("",):
             return _missing(tokens, "control.token_file")
-        return None if _is_local_name(headers.get("host", "")) else _REBOUND
+        return None if is_local_name(headers.get("host", "")) else REBOUND
 
 
 def _shows_one_of(headers: Mapping[str, str], tokens: tuple[str, ...]) -> bool:
-    scheme, _, given = headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
+    shown = bearer(headers)
+    if shown is None:
         return False
-    shown = given.strip().encode("latin-1", "replace")
     # All are compared, whatever the first says, and each in constant time.
     equal = [bool(token) and hmac.compare_digest(shown, token.encode()) for token in tokens]
     return any(equal)
@@ -98,28 +78,6 @@ def _missing(tokens: tuple[str, ...], setting: str) -> Refusal:
         return Refusal(status=401, title="Token required", detail=detail)
     detail = f"this listener is reachable from other hosts; set {setting} to allow this through it"
     return Refusal(status=403, title="No token configured", detail=detail)
-
-
-def _is_own_page(headers: Mapping[str, str]) -> bool:
-    """Whether it is no web page that asks, or one of this very listener."""
-    if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
-        return False
-    origin = headers.get("origin")
-    # Older browsers say where a page is from in this one only.
-    return origin is None or origin.partition("://")[2] == headers.get("host", "")
-
-
-def _is_local_name(host: str) -> bool:
-    """Whether a Host is what no foreign name can look like: an address, localhost, or none."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
-    name = name.removeprefix("[").removesuffix("]").lower()
-    if name in {"", "localhost"}:  # "": HTTP over a unix socket may go without
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def access_by(settings: Callable[[], ControlSettings], *, is_public: bool) -> Access:

@@ -6,36 +6,28 @@ blocked or overloaded. What it shows and does is behind `Operations`, who may is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from shedproxy.supervisor.access import Access, Refusal
+from shedproxy.listening import (
+    Refusal,
+    guarded,
+    json_answer,
+    problem,
+    problem_handlers,
+    read_object,
+)
+from shedproxy.supervisor.access import Access
 from shedproxy.supervisor.health import Report
 from shedproxy.supervisor.orders import HostOrder, ModeOrder, OrderInvalidError, ZoneOrder
 
 __all__ = ["Operations", "make_app"]
-
-BODY_SIZE_MAX = 16 * 1024
-"""Bytes of a request to change something."""
-
-_POLICY = b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-_GUARDS = (
-    # Nothing here is a page. A browser shall not run, frame, guess, keep or lend any of it.
-    (b"content-security-policy", _POLICY),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"cache-control", b"no-store"),
-)
 
 
 class Operations(Protocol):
@@ -100,23 +92,23 @@ def make_app(operations: Operations, access: Access) -> ASGIApp:
         return Response(body, headers={"content-type": content_type})
 
     async def mode(request: Request, body: dict[str, Any]) -> Response:
-        return _json(operations.order_mode(ModeOrder.parse(body), who=_who(request)))
+        return json_answer(operations.order_mode(ModeOrder.parse(body), who=_who(request)))
 
     async def zone(request: Request, body: dict[str, Any]) -> Response:
-        return _json(operations.order_zone(ZoneOrder.parse(body), who=_who(request)))
+        return json_answer(operations.order_zone(ZoneOrder.parse(body), who=_who(request)))
 
     async def reload(request: Request, _: dict[str, Any]) -> Response:
         result = await operations.reload(who=_who(request))
-        return _json(result, status=200 if result["ok"] else 422)
+        return json_answer(result, status=200 if result["ok"] else 422)
 
     async def restart(request: Request, _: dict[str, Any]) -> Response:
-        return _json(operations.restart(who=_who(request)), status=202)
+        return json_answer(operations.restart(who=_who(request)), status=202)
 
     async def host(request: Request, body: dict[str, Any]) -> Response:
-        return _json(await operations.order_host(HostOrder.parse(body), who=_who(request)))
+        return json_answer(await operations.order_host(HostOrder.parse(body), who=_who(request)))
 
     async def drain(request: Request, _: dict[str, Any]) -> Response:
-        return _json(operations.drain(who=_who(request)), status=202)
+        return json_answer(operations.drain(who=_who(request)), status=202)
 
     routes = [
         *(_get(path, livez, None) for path in ("/livez", "/healthz")),
@@ -134,49 +126,14 @@ def make_app(operations: Operations, access: Access) -> ASGIApp:
         _post("/-/restart", restart, access),
         _post("/-/drain", drain, access),
     ]
-    handlers = {HTTPException: _on_http, Exception: _on_error}
-    return _guarded(Starlette(routes=routes, exception_handlers=handlers))
+    return guarded(Starlette(routes=routes, exception_handlers=problem_handlers()))
 
 
 def _showing(view: Callable[[], dict[str, Any]]) -> Callable[[Request], Response]:
     def endpoint(_: Request) -> Response:
-        return _json(view())
+        return json_answer(view())
 
     return endpoint
-
-
-def _guarded(app: ASGIApp) -> ASGIApp:
-    """The same answers, each with the fields that keep browsers from using them."""
-
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *_GUARDS]}
-            await send(message)
-
-        await app(scope, receive, send_guarded)
-
-    return guarded
-
-
-def problem(
-    status: int,
-    title: str,
-    detail: str,
-    *,
-    errors: list[dict[str, str]] | None = None,
-    headers: dict[str, str] | None = None,
-) -> Response:
-    """An RFC 9457 answer; `errors` name the places in the request."""
-    content: dict[str, Any] = {
-        "type": "about:blank",
-        "title": title,
-        "status": status,
-        "detail": detail,
-    }
-    if errors:
-        content["errors"] = errors
-    return JSONResponse(content, status, headers=headers, media_type="application/problem+json")
 
 
 def _get(path: str, show: Callable[[Request], Response], access: Access | None) -> Route:
@@ -205,7 +162,7 @@ def _post(
         if refusal is not None:
             return _refused(refusal)
         try:
-            return await change(request, await _read_object(request))
+            return await change(request, await read_object(request))
         except OrderInvalidError as error:
             return _unprocessable(error)
 
@@ -232,7 +189,7 @@ def _explain_endpoint(operations: Operations) -> Callable[[Request], Response]:
                 raise OrderInvalidError("?header", f"{text!r} is not of the form name:value")
             headers.append((name.strip().lower(), value.strip()))
         method = query.get("method", "GET").upper()
-        return _json(operations.explain(method, path, headers, refusal_id))
+        return json_answer(operations.explain(method, path, headers, refusal_id))
 
     return explain
 
@@ -250,46 +207,10 @@ def _health(report: Report, request: Request, access: Access) -> Response:
     return PlainTextResponse(text, 200 if report.ok else 503)
 
 
-def _json(content: dict[str, Any], *, status: int = 200) -> Response:
-    body = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    return Response(body, status, media_type="application/json")
-
-
-async def _read_object(request: Request) -> dict[str, Any]:
-    """The body as a JSON object; an empty one is `{}`."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_SIZE_MAX:
-            raise HTTPException(413, f"the body is larger than {BODY_SIZE_MAX} bytes")
-    if not body.strip():
-        return {}
-    try:
-        content = json.loads(body)
-    except ValueError as error:
-        raise HTTPException(400, f"the body is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise OrderInvalidError("", "the body must be a JSON object")
-    return content
-
-
 def _unprocessable(error: OrderInvalidError) -> Response:
     return problem(
         422, "Invalid request", str(error), errors=[{"place": error.place, "detail": str(error)}]
     )
-
-
-async def _on_http(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    title = {400: "Bad request", 404: "Not found", 405: "Method not allowed"}
-    headers = dict(error.headers) if error.headers else None
-    return problem(
-        error.status_code, title.get(error.status_code, "Refused"), error.detail, headers=headers
-    )
-
-
-async def _on_error(_: Request, error: Exception) -> Response:
-    return problem(500, "Internal error", f"{type(error).__name__}: see the log")
 
 
 def _who(request: Request) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from shedproxy.core import Memory, Mode, Nanos, to_seconds
 from shedproxy.dataplane.host_share import close_bells, make_bells
 from shedproxy.dataplane.share_page import SharePage
+from shedproxy.listening import AppServer
 from shedproxy.settings import Loaded, require_upstream
 from shedproxy.snapshot import Document
 from shedproxy.supervisor.access import Access, access_by
@@ -31,7 +32,6 @@ from shedproxy.supervisor.exporters import Exporters
 from shedproxy.supervisor.fleet import Fleet
 from shedproxy.supervisor.inspection import Inspection
 from shedproxy.supervisor.journal import Journal
-from shedproxy.supervisor.listener import ControlListener
 from shedproxy.supervisor.managed_mode import ManagedMode
 from shedproxy.supervisor.notify import Notifier
 from shedproxy.supervisor.operations import LiveOperations
@@ -179,7 +179,8 @@ class Supervisor:
         operations.listening = [listener.bound for listener in data]
         operations.control = [listener.bound for listener in control]
         access = self._access(control)
-        listener = ControlListener(make_app(operations, access), control)
+        app = make_app(operations, access)
+        listener = AppServer(app, [bound.socket for bound in control])
         exporters = Exporters(
             self._configuration.loaded.settings,
             operations.samples,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -186,9 +187,10 @@ class Instance:
 def start(tmp_path: Path) -> Iterator[Callable[..., Instance]]:
     """Starts `shedproxy ...` on ephemeral ports and ends it after the test."""
     instances: list[Instance] = []
+    numbers = itertools.count()
 
     def starter(*arguments: str, ready: bool = True, **environ: str) -> Instance:
-        control = str(tmp_path / f"control-{len(instances)}")
+        control = str(tmp_path / f"control-{next(numbers)}")
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "shedproxy", *arguments),

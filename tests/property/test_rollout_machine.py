@@ -27,6 +27,13 @@ def test_no_state_breaks_a_promise_and_every_promotion_can_end():
     assert space.states >= 9_000
 
 
+@pytest.mark.parametrize("name", ["i1", "i4"])
+def test_an_instance_that_never_takes_it_holds_no_rollback_up(name):
+    space = walk(stubborn=name, controllers=1)
+    print(f"promotion, {name} refuses it: {space}")
+    assert space.violation is None, space.violation
+
+
 # --- mistakes -----------------------------------------------------------------------------------
 
 

@@ -85,13 +85,16 @@ def walk(
     compares: bool = True,
     fleet: tuple[Instance, ...] = FLEET,
     controllers: int = 2,
+    stubborn: str = "",
     states_max: int = 400_000,
 ) -> Space[World]:
-    """Explore it; what differs from the defaults is a mistake."""
+    """Explore it; what differs from the defaults is a mistake, or an instance that is `stubborn`:
+    it never takes the candidate.
+    """
     stages = plan_stages(fleet)
 
     def steps(world: World) -> Iterator[tuple[str, World]]:
-        yield from _instance_steps(world)
+        yield from _instance_steps(world, stubborn)
         if world.store.rollout is None:
             try:
                 book = promote(world.store, CANDIDATE, stages, RULES)
@@ -137,11 +140,11 @@ def _canonical(world: World) -> World:
     return replace(world, store=replace(world.store, revision=1), memories=tuple(ordered))
 
 
-def _instance_steps(world: World) -> Iterator[tuple[str, World]]:
+def _instance_steps(world: World, stubborn: str) -> Iterator[tuple[str, World]]:
     want = assigned(world.store)
     for index, one in enumerate(FLEET):
         running = world.running[index]
-        if running != want(one.name):
+        if running != want(one.name) and (one.name, want(one.name)) != (stubborn, CANDIDATE):
             changed = list(world.running)
             changed[index] = want(one.name)
             yield f"{one.name} follows", replace(world, running=tuple(changed))

@@ -41,6 +41,9 @@ def test_the_overview_imports_no_command_and_nothing_slow():
     assert not {name for name in loaded if name.startswith("shedproxy.cli.") and "command" in name}
 
 
+_SUBCOMMAND = {"control": "run", "export": "schema", "shards": "plan", "snapshot": "sign"}
+
+
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_every_command_has_its_summary_and_examples(name):
     command = main.COMMANDS[name]
@@ -48,7 +51,7 @@ def test_every_command_has_its_summary_and_examples(name):
     target = getattr(module, command.attribute)
     arguments = [name]
     if isinstance(target, typer.Typer):
-        arguments.append({"export": "schema", "shards": "plan", "snapshot": "sign"}[name])
+        arguments.append(_SUBCOMMAND[name])
     result = invoke(*arguments, "--help")
     assert result.exit_code == 0
     assert re.search(rf"Examples:\n +shedproxy {name}\b", result.output), result.output

@@ -114,6 +114,13 @@ def test_a_cloned_cell_has_the_settings_of_the_other_and_hosts_of_its_own():
     assert "in quarantine" in str(refusal(orders.add_host, fleet, Host(name="a3", cell="a")))
 
 
+def test_a_host_that_comes_during_a_promotion_is_held_until_it_is_over():
+    fleet = orders.add_host(under_way(), Host(name="c1", cell="c", zone="q"))
+    assert fleet.wanted()["c1"] == OLD.digest
+    assert fleet.held == (Held(host="c1", release=OLD.digest),)
+    assert orders.add_host(FLEET, Host(name="c1")).held == ()
+
+
 def test_a_host_is_removed_unless_something_is_being_promoted_to_it():
     fleet = orders.remove_host(orders.quarantine_cell(FLEET, "a"), "a1")
     assert [each.name for each in fleet.hosts] == ["a2", "b1"]

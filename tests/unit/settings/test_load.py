@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from shedproxy.core import Mode
@@ -147,3 +149,12 @@ def test_a_list_with_one_wrong_entry_leaves_the_other_problems_in_place(written)
         '[server]\nlisten = ["x", "y"]\n[[rule]]\nmatch.path = ["a", "b"]\nfoo = 1\n'
     )
     assert [problem.line for problem in problems] == [2, 2, 4, 4, 5]
+
+
+def test_a_text_is_read_in_place_of_its_file_with_its_lines():
+    loaded = load_settings(Path("edge.toml"), text='[cell.default]\nupstream = "http://h:1"\n')
+    assert loaded.sources["cell.default.upstream"] == "edge.toml:2"
+    with pytest.raises(ConfigInvalidError) as caught:
+        load_settings(Path("edge.toml"), text="[cell.default]\nlimit = 0\n")
+    (problem,) = caught.value.problems
+    assert (problem.source, problem.line) == ("edge.toml", 2)

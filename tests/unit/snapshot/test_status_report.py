@@ -7,7 +7,13 @@ import json
 import pytest
 
 from shedproxy.errors import DocumentInvalidError
-from shedproxy.snapshot import STATUS_REPORT_SIZE, StatusReport, decode_report, encode_report
+from shedproxy.snapshot import (
+    STATUS_REPORT_SCHEMA,
+    STATUS_REPORT_SIZE,
+    StatusReport,
+    decode_report,
+    encode_report,
+)
 
 FULL = StatusReport(
     instance="i" * 128,
@@ -40,6 +46,23 @@ def test_a_report_comes_back_and_has_its_size(report):
 def test_fields_of_a_newer_version_are_left_out():
     plain = {**json.loads(encode_report(FULL)), "altitude": 3}
     assert decode_report(json.dumps(plain).encode().ljust(STATUS_REPORT_SIZE)) == FULL
+
+
+@pytest.mark.parametrize("schema", [None, 0, STATUS_REPORT_SCHEMA, STATUS_REPORT_SCHEMA + 1])
+def test_a_report_of_the_version_before_or_after_is_read(schema):
+    plain = json.loads(encode_report(FULL))
+    assert plain["schema"] == STATUS_REPORT_SCHEMA
+    plain["schema"] = schema
+    if schema is None:
+        del plain["schema"]
+    assert decode_report(json.dumps(plain).encode().ljust(STATUS_REPORT_SIZE)) == FULL
+
+
+@pytest.mark.parametrize("schema", [STATUS_REPORT_SCHEMA + 2, -1, "1"])
+def test_a_report_of_any_other_version_is_refused(schema):
+    plain = {**json.loads(encode_report(FULL)), "schema": schema}
+    with pytest.raises(DocumentInvalidError, match="schema"):
+        decode_report(json.dumps(plain).encode().ljust(STATUS_REPORT_SIZE))
 
 
 def test_a_text_that_is_too_long_is_refused_by_its_writer():

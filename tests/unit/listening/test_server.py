@@ -4,7 +4,7 @@ import httpx2
 import pytest
 from starlette.responses import PlainTextResponse
 
-from shedproxy.supervisor.listener import ControlListener
+from shedproxy.listening import AppServer
 from shedproxy.supervisor.sockets import bind_all, close_all
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -16,7 +16,7 @@ async def test_answers_on_the_sockets_it_was_given_until_stopped(tmp_path):
 
     path = tmp_path / "control"
     listeners = bind_all(["127.0.0.1:0", f"unix:{path}"])
-    control = ControlListener(app, listeners)
+    control = AppServer(app, [listener.socket for listener in listeners])
     url = listeners[0].url
     await control.start()
     try:
@@ -36,4 +36,4 @@ async def test_answers_on_the_sockets_it_was_given_until_stopped(tmp_path):
 
 
 async def test_stop_before_start_is_harmless():
-    await ControlListener(lambda scope, receive, send: None, []).stop()
+    await AppServer(lambda scope, receive, send: None, []).stop()

@@ -1,4 +1,4 @@
-"""Uvicorn in the supervisor's own loop, without its signal handlers, logs and lifespan."""
+"""Uvicorn in the loop that there is, without its signal handlers, logs and lifespan."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from shedproxy.supervisor.sockets import Listener
-
-__all__ = ["ControlListener"]
+__all__ = ["AppServer"]
 
 _STOP_BOUND = 2.0
 _HEAD_SIZE_MAX = 16 * 1024
@@ -30,14 +28,14 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are the supervisor's."""
+        """Signals are those of who runs it."""
         yield
 
 
-class ControlListener:
+class AppServer:
     """Serves an ASGI app on sockets that are already bound."""
 
-    def __init__(self, app: ASGIApp, listeners: list[Listener]) -> None:
+    def __init__(self, app: ASGIApp, sockets: list[socket.socket]) -> None:
         config = uvicorn.Config(
             app,
             # Strict, and with a bound on heads, which the other one that uvicorn has does without.
@@ -53,7 +51,7 @@ class ControlListener:
             timeout_graceful_shutdown=1,
         )
         self._server = _Server(config)
-        self._sockets = [listener.socket for listener in listeners]
+        self._sockets = sockets
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -1,0 +1,340 @@
+"""`shedproxy control`: orders to the control plane of a fleet, and what it knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shedproxy.cli.control_setup import add_setup
+from shedproxy.cli.plane_client import ask_plane, print_json
+from shedproxy.cli.plane_views import print_audit, print_fleet
+
+__all__ = ["control"]
+
+DEFAULT_URL = "http://127.0.0.1:9800"
+EXIT_FAILED = 1
+
+control = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url", envvar="SHEDPROXY_CONTROL_PLANE", metavar="URL", help="Of the control plane."
+    ),
+]
+TokenFile = Annotated[
+    str,
+    typer.Option(
+        "--token-file",
+        envvar="SHEDPROXY_CONTROL_PLANE_TOKEN_FILE",
+        metavar="FILE",
+        help="File with your token.",
+    ),
+]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="For the audit.")]
+Revision = Annotated[
+    int | None,
+    typer.Option(
+        "--revision", metavar="N", min=1, help="Only if the fleet is at this revision (status)."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as it came.")]
+
+
+@control.callback(
+    epilog="Begin with: shedproxy control init edge.toml --store file:///srv/fleet --host edge-1"
+)
+def _control() -> None:
+    """Run the control plane of a fleet, and tell it what to do."""
+
+
+add_setup(control)
+
+
+@control.command(
+    help="""Publish settings, so that they can be promoted. Nobody runs them by that.
+
+    All of it is checked first, as hosts would. With --cell they are for one cell only, beside the
+    settings that all others have. The answer has the digest that `promote` takes.
+
+    \b
+    Examples:
+        shedproxy control publish edge.toml --why 'longer queues'
+        shedproxy control publish eu.toml --cell eu
+    """
+)
+def publish(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Settings.")],
+    cell: Annotated[str, typer.Option("--cell", metavar="NAME", help="For this cell only.")] = "",
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Hosts take it even if it would refuse much of their traffic."
+        ),
+    ] = False,
+    why: Why = "",
+    revision: Revision = None,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Publish settings."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        typer.echo(f"error: cannot read {file}: {reason}", err=True)
+        raise typer.Exit(EXIT_FAILED) from None
+    order = {"texts": {cell: text}, "names": {cell: str(file)}, "force": force}
+    answer = _order("publish", order, why, revision, url, token_file)
+    if as_json:
+        print_json(answer)
+        return
+    typer.echo(f"published {answer['digest']} (revision {answer['revision']})")
+    typer.echo(f"  shedproxy control promote {answer['digest'][:19]}")
+
+
+@control.command(
+    help="""Give a release to one host, then its cell, its zone, and zone after zone.
+
+    Each scope is watched for a time and a number of requests, beside the hosts that do not have it.
+    When it does worse, or a host does not take it, it is rolled back, and never promoted again.
+
+    \b
+    Examples:
+        shedproxy control promote sha256:3f2a
+        shedproxy control promote sha256:3f2a --first edge-1 --bake 30m --requests 5000
+    """
+)
+def promote(
+    digest: Annotated[str, typer.Argument(metavar="DIGEST", help="Of a release, or its begin.")],
+    first: Annotated[str, typer.Option("--first", metavar="HOST", help="Begin here.")] = "",
+    bake: Annotated[
+        str, typer.Option("--bake", metavar="TIME", help="How long every scope is watched.")
+    ] = "",
+    requests: Annotated[
+        int | None, typer.Option("--requests", metavar="N", min=1, help="And what it must serve.")
+    ] = None,
+    why: Why = "",
+    revision: Revision = None,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Promote a release."""
+    order: dict[str, Any] = {"digest": digest, "first": first}
+    order |= {"bake": bake} if bake else {}
+    order |= {"requests": requests} if requests else {}
+    answer = _order("promote", order, why, revision, url, token_file)
+    _say(answer, f"promoting {digest}: shedproxy control status", as_json=as_json)
+
+
+@control.command(
+    "roll-back",
+    help="""Take back what is being promoted. It is never promoted again.
+
+    \b
+    Examples:
+        shedproxy control roll-back --why 'customers complain'
+    """,
+)
+def roll_back(
+    why: Why = "",
+    revision: Revision = None,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take back what is being promoted."""
+    answer = _order("roll-back", {}, why, revision, url, token_file)
+    _say(answer, "rolling back: shedproxy control status", as_json=as_json)
+
+
+@control.command(
+    "quarantine-cell",
+    help="""Let no change reach the hosts of a cell, until --end.
+
+    They keep what they run. What is being promoted is rolled back if it goes to them as well. After
+    the end they are brought to what the others run, one after the other.
+
+    \b
+    Examples:
+        shedproxy control quarantine-cell eu --why 'disks fail'
+        shedproxy control quarantine-cell eu --end
+    """,
+)
+def quarantine_cell(
+    cell: Annotated[str, typer.Argument(metavar="CELL", help="Its name.")],
+    end: Annotated[bool, typer.Option("--end", help="It is over.")] = False,
+    why: Why = "",
+    revision: Revision = None,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let no change reach a cell."""
+    answer = _order("quarantine-cell", {"cell": cell, "end": end}, why, revision, url, token_file)
+    word = "is out of quarantine" if end else "is in quarantine"
+    _say(answer, f"cell {cell} {word}", as_json=as_json)
+
+
+@control.command(
+    "clone-cell",
+    help="""Make another cell with the settings of one that there is, on new hosts.
+
+    \b
+    Examples:
+        shedproxy control clone-cell eu eu-2 --host edge-7@zone-a --host edge-8@zone-b
+    """,
+)
+def clone_cell(
+    source: Annotated[str, typer.Argument(metavar="CELL", help="The one that there is.")],
+    cell: Annotated[str, typer.Argument(metavar="NEW", help="Name of the new one.")],
+    host: Annotated[
+        list[str], typer.Option("--host", metavar="NAME@ZONE", help="A host of it; repeat.")
+    ],
+    why: Why = "",
+    revision: Revision = None,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make another cell like one that there is."""
+    order = {"source": source, "cell": cell, "hosts": host}
+    answer = _order("clone-cell", order, why, revision, url, token_file)
+    _say(answer, f"cell {cell} is like {source}, with {len(host)} hosts", as_json=as_json)
+
+
+@control.command(
+    "shift-zone",
+    help="""Weigh a zone away for a while, on all hosts; --back ends it early.
+
+    Upstreams of the zone get what no other zone can take. Hosts end it by themselves.
+
+    \b
+    Examples:
+        shedproxy control shift-zone zone-b --for 30m --why 'power'
+        shedproxy control shift-zone zone-b --back
+    """,
+)
+def shift_zone(
+    zone: Annotated[str, typer.Argument(metavar="ZONE", help="Its name.")],
+    for_: Annotated[
+        str, typer.Option("--for", metavar="TIME", help="How long, like 30m; at most 7d.")
+    ] = "1h",
+    back: Annotated[bool, typer.Option("--back", help="It is over.")] = False,
+    why: Why = "",
+    revision: Revision = None,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Weigh a zone away for a while."""
+    order = {"zone": zone, **({"back": True} if back else {"for": for_})}
+    answer = _order("shift-zone", order, why, revision, url, token_file)
+    word = "is back" if back else f"is away for {for_}"
+    _say(answer, f"zone {zone} {word}", as_json=as_json)
+
+
+@control.command(
+    "add-host",
+    help="""Add a host to the fleet. It runs what everybody runs.
+
+    \b
+    Examples:
+        shedproxy control add-host edge-9 --cell eu --zone zone-a
+    """,
+)
+def add_host(
+    host: Annotated[str, typer.Argument(metavar="HOST", help="Its snapshot.instance.")],
+    cell: Annotated[str, typer.Option("--cell", metavar="CELL", help="Its cell.")] = "default",
+    zone: Annotated[str, typer.Option("--zone", metavar="ZONE", help="Its zone.")] = "",
+    why: Why = "",
+    revision: Revision = None,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Add a host."""
+    order = {"host": host, "cell": cell, "zone": zone}
+    answer = _order("add-host", order, why, revision, url, token_file)
+    _say(answer, f"host {host} is in cell {cell}", as_json=as_json)
+
+
+@control.command(
+    "remove-host",
+    help="""Take a host out of the fleet. It runs on with what it has.
+
+    \b
+    Examples:
+        shedproxy control remove-host edge-9
+    """,
+)
+def remove_host(
+    host: Annotated[str, typer.Argument(metavar="HOST", help="Its name.")],
+    why: Why = "",
+    revision: Revision = None,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take a host out."""
+    answer = _order("remove-host", {"host": host}, why, revision, url, token_file)
+    _say(answer, f"host {host} is out of the fleet", as_json=as_json)
+
+
+@control.command(
+    help="""Show the fleet: what is being promoted, what every host runs, what is wrong.
+
+    \b
+    Examples:
+        shedproxy control status
+        shedproxy control status --json | jq .promotion
+    """
+)
+def status(url: Url = DEFAULT_URL, token_file: TokenFile = "", as_json: AsJson = False) -> None:
+    """Show the fleet."""
+    content = ask_plane(url, token_file, "GET", "/v1/status")
+    print_json(content) if as_json else print_fleet(content)
+
+
+@control.command(
+    help="""Show who did what, when and why; what was refused, and what happened by itself.
+
+    Every line is chained to the one before; one that was changed is said.
+
+    \b
+    Examples:
+        shedproxy control audit
+        shedproxy control audit --from 120 --json
+    """
+)
+def audit(
+    first: Annotated[int, typer.Option("--from", metavar="N", min=1, help="Revision.")] = 1,
+    all_: Annotated[bool, typer.Option("--all", help="Also that something was watched.")] = False,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show who did what."""
+    query = [("from", str(first))]
+    content = ask_plane(url, token_file, "GET", "/v1/audit", query=query)
+    if not all_:
+        content["entries"] = [each for each in content["entries"] if each["verb"] != "watch"]
+    print_json(content) if as_json else print_audit(content)
+
+
+def _order(
+    verb: str, order: dict[str, Any], why: str, revision: int | None, url: str, token_file: str
+) -> dict[str, Any]:
+    body = {**order, "why": why, **({} if revision is None else {"revision": revision})}
+    return ask_plane(url, token_file, "POST", f"/v1/{verb}", body=body)
+
+
+def _say(answer: dict[str, Any], text: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(answer)
+    else:
+        typer.echo(f"{text} (revision {answer['revision']})")

@@ -1,0 +1,166 @@
+"""What hosts say of themselves, report by report: who is heard of, what each runs, what it did.
+
+Pure: told which reports there are now, and what time it is. A report counts when its heartbeat has
+grown, by the clock of who looks; clocks of hosts are not compared. Two reports of one boot tell
+what was between them, however many were missed; what a restart hides is not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from shedproxy.controlplane.fleet import Fleet
+from shedproxy.core import Instant, Nanos
+from shedproxy.snapshot import StatusReport
+
+__all__ = ["UNKNOWN", "Interval", "Sighting", "Sightings"]
+
+UNKNOWN = "?"
+"""Stands for the release of a host that runs something else than its edition."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """What one host did while it ran one release."""
+
+    host: str
+    release: str
+    requests: int
+    errors: int
+    sheds: int
+    durations: tuple[int, ...]
+
+    def __add__(self, other: Interval) -> Interval:
+        return replace(
+            other,
+            requests=self.requests + other.requests,
+            errors=self.errors + other.errors,
+            sheds=self.sheds + other.sheds,
+            durations=tuple(a + b for a, b in zip(self.durations, other.durations, strict=True))
+            if len(self.durations) == len(other.durations)
+            else other.durations,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Sighting:
+    """What is known of a host."""
+
+    report: StatusReport
+    heard_at: Instant
+    """When its heartbeat grew last."""
+    release: str
+    edition: str = ""
+    """Digest of what it is to run."""
+    edition_at: Instant
+    """Since when, as far as this was watched."""
+
+
+class Sightings:
+    """Every host that was ever heard of.
+
+    Args:
+        silence_ns: nobody has heard of a host whose heartbeat stood still for so long.
+        take_ns: and so long a host may take to run what it is to run.
+    """
+
+    def __init__(self, *, silence_ns: Nanos, take_ns: Nanos) -> None:
+        self._silence_ns = silence_ns
+        self._take_ns = take_ns
+        self._hosts: dict[str, Sighting] = {}
+
+    def get(self, host: str) -> Sighting | None:
+        """What is known of a host; None: nothing."""
+        return self._hosts.get(host)
+
+    def is_heard(self, host: str, now: Instant) -> bool:
+        """Whether it is heard of now."""
+        seen = self._hosts.get(host)
+        return seen is not None and now - seen.heard_at <= self._silence_ns
+
+    def take(
+        self, fleet: Fleet, reports: Mapping[str, StatusReport], now: Instant
+    ) -> list[Interval]:
+        """Note what reports say; gives what hosts did since the ones before.
+
+        Whoever is seen for the first time counts as heard of: its report may be old, and that
+        shows when none follows.
+        """
+        intervals = []
+        editions = {each.host: each for each in fleet.editions}
+        for host in fleet.hosts:
+            report, edition = reports.get(host.name), editions.get(host.name)
+            if report is None:
+                continue
+            runs = edition is not None and edition.digest == report.snapshot_digest
+            release = edition.release if edition is not None and runs else UNKNOWN
+            before = self._hosts.get(host.name)
+            if before is None:
+                before = self._hosts[host.name] = Sighting(
+                    report=report, heard_at=now, release=release, edition_at=now
+                )
+            elif _is_newer(before.report, report):
+                if release == before.release and report.boot_id == before.report.boot_id:
+                    intervals.append(_between(host.name, release, before.report, report))
+                before.report, before.heard_at, before.release = report, now, release
+            if edition is not None and edition.digest != before.edition:
+                before.edition, before.edition_at = edition.digest, now
+        for name in self._hosts.keys() - {host.name for host in fleet.hosts}:
+            del self._hosts[name]
+        return intervals
+
+    def resume(self, now: Instant) -> None:
+        """Begin to wait anew: for a while nobody looked, and hosts are not to blame for that."""
+        for seen in self._hosts.values():
+            seen.heard_at = seen.edition_at = now
+
+    def running(self, fleet: Fleet, now: Instant) -> dict[str, str]:
+        """The release by host, of those that are heard of."""
+        return {
+            host.name: self._release(fleet, host.name)
+            for host in fleet.hosts
+            if self.is_heard(host.name, now)
+        }
+
+    def _release(self, fleet: Fleet, host: str) -> str:
+        """By the edition that there is now: an order may have changed it since the report."""
+        seen, edition = self._hosts[host], fleet.edition(host)
+        is_it = edition is not None and edition.digest == seen.report.snapshot_digest
+        return edition.release if edition is not None and is_it else UNKNOWN
+
+    def trouble(self, fleet: Fleet, host: str, now: Instant) -> str:
+        """What is wrong with a host that is to run its edition; "": nothing."""
+        seen, edition = self._hosts.get(host), fleet.edition(host)
+        if seen is None or edition is None:
+            return ""
+        report = seen.report
+        if report.refusal and report.refused_revision == edition.revision:
+            return f"host {host} refused it: {report.refusal}"
+        if now - seen.heard_at > self._silence_ns:
+            # One that was silent before says nothing about what came then.
+            was_heard = seen.heard_at >= seen.edition_at - self._silence_ns
+            return f"host {host} is not heard of since it is to run it" if was_heard else ""
+        if self._release(fleet, host) == UNKNOWN and now - seen.edition_at > self._take_ns:
+            return f"host {host} does not take it"
+        if not report.is_live:
+            return f"host {host} is not live"
+        return ""
+
+
+def _is_newer(before: StatusReport, after: StatusReport) -> bool:
+    return after.boot_id != before.boot_id or after.heartbeat > before.heartbeat
+
+
+def _between(host: str, release: str, before: StatusReport, after: StatusReport) -> Interval:
+    count = max(len(before.durations), len(after.durations))
+    old = before.durations + (0,) * (count - len(before.durations))
+    new = after.durations + (0,) * (count - len(after.durations))
+    return Interval(
+        host=host,
+        release=release,
+        requests=max(0, after.requests - before.requests),
+        errors=max(0, after.errors - before.errors),
+        sheds=max(0, after.sheds - before.sheds),
+        durations=tuple(max(0, b - a) for a, b in zip(old, new, strict=True)),
+    )

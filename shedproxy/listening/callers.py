@@ -1,0 +1,79 @@
+"""Who calls a listener, by the head of a request: a token, this host, or some web page."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = [
+    "NOT_JSON",
+    "NO_PAGES",
+    "REBOUND",
+    "Refusal",
+    "bearer",
+    "is_json",
+    "is_local_name",
+    "is_own_page",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why not, and as which status."""
+
+    status: int
+    title: str
+    detail: str
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        """What the status requires (RFC 9110 15.5.2)."""
+        return {"www-authenticate": "Bearer"} if self.status == 401 else None
+
+
+REBOUND = Refusal(
+    status=403, title="Foreign host name", detail="use an address or localhost in the URL"
+)
+NO_PAGES = Refusal(
+    status=403, title="Cross-site request", detail="a web page may not change this service"
+)
+NOT_JSON = Refusal(
+    status=415,
+    title="Unsupported media type",
+    detail="send content-type: application/json (a web page cannot without asking first)",
+)
+
+
+def bearer(headers: Mapping[str, str]) -> bytes | None:
+    """The token that is shown; None: none is."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    return given.strip().encode("latin-1", "replace") if scheme.lower() == "bearer" else None
+
+
+def is_json(headers: Mapping[str, str]) -> bool:
+    """Whether the body says that it is JSON."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json"
+
+
+def is_own_page(headers: Mapping[str, str]) -> bool:
+    """Whether it is no web page that asks, or one of this very listener."""
+    if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+        return False
+    origin = headers.get("origin")
+    # Older browsers say where a page is from in this one only.
+    return origin is None or origin.partition("://")[2] == headers.get("host", "")
+
+
+def is_local_name(host: str) -> bool:
+    """Whether a Host is what no foreign name can look like: an address, localhost, or none."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+    name = name.removeprefix("[").removesuffix("]").lower()
+    if name in {"", "localhost"}:  # "": HTTP over a unix socket may go without
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

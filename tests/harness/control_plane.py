@@ -1,0 +1,97 @@
+"""A control plane over a folder, and hosts that take what they are given, without processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness.snapshots import Fleet as Keys
+from shedproxy.controlplane.ledger import Ledger
+from shedproxy.controlplane.rollout import RolloutRules
+from shedproxy.controlplane.service import FleetService, ServiceRules
+from shedproxy.controlplane.shelves import Shelves
+from shedproxy.controlplane.snapshot_maker import SnapshotMaker
+from shedproxy.controlplane.verbs import Texts, parse_order, read_host
+from shedproxy.core import Instant, seconds
+from shedproxy.snapshot import StatusReport, encode_report, open_envelope
+from shedproxy.store import open_store
+
+__all__ = ["PaperFleet", "settings"]
+
+HOSTS = ("p1=a@p", "p2=a@p", "q1=b@q")
+
+
+def settings(limit: int) -> str:
+    return f'[cell.default]\nupstream = "http://127.0.0.1:9"\nlimit = {limit}\n'
+
+
+class PaperFleet:
+    """Time is a number, and hosts do as they are told when asked."""
+
+    def __init__(self, folder: Path, *, report=None) -> None:
+        self.folder = folder
+        self.keys = Keys(folder)
+        self.now_s = 1_000_000
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.store = open_store(f"file://{folder}/fleet", timeout=seconds(5))
+        self.bad: dict[str, int] = {}
+        """By digest of a snapshot: errors in a hundred requests."""
+        self._counts: dict[str, tuple[int, int]] = {}
+        self.service = self.another()
+
+    def another(self, store=None) -> FleetService:
+        """One more control plane over the same store."""
+        store = store or self.store
+        rules = ServiceRules(
+            period_ns=seconds(1),
+            silence_ns=seconds(30),
+            take_ns=seconds(60),
+            false_alarm=0.01,
+            rollout=RolloutRules(bake_ns=(seconds(5),) * 4, requests_min=100),
+        )
+
+        def note(event: str, facts: dict[str, Any]) -> None:
+            self.events.append((event, facts))
+
+        return FleetService(
+            Ledger(store), Shelves(store, note), SnapshotMaker(self.keys.key.sign, lambda _d: None),
+            rules, report=note,
+            clock=lambda: Instant(seconds(self.now_s)), wall=lambda: float(self.now_s),
+        )  # fmt: skip
+
+    async def begin(self, limit: int = 7) -> None:
+        texts = Texts(texts={"": settings(limit)}, names={})
+        await self.service.begin([read_host(each) for each in HOSTS], texts, who="ann")
+
+    async def order(self, verb: str, *, who: str = "ann", service=None, **content) -> dict:
+        service = service or self.service
+        return await service.order(parse_order(verb, content, service.rules.rollout), who=who)
+
+    async def publish(self, limit: int, **content) -> str:
+        return (await self.order("publish", texts={"": settings(limit)}, **content))["digest"]
+
+    def digest_at(self, host: str) -> str:
+        """Of the snapshot that a host would pull."""
+        return open_envelope((self.folder / "fleet" / "hosts" / host).read_bytes()).digest
+
+    async def period(self, *, hosts: tuple[str, ...] = ("p1", "p2", "q1")) -> None:
+        """A second passes, hosts take what is there and report, the control plane looks."""
+        self.now_s += 1
+        for host in hosts:
+            digest = self.digest_at(host)
+            requests, errors = self._counts.get(host, (0, 0))
+            requests, errors = requests + 100, errors + self.bad.get(digest, 0)
+            self._counts[host] = requests, errors
+            data = encode_report(
+                StatusReport(
+                    instance=host, boot_id="b", heartbeat=self.now_s, snapshot_digest=digest,
+                    requests=requests, errors=errors, durations=(requests, 0),
+                )
+            )  # fmt: skip
+            await self.store.put(f"hosts/reports/{host}", data)
+        await self.service.round()
+
+    async def verbs(self) -> list[str]:
+        """What the audit says was done, without what was only watched."""
+        entries = await self.service.audit(1)
+        return [entry.act.verb for entry in entries if entry.act.verb != "watch"]

@@ -1,0 +1,55 @@
+"""Settings texts become snapshots that a host takes, or are refused with their lines."""
+
+from __future__ import annotations
+
+import pytest
+from harness.snapshots import Fleet as Keys
+
+from shedproxy.controlplane.fleet import Release, Shift
+from shedproxy.controlplane.releases import Request
+from shedproxy.controlplane.snapshot_maker import SnapshotMaker
+from shedproxy.errors import ConfigInvalidError
+from shedproxy.snapshot import Document
+from shedproxy.store import KeyRing
+from shedproxy.supervisor.rehearsal import rehearse
+from shedproxy.supervisor.snapshot_judge import SnapshotJudge
+
+TEXT = '[cell.default]\nupstream = ["http://127.0.0.1:1 zone=p", "http://127.0.0.1:2 zone=q"]\n'
+
+
+@pytest.fixture
+def keys(tmp_path):
+    return Keys(tmp_path)
+
+
+def test_a_host_that_trusts_the_key_takes_what_is_made(keys):
+    maker = SnapshotMaker(keys.key.sign, rehearse)
+    request = Request(
+        release=Release(digest="sha256:1", at_s=1, by="ann"), cell="", zone="p",
+        shifts=(Shift(zone="q", until_s=99),), revision=7, issued_at_s=50,
+    )  # fmt: skip
+    judge = SnapshotJudge(
+        KeyRing([keys.public]), size_max=1 << 24, shed_max=0.2, local=Document, needs_upstream=True
+    )
+    found = judge.judge(maker.make(request, {"": TEXT}))
+    assert found.revision == 7
+    assert found.document.proxy.zone == "p"
+    assert found.document.proxy.zones_away == ("q",)
+
+
+def test_a_text_is_compiled_once_and_the_oldest_is_forgotten(keys):
+    tried = []
+    maker = SnapshotMaker(keys.key.sign, tried.append)
+    assert maker.compile(TEXT, "a") is maker.compile(TEXT, "b")
+    for number in range(20):
+        maker.compile(f"{TEXT}limit = {number + 1}\n", "c")
+    maker.compile(TEXT, "a")
+    assert len(tried) == 22
+
+
+def test_what_is_wrong_is_named_by_the_file(keys):
+    maker = SnapshotMaker(keys.key.sign, rehearse)
+    with pytest.raises(ConfigInvalidError) as caught:
+        maker.compile("[cell.default]\nlimit = 0\n", "edge.toml")
+    (problem,) = caught.value.problems
+    assert (problem.source, problem.line) == ("edge.toml", 2)

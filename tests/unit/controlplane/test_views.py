@@ -1,0 +1,59 @@
+"""What is shown of a fleet."""
+
+from __future__ import annotations
+
+import pytest
+from harness.control_plane import PaperFleet
+
+from shedproxy.controlplane.views import audit_view, fleet_view
+from shedproxy.core import Instant, seconds
+
+pytestmark = pytest.mark.anyio
+
+
+def view(fleet: PaperFleet) -> dict:
+    service = fleet.service
+    now = Instant(seconds(fleet.now_s))
+    return fleet_view(
+        service.head, service.seen, service.sightings, now=now, now_s=fleet.now_s, trouble=""
+    )
+
+
+async def test_a_promotion_is_shown_with_what_speaks_against_it(tmp_path):
+    fleet = PaperFleet(tmp_path)
+    await fleet.begin()
+    assert view(fleet)["promotion"] is None
+    digest = await fleet.publish(8)
+    await fleet.order("promote", digest=digest)
+    for _ in range(4):
+        await fleet.period()
+    shown = view(fleet)
+    promotion = shown["promotion"]
+    assert (promotion["digest"], promotion["phase"], promotion["scope"]) == (
+        digest, "baking", "instance",
+    )  # fmt: skip
+    assert (promotion["step"], promotion["hosts_moved"], promotion["hosts"]) == ("1 of 3", 1, 3)
+    assert promotion["evidence"][0]["candidate"][1] > 0
+    hosts = {host["name"]: host for host in shown["hosts"]}
+    assert hosts["p1"]["runs"] == hosts["p1"]["to_run"] == digest
+    assert hosts["q1"]["runs"] == shown["base"]
+    assert all(host["is_heard"] for host in hosts.values())
+    await fleet.order("shift-zone", zone="q", **{"for": "60s"})
+    await fleet.order("quarantine-cell", cell="b")
+    shown = view(fleet)
+    assert shown["zones_away"] == {"q": 60.0}
+    assert [cell["is_quarantined"] for cell in shown["cells"]] == [False, True]
+    entries = audit_view(await fleet.service.audit(1))
+    assert [entry["verb"] for entry in entries if entry["verb"] != "watch"][:3] == [
+        "init", "publish", "promote",
+    ]  # fmt: skip
+    assert all(len(entry["digest"]) == 64 for entry in entries)
+
+
+async def test_a_host_that_nobody_has_heard_of_is_shown_as_such(tmp_path):
+    fleet = PaperFleet(tmp_path)
+    await fleet.begin()
+    await fleet.period(hosts=("p1",))
+    hosts = {host["name"]: host for host in view(fleet)["hosts"]}
+    assert [hosts[name]["is_heard"] for name in ("p1", "p2")] == [True, False]
+    assert (hosts["p2"]["runs"], hosts["p2"]["requests"]) == ("", 0)
