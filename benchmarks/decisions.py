@@ -11,6 +11,7 @@ waits.
 
 from __future__ import annotations
 
+import functools
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -205,12 +206,19 @@ def overloaded(*, tenants: bool) -> Callable[[int], None]:
     return arrive
 
 
-def routing(pins: int, *, hashes: bool) -> Callable[[int], None]:
-    """The cell of one key per operation: half of them pinned, and hashed first if asked."""
+@functools.cache
+def pinned_table(pins: int) -> tuple[list[bytes], CellTable]:
+    """Twice as many keys, and a table in which every other one is pinned to the second cell."""
     hashed = cell_hash("secret")
     keys = [b"tenant-%d" % index for index in range(2 * pins)]
     pinned = {hashed(key): 1 for key in keys[::2]}
-    table = CellTable(build_cell_table(("a", "b"), [0] * BUCKETS, pinned))
+    return keys, CellTable(build_cell_table(("a", "b"), [0] * BUCKETS, pinned))
+
+
+def routing(pins: int, *, hashes: bool) -> Callable[[int], None]:
+    """The cell of one key per operation: half of them pinned, and hashed first if asked."""
+    hashed = cell_hash("secret")
+    keys, table = pinned_table(pins)
     # The bytes of a key have just been read when it is looked up; the table is where it is.
     asked = [(serial * GOLDEN >> 16) % len(keys) for serial in range(SCATTER)]
     texts = [keys[index] for index in asked]

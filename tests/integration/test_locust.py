@@ -33,9 +33,9 @@ from shedproxy.workload.results import percentile
 pytestmark = pytest.mark.integration
 
 ASK = LocustRequest(method="GET", path="/", name="GET /", weight=1.0)
-LENGTH_S = 6
+LENGTH_S = 5
 RATE_RPS = 100
-PAUSE_MS = (4_000, 1_000)
+PAUSE_MS = (2_500, 1_000)
 """Once within the run, all slots stand still for a second."""
 
 

@@ -24,7 +24,7 @@ from shedproxy.testing import eventually, eventually_async
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 LIVE = 3
-COMPRESSED = 200
+COMPRESSED = 120
 
 APP = """
 async def app(scope, receive, send):

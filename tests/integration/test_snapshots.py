@@ -181,8 +181,9 @@ async def test_nothing_else_changes_the_policy(managed, service):
 
     bodies = [{}, {"mode": "enforce"}, {"mode": "configured"}, {"limit": 1}]
     bodies += [{"action": action, "host": service.url} for action in ("drain", "undrain")]
-    methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-    for method, path, body in itertools.product(methods, sorted(paths | {"/", "/-/x"}), bodies):
+    asked = [("POST", body) for body in bodies]
+    asked += [(method, bodies[1]) for method in ("GET", "PUT", "PATCH", "DELETE")]
+    for path, (method, body) in itertools.product(sorted(paths | {"/", "/-/x"}), asked):
         answer = await in_thread(lambda m=method, p=path, b=body: proxy.http.request(m, p, json=b))
         assert answer.status_code < 500
         if path == "/-/mode" and method == "POST" and body.get("mode") == "enforce":
