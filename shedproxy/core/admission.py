@@ -98,7 +98,7 @@ class AdmissionController(Waiting):
         if (
             (not had_waiters or queue.is_outranked_by(rank))
             and self._has_room(request.cost)
-            and not share.must_yield(now)
+            and not share.must_yield(now, self._limits.limit - share.total())
         ):
             if not had_waiters:
                 share.claim(0)

@@ -139,10 +139,14 @@ class CellShare:
                 best, oldest = worker, claim
         return best
 
-    def must_yield(self, now: Instant) -> bool:
-        """Whether a free slot is another's. It is told so, and has `LOOK_NS` to come for it."""
+    def must_yield(self, now: Instant, free: int) -> bool:
+        """Whether the slots that are free are others': each that waits longer than we has one.
+
+        The first of them is told so, and has `LOOK_NS` to come for it. What is free beyond that is
+        nobody's: one slot at a time, from worker to worker, would leave most of them unused.
+        """
         first = self.first()
-        while first >= 0:
+        while first >= 0 and free <= self._ahead():
             claim = self._claims[first]
             if claim != self._yields_to:
                 self._yields_to = claim
@@ -152,6 +156,18 @@ class CellShare:
             self._passed_over[first] = claim
             first = self.first()
         return False
+
+    def _ahead(self) -> int:
+        """How many others wait longer than we, and would come if they were woken."""
+        claims, own = self._claims, self._own
+        mine, count = claims[own], 0
+        for worker in range(self._workers):
+            claim = claims[worker]
+            if not claim or worker == own or claim == self._passed_over[worker]:
+                continue
+            if not mine or claim < mine or (claim == mine and worker < own):
+                count += 1
+        return count
 
     def pass_on(self, limit: int) -> None:
         """Wake the worker that is first in line, if there is room for it."""

@@ -221,7 +221,7 @@ class Waiting(Screening):
                 free = self._limits.limit - in_flight
                 if free <= 0:
                     return verdicts
-            if share is not None and share.must_yield(now):
+            if share is not None and share.must_yield(now, self._limits.limit - in_flight):
                 break
             ticket = queue.pop(now, free, slots)
             if ticket is None:

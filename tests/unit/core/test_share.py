@@ -49,8 +49,19 @@ def test_a_free_slot_goes_to_whoever_went_longest_without():
     three.claim(10)
     one.pass_on(1)
     assert woken == [2]
-    assert two.must_yield(Instant(30))
-    assert not three.must_yield(Instant(30))
+    assert two.must_yield(Instant(30), 1)
+    assert not three.must_yield(Instant(30), 1)
+
+
+def test_what_is_free_beyond_a_slot_for_each_that_waits_longer_is_nobodys():
+    (one, two, three), _ = host(3)
+    two.claim(10)
+    three.claim(20)
+    one.claim(30)
+    assert one.must_yield(Instant(40), 2)
+    assert not one.must_yield(Instant(40), 3)
+    assert three.must_yield(Instant(40), 1)
+    assert not three.must_yield(Instant(40), 2)
 
 
 def test_nobody_is_woken_without_room():
@@ -65,11 +76,11 @@ def test_who_does_not_come_for_a_slot_is_passed_over_until_it_claims_anew():
     (one, two), _ = host(2)
     two.claim(10)
     one.claim(20)
-    assert one.must_yield(Instant(100))
-    assert one.must_yield(Instant(99 + LOOK_NS))
-    assert not one.must_yield(Instant(100 + LOOK_NS))
+    assert one.must_yield(Instant(100), 1)
+    assert one.must_yield(Instant(99 + LOOK_NS), 1)
+    assert not one.must_yield(Instant(100 + LOOK_NS), 1)
     two.claim(15)
-    assert one.must_yield(Instant(101 + LOOK_NS))
+    assert one.must_yield(Instant(101 + LOOK_NS), 1)
 
 
 def test_the_parts_shown_of_a_limit_add_up_to_it():
@@ -323,6 +334,17 @@ def test_no_slot_is_lost_or_forgotten_however_two_workers_meet(workers: int, lim
                 subject.assert_right()
                 subject.end()
     assert worlds > 100
+
+
+def test_slots_are_not_kept_free_for_a_worker_that_has_no_time_to_come():
+    """It is not on a processor, and both have waiters: one slot is its, not all that are freed."""
+    subject = begun(2, 8, [1] * 8 + [0] * 4 + [1] * 8)
+    for _ in range(8):
+        subject.finish(1)
+        assert subject.in_flight >= 7
+    subject.settle()
+    subject.assert_right()
+    subject.end()
 
 
 @pytest.mark.parametrize(("workers", "limit"), [(2, 1), (2, 2), (3, 1), (3, 2)])
