@@ -4,8 +4,9 @@ A worker takes a slot when the sum of what all have in flight is below the limit
 writes after, without a lock, so that workers that look at the same moment exceed the limit by one
 request each at most. Whoever waits says since when, before it looks a last time: whoever frees
 a slot afterwards sees that and wakes the one that has gone longest without a slot, which goes
-first. A worker that does not come for its slot (it is dead, frozen or busy) is passed over, and
-what one has in flight that has told nothing for two seconds is not counted: others get its slots.
+first. Of what is free each that waits longer has one slot, the rest is for whoever asks. A worker
+that does not come for its slot (it is dead, frozen or busy) is passed over, and what one has in
+flight that has told nothing for two seconds is not counted: others get its slots.
 
 The limit is that of one worker, the leader, whose samples are the most; the others follow, and
 begin where it was when they lead. Numbers of the leader count for more, so that two workers with
