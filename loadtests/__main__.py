@@ -4,6 +4,7 @@
     python -m loadtests --factors 2 5 --for 30  other factors; seconds per factor
     python -m loadtests --slots 16 --service-ms 40 --json
     python -m loadtests acceptance              calibrations of services of known truth
+    python -m loadtests blast-radius            what one poison tenant costs the others
     python -m loadtests bullets                 bad hosts, a broken check, a lost zone, a kill
     python -m loadtests coverage                intervals of capacity that hold the truth, by seeds
     python -m loadtests drift                   alarms of the drift watch, over days of traffic
@@ -20,9 +21,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType
 
 from loadtests import (
     acceptance,
+    blast_radius,
     bullets,
     coverage,
     drift,
@@ -33,6 +37,19 @@ from loadtests import (
 )
 from shedproxy.core import Criticality, seconds, to_milliseconds
 from shedproxy.loadgen.demo import Demo
+
+COMMANDS: Mapping[str, tuple[ModuleType, Callable[..., int]]] = {
+    "acceptance": (acceptance, acceptance.acceptance),
+    "blast-radius": (blast_radius, blast_radius.run),
+    "bullets": (bullets, bullets.run),
+    "coverage": (coverage, coverage.coverage),
+    "drift": (drift, drift.drift),
+    "play": (play, play.play),
+    "reality": (reality, reality.compare),
+    "refusals": (refusals, refusals.refusals),
+    "restarts": (restarts, restarts.run),
+}
+"""Beside the sweep of overload, which has no name: what describes each, and what runs it."""
 
 
 def options() -> tuple[argparse.Namespace, argparse.ArgumentParser]:
@@ -50,16 +67,7 @@ def options() -> tuple[argparse.Namespace, argparse.ArgumentParser]:
     parser.add_argument("--json", action="store_true")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     parsers: dict[str | None, argparse.ArgumentParser] = {None: parser}
-    for name, module in (
-        ("acceptance", acceptance),
-        ("bullets", bullets),
-        ("coverage", coverage),
-        ("drift", drift),
-        ("play", play),
-        ("reality", reality),
-        ("refusals", refusals),
-        ("restarts", restarts),
-    ):
+    for name, (module, _) in COMMANDS.items():
         parsers[name] = commands.add_parser(
             name,
             help=(module.__doc__ or "").partition("\n")[0],
@@ -74,22 +82,9 @@ def options() -> tuple[argparse.Namespace, argparse.ArgumentParser]:
 def main() -> None:
     """Run the command that was asked for."""
     chosen, parser = options()
-    if chosen.command == "acceptance":
-        sys.exit(acceptance.acceptance(chosen, parser))
-    if chosen.command == "bullets":
-        sys.exit(bullets.run(chosen, parser))
-    if chosen.command == "coverage":
-        sys.exit(coverage.coverage(chosen, parser))
-    if chosen.command == "drift":
-        sys.exit(drift.drift(chosen, parser))
-    if chosen.command == "play":
-        sys.exit(play.play(chosen, parser))
-    if chosen.command == "refusals":
-        sys.exit(refusals.refusals(chosen, parser))
-    if chosen.command == "reality":
-        sys.exit(reality.compare(chosen, parser))
-    if chosen.command == "restarts":
-        sys.exit(restarts.run(chosen, parser))
+    if chosen.command is not None:
+        _, run = COMMANDS[chosen.command]
+        sys.exit(run(chosen, parser))
     sweep(chosen, parser)
 
 
