@@ -54,6 +54,7 @@ _FLAGS = {
 
 _ARGUMENTS = {"cell.default.upstream": "UPSTREAM"}
 
+
 class Spot(NamedTuple):
     """A place to show: a stretch of the last line of `excerpt`."""
 
