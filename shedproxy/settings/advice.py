@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 
 from shedproxy.errors import Problem
-from shedproxy.settings.cell_checks import host_rps, hosts_by_zone
+from shedproxy.settings.cell_checks import host_rps, hosts_by_zone, placed_rps
 from shedproxy.settings.checks import label_of
 from shedproxy.settings.compile import cells_of, compile_document, spread_weights
 from shedproxy.settings.layers import Layer, is_written, locate
@@ -250,7 +250,7 @@ def _idle_values(settings: Settings, layers: Sequence[Layer]) -> Iterator[Proble
 def _cell_keys(settings: Settings, layers: Sequence[Layer]) -> Iterator[Problem]:
     cells = settings.cells
     if not cells.key:
-        for key in ("weights", "pins"):
+        for key in ("weights", "pins", "demand"):
             if getattr(cells, key):
                 yield at_path(
                     layers,
@@ -280,11 +280,12 @@ def _cell_keys(settings: Settings, layers: Sequence[Layer]) -> Iterator[Problem]
 
 def _zones_and_hands(settings: Settings, layers: Sequence[Layer]) -> Iterator[Problem]:
     zones: set[str] = set()
+    placed = placed_rps(settings)
     for name, cell in settings.cell.items():
         path = ("cell", name)
         here = hosts_by_zone(cell)
         zones |= here.keys()
-        is_known = cell.demand is not None and host_rps(cell) is not None
+        is_known = name in placed and host_rps(cell) is not None
         if len(here) > 1 and not is_known and "zone-headroom" not in cell.waive:
             yield at_path(
                 layers,

@@ -9,7 +9,7 @@ from shedproxy.core import NS_PER_S
 from shedproxy.errors import Problem
 from shedproxy.placement import zone_headroom
 from shedproxy.settings.cells import CellSettings
-from shedproxy.settings.compile import cells_of
+from shedproxy.settings.compile import cells_of, spread_weights
 from shedproxy.settings.located import Check
 from shedproxy.settings.models import Settings
 from shedproxy.settings.shape import Path, nearest
@@ -17,13 +17,14 @@ from shedproxy.settings.upstream_compile import listed_hands
 from shedproxy.settings.upstreams import split_upstream
 from shedproxy.snapshot import canonical_key
 
-__all__ = ["check_cells", "host_rps", "hosts_by_zone"]
+__all__ = ["check_cells", "host_rps", "hosts_by_zone", "placed_rps"]
 
 
 def check_cells(settings: Settings, check: Check) -> Iterator[Problem]:
     """Every such contradiction."""
     yield from _check_names(settings, check)
     yield from _check_hands(settings, check)
+    yield from _check_sizes(settings, check)
     yield from _check_zones(settings, check)
     weights = settings.cells.weights
     if weights and not any(weights.values()):
@@ -86,16 +87,56 @@ def _check_hands(settings: Settings, check: Check) -> Iterator[Problem]:
             )
 
 
-def _check_zones(settings: Settings, check: Check) -> Iterator[Problem]:
-    for name, cell in settings.cell.items():
-        each_rps = host_rps(cell)
-        if "zone-headroom" in cell.waive or cell.demand is None or each_rps is None:
+def _check_sizes(settings: Settings, check: Check) -> Iterator[Problem]:
+    """A cell has a fixed maximum: who wants more takes another cell, and never a larger one."""
+    cells = cells_of(settings)
+    for name, placed in placed_rps(settings).items():
+        cell = cells.get(name)
+        each_rps = None if cell is None else host_rps(cell)
+        if cell is None or each_rps is None:
             continue
-        room = zone_headroom(hosts_by_zone(cell), host_rps=each_rps, demand_rps=cell.demand)
+        most = each_rps * len(cell.upstream or cells["default"].upstream)
+        if placed <= most:
+            continue
+        yield from check.error(
+            _placed_by(settings, name),
+            f'cell "{name}" has no room for what is placed on it',
+            note=f"{placed:.4g}/s, and its maximum is {most:.4g}/s",
+            help_text="add a cell and give it a part of the keys, or calibrate this one again",
+        )
+
+
+def placed_rps(settings: Settings) -> dict[str, float]:
+    """Requests per second that each cell is to carry at its peak, as far as somebody says."""
+    placed: dict[str, float] = {}
+    cells = settings.cells
+    if cells.key and cells.demand is not None:
+        weights = spread_weights(settings)
+        whole = sum(weights.values()) or 1
+        placed = {name: cells.demand * weight / whole for name, weight in weights.items()}
+    own = {name: cell.demand for name, cell in settings.cell.items() if cell.demand is not None}
+    return placed | own
+
+
+def _placed_by(settings: Settings, name: str) -> Path:
+    """The place that says how much a cell is to carry."""
+    if name in settings.cell and settings.cell[name].demand is not None:
+        return ("cell", name, "demand")
+    is_written = name in settings.cells.weights
+    return ("cells", "weights", name) if is_written else ("cells", "demand")
+
+
+def _check_zones(settings: Settings, check: Check) -> Iterator[Problem]:
+    placed = placed_rps(settings)
+    for name, cell in settings.cell.items():
+        each_rps, demand_rps = host_rps(cell), placed.get(name)
+        if "zone-headroom" in cell.waive or demand_rps is None or each_rps is None:
+            continue
+        room = zone_headroom(hosts_by_zone(cell), host_rps=each_rps, demand_rps=demand_rps)
         if room is None or room.is_enough:
             continue
         yield from check.error(
-            ("cell", name, "demand"),
+            _placed_by(settings, name),
             f'cell "{name}" cannot lose zone {room.largest}',
             note=f"{room.left_rps:.4g}/s would be left of {room.capacity_rps:.4g}/s, and"
             f" {room.demand_rps:.4g}/s are asked for: that takes {room.needed_rps:.4g}/s",

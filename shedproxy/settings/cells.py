@@ -242,8 +242,9 @@ class CellSettings(Section):
     least loaded. Without any, those of cell `default`. "URL zone=a version=2" says where it is and
     what it runs: the own zone (`server.zone`) comes first."""
     demand: float | None = preset(None, ge=0, examples=[400.0])
-    """Requests per second that the cell has to carry at its peak. With zones, what is left when the
-    largest is lost must carry it."""
+    """Requests per second that the cell has to carry at its peak, never more than its maximum: what
+    its profile, or limit and baseline, says of its upstreams. With zones, what is left when the
+    largest is lost must carry it. Unset: its part of cells.demand."""
     waive: list[Literal["zone-headroom"]] = preset([])
     """Demands on the cell that it may do without, by name."""
     limit: Annotated[

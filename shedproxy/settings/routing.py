@@ -44,5 +44,9 @@ class CellsSettings(Section):
     weights: dict[CellName, Annotated[int, Field(ge=0, le=_WEIGHT_MAX)]] = preset({}, max_length=64)
     """Cells that keys are spread over, each with its share of 16384 buckets; one that is added at
     the end takes its share and moves no other key. Empty: all but `default`, alike."""
+    demand: float | None = preset(None, ge=0, examples=[1200.0])
+    """Requests per second that all keys together ask for at their peak. A cell gets its weight's
+    part of it, and a weight that is more than the cell's maximum is refused: what its calibrated
+    profile (or its limit and baseline) says that its upstreams carry."""
     pins: dict[str, CellName] = preset({}, max_length=PINS_MAX)
     """Keys with a cell of their own choice: a very large tenant, or one in quarantine."""

@@ -76,3 +76,41 @@ def test_more_tenants_than_a_bound_allows_are_refused(written):
     )
     assert "not all tenants have hands that share 0 at most" in problem.message
     assert problem.note == "2 of 3 were found one"
+
+
+def sized(cells, more=""):
+    """Cells `a`, whose maximum is 200/s, and `b`, of which nobody knows."""
+    return (
+        f'[cells]\nkey = "host"\nsecret = "s"\n{cells}\n[cell.b]\nupstream = "http://b:1"\n'
+        f'[cell.a]\nupstream = ["http://a:1", "http://a:2"]\n{more}\n'
+        '[cell.a.profile]\nid = "p"\nweight = 1\ncapacity = [100.0]\nknee = [2.0]'
+    )
+
+
+def test_a_weight_beyond_the_maximum_of_its_cell_is_refused(written, under):
+    assert not written.warnings(sized("weights = { a = 2, b = 1 }\ndemand = 300"))
+    problem = written.problem(sized("weights = { a = 2, b = 1 }\ndemand = 306"))
+    assert problem.message == 'cell "a" has no room for what is placed on it'
+    assert problem.note == "204/s, and its maximum is 200/s"
+    assert problem.excerpt[-1][1] == "weights = { a = 2, b = 1 }"
+    assert under(problem) == "2"
+
+
+def test_what_all_ask_for_is_too_much_where_nobody_wrote_weights(written, under):
+    problem = written.problem(sized("demand = 402"))
+    assert problem.note == "201/s, and its maximum is 200/s"
+    assert under(problem) == "402"
+
+
+def test_a_demand_of_its_own_beyond_the_maximum_is_refused_whatever_is_waived(written, under):
+    assert not written.warnings(sized("demand = 402", "demand = 200"))
+    problem = written.problem(sized("", "demand = 201\nwaive = ['zone-headroom']"))
+    assert problem.message == 'cell "a" has no room for what is placed on it'
+    assert under(problem) == "201"
+
+
+def test_without_a_zone_a_part_of_what_all_ask_for_must_be_carried_too(written):
+    text = f'[cells]\nkey = "host"\nsecret = "s"\ndemand = 201\n{zoned(0)}'.replace(
+        "demand = 0\n", ""
+    )
+    assert "200/s would be left of 300/s" in written.problem(text).note
