@@ -41,6 +41,7 @@ class HeavyFlows:
     """Constant memory; two tenants that meet in the table are judged as one."""
 
     __slots__ = (
+        "_calm",
         "_counts",
         "_heavy",
         "_heavy_count",
@@ -51,6 +52,7 @@ class HeavyFlows:
         "_period",
         "_seen",
         "_until_sweep",
+        "has_found",
     )
 
     def __init__(self) -> None:
@@ -64,6 +66,11 @@ class HeavyFlows:
         self._heavy = [False] * _SIZE
         self._heavy_count = 0
         self._is_most = False
+        self._calm = _SWEEP
+        """Judgements since anybody was heavy."""
+        self.has_found = False
+        """Somebody is heavy, and nobody was for long: what was measured until now has his share in
+        it. For whoever reads it to take back."""
         self._period = self._left = _PERIOD
 
     def is_heavy(self, place: int) -> bool:
@@ -97,10 +104,15 @@ class HeavyFlows:
         # The lower one of two, so that among equals in number the light ones are the measure.
         median = ordered[(len(ordered) - 1) // 2]
         is_known = len(seen) >= _FLOWS_MIN
+        has_heavy = False
         for index in seen:
             bound = (_LIGHT_AGAIN if heavy[index] else _HEAVY) * median
             if counts[index] >= _SAMPLES_MIN or heavy[index]:
-                heavy[index] = is_known and means[index] > bound
+                heavy[index] = is_heavy = is_known and means[index] > bound
+                has_heavy = has_heavy or is_heavy
+        # Where somebody is taken for heavy ever and again, that is how the service's times are.
+        self.has_found = self.has_found or (has_heavy and self._calm >= _SWEEP)
+        self._calm = 0 if has_heavy else self._calm + 1
         self._is_most = self._heavy_count > _MOST * self._period
         self._heavy_count = 0
         self._period = self._left = max(_PERIOD, 2 * len(seen))

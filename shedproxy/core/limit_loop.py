@@ -187,6 +187,11 @@ class LimitLoop:
         if self.share is not None:
             self._heed(self.share, now)
         window = self._window
+        if self.heavy.has_found:
+            self.heavy.has_found = False
+            window.restart(now=now)
+            if isinstance(self._estimator, AdaptiveLimit):
+                self._estimator.forget()
         if not window.is_ready(self.limit, now=now):
             return None
         summary = window.close(

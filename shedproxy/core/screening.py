@@ -185,8 +185,9 @@ class Screening:
                 capacity = slots + queue.length
                 share = self._fair.share(capacity, flows=flows)
                 if is_heavy:
-                    # What it is given beyond an equal part of the slots is not back for long.
-                    share = max(1, -(-slots // flows))
+                    # What it is given beyond an equal part of the slots is not back for long, and
+                    # of the few that there are while a baseline is learnt none is.
+                    share = 0 if self._limits.is_probing else max(1, -(-slots // flows))
                 if in_system + cost > share:
                     level.on_refusal()
                     numbers = (in_system, cost, share, flows)

@@ -69,11 +69,13 @@ def test_the_others_get_what_they_get_without_the_player(game: str):
 def test_a_flood_of_slow_work_is_told_from_a_slow_service():
     """Three times the capacity in requests of 20 times the work, over a minute: it takes a second
     until the tenant is known, and within three in a hundred of what the others had is the whole.
+    Twelve seconds, the first of them included, cost less than nine in a hundred.
     """
     flood = {"load": 3.0, "service_factor": 20.0}
     for seed in (1, 2):
         alone = others_served(None, seed=seed, duration_s=60)
         assert others_served(flood, seed=seed, duration_s=60) >= 0.97 * alone
+        assert others_served(flood, seed=seed) >= 0.91 * alone
 
 
 @pytest.mark.attack("A10")

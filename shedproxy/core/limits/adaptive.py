@@ -141,6 +141,7 @@ class AdaptiveLimit:
     def on_window(self, window: WindowSummary, *, now: Instant) -> LimitChange:
         """Judge a window. RELEARNT asks the caller to distrust the baselines."""
         before = self.limit
+        self._checks.see(now=now, is_overloaded=window.is_overloaded)
         cause = self._move(window, now=now)
         wanted = self._level
         self._level = float(clamp_limit(wanted, self._policy))
@@ -154,8 +155,7 @@ class AdaptiveLimit:
         before = self.limit
         self._end_probes()
         self._rest_at(self._level)
-        # Nothing was learnt: without a baseline only the ramp can go on.
-        self._is_ramping = not self._is_anchored
+        self._is_ramping = not self._is_anchored  # without a baseline only that can go on
         self._put_off()
         return LimitChange(before, self.limit, LimitCause.HEADROOM, now)
 
@@ -194,8 +194,8 @@ class AdaptiveLimit:
         self._recent.add(window, target_ns=target, memory=_RECENT * (1 + scatter))
         if self._is_ramping:
             return self._ramp(window, scatter, now=now)
-        can_check = window.is_overloaded and self._is_anchored
-        if self._checks.is_due(now=now, is_possible=can_check, period_min_ns=period_ns(window)):
+        length_ns = period_ns(window)
+        if self._checks.is_due(now=now, is_possible=self._is_anchored, period_min_ns=length_ns):
             return self._relearn(window, now=now)
         return self._look_for_change(window, scatter, now=now) or self._settle(
             window, scatter, now=now
@@ -235,8 +235,7 @@ class AdaptiveLimit:
             if not self._is_anchored:
                 return self._doubt(window, now=now)
             self._is_ramping = False
-            self._level = min(self._level, max(wanted, self._level * _SHRINK_MAX))
-            self._peak = self._level
+            self._level = self._peak = min(self._level, max(wanted, self._level * _SHRINK_MAX))
             return LimitCause.QUEUEING
         return LimitCause.STEADY
 
@@ -277,9 +276,10 @@ class AdaptiveLimit:
     def _rest_at(self, level: float) -> None:
         self._level = self._peak = level
         self._is_ramping = False
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """What was measured so far was not only this service's doing; the level stays."""
         self._streak = self._suspicions = 0
         self._evidence.reset()
         self._recent.reset()
@@ -311,7 +311,7 @@ class AdaptiveLimit:
         if jump > 0 and self._may_probe:
             self._trial = Trial(self._evidence, self._level, now=now)
             self._level = self._trial.level
-            self._forget()
+            self.forget()
             return LimitCause.STEADY
         self._evidence.reset()
         self._suspicions = 0
@@ -359,7 +359,7 @@ class AdaptiveLimit:
         wanted = seen.in_flight / seen.strain if seen.count else self._level
         self._dip = Dip(wanted, self._level, now=now, length_ns=length_ns)
         self._level = min(self._level, at_most, float(low_in_flight(self.limit)))
-        self._forget()
+        self.forget()
 
     def _move_in_dip(self, dip: Dip, window: WindowSummary, *, now: Instant) -> LimitCause:
         if not dip.is_over(window, is_known=not window.is_provisional, now=now):
@@ -385,7 +385,7 @@ class AdaptiveLimit:
         if self._trial is not None:
             self._level = self._trial.level_before
         self._dip = self._trial = None
-        self._forget()
+        self.forget()
 
     def _put_off(self) -> None:
         self._pause = self._pause_next

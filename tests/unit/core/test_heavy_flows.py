@@ -72,3 +72,14 @@ def test_lighter_work_is_believed_again_and_who_left_is_forgotten() -> None:
     ask(heavy, {**dict.fromkeys(OTHERS, 1.0), HOG: 20.0}, times=50)
     ask(heavy, dict.fromkeys(OTHERS, 1.0), times=300)
     assert not heavy.is_heavy(HOG)
+
+
+def test_who_is_found_is_told_once() -> None:
+    heavy = HeavyFlows()
+    ask(heavy, dict.fromkeys([*OTHERS, HOG], 1.0), times=50)
+    assert not heavy.has_found
+    ask(heavy, {**dict.fromkeys(OTHERS, 1.0), HOG: 20.0}, times=20)
+    assert heavy.has_found
+    heavy.has_found = False
+    ask(heavy, {**dict.fromkeys(OTHERS, 1.0), HOG: 20.0}, times=50)
+    assert not heavy.has_found

@@ -17,7 +17,9 @@ import pytest
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, Instant, LimitPolicy, milliseconds
 from shedproxy.core.limit_loop import LimitLoop
+from shedproxy.core.limits.adaptive import AdaptiveLimit
 from shedproxy.core.limits.protocol import LimitCause, LimitChange
+from shedproxy.core.sharding import place_of
 
 MS = NS_PER_MS
 Draw = Callable[[random.Random, float], float]
@@ -640,3 +642,35 @@ def test_how_much_waits_inside_the_service_is_known_by_littles_law() -> None:
     assert 0 < shares[0] < 0.25
     assert shares[49] == pytest.approx(0.5, abs=0.05)
     assert shares[51] == 0
+
+
+def test_what_was_measured_before_a_heavy_tenant_was_known_is_forgotten() -> None:
+    """Nine tenants, one of them with twenty times the work: once it is found, evidence begins anew
+    and the limit no longer falls for it.
+    """
+    rng = random.Random(3)
+    loop = LimitLoop(LimitPolicy(initial=20, baseline_ns=20 * MS), now=Instant(0))
+    places = [place_of(rng.getrandbits(64)) for _ in range(9)]
+    now = 0
+
+    def turn(hog: float) -> None:
+        nonlocal now
+        for number, place in enumerate(places):
+            now += MS
+            loop.on_limit_reached()
+            rtt_ns = round(20 * MS * (hog if not number else 1.0))
+            loop.on_sample("r", rtt_ns, 20, Instant(now - rtt_ns), Instant(now), place=place)
+            loop.update(20, Instant(now))
+
+    for _ in range(60):
+        turn(1.0)
+    estimator = loop._estimator
+    assert isinstance(estimator, AdaptiveLimit)
+    assert estimator._evidence.strain < 1.1
+    counts = []
+    for _ in range(30):
+        turn(20.0)
+        counts.append(estimator._evidence.count)
+    assert loop.heavy.is_heavy(places[0])
+    assert min(counts) < 40
+    assert estimator._evidence.strain < 1.1

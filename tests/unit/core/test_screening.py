@@ -245,3 +245,16 @@ def test_what_the_cut_refuses_is_demand_and_what_a_share_refuses_is_not(overload
     assert isinstance(refused, Rejected)
     assert refused.reason is RejectReason.FAIR_SHARE
     assert demand.arrivals == before == level._refused_at
+
+
+def test_while_a_baseline_is_learnt_a_heavy_tenant_gets_none_of_the_few_slots(
+    overloaded, reason, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shedder = overloaded(fairness=FairnessPolicy(slack=1.0))
+    cell = shedder._cells["default"]
+    cell._level.relaxed_below = [3] * 8
+    assert isinstance(ask(shedder, 1022, 8_888_888), Ticket)
+    monkeypatch.setattr(type(cell._limits), "is_probing", property(lambda _: True))
+    assert isinstance(ask(shedder, 1022, 7_777_777), Ticket)
+    cell._limits.heavy._heavy = [True] * 256
+    assert reason(ask(shedder, 1022, 9_999_999)) is RejectReason.FAIR_SHARE
