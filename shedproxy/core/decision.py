@@ -46,6 +46,7 @@ class RejectReason(enum.IntEnum):
     NO_UPSTREAM = 11
     CONNECTION_LIMIT = 12
     ADDRESS_LIMIT = 13
+    CELL_SHARE = 14
 
     @property
     def label(self) -> str:
@@ -68,6 +69,7 @@ EVIDENCE: Final[dict[RejectReason, tuple[str, ...]]] = {
     RejectReason.NO_UPSTREAM: ("upstreams_healthy", "upstreams"),
     RejectReason.CONNECTION_LIMIT: ("connections", "connections_max"),
     RejectReason.ADDRESS_LIMIT: ("address_connections", "address_connections_max"),
+    RejectReason.CELL_SHARE: ("cell_clients", "cell_clients_max"),
 }
 """What `Rejected.numbers` holds, by reason; lengths in ns, ranks and counts as they were.
 
@@ -321,7 +323,7 @@ def refusal_holds(rejected: Rejected) -> bool:
         case RejectReason.FAIR_SHARE:
             in_system, cost, share, flows = numbers
             return flows > 1 and in_system + cost > share
-        case RejectReason.RESIDENT_LIMIT | RejectReason.CONTROL_BUDGET:
+        case RejectReason.RESIDENT_LIMIT | RejectReason.CONTROL_BUDGET | RejectReason.CELL_SHARE:
             count, limit = numbers
             return count >= limit
         case RejectReason.NO_UPSTREAM:
@@ -370,6 +372,7 @@ _SENTENCES: Final[dict[RejectReason, str]] = {
     RejectReason.ADDRESS_LIMIT: (
         "this address has {address_connections} of {address_connections_max} connections open"
     ),
+    RejectReason.CELL_SHARE: "this cell keeps {cell_clients} of {cell_clients_max} clients busy",
 }
 
 

@@ -93,6 +93,9 @@ REASONS: Final[dict[RejectReason, ReasonEntry]] = {
     RejectReason.ADDRESS_LIMIT: ReasonEntry(
         Blame.TENANT, True, "This address has too many connections open."
     ),
+    RejectReason.CELL_SHARE: ReasonEntry(
+        Blame.CELL, True, "Too many connections are busy with requests like this one."
+    ),
 }
 
 FAULTS: Final[dict[Fault, str]] = {

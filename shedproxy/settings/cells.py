@@ -140,6 +140,11 @@ class TransportSettings(Section):
 
     connections_max: int = preset(512, ge=1, le=65_535)
     """Most connections to one upstream."""
+    connections_share: float = preset(0.8, gt=0, le=1)
+    """With several cells, the part of all places for connections (`server.connections_max`, or what
+    descriptors allow) that clients with requests of this one may hold, waiters, streams and slow
+    readers included, and as much again for connections to its upstreams: no cell takes the last
+    from the others. Cells without upstreams of their own count with `default`."""
     cancels: Annotated[
         Literal["auto", "true", "false"],
         BeforeValidator(_cancels, json_schema_input_type=Literal["auto", "true", "false"] | bool),

@@ -38,6 +38,7 @@ def upstream_document(
         hand=cell.hands.size,
         hands=listed_hands(cell, upstreams, settings.cells.secret),
         connections_max=transport.connections_max,
+        connections_share=transport.connections_share,
         cancels=transport.cancels,
         fail_after=transport.fail_after,
         retry_after_ns=transport.retry_after,

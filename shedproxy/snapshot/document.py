@@ -210,6 +210,9 @@ class UpstreamDocument:
     """(flow hash of a tenant as 16 hex digits, places in `urls`): hands that are not dealt."""
     connections_max: int = 512
     """Per upstream, in all; a request that needs one more waits or is answered 503."""
+    connections_share: float = 0.8
+    """Of the places for connections of a worker, where there are upstreams of several cells: what
+    clients with requests of this one may hold, and connections to its upstreams."""
     cancels: str = "auto"
     """`true`: closing the connection stops the work; `false`: it does not, so the permit of a
     client that left stays until the answer has come; `auto`: the sending side is closed, and the

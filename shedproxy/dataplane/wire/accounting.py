@@ -157,6 +157,9 @@ class Accounting:
 
     def settle(self, expires_at: Instant | None) -> None:
         """Count the exchange and log it; `expires_at` is its deadline."""
+        group = self.group
+        if group is not None:
+            self.client.leave_cell(group)
         live = self.live
         now = live.clock()
         info = self.info
@@ -166,8 +169,8 @@ class Accounting:
             is_good = (
                 not self.reason and self.status < 500 and (expires_at is None or now <= expires_at)
             )
-            if is_good and self.group is not None:
-                self.group.retries.budget.earn(self.flow_hash)
+            if is_good and group is not None:
+                group.retries.budget.earn(self.flow_hash)
             driver.meter.on_finished(
                 driver.cell_index(info.cell), info.criticality, self.status, duration_ns, is_good
             )

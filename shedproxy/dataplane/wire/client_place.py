@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shedproxy.dataplane.wire.exchange import Exchange
     from shedproxy.dataplane.wire.server import WireServer
     from shedproxy.dataplane.wire.tunnel import Tunnel
+    from shedproxy.dataplane.wire.upstreams import UpstreamGroup
 
 __all__ = ["ClientPlace"]
 
@@ -26,7 +27,7 @@ __all__ = ["ClientPlace"]
 class ClientPlace(ClientBody):
     """Is the `Holder` of `stalls` and the `Member` of `crowd`."""
 
-    __slots__ = ("_buffer", "_is_watched", "_seen", "served", "tunnel")
+    __slots__ = ("_buffer", "_cell_left", "_is_watched", "_seen", "served", "tunnel")
 
     def __init__(self, server: WireServer) -> None:
         super().__init__(server)
@@ -38,6 +39,23 @@ class ClientPlace(ClientBody):
         self._seen = 0
         """Bytes of a begun head that hold no end of it."""
         self._is_watched = False
+        self._cell_left: UpstreamGroup | None = None
+        """The cell whose answer it has not taken yet, and that nothing else is left of."""
+
+    # --- the cell ---------------------------------------------------------------------------
+
+    def leave_cell(self, group: UpstreamGroup) -> None:
+        """A request of the cell is over. Who still has to take its answer takes a place in it."""
+        if self.is_write_blocked and not self.is_closed:
+            self._cell_left = group
+        else:
+            group.clients -= 1
+
+    def end_of_cell(self) -> None:
+        """The answer is taken, or nobody will."""
+        group, self._cell_left = self._cell_left, None
+        if group is not None:
+            group.clients -= 1
 
     # --- the slot ---------------------------------------------------------------------------
 

@@ -129,6 +129,7 @@ class ClientConnection(ClientPlace):
         self.server.reception.on_disconnected(self)
         self._body = None
         self.forget_stall()
+        self.end_of_cell()
         if self.tunnel is not None:
             self.tunnel.on_client_closed()
         elif self.exchange is not None:
@@ -147,6 +148,7 @@ class ClientConnection(ClientPlace):
 
     def resume_writing(self) -> None:
         self.is_write_blocked = False
+        self.end_of_cell()
         if self.tunnel is not None:
             self.tunnel.resume_upstream()
         elif self.exchange is not None:

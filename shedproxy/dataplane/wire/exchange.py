@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Final
 from shedproxy.clock import wall_seconds
 from shedproxy.core import (
     Instant,
+    Lane,
     Outcome,
     Permit,
     Rejected,
+    RejectReason,
     Ticket,
     TicketState,
 )
@@ -46,6 +48,8 @@ _NONE: Final = int(BodyKind.NONE)
 _CHUNKED: Final = int(BodyKind.CHUNKED)
 _UNTIL_CLOSE: Final = int(BodyKind.UNTIL_CLOSE)
 _WAITING: Final = TicketState.WAITING
+# Before Python 3.12 a look-up of an enum's member costs more than a call: this is hot.
+_CONTROL: Final = Lane.CONTROL
 
 
 class Exchange(Upload):
@@ -101,6 +105,11 @@ class Exchange(Upload):
         self._cohort = cohort
         self._left_ns = left_ns
         self.group = group = live.group_of(info.cell)
+        group.clients += 1
+        if group.clients > group.clients_max and info.lane is not _CONTROL:
+            numbers = (group.clients - 1, group.clients_max)
+            self.refuse(live.driver.reject(info, RejectReason.CELL_SHARE, numbers))
+            return
         if group.is_out:
             self.on_no_upstream()
             return

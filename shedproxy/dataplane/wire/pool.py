@@ -209,6 +209,20 @@ class UpstreamPool(Generic[C, W]):
                     close.append(oldest)
         return self._settle(close, now) if close or self._waiters else NOTHING
 
+    def take_oldest_idle(self) -> C | None:
+        """The connection that has been idle for the longest, to be closed; None: all are busy."""
+        oldest: dict[C, Instant] | None = None
+        oldest_since = NEVER
+        for upstream in self.upstreams:
+            for idle in (upstream.data.idle, upstream.control.idle):
+                if idle and next(iter(idle.values())) < oldest_since:
+                    oldest, oldest_since = idle, next(iter(idle.values()))
+        if oldest is None:
+            return None
+        connection = next(iter(oldest))
+        del oldest[connection]
+        return connection
+
     def close_idle(self) -> Sequence[C]:
         """All idle connections, to be closed: the process is going."""
         return [connection for upstream in self.upstreams for connection in _take_idle(upstream)]

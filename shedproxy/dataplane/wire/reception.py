@@ -33,6 +33,7 @@ no service."""
 REFUSED_CONNECTIONS_MAX = 256
 """Connections over a bound that are told so at the same time, or a quarter of the room."""
 _BACKLOG = 4096
+_MANY = 1 << 60
 _NOBODY = RequestInfo(route="connection")
 
 
@@ -68,8 +69,11 @@ class Reception:
     @property
     def connections_max(self) -> int:
         """The bound in force."""
-        bounds = (self._server.live.proxy.connections_max, self._room, self._short_max)
-        return min(bound for bound in bounds if bound)
+        return min(self.places(self._server.live.proxy.connections_max), self._short_max or _MANY)
+
+    def places(self, connections_max: int) -> int:
+        """Connections that there is room for, however much memory there is just now."""
+        return min(connections_max, self._room or _MANY)
 
     def save_memory(self, *, is_short: bool) -> None:
         """Memory is short, or no more: those who keep us waiting go, an eighth at each call.

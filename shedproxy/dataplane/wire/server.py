@@ -18,7 +18,7 @@ from shedproxy.dataplane.wire.reception import Reception
 from shedproxy.dataplane.wire.stalls import Stalls
 from shedproxy.dataplane.wire.timer_wheel import Timed, TimerWheel
 from shedproxy.dataplane.wire.tls import server_context
-from shedproxy.dataplane.wire.upstreams import UpstreamGroup
+from shedproxy.dataplane.wire.upstreams import UNBOUNDED, UpstreamGroup
 from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.observability.access_log import AccessLog, AccessRecord, format_event
 from shedproxy.observability.fault import Fault
@@ -110,8 +110,15 @@ class WireServer:
         except (ValueError, OSError) as error:
             raise DocumentInvalidError([Problem(message=str(error))]) from error
         former, self._groups = self._groups, groups
+        places = self.reception.places(proxy.connections_max)
         for upstream in proxy.upstreams:
-            groups[upstream.cell].apply(upstream, proxy)
+            group = groups[upstream.cell]
+            group.apply(upstream, proxy)
+            # Who is alone may have all, and is not refused what is there; the others leave some.
+            is_alone = len(groups) == 1
+            share = 1.0 if is_alone else upstream.connections_share
+            group.connections_max = max(1, int(places * share))
+            group.clients_max = UNBOUNDED if is_alone else group.connections_max
         for cell, group in former.items():
             if cell not in groups:
                 group.retire()

@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from shedproxy.dataplane.wire.ending import Ending
     from shedproxy.dataplane.wire.server import WireServer
 
-__all__ = ["UpstreamGroup"]
+__all__ = ["UNBOUNDED", "UpstreamGroup"]
 
 _CONTROL: Final = Lane.CONTROL
 SAFE_IDLE_NS = NS_PER_S
 """A request that cannot be sent again takes no connection that was idle for longer: its upstream
 may be closing it just now. (Servers close idle connections after 2 s and more.)"""
+UNBOUNDED: Final = 1 << 60
 _OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
 """Connects that fail for want of something on this side say nothing of the upstream."""
 
@@ -60,6 +61,9 @@ class UpstreamGroup(Timed):
         """No upstream in service; looked at again by `tick` and by every answer."""
         self.connections = 0
         """Open or being opened."""
+        self.clients = 0
+        """Clients that requests of the cell keep busy."""
+        self.clients_max = self.connections_max = UNBOUNDED
         self._dials: set[asyncio.Task[None]] = set()
         self._line: deque[tuple[int, Ending]] = deque()
         """Who waits for a connection, and until when; who has left is still in here."""
@@ -342,6 +346,9 @@ class UpstreamGroup(Timed):
                 self._hand(connection, exchange)
                 return
             connection.close()
+        full = self.connections >= self.connections_max
+        if full and (idle := self._pool.take_oldest_idle()) is not None:
+            idle.close()
         self.connections += 1
         task = self.loop.create_task(self._dial(slot, exchange))
         self._dials.add(task)

@@ -34,6 +34,7 @@ TRUE_AND_FALSE = [
     (R.CONTROL_BUDGET, (16, 16), (15, 16)),
     (R.NO_UPSTREAM, (0, 2), (1, 2)),
     (R.CONNECTION_LIMIT, (100, 100), (99, 100)),
+    (R.CELL_SHARE, (80, 80), (79, 80)),
 ]
 
 

@@ -68,6 +68,7 @@ def test_every_reason_and_every_fault_has_an_entry():
         (RejectReason.DRAINING, 503, True),
         (RejectReason.NO_UPSTREAM, 503, True),
         (RejectReason.CONNECTION_LIMIT, 503, True),
+        (RejectReason.CELL_SHARE, 503, True),
     ],
 )
 def test_the_status_says_whose_shortage_it_is(reason, status, retry_after):

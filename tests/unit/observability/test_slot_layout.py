@@ -121,7 +121,10 @@ def test_every_fault_has_its_series_with_and_without_a_cell():
         ]
 
 
-@pytest.mark.parametrize("change", [{"cells": 65}, {"reasons": 15}, {"faults": 30}, {"causes": 10}])
+@pytest.mark.parametrize(
+    "change",
+    [{"cells": 65}, {"reasons": len(RejectReason) + 1}, {"faults": 30}, {"causes": 10}],
+)
 def test_a_layout_that_differs_has_another_digest(change):
     assert layout_digest(make_layout(**change)) != layout_digest()
 

@@ -1,9 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from shedproxy.core import milliseconds, seconds
+from shedproxy.core import (
+    CellPolicy,
+    Lane,
+    LimitPolicy,
+    Policy,
+    RejectReason,
+    milliseconds,
+    seconds,
+)
+from shedproxy.dataplane.wire.upstreams import UNBOUNDED
 from shedproxy.observability.meter import Eviction
+from shedproxy.snapshot import Classification, Match, Rule, UpstreamDocument
 
 pytestmark = pytest.mark.anyio
 
@@ -80,3 +92,84 @@ async def test_what_moves_is_what_was_read_and_sent(still) -> None:
     assert (place.held_cell, place.is_awaited, place.moved) == ("default", True, 9)
     client.buffered -= 2
     assert place.moved == 11
+
+
+# --- cells --------------------------------------------------------------------------------------
+
+
+def with_two_cells(bench, share: float):
+    """`/b` and `/b/ping` (the control lane) go to cell b, all others to the first one."""
+    document = bench.driver.document
+    limit = LimitPolicy(algorithm="fixed", initial=10)
+    rules = (
+        Rule(match=Match(path=("/b",)), cell="b"),
+        Rule(match=Match(path=("/b/ping",)), cell="b", lane=Lane.CONTROL),
+    )
+    upstreams = tuple(
+        UpstreamDocument(cell=cell, urls=(f"http://10.0.0.{port}:80",), connections_share=share)
+        for port, cell in enumerate(("default", "b"))
+    )
+    bench.server.apply(
+        replace(
+            document,
+            policy=Policy(cells=(CellPolicy(limit=limit), CellPolicy(name="b", limit=limit))),
+            classification=Classification(rules=rules),
+            proxy=replace(document.proxy, upstreams=upstreams),
+        )
+    )
+    return bench
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: e\r\n\r\n".encode()
+
+
+async def test_a_cell_leaves_others_a_part_of_the_places_for_clients(still) -> None:
+    bench = with_two_cells(still(connections_max=4), share=0.5)
+    first, second, third = (bench.client() for _ in range(3))
+    taken = [await bench.ask(client, get("/b")) for client in (first, second)]
+    third.protocol.data_received(get("/b"))
+    assert b"shedproxy-reason: cell_share" in third.take().lower()
+    assert bench.driver.meter.rejected(1, RejectReason.CELL_SHARE) == 1
+    third.protocol.data_received(get("/a"))
+    assert third.take() == b"", "another cell has its own"
+    health = bench.client()
+    (await bench.ask(health, get("/b/ping"))).protocol.data_received(OK)
+    assert health.take().startswith(b"HTTP/1.1 200 "), "and health is always answered"
+    taken[0].protocol.data_received(OK)
+    second.lose()
+    assert bench.server.live.group_of("b").clients == 0
+    health.protocol.data_received(get("/b"))
+    assert health.take() == b""
+
+
+async def test_who_does_not_take_its_answer_takes_a_place_in_its_cell(still) -> None:
+    bench = with_two_cells(still(connections_max=4), share=0.5)
+    group, slow, gone = bench.server.live.group_of("b"), bench.client(), bench.client()
+    for client in (slow, gone):
+        client.is_stuck = True
+        (await bench.ask(client, get("/b"))).protocol.data_received(OK)
+        assert client.protocol.exchange is None
+    assert group.clients == 2
+    other = bench.client()
+    other.protocol.data_received(get("/b"))
+    assert b"cell_share" in other.take()
+    slow.unstick()
+    gone.lose()
+    assert group.clients == 0
+
+
+async def test_who_is_alone_may_have_all(still) -> None:
+    group = still(connections_max=4).group
+    assert (group.clients_max, group.connections_max) == (UNBOUNDED, 4)
+
+
+async def test_a_cell_at_its_part_of_connections_closes_one_before_it_opens_one(still) -> None:
+    urls = ("http://10.0.0.1:80", "http://10.0.0.2:80")
+    bench = still(connections_max=1, upstream={"urls": urls})
+    client = bench.client()
+    (await bench.ask(client, GET)).protocol.data_received(OK)
+    await bench.ask(client, GET)
+    idle, _ = bench.upstreams
+    assert idle.is_closed, "it was the other upstream's turn"
+    assert bench.group.connections == 1
