@@ -106,6 +106,8 @@ class CellTable:
         """The cell of requests that have no key."""
         self.secret_id: int = head[5]
         """Tells tables for another secret apart: hashes of one mean nothing to another."""
+        if head[6] > CELL_NAMES_MAX:
+            raise ValueError("a table of cells whose names do not fit")
         names = []
         for index in range(head[6]):
             at = _NAMES_AT + index * _NAME_SIZE

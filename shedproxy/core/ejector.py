@@ -186,6 +186,10 @@ class Ejector:
             elif deed.act is Act.FAIL_OPEN:
                 # Nothing was wrong with it: it need not begin with little.
                 self._put_back(watch, Instant(0))
+        for held in ledger.bullets:
+            found = self._watches.get((held.cell, held.host))
+            if found is not None and held.state is BulletState.BACK and found.back_at is None:
+                found.back_at = now  # it is configured again, which is no deed
 
     @staticmethod
     def _put_back(watch: _Watch, since: Instant) -> None:

@@ -97,10 +97,10 @@ class KeyRing:
                     continue
                 return key
         trusted = ", ".join(self._keys) or "none"
-        if any(key in self._keys for key in named):
+        if known := [key for key in named if key in self._keys]:
             raise SnapshotRefusedError.of(
                 SnapshotRefusal.SIGNATURE,
-                f"the signature does not fit: it was altered, or key {named[0]} did not sign it",
+                f"the signature does not fit: it was altered, or key {known[0]} did not sign it",
                 path=("signatures",),
             )
         what = f"signed by {', '.join(key[:32] for key in named)}" if named else "not signed"
@@ -116,7 +116,7 @@ def write_key_pair(private: Path, public: Path) -> str:
     """Make a key: the private half for its owner only, the public one for every instance; its id.
 
     Raises:
-        OSError: a file exists already, or cannot be written.
+        OSError: a file exists already, or cannot be written; then neither was made.
     """
     serialization = import_extra("cryptography.hazmat.primitives.serialization")
     ed25519 = import_extra("cryptography.hazmat.primitives.asymmetric.ed25519")
@@ -129,10 +129,17 @@ def write_key_pair(private: Path, public: Path) -> str:
     open_half = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    for file, data, mode in ((private, secret, 0o600), (public, open_half, 0o644)):
-        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(fd, "wb") as stream:  # noqa: PTH123 - a descriptor
-            stream.write(data)
+    made: list[Path] = []
+    try:
+        for file, data, mode in ((private, secret, 0o600), (public, open_half, 0o644)):
+            fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            made.append(file)
+            with open(fd, "wb") as stream:  # noqa: PTH123 - a descriptor
+                stream.write(data)
+    except OSError:
+        for file in made:
+            file.unlink(missing_ok=True)
+        raise
     return _id_of(key.public_key())
 
 

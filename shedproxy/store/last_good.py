@@ -82,6 +82,16 @@ class LastGood:
         """
         os.utime(self._current)
 
+    def make_current(self, copy: Kept) -> None:
+        """Let a copy take the place of the current one, as old as it is.
+
+        Raises:
+            OSError: the current one is as it was.
+        """
+        found_at = copy.file.stat().st_mtime
+        replace_file(self._current, copy.data)
+        os.utime(self._current, (found_at, found_at))
+
     def keep(self, data: bytes, revision: int) -> None:
         """Keep a snapshot that is about to be in force; the one before it becomes the previous.
 

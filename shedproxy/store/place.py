@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from shedproxy.core import Nanos, to_seconds
 from shedproxy.errors import StartupError
@@ -19,6 +19,7 @@ from shedproxy.store.replacing import replace_file
 
 __all__ = ["Place", "PlaceFailedError", "open_place", "shown_place"]
 
+T = TypeVar("T")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
@@ -71,6 +72,8 @@ class _FilePlace:
     def __init__(self, file: Path, timeout: Nanos) -> None:
         self._file = file
         self._timeout = to_seconds(timeout)
+        self._under_way: asyncio.Future[Any] | None = None
+        """What was given up and has not ended: a mount that hangs is to hold no second thread."""
 
     async def read(self, size_max: int) -> bytes:
         def read() -> bytes:
@@ -80,21 +83,23 @@ class _FilePlace:
             with self._file.open("rb") as stream:
                 return stream.read(size_max + 1)
 
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await asyncio.to_thread(read)
-        except OSError as error:
-            raise self._failure(error) from error
+        return await self._in_thread(read)
 
     async def write(self, data: bytes) -> None:
-        try:
-            async with asyncio.timeout(self._timeout):
-                await asyncio.to_thread(replace_file, self._file, data)
-        except OSError as error:
-            raise self._failure(error) from error
+        await self._in_thread(lambda: replace_file(self._file, data))
 
     async def close(self) -> None:
         """There is nothing to close."""
+
+    async def _in_thread(self, do: Callable[[], T]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout):
+                if self._under_way is not None:
+                    await asyncio.wait((self._under_way,))
+                begun = self._under_way = asyncio.create_task(asyncio.to_thread(do))
+                return await asyncio.shield(begun)
+        except OSError as error:
+            raise self._failure(error) from error
 
     def _failure(self, error: OSError) -> PlaceFailedError:
         why = error.strerror or str(error) or f"no answer in {self._timeout:g} s"
@@ -107,7 +112,6 @@ class _HttpPlace:
     def __init__(self, url: str, timeout: Nanos, token: Callable[[], str]) -> None:
         import httpx2  # noqa: PLC0415 - not wanted where files do
 
-        self._httpx2: Any = httpx2
         self._url = url
         self._timeout = to_seconds(timeout)
         self._token = token
@@ -120,8 +124,7 @@ class _HttpPlace:
                 self._client.stream("GET", self._url, headers=self._headers()) as answer,
             ):
                 self._check(answer)
-                if answer.headers.get("content-encoding", "identity").lower() != "identity":
-                    raise PlaceFailedError(f"{self._shown}: it came compressed, unasked")
+                self._check_plain(answer)
                 pieces: list[bytes] = []
                 size = 0
                 async for piece in answer.aiter_raw():
@@ -129,16 +132,24 @@ class _HttpPlace:
                     size += len(piece)
                     if size > size_max:
                         break
-        except (TimeoutError, self._httpx2.HTTPError) as error:
+        except PlaceFailedError:
+            raise
+        except Exception as error:
+            # Not only its HTTPError: a URL or a token that cannot be sent is something else.
             raise self._failure(error) from error
         return b"".join(pieces)[: size_max + 1]
 
     async def write(self, data: bytes) -> None:
-        headers = {**self._headers(), "content-type": "application/json"}
         try:
-            async with asyncio.timeout(self._timeout):
-                self._check(await self._client.post(self._url, content=data, headers=headers))
-        except (TimeoutError, self._httpx2.HTTPError) as error:
+            headers = {**self._headers(), "content-type": "application/json"}
+            async with (
+                asyncio.timeout(self._timeout),
+                self._client.stream("POST", self._url, content=data, headers=headers) as answer,
+            ):
+                self._check(answer)
+        except PlaceFailedError:
+            raise
+        except Exception as error:
             raise self._failure(error) from error
 
     async def close(self) -> None:
@@ -158,6 +169,10 @@ class _HttpPlace:
     def _check(self, answer: Any) -> None:
         if not 200 <= answer.status_code < 300:
             raise PlaceFailedError(f"{self._shown}: status {answer.status_code}")
+
+    def _check_plain(self, answer: Any) -> None:
+        if answer.headers.get("content-encoding", "identity").lower() != "identity":
+            raise PlaceFailedError(f"{self._shown}: it came compressed, unasked")
 
     def _failure(self, error: Exception) -> PlaceFailedError:
         why = str(error) or f"no answer in {self._timeout:g} s"

@@ -14,6 +14,7 @@ import hmac
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -99,6 +100,8 @@ class Errands:
                     why = await ask(facts, document)
             except TimeoutError:
                 why = "not done in time"
+            except Exception as error:  # noqa: BLE001 - an errand that cannot be run is told of too
+                why = f"{type(error).__name__}: {error}"
             if not why:
                 self._report("replacement asked", {**facts, "attempts": attempt + 1})
                 return
@@ -112,6 +115,8 @@ class Errands:
             secret = await asyncio.to_thread(_read_secret, document.secret_file)
         except OSError as error:
             return f"{document.secret_file}: {error.strerror}"
+        if not secret:
+            return f"{document.secret_file}: it is empty"
         body = json.dumps(facts).encode()
         timestamp = str(int(self._wall()))
         headers = {
@@ -130,27 +135,28 @@ class Errands:
     async def _start(self, facts: dict[str, str], document: ReplacementDocument) -> str:
         """Why it did not succeed, or ""."""
         environ = {f"SHEDPROXY_{name.upper()}": text for name, text in facts.items()}
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *document.command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env={**os.environ, **environ},
-                start_new_session=True,
-            )
-        except OSError as error:
-            return f"cannot start: {error.strerror}"
-        try:
-            assert process.stderr is not None
-            said = await process.stderr.read(_OUTPUT_SIZE_MAX)
-            code = await process.wait()
-        except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
-            await process.wait()
-            raise
-        text = said.decode(errors="replace").strip()
+        # No pipe: one that is full would hold it up, and one that a child of its keeps open, us.
+        with tempfile.TemporaryFile() as said:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *document.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=said,
+                    env={**os.environ, **environ},
+                    start_new_session=True,
+                )
+            except OSError as error:
+                return f"cannot start: {error.strerror}"
+            try:
+                code = await process.wait()
+            except asyncio.CancelledError:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, 9)
+                await process.wait()
+                raise
+            said.seek(0)
+            text = said.read(_OUTPUT_SIZE_MAX).decode(errors="replace").strip()
         return "" if code == 0 else f"exit code {code}" + (f": {text}" if text else "")
 
 

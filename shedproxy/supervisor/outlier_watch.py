@@ -97,6 +97,8 @@ class OutlierWatch:
         self._frozen: set[str] = set()
         self._overdue: set[int] = set()
         self._is_first = True
+        self._turn = asyncio.Lock()
+        """Of who changes the ledger: from what it was to what is safe and in force."""
         self.spared_count: dict[str, int] = {}
         """Times that a host stayed because a magazine was empty, by cell."""
 
@@ -143,10 +145,11 @@ class OutlierWatch:
         upstreams = document.proxy.upstreams
         cells = [self._cell_input(document, upstream) for upstream in upstreams]
         self._fleet.tallies.keep({(each.cell, url) for each in upstreams for url in each.urls})
-        ledger, deeds = self.ejector.step(now, cells)
-        if ledger == self.ejector.ledger or await self._keep(ledger):
-            self.ejector.commit(now, ledger, deeds)
-            self._act(document, deeds)
+        async with self._turn:
+            ledger, deeds = self.ejector.step(now, cells)
+            if ledger == self.ejector.ledger or await self._keep(ledger):
+                self.ejector.commit(now, ledger, deeds)
+                self._act(document, deeds)
         self._tell_weights(now, document)
         self._tell_state(now, document)
 
@@ -315,17 +318,22 @@ class OutlierWatch:
         return self.view()
 
     async def _forgive(self, serial: int) -> None:
-        ledger = self.ejector.ledger
-        bullet = next((each for each in ledger.bullets if each.serial == serial), None)
-        if bullet is None:
-            raise OrderInvalidError("/serial", f"no bullet {serial} is out")
-        after = ledger.reload(bullet)
-        if not await self._keep(after):
-            raise OrderInvalidError("/serial", f"the ledger cannot be kept: {self._fault}")
-        deed = Deed(
-            act=Act.RELOAD, cell=bullet.cell, host=bullet.host, reason=bullet.reason, bullet=bullet
-        )
-        self.ejector.commit(self._clock(), after, [deed])
+        async with self._turn:
+            ledger = self.ejector.ledger
+            bullet = next((each for each in ledger.bullets if each.serial == serial), None)
+            if bullet is None:
+                raise OrderInvalidError("/serial", f"no bullet {serial} is out")
+            after = ledger.reload(bullet)
+            if not await self._keep(after):
+                raise OrderInvalidError("/serial", f"the ledger cannot be kept: {self._fault}")
+            deed = Deed(
+                act=Act.RELOAD,
+                cell=bullet.cell,
+                host=bullet.host,
+                reason=bullet.reason,
+                bullet=bullet,
+            )
+            self.ejector.commit(self._clock(), after, [deed])
 
     # --- read-outs ----------------------------------------------------------------------------
 

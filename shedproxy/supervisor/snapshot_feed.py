@@ -20,7 +20,7 @@ from shedproxy.errors import Problem
 from shedproxy.observability.reading import Sample, sample_of
 from shedproxy.settings import SnapshotSettings
 from shedproxy.snapshot import SnapshotRefusal, SnapshotRefusedError, open_envelope
-from shedproxy.store import LastGood, Place, PlaceFailedError, shown_place
+from shedproxy.store import Kept, LastGood, Place, PlaceFailedError, shown_place
 from shedproxy.supervisor.snapshot_judge import Accepted, SnapshotJudge
 
 __all__ = ["SnapshotFeed", "phase_of"]
@@ -109,6 +109,8 @@ class SnapshotFeed:
             with contextlib.suppress(OSError):
                 self._good_at = copy.file.stat().st_mtime
             self.highest = max(self.highest, accepted.revision)
+            if copy is not found[0]:
+                await self._make_current(copy)
             self._activate(accepted)
             return
         await self.pull()
@@ -118,12 +120,20 @@ class SnapshotFeed:
     async def run(self, on_period: Callable[[], Any]) -> None:
         """Fetch in every period, at this instance's point of it, until cancelled.
 
-        `on_period` is awaited after each.
+        `on_period` is awaited after each. Traffic does not end with a bug here.
         """
+        broken = ""
         while True:
             await asyncio.sleep(self._until_next())
-            await self.pull()
-            await on_period()
+            why = ""
+            try:
+                await self.pull()
+                await on_period()
+            except Exception as error:  # noqa: BLE001 - whatever it is, what is in force serves on
+                why = f"{type(error).__name__}: {error}"
+                if why != broken:
+                    self._report("snapshot feed failed", {"why": why})
+            broken = why
 
     async def pull(self) -> None:
         """Fetch, judge and activate once. Never raises for what comes, or does not come."""
@@ -238,6 +248,13 @@ class SnapshotFeed:
             if snapshot.unknown:
                 facts["unknown"] = list(snapshot.unknown[:20])
             self._report("snapshot in force", facts)
+
+    async def _make_current(self, copy: Kept) -> None:
+        """In the place of one that is damaged, which would else be the previous one next."""
+        try:
+            await asyncio.to_thread(self._kept.make_current, copy)
+        except OSError as error:
+            self._report("snapshot not kept", {"why": str(error), "file": str(copy.file)})
 
     async def _keep(self, accepted: Accepted, data: bytes) -> None:
         """On the disk before it is in force; a disk that fails is said, and holds nothing up."""

@@ -147,6 +147,13 @@ def test_a_damaged_table_is_refused(at, value):
         CellTable(bytes(damaged)).verify()
 
 
+def test_a_number_of_names_that_cannot_be_is_refused_at_once():
+    damaged = bytearray(GOOD)
+    damaged[48:56] = b"\xff" * 8
+    with pytest.raises(ValueError, match="table of cells"):
+        CellTable(bytes(damaged))
+
+
 def test_a_pinned_key_that_nobody_would_find_is_refused():
     damaged = bytearray(build_cell_table(NAMES, STRIPED, {}, slot_count=8))
     damaged[24] = 1  # one pinned key

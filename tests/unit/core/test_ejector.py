@@ -104,6 +104,22 @@ def test_it_comes_back_slowly_and_gives_the_bullet_back_after_a_bake_under_load(
     assert fleet.ejector.ledger.bullets == ()
 
 
+def test_one_that_is_configured_again_ramps_like_any_that_comes_back():
+    fleet = Fleet()
+    fleet.failing = {"h1"}
+    fleet.run(10)
+    host = fleet.hosts.pop("h1")
+    fleet.failing = set()
+    fleet.run(5)
+    fleet.hosts["h1"] = host
+    fleet.run(1)
+    assert fleet.weight("h1") == FULL_WEIGHT // 10
+    fleet.run(15)
+    assert fleet.weight("h1") == 550
+    fleet.run(15)
+    assert fleet.weight("h1") == FULL_WEIGHT
+
+
 def test_without_load_nothing_is_proven():
     fleet = Fleet()
     fleet.failing = {"h1"}

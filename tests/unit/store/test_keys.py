@@ -55,6 +55,24 @@ def test_a_pair_is_made_once_and_its_secret_is_for_its_owner(pairs, tmp_path):
     assert SigningKey(pair.private).id == pair.id
 
 
+def test_half_a_pair_is_none(tmp_path):
+    """A public half that is there already: nothing is left of the private one."""
+    (tmp_path / "a.pub").write_text("another one")
+    with pytest.raises(FileExistsError):
+        write_key_pair(tmp_path / "a.key", tmp_path / "a.pub")
+    assert not (tmp_path / "a.key").exists()
+    assert (tmp_path / "a.pub").read_text() == "another one"
+
+
+def test_a_forgery_names_the_key_that_did_not_sign(pairs):
+    old, _, stranger = pairs
+    sealed = envelope(stranger, old)
+    altered = replace(sealed, signed=envelope(old, revision=2).signed)
+    error = refusal_of(KeyRing([old.public]), altered)
+    assert old.id in str(error)
+    assert stranger.id not in str(error)
+
+
 def test_what_a_trusted_key_signed_is_believed(pairs):
     old, new, _ = pairs
     ring = KeyRing([old.public, new.public])

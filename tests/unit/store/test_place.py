@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gzip
 import os
+import threading
+from types import SimpleNamespace
 
 import pytest
 from harness.raw_server import raw_server
@@ -14,6 +16,7 @@ from shedproxy.core import milliseconds, seconds
 from shedproxy.errors import StartupError
 from shedproxy.store import PlaceFailedError, open_place
 from shedproxy.store.place import shown_place
+from shedproxy.testing import eventually_async
 
 pytestmark = pytest.mark.anyio
 
@@ -117,6 +120,48 @@ async def test_nobody_there_is_a_failure():
     async with place_at("http://127.0.0.1:1/fleet") as place:
         with pytest.raises(PlaceFailedError, match="fleet"):
             await place.read(10)
+
+
+@pytest.mark.parametrize(
+    ("url", "token"), [("http://127.0.0.1:1/fleet", "pässword"), ("http://a\x01b/fleet", "")]
+)
+async def test_a_token_or_url_that_cannot_be_sent_is_a_failure(url, token):
+    async with place_at(url, token=lambda: token) as place:
+        with pytest.raises(PlaceFailedError, match="fleet"):
+            await place.read(10)
+        with pytest.raises(PlaceFailedError, match="fleet"):
+            await place.write(b"report")
+
+
+async def test_the_answer_to_a_report_is_not_read():
+    """Whoever sends without end gets no memory for it."""
+    async with web_server(http(bytes(2_000_000), length=10**12), stall=True) as (url, _):
+        async with place_at(url) as place:
+            await place.write(b"report")
+
+
+async def test_a_file_that_gives_no_answer_holds_one_thread(tmp_path):
+    """A mount that hangs: whoever else wants a thread still gets one."""
+    begun, go = [], threading.Event()
+    file = tmp_path / "fleet"
+    file.write_bytes(b"data")
+
+    def hang() -> bool:
+        begun.append(True)
+        return go.wait(20)
+
+    async with place_at(file, timeout=milliseconds(50)) as place:
+        place._file = SimpleNamespace(is_file=hang, open=file.open)
+        try:
+            for _ in range(10):
+                with pytest.raises(PlaceFailedError, match=r"no answer in 0\.05 s"):
+                    await place.read(10)
+            with pytest.raises(PlaceFailedError, match=r"no answer in 0\.05 s"):
+                await place.write(b"new")
+            assert len(begun) == 1
+        finally:
+            go.set()
+        assert await eventually_async(lambda: place.read(10)) == b"data"
 
 
 def test_a_store_without_an_object_is_no_place():

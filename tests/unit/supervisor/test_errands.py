@@ -126,6 +126,43 @@ async def test_a_command_that_fails_or_hangs_is_reported(program, why):
     assert (event, facts["why"]) == ("replacement failed", why)
 
 
+async def test_a_command_may_say_as_much_as_it_likes():
+    """Nobody reads it but its beginning, and nobody waits for what it left running."""
+    program = (
+        "import os, subprocess, sys; sys.stderr.write('first ' + 'x' * 1_000_000);"
+        "subprocess.Popen(['sleep', '5']); sys.exit(int(os.environ['SHEDPROXY_KEY'] == ''))"
+    )
+    document = ReplacementDocument(command=(sys.executable, "-c", program), attempts=1)
+    event, _ = await Bench().run(replace(document, timeout_ns=seconds(4)))
+    assert event == "replacement asked"
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        (ReplacementDocument(url="http://a\x01b/"), "InvalidURL"),
+        (ReplacementDocument(command=("a\0b",)), "null byte"),
+    ],
+)
+async def test_what_can_never_be_done_is_reported(tmp_path, document, why):
+    (tmp_path / "key").write_text("secret")
+    event, facts = await Bench().run(
+        replace(document, secret_file=str(tmp_path / "key"), attempts=1)
+    )
+    assert event == "replacement failed"
+    assert why in facts["why"]
+
+
+async def test_nothing_is_signed_with_an_empty_secret(tmp_path):
+    (tmp_path / "key").write_text("\n")
+    async with Orchestrator() as orchestrator:
+        event, facts = await Bench().run(
+            ReplacementDocument(url=orchestrator.url, secret_file=str(tmp_path / "key"), attempts=1)
+        )
+        assert (event, facts["why"]) == ("replacement failed", f"{tmp_path}/key: it is empty")
+        assert orchestrator.heads == []
+
+
 async def test_a_command_that_is_not_there_is_reported():
     event, facts = await Bench().run(ReplacementDocument(command=("/none",), attempts=1))
     assert (event, facts["why"]) == (

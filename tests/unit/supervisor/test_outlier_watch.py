@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from shedproxy.core import Instant, seconds
 from shedproxy.snapshot import Document, ProxyDocument, ReplacementDocument, UpstreamDocument
+from shedproxy.supervisor.bullet_file import BulletFile
 from shedproxy.supervisor.host_tallies import HostTallies
 from shedproxy.supervisor.orders import HostOrder, OrderInvalidError
 from shedproxy.supervisor.outlier_watch import OutlierWatch
@@ -189,6 +192,40 @@ async def test_a_host_is_drained_by_hand_until_it_expires():
         await bench.watch.order(
             HostOrder.parse({"action": "drain", "host": "http://x:1"}), who="me"
         )
+
+
+async def test_who_changes_the_ledger_waits_for_who_does(tmp_path, monkeypatch):
+    """A bullet is written off while a step is being made safe: that does not bring it back."""
+    bench = Bench(str(tmp_path / "bullets"))
+    bench.failing = {URLS[1]}
+    await bench.run(16)
+    assert bench.said() == ["host out"]
+    (upstream,) = bench.document.proxy.upstreams
+    more = replace(
+        upstream, urls=(*URLS, "http://10.0.0.9:80"), zones=("p", "p", "p", "q", "q", "q")
+    )
+    bench.document = replace(bench.document, proxy=ProxyDocument(upstreams=(more,)))
+    begun, go = threading.Event(), threading.Event()
+    save = BulletFile.save
+
+    def slow_once(self, ledger) -> None:
+        if not begun.is_set():
+            begun.set()
+            go.wait(10)
+        save(self, ledger)
+
+    monkeypatch.setattr(BulletFile, "save", slow_once)
+    stepping = asyncio.create_task(bench.run(1))
+    await asyncio.to_thread(begun.wait, 10)
+    order = HostOrder.parse({"action": "forgive", "serial": 1})
+    forgiving = asyncio.create_task(bench.watch.order(order, who="me"))
+    await asyncio.wait({forgiving}, timeout=0.1)
+    go.set()
+    await asyncio.gather(stepping, forgiving)
+    ledger = bench.watch.ejector.ledger
+    assert ledger.bullets == ()
+    assert ("a", "http://10.0.0.9:80") in ledger.known
+    assert BulletFile(str(tmp_path / "bullets")).read() == ledger
 
 
 async def test_a_bullet_that_nobody_will_pay_for_is_written_off():

@@ -182,6 +182,18 @@ async def test_a_damaged_copy_is_reported_and_the_one_before_taken(bench, fleet,
     assert after.feed.highest == 2, "the past does not come back"
 
 
+async def test_the_good_copy_takes_the_place_of_a_damaged_one(bench, fleet, tmp_path):
+    """Else the next that comes would make the damaged one the previous, and none were good."""
+    for revision in (1, 2):
+        await bench.pull(fleet.of(document_of(6 + revision), revision))
+    (tmp_path / "kept" / "current.snapshot").write_bytes(b"junk")
+    after = await again(bench, fleet, tmp_path)
+    one, three = fleet.of(document_of(7), 1), fleet.of(document_of(9), 3)
+    assert [copy.data for copy in after.kept.read()] == [one, one]
+    await after.pull(three)
+    assert [copy.data for copy in after.kept.read()] == [three, one]
+
+
 async def test_without_any_copy_that_is_good_the_settings_serve(bench, fleet, tmp_path):
     for revision in (1, 2):
         await bench.pull(fleet.of(document_of(6 + revision), revision))
@@ -249,6 +261,23 @@ async def test_it_runs_until_it_is_cancelled(bench, fleet, monkeypatch):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_bug_here_ends_nothing_and_is_said_once(bench, fleet, monkeypatch):
+    bench.source.data = fleet.of(document_of(7), 1)
+    monkeypatch.setattr(SnapshotFeed, "_until_next", lambda _: 0.001)
+    periods = asyncio.Queue()
+
+    async def on_period() -> None:
+        periods.put_nowait(bench.feed.revision)
+        raise RuntimeError("odd")
+
+    task = asyncio.create_task(bench.feed.run(on_period))
+    assert [await periods.get() for _ in range(3)] == [1, 1, 1]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert bench.said("snapshot feed failed") == [{"why": "RuntimeError: odd"}]
 
 
 async def test_an_empty_snapshot_is_refused_and_the_old_one_served(bench, fleet):
