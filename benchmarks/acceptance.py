@@ -15,6 +15,7 @@ from benchmarks import proxy, refusal
 from benchmarks.environment import how_it_runs, machine, machine_text, versions
 from benchmarks.load import HEADS, Cell, Traffic, Turns, take_turns
 from benchmarks.method import Row, ratio
+from benchmarks.peers import before_an_upstream
 
 __all__ = ["Acceptance", "Line", "measure"]
 
@@ -112,7 +113,7 @@ def measure(
         module: Any = {"proxy": proxy, "refusal": refusal}[part]
         cells = _PROXY_CELLS if part == "proxy" else _REFUSAL_CELLS
         names = list(dict.fromkeys((module.PROXY, *(name for *_, some in cells for name in some))))
-        with module.started(names) as (home, here, absent):
+        with before_an_upstream(module.PEERS, names) as (home, here, absent):
             asked = [
                 Cell(
                     Traffic(size, count, kind),

@@ -6,21 +6,25 @@ supervisor counted.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.certificates import Certificate
 from benchmarks.environment import beside
 from benchmarks.envoy_config import envoy_config
-from benchmarks.servers import Server, free_port, program
+from benchmarks.method import NotMeasuredError
+from benchmarks.servers import Server, free_port, program, running
 
 __all__ = [
     "BODY_SIZE",
+    "before_an_upstream",
     "caddy",
     "envoy",
     "gunicorn",
@@ -358,3 +362,20 @@ def python_module(name: str, module: str, *, home: Path, port: int = 0, **how: A
     )
     command = [sys.executable, "-P", "-c", run, ROOT, str(port)]
     return Server(name, command, port=port, home=home, **how)
+
+
+@contextlib.contextmanager
+def before_an_upstream(
+    known: Mapping[str, Callable[[Path, int], Server | None]], names: Sequence[str]
+) -> Iterator[tuple[Path, dict[str, Server], list[str]]]:
+    """Their directory, the servers that run, and the names of those that are not here."""
+    with tempfile.TemporaryDirectory(prefix="shedproxy-benchmark-") as directory:
+        home = Path(directory)
+        up = free_port()
+        behind = upstream(home, up)
+        if behind is None:
+            raise NotMeasuredError("nginx, which is the upstream, is not on this machine")
+        found = {name: known[name](home, up) for name in names}
+        here = {name: server for name, server in found.items() if server is not None}
+        with running([behind]), running(list(here.values())):
+            yield home, here, [name for name in names if name not in here]

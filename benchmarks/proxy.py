@@ -5,20 +5,19 @@ The 512 connections stand beside the 16 of the same server and round: what many 
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
 from benchmarks.environment import versions
 from benchmarks.load import HEADS, Cell, Traffic, Turns, take_turns
-from benchmarks.method import Budget, NotMeasuredError, Report, Row, Spread, ratio
+from benchmarks.method import Budget, Report, Row, Spread, ratio
 from benchmarks.overload_peers import adaptive_concurrency
-from benchmarks.servers import Server, free_port, is_pinned, running
+from benchmarks.peers import before_an_upstream
+from benchmarks.servers import Server, is_pinned
 
-__all__ = ["PEERS", "PROXY", "budget", "measure", "started"]
+__all__ = ["PEERS", "PROXY", "budget", "measure"]
 
 PROXY = "shedproxy"
 AIOHTTP, HTTPX, HTTPX2 = "aiohttp + aiohttp", "uvicorn + httpx", "uvicorn + httpx2"
@@ -57,21 +56,6 @@ def budget(traffic: Traffic, peer: str) -> Budget | None:
     return (_SMALL if traffic.size == "128" else _LARGE).get(peer)
 
 
-@contextlib.contextmanager
-def started(names: Sequence[str]) -> Iterator[tuple[Path, dict[str, Server], list[str]]]:
-    """Their directory, the servers that run, and the names of those that are not here."""
-    with tempfile.TemporaryDirectory(prefix="shedproxy-benchmark-") as directory:
-        home = Path(directory)
-        up = free_port()
-        upstream = peers.upstream(home, up)
-        if upstream is None:
-            raise NotMeasuredError("nginx, which is the upstream, is not on this machine")
-        found = {name: PEERS[name](home, up) for name in names}
-        here = {name: server for name, server in found.items() if server is not None}
-        with running([upstream]), running(list(here.values())):
-            yield home, here, [name for name in names if name not in here]
-
-
 def measure(
     *,
     quick: bool,
@@ -92,7 +76,7 @@ def measure(
     kinds = [f"heads {heads}"] if heads else list(HEADS)
     names = list(dict.fromkeys((PROXY, *(peers or PEERS))))
     cells = [(Traffic(size, count, kind)) for kind in kinds for size, count in usual]
-    with started(names) as (home, here, absent):
+    with before_an_upstream(PEERS, names) as (home, here, absent):
         servers = list(here.values())
         turns = take_turns(
             [Cell(traffic, servers) for traffic in cells],

@@ -8,22 +8,21 @@ serves (1 - rL)/(1 - r) of it at best.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import statistics
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
 from benchmarks.environment import versions
 from benchmarks.load import HEADS, Cell, Traffic, Turns, take_turns
-from benchmarks.method import Budget, NotMeasuredError, Report, ratio
+from benchmarks.method import Budget, Report, ratio
+from benchmarks.peers import before_an_upstream
 from benchmarks.proxy import rows
-from benchmarks.servers import Server, free_port, is_pinned, running
+from benchmarks.servers import Server, is_pinned
 
-__all__ = ["BUDGETS", "LEAST", "PEERS", "measure", "possible_goodput", "started"]
+__all__ = ["BUDGETS", "LEAST", "PEERS", "measure", "possible_goodput"]
 
 RULE = """
 [[rule]]
@@ -82,21 +81,6 @@ PEERS: Mapping[str, Callable[[Path, int], Server | None]] = {
 }
 
 
-@contextlib.contextmanager
-def started(names: Sequence[str]) -> Iterator[tuple[Path, dict[str, Server], list[str]]]:
-    """Their directory, the servers that run, and the names of those that are not here."""
-    with tempfile.TemporaryDirectory(prefix="shedproxy-benchmark-") as directory:
-        home = Path(directory)
-        up = free_port()
-        upstream = peers.upstream(home, up)
-        if upstream is None:
-            raise NotMeasuredError("nginx, which is the upstream, is not on this machine")
-        found = {name: PEERS[name](home, up) for name in names}
-        here = {name: server for name, server in found.items() if server is not None}
-        with running([upstream]), running(list(here.values())):
-            yield home, here, [name for name in names if name not in here]
-
-
 def possible_goodput(cost: float, load: float) -> float:
     """(1 - rL)/(1 - r), over the capacity; 0 where refusing takes all there is."""
     return max(0.0, (1 - cost * load) / (1 - cost)) if cost < 1 else 0.0
@@ -116,7 +100,7 @@ def measure(
     counts = [int(count) for count in (connections or "16").split(",")]
     kinds = [f"heads {heads}"] if heads else list(HEADS)
     names = list(dict.fromkeys((PROXY, *(peers or PEERS))))
-    with started(names) as (home, here, absent):
+    with before_an_upstream(PEERS, names) as (home, here, absent):
         servers = list(here.values())
         traffic = [Traffic(size, count, k) for k in kinds for size in usual for count in counts]
         turns = take_turns(

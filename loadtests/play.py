@@ -88,14 +88,7 @@ def _as_json(scenario: Scenario, run: LiveRun) -> dict[str, Any]:
         "served": summary.served,
         "refused": summary.refused,
         "failed": summary.failed,
-        "by_class": {
-            criticality.label: {
-                "offered": part.offered,
-                "served": part.served,
-                "refused": part.refused,
-            }
-            for criticality, part in sorted(summary.by_class.items(), reverse=True)
-        },
+        "by_class": summary.classes_as_json(),
         **health_json(run),
     }
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,6 +50,7 @@ TokenFile = Annotated[
         help="File with the token that the control listener asks for.",
     ),
 ]
+For = Annotated[str, typer.Option("--for", metavar="TIME", help="How long, like 10m; at most 7d.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as it came.")]
 
 
@@ -90,9 +92,7 @@ def mode(
         ),
     ],
     url: Url = DEFAULT_URL,
-    for_: Annotated[
-        str, typer.Option("--for", metavar="TIME", help="How long, like 10m; at most 7d.")
-    ] = "1h",
+    for_: For = "1h",
     token_file: TokenFile = "",
     as_json: AsJson = False,
 ) -> None:
@@ -102,14 +102,10 @@ def mode(
         shedproxy mode observe --for 10m
         shedproxy mode configured
     """
-    from shedproxy.supervisor.orders import ModeOrder, OrderInvalidError
+    from shedproxy.supervisor.orders import ModeOrder
 
     order = {"mode": name} if name == "configured" else {"mode": name, "for": for_}
-    try:
-        ModeOrder.parse(order)
-    except OrderInvalidError as error:
-        where = "--for" if error.place == "/for" else "MODE"
-        raise typer.BadParameter(str(error), param_hint=where) from None
+    _check_order(ModeOrder.parse, order, "MODE")
     with _client(url, token_file) as client:
         content = _ask(client, "POST", "/-/mode", body=order)
     _print_json(content) if as_json else print_mode(content)
@@ -119,9 +115,7 @@ def zone(
     action: Annotated[str, typer.Argument(metavar="away|back", help="What to do with the zone.")],
     name: Annotated[str, typer.Argument(metavar="ZONE", help="As upstreams name it.")],
     url: Url = DEFAULT_URL,
-    for_: Annotated[
-        str, typer.Option("--for", metavar="TIME", help="How long, like 30m; at most 7d.")
-    ] = "1h",
+    for_: For = "1h",
     token_file: TokenFile = "",
     as_json: AsJson = False,
 ) -> None:
@@ -133,18 +127,14 @@ def zone(
         shedproxy zone away eu-1b --for 30m
         shedproxy zone back eu-1b
     """
-    from shedproxy.supervisor.orders import OrderInvalidError, ZoneOrder
+    from shedproxy.supervisor.orders import ZoneOrder
 
     if action not in {"away", "back"}:
         raise typer.BadParameter(f"{action!r} is neither away nor back", param_hint="ACTION")
     order: dict[str, object] = {"zone": name, "away": action == "away"}
     if action == "away":
         order["for"] = for_
-    try:
-        ZoneOrder.parse(order)
-    except OrderInvalidError as error:
-        where = "--for" if error.place == "/for" else "ZONE"
-        raise typer.BadParameter(str(error), param_hint=where) from None
+    _check_order(ZoneOrder.parse, order, "ZONE")
     with _client(url, token_file) as client:
         content = _ask(client, "POST", "/-/zone", body=order)
     _print_json(content) if as_json else print_zones(content)
@@ -249,9 +239,7 @@ def upstreams(
         typer.Option("--forgive", metavar="N", help="Write off a bullet that nobody will pay for."),
     ] = 0,
     cell: Annotated[str, typer.Option("--cell", metavar="NAME", help="Of one cell only.")] = "",
-    for_: Annotated[
-        str, typer.Option("--for", metavar="TIME", help="How long, like 10m; at most 7d.")
-    ] = "1h",
+    for_: For = "1h",
     token_file: TokenFile = "",
     as_json: AsJson = False,
 ) -> None:
@@ -261,6 +249,8 @@ def upstreams(
         shedproxy upstreams
         shedproxy upstreams --drain http://10.0.0.7:8000 --for 20m
     """
+    from shedproxy.supervisor.orders import HostOrder
+
     if sum(map(bool, (drain, undrain, forgive))) > 1:
         raise typer.BadParameter("give one of --drain, --undrain and --forgive")
     order: dict[str, Any] = {}
@@ -270,12 +260,27 @@ def upstreams(
         order = {"action": "drain", "host": drain, "cell": cell, "for": for_}
     elif undrain:
         order = {"action": "undrain", "host": undrain, "cell": cell}
+    if order:
+        _check_order(HostOrder.parse, order, f"--{order['action']}")
     with _client(url, token_file) as client:
         if order:
             content = _ask(client, "POST", "/-/upstreams", body=order)
         else:
             content = _ask(client, "GET", "/-/upstreams")
     _print_json(content) if as_json else print_upstreams(content)
+
+
+def _check_order(
+    parse: Callable[[dict[str, Any]], object], order: dict[str, Any], what: str
+) -> None:
+    """A usage error for what makes no sense, before anybody is asked. `what`: where it stood."""
+    from shedproxy.supervisor.orders import OrderInvalidError
+
+    try:
+        parse(order)
+    except OrderInvalidError as error:
+        where = "--for" if error.place == "/for" else what
+        raise typer.BadParameter(str(error), param_hint=where) from None
 
 
 def _client(url: str, token_file: str = "") -> ControlClient:

@@ -66,14 +66,7 @@ class DemoResult:
             "refusal_p99_ms": to_ms(summary.refusal_p99_ns),
             "refused": summary.refused,
             "failed": summary.failed,
-            "by_class": {
-                criticality.label: {
-                    "offered": part.offered,
-                    "served": part.served,
-                    "refused": part.refused,
-                }
-                for criticality, part in sorted(summary.by_class.items(), reverse=True)
-            },
+            "by_class": summary.classes_as_json(),
         }
 
 

@@ -8,7 +8,6 @@ and its first byte is the service's to delay.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -128,13 +127,13 @@ class ResidentPool:
         task.add_done_callback(self._tasks.discard)
 
     async def _open(self, due_at: Instant) -> None:
-        make: Callable[[], _Resident] = lambda: (_Poll if self.kind == "longpoll" else _Resident)(  # noqa: E731
-            self, due_at
-        )
+        kind = _Poll if self.kind == "longpoll" else _Resident
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_OPEN_S):
-                _, resident = await loop.create_connection(make, self._host, self._port)
+                _, resident = await loop.create_connection(
+                    lambda: kind(self, due_at), self._host, self._port
+                )
         except (OSError, TimeoutError):
             self.failed_count += 1
             return

@@ -56,6 +56,17 @@ class Summary:
     refusal_p99_ns: Nanos | None
     by_class: dict[Criticality, ClassSummary]
 
+    def classes_as_json(self) -> dict[str, dict[str, int]]:
+        """What became of each class, the most important first."""
+        return {
+            criticality.label: {
+                "offered": part.offered,
+                "served": part.served,
+                "refused": part.refused,
+            }
+            for criticality, part in sorted(self.by_class.items(), reverse=True)
+        }
+
 
 def percentile(ordered: Sequence[int], share: float) -> int | None:
     """The nearest-rank percentile of sorted values; None of none."""

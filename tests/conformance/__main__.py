@@ -12,15 +12,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from conformance.cases import ALL  # noqa: E402
-from conformance.differential import (  # noqa: E402
+from conformance.cases import ALL
+from conformance.differential import (
     OBSERVED,
     expected_words,
     observe_front,
     recorded,
 )
-from conformance.fronts import FRONTS, version  # noqa: E402
-from conformance.page import PAGE, render  # noqa: E402
+from conformance.fronts import FRONTS, version
+from conformance.page import PAGE, render
 
 
 def main(arguments: list[str]) -> None:

@@ -79,12 +79,12 @@ class AnswerCase(Case):
 
 def refused(name: str, clause: str, status: int, *sent: bytes, **more: object) -> RequestCase:
     """Answered with this status, closed, and unknown to the upstream."""
-    return RequestCase(name=name, clause=clause, sent=sent, statuses=(status,), **more)  # type: ignore[arg-type]
+    return RequestCase(name=name, clause=clause, sent=sent, statuses=(status,), **more)
 
 
 def closed(name: str, clause: str, *sent: bytes, **more: object) -> RequestCase:
     """Closed without an answer."""
-    return RequestCase(name=name, clause=clause, sent=sent, **more)  # type: ignore[arg-type]
+    return RequestCase(name=name, clause=clause, sent=sent, **more)
 
 
 def passes(
@@ -110,5 +110,5 @@ def passes(
         reads=reads,
         statuses=statuses or (GOOD,) * len(reads),
         is_kept=is_kept,
-        **more,  # type: ignore[arg-type]
+        **more,
     )

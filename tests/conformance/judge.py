@@ -15,9 +15,9 @@ __all__ = ["differences", "explain", "second_opinion"]
 def differences(case: Case, seen: Observation) -> list[str]:
     """Nothing when the case passes."""
     found = list(seen.problems)
-    if seen.statuses != case.statuses:  # type: ignore[attr-defined]
-        found.append(f"statuses {seen.statuses}, not {case.statuses}")  # type: ignore[attr-defined]
-    expected_end = "kept" if case.is_kept else "closed"  # type: ignore[attr-defined]
+    if seen.statuses != case.statuses:
+        found.append(f"statuses {seen.statuses}, not {case.statuses}")
+    expected_end = "kept" if case.is_kept else "closed"
     if seen.end != expected_end:
         found.append(f"the connection is {seen.end}, not {expected_end}")
     for request in () if case.script.is_early else seen.requests:

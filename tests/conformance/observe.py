@@ -112,7 +112,7 @@ def observe(port: int, recorder: Recorder, case: Case, *, patience: float = 2.0)
 
 
 def _read_answers(client: _Client, case: Case, seen: Observation, patience: float) -> None:
-    wanted = len(case.statuses)  # type: ignore[attr-defined]
+    wanted = len(case.statuses)
     while len(seen.answers) < wanted:
         answer = client.answer(is_head=case.is_head, patience=patience)
         if answer is None:
@@ -132,7 +132,7 @@ def _see_end(
         recorder.is_answered.wait(patience)
     last = seen.answers[-1] if seen.answers else None
     says_close = last is not None and "close" in (last.get("connection") or "").lower()
-    is_kept = case.is_kept  # type: ignore[attr-defined]
+    is_kept = case.is_kept
     if not client.is_ended and (says_close or not is_kept):
         client.ends(patience if says_close or not seen.answers else min(patience, 0.3))
     target = f"{SENTINEL}{next(_numbers)}"

@@ -146,7 +146,7 @@ def _frame(message: Message, rest: bytes, *, is_answer: bool) -> bool:
 
 def _rest(message: Message, rest: bytes) -> bytes:
     if message.framing == "chunked":
-        return rest[message.consumed :]  # type: ignore[attr-defined]
+        return rest[message.consumed :]
     return rest[len(message.body) :]
 
 
@@ -175,6 +175,6 @@ def _chunks(message: Message, rest: bytes) -> bool:
             return False
         line, position = rest[position:end], end + 2
         if not line:
-            message.consumed = position  # type: ignore[attr-defined]
+            message.consumed = position
             return True
         message.trailers.append(_field(line))

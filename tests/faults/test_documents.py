@@ -15,6 +15,7 @@ import pytest
 from harness.beside import entered, in_thread
 from harness.process import Prober, Service
 from harness.proxy import Shedproxy
+from harness.wire_bench import answering_after
 
 from loadtests.keep_alive import Clients, Upstream
 from shedproxy.dataplane.share_page import SharePage
@@ -208,13 +209,7 @@ async def test_a_flapping_file_is_applied_once_a_second_and_nothing_is_forgotten
 async def test_a_request_is_served_by_the_document_it_began_with(bench, figure) -> None:
     go = asyncio.Event()
 
-    async def handle(talk) -> None:
-        while True:
-            await talk.head()
-            await go.wait()
-            talk.send(OK)
-
-    upstream = await bench.upstream(handle)
+    upstream = await bench.upstream(answering_after(go, OK))
     proxy = await bench.proxy(upstream.url)
     first, second = await proxy.connect(), await proxy.connect()
     first.send(GET)

@@ -553,8 +553,10 @@ async def test_names_are_resolved_aside_and_the_last_good_answer_stays(
     async with Load(proxy, clients=2, pause_s=0.005) as load:
         await eventually_async(lambda: old.answered > 20)
         for answer in (socket.gaierror("no such name"), []):
-            known, before, count = answer, old.answered, asked
-            await eventually_async(lambda: asked > count + 1 and old.answered > before + 20)  # noqa: B023
+            known, more, enough = answer, asked + 1, old.answered + 20
+            await eventually_async(
+                lambda more=more, enough=enough: asked > more and old.answered > enough
+            )
         known = ["127.0.0.3"]
         changed = time.monotonic()
         await eventually_async(lambda: new.answered > 0)

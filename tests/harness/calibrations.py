@@ -66,7 +66,7 @@ def a_step(phase: Phase, **changes: object) -> Step:
         "latency": latency(20),
         "health": HEALTH,
     }
-    return Step(**(values | changes))  # type: ignore[arg-type]
+    return Step(**(values | changes))
 
 
 def open_step(
@@ -108,7 +108,7 @@ def a_plan(**changes: object) -> Plan:
         "repeats": 3,
         "is_quick": True,
     }
-    return Plan(**(values | changes))  # type: ignore[arg-type]
+    return Plan(**(values | changes))
 
 
 def rehearsed(

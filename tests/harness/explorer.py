@@ -106,7 +106,7 @@ def explore(
             step_count += 1
             if (what := step_invariant(state, label, after)) is not None:
                 return space(what, (label, after), at=state)
-            after = canonical(after)  # noqa: PLW2901 - the one that is visited
+            after = canonical(after)
             if goal is not None:
                 before.setdefault(after, []).append(state)
             if after in came:

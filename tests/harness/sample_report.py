@@ -167,7 +167,7 @@ def sample_calibration(*, slots: int = 4, wobble: int = 0) -> Calibration:
                                served_count=round(8 * rps) - failed, refused_count=0),),
             errors=(Count(name="timeout", count=failed),) if failed else (),
         )  # fmt: skip
-        steps.append(replace(base, **more))  # type: ignore[arg-type]
+        steps.append(replace(base, **more))
 
     add(Phase.IDLE, 0, 49.0, 0.98, concurrency=1)
     for number in range(1, 4):

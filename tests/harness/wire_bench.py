@@ -31,6 +31,18 @@ QUICK = Timeouts(
 )
 
 
+def answering_after(go: asyncio.Event, answer: bytes) -> Handler:
+    """The same answer to every bodiless request, from `go` on."""
+
+    async def handle(talk: Conversation) -> None:
+        while True:
+            await talk.head()
+            await go.wait()
+            talk.send(answer)
+
+    return handle
+
+
 class Conversation:
     """One connection as a scripted upstream sees it."""
 

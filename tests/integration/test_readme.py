@@ -33,7 +33,7 @@ def test_every_command_shown_is_understood(line: str) -> None:
     words = shlex.split(line.replace("URL", "http://127.0.0.1:8000"))[1:]
     group = typer.main.get_command(app)
     with group.make_context("shedproxy", words[:1], resilient_parsing=True) as context:
-        command = group.get_command(context, words[0])  # type: ignore[attr-defined]
+        command = group.get_command(context, words[0])
         assert command is not None, f"no command {words[0]}"
         if words[1:]:
             command.make_context(words[0], words[1:], parent=context).close()
@@ -57,7 +57,7 @@ def test_the_example_for_fastapi_runs() -> None:
     exec("\n".join(lines), namespace)
     from starlette.testclient import TestClient
 
-    with TestClient(namespace["app"]) as client:  # type: ignore[arg-type]
+    with TestClient(namespace["app"]) as client:
         assert client.post("/checkout").json() == {"status": "paid"}
         assert client.get("/search").json() == {"facets": True}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -44,22 +43,6 @@ def url(calibration: Calibration, tmp_path_factory: pytest.TempPathFactory) -> s
     table = comparison_table(compare(sample_calibration(wobble=3), calibration))
     file.write_text(render_calibration(calibration, comparison=table))
     return file.as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(tmp_path_factory.mktemp("browser")) as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser: Browser, url: str) -> Iterator[Browser]:
-    """The page, newly opened. Whatever a test does there: no complaint, and no second request."""
-    browser.open(url)
-    yield browser
-    browser.run("null")
-    assert browser.complaints == []
-    assert [asked for asked in browser.requested if not asked.startswith("data:")] == [url]
 
 
 def painted(page: Browser) -> None:

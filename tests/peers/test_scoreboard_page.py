@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,22 +47,6 @@ def url(board: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("page") / "scoreboard.html"
     file.write_text(render_scoreboard(board))
     return file.as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(tmp_path_factory.mktemp("browser")) as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser: Browser, url: str) -> Iterator[Browser]:
-    """The page, newly opened. Whatever a test does there: no complaint, and no second request."""
-    browser.open(url)
-    yield browser
-    browser.run("null")  # after its answer everything that happened before it has been told
-    assert browser.complaints == []
-    assert [asked for asked in browser.requested if not asked.startswith("data:")] == [url]
 
 
 def open_first(page: Browser) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from soak.stage import Soak  # noqa: E402 - found where pytest finds it
-from soak.verdicts import verdicts  # noqa: E402
+from soak.stage import Soak
+from soak.verdicts import verdicts
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,6 +6,8 @@ fills every queue of the service before it backs off; here for comparison.
 
 from __future__ import annotations
 
+from typing import Final
+
 from shedproxy.core.baseline import low_in_flight
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit, rescaled_limit
 from shedproxy.core.policy import LimitPolicy
@@ -13,6 +15,8 @@ from shedproxy.core.units import Instant, Nanos, seconds
 from shedproxy.core.window import WindowSummary
 
 __all__ = ["AimdLimit", "next_aimd_limit"]
+
+_TIMEOUT_NS: Final = seconds(5)
 
 
 def next_aimd_limit(
@@ -22,7 +26,7 @@ def next_aimd_limit(
     in_flight: int,
     did_drop: bool,
     backoff_ratio: float = 0.9,
-    timeout_ns: Nanos = seconds(5),  # noqa: B008  # an int
+    timeout_ns: Nanos = _TIMEOUT_NS,
 ) -> tuple[int, LimitCause]:
     """One sample: times `backoff_ratio` on a drop or a latency above the timeout, else plus 1.
 

@@ -139,7 +139,7 @@ class BreakwaterControl(Ledger):
             return self.reject(request, _QUEUE_FULL, now=now, limit=self._slots)
         client.pending += 1
         deadline_at = None if time_left_ns is None else Instant(now + time_left_ns)
-        if not self._queue and self._fits(request.cost):
+        if not self._queue and self.fits(request.cost, self._slots):
             return self.admit(request, now=now, flow_hash=flow_hash, expires_at=deadline_at)
         ticket = self.ticket(
             request,
@@ -151,9 +151,6 @@ class BreakwaterControl(Ledger):
         )
         self._queue[ticket.serial] = ticket
         return ticket
-
-    def _fits(self, cost: int) -> bool:
-        return self.in_flight + cost <= self._slots or self.in_flight == 0
 
     def _delay_ns(self, now: Instant) -> int:
         """How long the oldest waiter has waited."""
@@ -255,9 +252,8 @@ class BreakwaterControl(Ledger):
 
     def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
         """A waiter went away; behind a wide one others may fit."""
-        if ticket.state is not _WAITING:
+        if not self.leaves(ticket):
             return NO_VERDICTS
-        ticket.state = _ABANDONED
         del self._queue[ticket.serial]
         self._end(ticket.flow_hash)
         return self._serve(now) if self._queue else NO_VERDICTS
@@ -267,7 +263,7 @@ class BreakwaterControl(Ledger):
         queue = self._queue
         while queue:
             ticket = next(iter(queue.values()))
-            if not self._fits(ticket.cost):
+            if not self.fits(ticket.cost, self._slots):
                 break
             del queue[ticket.serial]
             verdicts.append(self.admit_ticket(ticket, now=now))

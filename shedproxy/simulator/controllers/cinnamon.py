@@ -267,7 +267,7 @@ class CinnamonControl(Ledger):
             deadline_at = Instant(now + time_left_ns)
             wait_max_ns = Nanos(time_left_ns)
         if not self._queue_length:
-            if self._fits(request.cost):
+            if self.fits(request.cost, self._limit):
                 self._left_count += 1
                 return self.admit(request, now=now, flow_hash=flow_hash, expires_at=deadline_at)
             self._queued_since = now
@@ -289,9 +289,6 @@ class CinnamonControl(Ledger):
         heappush(self._expiries, (ticket.expires_at, ticket.serial, ticket))
         return ticket
 
-    def _fits(self, cost: int) -> bool:
-        return self.in_flight + cost <= self._limit or self.in_flight == 0
-
     def release(
         self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int = 0
     ) -> Sequence[Verdict]:
@@ -305,9 +302,8 @@ class CinnamonControl(Ledger):
 
     def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
         """A waiter went away; behind a wide one others may fit."""
-        if ticket.state is not _WAITING:
+        if not self.leaves(ticket):
             return NO_VERDICTS
-        ticket.state = _ABANDONED
         self._remove(ticket)
         return self._serve(now) if self._queue_length else NO_VERDICTS
 
@@ -331,7 +327,7 @@ class CinnamonControl(Ledger):
         while self._queue_length:
             best = (self._occupied & -self._occupied).bit_length() - 1
             ticket = next(iter(self._levels[best].values()))
-            if not self._fits(ticket.cost):
+            if not self.fits(ticket.cost, self._limit):
                 break
             self._remove(ticket)
             self._left_count += 1

@@ -123,7 +123,7 @@ class CodelControl(Ledger):
         deadline_at = None if time_left_ns is None else Instant(now + time_left_ns)
         queue = self._queue
         if not queue:
-            if self._fits(request.cost):
+            if self.fits(request.cost, self._slots):
                 self._codel.drops(0, now=now)
                 return self.admit(request, now=now, flow_hash=flow_hash, expires_at=deadline_at)
             self._queued_since = now
@@ -140,9 +140,6 @@ class CodelControl(Ledger):
         heappush(self._expiries, (ticket.expires_at, ticket.serial, ticket))
         return ticket
 
-    def _fits(self, cost: int) -> bool:
-        return self.in_flight + cost <= self._slots or self.in_flight == 0
-
     def _stands(self, now: Instant) -> bool:
         """Whether the queue has not been empty for longer than the interval."""
         return now - self._queued_since > self._codel.interval_ns
@@ -156,9 +153,8 @@ class CodelControl(Ledger):
 
     def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
         """A waiter went away; behind a wide one others may fit."""
-        if ticket.state is not _WAITING:
+        if not self.leaves(ticket):
             return NO_VERDICTS
-        ticket.state = _ABANDONED
         del self._queue[ticket.serial]
         return self._serve(now) if self._queue else NO_VERDICTS
 
@@ -186,7 +182,7 @@ class CodelControl(Ledger):
         takes_newest = self._stands(now)
         while queue:
             serial, ticket = queue.popitem(last=takes_newest)
-            if not self._fits(ticket.cost):
+            if not self.fits(ticket.cost, self._slots):
                 queue[serial] = ticket
                 queue.move_to_end(serial, last=takes_newest)
                 break

@@ -123,7 +123,7 @@ class DagorControl(Ledger):
             return self.reject(request, _SHED_LEVEL, now=now, limit=self._slots)
         self._admitted += 1
         deadline_at = None if time_left_ns is None else Instant(now + time_left_ns)
-        if not self._queue and self._fits(request.cost):
+        if not self._queue and self.fits(request.cost, self._slots):
             self._wait_count += 1
             return self.admit(request, now=now, flow_hash=flow_hash, expires_at=deadline_at)
         ticket = self.ticket(
@@ -136,9 +136,6 @@ class DagorControl(Ledger):
         )
         self._queue[ticket.serial] = ticket
         return ticket
-
-    def _fits(self, cost: int) -> bool:
-        return self.in_flight + cost <= self._slots or self.in_flight == 0
 
     def _close_window(self, now: Instant) -> None:
         """Set the level from what the window saw, and begin the next one."""
@@ -163,9 +160,8 @@ class DagorControl(Ledger):
 
     def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
         """A waiter went away; behind a wide one others may fit."""
-        if ticket.state is not _WAITING:
+        if not self.leaves(ticket):
             return NO_VERDICTS
-        ticket.state = _ABANDONED
         del self._queue[ticket.serial]
         return self._serve(now) if self._queue else NO_VERDICTS
 
@@ -184,7 +180,7 @@ class DagorControl(Ledger):
         while queue:
             ticket = next(iter(queue.values()))
             has_expired = ticket.expires_at <= now
-            if not has_expired and not self._fits(ticket.cost):
+            if not has_expired and not self.fits(ticket.cost, self._slots):
                 break
             del queue[ticket.serial]
             self._wait_sum_ns += now - ticket.arrived_at

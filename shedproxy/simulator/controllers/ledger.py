@@ -111,6 +111,17 @@ class Ledger:
         rejected.waited_ns = now - ticket.arrived_at
         return Verdict(ticket, rejected)
 
+    def fits(self, cost: int, slots: int) -> bool:
+        """Whether so much more may run; alone, even what is wider than all slots."""
+        return self.in_flight + cost <= slots or self.in_flight == 0
+
+    def leaves(self, ticket: Ticket) -> bool:
+        """Note that a waiter goes away; False: it does not wait any more."""
+        if ticket.state is not TicketState.WAITING:
+            return False
+        ticket.state = TicketState.ABANDONED
+        return True
+
     def give_back(self, permit: Permit) -> None:
         """Free the slots of a permit."""
         permit.is_released = True

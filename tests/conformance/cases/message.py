@@ -21,7 +21,7 @@ def get(
 
 def post(*lines: bytes, body: bytes = b"hello", **parts: bytes | None) -> bytes:
     """A POST whose framing is one of the lines."""
-    return get(*lines, method=b"POST", body=body, **parts)  # type: ignore[arg-type]
+    return get(*lines, method=b"POST", body=body, **parts)
 
 
 def chunked(body: bytes, *lines: bytes, **parts: bytes | None) -> bytes:

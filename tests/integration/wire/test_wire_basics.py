@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from harness.wire_bench import answering_after
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -68,13 +69,7 @@ async def test_pipelined_bytes_are_bounded(bench) -> None:
     """A23: who sends ahead without end is not read any more."""
     go = asyncio.Event()
 
-    async def handle(talk) -> None:
-        while True:
-            await talk.head()
-            await go.wait()
-            talk.send(OK)
-
-    upstream = await bench.upstream(handle)
+    upstream = await bench.upstream(answering_after(go, OK))
     proxy = await bench.proxy(upstream.url)
     client = await proxy.connect()
     client.writer.transport.set_write_buffer_limits(high=0)

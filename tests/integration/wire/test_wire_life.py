@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 import trustme
+from harness.wire_bench import answering_after
 
 from shedproxy.core import milliseconds, seconds
 from shedproxy.errors import DocumentInvalidError
@@ -214,13 +215,7 @@ async def test_a_drain_lets_what_is_under_way_end_and_accepts_nothing_new(bench)
     """H1."""
     go = asyncio.Event()
 
-    async def handle(talk) -> None:
-        while True:
-            await talk.head()
-            await go.wait()
-            talk.send(OK)
-
-    upstream = await bench.upstream(handle)
+    upstream = await bench.upstream(answering_after(go, OK))
     proxy = await bench.proxy(upstream.url)
     busy, idle = await proxy.connect(), await proxy.connect()
     await eventually_async(lambda: len(proxy.server.clients) == 2)
@@ -382,13 +377,10 @@ async def test_a_document_that_cannot_be_served_changes_nothing(bench, answering
 async def test_a_removed_upstream_ends_what_it_has_and_gets_nothing_new(bench) -> None:
     go = asyncio.Event()
 
-    async def handle(talk) -> None:
-        while True:
-            await talk.head()
-            await go.wait()
-            talk.send(OK)
-
-    old, new = await bench.upstream(handle), await bench.upstream(handle)
+    old, new = (
+        await bench.upstream(answering_after(go, OK)),
+        await bench.upstream(answering_after(go, OK)),
+    )
     proxy = await bench.proxy(old.url)
     busy, client = await proxy.connect(), await proxy.connect()
     busy.send(GET)

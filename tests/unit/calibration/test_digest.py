@@ -21,7 +21,7 @@ def an_order(**changes: object) -> Order:
         "phase": Phase.OPEN, "pass_number": 1, "length_ns": seconds(10),
         "settle_ns": seconds(1), "seed": 1, "planned_rps": 200.0,
     }  # fmt: skip
-    return Order(**(values | changes))  # type: ignore[arg-type]
+    return Order(**(values | changes))
 
 
 def played(rows: list[Sent], **changes: object) -> Played:
@@ -29,7 +29,7 @@ def played(rows: list[Sent], **changes: object) -> Played:
         "rows": rows, "started_at": Instant(T0), "stopped_at": Instant(T0 + seconds(10)),
         "ended_at": Instant(T0 + seconds(11)), "planned_count": len(rows),
     }  # fmt: skip
-    return Played(**(values | changes))  # type: ignore[arg-type]
+    return Played(**(values | changes))
 
 
 def rows_of(latency_ms, *, rate: float = 200.0, lag_ns: int = 0, status: int = 200) -> list[Sent]:

@@ -17,7 +17,7 @@ def order(**changes: object) -> Order:
         "phase": Phase.CLOSED, "pass_number": 1, "length_ns": seconds(0.6),
         "settle_ns": seconds(0.1), "seed": 1,
     }  # fmt: skip
-    return Order(**(values | changes))  # type: ignore[arg-type]
+    return Order(**(values | changes))
 
 
 def test_closed_and_open_orders_are_played_with_routes_and_classes() -> None:

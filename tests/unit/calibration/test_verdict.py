@@ -28,7 +28,7 @@ def run(ratio: float, **changes: object) -> VerificationRun:
         "goodput_ratio": 0.99, "offered_count": 9000, "served_count": 9000, "refused_count": 0,
         "failed_count": 0, "latency": None, "refusal": None, "health": HEALTH,
     }  # fmt: skip
-    return VerificationRun(**(values | changes))  # type: ignore[arg-type]
+    return VerificationRun(**(values | changes))
 
 
 def test_without_a_doubt_confidence_is_high() -> None:

@@ -34,7 +34,7 @@ for_s = 1
 
 
 def plan(chosen: RequestSet = CHOSEN, **asked: object) -> LoadPlan:
-    return make_plan(Asked(**asked), chosen)  # type: ignore[arg-type]
+    return make_plan(Asked(**asked), chosen)
 
 
 def test_shapes_are_arrivals_of_the_mix() -> None:

@@ -397,6 +397,7 @@ def test_explain_offline_of_a_bad_file_exits_3(cli, tmp_path):
         (("mode", "obsreve"), "mode is 'obsreve'; must be one of"),
         (("mode", "observe", "--for", "10"), "'10' is no length of time"),
         (("mode", "observe", "--for", "8d"), "at least 1s and at most 7d"),
+        (("upstreams", "--drain", "http://h:1", "--for", "8d"), "at least 1s and at most 7d"),
         (("explain", "--id", "garb!ed"), "'garb!ed' is no id"),
         (("explain", "--id", "0F3K9QZ7M1C2"), "is no id"),
     ],

@@ -27,7 +27,7 @@ def test_a_class_limit_belongs_to_its_class() -> None:
 def test_a_policy_does_not_change() -> None:
     """It is replaced."""
     with pytest.raises(FrozenInstanceError):
-        Policy().salt = 1  # type: ignore[misc]
+        Policy().salt = 1
 
 
 def test_modes_have_the_words_of_flags_and_files() -> None:

@@ -61,7 +61,7 @@ class Caller:
 def document(limit: int = 1, mode: Mode = Mode.ENFORCE, **queue: object) -> Document:
     cell = CellPolicy(
         limit=LimitPolicy(algorithm="fixed", initial=limit),
-        queue=QueuePolicy(**queue),  # type: ignore[arg-type]
+        queue=QueuePolicy(**queue),
     )
     return Document(policy=Policy(mode=mode, cells=(cell,)))
 
@@ -92,7 +92,7 @@ def test_an_evicted_waiter_hears_from_the_arrival_that_took_its_place() -> None:
     subject, _ = driver(length_max=1)
     subject.arrive(RequestInfo(), Caller())
     low, high = Caller(), Caller()
-    subject.arrive(RequestInfo(criticality=0), low)  # type: ignore[arg-type]
+    subject.arrive(RequestInfo(criticality=0), low)
     subject.arrive(RequestInfo(), high)
     [rejected] = low.verdicts
     assert isinstance(rejected, Rejected)
@@ -358,7 +358,7 @@ def test_timers_ask_for_whole_milliseconds() -> None:
     asked: list[float] = []
 
     class Loop(asyncio.SelectorEventLoop):
-        def call_later(self, delay, callback, *args, **more):  # type: ignore[no-untyped-def]
+        def call_later(self, delay, callback, *args, **more):
             asked.append(delay)
             return super().call_later(delay, callback, *args, **more)
 

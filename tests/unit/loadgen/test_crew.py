@@ -24,7 +24,7 @@ def program(url: str = "http://127.0.0.1:1", **changes: object) -> Program:
         "url": url, "messages": {0: ASK}, "deadline_ns": seconds(1), "length_ns": seconds(0.4),
         "below": (1.0,),
     }  # fmt: skip
-    return Program(**(values | changes))  # type: ignore[arg-type]
+    return Program(**(values | changes))
 
 
 def test_what_is_dealt_adds_up_to_the_plan_and_each_part_is_poisson() -> None:

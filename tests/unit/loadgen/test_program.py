@@ -29,7 +29,7 @@ def program(**changes: object) -> Program:
         "url": "http://127.0.0.1:1/", "messages": {0: ASK, 7: ASK.replace(b"GET", b"HEAD")},
         "deadline_ns": seconds(1), "length_ns": seconds(0.3), "below": (1.0,),
     }  # fmt: skip
-    return Program(**(values | changes))  # type: ignore[arg-type]
+    return Program(**(values | changes))
 
 
 def test_both_survive_the_way_between_processes() -> None:

@@ -26,7 +26,7 @@ def a_run(**changes: object) -> Run:
         "verification": SHED,
         "measured_s": 170.0,
     }
-    return Run(**(values | changes))  # type: ignore[arg-type]
+    return Run(**(values | changes))
 
 
 def line(name: str, *runs: Run) -> Line:

@@ -35,6 +35,8 @@ def test_classes_are_counted_apart() -> None:
     assert set(summary.by_class) == {Criticality.CRITICAL, Criticality.SHEDDABLE}
     part = summary.by_class[Criticality.SHEDDABLE]
     assert (part.offered, part.served, part.refused) == (2, 1, 1)
+    assert list(summary.classes_as_json()) == ["critical", "sheddable"]
+    assert summary.classes_as_json()["sheddable"] == {"offered": 2, "served": 1, "refused": 1}
 
 
 @pytest.mark.parametrize(

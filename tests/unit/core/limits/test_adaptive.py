@@ -51,7 +51,7 @@ def seen(
         "throughput_rps": in_flight / ratio * NS_PER_S / BASELINE,
         "limit_was_reached": True,
     }
-    return WindowSummary(**(values | changes))  # type: ignore[arg-type]
+    return WindowSummary(**(values | changes))
 
 
 class Service:

@@ -87,7 +87,7 @@ async def test_the_last_good_answer_of_the_resolver_stays(monkeypatch, listener)
     for step in range(4):
         target.refresh(seconds(6 * step))
         assert await connect(target) == "127.0.0.1"
-        await eventually_async(lambda: resolver.asked == step + 1)  # noqa: B023
+        await eventually_async(lambda step=step: resolver.asked == step + 1)
     assert target.generation == 1
     target.refresh(seconds(19))
     await asyncio.sleep(0)

@@ -25,7 +25,7 @@ class Bench:
     """A controller and a clock."""
 
     def __init__(self, **changes: object) -> None:
-        self.control = VectorArcControl(**changes)  # type: ignore[arg-type]
+        self.control = VectorArcControl(**changes)
         self.now = Instant(0)
 
     @property

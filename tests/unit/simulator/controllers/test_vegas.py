@@ -23,7 +23,7 @@ class Chance:
 
 
 def vegas(**changes: object) -> VegasControl:
-    return VegasControl(rng=Random(1), **changes)  # type: ignore[arg-type]
+    return VegasControl(rng=Random(1), **changes)
 
 
 def limits_after(control: VegasControl, *samples: tuple[int, int]) -> list[int]:
