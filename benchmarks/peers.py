@@ -46,7 +46,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 _NGINX = """
 daemon off;
-worker_processes 1;
+worker_processes {workers};
 {user}
 pid {home}/{name}.pid;
 error_log stderr error;
@@ -162,7 +162,9 @@ http://127.0.0.1:{port} {{
 """
 
 
-def _nginx(name: str, http: str, *, home: Path, port: int, **how: Any) -> Server | None:
+def _nginx(
+    name: str, http: str, *, home: Path, port: int, workers: int = 1, **how: Any
+) -> Server | None:
     binary = program("nginx")
     if binary is None:
         return None
@@ -170,7 +172,7 @@ def _nginx(name: str, http: str, *, home: Path, port: int, **how: Any) -> Server
     # Started by root it would give up its rights, and could not write below a private directory.
     user = "user root;" if os.geteuid() == 0 else ""
     file = home / f"{label}.conf"
-    file.write_text(_NGINX.format(home=home, name=label, user=user, http=http))
+    file.write_text(_NGINX.format(home=home, name=label, user=user, http=http, workers=workers))
     command = [binary, "-c", file, "-p", home, "-e", "stderr"]
     return Server(name, command, port=port, home=home, **how)
 
@@ -201,6 +203,8 @@ def nginx_proxy(
     limit: int = 0,
     certificate: Certificate | None = None,
     has_tunnels: bool = False,
+    workers: int = 1,
+    name: str = "nginx",
 ) -> Server | None:
     """`limit`: most requests at the upstream, here and below; 0: unbounded."""
     port = free_port()
@@ -211,7 +215,8 @@ def nginx_proxy(
         tls += f"; ssl_certificate {certificate.chain}; ssl_certificate_key {certificate.key}"
     connection = _UPGRADED if has_tunnels else _KEPT
     http = _PROXY.format(port=port, up=up, limit=bound, tls=tls, connection=connection)
-    return _nginx("nginx", http, home=home, port=port, is_tls=certificate is not None)
+    is_tls = certificate is not None
+    return _nginx(name, http, home=home, port=port, workers=workers, is_tls=is_tls)
 
 
 def nginx_refusing(home: Path) -> Server | None:

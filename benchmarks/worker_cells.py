@@ -44,7 +44,7 @@ from shedproxy.loadgen.client import LoadConnection
 from shedproxy.loadgen.player import Player
 from shedproxy.loadgen.station import Station
 
-__all__ = ["ADAPTIVE", "SERVERS", "Case", "Seen", "run_case"]
+__all__ = ["ADAPTIVE", "SERVERS", "Case", "Seen", "run_case", "wait_for_workers"]
 
 SLOTS, SERVICE_MS = 4, 20.0
 CAPACITY_RPS = SLOTS * 1000 / SERVICE_MS
@@ -199,7 +199,7 @@ def _page_of(supervisor: int) -> SharePage:
     raise RuntimeError(f"process {supervisor} has no page")
 
 
-def _wait_for_workers(server: Server, count: int) -> list[int]:
+def wait_for_workers(server: Server, count: int) -> list[int]:
     """Until each of them serves; their processes."""
     give_up_at = time.monotonic() + UP_S
     while len(workers := server.workers if count > 1 else [server.pid]) < count:
@@ -235,7 +235,7 @@ def run_case(case: Case, *, seconds_: float, seed: int) -> Seen | None:
         if server is None:
             return None
         with running([server]):
-            workers = _wait_for_workers(server, case.workers)
+            workers = wait_for_workers(server, case.workers)
             time.sleep(SETTLE_S)
             return uvloop.run(_play(case, server, workers, station, seconds_, seed))
 

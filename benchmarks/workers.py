@@ -1,6 +1,8 @@
 """What several workers cost, and whether they keep one limit and lend what one of them needs.
 
-`cpu`: a proxied request with one, two and four workers, on one core as everything else here.
+`cpu`: a proxied request with one, two and four workers, beside nginx with as many. They have one
+core, as everything else here, and processes that take turns on a core find its caches cold: so two
+are measured besides of which the second shares the core of generator and upstream.
 `fixed`, `adaptive`, `uvicorn`, `gunicorn`: goodput of one worker and of four, whose connections are
 all at one of them or dealt evenly, and how long more was in flight than the limit
 (`worker_cells`).
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -20,9 +23,9 @@ from benchmarks import peers
 from benchmarks.environment import versions
 from benchmarks.load import REPEATS, Cell, Traffic, take_turns
 from benchmarks.method import Budget, NotMeasuredError, Report, Row, Spread, added, ratio
-from benchmarks.proxy import rows
-from benchmarks.servers import Server, free_port, running
-from benchmarks.worker_cells import ADAPTIVE, SERVERS, Case, Seen, run_case
+from benchmarks.proxy import PROXY, rows
+from benchmarks.servers import OTHER_CORE, Server, free_port, running
+from benchmarks.worker_cells import ADAPTIVE, SERVERS, Case, Seen, run_case, wait_for_workers
 
 __all__ = ["CPU", "PARTS", "measure"]
 
@@ -30,6 +33,8 @@ FIXED, UVICORN, GUNICORN = (name for name in SERVERS if name != ADAPTIVE)
 PARTS = {"fixed": FIXED, "adaptive": ADAPTIVE, "uvicorn": UVICORN, "gunicorn": GUNICORN}
 """Beside `cpu`: the name of what is measured in `worker_cells`."""
 CPU = "cpu"
+NGINX = "nginx"
+APART = " on a core each"
 SPREADS = ((1, "one"), (4, "one"), (4, "even"))
 QUICK_SPREADS = ((1, "one"), (2, "one"))
 SECONDS, QUICK_SECONDS = 3.0, 1.0
@@ -66,16 +71,27 @@ def _started(counts: Sequence[int]) -> Iterator[tuple[Path, list[Server]]]:
         upstream = peers.upstream(home, up)
         if upstream is None:
             raise NotMeasuredError("nginx, which is the upstream, is not on this machine")
-        servers = [
-            peers.shedproxy(home, up, config=f"[server]\nworkers = {count}\n", name=_workers(count))
-            for count in counts
-        ]
-        with running([upstream]), running(servers):
-            yield home, servers
+        servers = [server for count in counts for server in _pair(home, up, count)]
+        apart = _pair(home, up, 2, APART)
+        with running([upstream]), running(servers + apart):
+            for server in apart:
+                wait_for_workers(server, 2)
+                os.sched_setaffinity(server.workers[1], OTHER_CORE or os.sched_getaffinity(0))
+            yield home, servers + apart
 
 
-def _workers(count: int) -> str:
-    return f"{count} worker{'s' if count > 1 else ''}"
+def _pair(home: Path, up: int, count: int, where: str = "") -> list[Server]:
+    """Ours and nginx with so many workers."""
+    ours, theirs = (_workers(program, count) + where for program in (PROXY, NGINX))
+    pair = (
+        peers.shedproxy(home, up, config=f"[server]\nworkers = {count}\n", name=ours),
+        peers.nginx_proxy(home, up, workers=count, name=theirs),
+    )
+    return [server for server in pair if server is not None]
+
+
+def _workers(program: str, count: int) -> str:
+    return f"{program}, {count} worker{'s' if count > 1 else ''}"
 
 
 def _measure_cpu(report: Report, *, rounds: int, quick: bool) -> None:
@@ -86,13 +102,24 @@ def _measure_cpu(report: Report, *, rounds: int, quick: bool) -> None:
     report.rows += [replace(row, name=f"us per request, {row.name}") for row in rows(turns)]
     report.ratios += [
         ratio(
-            f"us per request, {_workers(count)} / {_workers(1)}, {each}",
-            by_name[_workers(count)],
-            by_name[_workers(1)],
-            WITHIN if count == 2 else None,
+            f"us per request, {_workers(program, count)} / 1, {each}",
+            by_name[_workers(program, count)],
+            by_name[_workers(program, 1)],
+            WITHIN if (program, count) == (PROXY, 2) else None,
         )
         for each, by_name in turns.values.items()
         for count in counts[1:]
+        for program in (PROXY, NGINX)
+    ]
+    report.ratios += [
+        ratio(
+            f"us per request, {_workers(program, 2)}{APART} / 1, {each}",
+            by_name[_workers(program, 2) + APART],
+            by_name[_workers(program, 1)],
+            WITHIN if program == PROXY else None,
+        )
+        for each, by_name in turns.values.items()
+        for program in (PROXY, NGINX)
     ]
     report.samples += turns.raw
     report.notes += turns.notes()

@@ -92,22 +92,20 @@ class AdmissionController(Waiting):
         """The end of `arrive` where other workers have slots of the same limit."""
         queue = self._queue
         had_waiters = queue.length > 0
-        if not had_waiters:
-            # Said before the look at the slots: who frees one after it, wakes us.
-            share.claim(now)
-        if (
-            (not had_waiters or queue.is_outranked_by(rank))
-            and self._has_room(request.cost)
-            and not share.must_yield(now, self._limits.limit - share.total())
-        ):
-            if not had_waiters:
-                share.claim(0)
-            self._count(request, place)
-            expires_at = None if time_left_ns is None else Instant(now + time_left_ns)
-            permit = self._start(request, flow_hash, place, now, now, expires_at)
-            # Who looked meanwhile may have left us a slot that we did not need.
-            share.pass_on(self._limits.limit)
+        if (not had_waiters or queue.is_outranked_by(rank)) and self._may_take(share, request, now):
+            permit = self._admit_shared(request, flow_hash, place, time_left_ns, now)
+            if had_waiters:
+                share.pass_on(self._limits.limit)
             return permit
+        if not had_waiters:
+            # Said before a last look at the slots: who frees one after it, wakes us.
+            share.claim(now)
+            if self._may_take(share, request, now):
+                share.claim(0)
+                permit = self._admit_shared(request, flow_hash, place, time_left_ns, now)
+                # Who looked meanwhile may have left us a slot that we did not need.
+                share.pass_on(self._limits.limit)
+                return permit
         self._limits.on_limit_reached()
         decision = self._enqueue(request, rank, flow_hash, place, cohort, time_left_ns, now)
         if not queue.length:
@@ -115,6 +113,24 @@ class AdmissionController(Waiting):
         elif not had_waiters:
             self._look_at = Instant(now + LOOK_NS)
         return decision
+
+    def _may_take(self, share: CellShare, request: RequestInfo, now: Instant) -> bool:
+        """Whether there is room that is no other worker's."""
+        return self._has_room(request.cost) and not share.must_yield(
+            now, self._limits.limit - share.total()
+        )
+
+    def _admit_shared(
+        self,
+        request: RequestInfo,
+        flow_hash: int,
+        place: int,
+        time_left_ns: int | None,
+        now: Instant,
+    ) -> Permit:
+        self._count(request, place)
+        expires_at = None if time_left_ns is None else Instant(now + time_left_ns)
+        return self._start(request, flow_hash, place, now, now, expires_at)
 
     def join(self, share: CellShare) -> None:
         """Share the limit with other workers from now on."""

@@ -2,9 +2,9 @@
 
 A request goes the way that it goes in the core: look whether there is room, write what is then in
 flight; without room say since when somebody waits, and look a last time. Whoever frees a slot, and
-whoever has taken one, wakes who is first in line. Between any two of these calls every other worker
-may do its next one. There is no timer here that looks again, so that a wake-up that is lost is lost
-for good.
+whoever has taken one after it said that it waits, wakes who is first in line. Between any two of
+these calls every other worker may do its next one. There is no timer here that looks again, so that
+a wake-up that is lost is lost for good.
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ def _step(world: World, own: int, limit: int, most: int, how: Order) -> Iterator
             if running:
                 yield "one ends", _end(_Turn(world, own), running, limit, how)
         case "looked":
-            yield "takes it", turn.take(running, how)
+            # It has not said that it waits, so that nobody can have left it a slot too many.
+            share.put(running + 1)
+            yield "takes it", turn.then(IDLE, running + 1)
         case "full" if how.claims_before_last_look:
             share.claim(1 + own)
             yield "says that it waits", turn.then(CLAIMED, running)

@@ -336,6 +336,19 @@ def test_no_slot_is_lost_or_forgotten_however_two_workers_meet(workers: int, lim
     assert worlds > 100
 
 
+def test_who_finds_room_at_once_is_woken_by_nobody():
+    """Else busy workers would ring for each other's every request."""
+    make = functools.partial(begun, 2, 4, [1, 1])
+    worlds = [
+        subject.rung
+        for subject in interrupted(
+            make, lambda subject: subject.arrive(0), lambda subject: subject.finish(1)
+        )
+    ]
+    assert worlds
+    assert not any(worlds)
+
+
 def test_slots_are_not_kept_free_for_a_worker_that_has_no_time_to_come():
     """It is not on a processor, and both have waiters: one slot is its, not all that are freed."""
     subject = begun(2, 8, [1] * 8 + [0] * 4 + [1] * 8)
