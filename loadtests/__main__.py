@@ -6,6 +6,7 @@
     python -m loadtests acceptance              calibrations of services of known truth
     python -m loadtests blast-radius            what one poison tenant costs the others
     python -m loadtests bullets                 bad hosts, a broken check, a lost zone, a kill
+    python -m loadtests cell-isolation          one of four cells at 3 x, and what others notice
     python -m loadtests coverage                intervals of capacity that hold the truth, by seeds
     python -m loadtests drift                   alarms of the drift watch, over days of traffic
     python -m loadtests play SCENARIO           a scenario of the suite in real time
@@ -28,6 +29,7 @@ from loadtests import (
     acceptance,
     blast_radius,
     bullets,
+    cell_isolation,
     coverage,
     drift,
     play,
@@ -42,6 +44,7 @@ COMMANDS: Mapping[str, tuple[ModuleType, Callable[..., int]]] = {
     "acceptance": (acceptance, acceptance.acceptance),
     "blast-radius": (blast_radius, blast_radius.run),
     "bullets": (bullets, bullets.run),
+    "cell-isolation": (cell_isolation, cell_isolation.run),
     "coverage": (coverage, coverage.coverage),
     "drift": (drift, drift.drift),
     "play": (play, play.play),

@@ -27,6 +27,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import uvloop
+
+from loadtests.blast_radius_live import as_json, broken_live, live_blast, live_line
 from shedproxy.core import (
     CellInput,
     Ejector,
@@ -78,6 +81,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--hand", type=int, default=3, help="upstreams of a tenant  [default: %(default)s]")
     add("--for", type=float, default=60.0, dest="length", help="seconds  [default: %(default)s]")
     add("--seed", type=int, default=1, help="[default: %(default)s]")
+    add("--live", action="store_true", help="besides, small, before the real proxy")
     add("--json", action="store_true", help="one object instead of lines")
 
 
@@ -324,14 +328,19 @@ def run(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     law = overlap_law(Lattice(upstreams=chosen.upstreams, hand=chosen.hand))
     statistic, freedom, p_value = chi_square(counts, law)
     broken = promises(results, p_value)
+    live = uvloop.run(live_blast(chosen.seed)) if chosen.live else None
+    broken += [] if live is None else broken_live(live)
     if chosen.json:
         body = {"runs": results, "pairs": counts, "law": law, "p": p_value, "broken": broken}
+        body |= {} if live is None else {"live": as_json(live)}
         print(json.dumps(body))
         return 1 if broken else 0
     for result in results:
         print(_line(result))
     expected = ", ".join(f"{share * _PAIRS:.1f}" for share in law)
     print(f"{_PAIRS} pairs share 0.. members: {counts}, expected {expected}")
+    if live is not None:
+        print(live_line(live))
     print(f"chi-square {statistic:.2f} with {freedom} degrees of freedom: p {p_value:.3f}")
     for what in broken:
         print(f"NOT KEPT: {what}")
