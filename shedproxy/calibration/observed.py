@@ -93,13 +93,18 @@ def read_points(text: str, cell: str) -> list[LoadPoint]:
         raise StartupError(f"the points cannot be read: {error!r}") from error
     if not isinstance(body, dict) or body.get("format") != POINTS_FORMAT:
         raise StartupError("no points: that is not what /-/points of a control listener answers")
+    if body["schema"] > POINTS_SCHEMA:
+        raise StartupError(
+            f"the points have schema {body['schema']}, of a newer shedproxy; this one knows up to"
+            f" {POINTS_SCHEMA}"
+        )
     if cell not in cells and cells:
         raise StartupError(f"no points of cell {cell!r}; there are: {', '.join(sorted(cells))}")
     return cells.get(cell, [])
 
 
 def _cells(body: dict[str, Any]) -> dict[str, list[LoadPoint]]:
-    """By name; none of a document of another format or a newer schema."""
+    """By name; none of a document of another format or a newer schema, which is then refused."""
     if body.get("format") != POINTS_FORMAT or body["schema"] > POINTS_SCHEMA:
         return {}
     places = [body["columns"].index(name) for name in LoadPoint._fields]

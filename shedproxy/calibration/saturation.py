@@ -60,9 +60,9 @@ def is_outdone(steps: Sequence[Step], concurrency: int) -> bool:
     closed = closed_steps(steps)
     at = [step for step in closed if step.concurrency == concurrency]
     above = [step for step in closed if (step.concurrency or 0) > concurrency]
-    if not at or not above:
+    if not at or not above or not (done_rps := pooled_rps(at)):
         return False
-    gain = pooled_rps(above) / pooled_rps(at)
+    gain = pooled_rps(above) / done_rps
     return gain >= GAIN_MIN and gain > math.exp(_DOUBT * gain_doubt(at, above))
 
 

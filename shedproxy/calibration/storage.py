@@ -21,6 +21,8 @@ __all__ = ["REPORT_FILE", "CalibrationFolder"]
 REPORT_FILE = "report.json"
 _PLAN_FILE = "plan.json"
 _STEPS_FILE = "steps.jsonl"
+_OF_REPORT = (REPORT_FILE, "report.html", "report.md")
+"""What is made when a calibration ends."""
 
 
 class CalibrationFolder:
@@ -41,6 +43,8 @@ class CalibrationFolder:
         head = {"target": target, "plan": to_plain(plan), "requests": requests.as_plain()}
         (self.path / _PLAN_FILE).write_text(json.dumps(head, indent=1))
         (self.path / _STEPS_FILE).write_text("")
+        for name in _OF_REPORT:
+            (self.path / name).unlink(missing_ok=True)
 
     def keep(self, measured: Measured) -> None:
         """Add the steps that are not kept yet."""

@@ -101,6 +101,12 @@ def test_points_are_read_as_the_listener_shows_them() -> None:
         read_points(json.dumps(shown), "b")
 
 
+def test_points_of_a_newer_schema_are_not_taken_for_few() -> None:
+    newer = LoadPoints().view() | {"schema": 99}
+    with pytest.raises(StartupError, match="schema 99.* newer"):
+        read_points(json.dumps(newer), "default")
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "{}", '{"format": "shedproxy-points"}',

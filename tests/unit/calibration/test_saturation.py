@@ -55,6 +55,9 @@ def test_more_in_flight_outdoes_by_far_more_than_chance_only() -> None:
     few = latency(20, p99_ms=400, count=50)
     assert not is_outdone([*at, closed_step(8, 270, latency=few)], 4)
     assert not is_outdone(at, 4)
+    # Nothing left at all while the service hung: what that is worth nobody can say.
+    hung = closed_step(4, 200, throughput_rps=0.0, latency=None)
+    assert not is_outdone([hung, closed_step(8, 380)], 4)
 
 
 def test_faster_is_judged_by_what_the_others_scatter() -> None:

@@ -52,6 +52,16 @@ def test_going_on_adds_to_what_is_there(tmp_path: Path) -> None:
     assert len((tmp_path / "steps.jsonl").read_text().splitlines()) == 2
 
 
+def test_what_an_earlier_one_came_to_gives_way(tmp_path: Path) -> None:
+    """Else an interrupted one would be shown with the result of another service."""
+    for name in ("report.json", "report.html", "report.md", "notes.md"):
+        (tmp_path / name).write_text("earlier")
+    CalibrationFolder(tmp_path).begin(a_plan(), "t", REQUESTS)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "notes.md", "plan.json", "steps.jsonl",
+    ]  # fmt: skip
+
+
 def test_what_is_not_there_or_damaged_is_said(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="nothing to go on with"):
         CalibrationFolder(tmp_path).resume()
