@@ -191,7 +191,7 @@ class LimitLoop:
             self.heavy.has_found = False
             window.restart(now=now)
             if isinstance(self._estimator, AdaptiveLimit):
-                self._estimator.forget()
+                self._estimator.begin_anew(now=now)
         if not window.is_ready(self.limit, now=now):
             return None
         summary = window.close(

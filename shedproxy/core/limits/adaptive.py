@@ -140,9 +140,7 @@ class AdaptiveLimit:
 
     def on_window(self, window: WindowSummary, *, now: Instant) -> LimitChange:
         """Judge a window. RELEARNT asks the caller to distrust the baselines."""
-        before = self.limit
-        self._checks.see(now=now, is_overloaded=window.is_overloaded)
-        cause = self._move(window, now=now)
+        before, cause = self.limit, self._move(window, now=now)
         wanted = self._level
         self._level = float(clamp_limit(wanted, self._policy))
         after = self.limit
@@ -194,8 +192,8 @@ class AdaptiveLimit:
         self._recent.add(window, target_ns=target, memory=_RECENT * (1 + scatter))
         if self._is_ramping:
             return self._ramp(window, scatter, now=now)
-        length_ns = period_ns(window)
-        if self._checks.is_due(now=now, is_possible=self._is_anchored, period_min_ns=length_ns):
+        can_check = window.is_overloaded and self._is_anchored
+        if self._checks.is_due(now=now, is_possible=can_check, period_min_ns=period_ns(window)):
             return self._relearn(window, now=now)
         return self._look_for_change(window, scatter, now=now) or self._settle(
             window, scatter, now=now
@@ -262,24 +260,26 @@ class AdaptiveLimit:
     def _has_headroom_lately(self, scatter: float) -> bool:
         """Whether the service has grown since most of what the evidence remembers."""
         recent = self._recent
-        if recent.count < _RECENT_SHARE * _RECENT * (1 + scatter) or recent.strain >= 1:
-            return False
-        return -math.log(recent.strain) > _LATELY_ERRORS * recent.error(scatter)
+        is_enough = recent.count >= _RECENT_SHARE * _RECENT * (1 + scatter) and recent.strain < 1
+        return is_enough and -math.log(recent.strain) > _LATELY_ERRORS * recent.error(scatter)
 
     def _rise(self, factor: float) -> LimitCause:
         grown = max(self._level * factor, self._level + STEP_MIN)
-        grown = self._ceiling.bounded(grown, level=self._level)
-        self._level = grown
+        self._level = grown = self._ceiling.bounded(grown, level=self._level)
         self._peak = max(grown, (1 - _PEAK_GAIN) * self._peak + _PEAK_GAIN * grown)
         return LimitCause.HEADROOM
 
     def _rest_at(self, level: float) -> None:
         self._level = self._peak = level
         self._is_ramping = False
-        self.forget()
+        self._forget()
 
-    def forget(self) -> None:
-        """What was measured so far was not only this service's doing; the level stays."""
+    def begin_anew(self, *, now: Instant) -> None:
+        """What was measured so far was not only the service's doing; the level stays."""
+        self._forget()
+        self._checks.put_off(now=now)
+
+    def _forget(self) -> None:
         self._streak = self._suspicions = 0
         self._evidence.reset()
         self._recent.reset()
@@ -311,7 +311,7 @@ class AdaptiveLimit:
         if jump > 0 and self._may_probe:
             self._trial = Trial(self._evidence, self._level, now=now)
             self._level = self._trial.level
-            self.forget()
+            self._forget()
             return LimitCause.STEADY
         self._evidence.reset()
         self._suspicions = 0
@@ -359,7 +359,7 @@ class AdaptiveLimit:
         wanted = seen.in_flight / seen.strain if seen.count else self._level
         self._dip = Dip(wanted, self._level, now=now, length_ns=length_ns)
         self._level = min(self._level, at_most, float(low_in_flight(self.limit)))
-        self.forget()
+        self._forget()
 
     def _move_in_dip(self, dip: Dip, window: WindowSummary, *, now: Instant) -> LimitCause:
         if not dip.is_over(window, is_known=not window.is_provisional, now=now):
@@ -385,7 +385,7 @@ class AdaptiveLimit:
         if self._trial is not None:
             self._level = self._trial.level_before
         self._dip = self._trial = None
-        self.forget()
+        self._forget()
 
     def _put_off(self) -> None:
         self._pause = self._pause_next

@@ -40,8 +40,8 @@ _STILL_HIGH: Final = 1.25
 _CHECK_PERIODS_NS: Final = (4 * NS_PER_S, 16 * NS_PER_S, 64 * NS_PER_S)
 """The first check in overload, the second, and all others: soon, later, then rarely. Each period
 is a multiple of the one before, so that who checks rarely meets who checks often."""
-_CHECK_AFTER_NS: Final = _CHECK_PERIODS_NS[0] // 2
-"""How long overload must have lasted: a moment ago there was none, and baselines were to be had."""
+_PUT_OFF_NS: Final = 2 * NS_PER_S
+"""How long checks wait where somebody's requests have just turned out to be other work."""
 _CHECK_FACTOR: Final = 4
 _CHECK_BASELINES: Final = 400
 """Least time between two checks, in baselines, of one that is well known: a check costs the work of
@@ -65,23 +65,19 @@ class CheckClock:
     the service's own latency.
     """
 
-    __slots__ = ("_asked_at", "_check_count", "_overloaded_since")
+    __slots__ = ("_asked_at", "_check_count", "_put_off_until")
 
     def __init__(self) -> None:
         self._asked_at: Instant | None = None
-        self._overloaded_since: Instant | None = None
+        self._put_off_until = Instant(0)
         self._check_count = 0
 
-    def see(self, *, now: Instant, is_overloaded: bool) -> None:
-        """Whether there is overload at `now`: told with every window."""
-        if not is_overloaded:
-            self._overloaded_since = None
-        elif self._overloaded_since is None:
-            self._overloaded_since = now
+    def put_off(self, *, now: Instant) -> None:
+        """What is seen at `now` is not the service's doing: there will be other instants."""
+        self._put_off_until = Instant(now + _PUT_OFF_NS)
 
     def is_due(self, *, now: Instant, is_possible: bool, period_min_ns: int = 0) -> bool:
-        """Whether an instant to check at has passed since it was last asked, and can be used: the
-        overload is no novelty, and `is_possible`.
+        """Whether an instant to check at has passed since it was last asked, and can be used.
 
         `period_min_ns`: see `period_ns`.
         """
@@ -91,8 +87,7 @@ class CheckClock:
         length_ns: int = _CHECK_PERIODS_NS[min(self._check_count, len(_CHECK_PERIODS_NS) - 1)]
         while length_ns < period_min_ns:
             length_ns *= _CHECK_FACTOR
-        since = self._overloaded_since
-        is_early = since is None or now - since < _CHECK_AFTER_NS
+        is_early = now < self._put_off_until
         if is_early or not is_possible or now // length_ns == last_at // length_ns:
             return False
         self._check_count += 1

@@ -30,7 +30,6 @@ def seen(
 def checks(step_ms: int, seconds: int, *, first_ms: int = 0) -> list[int]:
     """When, in ms, a proxy that asks every `step_ms` checks."""
     clock = CheckClock()
-    clock.see(now=Instant(0), is_overloaded=True)
     return [
         ms
         for ms in range(first_ms, seconds * 1000, step_ms)
@@ -68,7 +67,6 @@ def test_the_first_question_sets_the_clock_and_no_more() -> None:
 
 def test_an_instant_that_cannot_be_used_is_not_made_up_for() -> None:
     clock = CheckClock()
-    clock.see(now=Instant(0), is_overloaded=True)
     assert not clock.is_due(now=Instant(3 * NS_PER_S), is_possible=True)
     assert not clock.is_due(now=Instant(5 * NS_PER_S), is_possible=False)
     assert not clock.is_due(now=Instant(6 * NS_PER_S), is_possible=True)
@@ -205,13 +203,10 @@ def test_what_is_usual_by_now_is_no_rise() -> None:
     assert not tried(300, 300, usual_ms=280).is_real
 
 
-def test_overload_that_has_just_begun_is_no_time_to_check() -> None:
-    """A moment ago the service was free enough to learn from; the next instant comes."""
+def test_a_check_that_is_put_off_waits_for_another_instant() -> None:
     clock = CheckClock()
-    assert not clock.is_due(now=Instant(1 * NS_PER_S), is_possible=True)
-    clock.see(now=Instant(1 * NS_PER_S), is_overloaded=True)
-    clock.see(now=Instant(2 * NS_PER_S), is_overloaded=False)
-    clock.see(now=Instant(3 * NS_PER_S), is_overloaded=True)
+    assert not clock.is_due(now=Instant(3 * NS_PER_S), is_possible=True)
+    clock.put_off(now=Instant(3 * NS_PER_S))
     assert not clock.is_due(now=Instant(4 * NS_PER_S), is_possible=True)
-    clock.see(now=Instant(7 * NS_PER_S), is_overloaded=True)
+    assert not clock.is_due(now=Instant(7 * NS_PER_S), is_possible=True)
     assert clock.is_due(now=Instant(8 * NS_PER_S), is_possible=True)
