@@ -81,14 +81,21 @@ def t_quantile(level: float, freedom: int) -> float:
     return math.sqrt(n * y)
 
 
-def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval | None:
-    """The mean of independent values, by Student's t; None of less than two."""
+def mean_interval(
+    values: Sequence[float], *, weights: Sequence[float] | None = None, level: float = LEVEL
+) -> Interval | None:
+    """The mean of independent values, by Student's t; None of less than two.
+
+    With `weights` (lengths of time, counts) the variance of a value is one over its weight.
+    """
     count = len(values)
     if count < 2:
         return None
-    mean = math.fsum(values) / count
-    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
-    half = t_quantile(level, count - 1) * math.sqrt(variance / count)
+    weights = [1.0] * count if weights is None else weights
+    pairs, total = list(zip(weights, values, strict=True)), math.fsum(weights)
+    mean = math.fsum(weight * value for weight, value in pairs) / total
+    variance = math.fsum(weight * (value - mean) ** 2 for weight, value in pairs) / (count - 1)
+    half = t_quantile(level, count - 1) * math.sqrt(variance / total)
     return Interval(value=mean, low=max(0.0, mean - half), high=mean + half, level=level)
 
 

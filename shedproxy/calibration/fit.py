@@ -17,7 +17,7 @@ from shedproxy.calibration.knee import goodput_knee, latency_knee
 from shedproxy.calibration.measurement import Interval, Phase, Plan, Step, StepState
 from shedproxy.calibration.plan import saturating_concurrency
 from shedproxy.calibration.results import Findings, RouteFit
-from shedproxy.calibration.saturation import GAIN_MIN, closed_steps, is_faster
+from shedproxy.calibration.saturation import GAIN_MIN, closed_steps, counted_s, is_faster
 from shedproxy.calibration.slo import merge_percentiles, open_levels, slo_rate
 from shedproxy.calibration.usl import LEVELS_MIN, fit_usl
 from shedproxy.core import NS_PER_S
@@ -106,7 +106,9 @@ def fit_capacity(steps: Sequence[Step]) -> tuple[Interval | None, int | None]:
             best = level if faster else best
     if len(by_level[best]) < _STEPS_MIN or _may_be_idle(by_level, best):
         return None, None
-    return mean_interval([step.throughput_rps for step in by_level[best]]), best
+    chosen = by_level[best]
+    rates, lengths = [step.throughput_rps for step in chosen], [counted_s(step) for step in chosen]
+    return mean_interval(rates, weights=lengths), best
 
 
 def _may_be_idle(by_level: Mapping[int, Sequence[Step]], level: int) -> bool:

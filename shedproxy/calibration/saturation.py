@@ -11,8 +11,17 @@ from collections.abc import Sequence
 
 from shedproxy.calibration.estimates import t_quantile
 from shedproxy.calibration.measurement import Phase, Step, StepState
+from shedproxy.core import NS_PER_S
 
-__all__ = ["GAIN_MIN", "closed_steps", "gain_doubt", "is_faster", "is_outdone", "pooled_rps"]
+__all__ = [
+    "GAIN_MIN",
+    "closed_steps",
+    "counted_s",
+    "gain_doubt",
+    "is_faster",
+    "is_outdone",
+    "pooled_rps",
+]
 
 GAIN_MIN = 1.15
 """Throughput after a doubling over that before it; twice as many slots give 2."""
@@ -33,8 +42,8 @@ def closed_steps(steps: Sequence[Step]) -> list[Step]:
 
 def pooled_rps(steps: Sequence[Step]) -> float:
     """Throughput over all of their time."""
-    total = math.fsum(map(_counted, steps))
-    return math.fsum(step.throughput_rps * _counted(step) for step in steps) / total
+    total = math.fsum(map(counted_s, steps))
+    return math.fsum(step.throughput_rps * counted_s(step) for step in steps) / total
 
 
 def gain_doubt(*groups: Sequence[Step]) -> float:
@@ -72,14 +81,15 @@ def is_faster(steps: Sequence[Step], others: Sequence[Step], *, level: float, le
     Counts scatter with the root of time. `level` (0..1) is how sure it has to be.
     """
     mean = math.fsum(step.throughput_rps for step in others) / len(others)
-    scatter = math.fsum((step.throughput_rps - mean) ** 2 * _counted(step) for step in others)
+    scatter = math.fsum((step.throughput_rps - mean) ** 2 * counted_s(step) for step in others)
     scatter /= len(others) - 1
     error = math.sqrt(
-        scatter / math.fsum(map(_counted, steps)) + scatter / math.fsum(map(_counted, others))
+        scatter / math.fsum(map(counted_s, steps)) + scatter / math.fsum(map(counted_s, others))
     )
     gain = pooled_rps(steps) - mean
     return gain > max(t_quantile(level, len(others) - 1) * error, least * mean)
 
 
-def _counted(step: Step) -> float:
-    return float(step.length_ns - step.cut_ns)
+def counted_s(step: Step) -> float:
+    """Seconds of it that count."""
+    return (step.length_ns - step.cut_ns) / NS_PER_S

@@ -40,6 +40,18 @@ def test_ninety_five_of_a_hundred_intervals_hold_the_mean() -> None:
     assert 0.935 <= held / 2000 <= 0.965
 
 
+def test_values_of_unlike_length_are_weighed_by_it() -> None:
+    rng = random.Random(4)
+
+    def one() -> bool:
+        weights = [1.0, 9.0, 4.0, 9.0, 0.5, 9.0]
+        values = [rng.gauss(10, 2 / weight**0.5) for weight in weights]
+        found = mean_interval(values, weights=weights)
+        return found is not None and found.low <= 10 <= found.high
+
+    assert 0.935 <= sum(one() for _ in range(2000)) / 2000 <= 0.965
+
+
 def test_one_value_has_no_interval() -> None:
     assert mean_interval([1.0]) is None
     with pytest.raises(ValueError, match="two values"):

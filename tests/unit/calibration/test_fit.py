@@ -30,6 +30,13 @@ def test_capacity_is_read_where_the_search_found_it() -> None:
     assert found.capacity_in_flight == 8
 
 
+def test_a_short_step_at_that_concurrency_counts_for_its_length() -> None:
+    """A step of the search's own length, taken in, is a tenth of the others, and scatters more."""
+    found = fitted([*PAIRS, closed_step(8, 280, length_ns=seconds(1))])
+    assert found.capacity_rps is not None
+    assert found.capacity_rps.value < 204
+
+
 def test_a_concurrency_that_is_clearly_faster_is_taken_instead() -> None:
     faster = [closed_step(4, 260 + n, length_ns=seconds(2)) for n in range(3)]
     assert fitted([*PAIRS, *faster]).capacity_in_flight == 4
