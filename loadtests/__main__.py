@@ -7,9 +7,11 @@
     python -m loadtests blast-radius            what one poison tenant costs the others
     python -m loadtests bullets                 bad hosts, a broken check, a lost zone, a kill
     python -m loadtests cell-isolation          one of four cells at 3 x, and what others notice
+    python -m loadtests control-plane           a flooded control plane, and what clients notice
     python -m loadtests coverage                intervals of capacity that hold the truth, by seeds
     python -m loadtests drift                   alarms of the drift watch, over days of traffic
     python -m loadtests play SCENARIO           a scenario of the suite in real time
+    python -m loadtests promotions              good and bad releases, and how far they come
     python -m loadtests reality                 the same load live and simulated, compared
     python -m loadtests refusals                how refusals reach their clients at 3 x capacity
     python -m loadtests restarts                restarts and reloads under load, and what they lose
@@ -30,9 +32,11 @@ from loadtests import (
     blast_radius,
     bullets,
     cell_isolation,
+    control_plane,
     coverage,
     drift,
     play,
+    promotions,
     reality,
     refusals,
     restarts,
@@ -45,9 +49,11 @@ COMMANDS: Mapping[str, tuple[ModuleType, Callable[..., int]]] = {
     "blast-radius": (blast_radius, blast_radius.run),
     "bullets": (bullets, bullets.run),
     "cell-isolation": (cell_isolation, cell_isolation.run),
+    "control-plane": (control_plane, control_plane.run),
     "coverage": (coverage, coverage.coverage),
     "drift": (drift, drift.drift),
     "play": (play, play.play),
+    "promotions": (promotions, promotions.run),
     "reality": (reality, reality.compare),
     "refusals": (refusals, refusals.refusals),
     "restarts": (restarts, restarts.run),

@@ -10,14 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from shedproxy.controlplane.evidence import Arm, Watch, add_period, next_scope, verdict
+from shedproxy.controlplane.evidence import Arm, Watch, add_period, verdict
 from shedproxy.controlplane.fleet import Fleet
 from shedproxy.controlplane.orders import hold_quarantined
 from shedproxy.controlplane.rollout import Book, Facts, Phase, Rollout, advance
 from shedproxy.controlplane.sightings import Interval, Sightings
 from shedproxy.core import Instant, Nanos
 
-__all__ = ["Seen", "Step", "arms", "is_progress", "step"]
+CONTROL_MAX = 32
+"""Hosts that a candidate is compared with: more would not say more."""
+
+__all__ = ["CONTROL_MAX", "Seen", "Step", "arms", "is_progress", "step"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,8 +59,9 @@ def arms(fleet: Fleet) -> tuple[frozenset[str], frozenset[str]]:
     candidate = has_it & frozenset(stage.instances)
     wanted = fleet.wanted()
     others = [host for host in fleet.hosts if wanted[host.name] == fleet.book.base]
-    near = frozenset(host.name for host in others if host.zone == stage.zone)
-    return candidate, near or frozenset(host.name for host in others) or has_it - candidate
+    near = [host.name for host in others if host.zone == stage.zone]
+    beside = near or [host.name for host in others] or sorted(has_it - candidate)
+    return candidate, frozenset(beside[:CONTROL_MAX])
 
 
 def note(fleet: Fleet, seen: Seen, intervals: list[Interval], elapsed_ns: Nanos) -> None:
@@ -75,11 +79,11 @@ def note(fleet: Fleet, seen: Seen, intervals: list[Interval], elapsed_ns: Nanos)
             _merge(seen.control, interval)
     if seen.candidate and seen.control:
         watch = fleet.watch if seen.watch is None else seen.watch
-        place = watch.slow_from
+        places = watch.slow_from
         watch = add_period(
             watch,
-            [_arm(each, place) for each in seen.candidate.values()],
-            [_arm(each, place) for each in seen.control.values()],
+            [_arm(each, places) for each in seen.candidate.values()],
+            {each.host: _arm(each, places) for each in seen.control.values()},
         )
         for each in seen.control.values():
             watch = replace(watch, durations=_sum(watch.durations, each.durations))
@@ -127,10 +131,8 @@ def step(
     if book == fleet.book:
         return None
     after = book.rollout
-    if after is None:
+    if after is None or after.stage != rollout.stage or after.phase is Phase.ROLLING_BACK:
         watch = Watch()
-    elif after.stage != rollout.stage or after.phase is Phase.ROLLING_BACK:
-        watch = next_scope(watch)
     changed = hold_quarantined(replace(fleet, book=book, watch=watch))
     verb, told = _told(fleet.book, book)
     return Step(fleet=changed, verb=verb, facts=told)
@@ -200,13 +202,18 @@ def _merge(intervals: dict[str, Interval], interval: Interval) -> None:
     intervals[interval.host] = interval if before is None else before + interval
 
 
-def _arm(interval: Interval, slow_from: int | None) -> Arm:
+def _arm(interval: Interval, slow_from: tuple[int | None, ...]) -> Arm:
     finished = sum(interval.durations)
-    slow = 0 if slow_from is None else sum(interval.durations[slow_from:])
+    slow = [0 if place is None else sum(interval.durations[place:]) for place in slow_from]
+    # Without a bound nothing could have been slow.
+    timed = [0 if place is None else finished for place in slow_from]
     return Arm(
-        # Without a bound nothing could have been slow.
-        trials=(finished, finished if slow_from is not None else 0, interval.requests),
-        events=(min(interval.errors, finished), slow, min(interval.sheds, interval.requests)),
+        trials=(finished, *timed, interval.requests),
+        events=(
+            min(interval.errors, finished),
+            *slow,
+            min(interval.sheds, interval.requests),
+        ),
     )
 
 

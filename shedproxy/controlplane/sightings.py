@@ -132,8 +132,8 @@ class Sightings:
     def trouble(self, fleet: Fleet, host: str, now: Instant) -> str:
         """What is wrong with a host that is to run its edition; "": nothing."""
         seen, edition = self._hosts.get(host), fleet.edition(host)
-        if seen is None or edition is None:
-            return ""
+        if seen is None or edition is None or seen.edition != edition.digest:
+            return ""  # or nobody has looked since it is to run this
         report = seen.report
         if report.refusal and report.refused_revision == edition.revision:
             return f"host {host} refused it: {report.refusal}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from shedproxy.controlplane.evidence import GATES
+from shedproxy.controlplane.evidence import GATES, Watch
 from shedproxy.controlplane.fleet import Fleet, Host
 from shedproxy.controlplane.ledger import Entry, Head
 from shedproxy.controlplane.reconciling import Seen
@@ -72,15 +72,17 @@ def _promotion(fleet: Fleet, rollout: Rollout, seen: Seen) -> dict[str, Any]:
         "requests": rollout.requests,
         "requests_min": rollout.rules.requests_min,
         "cause": rollout.cause,
-        "evidence": [
-            {
-                "of": name,
-                "candidate": [gate.candidate_events, gate.candidate_trials],
-                "control": [gate.control_events, gate.control_trials],
-                "times": float(f"{gate.evidence:.3g}"),
-            }
-            for name, gate in zip(GATES, watch.gates, strict=True)
-        ],
+        "evidence": [_gate(watch, kind) for kind in range(min(len(GATES), len(watch.gates)))],
+    }
+
+
+def _gate(watch: Watch, kind: int) -> dict[str, Any]:
+    gate, control = watch.gates[kind], watch.control(kind)
+    return {
+        "of": GATES[kind],
+        "candidate": [gate.events, gate.trials],
+        "control": [sum(events for _, events in control), sum(served for served, _ in control)],
+        "times": float(f"{gate.evidence:.3g}"),
     }
 
 

@@ -97,7 +97,7 @@ def test_what_is_good_goes_from_scope_to_scope_until_all_have_it(world):
     ]  # fmt: skip
     assert world.fleet.book.base == "sha256:new"
     assert world.second > 30, "three scopes of ten seconds"
-    assert world.fleet.watch.gates[0].candidate_trials == 0
+    assert world.fleet.watch.gates[0].trials == 0
 
 
 @pytest.mark.parametrize("bad", [(5, 0), (0, 10)])
@@ -163,8 +163,8 @@ def test_what_was_seen_waits_until_there_is_something_beside_it(world):
     note(world.fleet, seen, [one], Nanos(5))
     assert (seen.watch, seen.elapsed_ns, seen.requests) == (None, 5, 9)
     note(world.fleet, seen, [one, other, replace(other, host="q1")], Nanos(5))
-    gate = seen.watch.gates[2]
-    assert (gate.candidate_trials, gate.candidate_events, gate.control_trials) == (18, 18, 9)
+    gate = seen.watch.gates[3]
+    assert (gate.trials, gate.events, seen.watch.control(3)) == (18, 18, [(9, 0)])
     assert seen.watch.durations == (9,)
     assert seen.candidate == seen.control == {}
     note(world.fleet, seen, [replace(one, release="?")], Nanos(0))

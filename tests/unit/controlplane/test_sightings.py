@@ -90,6 +90,13 @@ def test_a_host_that_does_not_take_it_in_time_is_in_trouble(sightings):
     assert sightings.trouble(NEXT, "a", at(71)) == "host a does not take it"
 
 
+def test_a_host_that_has_run_the_former_one_for_long_is_given_its_time(sightings):
+    """Nobody has looked yet since it is to run another one."""
+    for second in range(0, 1000, 20):
+        sightings.take(FLEET, {"a": report("a", second)}, at(second))
+    assert sightings.trouble(NEXT, "a", at(980)) == ""
+
+
 def test_a_host_that_falls_silent_with_it_is_in_trouble_and_one_that_was_silent_is_not(sightings):
     sightings.take(FLEET, {"a": report("a", 1)}, at(0))
     sightings.take(NEXT, {"a": report("a", 2, "sha256:new2")}, at(10))
