@@ -123,9 +123,14 @@ def show(files: list[Path]) -> int:
     return 0
 
 
+def end(signum: int, _frame: object) -> None:
+    """Leave in order: else the servers that it has started would outlive it."""
+    signal.signal(signum, signal.SIG_IGN)
+    sys.exit(128 + signum)
+
+
 def main() -> int:
-    # Else the servers that it has started would outlive it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, end)
     chosen = options()
     if chosen.name == "overload" and chosen.search:
         print(overload.searched())
