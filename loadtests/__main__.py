@@ -10,6 +10,7 @@
     python -m loadtests control-plane           a flooded control plane, and what clients notice
     python -m loadtests coverage                intervals of capacity that hold the truth, by seeds
     python -m loadtests drift                   alarms of the drift watch, over days of traffic
+    python -m loadtests move                    a tenant moved from cell to cell, and what it loses
     python -m loadtests play SCENARIO           a scenario of the suite in real time
     python -m loadtests promotions              good and bad releases, and how far they come
     python -m loadtests reality                 the same load live and simulated, compared
@@ -35,6 +36,7 @@ from loadtests import (
     control_plane,
     coverage,
     drift,
+    move,
     play,
     promotions,
     reality,
@@ -52,6 +54,7 @@ COMMANDS: Mapping[str, tuple[ModuleType, Callable[..., int]]] = {
     "control-plane": (control_plane, control_plane.run),
     "coverage": (coverage, coverage.coverage),
     "drift": (drift, drift.drift),
+    "move": (move, move.run),
     "play": (play, play.play),
     "promotions": (promotions, promotions.run),
     "reality": (reality, reality.compare),

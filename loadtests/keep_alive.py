@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 __all__ = ["Clients", "Loss", "Upstream"]
 
+_GET = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n"
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n"
 
 
@@ -87,15 +89,23 @@ class Clients:
         count: how many.
         requests_per_connection: then a client comes with another connection.
         pause_s: between an answer and the next request.
+        requests: what each connection sends, over and over.
     """
 
     def __init__(
-        self, port: int, count: int, *, requests_per_connection: int = 50, pause_s: float = 0.0
+        self,
+        port: int,
+        count: int,
+        *,
+        requests_per_connection: int = 50,
+        pause_s: float = 0.0,
+        requests: Sequence[bytes] = (_GET,),
     ) -> None:
         self._port = port
         self._count = count
         self._per_connection = requests_per_connection
         self._pause_s = pause_s
+        self._requests = requests
         self._is_over = False
         self._tasks: list[asyncio.Task[None]] = []
         self.ok = 0
@@ -146,9 +156,9 @@ class Clients:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         request.port = writer.get_extra_info("sockname")[1]
         try:
-            for _ in range(self._per_connection):
+            for number in range(self._per_connection):
                 request.sent_at = began = time.perf_counter()
-                writer.write(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
+                writer.write(self._requests[number % len(self._requests)])
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
                 body = await reader.readexactly(int(length))

@@ -12,6 +12,7 @@ from shedproxy.core.cell_table import (
     MovePhase,
     bucket_of,
     build_cell_table,
+    hold_marked,
     motion_place,
 )
 from shedproxy.core.decision import (
@@ -156,6 +157,7 @@ __all__ = [
     "domains_of",
     "explain_refusal",
     "has_room",
+    "hold_marked",
     "is_correlated",
     "judge",
     "magazine_cap",

@@ -223,6 +223,7 @@ class AdmissionController(Waiting):
         level = self._level
         if self._sample(permit, outcome, now, stalled_ns):
             self._limits.update(self._host_in_flight(), now, level.is_overloaded)
+        permit.is_zombie = False
         if now >= level.due_at:
             self._move_level(now)
         if self._queue.length or self._is_shadowing or self._share is not None:
@@ -319,6 +320,7 @@ class AdmissionController(Waiting):
             self._look_at = Instant(now + LOOK_NS)
         while self._zombies and self._zombies[0][0] <= now:
             permit = heapq.heappop(self._zombies)[2]
+            permit.is_zombie = False
             self._free(permit)
         self._limits.update(self._host_in_flight(), now, self._level.is_overloaded)
         if now >= self._level.due_at:

@@ -13,7 +13,7 @@ equal answers in every process. It holds no key, only hashes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "MovePhase",
     "bucket_of",
     "build_cell_table",
+    "hold_marked",
     "motion_place",
 ]
 
@@ -41,6 +42,8 @@ _SLOTS_MAX: Final = 1 << 26
 _PROBES_MAX: Final = 64
 """A pinned key is found in so many looks, or the table is built larger."""
 _CELL_MASK: Final = 0xFF
+_STILL_MAX: Final = 0xFF
+"""Places above it move."""
 _OTHER_SHIFT: Final = 8
 _PHASE_SHIFT: Final = 16
 _WORD: Final = (1 << 64) - 1
@@ -81,9 +84,11 @@ class CellTable:
         "_mask",
         "_places",
         "default",
+        "moving_count",
         "names",
         "pin_count",
         "secret_id",
+        "slot_count",
         "version",
     )
 
@@ -108,12 +113,15 @@ class CellTable:
         """Tells tables for another secret apart: hashes of one mean nothing to another."""
         if head[6] > CELL_NAMES_MAX:
             raise ValueError("a table of cells whose names do not fit")
+        self.moving_count: int = head[7]
+        """Places that have a phase: of pinned keys, and of buckets."""
         names = []
         for index in range(head[6]):
             at = _NAMES_AT + index * _NAME_SIZE
             names.append(bytes(view[at : at + _NAME_SIZE]).rstrip(b"\0").decode("ascii"))
         self.names: tuple[str, ...] = tuple(names)
         """Of cells, by the numbers that places have."""
+        self.slot_count = slot_count
         self._mask = slot_count - 1
         self._buckets = view[_BUCKETS_AT:_PLACES_AT].cast("I")
         self._places = view[_PLACES_AT:keys_at].cast("I")
@@ -163,6 +171,8 @@ class CellTable:
                 raise ValueError("a table of cells with a place that is no cell")
             if not phase and other:
                 raise ValueError("a table of cells that moves a key in no phase")
+        if _count_moving(self._buckets.tolist(), pins.values()) != self.moving_count:
+            raise ValueError("a table of cells in which another number of keys moves than it says")
         for key, place in pins.items():
             if self.find(key) != place:
                 raise ValueError("a table of cells with a pinned key that is not found")
@@ -210,6 +220,36 @@ def build_cell_table(
         slots *= 2
 
 
+def hold_marked(data: bytes) -> bytes:
+    """The table with all keys held that it says are marked: for who cannot know how it went on.
+
+    Raises:
+        ValueError: it is no such table.
+    """
+    table = CellTable(data)
+    if not table.moving_count:
+        return data
+    marked = MovePhase.MARKED << _PHASE_SHIFT
+    held = MovePhase.HELD << _PHASE_SHIFT
+
+    def hold(place: int) -> int:
+        return place ^ marked ^ held if place >> _PHASE_SHIFT == MovePhase.MARKED else place
+
+    return build_cell_table(
+        table.names,
+        [hold(place) for place in table.buckets()],
+        {key: hold(place) for key, place in table.pins().items()},
+        default=table.default,
+        version=table.version,
+        secret_id=table.secret_id,
+        slot_count=table.slot_count,
+    )
+
+
+def _count_moving(*places: Iterable[int]) -> int:
+    return sum(place > _STILL_MAX for each in places for place in each)
+
+
 def _lay_out(
     names: Sequence[str],
     buckets: Sequence[int],
@@ -224,7 +264,9 @@ def _lay_out(
     view = memoryview(data)
     data[:8] = _MAGIC
     version, default, secret_id = facts
-    for index, fact in enumerate((version, slots, len(pins), default, secret_id, len(names))):
+    moving = _count_moving(buckets, pins.values())
+    head = (version, slots, len(pins), default, secret_id, len(names), moving)
+    for index, fact in enumerate(head):
         view[8 + 8 * index : 16 + 8 * index].cast("Q")[0] = fact
     for index, name in enumerate(names):
         encoded = name.encode("ascii")

@@ -47,6 +47,7 @@ class RejectReason(enum.IntEnum):
     CONNECTION_LIMIT = 12
     ADDRESS_LIMIT = 13
     CELL_SHARE = 14
+    MOVING = 15
 
     @property
     def label(self) -> str:
@@ -70,6 +71,7 @@ EVIDENCE: Final[dict[RejectReason, tuple[str, ...]]] = {
     RejectReason.CONNECTION_LIMIT: ("connections", "connections_max"),
     RejectReason.ADDRESS_LIMIT: ("address_connections", "address_connections_max"),
     RejectReason.CELL_SHARE: ("cell_clients", "cell_clients_max"),
+    RejectReason.MOVING: ("waited_ns", "wait_max_ns", "held", "held_max"),
 }
 """What `Rejected.numbers` holds, by reason; lengths in ns, ranks and counts as they were.
 
@@ -132,7 +134,7 @@ class Rejected:
         self.retry_after_ns = retry_after_ns
         self.waited_ns = waited_ns
         self.record_id = 0
-        """Belongs to the driver: where it recorded the refusal."""
+        """Belongs to the driver: under which id it recorded the refusal (`ring.format_id`)."""
 
     @property
     def evidence(self) -> dict[str, int]:
@@ -198,6 +200,7 @@ class Permit:
         self.is_sampled = False
         """It gives no (further) latency sample: how long a stream stays says nothing."""
         self.is_zombie = False
+        """Nobody waits for the answer, and the work may go on."""
         self.would_reject: Rejected | None = None
         self.context: Any = None
 
@@ -311,9 +314,6 @@ def refusal_holds(rejected: Rejected) -> bool:
         case RejectReason.QUEUE_FULL:
             length_max, rank, worst_rank = numbers
             return rejected.queue_length >= length_max and rank <= worst_rank
-        case RejectReason.QUEUE_TIMEOUT:
-            waited_ns, wait_max_ns = numbers
-            return waited_ns >= wait_max_ns
         case RejectReason.EVICTED:
             length_max, rank, better_rank, _ = numbers
             return rejected.queue_length >= length_max and rank < better_rank
@@ -323,15 +323,14 @@ def refusal_holds(rejected: Rejected) -> bool:
         case RejectReason.FAIR_SHARE:
             in_system, cost, share, flows = numbers
             return flows > 1 and in_system + cost > share
-        case RejectReason.RESIDENT_LIMIT | RejectReason.CONTROL_BUDGET | RejectReason.CELL_SHARE:
-            count, limit = numbers
-            return count >= limit
         case RejectReason.NO_UPSTREAM:
             return numbers[0] == 0
-        case RejectReason.CONNECTION_LIMIT | RejectReason.ADDRESS_LIMIT:
-            return numbers[0] >= numbers[1]
+        case RejectReason.MOVING:
+            return numbers[0] >= numbers[1] or numbers[2] >= numbers[3]
         case RejectReason.DRAINING:
             return True
+        case _:  # so much there is, of so much
+            return numbers[0] >= numbers[1]
 
 
 _SENTENCES: Final[dict[RejectReason, str]] = {
@@ -373,6 +372,10 @@ _SENTENCES: Final[dict[RejectReason, str]] = {
         "this address has {address_connections} of {address_connections_max} connections open"
     ),
     RejectReason.CELL_SHARE: "this cell keeps {cell_clients} of {cell_clients_max} clients busy",
+    RejectReason.MOVING: (
+        "its key is changing its cell: waited {waited_ms} ms of at most {wait_max_ms} ms, beside"
+        " {held} of {held_max}"
+    ),
 }
 
 

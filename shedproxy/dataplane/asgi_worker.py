@@ -99,8 +99,8 @@ class AsgiService:
                 context.load_cert_chain(tls.cert, tls.key or None)
         except (ValueError, OSError) as error:
             raise DocumentInvalidError([Problem(message=str(error))]) from error
-        # The middleware sees that the driver's document is another one.
         self._driver.apply(document)
+        self._middleware.refresh()
 
     def take_table(self, table: CellTable | None) -> None:
         """Nothing: an application's document has its table inside."""

@@ -28,6 +28,7 @@ __all__ = ["CellKeys"]
 
 _STILL: Final = 0xFF
 """Places up to this do not move."""
+_PHASE_SHIFT: Final = 16
 _NOTHING: Final = b""
 
 
@@ -77,7 +78,7 @@ class CellKeys:
         self.secret_id = secret_id(routing.secret)
         self._known: Recent[bytes, int] = Recent(self._hash_text, is_wary=True)
         self.moving = 0
-        """The hash of the key that was looked up last, if it moves; else 0."""
+        """The hash of a key that was found to move, until `take_moving`; else 0."""
         self.take(table)
 
     def take(self, table: CellTable) -> None:
@@ -104,17 +105,28 @@ class CellKeys:
         peer: str,
     ) -> str:
         """The cell of a request; `found` are the headers that were asked for."""
-        key_hash = self._read(found, headers, raw_path, peer)
+        key_hash = self.key_of(found, headers, raw_path, peer)
         table = self._table
         place = table.find(key_hash) if key_hash else table.default
-        self.moving = key_hash if place > _STILL else 0
+        if place > _STILL:
+            self.moving = key_hash
         return self.names[place & _STILL]
 
-    def place_of(self, key_hash: int) -> int:
-        """The place that the table has for a hashed key."""
-        return self._table.find(key_hash)
+    def take_moving(self) -> int:
+        """The hash of the key that was looked up just now, if it moves; else 0."""
+        key_hash, self.moving = self.moving, 0
+        return key_hash
 
-    def _read(
+    @property
+    def moving_count(self) -> int:
+        """How many keys and buckets move in the table."""
+        return self._table.moving_count
+
+    def phase_of(self, key_hash: int) -> int:
+        """Of `MovePhase`, for a hashed key; 0: it stands still."""
+        return self._table.find(key_hash) >> _PHASE_SHIFT
+
+    def key_of(
         self,
         found: dict[bytes, bytes],
         headers: Sequence[tuple[bytes, bytes]],

@@ -225,6 +225,19 @@ class Classifier:
             cohort = (serial * _GOLDEN & 0xFFFFFFFF) >> 22
         return info, flow_hash, cohort, time_left_ns, rule if rule >= 0 else _NO_RULE
 
+    def key_of(
+        self, method: str, raw_path: bytes, headers: Sequence[tuple[bytes, bytes]], peer: str
+    ) -> int:
+        """The hash of the key that leads this request to its cell; 0: none does."""
+        keys = self.keys
+        if keys is None:
+            return 0
+        wanted = self.wanted
+        found = {name: value for name, value in reversed(headers) if name in wanted}
+        if not self._routes[self._find_rule(method, raw_path, found)].is_keyed:
+            return 0
+        return keys.key_of(found, headers, raw_path, peer)
+
     def is_trusted(self, peer: str) -> bool:
         """Whether headers of this address count in full."""
         return self._trust.believes(peer)

@@ -30,6 +30,7 @@ from shedproxy.core import (
 )
 from shedproxy.dataplane.cell_gauges import CellGauges
 from shedproxy.dataplane.delivery import Delivery, Waiter
+from shedproxy.dataplane.key_moves import KeyMoves
 from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.observability.meter import Meter
 from shedproxy.observability.metric import ProcessCounter, ProcessGauge
@@ -98,6 +99,7 @@ class Driver:
             count=self._count, give_back=self._take_back, on_failure=self._on_waiter_failed
         )
         self._deliver = self._delivery.pass_on
+        self.moves = KeyMoves(self)
 
     # --- life -------------------------------------------------------------------------------
 
@@ -113,6 +115,7 @@ class Driver:
         """Stop the timers and the recording; what is in flight may still be released."""
         if self.share is not None:
             self.share.stop()
+        self.moves.close()
         for timer in (self._tick_timer, self._publish_timer):
             if timer is not None:
                 timer.cancel()
@@ -214,8 +217,11 @@ class Driver:
 
     def abandon(self, ticket: Ticket) -> None:
         """The waiter went away."""
-        ticket.context = None
-        self._deliver(self.shedder.abandon(ticket, now=self._clock()))
+        if ticket.controller is self.moves:
+            self.moves.abandon(ticket)
+        else:
+            ticket.context = None
+            self._deliver(self.shedder.abandon(ticket, now=self._clock()))
 
     def reject(
         self, request: RequestInfo, reason: RejectReason, numbers: tuple[int, ...]
@@ -298,11 +304,10 @@ class Driver:
         return self.shedder.release(permit, Outcome.IGNORE, now=self._clock())
 
     def _on_waiter_failed(self, waiter: Waiter, error: Exception) -> bool:
-        if self._loop is None:
-            return False
-        context = {"message": f"{waiter!r} failed on its verdict", "exception": error}
-        self._loop.call_exception_handler(context)
-        return True
+        if self._loop is not None:
+            context = {"message": f"{waiter!r} failed on its verdict", "exception": error}
+            self._loop.call_exception_handler(context)
+        return self._loop is not None
 
     def _arm(self, at: Instant) -> None:
         """One timer, never later than `at`."""
@@ -316,8 +321,7 @@ class Driver:
         self._tick_timer = loop.call_later(delay_ns / NS_PER_S, self._on_tick)
 
     def _rearm(self) -> None:
-        at = self.shedder.next_tick_at()
-        if at is not None:
+        if (at := self.shedder.next_tick_at()) is not None:
             self._arm(at)
 
     def _on_tick(self) -> None:
@@ -363,10 +367,6 @@ class Driver:
         rejected.record_id = self.ring.record(
             rejected, cell=cell, mode=self._mode, wall_ns=int(wall_seconds() * NS_PER_S)
         )
-
-    def refusal_id(self, rejected: Rejected) -> int:
-        """The id under which a refusal was recorded; see `ring.format_id`."""
-        return rejected.record_id
 
     # --- gauges -----------------------------------------------------------------------------
 

@@ -96,6 +96,9 @@ REASONS: Final[dict[RejectReason, ReasonEntry]] = {
     RejectReason.CELL_SHARE: ReasonEntry(
         Blame.CELL, True, "Too many connections are busy with requests like this one."
     ),
+    RejectReason.MOVING: ReasonEntry(
+        Blame.CELL, True, "What this request belongs to is being moved and was not ready in time."
+    ),
 }
 
 FAULTS: Final[dict[Fault, str]] = {

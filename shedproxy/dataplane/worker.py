@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from shedproxy.core import Instant, Memory, Mode, Nanos, seconds
 from shedproxy.dataplane.channel import WorkerChannel, read_weights
 from shedproxy.dataplane.driver import Driver
+from shedproxy.dataplane.key_moves import Moving
 from shedproxy.dataplane.resources import MemoryBound, resident_size, room_for_connections
 from shedproxy.dataplane.service import Service
 from shedproxy.dataplane.share_page import WorkerState
@@ -191,6 +192,7 @@ class Worker:
             share=self._share,
         )
         self._driver = driver
+        driver.moves.on_change = self._tell_moving
         self._tell_page_lost(driver)
         if self._memory:
             driver.shedder.remember(self._memory)
@@ -295,6 +297,9 @@ class Worker:
             cells = driver.shedder.stats().cells
             limits = {str(driver.cell_index(cell.name)): cell.host_limit for cell in cells}
             self._channel.post("page_lost", why=self._page_lost, limits=limits)
+
+    def _tell_moving(self, moving: Moving) -> None:
+        self._channel.post("moving", **moving._asdict())
 
     def _tell_memory(self) -> None:
         """Say what was learnt, a cell a message; a supervisor that is behind gets it later."""

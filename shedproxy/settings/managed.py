@@ -37,6 +37,9 @@ class SnapshotSettings(Section):
     """Folder of this instance alone, which keeps the last good snapshots: a start needs only it."""
     period: Annotated[Duration, at_least("100ms")] = preset("10s")
     """Time between two fetches. Where in it an instance fetches depends on its name, and stays."""
+    move_period: Annotated[Duration, at_least("100ms")] = preset("200ms")
+    """Time between two fetches while a key changes its cell (`shedproxy control move-tenant`), if
+    that is shorter: requests of that key wait for some of them."""
     timeout: Annotated[Duration, at_least("100ms")] = preset("5s")
     """For one fetch, and for one report."""
     size_max: Size = preset("16MiB", ge=256 * 1024, le=64 * 1024 * 1024)

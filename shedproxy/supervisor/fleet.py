@@ -14,6 +14,7 @@ from shedproxy.snapshot import Document, document_for_worker, encode_document, p
 from shedproxy.supervisor.channel import Message
 from shedproxy.supervisor.host_tallies import HostTallies
 from shedproxy.supervisor.learnt import Learnt
+from shedproxy.supervisor.move_watch import HostMoves, MoveWatch
 from shedproxy.supervisor.process import Backoff, WorkerProcess, WorkerState
 from shedproxy.supervisor.table_board import TableBoard
 from shedproxy.supervisor.worker_command import WorkerCommand
@@ -62,6 +63,7 @@ class Fleet:
         self._on_log_lines = on_log_lines
         self._upstreams: dict[WorkerProcess, dict[str, dict[str, bool]]] = {}
         self.tallies = HostTallies()
+        self.moves = MoveWatch(self._settle_ns, clock=clock)
         self._weights: dict[str, dict[str, int]] = {}
         self._learnt = Learnt(workers, memory or {})
         self.is_started = False
@@ -152,6 +154,7 @@ class Fleet:
         self._told.pop(worker, None)
         self._upstreams.pop(worker, None)
         self.tallies.forget(worker)
+        self.moves.forget(worker)
         self._reset_worker(worker.region)
         if self._tables is not None:
             self._tables.forget(worker)
@@ -233,6 +236,14 @@ class Fleet:
         """What all workers have learnt, by cell and route, as far as they said."""
         return self._learnt.merged()
 
+    def host_moves(self) -> HostMoves:
+        """What this host may say of keys that change their cell."""
+        return self.moves.said(worker for worker in self._all() if worker.pid)
+
+    def _settle_ns(self) -> Nanos:
+        proxy = self._document.proxy
+        return Nanos(proxy.drain_grace_ns + proxy.timeouts.response_ns)
+
     # --- Owner of the processes ---------------------------------------------------------------
 
     def first_messages(self, worker: WorkerProcess) -> list[dict[str, Any]]:
@@ -259,6 +270,8 @@ class Fleet:
                 self._on_log_lines(str(line) for line in message.get("lines", ()))
             case "memory":
                 self._learnt.take(worker.index, message.get("cells"))
+            case "moving":
+                self.moves.take(worker, message)
             case "hosts":
                 self.tallies.take(worker, message.get("cells"))
             case "upstreams":
@@ -308,6 +321,7 @@ class Fleet:
         """A worker died: said in the log, once more loudly when it does nothing else."""
         # The others wait for slots that it had.
         self._reset_worker(worker.region)
+        self.moves.forget(worker)
         event = "worker crash loop" if worker.is_crash_looping else "worker died"
         facts: dict[str, Any] = {"worker": worker.index, "how": how, "failures": failures}
         if worker.last_stack:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ from shedproxy.dataplane.table_page import TablePage
 from shedproxy.errors import ConfigInvalidError, Problem
 from shedproxy.observability.reading import Sample
 from shedproxy.settings import SnapshotSettings
+from shedproxy.snapshot import Document
 from shedproxy.store import KeyRing, LastGood, Place, open_place
 from shedproxy.supervisor.configuration import Configuration
+from shedproxy.supervisor.fleet import Fleet
+from shedproxy.supervisor.move_watch import HostMoves
 from shedproxy.supervisor.recent_traffic import RecentTraffic, served_by_class
 from shedproxy.supervisor.snapshot_feed import SnapshotFeed
 from shedproxy.supervisor.snapshot_judge import Accepted, SnapshotJudge
@@ -23,6 +28,8 @@ from shedproxy.supervisor.upward import Upward
 
 __all__ = ["ManagedMode", "report_url"]
 
+_EARLY_S = 0.02
+"""Between two reports that are not of a period."""
 Report = Callable[[str, dict[str, Any]], None]
 
 
@@ -53,6 +60,10 @@ class ManagedMode:
         """What workers of the proxy map; an application's documents have their tables inside."""
         self.on_table: Callable[[], None] = lambda: None
         """Called in every period when there is a table, and no new document with it."""
+        self.host_moves: Callable[[], HostMoves] = HostMoves
+        """Gives what the workers say of keys that change their cell."""
+        self._has_moved = asyncio.Event()
+        self._adopted: Document | None = None
         instance = settings.instance or socket.gethostname()
         self._instance = instance
         judge = SnapshotJudge(
@@ -106,15 +117,42 @@ class ManagedMode:
         self._upward = upward = Upward(
             self._open(url) if url else None,
             feed=self.feed,
-            facts=facts,
+            facts=lambda: {**facts(), **self._moves()},
             samples=samples,
             report=self._report,
         )
+        early = asyncio.create_task(self._report_early(upward), name="early reports")
         try:
             await self.feed.run(upward.send)
         finally:
+            early.cancel()
+            await asyncio.gather(early, return_exceptions=True)
             await self.feed.close()
             await upward.close()
+
+    def join(self, fleet: Fleet) -> None:
+        """Tell these workers of tables, and upward what they say of keys that move."""
+        self.on_table = fleet.tell_table
+        self.host_moves = fleet.host_moves
+        fleet.moves.on_change = self._has_moved.set
+
+    async def _report_early(self, upward: Upward) -> None:
+        """Who waits for an acknowledgement need not wait for the next period."""
+        told: tuple[object, ...] = ()
+        while True:
+            await self._has_moved.wait()
+            self._has_moved.clear()
+            moves = self._moves()
+            tells = (moves["table_version"], not moves["moving"], not moves["moving_streams"])
+            if tells != told:
+                told = tells
+                await upward.send()
+            await asyncio.sleep(_EARLY_S)
+
+    def _moves(self) -> dict[str, Any]:
+        said = self.host_moves()
+        # What the disk does not have could be forgotten by a start.
+        return {**said._asdict(), "table_version": min(said.table_version, self.feed.kept_table)}
 
     def close(self) -> None:
         """Let go of shared memory."""
@@ -146,7 +184,10 @@ class ManagedMode:
         table = accepted.snapshot.table
         if self.tables is not None and not self.tables.publish(table):
             self._report("no room for a table", {"revision": accepted.revision})
-        if is_new:
+        # Workers that are given a document forget what they remember of heads: not for a table.
+        document = replace(accepted.document, revision=0)
+        if is_new and document != self._adopted:
+            self._adopted = document
             self._configuration.adopt(accepted.document)
         elif table:
             self.on_table()

@@ -202,7 +202,7 @@ class Supervisor:
                 asyncio.create_task(self._state.run(fleet.memory), name="state"),
             }
             if self._managed is not None:
-                self._managed.on_table = fleet.tell_table
+                self._managed.join(fleet)
                 snapshots = self._managed.run(operations.counters, operations.report_facts)
                 tasks.add(asyncio.create_task(snapshots, name="snapshots"))
             end = asyncio.create_task(self._end.wait())

@@ -72,6 +72,9 @@ class SnapshotFeed:
         self.in_force: Accepted | None = None
         self.highest = 0
         """Highest revision that was ever in force here."""
+        self.kept_table = 0
+        """Version of the table of cells in the newest copy on disk; 0: it has none."""
+        self._kept_digest = b""
         self.refusal: SnapshotRefusal | None = None
         """Why the last one that came was refused; None: it was not."""
         self.refused_revision = 0
@@ -100,7 +103,9 @@ class SnapshotFeed:
                 self._report("snapshot copy refused", {"why": str(copy)})
                 continue
             try:
-                accepted = await asyncio.to_thread(self._judge.judge, copy.data, is_copy=True)
+                accepted = await asyncio.to_thread(
+                    self._judge.judge, copy.data, highest=self.highest, is_copy=True
+                )
             except SnapshotRefusedError as error:
                 self._note_refusal(error, copy.data)
                 facts = {"file": str(copy.file), "reason": error.refusal.label, "why": str(error)}
@@ -111,6 +116,7 @@ class SnapshotFeed:
             self.highest = max(self.highest, accepted.revision)
             if copy is not found[0]:
                 await self._make_current(copy)
+            self.kept_table, self._kept_digest = accepted.table_version, accepted.copy_digest
             self._activate(accepted)
             return
         await self.pull()
@@ -258,14 +264,15 @@ class SnapshotFeed:
 
     async def _keep(self, accepted: Accepted, data: bytes) -> None:
         """On the disk before it is in force; a disk that fails is said, and holds nothing up."""
-        before = self.in_force
         self.highest = max(self.highest, accepted.revision)
         try:
-            if before is None or before.copy_digest != accepted.copy_digest:
+            if self._kept_digest != accepted.copy_digest:
                 await asyncio.to_thread(self._kept.keep, data, self.highest)
             else:
                 await asyncio.to_thread(self._kept.touch)
+            self.kept_table, self._kept_digest = accepted.table_version, accepted.copy_digest
         except OSError as error:
+            self.kept_table, self._kept_digest = 0, b""
             self._report("snapshot not kept", {"why": str(error), "revision": accepted.revision})
 
     def _note_refusal(self, error: SnapshotRefusedError, data: bytes) -> None:
@@ -304,7 +311,10 @@ class SnapshotFeed:
         """Seconds; the same point of every period by the wall, whenever the process started."""
         period_ns = self._settings.period
         now_ns = round(self._wall() * NS_PER_S)
-        return ((self._phase_ns - now_ns) % period_ns or period_ns) / NS_PER_S
+        left_ns = (self._phase_ns - now_ns) % period_ns or period_ns
+        if self.in_force is not None and self.in_force.has_moves:
+            left_ns = min(left_ns, self._settings.move_period)
+        return left_ns / NS_PER_S
 
 
 def _revision_said(data: bytes, size_max: int) -> int:

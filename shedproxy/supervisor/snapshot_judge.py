@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from shedproxy.core import BUCKETS, CellTable
+from shedproxy.core import BUCKETS, CellTable, hold_marked
 from shedproxy.errors import DocumentInvalidError
 from shedproxy.snapshot import (
     Document,
@@ -45,6 +45,10 @@ class Accepted:
     """What workers run of it on this host."""
     copy_digest: bytes
     """SHA-256 of all its bytes: the same content may come with another signature."""
+    table_version: int = 0
+    """Of its table of cells; 0: it has none."""
+    has_moves: bool = False
+    """Some key changes its cell."""
 
     @property
     def revision(self) -> int:
@@ -98,7 +102,9 @@ class SnapshotJudge:
             data: as it came.
             highest: the highest revision that was ever in force here.
             in_force: what is now; the same once more is never implausible.
-            is_copy: it was in force here before, and is not implausible either.
+            is_copy: it was in force here before, and is not implausible either. One that is not
+                the newest holds the keys that move in it, because nobody here knows any more
+                whether the newer one gave them away.
 
         Raises:
             SnapshotRefusedError: with the reason and every problem.
@@ -106,7 +112,10 @@ class SnapshotJudge:
         envelope = open_envelope(data, size_max=self._size_max)
         key = self._ring.verify(envelope)
         snapshot = read_snapshot(envelope)
-        _refuse_replay(snapshot.revision, envelope.digest, highest, in_force)
+        if not is_copy:
+            _refuse_replay(snapshot.revision, envelope.digest, highest, in_force)
+        elif snapshot.revision < highest and snapshot.table:
+            snapshot = _held(snapshot)
         if replace(snapshot.document, revision=0, schema=1) == Document() and not snapshot.table:
             raise SnapshotRefusedError.of(
                 SnapshotRefusal.EMPTY,
@@ -126,12 +135,15 @@ class SnapshotJudge:
             raise SnapshotRefusedError(SnapshotRefusal.INVALID, error.problems) from error
         is_known = in_force is not None and in_force.digest == envelope.digest
         self._refuse_implausible(document, is_free=is_known or is_copy or snapshot.is_forced)
+        table = CellTable(snapshot.table) if snapshot.table else None
         return Accepted(
             snapshot=snapshot,
             digest=envelope.digest,
             key=key,
             document=document,
             copy_digest=hashlib.sha256(data).digest(),
+            table_version=0 if table is None else table.version,
+            has_moves=table is not None and table.moving_count > 0,
         )
 
     def _refuse_implausible(self, document: Document, *, is_free: bool) -> None:
@@ -145,6 +157,13 @@ class SnapshotJudge:
                 path=("document",),
                 help_text="if that is meant, sign it with --force",
             )
+
+
+def _held(snapshot: Snapshot) -> Snapshot:
+    try:
+        return replace(snapshot, table=hold_marked(snapshot.table))
+    except ValueError:
+        return snapshot  # what is wrong with it is found below
 
 
 def _refuse_replay(revision: int, digest: str, highest: int, in_force: Accepted | None) -> None:
@@ -214,6 +233,7 @@ def _with_table(document: Document, data: bytes, *, maps_tables: bool) -> Docume
         default=table.names[table.default],
         buckets=((table.default, BUCKETS),) if maps_tables else run_lengths(table.buckets()),
         pins=() if maps_tables else _pins(table),
+        version=0 if maps_tables else table.version,
     )
     return replace(document, classification=replace(document.classification, cells=plain))
 

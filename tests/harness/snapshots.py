@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from shedproxy.core import BUCKETS
 from shedproxy.settings import load_settings
-from shedproxy.snapshot import Document, Snapshot, encode_snapshot, snapshot_of
+from shedproxy.snapshot import CellRouting, Document, Snapshot, encode_snapshot, snapshot_of
 from shedproxy.store import SigningKey, write_key_pair
 
 
@@ -35,3 +36,23 @@ def document_of(limit: int = 7, *, upstream: str = "http://127.0.0.1:9", **overr
             **overrides,
         }
     ).document
+
+
+def moving_document(place: int, version: int, **overrides: Any) -> Document:
+    """A policy with cells `a` and `b`, and a table in which one key has this place."""
+    document = document_of(**overrides, **{"cells.key": "host", "cells.secret": "s"})
+    cell = document.policy.cells[0]
+    routing = CellRouting(
+        key="host",
+        secret="s",
+        default="a",
+        cells=("a", "b"),
+        buckets=((0, BUCKETS),),
+        pins=((f"{7:016x}", place),),
+        version=version,
+    )
+    return replace(
+        document,
+        policy=replace(document.policy, cells=(replace(cell, name="a"), replace(cell, name="b"))),
+        classification=replace(document.classification, cells=routing),
+    )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from shedproxy.core import NS_PER_S, Kind, Outcome, Permit, Rejected, Ticket
 from shedproxy.dataplane.asgi.client_watch import ClientWatch
 from shedproxy.dataplane.asgi.types import App, Message, Receive, Scope, Send
 from shedproxy.dataplane.driver import Driver
+from shedproxy.dataplane.key_moves import Present
 
 __all__ = ["Exchange", "outcome_of"]
 
@@ -40,9 +41,11 @@ class Exchange:
         "_sending_since",
         "_stalled_ns",
         "_status",
+        "_ticket",
         "_verdict",
         "_watch",
         "permit",
+        "source",
     )
 
     def __init__(self, driver: Driver, receive: Receive, send: Send) -> None:
@@ -57,6 +60,8 @@ class Exchange:
         self._patience: asyncio.TimerHandle | None = None
         self._verdict: asyncio.Future[Permit | Rejected] | None = None
         self._watch: ClientWatch | None = None
+        self.source: tuple[Any, Scope] | None = None
+        """Its runtime and what it came as, where cells have a key."""
 
     # --- waiting ----------------------------------------------------------------------------
 
@@ -65,35 +70,66 @@ class Exchange:
         verdict = self._verdict
         if verdict is not None and not verdict.done():
             verdict.set_result(decision)
+            if type(decision) is Permit:
+                self.permit = decision
         elif type(decision) is Permit:
             self._driver.release(decision, Outcome.IGNORE)
 
+    def on_hold(self, ticket: Ticket) -> None:
+        """Its key is held: it waits for the end of that."""
+        self._ticket = ticket
+
+    def on_place(self) -> None:
+        """Its key has a cell again."""
+        assert self.source is not None
+        runtime, scope = self.source
+        decision = runtime.arrive(scope, self)
+        if type(decision) is Ticket:
+            self._ticket = decision
+        else:
+            self.on_verdict(decision)
+
+    def present(self, key: int) -> Present | None:
+        """What it has under way; None: nothing any more."""
+        verdict = self._verdict
+        if self.permit is not None or verdict is None or verdict.done():
+            return None if self.permit is None else Present(self, key, self.permit, None)
+        return Present(self, key, None, self._ticket)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has neither permit nor ticket any more."""
+        verdict = self._verdict
+        return self.permit is None and (verdict is None or verdict.done())
+
     async def wait(self, ticket: Ticket, scope: Scope) -> Permit | Rejected | None:
         """The answer to the ticket; None when the client left first."""
+        self._ticket = ticket
         self._verdict = verdict = asyncio.get_running_loop().create_future()
         self._watch = watch = ClientWatch(self._receive)
         try:
             is_gone = await watch.until(verdict, is_allowed=_may_read(scope))
             decision = None if is_gone else await verdict
         except BaseException:
-            self._leave_queue(ticket, verdict)
+            self._leave_queue(verdict)
             raise
         if decision is None:
-            self._leave_queue(ticket, verdict)
+            self._leave_queue(verdict)
         if type(decision) is not Permit:
             watch.close()
         return decision
 
-    def _leave_queue(self, ticket: Ticket, verdict: asyncio.Future[Permit | Rejected]) -> None:
+    def _leave_queue(self, verdict: asyncio.Future[Permit | Rejected]) -> None:
         assert self._watch is not None
         self._watch.close()
         if verdict.done() and not verdict.cancelled():
             decision = verdict.result()
             if type(decision) is Permit:
+                self.permit = None
                 self._driver.release(decision, Outcome.IGNORE)
         else:
             verdict.cancel()
-            self._driver.abandon(ticket)
+            self._driver.abandon(self._ticket)
 
     # --- running ----------------------------------------------------------------------------
 

@@ -162,10 +162,9 @@ class ShedMiddleware:
     ) -> None:
         """What is not simply a request that runs at once, or never: waiters and WebSockets."""
         if type(decision) is Ticket:
-            info = decision.request
             decision = await exchange.wait(decision, scope)
             if type(decision) is Permit:
-                runtime.tell(scope, info)
+                runtime.tell(scope, decision.request)
         if type(decision) is Permit:
             if scope["type"] == "http":
                 await exchange.run(self.app, scope, decision)
@@ -181,6 +180,11 @@ class ShedMiddleware:
         await self.app(scope, receive, send)
         # Not after an error: a server goes on without lifespan when the app does not know it.
         self.close()
+
+    def refresh(self) -> None:
+        """Take the driver's document now, and not at the next request."""
+        for runtime in self._runtimes.values():
+            runtime.refresh()
 
     def close(self) -> None:
         """Stop the timers of the running loop and the control lane. Requests may still end."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from threading import get_ident
 from typing import Any, Final
@@ -15,6 +15,7 @@ from shedproxy.dataplane.asgi.state import ShedState
 from shedproxy.dataplane.asgi.types import Scope
 from shedproxy.dataplane.classify import Classified, Classifier
 from shedproxy.dataplane.driver import Driver
+from shedproxy.dataplane.key_moves import Present
 from shedproxy.dataplane.rejection import Rejections
 from shedproxy.snapshot import Document, Rule
 
@@ -37,6 +38,8 @@ class Runtime:
         "_changed",
         "_classifier",
         "_document",
+        "_exchanges",
+        "_exchanges_max",
         "_has_marks",
         "_hook",
         "_routes",
@@ -62,6 +65,8 @@ class Runtime:
         """By the id of their info: what they say is the same for all requests that share one."""
         self._routes = RouteTable(app)
         self._has_marks = False
+        self._exchanges: list[Exchange] = []
+        self._exchanges_max = 64
         self.refresh()
         if is_owner:
             driver.start()
@@ -72,6 +77,7 @@ class Runtime:
         self._classifier = Classifier(self._document.classification, self._document.policy)
         self.rejections = Rejections(self._document.reject)
         self._changed: dict[tuple[int, Criticality], tuple[RequestInfo, RequestInfo]] = {}
+        self.driver.moves.turn(self._classifier.keys, self._present)
 
     def is_here(self) -> bool:
         """Whether the loop that runs now is this one's: what `get_running_loop` would say.
@@ -88,10 +94,45 @@ class Runtime:
     def arrive(self, scope: Scope, exchange: Exchange) -> Permit | Ticket | Rejected:
         """Decide on a request, and tell it of the load if it may run at once."""
         info, flow_hash, cohort, time_left_ns, _ = self._read(scope)
-        decision = self.driver.arrive(info, exchange, flow_hash, cohort, time_left_ns)
+        keys = self._classifier.keys
+        moving = 0
+        if keys is not None:
+            moving = keys.take_moving()
+            self._note(exchange, scope)
+        if moving:
+            decision = self.driver.moves.arrive(
+                exchange, moving, info, flow_hash, cohort, time_left_ns
+            )
+        else:
+            decision = self.driver.arrive(info, exchange, flow_hash, cohort, time_left_ns)
         if type(decision) is Permit:
             self.tell(scope, info)
         return decision
+
+    def _note(self, exchange: Exchange, scope: Scope) -> None:
+        """Remember it as long as it lasts: its key may begin to move."""
+        if exchange.source is not None:
+            return
+        exchange.source = self, scope
+        exchanges = self._exchanges
+        exchanges.append(exchange)
+        if len(exchanges) > self._exchanges_max:
+            self._exchanges = exchanges = [one for one in exchanges if not one.is_over]
+            exchanges.append(exchange)  # it has no answer yet
+            self._exchanges_max = 64 + 2 * len(exchanges)
+
+    def _present(self) -> Iterator[Present]:
+        """Requests under way whose key moves."""
+        classifier = self._classifier
+        keys = classifier.keys
+        for exchange in self._exchanges:
+            if keys is None or exchange.is_over or exchange.source is None:
+                continue
+            method, path, headers, peer = _head_of(exchange.source[1])
+            key = classifier.key_of(method, path, headers, peer)
+            found = exchange.present(key) if key and keys.phase_of(key) else None
+            if found is not None:
+                yield found
 
     def tell(self, scope: Scope, info: RequestInfo) -> None:
         """Put what the app may ask of the load where it looks for it."""
@@ -119,7 +160,7 @@ class Runtime:
             self._has_marks = self._routes.has_marks
         client = scope.get("client")
         is_socket = scope["type"] == "websocket"
-        read = self._classifier.read(
+        read = self._classifier.read(  # with `_head_of`, without the call
             "GET" if is_socket else scope["method"],
             scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass"),
             scope["headers"],
@@ -151,3 +192,14 @@ class Runtime:
             # The old info is kept with the new one, or another one could get its id.
             known = self._changed[key] = (info, replace(info, criticality=Criticality(said)))
         return known[1]
+
+
+def _head_of(scope: Scope) -> tuple[str, bytes, Sequence[tuple[bytes, bytes]], str]:
+    """Method, path, headers and the address of the client."""
+    client = scope.get("client")
+    return (
+        "GET" if scope["type"] == "websocket" else scope["method"],
+        scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass"),
+        scope["headers"],
+        client[0] if client else "",
+    )

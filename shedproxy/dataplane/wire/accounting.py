@@ -138,7 +138,20 @@ class Accounting:
         permit = self.permit
         if permit is not None:
             self.permit = None
+            self.note_left(permit)
             self.live.driver.leave_zombie(permit, outcome)
+
+    def note_left(self, permit: Permit) -> None:
+        """Its work goes on without it: who asks for the work of a key must still find it."""
+        live = self.live
+        if live.classifier.keys is not None:
+            key = live.classifier.key_of(
+                self.method.decode(),
+                self.framing.path.partition(b"?")[0],
+                self.tokens.headers,
+                self.client.peer,
+            )
+            live.driver.moves.note_left(permit, key)
 
     # --- the end ----------------------------------------------------------------------------
 
@@ -152,7 +165,7 @@ class Accounting:
         """Remember a refusal for the log; the driver has counted it."""
         self.rejected = rejected
         self.reason = _REASONS[rejected.reason]
-        self.refusal_id = RefusalRing.format_id(self.live.driver.refusal_id(rejected))
+        self.refusal_id = RefusalRing.format_id(rejected.record_id)
         self.waited_ns = rejected.waited_ns
 
     def settle(self, expires_at: Instant | None) -> None:

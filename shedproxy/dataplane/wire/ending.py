@@ -265,6 +265,7 @@ class Ending(Accounting):
             and not upstream.group.is_cancelled_by_close
         ):
             self.permit = self.upstream = None
+            self.note_left(permit)
             AbandonedWork(self.live.driver, upstream, permit, self.method)
 
     @property

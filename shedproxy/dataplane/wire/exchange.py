@@ -20,6 +20,7 @@ from shedproxy.core import (
     Ticket,
     TicketState,
 )
+from shedproxy.dataplane.key_moves import Present
 from shedproxy.dataplane.wire.accounting import outcome_of
 from shedproxy.dataplane.wire.framing import (
     LAST_CHUNK,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from shedproxy.dataplane.wire.client_side import ClientConnection
     from shedproxy.dataplane.wire.live import Live
     from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
+    from shedproxy.dataplane.wire.upstreams import UpstreamGroup
 
 __all__ = ["Exchange"]
 
@@ -62,6 +64,7 @@ class Exchange(Upload):
         "_out",
         "has_continued",
         "is_upstream_kept",
+        "key",
         "trailers",
     )
 
@@ -76,6 +79,8 @@ class Exchange(Upload):
         super().__init__(client, live, tokens, framing, now)
         self._cohort = 0
         self._left_ns: int | None = None
+        self.key = 0
+        """The hash of its key, if that changes its cell; see `KeyMoves`."""
         self._out = _NONE
         """How the client is told where the answer ends."""
         self.has_continued = False
@@ -88,29 +93,13 @@ class Exchange(Upload):
     def begin(self) -> None:
         """The head is in: classify it, and arrive, or wait for the body."""
         live, client, framing = self.live, self.client, self.framing
-        path = framing.path
-        query = path.find(b"?")
-        info, flow_hash, cohort, left_ns, _ = live.classifier.read(
-            self.method.decode(),
-            path if query < 0 else path[:query],
-            self.tokens.headers,
-            peer=client.peer,
-            serial=live.next_serial(),
-            said=self.tokens.said,
-            # Asking for a tunnel takes a slot like any request, and 101 gives it back: an
-            # upstream that ignores the wish would else serve anybody past the limit.
-        )
-        self.info = info
-        self.flow_hash = flow_hash
-        self._cohort = cohort
-        self._left_ns = left_ns
-        self.group = group = live.group_of(info.cell)
-        group.clients += 1
-        if group.clients > group.clients_max and info.lane is not _CONTROL:
+        group = self._classify(live)
+        if group.clients > group.clients_max and self.info.lane is not _CONTROL:
             numbers = (group.clients - 1, group.clients_max)
-            self.refuse(live.driver.reject(info, RejectReason.CELL_SHARE, numbers))
+            self.refuse(live.driver.reject(self.info, RejectReason.CELL_SHARE, numbers))
             return
-        if group.is_out:
+        is_held = self.key != 0 and live.driver.moves.holds(self.key)
+        if group.is_out and not is_held:
             self.on_no_upstream()
             return
         size_max = live.proxy.body_size_max
@@ -120,29 +109,68 @@ class Exchange(Upload):
         if self._is_body_complete:
             self.arrive()
             return
-        rejected = live.driver.screen(
-            info, flow_hash=flow_hash, cohort=cohort, time_left_ns=left_ns
-        )
-        if rejected is not None:
-            self.refuse(rejected)
-            return
+        if not is_held:
+            rejected = live.driver.screen(
+                self.info,
+                flow_hash=self.flow_hash,
+                cohort=self._cohort,
+                time_left_ns=self._left_ns,
+            )
+            if rejected is not None:
+                self.refuse(rejected)
+                return
         if framing.expect_continue:
             self.has_continued = True
             client.write(CONTINUE)
 
+    def _classify(self, live: Live) -> UpstreamGroup:
+        """Ask what it is worth, and in which cell; the upstreams of that."""
+        path = self.framing.path
+        query = path.find(b"?")
+        classifier = live.classifier
+        self.info, self.flow_hash, self._cohort, self._left_ns, _ = classifier.read(
+            self.method.decode(),
+            path if query < 0 else path[:query],
+            self.tokens.headers,
+            peer=self.client.peer,
+            serial=live.next_serial(),
+            # What was asked of a head is known by the configuration it was read with.
+            said=self.tokens.said if live is self.live else -1,
+            # Asking for a tunnel takes a slot like any request, and 101 gives it back: an
+            # upstream that ignores the wish would else serve anybody past the limit.
+        )
+        keys = classifier.keys
+        if keys is not None and keys.moving:
+            self.key = keys.take_moving()
+        former, group = self.group, live.group_of(self.info.cell)
+        if group is not former:
+            if former is not None:
+                former.clients -= 1
+            group.clients += 1
+            self.group = group
+        return group
+
     def arrive(self) -> None:
         """Enough of the request is here to decide on it."""
-        self._is_arrived = True
+        if self.key and not self._find_place():
+            return
         left_ns = self._left_ns
-        if left_ns is not None and self.received:
+        if left_ns is not None and (self.received or self._is_arrived):
             left_ns = max(0, left_ns - (self.live.clock() - self.started_at))
-        decision = self.live.driver.arrive(
-            self.info,
-            self,
-            flow_hash=self.flow_hash,
-            cohort=self._cohort,
-            time_left_ns=left_ns,
-        )
+        self._is_arrived = True
+        driver = self.live.driver
+        if self.key:
+            decision = driver.moves.arrive(
+                self, self.key, self.info, self.flow_hash, self._cohort, left_ns
+            )
+        else:
+            decision = driver.arrive(
+                self.info,
+                self,
+                flow_hash=self.flow_hash,
+                cohort=self._cohort,
+                time_left_ns=left_ns,
+            )
         if type(decision) is Permit:
             self._run(decision)
         elif type(decision) is Ticket:
@@ -154,6 +182,37 @@ class Exchange(Upload):
         else:
             assert isinstance(decision, Rejected)
             self.refuse(decision)
+
+    def on_hold(self, ticket: Ticket) -> None:
+        """Its key is held: it waits for the end of that."""
+        self.ticket = ticket
+
+    def on_place(self) -> None:
+        """Its key has a cell again."""
+        self.ticket = None
+        self.arrive()
+
+    def _find_place(self) -> bool:
+        """Its key moves, or did: ask again which cell it has, maybe one that only the present
+        configuration knows. False: nobody is in service there.
+        """
+        self.key = 0
+        group = self._classify(self.client.server.live)
+        if group.is_out and not self.live.driver.moves.holds(self.key):
+            self.on_no_upstream()
+            return False
+        return True
+
+    def present(self, live: Live) -> Present | None:
+        """What it has under way, if its key moves by this configuration."""
+        path = self.framing.path.partition(b"?")[0]
+        classifier = live.classifier
+        key = classifier.key_of(self.method.decode(), path, self.tokens.headers, self.client.peer)
+        keys = classifier.keys
+        if not key or keys is None or not keys.phase_of(key):
+            return None
+        self.key = key
+        return Present(self, key, self.permit, self.ticket)
 
     def on_verdict(self, decision: Permit | Rejected) -> None:
         """The queue's answer."""

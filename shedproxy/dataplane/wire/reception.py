@@ -208,7 +208,7 @@ class Reception:
         self._refused[client] = None
         driver = self._server.driver
         rejected = driver.reject(_NOBODY, reason, numbers)
-        refusal_id = RefusalRing.format_id(driver.refusal_id(rejected))
+        refusal_id = RefusalRing.format_id(rejected.record_id)
         rejections = self._server.live.rejections
         client.write(rejections.wire(rejected, refusal_id, head=False, keep_alive=False))
         client.linger()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from shedproxy.clock import Clock, monotonic_now, wall_seconds
 from shedproxy.core import NS_PER_MS, NS_PER_S, CellTable, Instant, Nanos
 from shedproxy.dataplane.driver import Driver
+from shedproxy.dataplane.key_moves import Present
 from shedproxy.dataplane.wire.client_end import ClientEnd
 from shedproxy.dataplane.wire.client_side import ClientConnection
 from shedproxy.dataplane.wire.field_memory import AnswerFields
@@ -75,6 +76,7 @@ class WireServer:
         self._is_short = False
         self._table: CellTable | None = None
         self.live = self._compile(driver.document)
+        self._turn_moves()
 
     @property
     def clients(self) -> dict[ClientConnection, None]:
@@ -92,6 +94,7 @@ class WireServer:
         self.live = self._compile(document)
         self.reception.on_applied()
         self.driver.apply(document)
+        self._turn_moves()
 
     def _compile(self, document: Document) -> Live:
         proxy = document.proxy
@@ -137,6 +140,19 @@ class WireServer:
         """Look keys of cells up in this table, with this document and those to come."""
         self._table = table
         self.live.classifier.take_table(table)
+        self._turn_moves()
+
+    def _turn_moves(self) -> None:
+        live = self.live
+        self.driver.moves.turn(live.classifier.keys, lambda: self._present(live))
+
+    def _present(self, live: Live) -> Iterator[Present]:
+        """Requests under way whose key moves."""
+        for client in tuple(self.clients):
+            exchange = client.exchange
+            found = None if exchange is None else exchange.present(live)
+            if found is not None:
+                yield found
 
     def _renew_certificate(self, proxy: ProxyDocument) -> None:
         """Present what the files hold now, from the next handshake on.

@@ -12,6 +12,7 @@ from shedproxy.core import (
     MovePhase,
     bucket_of,
     build_cell_table,
+    hold_marked,
     motion_place,
 )
 
@@ -90,6 +91,27 @@ def test_it_says_what_it_is():
 def test_a_key_that_moves_has_its_owner_below_and_its_target_and_phase_above():
     place = table({7: motion_place(1, 3, MovePhase.HELD)}).find(7)
     assert (place & 0xFF, place >> 8 & 0xFF, place >> 16) == (1, 3, MovePhase.HELD)
+
+
+def test_it_says_how_many_places_move():
+    moving = [motion_place(0, 1, MovePhase.MARKED), *STRIPED[1:]]
+    data = build_cell_table(NAMES, moving, {7: motion_place(1, 3, MovePhase.HELD), 8: 2})
+    assert CellTable(data).moving_count == 2
+    assert table({8: 2}).moving_count == 0
+    broken = bytearray(data)
+    broken[56] = 1
+    with pytest.raises(ValueError, match="another number of keys moves"):
+        CellTable(broken).verify()
+
+
+def test_who_does_not_know_the_newest_holds_what_was_marked():
+    marked, held = (motion_place(1, 3, phase) for phase in (MovePhase.MARKED, MovePhase.HELD))
+    still = build_cell_table(NAMES, STRIPED, {8: 2})
+    assert hold_marked(still) is still
+    data = build_cell_table(NAMES, [marked, *STRIPED[1:]], {7: marked, 9: held, 8: 2}, version=4)
+    safe = CellTable(hold_marked(data))
+    assert (safe.find(7), safe.find(9), safe.find(8), safe.find(1)) == (held, held, 2, held)
+    assert (safe.version, len(hold_marked(data))) == (4, len(data))
 
 
 def test_it_is_read_where_it_lies():

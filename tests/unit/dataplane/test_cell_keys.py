@@ -101,10 +101,13 @@ def test_who_moves_is_told_by_hash_and_others_are_not():
     )
     moving = CellKeys(routing, TRUST)
     assert find(moving, (b"host", b"big")) == "a"
-    assert moving.moving == HASH(b"big")
-    assert moving.place_of(moving.moving) == motion_place(0, 1, MovePhase.HELD)
+    assert moving.moving_count == 1
+    assert moving.phase_of(HASH(b"big")) == MovePhase.HELD
+    assert moving.take_moving() == HASH(b"big")
+    assert moving.take_moving() == 0
     find(moving, (b"host", b"small"))
-    assert moving.moving == 0
+    assert moving.take_moving() == 0
+    assert moving.phase_of(HASH(b"small")) == 0
 
 
 def test_another_table_takes_its_place_by_one_reference():

@@ -96,7 +96,7 @@ def test_an_evicted_waiter_hears_from_the_arrival_that_took_its_place() -> None:
     subject.arrive(RequestInfo(), high)
     [rejected] = low.verdicts
     assert isinstance(rejected, Rejected)
-    record = subject.ring.find(subject.refusal_id(rejected))
+    record = subject.ring.find(rejected.record_id)
     assert record is not None
     assert record.reason is RejectReason.EVICTED
     assert refusal_holds(record.to_rejected())
@@ -158,7 +158,7 @@ def test_refusals_are_counted_and_recorded_with_their_numbers() -> None:
     assert isinstance(refused, Rejected)
     outside = subject.reject(REQUEST, RejectReason.NO_UPSTREAM, (0, 2))
     for rejected in (refused, outside):
-        record = subject.ring.find(subject.refusal_id(rejected))
+        record = subject.ring.find(rejected.record_id)
         assert record is not None
         assert record.to_rejected().numbers == rejected.numbers
         assert rejected.retry_after_ns > 0
@@ -193,7 +193,7 @@ def test_observe_counts_what_enforce_would_refuse() -> None:
     assert isinstance(second, Permit)
     assert second.would_reject is not None
     assert subject.meter.would_reject(0) == 1
-    record = subject.ring.find(subject.refusal_id(second.would_reject))
+    record = subject.ring.find(second.would_reject.record_id)
     assert record is not None
     assert record.mode is Mode.OBSERVE
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from harness.snapshots import Fleet, document_of
+from harness.snapshots import Fleet, document_of, moving_document
 
+from shedproxy.core import MovePhase, motion_place
 from shedproxy.errors import ConfigInvalidError
 from shedproxy.settings import load_settings
 from shedproxy.snapshot import decode_report
 from shedproxy.supervisor.configuration import Configuration
 from shedproxy.supervisor.managed_mode import ManagedMode, report_url
+from shedproxy.supervisor.move_watch import HostMoves
 from shedproxy.supervisor.snapshot_feed import SnapshotFeed
+from shedproxy.testing import eventually_async
 
 pytestmark = pytest.mark.anyio
 
@@ -102,3 +105,44 @@ async def test_reports_go_beside_an_object_or_where_they_are_wanted(tmp_path, so
         }
     ).settings.snapshot
     assert report_url(settings) == url
+
+
+async def test_another_table_alone_is_no_other_document(tmp_path):
+    bench = Bench(tmp_path)
+    adopted, told = [], []
+    bench.configuration.on_document = adopted.append
+    bench.managed.on_table = lambda: told.append(bench.managed.feed.in_force.table_version)
+    for revision, place in enumerate((0, motion_place(0, 1, MovePhase.MARKED), 1), start=1):
+        bench.publish(bench.fleet.of(moving_document(place, revision), revision))
+        await bench.managed.feed.pull()
+    assert len(adopted) == 1
+    assert told == [2, 3]
+    bench.publish(bench.fleet.of(moving_document(1, 4, limit=9), 4))
+    await bench.managed.feed.pull()
+    assert len(adopted) == 2
+
+
+async def test_an_acknowledgement_waits_for_no_period(tmp_path, monkeypatch):
+    """It says what all workers and the disk have, as soon as that is another."""
+    bench = Bench(tmp_path)
+    bench.publish(bench.fleet.of(moving_document(motion_place(0, 1, MovePhase.HELD), 3), 1))
+    await bench.managed.boot()
+    said = HostMoves(3, 1, 0, 2, is_settled=True)
+    bench.managed.host_moves = lambda: said
+    report = bench.store / "edge-1" / "reports" / "edge-1"
+    monkeypatch.setattr(SnapshotFeed, "_until_next", lambda _: 3600.0)
+    task = asyncio.create_task(bench.managed.run(lambda: (), dict))
+
+    async def told(*expected: int) -> bool:
+        bench.managed._has_moved.set()
+        if not report.exists():
+            return False
+        found = decode_report(report.read_bytes())
+        assert found.is_settled
+        return (found.table_version, found.moving, found.held) == expected
+
+    await eventually_async(lambda: told(3, 1, 2))
+    said = HostMoves(4, 0, 0, 2, is_settled=True)
+    await eventually_async(lambda: told(3, 0, 2), what="no later than what the disk has")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from harness.snapshots import Fleet, document_of
+from harness.snapshots import Fleet, document_of, moving_document
 
-from shedproxy.core import seconds
+from shedproxy.core import MovePhase, motion_place, seconds
 from shedproxy.observability.metric_table import METRICS
 from shedproxy.settings import load_settings
 from shedproxy.snapshot import Document, SnapshotRefusal
@@ -246,6 +246,34 @@ async def test_instances_are_spread_over_the_period_and_each_stays_at_its_place(
         bench.now += 3.3
         waits.append(round((bench.now + feed._until_next()) % 10, 3))
     assert len(set(waits)) == 1
+
+
+async def test_while_a_key_moves_it_fetches_often(bench, fleet):
+    bench.now = 12.0 - bench.feed._phase_ns / 1e9
+    assert bench.feed._until_next() > 0.2
+    await bench.pull(fleet.of(moving_document(motion_place(0, 1, MovePhase.MARKED), 1), 1))
+    assert bench.feed._until_next() == pytest.approx(0.2)
+    await bench.pull(fleet.of(moving_document(1, 2), 2))
+    assert bench.feed._until_next() > 0.2
+
+
+async def test_it_knows_which_table_its_disk_has(bench, fleet, tmp_path, monkeypatch):
+    await bench.pull(fleet.of(moving_document(0, 4), 1))
+    assert bench.feed.kept_table == 4
+
+    def full(*_: object) -> None:
+        raise OSError("no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.kept, "keep", full)
+        await bench.pull(fleet.of(moving_document(1, 5), 2))
+    assert bench.feed.in_force.table_version == 5, "it is in force all the same"
+    assert bench.feed.kept_table == 0
+    await bench.pull(bench.source.data)
+    assert bench.feed.kept_table == 5, "it is kept as soon as it can be"
+    after = Bench(fleet, tmp_path / "kept")
+    await after.feed.boot()
+    assert after.feed.kept_table == 5
 
 
 async def test_it_runs_until_it_is_cancelled(bench, fleet, monkeypatch):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from harness.snapshots import Fleet, document_of
+from harness.snapshots import Fleet, document_of, moving_document
 
-from shedproxy.core import BUCKETS, build_cell_table
+from shedproxy.core import BUCKETS, CellTable, MovePhase, build_cell_table, motion_place
 from shedproxy.snapshot import (
     Document,
     Snapshot,
@@ -55,6 +55,18 @@ def test_a_good_one_is_accepted(fleet):
     assert accepted.key == fleet.key.id
     assert accepted.digest.startswith("sha256:")
     assert accepted.document.policy.cells[0].limit.maximum == 7
+
+
+def test_a_copy_that_is_not_the_newest_holds_what_was_marked(fleet):
+    """The newer one, which is lost, may have given the key away."""
+    marked, held = (motion_place(0, 1, phase) for phase in (MovePhase.MARKED, MovePhase.HELD))
+    data = fleet.of(moving_document(marked, 4), 3)
+    for highest, place in ((3, marked), (4, held)):
+        accepted = judge_of(fleet).judge(data, highest=highest, is_copy=True)
+        assert CellTable(accepted.snapshot.table).find(7) == place
+        assert (accepted.table_version, accepted.has_moves) == (4, True)
+    still = judge_of(fleet).judge(fleet.of(moving_document(1, 5), 4))
+    assert (still.table_version, still.has_moves) == (5, False)
 
 
 def test_signature_comes_before_content(fleet, tmp_path):

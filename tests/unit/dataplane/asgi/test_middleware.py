@@ -10,12 +10,23 @@ import sys
 import pytest
 
 from shedproxy import Criticality, Document, Match, Mode, Policy, Rule
-from shedproxy.core import CellPolicy, RejectReason, RequestInfo
+from shedproxy.core import (
+    BUCKETS,
+    CellPolicy,
+    LimitPolicy,
+    MovePhase,
+    QueuePolicy,
+    RejectReason,
+    RequestInfo,
+    motion_place,
+    seconds,
+)
 from shedproxy.dataplane.asgi import ShedMiddleware, ShedState
 from shedproxy.dataplane.driver import Driver
+from shedproxy.dataplane.key_moves import Moving
 from shedproxy.errors import DocumentInvalidError, StartupError
 from shedproxy.simulator.replay import verify
-from shedproxy.snapshot import Classification, RejectDocument
+from shedproxy.snapshot import CellRouting, Classification, RejectDocument, cell_hash
 from shedproxy.testing import AsgiProbe, a_policy, eventually_async
 from shedproxy.workload.trace import TraceReader
 
@@ -395,3 +406,91 @@ def test_the_cells_of_a_policy_are_all_there():
         return request.scope["state"]["shedproxy"].cell
 
     assert asyncio.run(main()) == "slow"
+
+
+# --- keys that change their cell ------------------------------------------------------------------
+
+
+def keyed_document(place: int, version: int) -> Document:
+    """Two cells of one slot, and where the host `t` is."""
+    cells = tuple(
+        CellPolicy(
+            name=name,
+            limit=LimitPolicy(algorithm="fixed", initial=1),
+            queue=QueuePolicy(wait_max_ns=seconds(60)),
+        )
+        for name in "ab"
+    )
+    pins = ((f"{cell_hash('s')(b't'):016x}", place),)
+    routing = CellRouting(
+        key="host", secret="s", default="a", cells=("a", "b"), buckets=((0, BUCKETS),),
+        pins=pins, version=version,
+    )  # fmt: skip
+    return Document(policy=Policy(cells=cells), classification=Classification(cells=routing))
+
+
+async def test_a_key_that_moves_has_one_cell_at_every_moment(clock):
+    """What is there before the mark is found; who waits goes on where the key goes."""
+    marked, held = (motion_place(0, 1, phase) for phase in (MovePhase.MARKED, MovePhase.HELD))
+    driver = Driver(keyed_document(0, 1), clock=clock)
+    ends = [asyncio.Event() for _ in range(4)]
+    cells = []
+
+    async def app(scope, receive, send):
+        number = int(scope["path"][1:])
+        cells.append((number, scope["state"]["shedproxy"].cell))
+        await ends[number].wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    middleware = ShedMiddleware(app, driver=driver)
+    probe = AsgiProbe(middleware)
+
+    def ask(number: int):
+        return probe.request(path=f"/{number}", headers=[(b"host", b"t")])
+
+    async def turn(place: int, version: int) -> None:
+        driver.apply(keyed_document(place, version))
+        middleware.refresh()
+        await settle()
+
+    async def settle() -> None:
+        for _ in range(8):
+            await asyncio.sleep(0)
+
+    running, waiting = ask(0), ask(1)
+    await settle()
+    await turn(marked, 2)
+    assert driver.moves.moving() == Moving(2, 1, 0, 0)
+    await turn(held, 3)
+    newcomer, gone = ask(2), ask(3)
+    await settle()
+    assert driver.moves.moving() == Moving(3, 1, 0, 3), "the waiter of the queue is held as well"
+    gone.disconnect()
+    ends[0].set()
+    await settle()
+    driver.moves.tick()
+    assert driver.moves.moving() == Moving(3, 0, 0, 2)
+    assert cells == [(0, "a")]
+    await turn(1, 4)
+    ends[1].set()
+    await settle()
+    ends[2].set()
+    await settle()
+    assert cells == [(0, "a"), (1, "b"), (2, "b")]
+    for exchange in (running, waiting, newcomer):
+        assert exchange.status == 200
+    driver.close()
+
+
+async def test_a_waiter_whose_key_is_held_too_long_is_refused(clock):
+    held = motion_place(0, 1, MovePhase.HELD)
+    driver = Driver(keyed_document(held, 2), clock=clock)
+    middleware = ShedMiddleware(None, driver=driver)
+    exchange = AsgiProbe(middleware).request(headers=[(b"host", b"t")])
+    await asyncio.sleep(0.01)
+    clock.advance(seconds(10))
+    driver.moves.tick()
+    await exchange.end()
+    assert exchange.status == 503
+    driver.close()

@@ -1,8 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from shedproxy.core import milliseconds, seconds
+from shedproxy.core import (
+    BUCKETS,
+    CellTable,
+    MovePhase,
+    build_cell_table,
+    milliseconds,
+    motion_place,
+    seconds,
+)
+from shedproxy.dataplane.key_moves import Moving
+from shedproxy.snapshot import CellRouting, Classification, cell_hash, secret_id
 
 pytestmark = pytest.mark.anyio
 
@@ -180,3 +192,126 @@ async def test_an_answer_without_a_date_gets_one(still) -> None:
         sent = client.take()
         assert sent.count(b"\r\ndate: ") == 1
         assert sent.count(b" GMT\r\n") == count
+
+
+# --- keys that change their cell ------------------------------------------------------------------
+
+KEYED = b"GET / HTTP/1.1\r\nHost: e\r\nX-Tenant: t\r\n\r\n"
+UPLOAD = b"POST / HTTP/1.1\r\nHost: e\r\nX-Tenant: t\r\nContent-Length: 4\r\n\r\n"
+KEY = cell_hash("s")(b"t")
+
+
+def table(place: int, version: int) -> CellTable:
+    pins = {KEY: place}
+    data = build_cell_table(
+        ("a", "b"), [0] * BUCKETS, pins, version=version, secret_id=secret_id("s")
+    )
+    return CellTable(data)
+
+
+@pytest.fixture
+async def moving(still):
+    """Two cells with an upstream each, and a key that is in the first."""
+    bench = still()
+    document = bench.driver.document
+    cell, upstream = document.policy.cells[0], document.proxy.upstreams[0]
+    routing = CellRouting(
+        key="api-key:x-tenant", secret="s", default="a", cells=("a", "b"), buckets=((0, BUCKETS),)
+    )
+    bench.server.apply(
+        replace(
+            document,
+            policy=replace(document.policy, cells=tuple(replace(cell, name=n) for n in "ab")),
+            classification=Classification(cells=routing),
+            proxy=replace(
+                document.proxy,
+                upstreams=tuple(
+                    replace(upstream, cell=name, urls=(f"http://10.0.0.{number}:80",))
+                    for number, name in enumerate("ab")
+                ),
+            ),
+        )
+    )
+    bench.server.take_table(table(0, 1))
+    yield bench
+    bench.driver.close()
+
+
+def in_flight(bench) -> dict[str, int]:
+    return {cell.name: cell.in_flight for cell in bench.driver.shedder.stats().cells}
+
+
+MARKED, HELD = (motion_place(0, 1, phase) for phase in (MovePhase.MARKED, MovePhase.HELD))
+
+
+async def test_a_request_whose_key_is_held_waits_and_is_served_where_it_goes(moving) -> None:
+    moves = moving.driver.moves
+    moving.server.take_table(table(MARKED, 2))
+    before = moving.client()
+    upstream = await moving.ask(before, KEYED)
+    moving.server.take_table(table(HELD, 3))
+    client = moving.client()
+    client.protocol.data_received(KEYED)
+    await moving.settle()
+    assert moves.moving() == Moving(3, 1, 0, 1)
+    upstream.protocol.data_received(OK)
+    moves.tick()
+    assert moves.moving() == Moving(3, 0, 0, 1)
+    moving.server.take_table(table(1, 4))
+    await moving.settle()
+    assert in_flight(moving) == {"a": 0, "b": 1}
+    moving.upstreams[-1].protocol.data_received(OK)
+    assert client.take().startswith(b"HTTP/1.1 200")
+
+
+async def test_work_that_began_before_the_mark_is_found(moving) -> None:
+    client, gone, other = moving.client(), moving.client(), moving.client()
+    upstream = await moving.ask(client, KEYED)
+    left = await moving.ask(gone, KEYED)
+    await moving.ask(other, KEYED.replace(b": t", b": u"))
+    gone.lose()
+    moving.server.take_table(table(MARKED, 2))
+    assert moving.driver.moves.moving() == Moving(2, 2, 0, 0)
+    upstream.protocol.data_received(OK)
+    moving.driver.moves.tick()
+    assert moving.driver.moves.moving() == Moving(2, 1, 0, 0), "nobody waits, and it goes on"
+    left.protocol.data_received(OK)
+    moving.driver.moves.tick()
+    assert moving.driver.moves.moving() == Moving(2, 0, 0, 0)
+
+
+async def test_an_upload_that_outlasts_the_move_begins_at_the_target(moving) -> None:
+    client = moving.client()
+    client.protocol.data_received(UPLOAD)
+    for version, place in enumerate((MARKED, HELD, 1), start=2):
+        moving.server.take_table(table(place, version))
+    client.protocol.data_received(b"body")
+    await moving.settle()
+    assert in_flight(moving) == {"a": 0, "b": 1}
+
+
+async def test_an_upload_that_comes_while_its_key_is_held_is_heard_and_waits(moving) -> None:
+    moving.server.take_table(table(HELD, 2))
+    client = moving.client()
+    client.protocol.data_received(UPLOAD.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
+    assert client.take() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.protocol.data_received(b"body")
+    assert moving.driver.moves.moving().held == 1
+    moving.server.take_table(table(0, 3))
+    await moving.settle()
+    assert in_flight(moving) == {"a": 1, "b": 0}
+
+
+async def test_a_waiter_that_leaves_or_runs_out_of_time_is_an_ordinary_one(moving) -> None:
+    moving.server.take_table(table(HELD, 2))
+    gone, late = moving.client(), moving.client()
+    for client in (gone, late):
+        client.protocol.data_received(KEYED)
+    gone.lose()
+    assert moving.driver.moves.moving().held == 1
+    moving.clock.advance(seconds(10))
+    moving.driver.moves.tick()
+    answer = late.take()
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"shedproxy-reason: moving" in answer.lower()
+    assert not late.is_closed
