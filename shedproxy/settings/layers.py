@@ -34,7 +34,10 @@ __all__ = [
 PREFIX = "SHEDPROXY_"
 """Of environment variables; `__` stands between the keys."""
 
-_NO_SETTING = frozenset(("SHEDPROXY_CONFIG",))
+_NO_SETTING = frozenset(
+    (PREFIX + "CONFIG", PREFIX + "CONTROL_PLANE", PREFIX + "CONTROL_PLANE_TOKEN_FILE")
+)
+"""Options of the command line."""
 
 # A Service called `shedproxy` (or `shedproxy-control`) makes Kubernetes set these in every pod.
 _KUBERNETES = re.compile(

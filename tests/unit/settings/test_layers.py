@@ -62,6 +62,8 @@ def test_variables_of_kubernetes_and_of_the_command_are_no_settings():
         CONTROL_SERVICE_PORT_HTTP="9900",
         PORT_80_TCP_ADDR="10.0.0.1",
         CONFIG="/etc/x.toml",
+        CONTROL_PLANE="http://10.0.0.2:9800",
+        CONTROL_PLANE_TOKEN_FILE="root.token",
     )
     assert load_settings(environ=environ).warnings == ()
 
