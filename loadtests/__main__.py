@@ -4,6 +4,7 @@
     python -m loadtests --factors 2 5 --for 30  other factors; seconds per factor
     python -m loadtests --slots 16 --service-ms 40 --json
     python -m loadtests acceptance              calibrations of services of known truth
+    python -m loadtests bad-policies            bad and harmless settings through real Shedders
     python -m loadtests blast-radius            what one poison tenant costs the others
     python -m loadtests bullets                 bad hosts, a broken check, a lost zone, a kill
     python -m loadtests cell-isolation          one of four cells at 3 x, and what others notice
@@ -30,6 +31,7 @@ from types import ModuleType
 
 from loadtests import (
     acceptance,
+    bad_policies,
     blast_radius,
     bullets,
     cell_isolation,
@@ -48,6 +50,7 @@ from shedproxy.loadgen.demo import Demo
 
 COMMANDS: Mapping[str, tuple[ModuleType, Callable[..., int]]] = {
     "acceptance": (acceptance, acceptance.acceptance),
+    "bad-policies": (bad_policies, bad_policies.run),
     "blast-radius": (blast_radius, blast_radius.run),
     "bullets": (bullets, bullets.run),
     "cell-isolation": (cell_isolation, cell_isolation.run),

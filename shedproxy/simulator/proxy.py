@@ -109,7 +109,7 @@ class Proxy:
             call.state = _WAITING
             decision.context = call
             if decision.evicted is not None:
-                self._deliver((decision.evicted,))
+                self.deliver((decision.evicted,))
             self._arm()
         else:
             self._refuse(call, decision)
@@ -165,13 +165,13 @@ class Proxy:
             else:
                 call.source.ended(call, _FAILED)
         if verdicts:
-            self._deliver(verdicts)
+            self.deliver(verdicts)
 
     def leave(self, call: Call) -> None:
         """The client has gone."""
         if call.state is _WAITING:
             assert call.ticket is not None
-            self._deliver(self.controller.abandon(call.ticket, now=self._engine.now))
+            self.deliver(self.controller.abandon(call.ticket, now=self._engine.now))
         elif call.state is _RUNNING:
             self._let_go(call, Outcome.ABANDONED)
         elif call.state is CallState.NEW:
@@ -190,10 +190,10 @@ class Proxy:
         if self._cancels:
             call.permit = None
             self._backend.stop(call)
-            self._deliver(self.controller.release(permit, outcome, now=now))
+            self.deliver(self.controller.release(permit, outcome, now=now))
         elif outcome is Outcome.OVERLOAD:
             call.permit = None
-            self._deliver(self.controller.leave_zombie(permit, now=now, outcome=outcome))
+            self.deliver(self.controller.leave_zombie(permit, now=now, outcome=outcome))
             self._arm()
         else:
             self._tally.calls_orphaned += 1
@@ -228,7 +228,8 @@ class Proxy:
 
     # --- verdicts and time ------------------------------------------------------------------
 
-    def _deliver(self, verdicts: Sequence[Verdict]) -> None:
+    def deliver(self, verdicts: Sequence[Verdict]) -> None:
+        """Tell those who waited what became of them."""
         for ticket, decision in verdicts:
             call: Call = ticket.context
             if call.state is not _WAITING:
@@ -252,16 +253,20 @@ class Proxy:
             self._engine.at(self._stalled_until, self._on_tick, at)
             return
         self._tick_at = -1
-        self._deliver(self.controller.tick(now=self._engine.now))
+        self.deliver(self.controller.tick(now=self._engine.now))
         self._arm()
 
     def _publish(self, _: None) -> None:
         now = self._engine.now
         if now >= self._stalled_until:
-            self._deliver(self.controller.tick(now=now))
+            self.deliver(self.controller.tick(now=now))
             self._arm()
         if not self.is_retired:
             self._engine.at(now + _PUBLISH_NS, self._publish, None)
+
+    def give_up_after(self, length_ns: int) -> None:
+        """From now on an answer that takes longer is not waited for; 0: there is no such bound."""
+        self._timeout_ns = length_ns
 
     def stall(self, length_ns: int) -> None:
         """The proxy's own loop stands still: it neither reads nor measures meanwhile."""

@@ -92,7 +92,7 @@ class Backend:
         self._is_plain = True
         self._look_again()
         for event in events:
-            self._schedule(event)
+            self.happen(event)
 
     # --- calls ------------------------------------------------------------------------------
 
@@ -244,7 +244,8 @@ class Backend:
             may_die=self._may_die,
         )
 
-    def _schedule(self, event: EventSpec) -> None:
+    def happen(self, event: EventSpec) -> None:
+        """Let something happen to it, at the time that the event says or now."""
         actions: dict[str, Callable[[EventSpec], None]] = {
             "service": self._change_service,
             "slots": self._change_slots,
