@@ -48,11 +48,12 @@ def test_what_was_measured_is_kept_and_gone_on_with(tmp_path: Path) -> None:
     folder = tmp_path / "c"
     with Station(slots=4, service_ms=10) as station:
         first = begun(
-            tmp_path, station.url, "--budget", "20s", "--no-verify", "--request", "GET /a 2",
+            tmp_path, station.url, "--budget", "40s", "--no-verify", "--request", "GET /a 2",
             "--request", "GET /b", "--mix", "critical=1,sheddable=1", "--out", str(folder),
         )  # fmt: skip
         eventually(lambda: len(steps(folder)) >= 2, what="two steps")
-        assert "interrupted" in interrupted(first)
+        said = interrupted(first)
+        assert "interrupted" in said, said
         kept = steps(folder)
         report = json.loads((folder / "report.json").read_text())
         assert report["provenance"]["is_complete"] is False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -38,18 +39,25 @@ async def bell() -> AsyncIterator[Bell]:
 
 @pytest.mark.anyio
 async def test_it_rings_at_its_instant() -> None:
-    """Never before, and half of the time within 0.3 ms; three rounds for a busy machine."""
+    """Never before, and half of the time within 0.3 ms, or, on a busy machine, not much later than
+    the kernel wakes who sleeps for as long; three rounds.
+    """
     late: list[int] = []
+    slept: list[int] = []
     async with bell() as one:
         for _ in range(3):
-            late = []
+            late, slept = [], []
             for _ in range(25):
                 at = one.set_in(1.3)
                 late.append(await one.rung.get() - at)
+                at = monotonic_now() + milliseconds(1.3)
+                time.sleep(0.0013)
+                slept.append(monotonic_now() - at)
             assert min(late) >= 0
-            if statistics.median(late) < milliseconds(0.3):
+            most = max(milliseconds(0.3), 2 * statistics.median(slept))
+            if statistics.median(late) < most:
                 return
-    pytest.fail(f"median lateness {statistics.median(late)} ns")
+    pytest.fail(f"{statistics.median(late)} ns late, the kernel {statistics.median(slept)} ns")
 
 
 @pytest.mark.anyio
