@@ -19,7 +19,7 @@ from shedproxy.snapshot import RejectDocument
 
 __all__ = ["app", "serve"]
 
-_ID = "0" * ID_LENGTH
+_ID = b"0" * ID_LENGTH
 _REFUSED = Rejected(RequestInfo(), RejectReason.ROUTE_LIMIT, Instant(0), (0, 1, 0))
 _REJECTIONS = Rejections(RejectDocument())
 _STATUS, _HEADERS, _BODY = _REJECTIONS.asgi(_REFUSED, _ID)

@@ -40,13 +40,14 @@ from shedproxy.dataplane.trust import Trust
 from shedproxy.snapshot import UNDECIDED, Classification, Rule, RuleTable, path_readings
 from shedproxy.snapshot import flow_key as secret_flow_key
 
-__all__ = ["Classified", "Classifier"]
+__all__ = ["Classified", "Classifier", "Read"]
 
 _CLASS_SIZE_MAX: Final = 32
 """Bytes of a criticality header that count: more than any name has."""
-_GOLDEN: Final = 0x9E3779B1
-"""2**32 over the golden ratio: consecutive serials fall evenly over the cohorts (Knuth, vol. 3,
-6.4, multiplicative hashing)."""
+_GOLDEN: Final = 0x278DDE6D
+"""2**30 over the golden ratio: consecutive serials fall evenly over the cohorts (Knuth, vol. 3,
+6.4, multiplicative hashing). Factors of 30 bits, which compiled code multiplies without a call."""
+_MASK: Final = 0x3FFFFFFF
 
 _STREAM: Final = Kind.STREAM
 _NO_RULE: Final = -1
@@ -65,7 +66,8 @@ _FOR_CELL: Final = 128
 _STARTED: Final = b"x-request-start"
 _NOTHING: Final[dict[bytes, bytes]] = {}
 
-_Read = tuple[RequestInfo, int, int, int | None, int]
+_Headers = Sequence[tuple[bytes, bytes]]
+Read = tuple[RequestInfo, int, int, int | None, int]
 """The fields of `Classified`, without the price of their names."""
 
 
@@ -123,10 +125,13 @@ class Classifier:
         self._deadlines = _names(classification.deadline_headers)
         self.wanted = self._wanted_names()
         """Headers that are read, by lower-case name, and what for, as bits."""
+        self.reads_all = self.keys is not None or self._has_tenants
+        """Whether it looks at more headers than those that are `wanted`."""
         self._has_rules = bool(classification.rules)
         salt = (policy.salt % (1 << 64)).to_bytes(8, "big")
-        key = blake2b(classification.salt.encode() + salt, digest_size=32)
-        self._task_hash = blake2b(digest_size=8, key=key.digest(), person=b"cohort")
+        key = blake2b(classification.salt.encode() + salt, digest_size=32).digest()
+        # Keyed where the parameters are: a key proper is a block more to hash, for each request.
+        self._task_hash = blake2b(digest_size=8, salt=key[:16], person=key[16:])
         self._paths = {method: PathMemory() for method in self._rules.methods}
         self._other_paths = PathMemory()
         """Asked for by a method that no rule names."""
@@ -142,7 +147,7 @@ class Classifier:
         self,
         method: str,
         raw_path: bytes,
-        headers: Sequence[tuple[bytes, bytes]],
+        headers: _Headers,
         peer: str,
         serial: int,
         upgrade: bool = False,
@@ -169,25 +174,25 @@ class Classifier:
         self,
         method: str,
         raw_path: bytes,
-        headers: Sequence[tuple[bytes, bytes]],
+        headers: _Headers,
         peer: str,
         serial: int,
         upgrade: bool = False,
         default_timeout_ns: int | None = None,
         mark: Rule | None = None,
         said: int = -1,
-    ) -> _Read:
+        found: dict[bytes, bytes] | None = None,
+    ) -> Read:
         """What `classify` says, as a plain tuple: a name costs as much as a header.
 
-        `said` are the bits of `wanted` that the headers have, where they are known.
+        `said` are the bits of `wanted` that the headers have, where they are known, and `found`
+        those headers. Others are not read, unless `reads_all`.
         """
-        found = _NOTHING
-        if said:
-            wanted, said, found = self.wanted, 0, {}
-            for name, value in headers:
-                if name in wanted and name not in found:
-                    found[name] = value
-                    said |= wanted[name]
+        if found is None:
+            found = _NOTHING
+        if said < 0:
+            found = {}
+            said = self._look_for(headers, found)
         rule = self._find_rule(method, raw_path, found)
         route = self._routes[rule] if mark is None else self._marked_route(rule, mark)
         if self.keys is not None and route.is_keyed:
@@ -198,7 +203,7 @@ class Classifier:
             time_left_ns = route.default_timeout_ns
         if not (said or upgrade or self._has_tenants):
             # Nobody says anything: the route alone decides.
-            cohort = (serial * _GOLDEN & 0xFFFFFFFF) >> 22
+            cohort = _lone_cohort(serial)
             return route.own_info, 0, cohort, time_left_ns, rule if rule >= 0 else _NO_RULE
         criticality, is_retry, flow_hash = route.criticality, False, 0
         kind = _STREAM if upgrade and not route.kind else route.kind
@@ -213,16 +218,17 @@ class Classifier:
             # The header alone would let anybody out of the limit, so from strangers it does not
             # count: their streams are seen when the answer begins.
             is_open = said & _FOR_KIND and trusted and not kind
-            if is_open and b"text/event-stream" in found[b"accept"]:
-                kind = _STREAM
+            kind = _STREAM if is_open and b"text/event-stream" in found[b"accept"] else kind
             if self._has_tenants:
                 flow_hash = self._flows.read(found, headers, peer, trusted)
         info = route.infos[criticality * 8 + is_retry * 4 + kind]
         if info is None:
             info = route.intern(criticality, kind, is_retry=is_retry)
-        cohort = self._read_cohort(found) if said & _FOR_COHORT else -1
+        cohort = -1
+        if said & _FOR_COHORT and info.route_limit != 0:  # no place in its class opens such a route
+            cohort = self._read_cohort(found)
         if cohort < 0:
-            cohort = (serial * _GOLDEN & 0xFFFFFFFF) >> 22
+            cohort = _lone_cohort(serial)
         return info, flow_hash, cohort, time_left_ns, rule if rule >= 0 else _NO_RULE
 
     def key_of(
@@ -237,6 +243,15 @@ class Classifier:
         if not self._routes[self._find_rule(method, raw_path, found)].is_keyed:
             return 0
         return keys.key_of(found, headers, raw_path, peer)
+
+    def _look_for(self, headers: _Headers, found: dict[bytes, bytes]) -> int:
+        """Put what is wanted of the headers into `found`; the bits that it has."""
+        wanted, said = self.wanted, 0
+        for name, value in headers:
+            if name in wanted and name not in found:
+                found[name] = value
+                said |= wanted[name]
+        return said
 
     def is_trusted(self, peer: str) -> bool:
         """Whether headers of this address count in full."""
@@ -383,6 +398,11 @@ class Classifier:
                 end = digest.digest()
                 return (end[6] << 8 | end[7]) & (COHORTS - 1)
         return -1
+
+
+def _lone_cohort(serial: int) -> int:
+    """Of a request that names neither task nor user: each falls somewhere else."""
+    return ((serial & _MASK) * _GOLDEN & _MASK) >> 20
 
 
 def _parse_class(value: bytes) -> Criticality | None:

@@ -1,7 +1,7 @@
 """Shedder <-> event loop: one clock read per event, one timer, every verdict passed on in order.
 
-The wire proxy and the middleware both run the core through this module; it is also the one place
-where decisions are counted and refusals recorded. No logging, no task, no HTTP.
+The wire proxy and the middleware both run the core through this module. No logging, no task, no
+HTTP.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from shedproxy.clock import Clock, monotonic_now, wall_seconds
+from shedproxy.clock import Clock, monotonic_now
 from shedproxy.core import (
     NS_PER_MS,
     NS_PER_S,
     Decision,
     Instant,
-    Lane,
     Mode,
     Outcome,
     Permit,
@@ -29,6 +28,7 @@ from shedproxy.core import (
     Verdict,
 )
 from shedproxy.dataplane.cell_gauges import CellGauges
+from shedproxy.dataplane.counting import Counting
 from shedproxy.dataplane.delivery import Delivery, Waiter
 from shedproxy.dataplane.key_moves import KeyMoves
 from shedproxy.errors import DocumentInvalidError, Problem
@@ -43,10 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PUBLISH_INTERVAL_NS", "Driver", "Waiter"]
 
-# Before Python 3.12 a look-up of an enum's member costs more than a call: this is hot.
-_CONTROL: Final = Lane.CONTROL
-_SUCCESS: Final = Outcome.SUCCESS
-
 PUBLISH_INTERVAL_NS: Final = 100 * NS_PER_MS
 """Gauges, heartbeat and the loop-lag probe run this often."""
 
@@ -55,13 +51,11 @@ _STALL_NS: Final = 25 * NS_PER_MS
 
 _NEVER: Final = Instant(1 << 62)
 
-_RETRY_AFTER_NS: Final = NS_PER_S
-
 _TIMER_NS: Final = NS_PER_MS
 """What a loop's timers round to. Asked for less, uvloop calls back at once, and so for ever."""
 
 
-class Driver:
+class Driver(Counting):
     """Runs one Shedder on one event loop."""
 
     def __init__(
@@ -76,8 +70,12 @@ class Driver:
         share: Share | None = None,
     ) -> None:
         self.document = document
-        self.meter = Meter() if meter is None else meter
-        self.ring = RefusalRing() if ring is None else ring
+        super().__init__(
+            Meter() if meter is None else meter,
+            RefusalRing() if ring is None else ring,
+            document.policy.mode,
+            clock(),
+        )
         self._clock = clock
         self._on_heartbeat = on_heartbeat
         self._recorder = recorder
@@ -87,7 +85,6 @@ class Driver:
         names = [cell.name for cell in document.policy.cells]
         self._gauges = CellGauges(self.meter)
         self._take_numbers(number_cells(names, document.cells), names)
-        self._mode = document.policy.mode
         self._healthy: dict[str, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
@@ -136,20 +133,34 @@ class Driver:
         time_left_ns: int | None = None,
     ) -> Decision:
         """Decide; on a Ticket, `waiter.on_verdict` is called later, exactly once."""
-        decision = self.shedder.arrive(request, self._clock(), flow_hash, cohort, time_left_ns)
+        decision = self.decide(request, self._clock(), flow_hash, cohort, time_left_ns)
+        return self.wait(decision, waiter) if type(decision) is Ticket else decision
+
+    def decide(
+        self,
+        request: RequestInfo,
+        now: Instant,
+        flow_hash: int = 0,
+        cohort: int = 0,
+        time_left_ns: int | None = None,
+    ) -> Decision:
+        """The first half of `arrive`: who is refused needs no more. On a Ticket, `wait` follows."""
+        decision = self.shedder.arrive(request, now, flow_hash, cohort, time_left_ns)
         if type(decision) is Permit:
             self._count_permit(decision)
-        elif type(decision) is Ticket:
-            self._arm(decision.expires_at)
-            if self.share is not None:
-                self._rearm()
-            if decision.evicted is not None:
-                return self._delivery.after_eviction(decision, decision.evicted, waiter)
-            decision.context = waiter
-        else:
-            assert isinstance(decision, Rejected)
+        elif type(decision) is Rejected:
             self._count_rejected(decision)
         return decision
+
+    def wait(self, ticket: Ticket, waiter: Waiter) -> Decision:
+        """Who it is that waits: told by `waiter.on_verdict`, or, if it is known, at once."""
+        self._arm(ticket.expires_at)
+        if self.share is not None:
+            self._rearm()
+        if ticket.evicted is not None:
+            return self._delivery.after_eviction(ticket, ticket.evicted, waiter)
+        ticket.context = waiter
+        return ticket
 
     def screen(
         self,
@@ -187,15 +198,7 @@ class Driver:
     def finish(self, permit: Permit, outcome: Outcome, status: int, stalled_ns: int = 0) -> None:
         """`release`, where work and answer end together; counts the answer (as `on_finished`)."""
         now = self._clock()
-        request = permit.request
-        if request.lane is not _CONTROL:
-            self.meter.on_finished(
-                self._cell_index.get(request.cell, self._fallback_index),
-                request.criticality,
-                status,
-                now - permit.arrived_at,
-                outcome is _SUCCESS and (permit.expires_at is None or now <= permit.expires_at),
-            )
+        self._count_finished(permit, outcome, status, now)
         self._release(permit, outcome, stalled_ns, now)
 
     def _release(self, permit: Permit, outcome: Outcome, stalled_ns: int, now: Instant) -> None:
@@ -234,10 +237,6 @@ class Driver:
     def pressure(self, cell: str) -> float:
         """0 idle .. 1 saturated: for brown-out."""
         return self.shedder.pressure(cell)
-
-    def cell_index(self, cell: str) -> int:
-        """Number of a cell in metrics; unknown cells count as the policy's first."""
-        return self._cell_index.get(cell, self._fallback_index)
 
     @property
     def clock(self) -> Clock:
@@ -333,47 +332,13 @@ class Driver:
         """Let time pass now: for loops without timers (tests in virtual time)."""
         self._deliver(self.shedder.tick(now=self._clock()))
 
-    # --- counting ---------------------------------------------------------------------------
-
-    def _count(self, decision: Permit | Rejected) -> None:
-        if type(decision) is Permit:
-            self._count_permit(decision)
-        else:
-            assert isinstance(decision, Rejected)
-            self._count_rejected(decision)
-
-    def _count_permit(self, permit: Permit) -> None:
-        request = permit.request
-        cell = self._cell_index.get(request.cell, self._fallback_index)
-        would_reject = permit.would_reject
-        if would_reject is not None:
-            self.meter.on_would_reject(cell, request.criticality, would_reject.reason)
-            self._record(would_reject, cell)
-            return
-        if request.lane is _CONTROL:
-            self.meter.on_bypass(cell)
-            return
-        self.meter.on_admitted(cell, request.criticality, permit.admitted_at - permit.arrived_at)
-
-    def _count_rejected(self, rejected: Rejected) -> None:
-        request = rejected.request
-        cell = self._cell_index.get(request.cell, self._fallback_index)
-        self.meter.on_rejected(cell, request.criticality, rejected.reason, rejected.waited_ns)
-        self._record(rejected, cell)
-
-    def _record(self, rejected: Rejected, cell: int) -> None:
-        if rejected.retry_after_ns <= 0:
-            rejected.retry_after_ns = _RETRY_AFTER_NS
-        rejected.record_id = self.ring.record(
-            rejected, cell=cell, mode=self._mode, wall_ns=int(wall_seconds() * NS_PER_S)
-        )
-
     # --- gauges -----------------------------------------------------------------------------
 
     def _publish(self) -> None:
         now = self._clock()
         if now > self._late_at:
             self._note_stall(now)
+        self.set_wall(now)
         self.meter.set_process(ProcessGauge.LOOP_LAG_NS, max(0, now - self._publish_at))
         # The loops move although nothing arrives, so that gauges tell the truth when idle.
         self._deliver(self.shedder.tick(now=now))

@@ -164,21 +164,36 @@ _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _CRITICALITIES: Final = len(Criticality)
 _ID_MARK: Final = "0" * ID_LENGTH
+_MASK: Final = 0x3FFFFFFF
+"""Of factors of at most 30 bits compiled code makes the product without a call."""
 _KEEP: Final = b"\r\n\r\n"
 _CLOSE: Final = b"\r\nconnection: close\r\n\r\n"
+_SECONDS: Final = [b"%d\r\nshedproxy-id: " % seconds for seconds in range(256)]
+"""What a Retry-After says, and what stands between it and the id."""
 
 
-class _Rendered(NamedTuple):
+class _Rendered:
     """One reason and criticality: an answer without its Retry-After, id and connection."""
 
-    head: bytes
-    """Up to and with `retry-after: `, or up to and with `shedproxy-id: ` when there is none."""
-    status: int
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
-    """Up to the id; empty when there is no body."""
-    body_end: bytes
-    says_retry: bool
+    __slots__ = ("body", "body_end", "head", "headers", "says_retry", "status")
+
+    def __init__(
+        self,
+        head: bytes,
+        status: int,
+        headers: tuple[tuple[bytes, bytes], ...],
+        body: bytes,
+        body_end: bytes,
+        says_retry: bool,
+    ) -> None:
+        self.head = head
+        """Up to and with `retry-after: `, or up to and with `shedproxy-id: ` when there is none."""
+        self.status = status
+        self.headers = headers
+        self.body = body
+        """Up to the id; empty when there is no body."""
+        self.body_end = body_end
+        self.says_retry = says_retry
 
 
 class Rejections:
@@ -189,7 +204,7 @@ class Rejections:
             header that would break the head.
     """
 
-    __slots__ = ("_document", "_fault_rendered", "_max_s", "_min_s", "_rendered")
+    __slots__ = ("_date", "_dated", "_document", "_fault_rendered", "_max_s", "_min_s", "_rendered")
 
     def __init__(self, document: RejectDocument) -> None:
         _check(document)
@@ -202,11 +217,14 @@ class Rejections:
             for criticality in range(_CRITICALITIES)
         ]
         self._fault_rendered = [self._render_fault(fault) for fault in Fault]
+        self._date = b""
+        self._dated = _KEEP
+        """What ends the head of an answer of that date after which the connection stays."""
 
     def wire(
         self,
         rejected: Rejected,
-        refusal_id: str,
+        refusal_id: bytes,
         *,
         head: bool,
         keep_alive: bool,
@@ -217,49 +235,50 @@ class Rejections:
         `refusal_id` has `ID_LENGTH` characters. `head`: the method was HEAD, so the body is left
         out and its length is said all the same. `date` is the field's value; empty: none is sent.
         """
-        rendered = self._rendered[rejected.reason * _CRITICALITIES + rejected.request.criticality]
-        text = refusal_id.encode("ascii")
-        end = _KEEP if keep_alive else _CLOSE
-        if date:
-            end = b"\r\ndate: " + date + end
+        rendered = self._rendered_for(rejected)
+        end = self._end(date, keep_alive)
+        between = b""
         if rendered.says_retry:
-            seconds = self._retry_after_s(rejected.retry_after_ns, text)
-            if head or not rendered.body:
-                return b"%b%d\r\nshedproxy-id: %b%b" % (rendered.head, seconds, text, end)
-            return b"%b%d\r\nshedproxy-id: %b%b%b%b%b" % (
-                rendered.head,
-                seconds,
-                text,
-                end,
-                rendered.body,
-                text,
-                rendered.body_end,
-            )
-        if head or not rendered.body:
-            return rendered.head + text + end
-        return b"".join((rendered.head, text, end, rendered.body, text, rendered.body_end))
+            seconds = self._retry_after_s(rejected.retry_after_ns, refusal_id)
+            is_usual = seconds < len(_SECONDS)
+            between = _SECONDS[seconds] if is_usual else b"%d\r\nshedproxy-id: " % seconds
+        start, body = rendered.head, rendered.body
+        if head or not body:
+            return b"".join((start, between, refusal_id, end))
+        return b"".join((start, between, refusal_id, end, body, refusal_id, rendered.body_end))
 
     def asgi(
-        self, rejected: Rejected, refusal_id: str
+        self, rejected: Rejected, refusal_id: bytes
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Status, headers and body of a request refused by the middleware."""
-        rendered = self._rendered[rejected.reason * _CRITICALITIES + rejected.request.criticality]
-        text = refusal_id.encode("ascii")
-        headers = [*rendered.headers, (b"shedproxy-id", text)]
+        rendered = self._rendered_for(rejected)
+        headers = [*rendered.headers, (b"shedproxy-id", refusal_id)]
         if rendered.says_retry:
-            seconds = self._retry_after_s(rejected.retry_after_ns, text)
+            seconds = self._retry_after_s(rejected.retry_after_ns, refusal_id)
             headers.append((b"retry-after", b"%d" % seconds))
         if not rendered.body:
             return rendered.status, headers, b""
-        return rendered.status, headers, b"".join((rendered.body, text, rendered.body_end))
+        return rendered.status, headers, b"".join((rendered.body, refusal_id, rendered.body_end))
+
+    def _rendered_for(self, rejected: Rejected) -> _Rendered:
+        # As plain integers: of members of an enum every operation would be a call.
+        reason: int = rejected.reason
+        criticality: int = rejected.request.criticality
+        return self._rendered[reason * _CRITICALITIES + criticality]
+
+    def _end(self, date: bytes, keep_alive: bool) -> bytes:
+        """What ends the head of an answer. A date is that of many."""
+        if not keep_alive:
+            return b"\r\ndate: " + date + _CLOSE if date else _CLOSE
+        if date is not self._date:
+            self._date = date
+            self._dated = b"\r\ndate: " + date + _KEEP if date else _KEEP
+        return self._dated
 
     def fault_wire(self, fault: Fault, *, head: bool, keep_alive: bool, date: bytes = b"") -> bytes:
         """The whole answer to a fault of the proxy; `date` is the field's value, empty for none."""
         start, body = self._fault_rendered[fault]
-        end = _KEEP if keep_alive else _CLOSE
-        if date:
-            end = b"\r\ndate: " + date + end
-        return b"".join((start, end, b"" if head else body))
+        return b"".join((start, self._end(date, keep_alive), b"" if head else body))
 
     def status(self, reason: RejectReason) -> int:
         """The HTTP status a refusal for this reason is answered with."""
@@ -275,8 +294,11 @@ class Rejections:
         if hint_ns > low * NS_PER_S:
             low = -(-hint_ns // NS_PER_S)
             high = max(high, 2 * low)
-        # The multiplier is 2^32 / golden ratio: ids that differ in one place land far apart.
-        return low + ((crc32(text) * 0x9E3779B1 >> 8) & 0xFFFFFF) % (high - low + 1)
+        if high == low:
+            return low
+        # The multiplier is 2^30 / golden ratio: ids that differ in one place land far apart.
+        spread = (crc32(text) & _MASK) * 0x278DDE6D & _MASK
+        return low + (spread >> 6) % (high - low + 1)
 
     def _render(self, reason: RejectReason, criticality: Criticality) -> _Rendered:
         document = self._document
@@ -306,12 +328,12 @@ class Rejections:
         says_retry = entry.retry_after and all(name != "retry-after" for name, _ in headers)
         start = _start(status, headers)
         return _Rendered(
-            head=start + (b"\r\nretry-after: " if says_retry else b"\r\nshedproxy-id: "),
-            status=status,
-            headers=tuple((n.encode("latin-1"), v.encode("latin-1")) for n, v in headers),
-            body=before,
-            body_end=after,
-            says_retry=says_retry,
+            start + (b"\r\nretry-after: " if says_retry else b"\r\nshedproxy-id: "),
+            status,
+            tuple((n.encode("latin-1"), v.encode("latin-1")) for n, v in headers),
+            before,
+            after,
+            says_retry,
         )
 
     def _render_fault(self, fault: Fault) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from shedproxy.core import NS_PER_S, Instant, to_milliseconds
 from shedproxy.observability.meter import Meter
@@ -29,6 +29,8 @@ __all__ = [
 
 REFUSALS_PER_S = 200
 """Lines about refusals and faults, per second and worker, when `sampled`."""
+_LINE_NS: Final = NS_PER_S // REFUSALS_PER_S
+"""What a line takes of the time that all of them have."""
 LINES_MAX = 4096
 """Lines held between two flushes; more are dropped and counted."""
 _PATH_MAX = 1024
@@ -71,12 +73,12 @@ class AccessLog:
     """
 
     __slots__ = (
-        "_budget",
         "_credit",
+        "_is_sampled",
         "_meter",
         "_policy",
-        "_refilled_at",
         "_share",
+        "_spent_at",
         "_suppressed",
         "dropped",
         "records",
@@ -90,10 +92,11 @@ class AccessLog:
         self.dropped = 0
         """Lines lost because nobody flushed; counts on."""
         self.suppressed_total = 0
-        """Refusals and faults over the rate; counts on."""
+        """Refusals and faults over the rate; counts on, by flushes."""
         self._suppressed = 0
-        self._budget = float(REFUSALS_PER_S)
-        self._refilled_at = 0
+        """Since the last flush: there are many, so that they are counted there."""
+        self._spent_at = 0
+        """Until when the rate is spent by what was logged; a second ahead is the most."""
         self._credit = 0.0
         self._meter = meter
         self.configure(policy, share)
@@ -101,6 +104,7 @@ class AccessLog:
     def configure(self, policy: str, share: float) -> None:
         """Take new settings; what is held stays."""
         self._policy = policy
+        self._is_sampled = policy == "sampled"
         share = min(1.0, max(0.0, share))
         self._share = {"all": 1.0, "off": 0.0}.get(policy, share)
 
@@ -118,20 +122,13 @@ class AccessLog:
 
     def wants_refused(self, now: Instant) -> bool:
         """Whether the next refusal or fault is logged; call once per refusal."""
-        if self._policy != "sampled":
+        if not self._is_sampled:
             return self._policy == "all"
-        elapsed_ns = now - self._refilled_at
-        if elapsed_ns > 0:
-            self._refilled_at = now
-            refill = elapsed_ns * REFUSALS_PER_S / NS_PER_S
-            self._budget = min(float(REFUSALS_PER_S), self._budget + refill)
-        if self._budget < 1.0:
+        spent_at = max(self._spent_at, now) + _LINE_NS
+        if spent_at - now > NS_PER_S:
             self._suppressed += 1
-            self.suppressed_total += 1
-            if self._meter is not None:
-                self._meter.count(ProcessCounter.LOG_LINES_SUPPRESSED)
             return False
-        self._budget -= 1.0
+        self._spent_at = spent_at
         return True
 
     def append(self, record: AccessRecord) -> None:
@@ -147,9 +144,12 @@ class AccessLog:
         """The held records as JSON lines, and one line about what was suppressed since."""
         records, self.records = self.records, []
         lines = format_lines(records)
-        if self._suppressed:
-            lines.append(json.dumps({"kind": "access", "suppressed": self._suppressed}))
-            self._suppressed = 0
+        suppressed, self._suppressed = self._suppressed, 0
+        if suppressed:
+            lines.append(json.dumps({"kind": "access", "suppressed": suppressed}))
+            self.suppressed_total += suppressed
+            if self._meter is not None:
+                self._meter.count(ProcessCounter.LOG_LINES_SUPPRESSED, suppressed)
         return lines
 
 

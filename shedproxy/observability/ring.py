@@ -1,9 +1,9 @@
 """The last refusals, kept so that an operator can ask "why was this one refused?" by its id.
 
 Fixed-size records in one buffer, overwritten in a circle. The buffer may be shared memory: another
-process then reads it while the writer's event loop is blocked. A record's id is taken away before
-it is overwritten and given after it is complete; a reader looks at the id before and after copying
-and takes a record only when both are the id it wants.
+process then reads it while the writer's event loop is blocked. A record begins with its id, which
+is overwritten first; a reader looks at it before and after copying and takes a record only when
+both are the id it wants. Nobody knows the new id before its record is complete.
 
 An id holds a nonce of the writer's start, the worker and a serial number, so that an id from before
 a restart never finds somebody else's record.
@@ -32,8 +32,11 @@ _NUMBERS_MAX: Final = 4
 _ROUTE_SIZE: Final = 36
 
 # wall, at, waited, retry after; in flight, limit, queue length; cell, cost; marks; route; numbers.
-_BODY: Final = struct.Struct(f"<4q3I2HI36s{_NUMBERS_MAX}q")
-_PACK_INTO: Final = _BODY.pack_into
+_FIELDS: Final = f"4q3I2HI36s{_NUMBERS_MAX}q"
+_BODY: Final = struct.Struct("<" + _FIELDS)
+_RECORD: Final = struct.Struct("<Q" + _FIELDS)
+"""The id, and the body behind it: written in this order, one after the other."""
+_PACK_INTO: Final = _RECORD.pack_into
 # Marks, from the lowest byte on: reason, criticality, mode, count of numbers; the top bit says
 # whether it is a retry.
 _CRITICALITY_AT: Final = 8
@@ -47,7 +50,8 @@ _I64: Final = 2**63 - 1
 
 _SERIAL_BITS: Final = 36
 _WORKER_BITS: Final = 8
-_NONCE_BITS: Final = 20
+_NONCE_BITS: Final = 18
+"""With them an id has 62 bits: compiled, larger numbers are objects of their own."""
 _SERIAL_MASK: Final = (1 << _SERIAL_BITS) - 1
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -58,20 +62,17 @@ _VALUES: Final = {letter: value for value, letter in enumerate(_ALPHABET)} | {
 }
 _PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
 """Every two letters: a refusal is answered with its id, so that writing one must be cheap."""
+_ENDS: Final = [pair.encode() for pair in _PAIRS]
 _ID_LENGTH: Final = 13
-_LOW_BITS: Final = 30
-_LOW_MASK: Final = (1 << _LOW_BITS) - 1
-"""What six letters hold; those before them are the same for a thousand million refusals."""
+_END_BITS: Final = 10
+_END_MASK: Final = (1 << _END_BITS) - 1
+"""What the last two letters hold; those before them are the same for a thousand refusals."""
 
 
 @lru_cache(maxsize=64)
 def _start_of_id(high: int) -> str:
-    return (
-        _ALPHABET[high >> 30]
-        + _PAIRS[high >> 20 & 1023]
-        + _PAIRS[high >> 10 & 1023]
-        + _PAIRS[high & 1023]
-    )
+    pairs = [_PAIRS[high >> shift & _END_MASK] for shift in (40, 30, 20, 10, 0)]
+    return _ALPHABET[high >> 50] + "".join(pairs)
 
 
 def ring_size(capacity: int = CAPACITY) -> int:
@@ -136,7 +137,16 @@ class RefusalRing:
         nonce: Tells this start of the writer from others; random when not given.
     """
 
-    __slots__ = ("_buffer", "_capacity", "_prefix", "_routes", "_serial", "_words")
+    __slots__ = (
+        "_buffer",
+        "_capacity",
+        "_prefix",
+        "_routes",
+        "_serial",
+        "_start",
+        "_start_at",
+        "_words",
+    )
 
     def __init__(
         self,
@@ -158,13 +168,15 @@ class RefusalRing:
             nonce = int.from_bytes(os.urandom(3), "little")
         self._prefix = _prefix_of(nonce, worker)
         self._routes: dict[str, bytes] = {}
+        self._start_at = -1
+        self._start = b""
+        """The letters before the last two of an id, of the ids that begin like `_start_at`."""
 
     def record(self, rejected: Rejected, *, cell: int, mode: int, wall_ns: int) -> int:
         """Keep a refusal; the oldest one makes room. Returns the id under which it is found."""
         serial = self._serial
         at = _HEADER_SIZE + (serial % self._capacity) * _RECORD_SIZE
-        words = self._words
-        words[at >> 3] = 0
+        refusal_id = self._prefix | serial
         request = rejected.request
         numbers = rejected.numbers
         count = len(numbers)
@@ -172,7 +184,8 @@ class RefusalRing:
             # A refusal must be cheap: each number by itself, because a list of them costs more.
             _PACK_INTO(
                 self._buffer,
-                at + 8,
+                at,
+                refusal_id,
                 wall_ns,
                 rejected.at,
                 rejected.waited_ns,
@@ -190,15 +203,21 @@ class RefusalRing:
                 numbers[3] if count > 3 else 0,
             )
         except struct.error:
-            self._pack_clamped(at + 8, rejected, cell, mode, wall_ns)
-        refusal_id = self._prefix | serial
-        words[at >> 3] = refusal_id
+            self._pack_clamped(at, refusal_id, rejected, cell, mode, wall_ns)
         serial = (serial + 1) & _SERIAL_MASK
         if serial == 0:
             # After 2**36 refusals serials repeat: a new nonce keeps ids apart.
             self._prefix = _prefix_of(self._prefix >> _SERIAL_BITS + _WORKER_BITS, self.worker)
-        self._serial = words[0] = serial
+        self._serial = self._words[0] = serial
         return refusal_id
+
+    def text_of(self, refusal_id: int) -> bytes:
+        """As `format_id`, for ids that were given one after the other."""
+        high = refusal_id >> _END_BITS
+        if high != self._start_at:
+            self._start_at = high
+            self._start = _start_of_id(high).encode()
+        return self._start + _ENDS[refusal_id & _END_MASK]
 
     @property
     def worker(self) -> int:
@@ -229,9 +248,7 @@ class RefusalRing:
     @staticmethod
     def format_id(refusal_id: int) -> str:
         """The id as 13 letters and digits (Crockford's base 32: none looks like another)."""
-        low = refusal_id & _LOW_MASK
-        start = _start_of_id(refusal_id >> _LOW_BITS)
-        return f"{start}{_PAIRS[low >> 20]}{_PAIRS[low >> 10 & 1023]}{_PAIRS[low & 1023]}"
+        return _start_of_id(refusal_id >> _END_BITS) + _PAIRS[refusal_id & _END_MASK]
 
     @staticmethod
     def parse_id(text: str) -> int | None:
@@ -266,14 +283,15 @@ class RefusalRing:
         return _unpack(refusal_id, body)
 
     def _pack_clamped(
-        self, at: int, rejected: Rejected, cell: int, mode: int, wall_ns: int
+        self, at: int, refusal_id: int, rejected: Rejected, cell: int, mode: int, wall_ns: int
     ) -> None:
         """Record numbers that do not fit as the nearest that do: a record beats an exception."""
         request = rejected.request
         numbers = [_clamp(number, -_I64, _I64) for number in rejected.numbers]
-        _BODY.pack_into(
+        _PACK_INTO(
             self._buffer,
             at,
+            refusal_id,
             *(
                 _clamp(number, -_I64, _I64)
                 for number in (wall_ns, rejected.at, rejected.waited_ns, rejected.retry_after_ns)
@@ -320,7 +338,10 @@ def _prefix_of(nonce: int, worker: int) -> int:
 
 def _marks_of(rejected: Rejected, mode: int) -> int:
     request = rejected.request
-    marks: int = rejected.reason | request.criticality << _CRITICALITY_AT | mode << _MODE_AT
+    # As plain integers: of members of an enum every operation would be a call.
+    reason: int = rejected.reason
+    criticality: int = request.criticality
+    marks = reason | criticality << _CRITICALITY_AT | mode << _MODE_AT
     marks |= len(rejected.numbers) << _COUNT_AT
     return marks | _RETRY_BIT if request.is_retry else marks
 

@@ -196,9 +196,9 @@ class Front:
     async def start(self) -> Front:
         self.driver = Driver(self.document)
         self.driver.start()
-        arrive = self.driver.arrive
+        decide = self.driver.decide
 
-        def noting(request, waiter, *, flow_hash=0, cohort=0, time_left_ns=None):
+        def noting(request, now, flow_hash=0, cohort=0, time_left_ns=None):
             self.decided.append(
                 Decided(
                     request.criticality.label,
@@ -208,11 +208,9 @@ class Front:
                     request.lane.name == "CONTROL",
                 )
             )
-            return arrive(
-                request, waiter, flow_hash=flow_hash, cohort=cohort, time_left_ns=time_left_ns
-            )
+            return decide(request, now, flow_hash, cohort, time_left_ns)
 
-        self.driver.arrive = noting
+        self.driver.decide = noting
         self.server = WireServer(self.driver)
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]

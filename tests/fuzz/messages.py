@@ -48,7 +48,9 @@ __all__ = ["DICTIONARY", "DifferenceError", "check", "compare_fields", "expect"]
 METHODS = {"g": b"GET", "h": b"HEAD", "p": b"POST"}
 HEAD_SIZE_MAX, TARGET_SIZE_MAX, FIELD_COUNT_MAX = 2048, 512, 32
 LIVE = SimpleNamespace(
-    proxy=SimpleNamespace(target_size_max=TARGET_SIZE_MAX, field_count_max=FIELD_COUNT_MAX),
+    head_size_max=HEAD_SIZE_MAX,
+    target_size_max=TARGET_SIZE_MAX,
+    field_count_max=FIELD_COUNT_MAX,
     request_fields=RequestFields(header_context().actions, {}),
 )
 ANSWER_FIELDS = AnswerFields()

@@ -36,11 +36,16 @@ PEER, AUTHORITY, CRITICALITY = b"192.0.2.7", b"10.0.0.1:80", b"critical"
 TARGET_SIZE_MAX, FIELD_COUNT_MAX = 512, 32
 
 
+_OWN = {"_headers", "_plain", "fields", "found", "framing_line", "lines", "plain", "said"}
+"""What the quick way keeps besides, or makes when it is asked."""
+
+
 def as_dict(value: object) -> dict[str, object]:
     return {
         name: getattr(value, name)
         for name in value.__slots__
-        if name not in {"_fields", "_plain", "plain", "said", "framing_line"}
+        if name
+        not in {"_headers", "_plain", "fields", "found", "framing_line", "lines", "plain", "said"}
     }
 
 
@@ -52,19 +57,37 @@ def careful_request(head: bytes) -> tuple[RequestTokens, RequestFraming]:
     return tokens, framing
 
 
-def compare_requests(head: bytes, fields: RequestFields, context: HeaderContext) -> bool:
-    """True when the quick way took the head; then the careful one reads and writes the same."""
+def compare_requests(
+    head: bytes,
+    fields: RequestFields,
+    context: HeaderContext,
+    before: RequestTokens | None = None,
+) -> RequestTokens | None:
+    """What the quick way made of the head; then the careful one reads and writes the same.
+
+    `before` is what it made of the head before.
+    """
     quick = read_plain_request(
-        head, fields, target_size_max=TARGET_SIZE_MAX, field_count_max=FIELD_COUNT_MAX
+        head,
+        fields,
+        target_size_max=TARGET_SIZE_MAX,
+        field_count_max=FIELD_COUNT_MAX,
+        before=before,
     )
     if quick is None:
-        return False
+        return None
     careful = careful_request(head)
+    wanted: dict[bytes, bytes] = {}
+    for name, value in careful[0].headers:
+        if fields.wants(name):
+            wanted.setdefault(name, value)
+    assert (quick[0].found or {}) == wanted
+    assert bool(quick[0].said) is bool(wanted)
     for one, other in zip(quick, careful, strict=True):
         assert as_dict(one) == as_dict(other)
     tokens, framing = quick
     if tokens.plain is None:
-        return True
+        return tokens
     built = build_request_head(
         context,
         tokens.method,
@@ -78,14 +101,16 @@ def compare_requests(head: bytes, fields: RequestFields, context: HeaderContext)
     )
     tail = plain_tail(context, PEER, framing.host, CRITICALITY)
     assert write_plain_request(context, tokens, framing, AUTHORITY, tail) == built
-    return True
+    return tokens
 
 
-def compare_answers(head: bytes, method: bytes, fields: AnswerFields) -> bool:
+def compare_answers(
+    head: bytes, method: bytes, fields: AnswerFields, before: ResponseTokens | None = None
+) -> ResponseTokens | None:
     """The same for the answer to a request of this method."""
-    quick = read_plain_response(head, method, fields)
+    quick = read_plain_response(head, method, fields, before)
     if quick is None:
-        return False
+        return None
     check_response_head(head)
     careful: ResponseTokens = read_response(head)
     framing: ResponseFraming = response_framing(
@@ -106,4 +131,4 @@ def compare_answers(head: bytes, method: bytes, fields: AnswerFields) -> bool:
         )
         assert tokens.plain is not None
         assert write_plain_response(tokens, tokens.plain, date) == built
-    return True
+    return tokens

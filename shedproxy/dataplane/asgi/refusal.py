@@ -23,8 +23,8 @@ def refusal_messages(
         if "websocket.http.response" not in (scope.get("extensions") or {}):
             return {"type": "websocket.close", "code": 1013, "reason": "overloaded"}, None
         prefix = "websocket."
-    id_text = RefusalRing.format_id(rejected.record_id)
-    status, headers, body = rejections.asgi(rejected, id_text)
+    refusal_id = RefusalRing.format_id(rejected.record_id).encode()
+    status, headers, body = rejections.asgi(rejected, refusal_id)
     if scope.get("method") == "HEAD":
         body = b""
     return (

@@ -13,18 +13,15 @@ from shedproxy.core import (
     Lane,
     Outcome,
     Permit,
-    Rejected,
-    RejectReason,
     RequestInfo,
     Ticket,
 )
-from shedproxy.dataplane.hints import trace_id
 from shedproxy.dataplane.wire.candidates import Upstream
 from shedproxy.dataplane.wire.framing import RequestFraming
+from shedproxy.dataplane.wire.refusing import trace_of
 from shedproxy.dataplane.wire.tokens import RequestTokens
 from shedproxy.observability.access_log import AccessRecord
 from shedproxy.observability.fault import Fault
-from shedproxy.observability.ring import RefusalRing
 
 if TYPE_CHECKING:
     from shedproxy.dataplane.wire.client_side import ClientConnection
@@ -37,7 +34,6 @@ __all__ = ["Accounting", "outcome_of"]
 UNKNOWN_REQUEST: Final = RequestInfo()
 # Before Python 3.12 a look-up of an enum's member costs more than a call: these are hot.
 _CONTROL: Final = Lane.CONTROL
-_REASONS: Final = tuple(reason.label for reason in RejectReason)
 _SUCCESS: Final = Outcome.SUCCESS
 _OVERLOAD: Final = Outcome.OVERLOAD
 _IGNORE: Final = Outcome.IGNORE
@@ -65,8 +61,6 @@ class Accounting:
         "method",
         "permit",
         "reason",
-        "refusal_id",
-        "rejected",
         "retries",
         "stalled_ns",
         "started_at",
@@ -114,8 +108,6 @@ class Accounting:
         self.body_size = 0
         """Bytes of the answer's payload passed on."""
         self.reason = ""
-        self.refusal_id = ""
-        self.rejected: Rejected | None = None
         self.is_finished = False
 
     # --- the permit -------------------------------------------------------------------------
@@ -161,20 +153,12 @@ class Accounting:
         driver = self.live.driver
         driver.meter.on_fault(driver.cell_index(self.info.cell), fault)
 
-    def note_refusal(self, rejected: Rejected) -> None:
-        """Remember a refusal for the log; the driver has counted it."""
-        self.rejected = rejected
-        self.reason = _REASONS[rejected.reason]
-        self.refusal_id = RefusalRing.format_id(rejected.record_id)
-        self.waited_ns = rejected.waited_ns
-
-    def settle(self, expires_at: Instant | None) -> None:
+    def settle(self, expires_at: Instant | None, now: Instant) -> None:
         """Count the exchange and log it; `expires_at` is its deadline."""
         group = self.group
         if group is not None:
             self.client.leave_cell(group)
         live = self.live
-        now = live.clock()
         info = self.info
         duration_ns = now - self.started_at
         if self.was_admitted and info.lane is not _CONTROL:
@@ -189,7 +173,6 @@ class Accounting:
             )
         log = live.log
         if log.wants_refused(now) if self.reason else log.wants_admitted():
-            rejected = self.rejected
             log.append(
                 AccessRecord(
                     wall_seconds(),
@@ -204,15 +187,6 @@ class Accounting:
                     self.waited_ns,
                     self.body_size,
                     self.reason,
-                    self.refusal_id,
-                    0 if rejected is None else rejected.in_flight,
-                    0 if rejected is None else rejected.limit,
-                    self._trace_id(),
+                    trace_id=trace_of(self.tokens),
                 )
             )
-
-    def _trace_id(self) -> str:
-        for name, value in self.tokens.headers:
-            if name == b"traceparent":
-                return trace_id(value).decode("latin-1")
-        return ""

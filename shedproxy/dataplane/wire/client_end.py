@@ -21,6 +21,7 @@ from shedproxy.dataplane.wire.tcp_state import has_left
 from shedproxy.dataplane.wire.timer_wheel import Timed
 
 if TYPE_CHECKING:
+    from shedproxy.dataplane.wire.live import Live
     from shedproxy.dataplane.wire.server import WireServer
 
 __all__ = ["ClientEnd"]
@@ -43,7 +44,9 @@ class ClientEnd(Timed):
     __slots__ = (
         "_drained",
         "_drained_at",
+        "_is_trusted",
         "_lingered",
+        "_trusted_by",
         "address",
         "is_closed",
         "is_ending",
@@ -79,6 +82,15 @@ class ClientEnd(Timed):
         self._drained = 0
         self._drained_at = 0
         self._lingered = 0
+        self._trusted_by: Live | None = None
+        self._is_trusted = False
+
+    def is_trusted_by(self, live: Live) -> bool:
+        """Whether this configuration believes what the client says of others."""
+        if self._trusted_by is not live:
+            self._trusted_by = live
+            self._is_trusted = live.classifier.is_trusted(self.peer)
+        return self._is_trusted
 
     # --- reading and writing ----------------------------------------------------------------
 

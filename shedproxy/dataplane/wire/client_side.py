@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
-from shedproxy.core import NS_PER_S, Instant
+from shedproxy.core import NS_PER_S, Decision, Instant, Rejected
 from shedproxy.dataplane.wire.body import BodyReader
 from shedproxy.dataplane.wire.client_end import PROBE_NS
 from shedproxy.dataplane.wire.client_place import ClientPlace
@@ -18,11 +18,14 @@ from shedproxy.dataplane.wire.exchange import Exchange
 from shedproxy.dataplane.wire.framing import (
     BodyKind,
     HeadError,
+    RequestFraming,
     begun_head_fault,
     find_head_end,
     overflow_fault,
 )
 from shedproxy.dataplane.wire.head_memory import RequestHeads
+from shedproxy.dataplane.wire.refusing import refuse
+from shedproxy.dataplane.wire.tokens import RequestTokens
 from shedproxy.observability.fault import Fault
 
 if TYPE_CHECKING:
@@ -46,8 +49,6 @@ class ClientConnection(ClientPlace):
     __slots__ = (
         "_discarded",
         "_is_advancing",
-        "_is_trusted",
-        "_trusted_by",
         "heads",
     )
 
@@ -56,8 +57,6 @@ class ClientConnection(ClientPlace):
         self._discarded = 0
         self.heads = RequestHeads()
         self._is_advancing = False
-        self._trusted_by: Live | None = None
-        self._is_trusted = False
 
     # --- asyncio.Protocol -------------------------------------------------------------------
 
@@ -154,14 +153,7 @@ class ClientConnection(ClientPlace):
         elif self.exchange is not None:
             self.exchange.on_client_ready()
         elif not (self.is_busy or self.is_ending):
-            self._go_idle()
-
-    def is_trusted_by(self, live: Live) -> bool:
-        """Whether this configuration believes what the client says of others."""
-        if self._trusted_by is not live:
-            self._trusted_by = live
-            self._is_trusted = live.classifier.is_trusted(self.peer)
-        return self._is_trusted
+            self._go_idle(self.server.clock())
 
     # --- requests ---------------------------------------------------------------------------
 
@@ -169,24 +161,30 @@ class ClientConnection(ClientPlace):
         """Serve what is in `data` until a request has to wait for something."""
         self._is_advancing = True
         left = TURN_REQUESTS_MAX
+        live = self.server.live
         try:
+            if type(data) is bytes and not self._seen:
+                found = self.heads.recall(data, live)
+                if found is not None:
+                    self._begin(live, found[0], found[1], b"")
+                    return
             while not self.is_closed:
+                live = self.server.live
                 end = find_head_end(data, self._seen)
-                proxy = self.server.live.proxy
-                size_max = proxy.head_size_max
+                size_max = live.head_size_max
                 if end < 0 and len(data) <= size_max:
                     self._await_head(data)
                     return
                 if end < 0 or end > size_max:
-                    fault = overflow_fault(data, target_size_max=proxy.target_size_max)
+                    fault = overflow_fault(data, target_size_max=live.target_size_max)
                     self._refuse_head(fault, data)
                     return
                 self._seen = 0
                 self._buffer = b""
                 if type(data) is bytes and end == len(data):
-                    self._begin(data, b"")
+                    self._read(live, data, b"")
                 else:
-                    self._begin(bytes(data[:end]), bytes(data[end:]))
+                    self._read(live, bytes(data[:end]), bytes(data[end:]))
                 if self.is_busy or self.is_ending or self.is_write_blocked or not self._buffer:
                     return
                 data = self._buffer
@@ -215,38 +213,56 @@ class ClientConnection(ClientPlace):
         self._buffer = data
         self._seen = len(data)
 
-    def _begin(self, head: bytes, rest: bytes) -> None:
-        server = self.server
-        live = server.live
+    def _read(self, live: Live, head: bytes, rest: bytes) -> None:
         try:
             tokens, framing = self.heads.read(head, live)
         except HeadError as error:
             self._refuse_head(error.fault, head)
             return
+        self._begin(live, tokens, framing, rest)
+
+    def _begin(
+        self, live: Live, tokens: RequestTokens, framing: RequestFraming, rest: bytes
+    ) -> None:
+        """A request, with what came behind its head."""
         self.served += 1
-        now = server.clock()
+        now = self.server.clock()
         self.deadline_at = 0
         if self.is_reading_paused or self.is_half_closed:
             self.wake_at(now + PROBE_NS)
-        exchange = Exchange(self, live, tokens, framing, now)
-        self.exchange = exchange
-        if framing.body == _NONE:
-            self._buffer = rest
-            exchange.begin()
-            return
-        length = framing.length
-        if framing.body == _SIZED and len(rest) >= length and not framing.expect_continue:
+        length = max(0, framing.length)
+        is_whole = framing.body == _NONE or (
             # All of it came along: nothing is to be waited for, counted or held back.
-            self._buffer = rest[length:]
-            exchange.take_body(rest[:length])
-            exchange.begin()
+            framing.body == _SIZED and len(rest) >= length and not framing.expect_continue
+        )
+        read = live.classify(tokens, framing, self.peer)
+        info, flow_hash, cohort, left_ns, _ = read
+        group, key = live.group_of(info.cell), live.moving_key()
+        size_max = live.body_size_max
+        decision: Decision | None = None
+        if is_whole:
+            self._buffer = rest[length:] if length else rest
+            is_full = group.is_out or group.clients >= group.clients_max
+            if not is_full and not key and not (size_max and length > size_max):
+                decision = live.driver.decide(info, now, flow_hash, cohort, left_ns)
+                if type(decision) is Rejected:
+                    group.clients += 1
+                    keep_alive = refuse(self, live, decision, tokens, framing, now)
+                    self.leave_cell(group)
+                    self.finish_exchange(keep_alive=keep_alive, now=now)
+                    return
+        self.exchange = exchange = Exchange(self, live, tokens, framing, now)
+        if is_whole:
+            if length:
+                exchange.take_body(rest[:length])
+            exchange.begin(read, group, decision, key)
             return
         body = BodyReader(framing.body, framing.length, Fault.BAD_REQUEST)
         self._body = body
         self._body_at = now
         self._rate = None
         self.wake_at(now + live.timeouts.client_body_ns)
-        exchange.begin()
+        exchange.begin(read, group, None, key)
         if rest and self._is_reading(body) and not self.is_ending:
             self._feed_body(body, rest)
         if self._is_reading(body) and exchange.is_collecting:
@@ -277,7 +293,7 @@ class ClientConnection(ClientPlace):
         if exchange is None:
             self._discarded += len(data)
             if body.is_complete:
-                self._go_idle()
+                self._go_idle(self.server.clock())
             elif self._discarded > DISCARD_SIZE_MAX:
                 self.linger()
             return
@@ -300,7 +316,7 @@ class ClientConnection(ClientPlace):
             return False
         return body.remaining <= DISCARD_SIZE_MAX
 
-    def finish_exchange(self, *, keep_alive: bool) -> None:
+    def finish_exchange(self, *, keep_alive: bool, now: Instant) -> None:
         """The answer is written. The next request, or the end of the connection."""
         self.exchange = None
         self.forget_stall()
@@ -313,20 +329,20 @@ class ClientConnection(ClientPlace):
                 self.end()
         elif self._body is not None:
             self._discarded = 0
-            self.deadline_at = self.server.clock() + DISCARD_NS
+            self.deadline_at = now + DISCARD_NS
             self.server.wheel.watch(self)
             self.resume_reading()
         else:
-            self._go_idle()
+            self._go_idle(now)
 
-    def _go_idle(self) -> None:
+    def _go_idle(self, now: Instant) -> None:
         server = self.server
         if (self.is_half_closed or server.is_draining) and not self._buffer:
             self.end()
             return
         if self.is_write_blocked:
             return  # the deadline is that of the answer, and who takes it is heard again
-        self.deadline_at = server.clock() + server.live.timeouts.client_idle_ns
+        self.deadline_at = now + server.live.idle_ns
         server.wheel.watch(self)
         if self._buffer and not self._is_advancing:
             # Not at once: a client that sends ahead must not keep the loop from the others.

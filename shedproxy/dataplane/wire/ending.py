@@ -15,6 +15,7 @@ from shedproxy.dataplane.wire.accounting import Accounting
 from shedproxy.dataplane.wire.candidates import Upstream
 from shedproxy.dataplane.wire.headers import CONTINUE
 from shedproxy.dataplane.wire.http_date import http_date
+from shedproxy.dataplane.wire.refusing import may_keep, refuse
 from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.metric import RetryCause
@@ -60,28 +61,22 @@ class Ending(Accounting):
         permit = self.permit
         expires_at = None if permit is None else permit.expires_at
         self.release(outcome)
-        self.settle(expires_at)
-        self.client.finish_exchange(keep_alive=keep_alive)
+        now = self.live.clock()
+        self.settle(expires_at, now)
+        self.client.finish_exchange(keep_alive=keep_alive, now=now)
 
     # --- no ---------------------------------------------------------------------------------
 
     def refuse(self, rejected: Rejected) -> None:
         """Answer with the refusal, in canned bytes."""
-        self.note_refusal(rejected)
-        keep_alive = self._may_keep()
-        rejections = self.live.rejections
-        self.status = rejections.status(rejected.reason)
-        self.was_admitted = False
-        self.client.write(
-            rejections.wire(
-                rejected,
-                self.refusal_id,
-                head=self.method == b"HEAD",
-                keep_alive=keep_alive,
-                date=http_date(wall_seconds()),
-            )
+        self.is_finished = True
+        keep_alive = refuse(
+            self.client, self.live, rejected, self.tokens, self.framing, self.started_at
         )
-        self.finish(_IGNORE, keep_alive=keep_alive)
+        self.release(_IGNORE)
+        if self.group is not None:
+            self.client.leave_cell(self.group)
+        self.client.finish_exchange(keep_alive=keep_alive, now=rejected.at)
 
     def on_no_upstream(self) -> None:
         """None of the cell's upstreams is in service."""
@@ -101,7 +96,9 @@ class Ending(Accounting):
             self._cut(outcome)
             return
         self.status = fault.status
-        keep_alive = fault in _KEEPING_FAULTS and self._may_keep()
+        keep_alive = fault in _KEEPING_FAULTS and may_keep(
+            self.client, self.live, self.tokens, self.framing
+        )
         self.client.write(
             self.live.rejections.fault_wire(
                 fault,
@@ -132,17 +129,8 @@ class Ending(Accounting):
         self.is_finished = True
         permit = self.permit
         self.release(outcome)
-        self.settle(None if permit is None else permit.expires_at)
+        self.settle(None if permit is None else permit.expires_at, self.live.clock())
         self.client.cut(reset=True)
-
-    def _may_keep(self) -> bool:
-        # HTTP/1.0 would want to be told; refusing it is no time to negotiate.
-        return (
-            self.framing.keep_alive
-            and self.tokens.version_minor == 1
-            and self.client.can_keep()
-            and self.live.keeps_clients(self.client.served)
-        )
 
     def _let_go_of_upstream(self) -> None:
         """Leave the queue, the line for a connection, or the connection."""
@@ -250,7 +238,7 @@ class Ending(Accounting):
             else:
                 self.leave()
         self.status = Fault.CLIENT_GONE.status
-        self.settle(None)
+        self.settle(None, self.live.clock())
 
     def _leave_work(self) -> None:
         """Hand the upstream's connection and the permit to whoever sees the work end."""

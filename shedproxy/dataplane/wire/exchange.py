@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from shedproxy.clock import wall_seconds
 from shedproxy.core import (
+    Decision,
     Instant,
     Lane,
     Outcome,
@@ -20,6 +20,7 @@ from shedproxy.core import (
     Ticket,
     TicketState,
 )
+from shedproxy.dataplane.classify import Read
 from shedproxy.dataplane.key_moves import Present
 from shedproxy.dataplane.wire.accounting import outcome_of
 from shedproxy.dataplane.wire.framing import (
@@ -32,7 +33,6 @@ from shedproxy.dataplane.wire.framing import (
 )
 from shedproxy.dataplane.wire.head_memory import answer_head
 from shedproxy.dataplane.wire.headers import CONTINUE, answer_body, last_chunk
-from shedproxy.dataplane.wire.http_date import http_date
 from shedproxy.dataplane.wire.tokens import RequestTokens, ResponseTokens
 from shedproxy.dataplane.wire.tunnel import Tunnel
 from shedproxy.dataplane.wire.upload import Upload
@@ -90,10 +90,18 @@ class Exchange(Upload):
 
     # --- admission --------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """The head is in: classify it, and arrive, or wait for the body."""
+    def begin(self, read: Read, group: UpstreamGroup, decision: Decision | None, key: int) -> None:
+        """The head is in, and was classified. It was decided on too, unless its body is to come or
+        something may be in its way; `key` is the hash of its key, if that changes its cell.
+        """
         live, client, framing = self.live, self.client, self.framing
-        group = self._classify(live)
+        self._place(read, group)
+        self.key = key
+        group.clients += 1
+        if decision is not None:
+            self._is_arrived = True
+            self._take(decision)
+            return
         if group.clients > group.clients_max and self.info.lane is not _CONTROL:
             numbers = (group.clients - 1, group.clients_max)
             self.refuse(live.driver.reject(self.info, RejectReason.CELL_SHARE, numbers))
@@ -102,7 +110,7 @@ class Exchange(Upload):
         if group.is_out and not is_held:
             self.on_no_upstream()
             return
-        size_max = live.proxy.body_size_max
+        size_max = live.body_size_max
         if size_max and framing.length > size_max:
             self.fail(Fault.BODY_TOO_LARGE)
             return
@@ -123,32 +131,9 @@ class Exchange(Upload):
             self.has_continued = True
             client.write(CONTINUE)
 
-    def _classify(self, live: Live) -> UpstreamGroup:
-        """Ask what it is worth, and in which cell; the upstreams of that."""
-        path = self.framing.path
-        query = path.find(b"?")
-        classifier = live.classifier
-        self.info, self.flow_hash, self._cohort, self._left_ns, _ = classifier.read(
-            self.method.decode(),
-            path if query < 0 else path[:query],
-            self.tokens.headers,
-            peer=self.client.peer,
-            serial=live.next_serial(),
-            # What was asked of a head is known by the configuration it was read with.
-            said=self.tokens.said if live is self.live else -1,
-            # Asking for a tunnel takes a slot like any request, and 101 gives it back: an
-            # upstream that ignores the wish would else serve anybody past the limit.
-        )
-        keys = classifier.keys
-        if keys is not None and keys.moving:
-            self.key = keys.take_moving()
-        former, group = self.group, live.group_of(self.info.cell)
-        if group is not former:
-            if former is not None:
-                former.clients -= 1
-            group.clients += 1
-            self.group = group
-        return group
+    def _place(self, read: Read, group: UpstreamGroup) -> None:
+        self.info, self.flow_hash, self._cohort, self._left_ns, _ = read
+        self.group = group
 
     def arrive(self) -> None:
         """Enough of the request is here to decide on it."""
@@ -160,17 +145,22 @@ class Exchange(Upload):
         self._is_arrived = True
         driver = self.live.driver
         if self.key:
-            decision = driver.moves.arrive(
-                self, self.key, self.info, self.flow_hash, self._cohort, left_ns
+            self._heed(
+                driver.moves.arrive(
+                    self, self.key, self.info, self.flow_hash, self._cohort, left_ns
+                )
             )
-        else:
-            decision = driver.arrive(
-                self.info,
-                self,
-                flow_hash=self.flow_hash,
-                cohort=self._cohort,
-                time_left_ns=left_ns,
-            )
+            return
+        now = self.live.clock()
+        self._take(driver.decide(self.info, now, self.flow_hash, self._cohort, left_ns))
+
+    def _take(self, decision: Decision) -> None:
+        """What was decided on it, by nobody who knows yet who waits."""
+        if type(decision) is Ticket:
+            decision = self.live.driver.wait(decision, self)
+        self._heed(decision)
+
+    def _heed(self, decision: Decision) -> None:
         if type(decision) is Permit:
             self._run(decision)
         elif type(decision) is Ticket:
@@ -196,8 +186,14 @@ class Exchange(Upload):
         """Its key moves, or did: ask again which cell it has, maybe one that only the present
         configuration knows. False: nobody is in service there.
         """
-        self.key = 0
-        group = self._classify(self.client.server.live)
+        live = self.client.server.live
+        read = live.classify(self.tokens, self.framing, self.client.peer, live is self.live)
+        self.key = live.moving_key()
+        former, group = self.group, live.group_of(read[0].cell)
+        assert former is not None
+        former.clients -= 1
+        group.clients += 1
+        self._place(read, group)
         if group.is_out and not self.live.driver.moves.holds(self.key):
             self.on_no_upstream()
             return False
@@ -302,7 +298,7 @@ class Exchange(Upload):
     def _answer_head(
         self, tokens: ResponseTokens, framing: ResponseFraming, *, keep_alive: bool
     ) -> bytes:
-        date = b"" if tokens.is_dated else http_date(wall_seconds())
+        date = b"" if tokens.is_dated else self.live.date_at(self.live.clock())
         return answer_head(tokens, framing, self.tokens.version_minor, keep_alive, date)
 
     def _encode_answer(self, piece: bytes, head: bytes = b"") -> bytes:

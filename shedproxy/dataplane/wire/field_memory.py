@@ -8,6 +8,9 @@ be seen beside others (`CAREFUL`) sends its whole head the careful way.
 The memory is bounded: so many lines, of at most so many bytes, in two generations. A line is kept
 when it comes a second time: most that differ never do, and would only push others out. Credentials
 are never kept: they belong to one client, and are no business of this process once it is answered.
+
+A line that differs from that of the head before mostly differs in its value, and what most fields
+are is said by their names alone: then only the value has to be looked at (`Field.like`).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from shedproxy.dataplane.recent import Marks
 from shedproxy.dataplane.wire import field_table
 from shedproxy.dataplane.wire.field_table import RESPONSE_ACTIONS, UNKNOWN
 from shedproxy.dataplane.wire.framing import is_authority, plain_length
-from shedproxy.dataplane.wire.grammar import FIELD_LINE, PLAIN_STATUS_LINE
+from shedproxy.dataplane.wire.grammar import FIELD_LINE, PLAIN_STATUS_LINE, VALUE
 
 __all__ = [
     "CAREFUL",
@@ -61,6 +64,9 @@ CHUNKED: Final = 7
 CAREFUL: Final = 8
 """The head has to be read the careful way."""
 
+_BY_NAME: Final = (ORDINARY, SILENT, SPECIAL, DATED)
+"""What a field is by its name, whatever its value; but for an answer's Content-Type."""
+
 LINES_MAX: Final = 1024
 """Lines in a generation; there are two."""
 LINE_SIZE_MAX: Final = 256
@@ -78,9 +84,19 @@ _FRAMING_NAMES = frozenset(
 class Field:
     """One field line."""
 
-    __slots__ = ("_line", "code", "length", "pair", "said")
+    __slots__ = ("_line", "_start", "code", "length", "pair", "raw", "said")
 
-    def __init__(self, pair: tuple[bytes, bytes], code: int, said: int, length: int) -> None:
+    def __init__(
+        self,
+        raw: bytes,
+        pair: tuple[bytes, bytes],
+        code: int,
+        said: int,
+        length: int,
+        start: bytes = b"",
+    ) -> None:
+        self.raw = raw
+        """The line it was read from."""
         self.pair = pair
         """The lower-case name, and the value without blanks around it."""
         self.code = code
@@ -88,14 +104,29 @@ class Field:
         """Of a request: what the classifier reads it for, as its bits."""
         self.length = length
         """Of a LENGTH: the number."""
+        self._start = start
+        """The name and the colon, of one whose value says nothing but itself; else empty."""
         self._line = b""
 
     @property
     def line(self) -> bytes:
         """As it goes on, behind the end of the line before it. Most of who is refused never do."""
         if not self._line:
-            self._line = b"\r\n%b: %b" % self.pair
+            name, value = self.pair
+            self._line = b"".join((b"\r\n", name, b": ", value))
         return self._line
+
+    def like(self, line: bytes) -> Field | None:
+        """The field of a line of the same name; None where that has to be looked at as a whole."""
+        start = self._start
+        if not start or not line.startswith(start):
+            return None
+        size = len(start)
+        # Most are printable, which is told sooner than an expression tells it. Tabs are not.
+        if not line.decode("latin-1").isprintable() and VALUE.fullmatch(line, size) is None:
+            return None
+        pair = (self.pair[0], line[size:].strip(b" \t"))
+        return Field(line, pair, self.code, self.said, self.length, start)
 
 
 class StatusLine:
@@ -133,7 +164,7 @@ class FieldMemory:
             if match is None:
                 return None
             name, value = match.groups()
-            field = self._understand(name.lower(), value.rstrip(b" \t"))
+            field = self._understand(line, name.lower(), value.rstrip(b" \t"))
             if len(line) > LINE_SIZE_MAX:
                 return field
             if field.pair[0] in SECRETS or not self._marks.knows(line):
@@ -143,7 +174,7 @@ class FieldMemory:
         self._recent[line] = field
         return field
 
-    def _understand(self, name: bytes, value: bytes) -> Field:
+    def _understand(self, line: bytes, name: bytes, value: bytes) -> Field:
         raise NotImplementedError
 
 
@@ -162,10 +193,15 @@ class RequestFields(FieldMemory):
         self._actions = dict(actions)
         self._wanted = dict(wanted)
 
-    def _understand(self, name: bytes, value: bytes) -> Field:
+    def wants(self, name: bytes) -> bool:
+        """Whether the classifier reads fields of this name, in lower case."""
+        return name in self._wanted
+
+    def _understand(self, line: bytes, name: bytes, value: bytes) -> Field:
         length = plain_length(value) if name == b"content-length" else -1
         code = self._code(name, value, length)
-        return Field((name, value), code, self._wanted.get(name, 0), length)
+        start = line[: len(name) + 1] if code in _BY_NAME else b""
+        return Field(line, (name, value), code, self._wanted.get(name, 0), length, start)
 
     def _code(self, name: bytes, value: bytes, length: int) -> int:
         if name == b"host":
@@ -208,9 +244,12 @@ class AnswerFields(FieldMemory):
             self._statuses[line] = status
         return status
 
-    def _understand(self, name: bytes, value: bytes) -> Field:
+    def _understand(self, line: bytes, name: bytes, value: bytes) -> Field:
         length = plain_length(value) if name == b"content-length" else -1
-        return Field((name, value), self._code(name, value, length), 0, length)
+        code = self._code(name, value, length)
+        is_by_name = code in _BY_NAME and name != b"content-type"
+        start = line[: len(name) + 1] if is_by_name else b""
+        return Field(line, (name, value), code, 0, length, start)
 
     def _code(self, name: bytes, value: bytes, length: int) -> int:
         if name == b"content-length":

@@ -19,6 +19,7 @@ __all__ = [
     "PLAIN_REQUEST_LINE",
     "PLAIN_STATUS_LINE",
     "REFUSED_METHODS",
+    "VALUE",
     "HeadError",
     "begun_head_fault",
     "check_request_head",
@@ -34,6 +35,7 @@ NAME_SIZE_MAX = 256
 """Bytes of a field name: none that is in use has forty."""
 FIELD_LINE = re.compile(rb"(" + _TOKEN + rb"{1,%d}+):[ \t]*+(" % NAME_SIZE_MAX + _VALUE + rb"*+)")
 """One line of `_FIELDS` without its end: the name, and the value without the blanks before it."""
+VALUE = re.compile(_VALUE + rb"*+")
 _FIELDS = rb"(?:" + _TOKEN + rb"{1,%d}+:" % NAME_SIZE_MAX + _VALUE + rb"*+\r\n)*+\r\n"
 
 _REQUEST_HEAD = re.compile(

@@ -1,7 +1,8 @@
 """The heads of one connection: read the quick way or the careful one, and the last one remembered.
 
 Clients that poll, probe or test send the same head again and again, and many answers of a service
-begin alike. Comparing bytes costs next to nothing, so each connection remembers one.
+begin alike. Comparing bytes costs next to nothing, so each connection remembers one; and of one
+that differs, the lines that do not.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class RequestHeads:
         "_head",
         "_host",
         "_live",
+        "_odd",
         "_tail",
     )
 
@@ -58,8 +60,24 @@ class RequestHeads:
         self._head = b""
         self._live: Live | None = None
         self._found: tuple[RequestTokens, RequestFraming]
+        self._odd = b""
+        """What `recall` did not take, and the plain way therefore does not either."""
         self._context: HeaderContext | None = None
         self._host = self._criticality = self._tail = b""
+
+    def recall(self, data: bytes, live: Live) -> tuple[RequestTokens, RequestFraming] | None:
+        """What was received, where that is one usual head and nothing else; else None.
+
+        No empty line is a field, so that the one at the end is the first.
+        """
+        if live is self._live and data == self._head:
+            return self._found
+        if len(data) > live.head_size_max or not data.endswith(b"\r\n\r\n"):
+            return None
+        found = self._read_plain(data, live)
+        if found is None:
+            self._odd = data
+        return found
 
     def read(self, head: bytes, live: Live) -> tuple[RequestTokens, RequestFraming]:
         """The head by the bounds of `live`.
@@ -67,32 +85,41 @@ class RequestHeads:
         Raises:
             HeadError: it is no request that is served.
         """
-        if live is not self._live:
-            # What was learnt of a head holds for one configuration only, and that one may go.
-            self._live = live
-            self._head = b""
-        elif head == self._head:
+        if live is self._live and head == self._head:
             return self._found
-        proxy = live.proxy
-        target_size_max, field_count_max = proxy.target_size_max, proxy.field_count_max
-        found = read_plain_request(
-            head,
-            live.request_fields,
-            target_size_max=target_size_max,
-            field_count_max=field_count_max,
-        )
+        found = None if head is self._odd else self._read_plain(head, live)
+        self._odd = b""
         if found is None:
             check_request_head(
-                head, target_size_max=target_size_max, field_count_max=field_count_max
+                head, target_size_max=live.target_size_max, field_count_max=live.field_count_max
             )
             tokens = read_request(head)
             framing = request_framing(
                 tokens.method, tokens.version_minor, tokens.target, tokens.headers
             )
             found = tokens, framing
+            self._remember(head, found)
+        return found
+
+    def _read_plain(self, head: bytes, live: Live) -> tuple[RequestTokens, RequestFraming] | None:
+        if live is not self._live:
+            # What was learnt of a head holds for one configuration only, and that one may go.
+            self._live = live
+            self._head = b""
+        found = read_plain_request(
+            head,
+            live.request_fields,
+            target_size_max=live.target_size_max,
+            field_count_max=live.field_count_max,
+            before=self._found[0] if self._head else None,
+        )
+        if found is not None:
+            self._remember(head, found)
+        return found
+
+    def _remember(self, head: bytes, found: tuple[RequestTokens, RequestFraming]) -> None:
         if len(head) <= REMEMBERED_SIZE_MAX:
             self._head, self._found = head, found
-        return found
 
     def write_plain(
         self,
@@ -137,7 +164,8 @@ class ResponseHeads:
         """
         if head == self._head and method == self._method:
             return self._found
-        found = read_plain_response(head, method, self._fields)
+        before = self._found[0] if self._head else None
+        found = read_plain_response(head, method, self._fields, before)
         if found is None:
             check_response_head(head)
             tokens = read_response(head)

@@ -6,14 +6,17 @@ document, and never by half of two.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from shedproxy.core import Criticality
-from shedproxy.dataplane.classify import Classifier
+from shedproxy.core import NS_PER_S, Criticality, Instant
+from shedproxy.dataplane.classify import Classifier, Read
 from shedproxy.dataplane.rejection import Rejections
 from shedproxy.dataplane.trust import Trust
 from shedproxy.dataplane.wire.field_memory import RequestFields
+from shedproxy.dataplane.wire.framing import RequestFraming
 from shedproxy.dataplane.wire.headers import header_context
+from shedproxy.dataplane.wire.http_date import http_date
+from shedproxy.dataplane.wire.tokens import RequestTokens
 from shedproxy.snapshot import Document
 
 if TYPE_CHECKING:
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from shedproxy.dataplane.wire.upstreams import UpstreamGroup
 
 __all__ = ["Live"]
+
+_QUERY: Final = ord("?")
+"""As a number: bytes are first taken for one."""
 
 
 class Live:
@@ -32,20 +38,29 @@ class Live:
     """
 
     __slots__ = (
+        "_date",
+        "_date_second",
         "_default_group",
         "_groups",
+        "_keys",
+        "_reads_all",
         "_server",
         "_trust",
+        "body_size_max",
         "classifier",
         "clock",
         "criticality_labels",
         "document",
         "driver",
+        "field_count_max",
+        "head_size_max",
         "header_context",
+        "idle_ns",
         "log",
         "proxy",
         "rejections",
         "request_fields",
+        "target_size_max",
         "timeouts",
     )
 
@@ -58,6 +73,12 @@ class Live:
         self.document = document
         self.proxy = document.proxy
         self.timeouts = document.proxy.timeouts
+        # Attributes of a document are looked up by name: these are asked for by every request.
+        self.head_size_max = document.proxy.head_size_max
+        self.target_size_max = document.proxy.target_size_max
+        self.field_count_max = document.proxy.field_count_max
+        self.body_size_max = document.proxy.body_size_max
+        self.idle_ns = document.proxy.timeouts.client_idle_ns
         self.classifier = Classifier(document.classification, document.policy)
         self._trust = Trust(document.classification.trusted_peers)
         self.rejections = Rejections(document.reject)
@@ -76,6 +97,47 @@ class Live:
         self.driver = server.driver
         self.log = server.log
         self.clock = server.clock
+        self._reads_all = self.classifier.reads_all
+        self._keys = self.classifier.keys
+        self._date_second = -1
+        self._date = b""
+
+    def classify(
+        self, tokens: RequestTokens, framing: RequestFraming, peer: str, is_known: bool = True
+    ) -> Read:
+        """What the core wants to know of a request of this client.
+
+        Not `is_known`: the head was read by another configuration, which asked other things of it.
+        """
+        path = framing.path
+        if _QUERY in path:
+            path = path[: path.index(b"?")]
+        self._server.requests += 1
+        said = tokens.said if is_known else -1
+        return self.classifier.read(
+            tokens.method.decode(),
+            path,
+            tokens.headers if self._reads_all or said < 0 else (),
+            peer,
+            self._server.requests,
+            said=said,
+            found=tokens.found,
+            # Asking for a tunnel takes a slot like any request, and 101 gives it back: an
+            # upstream that ignores the wish would else serve anybody past the limit.
+        )
+
+    def moving_key(self) -> int:
+        """The key of the request that was classified last, if it changes its cell; else 0."""
+        keys = self._keys
+        return keys.take_moving() if keys is not None and keys.moving else 0
+
+    def date_at(self, now: Instant) -> bytes:
+        """The Date of an answer that is made at this instant."""
+        second = self.driver.wall_ns(now) // NS_PER_S
+        if second != self._date_second:
+            self._date_second = second
+            self._date = http_date(second)
+        return self._date
 
     def group_of(self, cell: str) -> UpstreamGroup:
         """The upstreams of a cell; cells without their own share the first's."""
@@ -88,11 +150,6 @@ class Live:
         """
         trust = self._trust
         return b"" if not peer or trust.believes(peer) else trust.caller_at(peer)
-
-    def next_serial(self) -> int:
-        """A number that no other request of this process has."""
-        self._server.requests += 1
-        return self._server.requests
 
     def keeps_clients(self, served: int) -> bool:
         """Whether a client's connection that has had `served` requests may have more."""

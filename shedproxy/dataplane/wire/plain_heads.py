@@ -21,12 +21,13 @@ from shedproxy.dataplane.wire.field_memory import (
     SPECIAL,
     AnswerFields,
     Field,
+    FieldMemory,
     RequestFields,
 )
 from shedproxy.dataplane.wire.framing import BodyKind, RequestFraming, ResponseFraming
 from shedproxy.dataplane.wire.grammar import PLAIN_REQUEST_LINE, RESPONSE_FIELD_COUNT_MAX
 from shedproxy.dataplane.wire.headers import HeaderContext, forwarding
-from shedproxy.dataplane.wire.tokens import RequestTokens, ResponseTokens
+from shedproxy.dataplane.wire.tokens import PlainLines, RequestTokens, ResponseTokens
 
 __all__ = [
     "plain_tail",
@@ -41,38 +42,52 @@ _SIZED: Final = int(BodyKind.SIZED)
 _CHUNKED: Final = int(BodyKind.CHUNKED)
 _NO_NAMES: frozenset[bytes] = frozenset()
 _KEEP_ALIVE = frozenset((b"keep-alive",))
+_SPACE: Final = ord(" ")
+_SLASH: Final = ord("/")
+_FRAGMENT: Final = ord("#")
 _TRANSFER_CHUNKED = b"\r\ntransfer-encoding: chunked"
 
 
 def read_plain_request(
-    head: bytes, fields: RequestFields, *, target_size_max: int, field_count_max: int
+    head: bytes,
+    fields: RequestFields,
+    *,
+    target_size_max: int,
+    field_count_max: int,
+    before: RequestTokens | None = None,
 ) -> tuple[RequestTokens, RequestFraming] | None:
-    """The reading of one whole request head, or None: it has to be read the careful way."""
+    """The reading of one whole request head, or None: it has to be read the careful way.
+
+    `before` is what the head before it was read as, by the same configuration: a client repeats
+    most of its lines, or at least their names.
+    """
     lines = head.split(b"\r\n")
     end = len(lines) - 2
-    first = PLAIN_REQUEST_LINE.fullmatch(lines[0])
-    if first is None or end - 1 > field_count_max:
+    if end - 1 > field_count_max:
         return None
-    method, target = first.groups()
-    if len(target) > target_size_max:
+    first = lines[0]
+    known = None if before is None else before.lines
+    method, target = _read_first(first, before, known)
+    if not target or len(target) > target_size_max:
         return None
-    headers: list[tuple[bytes, bytes]] = []
-    ordinary: list[Field] = []
-    host = b""
-    length = -1
-    said = 0
-    names = _NO_NAMES
-    is_special = False
+    known_fields = [] if known is None else known.fields
+    read: list[Field] = []
+    found: dict[bytes, bytes] | None = None
+    host, length, said = b"", -1, 0
+    names, is_special = _NO_NAMES, False
     for index in range(1, end):
-        field = fields.find(lines[index])
+        field = _read_line(lines[index], known_fields, index - 1, fields)
         if field is None:
             return None
-        headers.append(field.pair)
-        said |= field.said
+        read.append(field)
+        if field.said:
+            said |= field.said
+            found = {} if found is None else found
+            found.setdefault(field.pair[0], field.pair[1])
         code = field.code
         if code == ORDINARY:
-            ordinary.append(field)
-        elif code == HOST:
+            continue
+        if code == HOST:
             if host:
                 return None
             host = field.pair[1]
@@ -90,13 +105,64 @@ def read_plain_request(
         return None
     body = _SIZED if length > 0 else _NONE
     return (
-        RequestTokens(method, target, 1, headers, None if is_special else ordinary, said),
+        RequestTokens(method, target, 1, None, PlainLines(first, read, is_special), said, found),
         RequestFraming(body, length, True, False, b"", host, target, names, False),
     )
 
 
+def _read_first(
+    first: bytes, before: RequestTokens | None, known: PlainLines | None
+) -> tuple[bytes, bytes]:
+    """Method and target of the first line; both empty where it is no usual one."""
+    method = b""
+    if before is not None and known is not None:
+        method = before.method
+        if first == known.first:
+            return method, before.target
+    target = _target_after(method, first)
+    if target:
+        return method, target
+    match = PLAIN_REQUEST_LINE.fullmatch(first)
+    if match is None:
+        return b"", b""
+    method, target = match.groups()
+    return method, target
+
+
+def _target_after(method: bytes, first: bytes) -> bytes:
+    """What `PLAIN_REQUEST_LINE` finds, where the method is that of the request before.
+
+    Empty where it is not, or where an expression has to look more closely.
+    """
+    size = len(method)
+    if (
+        not method
+        or not first.startswith(method)
+        or not first.endswith(b" HTTP/1.1")
+        or len(first) < size + 11
+        or first[size] != _SPACE
+        or first[size + 1] != _SLASH
+    ):
+        return b""
+    target = first[size + 1 : -9]
+    is_plain = target.isascii() and target.decode("ascii").isprintable()
+    return target if is_plain and _SPACE not in target and _FRAGMENT not in target else b""
+
+
+def _read_line(line: bytes, before: list[Field], index: int, memory: FieldMemory) -> Field | None:
+    """The field of a line, where the head before it had those of `before`."""
+    if index < len(before):
+        field = before[index]
+        if line == field.raw:
+            return field
+        like = field.like(line)
+        if like is not None:
+            return like
+    return memory.find(line)
+
+
 def read_plain_response(
-    head: bytes, method: bytes, fields: AnswerFields
+    head: bytes, method: bytes, fields: AnswerFields, before: ResponseTokens | None = None
 ) -> tuple[ResponseTokens, ResponseFraming] | None:
     """The reading of one whole answer head to a request of this method, or None, as above."""
     lines = head.split(b"\r\n")
@@ -104,17 +170,19 @@ def read_plain_response(
     first = fields.find_status(lines[0])
     if first is None or method == b"HEAD" or end - 1 > RESPONSE_FIELD_COUNT_MAX:
         return None
-    headers: list[tuple[bytes, bytes]] = []
+    known = None if before is None else before.fields
+    known_fields = [] if known is None else known
+    read: list[Field] = []
     ordinary: list[bytes] = [first.line]
     framing_line = b""
     length = -1
     is_dated = False
     names = _NO_NAMES
     for index in range(1, end):
-        field = fields.find(lines[index])
+        field = _read_line(lines[index], known_fields, index - 1, fields)
         if field is None:
             return None
-        headers.append(field.pair)
+        read.append(field)
         code = field.code
         if code == ORDINARY:
             ordinary.append(field.line)
@@ -137,7 +205,7 @@ def read_plain_response(
     body = _CHUNKED if length < 0 else _SIZED if length else _NONE
     plain = b"".join(ordinary)
     return (
-        ResponseTokens(first.status, first.reason, 1, headers, is_dated, plain, framing_line),
+        ResponseTokens(first.status, first.reason, 1, None, is_dated, plain, framing_line, read),
         ResponseFraming(body, length, True, False, b"", names),
     )
 
@@ -161,24 +229,10 @@ def write_plain_request(
     plain = tokens.plain
     assert plain is not None
     host = framing.host if context.preserve_host else authority
+    start = (tokens.method, b" ", framing.path, b" HTTP/1.1\r\nhost: ", host, plain, tail)
     if framing.length < 0:
-        return b"%b %b HTTP/1.1\r\nhost: %b%b%b\r\n%b" % (
-            tokens.method,
-            framing.path,
-            host,
-            plain,
-            tail,
-            context.ends[1],
-        )
-    return b"%b %b HTTP/1.1\r\nhost: %b%b%b\r\ncontent-length: %d\r\n%b" % (
-        tokens.method,
-        framing.path,
-        host,
-        plain,
-        tail,
-        framing.length,
-        context.ends[1],
-    )
+        return b"".join((*start, b"\r\n", context.ends[1]))
+    return b"".join((*start, b"\r\ncontent-length: %d\r\n" % framing.length, context.ends[1]))
 
 
 def write_plain_response(tokens: ResponseTokens, plain: bytes, date: bytes) -> bytes:

@@ -19,7 +19,6 @@ from shedproxy.dataplane.wire.client_side import ClientConnection
 from shedproxy.dataplane.wire.crowd import Crowd
 from shedproxy.dataplane.wire.handshakes import Handshakes, Newcomer
 from shedproxy.observability.meter import ProcessCounter
-from shedproxy.observability.ring import RefusalRing
 
 if TYPE_CHECKING:
     from shedproxy.dataplane.wire.server import WireServer
@@ -208,7 +207,7 @@ class Reception:
         self._refused[client] = None
         driver = self._server.driver
         rejected = driver.reject(_NOBODY, reason, numbers)
-        refusal_id = RefusalRing.format_id(rejected.record_id)
+        refusal_id = driver.ring.text_of(rejected.record_id)
         rejections = self._server.live.rejections
         client.write(rejections.wire(rejected, refusal_id, head=False, keep_alive=False))
         client.linger()

@@ -10,48 +10,87 @@ import re
 
 import httptools
 
-from shedproxy.dataplane.wire.field_memory import Field
+from shedproxy.dataplane.wire.field_memory import ORDINARY, Field
 from shedproxy.dataplane.wire.framing import HeadError
 from shedproxy.observability.fault import Fault
 
-__all__ = ["RequestTokens", "ResponseTokens", "read_request", "read_response"]
+__all__ = ["PlainLines", "RequestTokens", "ResponseTokens", "read_request", "read_response"]
 
 
 _BLANKS = re.compile(rb"[ \t]++\r\n")
 """After a value they mean nothing (RFC 9112 5), but the parser will not have some of them."""
 
 
+class PlainLines:
+    """The lines of a usual head, as they were understood."""
+
+    __slots__ = ("fields", "first", "is_special")
+
+    def __init__(self, first: bytes, fields: list[Field], is_special: bool) -> None:
+        self.first = first
+        self.fields = fields
+        self.is_special = is_special
+        """What becomes of some of them is decided with others."""
+
+
 class RequestTokens:
     """A request head: header names in lower case, everything else as received."""
 
-    __slots__ = ("_fields", "_plain", "headers", "method", "said", "target", "version_minor")
+    __slots__ = (
+        "_headers",
+        "_plain",
+        "found",
+        "lines",
+        "method",
+        "said",
+        "target",
+        "version_minor",
+    )
 
     def __init__(
         self,
         method: bytes,
         target: bytes,
         version_minor: int,
-        headers: list[tuple[bytes, bytes]],
-        fields: list[Field] | None = None,
+        headers: list[tuple[bytes, bytes]] | None,
+        lines: PlainLines | None = None,
         said: int = -1,
+        found: dict[bytes, bytes] | None = None,
     ) -> None:
         self.method = method
         self.target = target
         self.version_minor = version_minor
-        self.headers = headers
-        self._fields = fields
+        self._headers = headers
+        self.lines = lines
+        """What it was read from, line by line; None: it was read the careful way."""
         self._plain: bytes | None = None
         self.said = said
         """What a classifier reads the fields for, as its bits; -1: nobody has looked."""
+        self.found = found
+        """The fields that a classifier reads, by name; None: there are none, or nobody has looked.
+        """
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """All fields, in order. Gathered when they are asked for, as what follows."""
+        headers = self._headers
+        if headers is None:
+            lines = self.lines
+            assert lines is not None
+            headers = self._headers = [field.pair for field in lines.fields]
+        return headers
 
     @property
     def plain(self) -> bytes | None:
         """The lines that go on as they are, each behind a line's end; None: each field has to be
-        looked at. Joined when it is asked for: a request that is refused goes nowhere.
+        looked at. A request that is refused goes nowhere.
         """
         plain = self._plain
-        if plain is None and self._fields is not None:
-            plain = self._plain = b"".join([field.line for field in self._fields])
+        lines = self.lines
+        if plain is None and lines is not None and not lines.is_special:
+            plain = self._plain = b"".join(
+                [field.line for field in lines.fields if field.code == ORDINARY]
+            )
         return plain
 
 
@@ -59,8 +98,9 @@ class ResponseTokens:
     """An answer's head: header names in lower case."""
 
     __slots__ = (
+        "_headers",
+        "fields",
         "framing_line",
-        "headers",
         "is_dated",
         "plain",
         "reason",
@@ -73,21 +113,34 @@ class ResponseTokens:
         status: int,
         reason: bytes,
         version_minor: int,
-        headers: list[tuple[bytes, bytes]],
+        headers: list[tuple[bytes, bytes]] | None,
         is_dated: bool,
         plain: bytes | None = None,
         framing_line: bytes = b"",
+        fields: list[Field] | None = None,
     ) -> None:
         self.status = status
         self.reason = reason
         self.version_minor = version_minor
-        self.headers = headers
+        self._headers = headers
+        self.fields = fields
+        """What it was read from, line by line; None: it was read the careful way."""
         self.is_dated = is_dated
         """Whether it has a Date of its own."""
         self.plain = plain
         """The lines that go on as they are, the first one included; None: as above."""
         self.framing_line = framing_line
         """With `plain`: the line that says where the answer ends, behind a line's end."""
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """All fields, in order. Of an answer that goes on as it is nobody asks for them."""
+        headers = self._headers
+        if headers is None:
+            fields = self.fields
+            assert fields is not None
+            headers = self._headers = [field.pair for field in fields]
+        return headers
 
 
 class _Sink:

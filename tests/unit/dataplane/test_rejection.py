@@ -21,7 +21,7 @@ from shedproxy.observability.fault import Fault
 from shedproxy.observability.ring import RefusalRing
 from shedproxy.snapshot import RejectDocument
 
-ID = "01JD9X2M7QABC"
+ID = b"01JD9X2M7QABC"
 PROBLEMS = "https://iana.org/assignments/http-problem-types#"
 
 
@@ -94,7 +94,7 @@ def test_a_refusal_carries_its_reason_and_its_id():
     assert fields["content-type"] == "application/problem+json"
     assert fields["cache-control"] == "no-store"
     assert fields["shedproxy-reason"] == "queue_full"
-    assert fields["shedproxy-id"] == ID
+    assert fields["shedproxy-id"] == ID.decode()
     assert int(fields["retry-after"]) >= 1
     assert "connection" not in fields
     assert json.loads(body) == {
@@ -104,7 +104,7 @@ def test_a_refusal_carries_its_reason_and_its_id():
         "detail": REASONS[RejectReason.QUEUE_FULL].detail,
         "reason": "queue_full",
         "criticality": "sheddable",
-        "id": ID,
+        "id": ID.decode(),
     }
 
 
@@ -131,7 +131,7 @@ def test_the_length_is_the_bodys_for_every_reason_class_and_style(style, reason)
         rejected = refusal(reason, criticality=criticality)
         _, fields, body = wire(document, rejected)
         assert int(fields["content-length"]) == len(body)
-        assert (ID in body.decode()) is (style != "empty")
+        assert (ID in body) is (style != "empty")
         assert ("content-type" in fields) is (style != "empty")
 
 
@@ -153,7 +153,7 @@ def test_a_connection_that_does_not_stay_says_so(reason):
 def test_the_text_style_is_one_line_for_people():
     _, fields, body = wire(RejectDocument(body="text"))
     detail = REASONS[RejectReason.QUEUE_FULL].detail
-    assert body.decode() == f"503 queue_full: {detail} id {ID}\n"
+    assert body.decode() == f"503 queue_full: {detail} id {ID.decode()}\n"
     assert fields["content-type"] == "text/plain; charset=utf-8"
 
 
@@ -179,7 +179,7 @@ def spread(document, hint_ns=0):
     rejections = Rejections(document)
     found = Counter()
     for serial in range(4000):
-        text = RefusalRing.format_id(2**60 + serial)
+        text = RefusalRing.format_id(2**60 + serial).encode()
         raw = rejections.wire(refusal(hint_ns=hint_ns), text, head=True, keep_alive=True)
         found[int(parse(raw)[1]["retry-after"])] += 1
     return found

@@ -29,6 +29,39 @@ async def test_the_same_head_is_read_once(still) -> None:
     assert heads.read(GET, live)[0].target == b"/a"
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        GET[:-2],
+        GET[:-1],
+        GET + b"GET",
+        GET + GET,
+        b"\r\n" + GET,
+        GET.replace(b"Host", b"Host "),
+        GET.replace(b"1.1", b"1.0"),
+        GET[:-2] + b"A: " + b"x" * 70_000 + b"\r\n\r\n",
+        b"\r\n\r\n",
+    ],
+)
+async def test_only_one_usual_head_and_nothing_else_is_recalled(still, data) -> None:
+    live = still().server.live
+    heads = RequestHeads()
+    first = heads.recall(GET, live)
+    assert first is not None
+    assert heads.recall(data, live) is None
+    assert heads.recall(GET, live) is first
+
+
+async def test_a_head_that_is_not_recalled_is_read_the_careful_way(still) -> None:
+    live = still().server.live
+    heads = RequestHeads()
+    old = GET.replace(b"1.1", b"1.0")
+    assert heads.recall(old, live) is None
+    tokens, _ = heads.read(old, live)
+    assert (tokens.version_minor, tokens.lines) == (0, None)
+    assert heads.read(GET, live)[0].lines is not None
+
+
 async def test_another_configuration_reads_it_anew(still) -> None:
     bench = still()
     heads = RequestHeads()

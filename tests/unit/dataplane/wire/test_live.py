@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from shedproxy.core import Instant
+from shedproxy.dataplane.wire.head_memory import RequestHeads
 from shedproxy.snapshot import Classification, Match, Rule
 
 pytestmark = pytest.mark.anyio
@@ -19,9 +21,22 @@ async def test_a_connection_has_as_many_requests_as_it_may(still) -> None:
 
 async def test_serials_differ_over_reloads(still) -> None:
     bench = still()
-    first = bench.server.live.next_serial()
+    tokens, framing = RequestHeads().read(b"GET / HTTP/1.1\r\nHost: e\r\n\r\n", bench.server.live)
+    first = bench.server.live.classify(tokens, framing, "")
     bench.server.apply(bench.driver.document)
-    assert bench.server.live.next_serial() == first + 1
+    again = bench.server.live.classify(tokens, framing, "")
+    assert bench.server.requests == 2
+    assert first[0] == again[0]
+    assert first[2] != again[2]  # whose cohort nobody names, has the place of its number
+
+
+async def test_a_date_is_that_of_its_instant(still) -> None:
+    live = still().server.live
+    now = live.clock()
+    first = live.date_at(now)
+    assert first.endswith(b" GMT")
+    assert live.date_at(Instant(now + 1_000_000_000)) != first
+    assert live.date_at(now) == first
 
 
 async def test_an_unknown_cell_uses_the_first_cells_upstreams(still) -> None:

@@ -145,6 +145,75 @@ def test_nor_do_fields_of_any_name_and_value_come_between_the_two(
         compare_answers(head_of(status, lines), b"POST", ANSWERS)
 
 
+def changed(line: bytes, value: bytes) -> bytes:
+    """The line with another value."""
+    name, colon, _ = line.partition(b":")
+    return name + colon + value
+
+
+changes = st.lists(
+    st.tuples(
+        st.integers(0, 7),
+        st.sampled_from(("other value", "other line", "more", "less")),
+        st.sampled_from(VALUES) | st.binary(max_size=4) | st.text(max_size=4).map(str.encode),
+        field_lines,
+    ),
+    max_size=3,
+)
+
+
+def evolved(lines: list[bytes], steps: list[tuple[int, str, bytes, bytes]]) -> list[bytes]:
+    """The lines of a head that is like the one before it."""
+    lines = list(lines)
+    for place, what, value, line in steps:
+        at = place % (len(lines) + 1)
+        if what == "more" or at == len(lines):
+            lines.insert(at, line)
+        elif what == "less":
+            del lines[at]
+        else:
+            lines[at] = changed(lines[at], value) if what == "other value" else line
+    return lines
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    st.lists(field_lines, max_size=4),
+    st.lists(changes, min_size=1, max_size=3),
+    st.lists(
+        st.sampled_from(FIRST)
+        | st.binary(max_size=6).map(lambda path: b"GET /" + path + b" HTTP/1.1"),
+        min_size=4,
+        max_size=4,
+    ),
+)
+def test_whatever_head_came_before_a_head_says_the_same(
+    lines: list[bytes], steps: list[list[tuple[int, str, bytes, bytes]]], first: list[bytes]
+) -> None:
+    lines = [*USUAL, b"traceparent: 00-x", *lines]
+    request = compare_requests(head_of(b"GET /a HTTP/1.1", lines), FIELDS, CONTEXT)
+    status, framed = b"HTTP/1.1 200 OK", b"Content-Length: 3"
+    answer = compare_answers(head_of(status, [framed, *lines]), b"GET", ANSWERS)
+    for step, line in zip(steps, first, strict=False):
+        lines = evolved(lines, step)
+        request = compare_requests(head_of(line, lines), FIELDS, CONTEXT, request)
+        answer = compare_answers(head_of(status, [framed, *lines]), b"GET", ANSWERS, answer)
+
+
+@pytest.mark.parametrize(
+    "path", [b"", b"/", b"/a", b"/a b", b"/a#b", b"/a\x7f", b"/\xc3\xa4", b"a"]
+)
+def test_a_first_line_like_the_one_before_is_looked_at_as_closely(path: bytes) -> None:
+    before = compare_requests(head_of(b"GET /a HTTP/1.1", USUAL), FIELDS, CONTEXT)
+    assert before is not None
+    for method in (b"GET", b"GETS", b"GE", b"POST"):
+        for end in (b" HTTP/1.1", b" HTTP/1.0", b"  HTTP/1.1", b""):
+            head = head_of(method + b" " + path + end, USUAL)
+            alone = compare_requests(head, FIELDS, CONTEXT)
+            after = compare_requests(head, FIELDS, CONTEXT, before)
+            assert (alone is None) is (after is None)
+
+
 def test_what_the_classifier_reads_is_said_and_bounds_are_kept() -> None:
     head = head_of(b"GET /abc HTTP/1.1", [*USUAL, b"traceparent: 00-x"])
     found = read_plain_request(head, FIELDS, target_size_max=4, field_count_max=5)
