@@ -9,12 +9,10 @@ rule asks for it), a header sent twice counts once, the first time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from shedproxy.clock import wall_seconds
 from shedproxy.core import (
-    COHORTS,
     NS_PER_S,
     CellTable,
     Criticality,
@@ -24,14 +22,13 @@ from shedproxy.core import (
     RequestInfo,
 )
 from shedproxy.dataplane.cell_keys import CellKeys
+from shedproxy.dataplane.cohorts import Cohorts, lone_cohort
 from shedproxy.dataplane.flows import Flows
 from shedproxy.dataplane.hints import (
-    VALUE_SIZE_MAX,
     is_repeated,
     parse_deadline_ns,
     parse_queued_ns,
     parse_urgency,
-    trace_id,
 )
 from shedproxy.dataplane.path_memory import Found, PathMemory
 from shedproxy.dataplane.recent import Recent
@@ -44,10 +41,6 @@ __all__ = ["Classified", "Classifier", "Read"]
 
 _CLASS_SIZE_MAX: Final = 32
 """Bytes of a criticality header that count: more than any name has."""
-_GOLDEN: Final = 0x278DDE6D
-"""2**30 over the golden ratio: consecutive serials fall evenly over the cohorts (Knuth, vol. 3,
-6.4, multiplicative hashing). Factors of 30 bits, which compiled code multiplies without a call."""
-_MASK: Final = 0x3FFFFFFF
 
 _STREAM: Final = Kind.STREAM
 _NO_RULE: Final = -1
@@ -120,18 +113,16 @@ class Classifier:
         self._criticality = classification.criticality_header.lower().encode()
         self._has_tenants = bool(tenant)
         self._flows = Flows(tenant, self._trust, flow_key or secret_flow_key(routing.secret))
-        self._cohorts = _names(classification.cohort_headers)
+        cohort_names = _names(classification.cohort_headers)
         self._attempts = _names(classification.attempt_headers)
         self._deadlines = _names(classification.deadline_headers)
-        self.wanted = self._wanted_names()
+        self.wanted = self._wanted_names(cohort_names)
         """Headers that are read, by lower-case name, and what for, as bits."""
         self.reads_all = self.keys is not None or self._has_tenants
         """Whether it looks at more headers than those that are `wanted`."""
         self._has_rules = bool(classification.rules)
         salt = (policy.salt % (1 << 64)).to_bytes(8, "big")
-        key = blake2b(classification.salt.encode() + salt, digest_size=32).digest()
-        # Keyed where the parameters are: a key proper is a block more to hash, for each request.
-        self._task_hash = blake2b(digest_size=8, salt=key[:16], person=key[16:])
+        self._cohorts = Cohorts(cohort_names, salt=classification.salt.encode() + salt)
         self._paths = {method: PathMemory() for method in self._rules.methods}
         self._other_paths = PathMemory()
         """Asked for by a method that no rule names."""
@@ -203,7 +194,7 @@ class Classifier:
             time_left_ns = route.default_timeout_ns
         if not (said or upgrade or self._has_tenants):
             # Nobody says anything: the route alone decides.
-            cohort = _lone_cohort(serial)
+            cohort = lone_cohort(serial)
             return route.own_info, 0, cohort, time_left_ns, rule if rule >= 0 else _NO_RULE
         criticality, is_retry, flow_hash = route.criticality, False, 0
         kind = _STREAM if upgrade and not route.kind else route.kind
@@ -226,9 +217,9 @@ class Classifier:
             info = route.intern(criticality, kind, is_retry=is_retry)
         cohort = -1
         if said & _FOR_COHORT and info.route_limit != 0:  # no place in its class opens such a route
-            cohort = self._read_cohort(found)
+            cohort = self._cohorts.read(found)
         if cohort < 0:
-            cohort = _lone_cohort(serial)
+            cohort = lone_cohort(serial)
         return info, flow_hash, cohort, time_left_ns, rule if rule >= 0 else _NO_RULE
 
     def key_of(
@@ -257,7 +248,7 @@ class Classifier:
         """Whether headers of this address count in full."""
         return self._trust.believes(peer)
 
-    def _wanted_names(self) -> dict[bytes, int]:
+    def _wanted_names(self, cohort_names: Sequence[bytes]) -> dict[bytes, int]:
         """Every header that `classify` reads, and what for."""
         readers: list[tuple[int, Iterable[bytes]]] = [
             (_FOR_RULE, [name.encode() for name in self._rules.header_names]),
@@ -265,7 +256,7 @@ class Classifier:
             (_FOR_CLASS, (self._criticality, b"priority")),
             (_FOR_ATTEMPT, self._attempts),
             (_FOR_DEADLINE, self._deadlines),
-            (_FOR_COHORT, self._cohorts),
+            (_FOR_COHORT, cohort_names),
             (_FOR_TENANT, (self._flows.header,)),
             (_FOR_KIND, (b"accept",) if self._trust.is_any else ()),
             (_FOR_DEADLINE, (_STARTED,) if self._trust.is_any else ()),
@@ -383,26 +374,6 @@ class Classifier:
                         return left_ns
                     return min(left_ns, default_ns)
         return default_ns
-
-    def _read_cohort(self, found: dict[bytes, bytes]) -> int:
-        """The keyed hash of the task or user, 0..1023; -1 when no header names one."""
-        for name in self._cohorts:
-            said = found.get(name)
-            if said is None:
-                continue
-            said = trace_id(said) if name == b"traceparent" else said.strip()
-            if said:
-                digest = self._task_hash.copy()
-                digest.update(said[:VALUE_SIZE_MAX])
-                # The last ten bits: what is left of the whole number, divided by COHORTS.
-                end = digest.digest()
-                return (end[6] << 8 | end[7]) & (COHORTS - 1)
-        return -1
-
-
-def _lone_cohort(serial: int) -> int:
-    """Of a request that names neither task nor user: each falls somewhere else."""
-    return ((serial & _MASK) * _GOLDEN & _MASK) >> 20
 
 
 def _parse_class(value: bytes) -> Criticality | None:

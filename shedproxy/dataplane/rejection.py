@@ -240,8 +240,7 @@ class Rejections:
         between = b""
         if rendered.says_retry:
             seconds = self._retry_after_s(rejected.retry_after_ns, refusal_id)
-            is_usual = seconds < len(_SECONDS)
-            between = _SECONDS[seconds] if is_usual else b"%d\r\nshedproxy-id: " % seconds
+            between = _SECONDS[seconds] if seconds < 256 else b"%d\r\nshedproxy-id: " % seconds
         start, body = rendered.head, rendered.body
         if head or not body:
             return b"".join((start, between, refusal_id, end))
