@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
+from zlib import crc32
 
 from shedproxy.calibration.live import LivePlayer
 from shedproxy.calibration.measurement import Phase
@@ -48,7 +49,9 @@ class _Started(Protocol):
 
 @contextmanager
 def _station(slots: int, service_ms: int, law: str, seed: int) -> Iterator[Running]:
-    with Station(slots=slots, service_ms=service_ms, law=law, seed=seed) as station:
+    # Of its own for each: one stream of chance for all would make them err together.
+    own_seed = crc32(f"{seed} {slots} {service_ms} {law}".encode())
+    with Station(slots=slots, service_ms=service_ms, law=law, seed=own_seed) as station:
         yield Running(station.url, station.capacity_rps)
 
 

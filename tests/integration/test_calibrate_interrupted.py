@@ -27,6 +27,8 @@ def begun(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         cwd=folder,
         env={**os.environ, "COLUMNS": "200"},
+        # Who is started in the background inherits that ^C is not for it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -48,7 +50,7 @@ def test_what_was_measured_is_kept_and_gone_on_with(tmp_path: Path) -> None:
     folder = tmp_path / "c"
     with Station(slots=4, service_ms=10) as station:
         first = begun(
-            tmp_path, station.url, "--budget", "40s", "--no-verify", "--request", "GET /a 2",
+            tmp_path, station.url, "--budget", "20s", "--no-verify", "--request", "GET /a 2",
             "--request", "GET /b", "--mix", "critical=1,sheddable=1", "--out", str(folder),
         )  # fmt: skip
         eventually(lambda: len(steps(folder)) >= 2, what="two steps")
