@@ -95,7 +95,7 @@ class _Counted(OurControl):
         self._classifier = Classifier(document.classification, document.policy)
         self._infos: dict[tuple[str, bool], RequestInfo] = {}
 
-    def arrive(self, request: RequestInfo, **more: Any) -> Decision:  # type: ignore[override]
+    def arrive(self, request: RequestInfo, **more: Any) -> Decision:
         key = request.route, request.is_retry
         info = self._infos.get(key)
         if info is None:
@@ -107,29 +107,30 @@ class _Counted(OurControl):
         if isinstance(decision, Rejected):
             self.sheds += 1
         elif not isinstance(decision, Permit) and decision.evicted is not None:
-            self._count((decision.evicted,))
+            self.counted((decision.evicted,))
         return decision
 
-    def release(  # type: ignore[override]
+    def release(
         self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int = 0
     ) -> Sequence[Verdict]:
         self._finish(permit, outcome, now)
-        return self._count(super().release(permit, outcome, now, stalled_ns))
+        return self.counted(super().release(permit, outcome, now, stalled_ns))
 
     def leave_zombie(
         self, permit: Permit, *, now: Instant, outcome: Outcome = Outcome.ABANDONED
     ) -> Sequence[Verdict]:
         self._finish(permit, outcome, now)
-        return self._count(super().leave_zombie(permit, now=now, outcome=outcome))
+        return self.counted(super().leave_zombie(permit, now=now, outcome=outcome))
 
     def tick(self, *, now: Instant) -> Sequence[Verdict]:
-        return self._count(super().tick(now=now))
+        return self.counted(super().tick(now=now))
 
     def _finish(self, permit: Permit, outcome: Outcome, now: Instant) -> None:
         self.durations[bisect_left(_BOUNDS_NS, now - permit.arrived_at)] += 1
         self.errors += outcome in (Outcome.OVERLOAD, Outcome.IGNORE)
 
-    def _count(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+    def counted(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+        """These, and what they refuse is counted."""
         for _, decision in verdicts:
             self.sheds += isinstance(decision, Rejected)
         return verdicts
@@ -155,7 +156,7 @@ class _SimulatedHost:
     def control(self) -> _Counted:
         """Its Shedder."""
         found: Any = self.world.proxies[0].controller
-        return found  # type: ignore[no-any-return]
+        return found
 
     def take(self, document: Document, digest: str) -> None:
         """Run something else from now on, without a pause."""
@@ -176,7 +177,7 @@ class _SimulatedHost:
         for_s = float(_GIVES_UP_S) if share else 0.0
         event = EventSpec(at_s=now / NS_PER_S, what="fast_failures", share=share, for_s=for_s)
         world.backend.happen(event)
-        verdicts = control._count(control.apply(document.policy, now=now))  # noqa: SLF001
+        verdicts = control.counted(control.apply(document.policy, now=now))
         proxy.deliver(verdicts)
 
     def report(self) -> StatusReport:
