@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from shedproxy.cli.control_client import ControlClient, ControlError
 from shedproxy.cli.output import print_problems
+from shedproxy.cli.token_file import read_token
 from shedproxy.errors import Problem
 
 __all__ = ["ask_plane", "print_json"]
@@ -35,13 +35,7 @@ def ask_plane(
     Raises:
         typer.Exit: 1 not there, or refused; 2 the order makes no sense; 3 the settings are no good.
     """
-    token = ""
-    if token_file:
-        try:
-            token = Path(token_file).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            typer.echo(f"error: cannot read {token_file}: {error.strerror}", err=True)
-            raise typer.Exit(EXIT_FAILED) from None
+    token = read_token(token_file)
     try:
         with ControlClient(
             url, token=token, name="control plane", advice=_ADVICE, timeout_s=_TIMEOUT_S

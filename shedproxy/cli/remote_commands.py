@@ -23,6 +23,7 @@ from shedproxy.cli.remote_views import (
     print_status,
     print_zones,
 )
+from shedproxy.cli.token_file import read_token
 from shedproxy.cli.upstream_views import print_upstreams
 
 __all__ = ["drain", "explain", "mode", "reload", "restart", "status", "upstreams", "zone"]
@@ -284,13 +285,7 @@ def _check_order(
 
 
 def _client(url: str, token_file: str = "") -> ControlClient:
-    token = ""
-    if token_file:
-        try:
-            token = Path(token_file).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            typer.echo(f"error: cannot read {token_file}: {error.strerror}", err=True)
-            raise typer.Exit(EXIT_FAILED) from None
+    token = read_token(token_file)
     try:
         return ControlClient(url, token=token)
     except ControlError as error:
