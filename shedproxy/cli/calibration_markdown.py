@@ -5,7 +5,13 @@ from __future__ import annotations
 from shedproxy.calibration.results import Calibration
 from shedproxy.cli.calibration_numbers import show_interval
 from shedproxy.cli.calibration_tables import TABLES
-from shedproxy.cli.calibration_words import method_notes, reproduce, toml_of, validity
+from shedproxy.cli.calibration_words import (
+    method_notes,
+    reasons_of,
+    reproduce,
+    toml_of,
+    validity,
+)
 from shedproxy.cli.charts.table import Table, table_as_markdown
 
 __all__ = ["calibration_as_markdown"]
@@ -25,13 +31,12 @@ _FOLDED = ("concurrency", "rates", "objectives", "limits", "routes", "errors", "
 
 def calibration_as_markdown(calibration: Calibration, *, comparison: Table | None = None) -> str:
     """The report; what is long is folded."""
-    verdict, found = calibration.verdict, calibration.findings
+    verdict = calibration.verdict
     parts = [
         f"# Calibration of {calibration.provenance.target}\n",
         f"**{verdict.headline}** (confidence {verdict.confidence.name.lower()})\n",
         validity(calibration) + "\n",
-        "".join(f"- {reason}\n" for reason in verdict.reasons)
-        + "".join(f"- Not enough data: {each}\n" for each in found.missing),
+        "".join(f"- {reason}\n" for reason in reasons_of(calibration)),
         _figures(calibration),
     ]
     changes = TABLES["changes"](calibration)

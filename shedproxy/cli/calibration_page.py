@@ -9,7 +9,13 @@ from shedproxy.calibration.results import Calibration, Confidence
 from shedproxy.cli.calibration_charts import CHARTS
 from shedproxy.cli.calibration_numbers import show_interval, show_length, show_number
 from shedproxy.cli.calibration_tables import TABLES
-from shedproxy.cli.calibration_words import method_notes, reproduce, toml_of, validity
+from shedproxy.cli.calibration_words import (
+    method_notes,
+    reasons_of,
+    reproduce,
+    toml_of,
+    validity,
+)
 from shedproxy.cli.charts.markup import Html, element, join
 from shedproxy.cli.charts.page import render_page
 from shedproxy.cli.charts.table import Table, table_markup
@@ -139,8 +145,7 @@ def _verdict(calibration: Calibration) -> Html:
         f"confidence {verdict.confidence.name.lower()}",
         class_=f"badge {'good' if is_good else 'bad' if _is_open(calibration) else ''}".rstrip(),
     )
-    missing = [f"Not enough data: {each}" for each in calibration.findings.missing]
-    reasons = [element("li", reason) for reason in (*verdict.reasons, *missing)]
+    reasons = [element("li", reason) for reason in reasons_of(calibration)]
     stopped = calibration.provenance.stopped_by
     return join(
         element("h2", "Verdict", class_="hidden"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shedproxy.calibration.results import Calibration
 from shedproxy.cli.calibration_numbers import show_length
 
-__all__ = ["method_notes", "reproduce", "toml_of", "validity"]
+__all__ = ["method_notes", "reasons_of", "reproduce", "toml_of", "validity"]
 
 
 _NOTES = """\
@@ -55,6 +55,13 @@ def validity(calibration: Calibration) -> str:
         else (f"{observed.point_count} points of {show_length(observed.span_ns)}")
     )
     return f"{how}, {what}{until}.{slo}"
+
+
+def reasons_of(calibration: Calibration) -> list[str]:
+    """Why it is believed so far and no further, each once; what is missing is called that."""
+    missing = calibration.findings.missing
+    reasons = dict.fromkeys((*calibration.verdict.reasons, *missing))
+    return [f"Not enough data: {each}" if each in missing else each for each in reasons]
 
 
 def method_notes(calibration: Calibration) -> list[str]:

@@ -127,16 +127,14 @@ def _write(file: Path | None, make: Any) -> None:
 
 def _print(calibration: Calibration, comparison: Table | None) -> None:
     from shedproxy.cli.calibration_tables import TABLES
-    from shedproxy.cli.calibration_words import validity
+    from shedproxy.cli.calibration_words import reasons_of, validity
     from shedproxy.cli.report_text import print_line, print_table
 
     verdict = calibration.verdict
     print_line(f"{verdict.headline} (confidence {verdict.confidence.name.lower()})", style="bold")
     print_line(validity(calibration))
-    for reason in verdict.reasons:
+    for reason in reasons_of(calibration):
         print_line(f"- {reason}")
-    for each in calibration.findings.missing:
-        print_line(f"- not enough data: {each}")
     for name in ("changes", "estimates", "verification", "checks"):
         table = TABLES[name](calibration)
         if table is not None:

@@ -7,8 +7,14 @@ from dataclasses import replace
 
 from harness.sample_report import sample_calibration
 
-from shedproxy.calibration.results import ObservedLoad
-from shedproxy.cli.calibration_words import method_notes, reproduce, toml_of, validity
+from shedproxy.calibration.results import Findings, ObservedLoad
+from shedproxy.cli.calibration_words import (
+    method_notes,
+    reasons_of,
+    reproduce,
+    toml_of,
+    validity,
+)
 from shedproxy.core import seconds
 
 
@@ -36,6 +42,17 @@ def test_the_method_of_live_points_is_another() -> None:
     calibration = replace(sample_calibration(), observed=observed)
     assert "Nothing was played" in method_notes(calibration)[0]
     assert "60 points of 10 min" in validity(calibration)
+
+
+def test_each_reason_is_told_once() -> None:
+    calibration = sample_calibration()
+    verdict = replace(calibration.verdict, reasons=("stopped", "capacity: too few"))
+    findings = Findings(missing=("capacity: too few", "USL: too few"))
+    assert reasons_of(replace(calibration, verdict=verdict, findings=findings)) == [
+        "stopped",
+        "Not enough data: capacity: too few",
+        "Not enough data: USL: too few",
+    ]
 
 
 def test_changes_are_toml() -> None:

@@ -38,7 +38,7 @@ def test_it_prints_a_summary(base: str) -> None:
     done = report(base)
     assert done.exit_code == 0
     assert done.stdout.startswith("About 245 requests/s at 12 in flight (confidence high)\n")
-    for part in ("- not enough data", "What changes", "Estimates", "Goodput with shedding"):
+    for part in ("- Not enough data", "What changes", "Estimates", "Goodput with shedding"):
         assert part in done.stdout
 
 
