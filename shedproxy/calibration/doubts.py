@@ -16,6 +16,7 @@ _LITTLE_MAX = 0.05
 _AGREE_MAX = 0.05
 _WIDTH_MAX = 0.03
 _ENDS_ERRORS = 4.0
+_DRIFT_MAX = 0.03
 _SURE = 0.99
 """Of a difference, before a calibration is called wrong for it; of few passes chance makes many."""
 
@@ -152,12 +153,13 @@ def _drift(steps: Sequence[Step], findings: Findings) -> Check | None:
     if line is None or findings.capacity_rps is None:
         return None
     total = line.slope * (len(means) - 1) / findings.capacity_rps.value
-    is_passed = abs(total) <= 0.03 or abs(line.t_value) <= t_quantile(_SURE, len(means) - 2)
+    chance = t_quantile(_SURE, len(means) - 2) * abs(total / line.t_value) if total else 0.0
+    allowed = max(_DRIFT_MAX, chance)
     return Check(
         name="drift",
-        is_passed=is_passed,
+        is_passed=abs(total) <= allowed,
         measured=abs(total),
-        allowed=0.03,
+        allowed=allowed,
         text=f"capacity moved by {total:+.1%} from the first pass to the last",
     )
 

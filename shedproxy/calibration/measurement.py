@@ -172,6 +172,7 @@ class Window:
     """A part of a step, in time; latency is of what ended in it."""
 
     started_at_ns: Nanos
+    """Since the calibration began, or the run of the verification."""
     length_ns: Nanos
     offered_count: int
     served_count: int

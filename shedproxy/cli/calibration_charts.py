@@ -336,7 +336,7 @@ def _steadiness(calibration: Calibration) -> Html:
     found: dict[float, tuple[float, float | None]] = {}
     for step in calibration.steps:
         for window in step.windows:
-            at = (step.started_at_ns + window.started_at_ns) / NS_PER_S
+            at = window.started_at_ns / NS_PER_S
             p99_ms = None if window.p99_ns is None else window.p99_ns / NS_PER_MS
             found[at] = (window.in_flight, p99_ms)
         end = (step.started_at_ns + step.length_ns) / NS_PER_S

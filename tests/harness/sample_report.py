@@ -94,10 +94,12 @@ def _percentiles(count: int, mean_ns: float, least_ns: float = 0.0) -> Percentil
     )
 
 
-def _windows(rps: float, in_flight: float, mean_ns: float, length_s: int) -> tuple[Window, ...]:
+def _windows(
+    rps: float, in_flight: float, mean_ns: float, length_s: int, *, since_ns: int = 0
+) -> tuple[Window, ...]:
     return tuple(
         Window(
-            started_at_ns=Nanos(i * 1_000_000_000),
+            started_at_ns=Nanos(since_ns + i * 1_000_000_000),
             length_ns=Nanos(1_000_000_000),
             offered_count=round(rps * _noise(i, 0.05)),
             served_count=round(rps * _noise(i + 1, 0.05)),
@@ -162,7 +164,7 @@ def sample_calibration(*, slots: int = 4, wobble: int = 0) -> Calibration:
             failed_count=failed,
             latency=_percentiles(round(8 * rps), mean_ns, 0.2 * mean_ns),
             health=_HEALTH,
-            windows=_windows(rps, in_flight, mean_ns, length_s),
+            windows=_windows(rps, in_flight, mean_ns, length_s, since_ns=at),
             routes=(ClassCount(name="GET /", offered_count=round(8 * rps),
                                served_count=round(8 * rps) - failed, refused_count=0),),
             errors=(Count(name="timeout", count=failed),) if failed else (),

@@ -32,6 +32,15 @@ _TABLE = """name => [...document.querySelector(`[data-table="${name}"]`).tBodies
     row => [...row.cells].map(cell => [cell.textContent, cell.dataset.value ?? null]))"""
 
 
+_TALL_NAMES = """[...document.querySelectorAll('tbody th')].filter(name => {
+    const line = parseFloat(getComputedStyle(name).lineHeight), text = document.createRange();
+    text.selectNodeContents(name);
+    const words = name.textContent.split(/[^a-z0-9]+/i).length;
+    return text.getBoundingClientRect().height > (words + 0.5) * line;
+}).map(name => name.textContent)"""
+"""Names of rows that take more lines than they have words."""
+
+
 @pytest.fixture(scope="module")
 def calibration() -> Calibration:
     return sample_calibration()
@@ -110,12 +119,13 @@ def test_estimates_are_the_report(page: Browser, calibration: Calibration) -> No
 
 
 @pytest.mark.parametrize("width", [360, 768, 1920])
-def test_no_width_makes_the_page_itself_scroll_sideways(
+def test_no_width_makes_the_page_itself_scroll_sideways_or_breaks_words(
     page: Browser, url: str, width: int
 ) -> None:
     page.open(url, width=width)
     painted(page)
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    assert page.run(_TALL_NAMES) == []
 
 
 def test_dark_is_followed_by_the_charts_too(page: Browser, url: str) -> None:

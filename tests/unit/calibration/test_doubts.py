@@ -67,6 +67,16 @@ def test_a_service_that_tires_fails() -> None:
     assert not checks(steps)["drift"].is_passed
 
 
+def test_what_chance_makes_of_a_trend_is_allowed() -> None:
+    steps = [
+        closed_step(8, rate, pass_number=number)
+        for number, rate in enumerate((190, 204, 192, 206), 1)
+    ]
+    drift = checks(steps)["drift"]
+    assert drift.is_passed
+    assert 0.03 < drift.measured < drift.allowed
+
+
 def test_a_wide_interval_few_samples_and_void_steps_fail() -> None:
     wide = replace(
         FOUND,

@@ -94,5 +94,16 @@ def test_a_percentile_that_rests_on_nobody_is_not_drawn(calibration: Calibration
     assert [v is None for v in idle] == [count * 10**-at < 1 for at in x]
 
 
+def test_steps_lie_in_time_where_they_were_played(calibration: Calibration) -> None:
+    data, (first, second, *_) = drawn(calibration, "steadiness"), calibration.steps
+    in_flight = dict(zip(data["x"]["values"], data["charts"][0]["lines"][0]["values"], strict=True))
+    ends = [(step.started_at_ns + step.length_ns) / 1e9 for step in (first, second)]
+    parts = [[v for at, v in in_flight.items() if at < ends[0]]]
+    parts.append([v for at, v in in_flight.items() if ends[0] < at < ends[1]])
+    for step, part in zip((first, second), parts, strict=True):
+        assert part == pytest.approx([window.in_flight for window in step.windows], rel=1e-3)
+    assert [in_flight[end] for end in ends] == [None, None], "a line ends with its step"
+
+
 def test_between_points_it_is_straight_and_beyond_them_nothing() -> None:
     assert [between([1, 3], [10, 20], at) for at in (0.5, 1, 2, 3, 4)] == [None, 10, 15, 20, None]
