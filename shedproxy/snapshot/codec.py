@@ -18,6 +18,7 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from shedproxy.core import RequestInfo
 from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.snapshot.bounded_json import load_json
 from shedproxy.snapshot.cell_numbers import CELLS_MAX
@@ -47,6 +48,9 @@ _SCHEMA = 1
 _INTEGER_MAX = (1 << 63) - 1
 """Counts and times are kept in signed words of 64 bits."""
 _SALT_MAX = (1 << 64) - 1
+
+_COMPILED: dict[type[Any], dict[str, Any]] = {RequestInfo: {"route_limit": int | None}}
+"""Annotations of compiled classes that do not outlive the compiler, by field."""
 
 _PROBLEMS_MAX = 1000
 _LENGTHS_MAX: dict[_Path, int] = {
@@ -214,7 +218,7 @@ def _shown(value: Any) -> str:
 
 @functools.cache
 def _dataclass_decoder(cls: type[Any]) -> _Decoder:
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls) | _COMPILED.get(cls, {})
     decoders = {
         field.name: _decoder_of(hints[field.name])
         for field in dataclasses.fields(cls)
