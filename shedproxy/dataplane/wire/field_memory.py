@@ -22,7 +22,7 @@ from shedproxy.dataplane.recent import Marks
 from shedproxy.dataplane.wire import field_table
 from shedproxy.dataplane.wire.field_table import RESPONSE_ACTIONS, UNKNOWN
 from shedproxy.dataplane.wire.framing import is_authority, plain_length
-from shedproxy.dataplane.wire.grammar import FIELD_LINE, PLAIN_STATUS_LINE, VALUE
+from shedproxy.dataplane.wire.grammar import FIELD_LINE, PLAIN_STATUS_LINE, VALUE_BYTES
 
 __all__ = [
     "CAREFUL",
@@ -119,13 +119,9 @@ class Field:
     def like(self, line: bytes) -> Field | None:
         """The field of a line of the same name; None where that has to be looked at as a whole."""
         start = self._start
-        if not start or not line.startswith(start):
+        if not start or not line.startswith(start) or line.translate(VALUE_BYTES) != line:
             return None
-        size = len(start)
-        # Most are printable, which is told sooner than an expression tells it. Tabs are not.
-        if not line.decode("latin-1").isprintable() and VALUE.fullmatch(line, size) is None:
-            return None
-        pair = (self.pair[0], line[size:].strip(b" \t"))
+        pair = (self.pair[0], line[len(start) :].strip(b" \t"))
         return Field(line, pair, self.code, self.said, self.length, start)
 
 

@@ -10,6 +10,7 @@ Every expression is linear: possessive quantifiers, nothing to backtrack into.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from shedproxy.observability.fault import Fault
 
@@ -19,7 +20,8 @@ __all__ = [
     "PLAIN_REQUEST_LINE",
     "PLAIN_STATUS_LINE",
     "REFUSED_METHODS",
-    "VALUE",
+    "TARGET_BYTES",
+    "VALUE_BYTES",
     "HeadError",
     "begun_head_fault",
     "check_request_head",
@@ -31,15 +33,15 @@ __all__ = [
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _VALUE = rb"[\t\x20-\x7e\x80-\xff]"
+_TARGET = rb"[\x21\x22\x24-\x7e]"
 NAME_SIZE_MAX = 256
 """Bytes of a field name: none that is in use has forty."""
 FIELD_LINE = re.compile(rb"(" + _TOKEN + rb"{1,%d}+):[ \t]*+(" % NAME_SIZE_MAX + _VALUE + rb"*+)")
 """One line of `_FIELDS` without its end: the name, and the value without the blanks before it."""
-VALUE = re.compile(_VALUE + rb"*+")
 _FIELDS = rb"(?:" + _TOKEN + rb"{1,%d}+:" % NAME_SIZE_MAX + _VALUE + rb"*+\r\n)*+\r\n"
 
 _REQUEST_HEAD = re.compile(
-    rb"(?:\r\n){0,2}(" + _TOKEN + rb"++) ([\x21\x22\x24-\x7e]++) HTTP/1\.[01]\r\n" + _FIELDS
+    rb"(?:\r\n){0,2}(" + _TOKEN + rb"++) (" + _TARGET + rb"++) HTTP/1\.[01]\r\n" + _FIELDS
 )
 _RESPONSE_HEAD = re.compile(rb"HTTP/1\.[01] [1-5][0-9][0-9](?: " + _VALUE + rb"*+)?\r\n" + _FIELDS)
 _REQUEST_LINE = re.compile(rb"[^\s]++ [^\s]++ HTTP/[0-9](?:\.[0-9])?\r\n")
@@ -56,11 +58,26 @@ REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 """Known and never served: a tunnel to anywhere, and an echo of credentials."""
 
 PLAIN_REQUEST_LINE = re.compile(
-    rb"(DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT) (/[\x21\x22\x24-\x7e]*+) HTTP/1\.1"
+    rb"(DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT) (/" + _TARGET + rb"*+) HTTP/1\.1"
 )
 """The usual ones of `_REQUEST_HEAD`, without the end of the line."""
 PLAIN_STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([\x21-\x7e]++(?: [\x21-\x7e]++)*+)")
 """The usual ones of `_RESPONSE_HEAD`, without the end of the line."""
+
+
+def _marking(allowed: bytes) -> bytes:
+    """A table for `bytes.translate`: what has no other bytes than those allowed comes out as it
+    was. That is told sooner than by an expression.
+    """
+    bytes_allowed = re.compile(allowed)
+    mark = b"x"[0]
+    return bytes(byte if bytes_allowed.match(bytes((byte,))) else mark for byte in range(256))
+
+
+VALUE_BYTES: Final = _marking(_VALUE)
+"""Finds what no value may hold."""
+TARGET_BYTES: Final = _marking(_TARGET)
+"""Finds what no usual target may hold."""
 
 _PROBES: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\x00"), "NUL byte"),

@@ -25,7 +25,11 @@ from shedproxy.dataplane.wire.field_memory import (
     RequestFields,
 )
 from shedproxy.dataplane.wire.framing import BodyKind, RequestFraming, ResponseFraming
-from shedproxy.dataplane.wire.grammar import PLAIN_REQUEST_LINE, RESPONSE_FIELD_COUNT_MAX
+from shedproxy.dataplane.wire.grammar import (
+    PLAIN_REQUEST_LINE,
+    RESPONSE_FIELD_COUNT_MAX,
+    TARGET_BYTES,
+)
 from shedproxy.dataplane.wire.headers import HeaderContext, forwarding
 from shedproxy.dataplane.wire.tokens import PlainLines, RequestTokens, ResponseTokens
 
@@ -44,7 +48,6 @@ _NO_NAMES: frozenset[bytes] = frozenset()
 _KEEP_ALIVE = frozenset((b"keep-alive",))
 _SPACE: Final = ord(" ")
 _SLASH: Final = ord("/")
-_FRAGMENT: Final = ord("#")
 _TRANSFER_CHUNKED = b"\r\ntransfer-encoding: chunked"
 
 
@@ -132,7 +135,7 @@ def _read_first(
 def _target_after(method: bytes, first: bytes) -> bytes:
     """What `PLAIN_REQUEST_LINE` finds, where the method is that of the request before.
 
-    Empty where it is not, or where an expression has to look more closely.
+    Empty where it is not.
     """
     size = len(method)
     if (
@@ -145,8 +148,7 @@ def _target_after(method: bytes, first: bytes) -> bytes:
     ):
         return b""
     target = first[size + 1 : -9]
-    is_plain = target.isascii() and target.decode("ascii").isprintable()
-    return target if is_plain and _SPACE not in target and _FRAGMENT not in target else b""
+    return target if target.translate(TARGET_BYTES) == target else b""
 
 
 def _read_line(line: bytes, before: list[Field], index: int, memory: FieldMemory) -> Field | None:
