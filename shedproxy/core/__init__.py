@@ -25,7 +25,6 @@ from shedproxy.core.decision import (
     Ticket,
     TicketState,
     Verdict,
-    explain_refusal,
     refusal_holds,
 )
 from shedproxy.core.ejection import Act, CellFacts, Deed, HostFacts, decide, has_room, sizes_for
@@ -57,6 +56,7 @@ from shedproxy.core.policy import (
     Policy,
     QueuePolicy,
     ShedLevelPolicy,
+    SpillPolicy,
 )
 from shedproxy.core.request import (
     COHORTS,
@@ -69,9 +69,11 @@ from shedproxy.core.request import (
     rank_of,
 )
 from shedproxy.core.retry_budget import RetryBudget, RetryPolicy
+from shedproxy.core.sentences import explain_refusal
 from shedproxy.core.sharding import mix64
 from shedproxy.core.share import LOOK_NS, SHARE_FIELDS, SILENT_NS, CellShare, reserve
 from shedproxy.core.shedder import Shedder
+from shedproxy.core.spill import LENT_SHARE, WATCH_NS, SpillBar, SpillBook
 from shedproxy.core.stats import CellStats, ShedderStats
 from shedproxy.core.units import (
     NS_PER_MS,
@@ -92,6 +94,7 @@ __all__ = [
     "EVIDENCE",
     "FULL_WEIGHT",
     "GLOBAL",
+    "LENT_SHARE",
     "LOOK_NS",
     "NS_PER_MS",
     "NS_PER_S",
@@ -99,6 +102,7 @@ __all__ = [
     "RANKS",
     "SHARE_FIELDS",
     "SILENT_NS",
+    "WATCH_NS",
     "Act",
     "Bullet",
     "BulletState",
@@ -146,6 +150,9 @@ __all__ = [
     "ShedLevelPolicy",
     "Shedder",
     "ShedderStats",
+    "SpillBar",
+    "SpillBook",
+    "SpillPolicy",
     "Tally",
     "Ticket",
     "TicketState",

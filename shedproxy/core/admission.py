@@ -17,9 +17,11 @@ from shedproxy.core.request import Measure, RequestInfo, rank_of
 from shedproxy.core.screening import CONTROL
 from shedproxy.core.sharding import NO_PLACE, place_of
 from shedproxy.core.share import LOOK_NS, CellShare
+from shedproxy.core.spill import GUEST_PLACE
+from shedproxy.core.spilling import Spilling
 from shedproxy.core.stats import CellStats
 from shedproxy.core.units import NS_PER_S, Instant, Nanos
-from shedproxy.core.waiting import NO_VERDICTS, Waiting
+from shedproxy.core.waiting import NO_VERDICTS
 
 __all__ = ["NO_VERDICTS", "AdmissionController"]
 
@@ -28,7 +30,7 @@ _SUCCESS: Final = Outcome.SUCCESS
 _HEAD: Final = Measure.HEAD
 
 
-class AdmissionController(Waiting):
+class AdmissionController(Spilling):
     """One cell. `now` never runs backwards; nothing here sleeps, logs or calls back."""
 
     __slots__ = ()
@@ -192,7 +194,7 @@ class AdmissionController(Waiting):
         if permit.is_resident or permit.is_released or permit.is_zombie or not permit.cost:
             return NO_VERDICTS
         # A stream's head comes at once: no baseline for the whole answers of the same route.
-        if permit.request.measure is Measure.HEAD:
+        if permit.request.measure is Measure.HEAD and permit.place != GUEST_PLACE:
             self._sample(permit, Outcome.SUCCESS, now, 0)
         permit.is_sampled = True
         if self._residents >= self._policy.resident_limit:
@@ -234,14 +236,18 @@ class AdmissionController(Waiting):
         """Nobody waits, and the caller will see the work end."""
         permit.is_zombie = True
         self._orphans += 1
-        self._limits.on_left(permit.request.route, now - permit.admitted_at, now=now)
-        self._leave(permit, now)
+        if permit.place != GUEST_PLACE:
+            self._limits.on_left(permit.request.route, now - permit.admitted_at, now=now)
+            self._leave(permit, now)
 
     def _leave(self, permit: Permit, now: Instant) -> None:
         # One of several tenants could shorten the wait of all by leaving in numbers. And who leaves
         # before an answer can be there would leave without any wait: that says nothing of waits.
         age_ns = now - permit.arrived_at
-        if permit.place < 0 and 0 < self._limits.expected_ns(permit.request.route) <= age_ns:
+        if (
+            permit.place == NO_PLACE
+            and 0 < self._limits.expected_ns(permit.request.route) <= age_ns
+        ):
             self._patience.leave(age_ns)
 
     def leave_zombie(self, permit: Permit, outcome: Outcome, *, now: Instant) -> Sequence[Verdict]:
@@ -252,6 +258,8 @@ class AdmissionController(Waiting):
         rest_ns = max(expected_ns - elapsed_ns, expected_ns // 4)
         if not expected_ns:
             rest_ns = min(elapsed_ns, NS_PER_S)
+        if permit.place == GUEST_PLACE:
+            permit.is_sampled = True
         if permit.is_zombie:
             self._orphans -= 1
         elif outcome is Outcome.ABANDONED:
@@ -274,11 +282,15 @@ class AdmissionController(Waiting):
         place = permit.place
         if place >= 0:
             self._running.leave(place, cost)
+        elif place == GUEST_PLACE:
+            self._end_guest(permit)
         self._uncount(permit.request, place)
 
     def _sample(self, permit: Permit, outcome: Outcome, now: Instant, stalled_ns: int) -> bool:
         """Tell what the end of this work teaches; False: no need to look at the limit for it."""
         if permit.is_sampled:
+            if permit.place == GUEST_PLACE:
+                self._learn_of_guest(outcome, now)
             return True
         request = permit.request
         if outcome is _SUCCESS:
@@ -318,6 +330,7 @@ class AdmissionController(Waiting):
         if self._share is not None:
             self._share.elect(self._limits.limit, now)
             self._look_at = Instant(now + LOOK_NS)
+        self.look_for_room(now)
         while self._zombies and self._zombies[0][0] <= now:
             permit = heapq.heappop(self._zombies)[2]
             permit.is_zombie = False
@@ -357,6 +370,7 @@ class AdmissionController(Waiting):
     def stats(self) -> CellStats:
         """A read-out of the cell."""
         level, demand, limit = self._level, self._demand, self._limits.limit
+        book = self.spill
         sheddable, sheddable_plus, critical, critical_plus = self._class_count
         return CellStats(
             name=self._policy.name,
@@ -376,4 +390,8 @@ class AdmissionController(Waiting):
             offered_rps=demand.offered_rps,
             capacity_rps=demand.capacity_rps,
             last_change=self._limits.last_change,
+            guests=0 if book is None else book.guests,
+            guest_room=0 if book is None else book.room(limit, self._guests(book)),
+            sent_count=0 if book is None else book.sent_count,
+            taken_count=0 if book is None else book.taken_count,
         )

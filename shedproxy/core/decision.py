@@ -10,9 +10,9 @@ from __future__ import annotations
 import enum
 from typing import Any, Final, NamedTuple
 
-from shedproxy.core.request import RANKS, RequestInfo
+from shedproxy.core.request import RequestInfo
 from shedproxy.core.sharding import NO_PLACE
-from shedproxy.core.units import NS_PER_MS, Instant, Nanos
+from shedproxy.core.units import Instant, Nanos
 
 __all__ = [
     "EVIDENCE",
@@ -24,7 +24,6 @@ __all__ = [
     "Ticket",
     "TicketState",
     "Verdict",
-    "explain_refusal",
     "refusal_holds",
 ]
 
@@ -109,6 +108,7 @@ class Rejected:
         "record_id",
         "request",
         "retry_after_ns",
+        "spill_bar",
         "waited_ns",
     )
 
@@ -133,6 +133,8 @@ class Rejected:
         self.queue_length = queue_length
         self.retry_after_ns = retry_after_ns
         self.waited_ns = waited_ns
+        self.spill_bar = 0
+        """Why no other cell took it (a `SpillBar`); 0: none was asked."""
         self.record_id = 0
         """Belongs to the driver: under which id it recorded the refusal (`ring.format_id`)."""
 
@@ -331,70 +333,3 @@ def refusal_holds(rejected: Rejected) -> bool:
             return True
         case _:  # so much there is, of so much
             return numbers[0] >= numbers[1]
-
-
-_SENTENCES: Final[dict[RejectReason, str]] = {
-    RejectReason.ROUTE_LIMIT: (
-        "route {route} has {route_in_flight} of {route_limit} in flight; this one takes {cost}"
-    ),
-    RejectReason.CLASS_LIMIT: (
-        "class {criticality} has {class_in_flight} of {class_limit} in flight;"
-        " this one takes {cost}"
-    ),
-    RejectReason.SHED_LEVEL: (
-        "demand is above capacity: rank {rank} is below the shed level {cut_rank}"
-        " (of 4096; the level itself loses {cut_share_ppm} ppm)"
-    ),
-    RejectReason.QUEUE_FULL: (
-        "the queue holds {queue_length} of {queue_length_max}; a newcomer must rank above"
-        " {worst_rank}, this one ranks {rank}"
-    ),
-    RejectReason.QUEUE_TIMEOUT: "waited {waited_ms} ms of at most {wait_max_ms} ms for a slot",
-    RejectReason.EVICTED: (
-        "the queue was full ({queue_length_max}) and rank {better_rank} came after rank {rank}"
-    ),
-    RejectReason.DEADLINE: (
-        "{time_left_ms} ms are left; waiting takes about {wait_expected_ms} ms and the work"
-        " {service_expected_ms} ms"
-    ),
-    RejectReason.FAIR_SHARE: (
-        "this tenant has {flow_in_system} in the system, its fair share is {flow_share}"
-        " among {flows_active} active tenants"
-    ),
-    RejectReason.RESIDENT_LIMIT: "{residents} of {resident_limit} streams are open",
-    RejectReason.CONTROL_BUDGET: (
-        "{control_in_flight} of {control_budget} control requests are in flight"
-    ),
-    RejectReason.DRAINING: "this instance is draining",
-    RejectReason.NO_UPSTREAM: "{upstreams_healthy} of {upstreams} upstreams are healthy",
-    RejectReason.CONNECTION_LIMIT: "{connections} of {connections_max} connections are open",
-    RejectReason.ADDRESS_LIMIT: (
-        "this address has {address_connections} of {address_connections_max} connections open"
-    ),
-    RejectReason.CELL_SHARE: "this cell keeps {cell_clients} of {cell_clients_max} clients busy",
-    RejectReason.MOVING: (
-        "its key is changing its cell: waited {waited_ms} ms of at most {wait_max_ms} ms, beside"
-        " {held} of {held_max}"
-    ),
-}
-
-
-_TRIMMED: Final = (
-    "overload began: {queue_length} of this class and better ones waited where {queue_length_max}"
-    " may then, and rank {rank} is the lowest of them"
-)
-
-
-def explain_refusal(rejected: Rejected) -> str:
-    """One sentence for a person, made of the numbers that decided."""
-    values: dict[str, object] = {
-        "route": rejected.request.route,
-        "criticality": rejected.request.criticality.label,
-        "queue_length": rejected.queue_length,
-    }
-    for name, number in rejected.evidence.items():
-        values[name] = number
-        if name.endswith("_ns"):
-            values[name[:-3] + "_ms"] = round(number / NS_PER_MS, 1)
-    is_trimmed = values.get("better_rank") == RANKS
-    return (_TRIMMED if is_trimmed else _SENTENCES[rejected.reason]).format(**values)

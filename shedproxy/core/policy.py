@@ -18,6 +18,7 @@ __all__ = [
     "Policy",
     "QueuePolicy",
     "ShedLevelPolicy",
+    "SpillPolicy",
 ]
 
 
@@ -102,6 +103,16 @@ class ShedLevelPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpillPolicy:
+    """Where requests may go that the cell has no room for: into measured headroom (`spill`)."""
+
+    to: tuple[str, ...] = ()
+    """Cells, in the order in which they are asked; empty: nothing spills."""
+    classes: tuple[Criticality, ...] = ()
+    """Requests of these alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CellPolicy:
     """One isolated share of the service: its own limit, queue, shed level and residents."""
 
@@ -118,6 +129,7 @@ class CellPolicy:
     """Time a request has when no trusted header says; None: unknown, only the queue bounds it."""
     class_limits: tuple[int | None, int | None, int | None, int | None] = (None, None, None, None)
     """Most slots per criticality (index = Criticality); 0 refuses the class; None: no own bound."""
+    spill: SpillPolicy = field(default_factory=SpillPolicy)
 
     def class_limit(self, criticality: Criticality) -> int | None:
         """The slots this class may hold at most, if bounded."""
@@ -135,7 +147,7 @@ class Policy:
     """Mixed into cohort hashes by drivers; workers and proxies of one policy agree on it."""
 
     def scaled_to(self, healthy: Mapping[str, int]) -> Policy:
-        """The policy for the healthy weight behind each cell.
+        """The policy for the healthy weight behind each cell; nothing spills where nobody is.
 
         A cell that is not among them has what is behind the first; none is known: nothing changes.
         """
@@ -143,6 +155,12 @@ class Policy:
         cells = []
         for cell in self.cells:
             weight = healthy.get(cell.name, usual)
-            limit = cell.limit if weight is None else cell.limit.scaled_to(weight)
-            cells.append(cell if limit is cell.limit else replace(cell, limit=limit))
+            limit, spill = cell.limit, cell.spill
+            if weight is not None:
+                limit = limit.scaled_to(weight)
+            to = tuple(name for name in spill.to if healthy.get(name, usual) != 0)
+            if to != spill.to:
+                spill = replace(spill, to=to)
+            is_same = limit is cell.limit and spill is cell.spill
+            cells.append(cell if is_same else replace(cell, limit=limit, spill=spill))
         return replace(self, cells=tuple(cells))

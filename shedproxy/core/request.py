@@ -98,6 +98,8 @@ class RequestInfo:
     """Attempt 2 or later: ranks last in its class."""
     route_limit: int | None = None
     """Most requests of this route in flight; 0 refuses all; None: no bound of its own."""
+    is_pinned: bool = False
+    """Its key is pinned to its cell, or changes it: no other cell takes it."""
     is_aside: bool = field(init=False, repr=False, compare=False)
     """A control request or a stream: it takes no slot of the limit."""
     is_plain: bool = field(init=False, repr=False, compare=False)

@@ -19,6 +19,7 @@ from shedproxy.core.request import LEVEL_BITS, Lane, RequestInfo, rank_of
 from shedproxy.core.sharding import NO_PLACE, place_of
 from shedproxy.core.share import CellShare
 from shedproxy.core.shed_level import ShedLevel
+from shedproxy.core.spill import SpillBook
 from shedproxy.core.units import NS_PER_S, Instant
 
 __all__ = ["CONTROL", "Screening"]
@@ -67,6 +68,7 @@ class Screening:
         "_wait_max_ns",
         "_zombies",
         "in_flight",
+        "spill",
     )
 
     def __init__(self, policy: CellPolicy, *, now: Instant) -> None:
@@ -99,6 +101,8 @@ class Screening:
         self._serial = 0
         self._must_trim = False
         """Overload has begun and the queue is still as long as before."""
+        self.spill: SpillBook | None = None
+        """Of its guests, and of requests that other cells take; None: there are none."""
 
     def _set_policy(self, policy: CellPolicy) -> None:
         self._policy = policy

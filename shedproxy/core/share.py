@@ -22,8 +22,11 @@ from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
 
 __all__ = ["LOOK_NS", "SHARE_FIELDS", "SILENT_NS", "CellShare", "reserve"]
 
-SHARE_FIELDS: Final = 5
-"""Words of a worker per cell: in flight, waiting since, limit, evidence, told at."""
+SHARE_FIELDS: Final = 6
+"""Words of a worker per cell: in flight, waiting since, limit, evidence, told at, and what of it in
+flight is of other cells."""
+
+_TOLD: Final = 4
 
 LOOK_NS: Final = 5 * NS_PER_MS
 """Who waits looks again this often; who does not come for a slot by then is passed over."""
@@ -42,7 +45,7 @@ _LEAD: Final = 2
 def reserve(words: memoryview[int], *, workers: int, own: int, slots: int, now: Instant) -> None:
     """Slots are taken for a worker that cannot write here itself; it is done again each second."""
     words[own] = slots
-    words[(SHARE_FIELDS - 1) * workers + own] = now
+    words[_TOLD * workers + own] = now
 
 
 class CellShare:
@@ -60,6 +63,7 @@ class CellShare:
     __slots__ = (
         "_claims",
         "_evidence",
+        "_guests",
         "_in_flight",
         "_limits",
         "_own",
@@ -88,7 +92,8 @@ class CellShare:
         wake: Callable[[int], None],
     ) -> None:
         rows = [words[row * workers : (row + 1) * workers] for row in range(SHARE_FIELDS)]
-        self._in_flight, self._claims, self._limits, self._evidence, self._told = rows
+        self._in_flight, self._claims, self._limits, self._evidence, self._told = rows[:-1]
+        self._guests = rows[-1]
         self._workers = workers
         self._own = own
         self._parts = parts
@@ -121,6 +126,17 @@ class CellShare:
     def put(self, in_flight: int) -> None:
         """What we have in flight."""
         self._in_flight[self._own] = in_flight
+
+    def guests(self) -> int:
+        """What all workers have in flight for other cells."""
+        guests = sum(self._guests)
+        for worker in self._silent:
+            guests -= self._guests[worker]
+        return guests
+
+    def put_guests(self, guests: int) -> None:
+        """What we have in flight for other cells; a part of what we have in flight."""
+        self._guests[self._own] = guests
 
     def claim(self, since: int) -> None:
         """Somebody waits here, and got no slot since; 0: nobody waits."""

@@ -10,6 +10,7 @@ at `next_tick_at()`, and give back each permit exactly once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from shedproxy.core.admission import NO_VERDICTS, AdmissionController
@@ -37,6 +38,10 @@ __all__ = ["Shedder"]
 _ENFORCE: Final = Mode.ENFORCE
 _OBSERVE: Final = Mode.OBSERVE
 
+_FOR_WANT_OF_ROOM: Final = (RejectReason.SHED_LEVEL, RejectReason.QUEUE_FULL)
+"""Refusals on arrival that another cell can help against. Not those of a tenant over its share: one
+that is too much for its cell is too much for others."""
+
 
 class Shedder:
     """Admission for all cells of a policy."""
@@ -44,10 +49,12 @@ class Shedder:
     __slots__ = (
         "_cells",
         "_fallback",
+        "_guests",
         "_is_draining",
         "_mode",
         "_policy",
         "_retired",
+        "_spills",
     )
 
     def __init__(self, policy: Policy, *, now: Instant) -> None:
@@ -59,6 +66,11 @@ class Shedder:
         self._cells = {cell.name: AdmissionController(cell, now=now) for cell in policy.cells}
         self._fallback = self._cells[policy.cells[0].name]
         self._retired: list[AdmissionController] = []
+        self._guests: dict[tuple[RequestInfo, str], RequestInfo] = {}
+        """What a request is in another cell."""
+        self._spills = False
+        """Some cell may send requests to another."""
+        self._begin_spill(now)
 
     @property
     def policy(self) -> Policy:
@@ -91,13 +103,17 @@ class Shedder:
             time_left_ns: time until its deadline; None: the cell's default.
 
         Returns:
-            A Permit (run now), a Ticket (wait; a Verdict follows) or a Rejected.
+            A Permit (run now; `permit.request.cell` is another where that took it), a Ticket (wait;
+            a Verdict follows) or a Rejected.
         """
         cell = self._cells.get(request.cell, self._fallback)
         if self._is_draining and request.lane is Lane.DATA:
             return Rejected(request, RejectReason.DRAINING, now, ())
         if self._mode is _ENFORCE:
-            return cell.arrive(request, now, flow_hash, cohort, time_left_ns)
+            decision = cell.arrive(request, now, flow_hash, cohort, time_left_ns)
+            if self._spills and type(decision) is Rejected:
+                return self._spill(cell, decision, now, flow_hash, time_left_ns)
+            return decision
         if self._mode is _OBSERVE:
             return cell.observe(request, now, flow_hash, cohort, time_left_ns)
         return cell.force(request, now=now, flow_hash=flow_hash)
@@ -121,7 +137,14 @@ class Shedder:
         if self._mode is not _ENFORCE:
             return None
         cell = self._cells.get(request.cell, self._fallback)
-        return cell.screen(request, now, flow_hash, cohort, time_left_ns)
+        rejected = cell.screen(request, now, flow_hash, cohort, time_left_ns)
+        if (
+            self._spills
+            and rejected is not None
+            and self._find_taker(cell, rejected, now, time_left_ns) is not None
+        ):
+            return None
+        return rejected
 
     def respond(self, permit: Permit, *, now: Instant) -> None:
         """The head of the answer is here (the first call counts)."""
@@ -233,6 +256,7 @@ class Shedder:
         self._fallback = self._cells[policy.cells[0].name]
         self._policy = policy
         self._mode = policy.mode
+        self._begin_spill(now)
         if self._mode is not _ENFORCE:
             for controller in self._all():
                 verdicts.extend(controller.release_queue(now=now))
@@ -268,6 +292,68 @@ class Shedder:
             cells=tuple(cell.stats() for cell in self._cells.values()),
         )
 
+    # --- spill ---
+
+    def _begin_spill(self, now: Instant) -> None:
+        """Watch the cells that a policy lets spill, or take."""
+        self._guests = {}
+        self._spills = False
+        for cell in self._policy.cells:
+            for name in cell.spill.to:
+                self._spills = True
+                self._cells[cell.name].begin_spill(now)
+                self._cells[name].begin_spill(now)
+
+    def _spill(
+        self,
+        cell: AdmissionController,
+        rejected: Rejected,
+        now: Instant,
+        flow_hash: int,
+        time_left_ns: int | None,
+    ) -> Decision:
+        """Its cell has no room for a request: one that has may take it, now and once."""
+        taker = self._find_taker(cell, rejected, now, time_left_ns)
+        if taker is None:
+            return rejected
+        assert cell.spill is not None
+        cell.spill.send(now)
+        if time_left_ns is None:
+            time_left_ns = cell.default_timeout_ns
+        guest = self._as_guest(rejected.request, taker.name)
+        return taker.take_guest(guest, now, flow_hash, time_left_ns)
+
+    def _find_taker(
+        self, cell: AdmissionController, rejected: Rejected, now: Instant, time_left_ns: int | None
+    ) -> AdmissionController | None:
+        """The cell that takes a refused request; None: the refusal says what was in the way."""
+        policy, request = cell.spill_policy, rejected.request
+        if (
+            rejected.reason not in _FOR_WANT_OF_ROOM
+            or not policy.to
+            or request.criticality not in policy.classes
+            or request.is_pinned
+            or not request.is_plain
+        ):
+            return None
+        bar = cell.bar_to_send(now)
+        if not bar:
+            if time_left_ns is None:
+                time_left_ns = cell.default_timeout_ns
+            for name in policy.to:
+                taker = self._cells[name]
+                bar = taker.bar_to_take(request, now, time_left_ns)
+                if not bar:
+                    return taker
+        rejected.spill_bar = bar
+        return None
+
+    def _as_guest(self, request: RequestInfo, cell: str) -> RequestInfo:
+        known = self._guests.get((request, cell))
+        if known is None:
+            known = self._guests[request, cell] = replace(request, cell=cell)
+        return known
+
     def _all(self) -> Sequence[AdmissionController]:
         if self._retired:
             return (*self._cells.values(), *self._retired)
@@ -282,5 +368,9 @@ def _check(policy: Policy) -> None:
     names = [cell.name for cell in policy.cells]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"a policy has one cell or more, each by a name of its own, not {names}")
+    for cell in policy.cells:
+        for name in cell.spill.to:
+            if name == cell.name or name not in names:
+                raise ValueError(f"{cell.name} cannot spill to {name}: no other cell has that name")
     for cell in policy.cells:
         make_estimator(cell.limit)

@@ -43,6 +43,14 @@ class CellStats:
     capacity_rps: float
     """Slots whose work ends per second while somebody waits; 0: nobody ever had to."""
     last_change: LimitChange | None
+    guests: int = 0
+    """Slots that requests of other cells hold here."""
+    guest_room: int = 0
+    """Slots that were free for more of them when it was looked last."""
+    sent_count: int = 0
+    """Requests that other cells took, since the cell was made."""
+    taken_count: int = 0
+    """Requests of other cells that were taken, since then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from shedproxy.core.queues import UNBOUNDED
 from shedproxy.core.request import LEVEL_BITS, RANKS, RequestInfo
 from shedproxy.core.screening import Screening
 from shedproxy.core.share import CellShare
+from shedproxy.core.spill import SpillBook
 from shedproxy.core.units import Instant
 
 __all__ = ["NO_VERDICTS", "Waiting"]
@@ -43,6 +44,16 @@ class Waiting(Screening):
         # A request wider than the whole limit runs when it is alone, or it never would.
         in_flight = self._host_in_flight()
         return in_flight + cost <= self._limits.limit or not in_flight
+
+    def look_for_room(self, now: Instant) -> None:
+        """Note how much of its own it has in flight."""
+        book = self.spill
+        if book is not None:
+            book.look(self._host_in_flight() - self._guests(book), now)
+
+    def _guests(self, book: SpillBook) -> int:
+        """Slots that guests hold, of all workers."""
+        return book.guests if self._share is None else self._share.guests()
 
     def _start(
         self,
@@ -112,6 +123,7 @@ class Waiting(Screening):
                 return refused
         if not length:
             self._demand.saturate(now)
+            self.look_for_room(now)
         self._count(request, place)
         return ticket
 

@@ -30,7 +30,7 @@ from shedproxy.observability.slot_layout import LAYOUT, layout_digest
 __all__ = ["SharePage", "WorkerState", "WorkerView", "memory_file"]
 
 _MAGIC = b"shedpage"
-_VERSION = 2
+_VERSION = 3
 _HEADER = struct.Struct("<8sIIIIQ")
 """Magic, version, digest of the slot layout, workers, capacity of a ring, bytes per worker."""
 

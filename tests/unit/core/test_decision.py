@@ -12,7 +12,6 @@ from shedproxy.core import (
     Rejected,
     RejectReason,
     RequestInfo,
-    explain_refusal,
     refusal_holds,
 )
 
@@ -49,27 +48,6 @@ def test_the_numbers_prove_the_reason_or_they_do_not(
     """The checker believes the numbers, not the label."""
     assert refusal_holds(rejected(reason, true))
     assert not refusal_holds(rejected(reason, false))
-
-
-def test_each_reason_has_its_evidence_and_its_sentence() -> None:
-    """The closed set is total."""
-    assert set(EVIDENCE) == set(RejectReason)
-    for reason in RejectReason:
-        numbers = tuple(range(1, len(EVIDENCE[reason]) + 1))
-        sentence = explain_refusal(rejected(reason, numbers))
-        assert sentence
-        assert "{" not in sentence
-
-
-def test_who_leaves_when_overload_begins_is_not_told_of_a_better_one() -> None:
-    """There was none: the queue became shorter."""
-    assert explain_refusal(rejected(R.EVICTED, (3, 700, 4096, 10))) == (
-        "overload began: 8 of this class and better ones waited where 3 may then,"
-        " and rank 700 is the lowest of them"
-    )
-    assert explain_refusal(rejected(R.EVICTED, (8, 700, 701, 10))) == (
-        "the queue was full (8) and rank 701 came after rank 700"
-    )
 
 
 @given(reason=st.sampled_from(RejectReason), numbers=st.lists(st.integers(), max_size=6))

@@ -43,7 +43,7 @@ def test_a_request_is_described_once_however_often_it_comes():
     assert described["criticality"] == "sheddable"
     assert set(described) == {
         *("route", "cell", "criticality", "lane", "kind", "measure", "cost", "is_retry"),
-        "route_limit",
+        *("route_limit", "is_pinned"),
     }
 
 
