@@ -58,6 +58,7 @@ def request_set(
     Raises:
         typer.BadParameter: one of them says nothing that can be sent.
     """
+    from shedproxy.loadgen.openapi import requests_from_openapi
     from shedproxy.loadgen.requests import (
         RequestSet,
         RequestSetError,
@@ -65,7 +66,6 @@ def request_set(
         parse_mix,
         parse_request,
         requests_from_log,
-        requests_from_openapi,
         requests_from_toml,
     )
 

@@ -10,6 +10,7 @@ is not sent unless its method is allowed by name, and then without a body, which
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -145,8 +146,11 @@ def _of_json(line: str) -> LoggedRequest | None:
         return None
     criticality = None
     if entry.get("kind") == "access":
-        at_s -= float(entry.get("duration_ms") or 0.0) / 1000
+        took_ms = entry.get("duration_ms") or 0.0
+        at_s -= took_ms / 1000 if isinstance(took_ms, int | float) else math.inf
         criticality = Criticality.parse(str(entry.get("class", "")))
+    if not math.isfinite(at_s):
+        return None
     return LoggedRequest(at_s, method.upper(), _without_origin(target), criticality)
 
 

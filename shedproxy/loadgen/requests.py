@@ -1,4 +1,4 @@
-"""Which requests a load is made of: from flags, a TOML file, an OpenAPI file or an access log.
+"""Which requests a load is made of: from flags, a TOML file or an access log.
 
 A set of requests is data: each has a name, which is its route in results, and a weight.
 """
@@ -26,7 +26,6 @@ __all__ = [
     "parse_mix",
     "parse_request",
     "requests_from_log",
-    "requests_from_openapi",
     "requests_from_toml",
     "stream_from_toml",
 ]
@@ -34,6 +33,8 @@ __all__ = [
 _METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
 _SAFE = ("get", "head")
 _LOG_LINE = re.compile(r'"(?P<method>[A-Z]+) (?P<path>/\S*) HTTP/[0-9.]+"')
+_TARGET = re.compile(r"/[!-~]*")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+:[\t -~\x80-\xff]*")
 _FROM_LOG_MAX = 50
 
 
@@ -190,8 +191,8 @@ def parse_request(text: str) -> RequestSpec:
         weight = -1.0
     if len(parts) not in {2, 3} or parts[0].lower() not in _METHODS or weight < 0:
         raise RequestSetError(f'{text!r} is no request: try "GET /path" or "POST /orders 0.5"')
-    if not parts[1].startswith("/"):
-        raise RequestSetError(f"{text!r}: a path begins with /")
+    if not _TARGET.fullmatch(parts[1]):
+        raise RequestSetError(f"{text!r}: a path begins with / and is of printable ASCII")
     return RequestSpec(method=parts[0].upper(), path=parts[1], weight=weight)
 
 
@@ -269,6 +270,9 @@ def _from_table(table: Any, where: str) -> RequestSpec:
         f"{table.get('method', 'GET')} {table.get('path', '/')} {table.get('weight', 1.0)}"
     )
     headers = {str(name).lower(): str(value) for name, value in table.get("headers", {}).items()}
+    for name, value in headers.items():
+        if not _HEADER.fullmatch(f"{name}:{value}"):
+            raise RequestSetError(f"{where}: header {name} cannot be sent")
     body = str(table.get("body", "")).encode()
     if "json" in table:
         body = json.dumps(table["json"]).encode()
@@ -281,52 +285,6 @@ def _from_table(table: Any, where: str) -> RequestSpec:
         criticality=criticality,
         name=str(table.get("name", "")),
     )
-
-
-def requests_from_openapi(path: Path) -> list[RequestSpec]:
-    """Every operation that only reads and whose parameters are known by an example or a default.
-
-    Raises:
-        RequestSetError: not JSON, or no such operation.
-    """
-    try:
-        document = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RequestSetError(f"{path}: {error}") from error
-    found: list[RequestSpec] = []
-    paths = document.get("paths", {}) if isinstance(document, dict) else {}
-    for template, operations in paths.items():
-        for method in _SAFE:
-            operation = operations.get(method)
-            if isinstance(operation, dict):
-                shared = operations.get("parameters", [])
-                target = _fill(template, [*shared, *operation.get("parameters", [])])
-                if target is not None:
-                    found.append(
-                        RequestSpec(
-                            method=method.upper(), path=target, name=f"{method.upper()} {template}"
-                        )
-                    )
-    if not found:
-        raise RequestSetError(f"{path}: no operation that reads and whose parameters are known")
-    return found
-
-
-def _fill(template: str, parameters: Sequence[Mapping[str, Any]]) -> str | None:
-    query: list[str] = []
-    for parameter in parameters:
-        schema = parameter.get("schema", {})
-        value = parameter.get("example", schema.get("example", schema.get("default")))
-        name = str(parameter.get("name", ""))
-        if parameter.get("in") == "path" and value is not None:
-            template = template.replace("{" + name + "}", str(value))
-        elif parameter.get("in") == "query" and value is not None:
-            query.append(f"{name}={value}")
-        elif parameter.get("required"):
-            return None
-    if "{" in template:
-        return None
-    return template + ("?" + "&".join(query) if query else "")
 
 
 def requests_from_log(path: Path) -> list[RequestSpec]:
@@ -358,9 +316,12 @@ def _logged(line: str) -> tuple[str, str] | None:
     if line.startswith("{"):
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
-        method, target = entry.get("method"), entry.get("path")
-        return (str(method), str(target)) if method and target else None
-    match = _LOG_LINE.search(line)
-    return (match["method"], match["path"]) if match else None
+        method, target = str(entry.get("method")), str(entry.get("path"))
+    elif match := _LOG_LINE.search(line):
+        method, target = match["method"], match["path"]
+    else:
+        return None
+    # A log has what anybody asked for: what would break a message is not sent.
+    return (method, target) if _TARGET.fullmatch(target) else None

@@ -86,6 +86,8 @@ def test_what_may_change_something_is_counted_and_only_sent_when_allowed(tmp_pat
         "nonsense", "{", '{"method": "GET", "path": "/a"}', '{"time": [], "method": 1}',
         COMMON.format(second="99", request="GET /a"), COMMON.format(second="10", request="GET *"),
         '{"time": 1.5, "method": "GET", "path": "/a\\r\\nhost: evil"}',
+        '{"time": Infinity, "method": "GET", "path": "/a"}',
+        '{"time": 1.5, "kind": "access", "duration_ms": "x", "method": "GET", "path": "/a"}',
     ],
 )  # fmt: skip
 def test_what_is_no_request_is_counted_and_never_sent(tmp_path: Path, line: str) -> None:

@@ -17,7 +17,6 @@ from shedproxy.loadgen.requests import (
     parse_mix,
     parse_request,
     requests_from_log,
-    requests_from_openapi,
     requests_from_toml,
 )
 
@@ -86,35 +85,12 @@ def test_a_toml_file_has_requests_with_bodies_and_classes(tmp_path: Path) -> Non
     for text, says in (
         ("[[request]]\npaht = 1", "unknown key 'paht'"), ("x = 1", "no \\[\\[request"),
         ("[", "load.toml"), ("request = [1]", "no table"),
+        ('[[request]]\npath = "/caf\u00e9"', "a path begins with /"),
+        ('[[request]]\nheaders = { a = "1\\r\\nb: 2" }', "header a"),
     ):  # fmt: skip
         file.write_text(text)
         with pytest.raises(RequestSetError, match=says):
             requests_from_toml(file)
-
-
-def test_an_api_gives_the_operations_that_read_and_are_known(tmp_path: Path) -> None:
-    file = tmp_path / "openapi.json"
-    wanted = {"name": "id", "in": "path", "required": True}
-    file.write_text(
-        json.dumps({
-            "paths": {
-                "/a": {"get": {}, "post": {}},
-                "/b/{id}": {"get": {"parameters": [{**wanted, "example": 7}]}},
-                "/c/{id}": {"get": {"parameters": [wanted]}},
-                "/d": {"get": {"parameters": [
-                    {"name": "q", "in": "query", "schema": {"default": "x"}}]}},
-            }
-        })
-    )  # fmt: skip
-    found = requests_from_openapi(file)
-    assert [spec.path for spec in found] == ["/a", "/b/7", "/d?q=x"]
-    assert found[1].route == "GET /b/{id}"
-    file.write_text("{}")
-    with pytest.raises(RequestSetError, match="no operation"):
-        requests_from_openapi(file)
-    file.write_text("openapi: 3")
-    with pytest.raises(RequestSetError):
-        requests_from_openapi(file)
 
 
 def test_a_log_gives_its_mix(tmp_path: Path) -> None:
@@ -123,7 +99,8 @@ def test_a_log_gives_its_mix(tmp_path: Path) -> None:
     file.write_text(
         line.format("GET /a") * 3
         + line.format("POST /b")
-        + json.dumps({"method": "GET", "path": "/c"}) + "\n{broken\nnoise\n"
+        + json.dumps({"method": "GET", "path": "/c"}) + "\n"
+        + json.dumps({"method": "GET", "path": "/d HTTP/1.1\r\nx: y"}) + "\n{broken\nnoise\n"
     )  # fmt: skip
     assert [(spec.path, spec.weight) for spec in requests_from_log(file)] == [("/a", 3), ("/c", 1)]
     file.write_text("nothing\n")
