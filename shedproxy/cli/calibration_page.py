@@ -146,12 +146,10 @@ def _verdict(calibration: Calibration) -> Html:
         class_=f"badge {'good' if is_good else 'bad' if _is_open(calibration) else ''}".rstrip(),
     )
     reasons = [element("li", reason) for reason in reasons_of(calibration)]
-    stopped = calibration.provenance.stopped_by
     return join(
         element("h2", "Verdict", class_="hidden"),
         element("p", verdict.headline, class_="headline"),
         element("p", badge, f" {validity(calibration)}", class_="lead"),
-        element("p", f"Stopped early: {stopped}", class_="lead") if stopped else None,
         element("dl", *_tiles(calibration), class_="tiles"),
         element("h3", "Why so sure, and no surer"),
         element("ul", *reasons, class_="findings"),

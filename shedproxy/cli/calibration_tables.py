@@ -160,7 +160,8 @@ def _estimates(calibration: Calibration) -> Table | None:
         [Cell("Goodput collapses at, /s"), number_cell(found.collapse_rps)],
         [Cell("Cost of a refusal over that of a request"), interval_cell(found.refusal_cost)],
     ]
-    return _of(rows, "Estimates", "Figure | Value (95 % interval)")
+    is_known = any(value.value is not None for _, value in rows)
+    return _of(rows if is_known else [], "Estimates", "Figure | Value (95 % interval)")
 
 
 def _routes(calibration: Calibration) -> Table | None:

@@ -59,9 +59,11 @@ def validity(calibration: Calibration) -> str:
 
 def reasons_of(calibration: Calibration) -> list[str]:
     """Why it is believed so far and no further, each once; what is missing is called that."""
-    missing = calibration.findings.missing
-    reasons = dict.fromkeys((*calibration.verdict.reasons, *missing))
-    return [f"Not enough data: {each}" if each in missing else each for each in reasons]
+    missing, stopped_by = calibration.findings.missing, calibration.provenance.stopped_by
+    words = dict.fromkeys(missing, "Not enough data: ")
+    words |= {stopped_by: "Stopped early: "} if stopped_by else {}
+    reasons = dict.fromkeys((*calibration.verdict.reasons, *words))
+    return [words.get(each, "") + each for each in reasons]
 
 
 def method_notes(calibration: Calibration) -> list[str]:

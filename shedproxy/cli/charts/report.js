@@ -132,7 +132,7 @@
     return {
       width: 300,
       height: HEIGHT,
-      padding: [10, 12, 0, 0],
+      padding: [10, 28, 0, 0],
       legend: { show: false },
       cursor: { y: false, sync: { key: panel.sync.key, setSeries: false }, drag: { x: true, y: false } },
       scales: {

@@ -90,7 +90,7 @@ def test_changes_thresholds_routes_checks_errors_provenance(calibration: Calibra
 def test_where_there_is_nothing_there_is_no_table(calibration: Calibration) -> None:
     empty = replace(calibration, steps=(), findings=Findings(), thresholds=None, verification=())
     shown = {name for name, make in TABLES.items() if make(empty) is not None}
-    assert shown == {"estimates", "provenance"}
+    assert shown == {"provenance"}
 
 
 def test_a_step_is_named_by_what_was_played(calibration: Calibration) -> None:

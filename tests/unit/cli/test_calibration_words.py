@@ -48,8 +48,10 @@ def test_each_reason_is_told_once() -> None:
     calibration = sample_calibration()
     verdict = replace(calibration.verdict, reasons=("stopped", "capacity: too few"))
     findings = Findings(missing=("capacity: too few", "USL: too few"))
-    assert reasons_of(replace(calibration, verdict=verdict, findings=findings)) == [
-        "stopped",
+    made = replace(calibration.provenance, stopped_by="stopped")
+    told = replace(calibration, verdict=verdict, findings=findings, provenance=made)
+    assert reasons_of(told) == [
+        "Stopped early: stopped",
         "Not enough data: capacity: too few",
         "Not enough data: USL: too few",
     ]
