@@ -9,38 +9,16 @@ import typer
 
 from shedproxy.cli.control_setup import add_setup
 from shedproxy.cli.plane_client import ask_plane, print_json
+from shedproxy.cli.plane_options import DEFAULT_URL, AsJson, Revision, TokenFile, Url, Why, say
+from shedproxy.cli.plane_options import order as give_order
 from shedproxy.cli.plane_views import print_audit, print_fleet
+from shedproxy.cli.tenant_commands import add_tenant_verbs
 
 __all__ = ["control"]
 
-DEFAULT_URL = "http://127.0.0.1:9800"
 EXIT_FAILED = 1
 
 control = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
-
-Url = Annotated[
-    str,
-    typer.Option(
-        "--url", envvar="SHEDPROXY_CONTROL_PLANE", metavar="URL", help="Of the control plane."
-    ),
-]
-TokenFile = Annotated[
-    str,
-    typer.Option(
-        "--token-file",
-        envvar="SHEDPROXY_CONTROL_PLANE_TOKEN_FILE",
-        metavar="FILE",
-        help="File with your token.",
-    ),
-]
-Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="For the audit.")]
-Revision = Annotated[
-    int | None,
-    typer.Option(
-        "--revision", metavar="N", min=1, help="Only if the fleet is at this revision (status)."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as it came.")]
 
 
 @control.callback(
@@ -51,6 +29,7 @@ def _control() -> None:
 
 
 add_setup(control)
+add_tenant_verbs(control)
 
 
 @control.command(
@@ -88,7 +67,7 @@ def publish(
         typer.echo(f"error: cannot read {file}: {reason}", err=True)
         raise typer.Exit(EXIT_FAILED) from None
     order = {"texts": {cell: text}, "names": {cell: str(file)}, "force": force}
-    answer = _order("publish", order, why, revision, url, token_file)
+    answer = give_order("publish", order, why, revision, url, token_file)
     if as_json:
         print_json(answer)
         return
@@ -127,8 +106,8 @@ def promote(
     order: dict[str, Any] = {"digest": digest, "first": first}
     order |= {"bake": bake} if bake else {}
     order |= {"requests": requests} if requests else {}
-    answer = _order("promote", order, why, revision, url, token_file)
-    _say(answer, f"promoting {digest}: shedproxy control status", as_json=as_json)
+    answer = give_order("promote", order, why, revision, url, token_file)
+    say(answer, f"promoting {digest}: shedproxy control status", as_json=as_json)
 
 
 @control.command(
@@ -148,8 +127,8 @@ def roll_back(
     as_json: AsJson = False,
 ) -> None:
     """Take back what is being promoted."""
-    answer = _order("roll-back", {}, why, revision, url, token_file)
-    _say(answer, "rolling back: shedproxy control status", as_json=as_json)
+    answer = give_order("roll-back", {}, why, revision, url, token_file)
+    say(answer, "rolling back: shedproxy control status", as_json=as_json)
 
 
 @control.command(
@@ -175,9 +154,11 @@ def quarantine_cell(
     as_json: AsJson = False,
 ) -> None:
     """Let no change reach a cell."""
-    answer = _order("quarantine-cell", {"cell": cell, "end": end}, why, revision, url, token_file)
+    answer = give_order(
+        "quarantine-cell", {"cell": cell, "end": end}, why, revision, url, token_file
+    )
     word = "is out of quarantine" if end else "is in quarantine"
-    _say(answer, f"cell {cell} {word}", as_json=as_json)
+    say(answer, f"cell {cell} {word}", as_json=as_json)
 
 
 @control.command(
@@ -203,8 +184,8 @@ def clone_cell(
 ) -> None:
     """Make another cell like one that there is."""
     order = {"source": source, "cell": cell, "hosts": host}
-    answer = _order("clone-cell", order, why, revision, url, token_file)
-    _say(answer, f"cell {cell} is like {source}, with {len(host)} hosts", as_json=as_json)
+    answer = give_order("clone-cell", order, why, revision, url, token_file)
+    say(answer, f"cell {cell} is like {source}, with {len(host)} hosts", as_json=as_json)
 
 
 @control.command(
@@ -233,14 +214,16 @@ def shift_zone(
 ) -> None:
     """Weigh a zone away for a while."""
     order = {"zone": zone, **({"back": True} if back else {"for": for_})}
-    answer = _order("shift-zone", order, why, revision, url, token_file)
+    answer = give_order("shift-zone", order, why, revision, url, token_file)
     word = "is back" if back else f"is away for {for_}"
-    _say(answer, f"zone {zone} {word}", as_json=as_json)
+    say(answer, f"zone {zone} {word}", as_json=as_json)
 
 
 @control.command(
     "add-host",
     help="""Add a host to the fleet. It runs what everybody runs.
+
+    One that was in a fleet before comes back with an empty snapshot.folder.
 
     \b
     Examples:
@@ -259,13 +242,16 @@ def add_host(
 ) -> None:
     """Add a host."""
     order = {"host": host, "cell": cell, "zone": zone}
-    answer = _order("add-host", order, why, revision, url, token_file)
-    _say(answer, f"host {host} is in cell {cell}", as_json=as_json)
+    answer = give_order("add-host", order, why, revision, url, token_file)
+    say(answer, f"host {host} is in cell {cell}", as_json=as_json)
 
 
 @control.command(
     "remove-host",
-    help="""Take a host out of the fleet. It runs on with what it has.
+    help="""Take a host out of the fleet. Turn it off first.
+
+    It would run on with what it has, and not hear when a tenant is moved. So none is taken out
+    while one is being moved.
 
     \b
     Examples:
@@ -281,8 +267,8 @@ def remove_host(
     as_json: AsJson = False,
 ) -> None:
     """Take a host out."""
-    answer = _order("remove-host", {"host": host}, why, revision, url, token_file)
-    _say(answer, f"host {host} is out of the fleet", as_json=as_json)
+    answer = give_order("remove-host", {"host": host}, why, revision, url, token_file)
+    say(answer, f"host {host} is out of the fleet", as_json=as_json)
 
 
 @control.command(
@@ -324,17 +310,3 @@ def audit(
     if not all_:
         content["entries"] = [each for each in content["entries"] if each["verb"] != "watch"]
     print_json(content) if as_json else print_audit(content)
-
-
-def _order(
-    verb: str, order: dict[str, Any], why: str, revision: int | None, url: str, token_file: str
-) -> dict[str, Any]:
-    body = {**order, "why": why, **({} if revision is None else {"revision": revision})}
-    return ask_plane(url, token_file, "POST", f"/v1/{verb}", body=body)
-
-
-def _say(answer: dict[str, Any], text: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(answer)
-    else:
-        typer.echo(f"{text} (revision {answer['revision']})")

@@ -11,10 +11,12 @@ from shedproxy.cli.remote_views import print_table
 from shedproxy.core import seconds
 from shedproxy.settings import show_duration
 
-__all__ = ["print_audit", "print_fleet"]
+__all__ = ["move_line", "print_audit", "print_fleet"]
 
 _DIGEST = 19
 """`sha256:` and twelve digits say enough."""
+_HOSTS_SHOWN = 5
+"""Of those that a move waits for."""
 
 
 def print_fleet(content: dict[str, Any]) -> None:
@@ -25,6 +27,14 @@ def print_fleet(content: dict[str, Any]) -> None:
     typer.echo(f"base      {content['base'][:_DIGEST]}")
     if content["promotion"] is not None:
         _print_promotion(content["promotion"])
+    if content["move"] is not None:
+        typer.echo(move_line(content["move"]))
+        for host, why in list(content["move"]["waits_for"].items())[:_HOSTS_SHOWN]:
+            typer.echo(f"  waits for {host}: {why}")
+    elif content["move_given_up"]:
+        typer.echo(f"given up  the last move: {content['move_given_up']}")
+    if content["moved"]:
+        typer.echo(f"moved     {_moved(content['moved'])}")
     for zone, left in content["zones_away"].items():
         typer.echo(f"away      zone {zone}, for {_length(left)}")
     for cell in content["cells"]:
@@ -36,6 +46,16 @@ def print_fleet(content: dict[str, Any]) -> None:
     print_table(
         ("host", "cell", "zone", "to run", "runs", "requests", "errors", "refused", "p99", "note"),
         [_host(each) for each in content["hosts"]],
+    )
+
+
+def move_line(move: dict[str, Any]) -> str:
+    """The tenant that moves, and how far it is."""
+    count = len(move["waits_for"])
+    waits = f", waits for {count} host{'s' if count > 1 else ''}" if count else ""
+    return (
+        f"moving    {move['name'] or move['key']} from {move['from']} to {move['to']}:"
+        f" {move['phase']} for {move['for_s']:g}s{waits}"
     )
 
 
@@ -71,6 +91,13 @@ def _print_promotion(promotion: dict[str, Any]) -> None:
             f"  {each['of']}: {bad} of {of}, and {other_bad} of {other_of} without it"
             f" (evidence {each['times']:g})"
         )
+
+
+def _moved(keys: list[dict[str, Any]]) -> str:
+    by_cell: dict[str, int] = {}
+    for each in keys:
+        by_cell[each["cell"]] = by_cell.get(each["cell"], 0) + 1
+    return ", ".join(f"{count} to {cell}" for cell, count in sorted(by_cell.items()))
 
 
 def _host(host: dict[str, Any]) -> tuple[Any, ...]:

@@ -63,6 +63,7 @@ def make_api(
                 service.head,
                 service.seen,
                 service.sightings,
+                service.votes,
                 now=clock(),
                 now_s=wall(),
                 trouble=service.trouble,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from shedproxy.controlplane.evidence import Watch
+from shedproxy.controlplane.move import MoveBook
 from shedproxy.controlplane.rollout import Book, Instance, assigned
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Fleet",
     "Held",
     "Host",
+    "MovedKey",
     "Release",
     "Shift",
     "with_release",
@@ -100,6 +102,18 @@ class Edition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MovedKey:
+    """What is to be known of a key that moves or was moved, beside where it is."""
+
+    key: str
+    """Its hash, 16 hex digits."""
+    name: str = ""
+    """As people call it; "" for credentials, which are kept nowhere."""
+    demand_rps: float = 0.0
+    """What it asks for at its peak, as somebody said; 0: nobody did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
     """Everything that outlives whoever decides."""
 
@@ -113,6 +127,10 @@ class Fleet:
     book: Book = field(default_factory=Book)
     watch: Watch = field(default_factory=Watch)
     """What speaks against the release under way."""
+    moves: MoveBook = field(default_factory=MoveBook)
+    """Which keys are in another cell than settings say, on all hosts alike."""
+    moved: tuple[MovedKey, ...] = ()
+    """Of these keys."""
 
     def host(self, name: str) -> Host | None:
         """The host of that name."""
@@ -128,6 +146,10 @@ class Fleet:
     def release(self, digest: str) -> Release | None:
         """The release of that digest."""
         return next((each for each in self.releases if each.digest == digest), None)
+
+    def key_name(self, key: str) -> str:
+        """How a key is called that moves or was moved."""
+        return next((each.name for each in self.moved if each.key == key and each.name), key)
 
     def edition(self, host: str) -> Edition | None:
         """What a host is to run, once it was made."""

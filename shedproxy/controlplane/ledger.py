@@ -23,14 +23,14 @@ from typing import Any, Protocol
 
 from shedproxy.controlplane.fleet import Fleet
 from shedproxy.errors import DocumentInvalidError, ShedproxyError
-from shedproxy.snapshot import from_plain, to_plain
+from shedproxy.snapshot import carry_over, from_plain, to_plain, unknown_fields
 
 __all__ = ["PAGE", "Act", "Entry", "Head", "Ledger", "LedgerDamagedError", "Objects"]
 
 PAGE = 64
 """Revisions on a page of the audit; so many of the newest stay whole."""
 LEDGER_SCHEMA = 1
-"""Of what is written. One newer is read as well, without what is not known here."""
+"""Of what is written. One newer is read as well; what is not known here is kept as it is."""
 _SIZE_MAX = 16 << 20
 _FORMAT = "shedproxy-ledger"
 
@@ -97,6 +97,8 @@ class Head:
     digest: str = ""
     """Of its entry."""
     fleet: Fleet = field(default_factory=Fleet)
+    raw: dict[str, Any] | None = field(default=None, compare=False, repr=False)
+    """The fleet as a newer version wrote it, with what is not known here; None: all is known."""
 
 
 class Ledger:
@@ -145,7 +147,10 @@ class Ledger:
         """
         before = Head() if head is None else head
         revision = before.revision + 1
-        state = json.dumps(to_plain(fleet), separators=(",", ":")).encode()
+        plain, raw = to_plain(fleet), None
+        if before.raw is not None:
+            plain = raw = carry_over(before.raw, to_plain(before.fleet), plain)
+        state = json.dumps(plain, separators=(",", ":")).encode()
         line = _entry_line(revision, act, before.digest, hashlib.sha256(state).hexdigest())
         data = b"%s\n%s\n" % (line, state)
         if len(data) > _SIZE_MAX:
@@ -159,7 +164,8 @@ class Ledger:
         is_ours = is_made or await self._is(revision, data)
         if not is_ours or await self._is_past(revision, line):
             return None
-        return Head(revision=revision, digest=hashlib.sha256(line).hexdigest(), fleet=fleet)
+        digest = hashlib.sha256(line).hexdigest()
+        return Head(revision=revision, digest=digest, fleet=fleet, raw=raw)
 
     async def compact(self, head: Head) -> None:
         """Put old entries on pages, and remove what only old fleets need. Safe at any time."""
@@ -291,10 +297,13 @@ def _read_head(data: bytes, revision: int) -> Head:
     if plain["revision"] != revision or plain["state"] != hashlib.sha256(state).hexdigest():
         raise LedgerDamagedError(f"revision {revision} of the ledger is damaged")
     try:
-        fleet = from_plain(Fleet, json.loads(state))
+        raw = json.loads(state)
+        fleet = from_plain(Fleet, raw)
     except DocumentInvalidError as error:
         raise LedgerDamagedError(f"revision {revision} of the ledger: {error}") from error
-    return Head(revision=revision, digest=hashlib.sha256(line).hexdigest(), fleet=fleet)
+    is_known = not any(unknown_fields(raw, to_plain(fleet)))
+    digest = hashlib.sha256(line).hexdigest()
+    return Head(revision=revision, digest=digest, fleet=fleet, raw=None if is_known else raw)
 
 
 def _check_chain(entries: list[Entry]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from shedproxy.controlplane.evidence import Watch
 from shedproxy.controlplane.fleet import Cell, Fleet, Held, Host, Release, Shift, with_release
+from shedproxy.controlplane.move import MoveStep
 from shedproxy.controlplane.rollout import (
     Phase,
     RolloutRefusedError,
@@ -168,8 +169,19 @@ def add_host(fleet: Fleet, host: Host) -> Fleet:
 
 
 def remove_host(fleet: Fleet, name: str) -> Fleet:
-    """A host less. What it runs it runs on; nobody tells it anything any more."""
+    """A host less. It is to be off: what it runs it runs on, and nobody tells it anything any more,
+    not even that a key has moved. So none leaves while one is about to.
+    """
     _host(fleet, name, "/host")
+    move = fleet.moves.move
+    if move is not None and move.step is not MoveStep.FLIPPED:
+        raise OrderRefusedError(
+            "/host",
+            f"{fleet.key_name(move.key)} is being moved to cell {move.target}, and {name} has a"
+            " say in that",
+            help_text="wait for its end (shedproxy control status), or: shedproxy control"
+            " abort-move",
+        )
     rollout = fleet.book.rollout
     if rollout is not None and name in rollout.order:
         raise OrderRefusedError(

@@ -12,15 +12,18 @@ from typing import Any
 
 from shedproxy.controlplane.evidence import Arm, Watch, add_period, verdict
 from shedproxy.controlplane.fleet import Fleet
+from shedproxy.controlplane.move import MoveStep, Said
+from shedproxy.controlplane.move import advance as advance_move
 from shedproxy.controlplane.orders import hold_quarantined
 from shedproxy.controlplane.rollout import Book, Facts, Phase, Rollout, advance
 from shedproxy.controlplane.sightings import Interval, Sightings
+from shedproxy.controlplane.tenants import key_facts
 from shedproxy.core import Instant, Nanos
 
 CONTROL_MAX = 32
 """Hosts that a candidate is compared with: more would not say more."""
 
-__all__ = ["CONTROL_MAX", "Seen", "Step", "arms", "is_progress", "step"]
+__all__ = ["CONTROL_MAX", "Seen", "Step", "arms", "is_progress", "move_step", "step"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -136,6 +139,31 @@ def step(
     changed = hold_quarantined(replace(fleet, book=book, watch=watch))
     verb, told = _told(fleet.book, book)
     return Step(fleet=changed, verb=verb, facts=told)
+
+
+def move_step(fleet: Fleet, votes: Mapping[str, Said], *, now_s: float) -> Step | None:
+    """What follows for the key that changes its cell; None: nothing.
+
+    Args:
+        fleet: as it is written down.
+        votes: what hosts said, however long ago.
+        now_s: seconds since the epoch.
+    """
+    before, move = fleet.moves, fleet.moves.move
+    if move is None:
+        return None
+    hosts = [host.name for host in fleet.hosts]
+    after = advance_move(before, hosts=hosts, reports=votes, now_s=now_s)
+    if after is before:
+        return None
+    facts = {**key_facts(fleet, move), "after_s": round(now_s - move.since_s, 3)}
+    if after.move is not None:
+        verb = "flip tenant" if after.move.step is MoveStep.FLIPPED else "hold tenant"
+    elif after.ended:
+        verb, facts = "tenant not moved", {**facts, "cause": after.ended}
+    else:
+        verb = "tenant moved"
+    return Step(fleet=replace(fleet, moves=after), verb=verb, facts=facts)
 
 
 def is_progress(before: Fleet, after: Fleet) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from shedproxy.controlplane.fleet import ALL_CELLS, Edition, Fleet, Host, Release, Shift
+from shedproxy.controlplane.move import MoveBook, placed
 from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.snapshot import Document, Sign, encode_snapshot, open_envelope, snapshot_of
 
@@ -44,6 +45,7 @@ class Request:
     """Whose settings: of the release's texts."""
     zone: str
     shifts: tuple[Shift, ...]
+    moves: MoveBook
     revision: int
     issued_at_s: int
 
@@ -52,7 +54,9 @@ class Request:
         """Of everything but when."""
         shifts = [[each.zone, each.until_s] for each in self.shifts]
         release = [self.release.digest, self.release.is_forced]
-        line = json.dumps([release, self.cell, self.zone, shifts]).encode()
+        # Two tables of a book never have the same version.
+        moves = [self.moves.version] if self.moves.version else []
+        line = json.dumps([release, self.cell, self.zone, shifts, *moves]).encode()
         return hashlib.sha256(line).hexdigest()[:32]
 
 
@@ -112,7 +116,10 @@ def build_edition(document: Document, request: Request, sign: Sign) -> bytes:
         zones_away=tuple(each.zone for each in request.shifts),
         zones_away_until_s=tuple(each.until_s for each in request.shifts),
     )
-    made = snapshot_of(replace(document, proxy=proxy), revision=request.revision)
+    cells = placed(request.moves, document.classification.cells)
+    classification = replace(document.classification, cells=cells)
+    document = replace(document, proxy=proxy, classification=classification)
+    made = snapshot_of(document, revision=request.revision)
     made = replace(made, issued_at_s=request.issued_at_s, is_forced=request.release.is_forced)
     return encode_snapshot(made, [sign])
 
@@ -152,6 +159,7 @@ def renew(
             cell=settings_cell(texts(release.digest), fleet, host.cell),
             zone=host.zone,
             shifts=shifts,
+            moves=fleet.moves,
             revision=revision,
             issued_at_s=now_s,
         )

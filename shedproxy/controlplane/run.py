@@ -16,12 +16,13 @@ from typing import Any
 from shedproxy.clock import wall_seconds
 from shedproxy.controlplane.api import make_api
 from shedproxy.controlplane.ledger import Ledger
+from shedproxy.controlplane.move import MoveRules
 from shedproxy.controlplane.persons import Persons, check_listener
 from shedproxy.controlplane.rollout import RolloutRules
 from shedproxy.controlplane.service import FleetService, ServiceRules
 from shedproxy.controlplane.shelves import Shelves
 from shedproxy.controlplane.snapshot_maker import SnapshotMaker
-from shedproxy.core import Nanos
+from shedproxy.core import Nanos, to_seconds
 from shedproxy.errors import StartupError
 from shedproxy.listening import AppServer
 from shedproxy.settings import ControlPlaneSettings
@@ -57,7 +58,7 @@ def make_service(
     """
     key = SigningKey(Path(settings.key))
     store = open_store(settings.store, timeout=settings.timeout)
-    promotion = settings.promotion
+    promotion, move = settings.promotion, settings.move
     instance, cell, zone, everywhere = promotion.bake
     rules = ServiceRules(
         period_ns=settings.period,
@@ -70,6 +71,8 @@ def make_service(
             forward_share=promotion.forward_share,
             back_share=promotion.back_share,
         ),
+        move=MoveRules(mark_s=to_seconds(move.mark), hold_s=to_seconds(move.hold)),
+        move_period_ns=min(move.period, settings.period),
     )
     maker = SnapshotMaker(key.sign, rehearse)
     return FleetService(Ledger(store), Shelves(store, report), maker, rules, report=report)

@@ -15,18 +15,21 @@ from typing import Any
 
 from shedproxy.clock import Clock, monotonic_now, wall_seconds
 from shedproxy.controlplane import orders
-from shedproxy.controlplane.fleet import ALL_CELLS, Fleet, Host, Release
+from shedproxy.controlplane.fleet import Fleet, Host
 from shedproxy.controlplane.ledger import PAGE, Act, Entry, Head, Ledger, LedgerDamagedError
+from shedproxy.controlplane.move import MoveRules, missing
+from shedproxy.controlplane.order_desk import OrderDesk
 from shedproxy.controlplane.orders import OrderRefusedError
-from shedproxy.controlplane.reconciling import Seen, Step, is_progress, note, step
-from shedproxy.controlplane.releases import encode_release, release_digest, renew
+from shedproxy.controlplane.reconciling import Seen, Step, is_progress, move_step, note, step
+from shedproxy.controlplane.releases import release_digest, renew
 from shedproxy.controlplane.rollout import Book, RolloutRules
 from shedproxy.controlplane.shelves import Shelves
 from shedproxy.controlplane.sightings import Sightings
 from shedproxy.controlplane.snapshot_maker import SnapshotMaker
 from shedproxy.controlplane.verbs import Order, Texts
-from shedproxy.core import Instant, Nanos, seconds, to_seconds
+from shedproxy.core import NS_PER_S, Instant, Nanos, seconds
 from shedproxy.errors import ShedproxyError
+from shedproxy.snapshot import StatusReport
 
 __all__ = ["ITSELF", "FleetService", "ServiceRules", "StoreGoneError"]
 
@@ -53,6 +56,9 @@ class ServiceRules:
     take_ns: Nanos
     false_alarm: float
     rollout: RolloutRules
+    move: MoveRules
+    move_period_ns: Nanos
+    """Between two looks at the hosts that a move waits for."""
 
 
 class FleetService:
@@ -90,6 +96,11 @@ class FleetService:
         self.seen = Seen()
         self.trouble = ""
         """Why the store cannot be used; "": it can."""
+        self.votes: dict[str, StatusReport] = {}
+        """What hosts said last, as far as it was read: a report that came once is enough to go by
+        where a key moves."""
+        self._desk = OrderDesk(shelves, maker, rules.move, wall)
+        self._is_wanted = asyncio.Event()
         self._looked_at: Instant | None = None
         self._compacted = 0
         self._one_at_a_time = asyncio.Lock()
@@ -107,7 +118,7 @@ class FleetService:
         async with self._using_store():
             if await self._ledger.head() is not None:
                 raise OrderRefusedError("", "there is a fleet already")
-            fleet, data = await self._published(Fleet(), texts, who)
+            fleet, data = await self._desk.publish(Fleet(), texts, who)
             digest = release_digest(data)
             fleet = replace(fleet, book=Book(base=digest))
             for host in hosts:
@@ -142,6 +153,7 @@ class FleetService:
                 after = await self._commit(head, act, fleet)
                 if after is not None:
                     self._say(act)
+                    self._is_wanted.set()
                     with contextlib.suppress(OSError):  # it is done; the next round hands it out
                         await self._shelves.hand_out(after.fleet)
                     return {"revision": after.revision, **told}
@@ -167,41 +179,50 @@ class FleetService:
                 help_text="look at what has changed (shedproxy control audit), and send it again"
                 f" with revision {head.revision}",
             )
-        if order.published is not None:
-            fleet, data = await self._published(head.fleet, order.published, who)
-            return fleet, {"digest": release_digest(data)}
-        assert order.apply is not None
-        return order.apply(head.fleet, int(self._wall())), {}
-
-    async def _published(self, fleet: Fleet, new: Texts, who: str) -> tuple[Fleet, bytes]:
-        before = await self._shelves.texts(fleet.book.base) if fleet.book.base else {}
-        texts = {**before, **new.texts}
-        for cell in new.texts:
-            if cell != ALL_CELLS and fleet.cell(cell) is None:
-                raise OrderRefusedError(
-                    "/texts",
-                    f"there is no cell {cell}",
-                    help_text=f"cells: {', '.join(fleet.cell_names)}",
-                    is_conflict=False,
-                )
-            name = new.names.get(cell, f"settings of {cell or 'all cells'}")
-            await asyncio.to_thread(self._maker.compile, texts[cell], name)
-        data = encode_release(texts)
-        release = Release(
-            digest=release_digest(data), at_s=int(self._wall()), by=who, is_forced=new.is_forced
-        )
-        fleet = orders.publish(fleet, release)
-        await self._shelves.put_release(data)
-        return fleet, data
+        return await self._desk.do(head.fleet, order, who)
 
     # --- rounds ---------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Look and step in every period, until cancelled."""
+        """Look and step in every period, until cancelled; more often at whom a move waits for."""
         while True:
+            ends_at = self._clock() + self.rules.period_ns
             with contextlib.suppress(StoreGoneError):
                 await self.round()
-            await asyncio.sleep(to_seconds(self.rules.period_ns))
+            while (left_ns := ends_at - self._clock()) > 0:
+                if self._is_moving:
+                    left_ns = min(left_ns, self.rules.move_period_ns)
+                await self._pause(left_ns)
+                if self._is_moving:
+                    with contextlib.suppress(StoreGoneError):
+                        await self.look()
+
+    async def _pause(self, length_ns: int) -> None:
+        """For so long, or until an order came."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._is_wanted.wait(), length_ns / NS_PER_S)
+        self._is_wanted.clear()
+
+    @property
+    def _is_moving(self) -> bool:
+        return self.head is not None and self.head.fleet.moves.move is not None
+
+    async def look(self) -> None:
+        """Look at those hosts only that a move waits for, and take its next step.
+
+        Raises:
+            StoreGoneError: the store failed; nothing was decided.
+        """
+        async with self._using_store():
+            head = await self._refresh()
+            move = head.fleet.moves.move
+            if move is None:
+                return
+            names = [host.name for host in head.fleet.hosts]
+            self.votes |= await self._shelves.reports(missing(move, names, self.votes))
+            after = await self._moved(head)
+            if after is not None and after is not head:
+                await self._shelves.hand_out(after.fleet)
 
     async def round(self) -> None:
         """Look once, and do what follows.
@@ -213,6 +234,9 @@ class FleetService:
             head = await self._refresh()
             names = [host.name for host in head.fleet.hosts]
             reports = await self._shelves.reports(names)
+            self.votes = {
+                name: said for name in names if (said := reports.get(name, self.votes.get(name)))
+            }
             now = self._clock()
             elapsed = Nanos(0)
             if self._looked_at is None or now - self._looked_at > self.rules.silence_ns:
@@ -222,6 +246,10 @@ class FleetService:
             self._looked_at = now
             intervals = self.sightings.take(head.fleet, reports, now)
             note(head.fleet, self.seen, intervals, elapsed)
+            moved = await self._moved(head)
+            if moved is None:
+                return  # somebody else was faster: the next round looks again
+            head = moved
             for _ in range(_STEPS_MAX):
                 found = self._step(head, now)
                 if found is None:
@@ -229,7 +257,7 @@ class FleetService:
                 act = self._act(ITSELF, found.verb, facts=found.facts)
                 after = await self._commit(head, act, found.fleet)
                 if after is None:
-                    return  # somebody else was faster: the next round looks again
+                    return
                 if found.verb != "watch":
                     self._say(act)
                 head, self.seen = after, Seen()
@@ -237,6 +265,17 @@ class FleetService:
             if head.revision - self._compacted >= PAGE:
                 await self._ledger.compact(head)
                 self._compacted = head.revision
+
+    async def _moved(self, head: Head) -> Head | None:
+        """After the next step of a move, if there is one; None: somebody was faster."""
+        found = move_step(head.fleet, self.votes, now_s=self._wall())
+        if found is None:
+            return head
+        act = self._act(ITSELF, found.verb, facts=found.facts)
+        after = await self._commit(head, act, found.fleet)
+        if after is not None:
+            self._say(act)
+        return after
 
     def _step(self, head: Head, now: Instant) -> Step | None:
         found = step(

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from shedproxy.controlplane.releases import Request, build_edition
-from shedproxy.settings import load_settings
+from shedproxy.controlplane.tenants import Placing
+from shedproxy.settings import Loaded, load_settings, most_rps, placed_rps
 from shedproxy.snapshot import Document, Sign
 
 __all__ = ["SnapshotMaker"]
@@ -26,7 +27,7 @@ class SnapshotMaker:
     def __init__(self, sign: Sign, rehearse: Callable[[Document], None]) -> None:
         self._sign = sign
         self._rehearse = rehearse
-        self._documents: OrderedDict[str, Document] = OrderedDict()
+        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
 
     def compile(self, text: str, name: str) -> Document:
         """The document of a settings text.
@@ -38,14 +39,32 @@ class SnapshotMaker:
         Raises:
             DocumentInvalidError: with every problem, located.
         """
-        document = self._documents.get(text)
-        if document is None:
-            document = load_settings(Path(name), text=text).document
-            self._rehearse(document)
-            self._documents[text] = document
-            while len(self._documents) > _KEPT:
-                self._documents.popitem(last=False)
-        return document
+        return self._load(text, name).document
+
+    def placing(self, text: str, name: str) -> Placing:
+        """What a settings text says of keys and of the cells that they may be in.
+
+        Raises:
+            DocumentInvalidError: with every problem, located.
+        """
+        loaded = self._load(text, name)
+        document, settings = loaded.document, loaded.settings
+        return Placing(
+            routing=document.classification.cells,
+            cells=frozenset(cell.name for cell in document.policy.cells),
+            most_rps=most_rps(settings),
+            placed_rps=placed_rps(settings),
+        )
+
+    def _load(self, text: str, name: str) -> Loaded:
+        loaded = self._loaded.get(text)
+        if loaded is None:
+            loaded = load_settings(Path(name), text=text)
+            self._rehearse(loaded.document)
+            self._loaded[text] = loaded
+            while len(self._loaded) > _KEPT:
+                self._loaded.popitem(last=False)
+        return loaded
 
     def make(self, request: Request, texts: Mapping[str, str]) -> bytes:
         """The snapshot of a release for hosts of one cell and zone.

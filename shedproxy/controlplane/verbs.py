@@ -11,16 +11,19 @@ from shedproxy.controlplane import orders
 from shedproxy.controlplane.fleet import ALL_CELLS, Fleet, Host
 from shedproxy.controlplane.orders import OrderRefusedError
 from shedproxy.controlplane.rollout import RolloutRules
+from shedproxy.controlplane.tenants import Asked, abort_move
 from shedproxy.core import Nanos, seconds
 from shedproxy.settings import parse_duration
 
 __all__ = ["VERBS", "Order", "Texts", "parse_order", "read_host"]
 
-Apply = Callable[[Fleet, int], Fleet]
-"""Takes the fleet and the time in seconds since the epoch."""
+Apply = Callable[[Fleet, int], tuple[Fleet, dict[str, Any]]]
+"""Takes the fleet and the time in seconds since the epoch; gives what is to be told besides."""
 
 _WHY_MAX = 500
 _SHIFT_MAX = seconds(7 * 86_400)
+_KEY_MAX = 1024
+_RATE_MAX = 1e9
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CELL = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _ZONE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -46,8 +49,9 @@ class Order:
     revision: int | None = None
     """Of the fleet that it was made for; None: whichever there is."""
     apply: Apply | None = None
-    """None: it is `published`."""
+    """None: it is `published` or `asked`."""
     published: Texts | None = None
+    asked: Asked | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What the audit says of it."""
 
@@ -131,6 +135,12 @@ class _Parts:
             raise _invalid(f"/{name}", f"{name} is {value!r}; must be a whole number from 1")
         return value
 
+    def rate(self, name: str) -> float:
+        value = self._content.get(name, 0.0)
+        if type(value) not in {int, float} or not 0 <= value <= _RATE_MAX:
+            raise _invalid(f"/{name}", f"{name} is {value!r}; must be a number per second")
+        return float(value)
+
     def hosts(self, name: str) -> list[Host]:
         value = self._content.get(name, [])
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
@@ -164,6 +174,24 @@ def _promote(parts: _Parts, _why: str, rules: RolloutRules) -> Order:
 
 def _roll_back(_parts: _Parts, why: str, _rules: RolloutRules) -> Order:
     return _order(lambda fleet, _now: orders.roll_back(fleet, why=why or "by order"))
+
+
+def _move_tenant(parts: _Parts, _why: str, _rules: RolloutRules) -> Order:
+    key, to = parts.text("key"), parts.text("to")
+    if len(key) > _KEY_MAX or not key.isprintable():
+        raise _invalid("/key", f"a key is a text of at most {_KEY_MAX} printable characters")
+    demand_rps = parts.rate("demand")
+    # The key itself may be a credential: what the fleet calls it is told when it is known.
+    return Order(
+        verb="",
+        why="",
+        asked=Asked(key=key, to=to, demand_rps=demand_rps),
+        facts={"to": to, **({"demand": demand_rps} if demand_rps else {})},
+    )
+
+
+def _abort_move(_parts: _Parts, why: str, _rules: RolloutRules) -> Order:
+    return Order(verb="", why="", apply=lambda fleet, _now: abort_move(fleet, why=why))
 
 
 def _quarantine_cell(parts: _Parts, _why: str, _rules: RolloutRules) -> Order:
@@ -218,8 +246,8 @@ def _remove_host(parts: _Parts, _why: str, _rules: RolloutRules) -> Order:
     return _order(lambda fleet, _now: orders.remove_host(fleet, name), host=name)
 
 
-def _order(apply: Apply, **facts: Any) -> Order:
-    return Order(verb="", why="", apply=apply, facts=facts)
+def _order(apply: Callable[[Fleet, int], Fleet], **facts: Any) -> Order:
+    return Order(verb="", why="", apply=lambda fleet, now_s: (apply(fleet, now_s), {}), facts=facts)
 
 
 def _checked_host(name: str, cell: str, zone: str, place: str) -> Host:
@@ -246,6 +274,8 @@ _PARSERS: dict[str, tuple[frozenset[str], _Parser]] = {
     "publish": (frozenset(("texts", "names", "force")), _publish),
     "promote": (frozenset(("digest", "first", "bake", "requests")), _promote),
     "roll-back": (frozenset(), _roll_back),
+    "move-tenant": (frozenset(("key", "to", "demand")), _move_tenant),
+    "abort-move": (frozenset(), _abort_move),
     "quarantine-cell": (frozenset(("cell", "end")), _quarantine_cell),
     "clone-cell": (frozenset(("source", "cell", "hosts")), _clone_cell),
     "shift-zone": (frozenset(("zone", "for", "back")), _shift_zone),

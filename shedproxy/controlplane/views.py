@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from shedproxy.controlplane.evidence import GATES, Watch
 from shedproxy.controlplane.fleet import Fleet, Host
 from shedproxy.controlplane.ledger import Entry, Head
+from shedproxy.controlplane.move import Said, missing
 from shedproxy.controlplane.reconciling import Seen
 from shedproxy.controlplane.rollout import Rollout
 from shedproxy.controlplane.sightings import Sightings
+from shedproxy.controlplane.tenants import key_facts
 from shedproxy.core import Instant, to_seconds
 
 __all__ = ["audit_view", "fleet_view"]
@@ -19,7 +21,14 @@ _RELEASES_SHOWN = 10
 
 
 def fleet_view(
-    head: Head, seen: Seen, sightings: Sightings, *, now: Instant, now_s: float, trouble: str
+    head: Head,
+    seen: Seen,
+    sightings: Sightings,
+    votes: Mapping[str, Said],
+    *,
+    now: Instant,
+    now_s: float,
+    trouble: str,
 ) -> dict[str, Any]:
     """All of it, for `shedproxy control status`."""
     fleet, rollout = head.fleet, head.fleet.book.rollout
@@ -28,6 +37,12 @@ def fleet_view(
         "store": {"ok": not trouble, "why": trouble},
         "base": fleet.book.base,
         "promotion": None if rollout is None else _promotion(fleet, rollout, seen),
+        "move": _move(fleet, votes, now_s),
+        "moved": [
+            {"key": key, "name": fleet.key_name(key), "cell": cell}
+            for key, cell in fleet.moves.pins
+        ],
+        "move_given_up": fleet.moves.ended,
         "cells": [_cell(fleet, name) for name in fleet.cell_names],
         "zones_away": {each.zone: max(0, round(each.until_s - now_s, 1)) for each in fleet.shifts},
         "hosts": [_host(fleet, host, sightings, now) for host in fleet.hosts],
@@ -73,6 +88,18 @@ def _promotion(fleet: Fleet, rollout: Rollout, seen: Seen) -> dict[str, Any]:
         "requests_min": rollout.rules.requests_min,
         "cause": rollout.cause,
         "evidence": [_gate(watch, kind) for kind in range(min(len(GATES), len(watch.gates)))],
+    }
+
+
+def _move(fleet: Fleet, votes: Mapping[str, Said], now_s: float) -> dict[str, Any] | None:
+    move = fleet.moves.move
+    if move is None:
+        return None
+    return {
+        **key_facts(fleet, move),
+        "phase": move.step.label,
+        "for_s": max(0.0, round(now_s - move.since_s, 1)),
+        "waits_for": missing(move, [host.name for host in fleet.hosts], votes),
     }
 
 

@@ -4,8 +4,10 @@ The only door is here. `models` and `cells` say what may be set; `layers` reads 
 `checks` and `advice` judge it, `compile` turns it into what data planes run.
 """
 
+from shedproxy.settings.cell_checks import most_rps, placed_rps
 from shedproxy.settings.control_plane import (
     ControlPlaneSettings,
+    MoveSettings,
     PromotionSettings,
     Role,
     TokenSettings,
@@ -38,6 +40,7 @@ __all__ = [
     "EffectiveValue",
     "Loaded",
     "LogSettings",
+    "MoveSettings",
     "PromotionSettings",
     "Role",
     "ServerSettings",
@@ -50,8 +53,10 @@ __all__ = [
     "load_control_plane",
     "load_document",
     "load_settings",
+    "most_rps",
     "parse_duration",
     "parse_size",
+    "placed_rps",
     "render_problems",
     "require_upstream",
     "settings_json_schema",

@@ -17,7 +17,7 @@ from shedproxy.settings.upstream_compile import listed_hands
 from shedproxy.settings.upstreams import split_upstream
 from shedproxy.snapshot import canonical_key
 
-__all__ = ["check_cells", "host_rps", "hosts_by_zone", "placed_rps"]
+__all__ = ["check_cells", "host_rps", "hosts_by_zone", "most_rps", "placed_rps"]
 
 
 def check_cells(settings: Settings, check: Check) -> Iterator[Problem]:
@@ -89,14 +89,10 @@ def _check_hands(settings: Settings, check: Check) -> Iterator[Problem]:
 
 def _check_sizes(settings: Settings, check: Check) -> Iterator[Problem]:
     """A cell has a fixed maximum: who wants more takes another cell, and never a larger one."""
-    cells = cells_of(settings)
+    bounds = most_rps(settings)
     for name, placed in placed_rps(settings).items():
-        cell = cells.get(name)
-        each_rps = None if cell is None else host_rps(cell)
-        if cell is None or each_rps is None:
-            continue
-        most = each_rps * len(cell.upstream or cells["default"].upstream)
-        if placed <= most:
+        most = bounds.get(name)
+        if most is None or placed <= most:
             continue
         yield from check.error(
             _placed_by(settings, name),
@@ -104,6 +100,16 @@ def _check_sizes(settings: Settings, check: Check) -> Iterator[Problem]:
             note=f"{placed:.4g}/s, and its maximum is {most:.4g}/s",
             help_text="add a cell and give it a part of the keys, or calibrate this one again",
         )
+
+
+def most_rps(settings: Settings) -> dict[str, float]:
+    """The maximum of each cell, in requests per second, as far as it is known."""
+    cells = cells_of(settings)
+    return {
+        name: each_rps * len(cell.upstream or cells["default"].upstream)
+        for name, cell in cells.items()
+        if (each_rps := host_rps(cell)) is not None
+    }
 
 
 def placed_rps(settings: Settings) -> dict[str, float]:

@@ -17,6 +17,7 @@ from shedproxy.settings.shape import nearest
 
 __all__ = [
     "ControlPlaneSettings",
+    "MoveSettings",
     "PromotionSettings",
     "Role",
     "TokenSettings",
@@ -87,6 +88,19 @@ class PromotionSettings(Section):
     """Probability, at most, that a release that is no worse is rolled back."""
 
 
+class MoveSettings(Section):
+    """How long a tenant that changes its cell may take (`shedproxy control move-tenant`)."""
+
+    mark: Annotated[Duration, at_least("1s")] = preset("5m")
+    """Until every host can hold it, or the move is given up. A host that has just started can when
+    what its former processes left has ended: after its drain and `timeouts.response` together."""
+    hold: Annotated[Duration, at_least("100ms")] = preset("4s")
+    """How long its requests wait for those that are at work, or the move is given up. Hosts let
+    none wait for more than 10 s, nor beyond its deadline."""
+    period: Annotated[Duration, at_least("50ms")] = preset("200ms")
+    """Time between two looks at the hosts that a move waits for; no longer than `period`."""
+
+
 PersonName = Annotated[
     str, form(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$", "letters, digits, . _ @ and -, at most 64")
 ]
@@ -112,6 +126,7 @@ class ControlPlaneSettings(Section):
     take_within: Annotated[Duration, at_least("1s")] = preset("2m")
     """A host that does not run by then what it is to run is in trouble."""
     promotion: PromotionSettings = PromotionSettings()
+    move: MoveSettings = MoveSettings()
     token: dict[PersonName, TokenSettings] = preset({})
     """Who may call, by name. Without any, everybody on this host may."""
 
@@ -164,5 +179,9 @@ def _unknown_key(path: tuple[str, ...], layer: FileLayer) -> Problem:
 
 
 def _model_at(path: tuple[str, ...]) -> type[Section]:
-    tables: dict[str, Any] = {"promotion": PromotionSettings, "token": TokenSettings}
+    tables: dict[str, Any] = {
+        "promotion": PromotionSettings,
+        "move": MoveSettings,
+        "token": TokenSettings,
+    }
     return tables.get(path[0], ControlPlaneSettings) if path else ControlPlaneSettings

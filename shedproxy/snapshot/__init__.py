@@ -89,6 +89,7 @@ from shedproxy.snapshot.status_report import (
     decode_report,
     encode_report,
 )
+from shedproxy.snapshot.unknown_fields import carry_over, unknown_fields
 
 __all__ = [
     "CELLS_MAX",
@@ -126,6 +127,7 @@ __all__ = [
     "TlsDocument",
     "UpstreamDocument",
     "canonical_key",
+    "carry_over",
     "cell_hash",
     "cell_table_of",
     "cut_limits",
@@ -157,5 +159,6 @@ __all__ = [
     "snapshot_of",
     "split_cell_key",
     "to_plain",
+    "unknown_fields",
     "unreachable",
 ]

@@ -7,22 +7,34 @@ from typing import Any
 
 from harness.snapshots import Fleet as Keys
 from shedproxy.controlplane.ledger import Ledger
+from shedproxy.controlplane.move import MoveRules
 from shedproxy.controlplane.rollout import RolloutRules
 from shedproxy.controlplane.service import FleetService, ServiceRules
 from shedproxy.controlplane.shelves import Shelves
 from shedproxy.controlplane.snapshot_maker import SnapshotMaker
 from shedproxy.controlplane.verbs import Texts, parse_order, read_host
-from shedproxy.core import Instant, seconds
-from shedproxy.snapshot import StatusReport, encode_report, open_envelope
+from shedproxy.core import CellTable, Instant, milliseconds, seconds
+from shedproxy.snapshot import StatusReport, encode_report, open_envelope, read_snapshot
 from shedproxy.store import open_store
 
-__all__ = ["PaperFleet", "settings"]
+__all__ = ["CELLS", "PaperFleet", "settings"]
 
 HOSTS = ("p1=a@p", "p2=a@p", "q1=b@q")
 
 
-def settings(limit: int) -> str:
-    return f'[cell.default]\nupstream = "http://127.0.0.1:9"\nlimit = {limit}\n'
+CELLS = """
+[cells]
+key = "header:x-tenant"
+secret = "s"
+weights.a = 1
+[cell.a]
+[cell.b]
+"""
+"""Settings by which all keys are in cell a, and there is another one."""
+
+
+def settings(limit: int, more: str = "") -> str:
+    return f'[cell.default]\nupstream = "http://127.0.0.1:9"\nlimit = {limit}\n{more}'
 
 
 class PaperFleet:
@@ -34,6 +46,8 @@ class PaperFleet:
         self.now_s = 1_000_000
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.store = open_store(f"file://{folder}/fleet", timeout=seconds(5))
+        self.at_work: dict[str, int] = {}
+        """By host: requests of keys that move."""
         self.bad: dict[str, int] = {}
         """By digest of a snapshot: errors in a hundred requests."""
         self._counts: dict[str, tuple[int, int]] = {}
@@ -48,6 +62,8 @@ class PaperFleet:
             take_ns=seconds(60),
             false_alarm=0.01,
             rollout=RolloutRules(bake_ns=(seconds(5),) * 4, requests_min=100),
+            move=MoveRules(mark_s=30.0, hold_s=4.0),
+            move_period_ns=milliseconds(200),
         )
 
         def note(event: str, facts: dict[str, Any]) -> None:
@@ -59,20 +75,47 @@ class PaperFleet:
             clock=lambda: Instant(seconds(self.now_s)), wall=lambda: float(self.now_s),
         )  # fmt: skip
 
-    async def begin(self, limit: int = 7) -> None:
-        texts = Texts(texts={"": settings(limit)}, names={})
+    async def begin(self, limit: int = 7, more: str = "") -> None:
+        texts = Texts(texts={"": settings(limit, more)}, names={})
         await self.service.begin([read_host(each) for each in HOSTS], texts, who="ann")
 
     async def order(self, verb: str, *, who: str = "ann", service=None, **content) -> dict:
         service = service or self.service
         return await service.order(parse_order(verb, content, service.rules.rollout), who=who)
 
-    async def publish(self, limit: int, **content) -> str:
-        return (await self.order("publish", texts={"": settings(limit)}, **content))["digest"]
+    async def publish(self, limit: int, more: str = "", **content) -> str:
+        texts = {"": settings(limit, more)}
+        return (await self.order("publish", texts=texts, **content))["digest"]
 
     def digest_at(self, host: str) -> str:
         """Of the snapshot that a host would pull."""
         return open_envelope((self.folder / "fleet" / "hosts" / host).read_bytes()).digest
+
+    def table_at(self, host: str) -> CellTable | None:
+        """Of the snapshot that a host would pull: where keys are."""
+        data = (self.folder / "fleet" / "hosts" / host).read_bytes()
+        table = read_snapshot(open_envelope(data)).table
+        return CellTable(table) if table else None
+
+    def place_at(self, host: str, key: str) -> tuple[str, int]:
+        """There, the cell of a hashed key, and the phase of its move."""
+        table = self.table_at(host)
+        place = table.find(int(key, 16))
+        return table.names[place & 0xFF], place >> 16
+
+    async def report(self, host: str) -> None:
+        """A host takes what is there, and says so."""
+        digest, (requests, errors) = self.digest_at(host), self._counts.get(host, (0, 0))
+        table = self.table_at(host)
+        data = encode_report(
+            StatusReport(
+                instance=host, boot_id="b", heartbeat=self.now_s, snapshot_digest=digest,
+                requests=requests, errors=errors, durations=(requests, 0), is_settled=True,
+                table_version=0 if table is None else table.version,
+                moving=self.at_work.get(host, 0),
+            )
+        )  # fmt: skip
+        await self.store.put(f"hosts/reports/{host}", data)
 
     async def period(self, *, hosts: tuple[str, ...] = ("p1", "p2", "q1")) -> None:
         """A second passes, hosts take what is there and report, the control plane looks."""
@@ -82,13 +125,7 @@ class PaperFleet:
             requests, errors = self._counts.get(host, (0, 0))
             requests, errors = requests + 100, errors + self.bad.get(digest, 0)
             self._counts[host] = requests, errors
-            data = encode_report(
-                StatusReport(
-                    instance=host, boot_id="b", heartbeat=self.now_s, snapshot_digest=digest,
-                    requests=requests, errors=errors, durations=(requests, 0),
-                )
-            )  # fmt: skip
-            await self.store.put(f"hosts/reports/{host}", data)
+            await self.report(host)
         await self.service.round()
 
     async def verbs(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shedproxy.cli.plane_views import print_audit, print_fleet
+from shedproxy.cli.plane_views import move_line, print_audit, print_fleet
 
 DIGEST = f"sha256:{'3f' * 32}"
 HOST = {
@@ -25,6 +25,9 @@ FLEET = {
         {"name": "us", "hosts": 2, "like": "", "is_quarantined": False},
     ],
     "zones_away": {"b": 540.0},
+    "move": None,
+    "moved": [],
+    "move_given_up": "",
     "hosts": [HOST, {**HOST, "name": "e2", "is_heard": False, "is_held": True}],
     "releases": [{"digest": DIGEST, "at_s": 1, "by": "ann", "force": False}],
     "refused": [],
@@ -49,6 +52,28 @@ def test_with_nothing_under_way_it_is_short(capsys):
     text = capsys.readouterr().out
     assert "promoting" not in text
     assert "held" not in text
+
+
+def test_a_tenant_that_moves_is_shown_with_whom_it_waits_for(capsys):
+    move = {"key": "0f", "name": "acme", "from": "a", "to": "b", "phase": "held", "for_s": 1.5,
+            "waits_for": {f"e{n}": "3 requests are at work" for n in range(7)}}  # fmt: skip
+    moved = [{"key": "1e", "name": "", "cell": cell} for cell in "cbb"]
+    print_fleet({**FLEET, "move": move, "moved": moved, "move_given_up": "before"})
+    text = capsys.readouterr().out
+    assert "moving    acme from a to b: held for 1.5s, waits for 7 hosts\n" in text
+    assert "  waits for e4: 3 requests are at work\n" in text
+    assert "e5" not in text
+    assert "moved     2 to b, 1 to c" in text
+    assert "before" not in text
+    assert move_line({**move, "name": "", "waits_for": {}}) == (
+        "moving    0f from a to b: held for 1.5s"
+    )
+
+
+def test_a_move_that_was_given_up_is_said_until_the_next_one(capsys):
+    print_fleet({**FLEET, "move_given_up": "after 4 s held: e1: 3 requests are at work"})
+    text = capsys.readouterr().out
+    assert "given up  the last move: after 4 s held: e1: 3 requests are at work" in text
 
 
 def test_why_it_is_rolled_back_and_that_the_store_is_gone_are_said(capsys):

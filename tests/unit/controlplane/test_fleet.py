@@ -11,9 +11,11 @@ from shedproxy.controlplane.fleet import (
     Fleet,
     Held,
     Host,
+    MovedKey,
     Release,
     with_release,
 )
+from shedproxy.controlplane.move import MoveBook, begin
 from shedproxy.controlplane.rollout import Book, RolloutRules, plan_stages, promote
 from shedproxy.snapshot import from_plain, to_plain
 
@@ -61,5 +63,19 @@ def test_of_many_releases_those_that_somebody_needs_are_kept():
 
 def test_all_of_it_comes_back_from_json():
     book = promote(Book(base="old"), "new", plan_stages(FLEET.instances), RolloutRules())
-    fleet = replace(FLEET, book=book)
+    moves = begin(MoveBook(version=3, pins=(("0f", "b"),)), "1e", owner="a", target="b", now_s=2.5)
+    moved = (MovedKey(key="0f", name="acme", demand_rps=1.5),)
+    fleet = replace(FLEET, book=book, moves=moves, moved=moved)
     assert from_plain(Fleet, json.loads(json.dumps(to_plain(fleet)))) == fleet
+
+
+def test_a_fleet_of_an_older_version_has_moved_nothing():
+    plain = to_plain(FLEET)
+    del plain["moves"], plain["moved"]
+    assert from_plain(Fleet, plain) == FLEET
+
+
+def test_keys_are_called_by_their_names_where_they_may_be_known():
+    moved = (MovedKey(key="0f", name="acme"), MovedKey(key="1e"))
+    fleet = replace(FLEET, moved=moved)
+    assert [fleet.key_name(key) for key in ("0f", "1e", "2d")] == ["acme", "1e", "2d"]

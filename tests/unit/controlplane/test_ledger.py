@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from dataclasses import replace
 
@@ -121,6 +122,26 @@ async def test_a_newer_schema_by_one_is_read_without_what_is_not_known(ledger, f
     file = folder / "ledger" / f"{1:012d}"
     file.write_text(file.read_text().replace('"schema":1,', '"schema":2,"new":[],'))
     assert (await ledger.head()).fleet == fleet_of(1)
+
+
+async def test_what_a_newer_version_wrote_is_there_after_whatever_is_done_here(ledger, folder):
+    await grow(ledger, 1)
+    file = folder / "ledger" / f"{1:012d}"
+    line, state = file.read_text().splitlines()
+    fleet = json.loads(state)
+    fleet["orbits"] = {"moon": 1}
+    fleet["cells"][0]["depth"] = 7
+    state = json.dumps(fleet)
+    entry = json.loads(line) | {"state": hashlib.sha256(state.encode()).hexdigest()}
+    file.write_text(f"{json.dumps(entry)}\n{state}\n")
+    head = await ledger.head()
+    for number in (2, 3):  # one who has read it, and one who has written it
+        cells = (*head.fleet.cells, Cell(name=f"new-{number}"))
+        head = await ledger.append(head, act(number), replace(head.fleet, cells=cells))
+        written = json.loads((folder / "ledger" / f"{number:012d}").read_text().splitlines()[1])
+        assert written["orbits"] == {"moon": 1}
+        assert [cell.get("depth") for cell in written["cells"]] == [7, *[None] * (number - 1)]
+    assert (await ledger.head()).fleet == head.fleet
 
 
 class Failing:

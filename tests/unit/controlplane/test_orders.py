@@ -8,6 +8,7 @@ import pytest
 
 from shedproxy.controlplane import orders
 from shedproxy.controlplane.fleet import Cell, Fleet, Held, Host, Release, Shift
+from shedproxy.controlplane.move import MoveBook, MoveStep, begin
 from shedproxy.controlplane.orders import OrderRefusedError
 from shedproxy.controlplane.rollout import Book, Phase, RolloutRules
 from shedproxy.core import seconds
@@ -127,6 +128,18 @@ def test_a_host_is_removed_unless_something_is_being_promoted_to_it():
     assert [each.host for each in fleet.held] == ["a2"]
     assert "being promoted to a1" in str(refusal(orders.remove_host, under_way(), "a1"))
     assert "hosts: a1, a2, b1" in refusal(orders.remove_host, FLEET, "z").help
+
+
+def test_no_host_leaves_while_a_key_is_about_to_move():
+    """It would run on, and not hear that somebody else has the key."""
+    fleet = replace(FLEET, moves=begin(MoveBook(), "0f", owner="a", target="b", now_s=1.0))
+    error = refusal(orders.remove_host, fleet, "a1")
+    assert "0f is being moved to cell b, and a1 has a say in that" in str(error)
+    assert "abort-move" in error.help
+    move = replace(fleet.moves.move, step=MoveStep.FLIPPED)
+    flipped = replace(fleet, moves=replace(fleet.moves, move=move))
+    assert orders.remove_host(flipped, "a1").host("a1") is None, "or a dead one would end nothing"
+    assert orders.add_host(fleet, Host(name="a9")).host("a9"), "it is waited for, too"
 
 
 def test_a_fleet_is_bounded():

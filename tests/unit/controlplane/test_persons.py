@@ -42,7 +42,8 @@ def shown(text: str) -> dict[str, str]:
 def test_a_token_names_its_person_and_what_it_may():
     assert PERSONS.identify(shown("a-token"), changes=True) == Person(name="ann", role="operator")
     ci = PERSONS.identify(shown("c-token"), changes=True)
-    assert [ci.may(verb) for verb in ("publish", "promote")] == [True, False]
+    verbs = ("publish", "promote", "move-tenant")
+    assert [ci.may(verb) for verb in verbs] == [True, False, False]
     assert not Person(name="bob", role="reader").may("publish")
     assert Person(name="ann", role="operator").may("promote")
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from shedproxy.controlplane import orders
-from shedproxy.controlplane.fleet import Edition, Fleet, Held, Host, Release, Shift
-from shedproxy.controlplane.reconciling import Seen, arms, is_progress, note, step
+from shedproxy.controlplane.fleet import Edition, Fleet, Held, Host, MovedKey, Release, Shift
+from shedproxy.controlplane.move import MoveBook, MoveRules, begin
+from shedproxy.controlplane.reconciling import Seen, arms, is_progress, move_step, note, step
 from shedproxy.controlplane.rollout import Book, Phase, RolloutRules
 from shedproxy.controlplane.sightings import Interval, Sightings
 from shedproxy.core import Instant, Nanos, seconds
@@ -196,3 +197,44 @@ def test_a_cell_is_held_when_what_was_rolled_back_has_left_it(world):
 def test_who_is_in_quarantine_with_nothing_under_way_is_held():
     world = World(replace(FLEET, cells=orders.quarantine_cell(FLEET, "c").cells))
     assert world.period() == "hold"
+
+
+# --- a key that changes its cell ----------------------------------------------------------------
+
+
+def told(version: int, **fields) -> StatusReport:
+    fields = {"instance": "h", "boot_id": "", "heartbeat": 1, "is_settled": True, **fields}
+    return StatusReport(table_version=version, **fields)
+
+
+def test_a_key_changes_its_cell_step_by_step_and_the_audit_says_how_long_each_took():
+    moved = (MovedKey(key="0f", name="acme"),)
+    book = begin(MoveBook(), "0f", owner="a", target="b", now_s=10.0)
+    fleet = replace(FLEET, moves=book, moved=moved)
+    assert move_step(fleet, {}, now_s=10.0) is None
+    facts = {"key": "0f", "name": "acme", "from": "a", "to": "b"}
+    for version, verb in ((1, "hold tenant"), (2, "flip tenant"), (3, "tenant moved")):
+        votes = {host.name: told(version) for host in fleet.hosts}
+        late = {**votes, "q2": told(version - 1)}
+        assert move_step(fleet, late, now_s=10.0) is None
+        found = move_step(fleet, votes, now_s=10.0 + version)
+        assert (found.verb, found.facts) == (verb, {**facts, "after_s": 1.0})
+        fleet = found.fleet
+    assert fleet == replace(FLEET, moves=MoveBook(version=3, pins=(("0f", "b"),)), moved=moved)
+    assert move_step(fleet, {}, now_s=99.0) is None
+
+
+def test_a_move_that_takes_too_long_is_given_up_and_the_audit_says_why():
+    book = begin(MoveBook(), "0f", owner="a", target="b", now_s=10.0, rules=MoveRules(mark_s=5.0))
+    votes = {host.name: told(1) for host in HOSTS[1:]}
+    found = move_step(replace(FLEET, moves=book), votes, now_s=16.0)
+    assert found.verb == "tenant not moved"
+    assert found.facts["cause"].startswith("after 5 s marked: p1: has nothing of version 1")
+    assert (found.fleet.moves.move, found.fleet.moves.pins) == (None, ())
+
+
+def test_a_move_is_nothing_that_is_only_watched(world):
+    while world.fleet.book.rollout.phase is not Phase.BAKING:
+        world.period()
+    book = begin(MoveBook(), "0f", owner="a", target="b", now_s=10.0)
+    assert not is_progress(world.fleet, replace(world.fleet, moves=book))

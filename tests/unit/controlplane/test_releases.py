@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from harness.snapshots import document_of
 
-from shedproxy.controlplane.fleet import Cell, Fleet, Host, Release, Shift
+from shedproxy.controlplane.fleet import Cell, Fleet, Held, Host, Release, Shift
+from shedproxy.controlplane.move import MoveBook, MoveStep, abort, begin
 from shedproxy.controlplane.releases import (
     RELEASE_SIZE_MAX,
     build_edition,
@@ -18,8 +19,9 @@ from shedproxy.controlplane.releases import (
     settings_cell,
 )
 from shedproxy.controlplane.rollout import Book
+from shedproxy.core import BUCKETS, CellTable, motion_place
 from shedproxy.errors import DocumentInvalidError
-from shedproxy.snapshot import open_envelope, read_snapshot
+from shedproxy.snapshot import CellRouting, open_envelope, read_snapshot
 
 OLD = Release(digest="old", at_s=1, by="ann")
 FLEET = Fleet(
@@ -38,7 +40,10 @@ def sign(data: bytes) -> tuple[str, bytes]:
 
 
 def make(request) -> bytes:
-    return build_edition(document_of(7), request, sign)
+    document = document_of(7)
+    cells = CellRouting(key="host", default="a", cells=("a",), buckets=((0, BUCKETS),))
+    classification = replace(document.classification, cells=cells)
+    return build_edition(replace(document, classification=classification), request, sign)
 
 
 def renewed(fleet: Fleet, revision: int, now_s: int = 1000, texts=("",)):
@@ -103,6 +108,24 @@ def test_a_shift_is_in_every_snapshot_and_is_gone_when_its_time_is_up():
         read_snapshot(open_envelope(data)).document.proxy.zones_away == ()
         for data in objects.values()
     )
+
+
+def test_where_keys_are_is_in_every_snapshot_whichever_release_it_is_of():
+    new = Release(digest="new", at_s=2, by="ann")
+    held = (Held(host="b1", release="new"),)
+    unmoved, _ = renewed(replace(FLEET, releases=(OLD, new), held=held), 5)
+    book = begin(MoveBook(), "00000000000000ff", owner="a", target="b", now_s=1.0)
+    moving, objects = renewed(replace(unmoved, moves=book), 6)
+    assert {each.revision for each in moving.editions} == {6}
+    for data in objects.values():
+        table = CellTable(read_snapshot(open_envelope(data)).table)
+        assert (table.version, table.names) == (1, ("a", "b"))
+        assert table.find(0xFF) == motion_place(0, 1, MoveStep.MARKED)
+    assert renewed(moving, 7) == (moving, {})
+    aborted, objects = renewed(replace(moving, moves=abort(book, "")), 8)
+    assert {each.revision for each in aborted.editions} == {8}
+    tables = [CellTable(read_snapshot(open_envelope(data)).table) for data in objects.values()]
+    assert {(table.version, table.find(0xFF)) for table in tables} == {(2, 0)}
 
 
 def test_who_is_to_run_a_release_that_is_forgotten_keeps_what_it_has():

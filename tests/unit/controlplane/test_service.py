@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import shutil
+from dataclasses import replace
 
 import pytest
-from harness.control_plane import PaperFleet, settings
+from harness.control_plane import CELLS, PaperFleet, settings
 
 from shedproxy.controlplane.ledger import Ledger
 from shedproxy.controlplane.orders import OrderRefusedError
-from shedproxy.controlplane.service import ITSELF, StoreGoneError
+from shedproxy.controlplane.service import ITSELF, FleetService, StoreGoneError
+from shedproxy.controlplane.shelves import Shelves
+from shedproxy.controlplane.snapshot_maker import SnapshotMaker
+from shedproxy.core import MovePhase, milliseconds, seconds
 from shedproxy.errors import ConfigInvalidError
 from shedproxy.snapshot import open_envelope, read_snapshot
+from shedproxy.testing import eventually_async
 
 pytestmark = pytest.mark.anyio
 
@@ -218,3 +225,189 @@ async def test_old_revisions_are_moved_to_the_audit(fleet):
     revisions = [entry.revision for entry in await fleet.service.audit(1)]
     assert revisions == list(range(1, fleet.service.head.revision + 1))
     assert len(await fleet.store.names("editions")) == 2, "nobody was given anything else"
+
+
+# --- a key that changes its cell ----------------------------------------------------------------
+
+
+@pytest.fixture
+async def with_cells(tmp_path):
+    fleet = PaperFleet(tmp_path)
+    await fleet.begin(more=CELLS)
+    return fleet
+
+
+def moving(fleet: PaperFleet) -> str:
+    move = fleet.service.head.fleet.moves.move
+    return "" if move is None else move.step.label
+
+
+async def all_say(fleet: PaperFleet, *hosts: str) -> None:
+    fleet.now_s += 1
+    for host in hosts or ("p1", "p2", "q1"):
+        await fleet.report(host)
+
+
+async def test_a_key_is_moved_when_every_host_has_said_so_and_no_sooner(with_cells):
+    fleet = with_cells
+    await all_say(fleet)
+    await fleet.order("move-tenant", key="acme", to="b")
+    key = fleet.service.head.fleet.moves.move.key
+    places = []
+    for expected in ("marked", "held", "flipped"):
+        assert moving(fleet) == expected
+        await all_say(fleet, "p1", "p2")
+        await fleet.service.look()
+        assert moving(fleet) == expected, "one has not said so"
+        places.append({fleet.place_at(host, key) for host in ("p1", "q1")})
+        await all_say(fleet)
+        await fleet.service.look()
+    assert moving(fleet) == ""
+    assert places == [{("a", MovePhase.MARKED)}, {("a", MovePhase.HELD)}, {("b", 0)}]
+    assert (await fleet.verbs())[-4:] == [
+        "move-tenant", "hold tenant", "flip tenant", "tenant moved",
+    ]  # fmt: skip
+    await fleet.service.look()  # there is nothing to look at
+    assert fleet.place_at("q1", key) == ("b", 0)
+
+
+async def test_only_those_that_a_move_waits_for_are_asked(with_cells, monkeypatch):
+    fleet = with_cells
+    asked = []
+    reports = Shelves.reports
+
+    async def noted(shelves, hosts):
+        asked.append(sorted(hosts))
+        return await reports(shelves, hosts)
+
+    monkeypatch.setattr(Shelves, "reports", noted)
+    await fleet.order("move-tenant", key="acme", to="b")
+    await all_say(fleet, "p1")
+    await fleet.service.look()
+    await fleet.service.look()
+    assert asked == [["p1", "p2", "q1"], ["p2", "q1"]]
+
+
+async def test_work_of_the_key_holds_the_flip_up_until_it_is_given_up(with_cells):
+    fleet = with_cells
+    await fleet.order("move-tenant", key="acme", to="b")
+    fleet.at_work["p2"] = 2
+    while moving(fleet):
+        await fleet.period()
+    book = fleet.service.head.fleet.moves
+    assert book.ended == "after 4 s held: p2: 2 requests are at work"
+    assert book.pins == ()
+    assert [event for event, _ in fleet.events][-1] == "tenant not moved"
+    assert [fleet.table_at(host).moving_count for host in ("p1", "p2", "q1")] == [0, 0, 0]
+
+
+async def test_whoever_is_killed_in_a_move_another_goes_on_with_it(with_cells):
+    fleet = with_cells
+    await fleet.order("move-tenant", key="acme", to="b")
+    for expected in ("held", "flipped", ""):
+        await all_say(fleet)
+        fleet.service = fleet.another()  # it knows nothing but what is in the store
+        await fleet.service.round()
+        assert moving(fleet) == expected
+    assert (await fleet.verbs())[1:] == [
+        "move-tenant", "hold tenant", "flip tenant", "tenant moved",
+    ]  # fmt: skip
+
+
+class Dying:
+    """A store whose user is killed before, or right after, what it is asked to write."""
+
+    def __init__(self, store) -> None:
+        self._store, self.left, self.does_it = store, 0, False
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    async def _write(self, name, *arguments):
+        self.left -= 1
+        if self.left >= 0:
+            return await getattr(self._store, name)(*arguments)
+        if self.left == -1 and self.does_it:
+            await getattr(self._store, name)(*arguments)
+        raise OSError("killed")
+
+    async def put(self, name, data):
+        return await self._write("put", name, data)
+
+    async def create(self, name, data):
+        return await self._write("create", name, data)
+
+
+@pytest.mark.parametrize("does_it", [False, True])
+async def test_whatever_write_is_its_last_one_the_move_comes_to_its_end(with_cells, does_it):
+    """No host ever reads a table with another owner than the book says, at any such point."""
+    fleet = with_cells
+    dying = Dying(fleet.store)
+    dying.does_it = does_it
+    for last in range(12):
+        target = "ba"[fleet.service.head.fleet.moves.version // 3 % 2]
+        await fleet.order("move-tenant", key="acme", to=target)
+        dead, dying.left = fleet.another(dying), last
+        with contextlib.suppress(StoreGoneError):
+            while moving(fleet):
+                await all_say(fleet)
+                await dead.look()
+                fleet.service.head = dead.head
+        fleet.service = fleet.another()
+        for _ in range(5):
+            await fleet.service.round()
+            await all_say(fleet)
+        assert moving(fleet) == ""
+        book = fleet.service.head.fleet.moves
+        assert [cell for _, cell in book.pins] == [target]
+        tables = [fleet.table_at(host) for host in ("p1", "p2", "q1")]
+        assert {each.version for each in tables} == {book.version}
+
+
+async def test_two_control_planes_move_a_key_together(with_cells):
+    fleet = with_cells
+    other = fleet.another()
+    await fleet.order("move-tenant", key="acme", to="b")
+    for _ in range(3):
+        await all_say(fleet)
+        await asyncio.gather(other.look() if other.head else other.round(), fleet.service.look())
+    await fleet.service.round()
+    assert moving(fleet) == ""
+    assert (await fleet.verbs())[1:] == [
+        "move-tenant", "hold tenant", "flip tenant", "tenant moved",
+    ]  # fmt: skip
+
+
+async def test_it_looks_at_once_and_often_while_a_key_moves(with_cells):
+    """Its period is a minute here: nobody would wait for that."""
+    fleet = with_cells
+    rules = replace(fleet.service.rules, period_ns=seconds(60), move_period_ns=milliseconds(1))
+    service = FleetService(
+        Ledger(fleet.store), Shelves(fleet.store, lambda *_: None),
+        SnapshotMaker(fleet.keys.key.sign, lambda _: None), rules, report=lambda *_: None,
+    )  # fmt: skip
+    running = asyncio.create_task(service.run())
+    await eventually_async(lambda: service.head is not None)
+    await fleet.order("move-tenant", key="acme", to="b", service=service)
+
+    async def is_over() -> bool:
+        await all_say(fleet)
+        return service.head.fleet.moves.move is None
+
+    await eventually_async(is_over)
+    running.cancel()
+    assert service.head.fleet.moves.pins
+
+
+async def test_what_was_seen_of_a_promotion_is_not_lost_by_a_move(with_cells):
+    fleet = with_cells
+    await fleet.order("promote", digest=await fleet.publish(8, CELLS), bake="1h")
+    for _ in range(6):
+        await fleet.period()
+    seen = fleet.service.seen
+    assert seen.requests > 0
+    await fleet.order("move-tenant", key="acme", to="b")
+    await all_say(fleet)
+    await fleet.service.look()
+    assert moving(fleet) == "held"
+    assert fleet.service.seen is seen

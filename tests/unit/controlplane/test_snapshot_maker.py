@@ -6,6 +6,7 @@ import pytest
 from harness.snapshots import Fleet as Keys
 
 from shedproxy.controlplane.fleet import Release, Shift
+from shedproxy.controlplane.move import MoveBook
 from shedproxy.controlplane.releases import Request
 from shedproxy.controlplane.snapshot_maker import SnapshotMaker
 from shedproxy.errors import ConfigInvalidError
@@ -26,7 +27,7 @@ def test_a_host_that_trusts_the_key_takes_what_is_made(keys):
     maker = SnapshotMaker(keys.key.sign, rehearse)
     request = Request(
         release=Release(digest="sha256:1", at_s=1, by="ann"), cell="", zone="p",
-        shifts=(Shift(zone="q", until_s=99),), revision=7, issued_at_s=50,
+        shifts=(Shift(zone="q", until_s=99),), moves=MoveBook(), revision=7, issued_at_s=50,
     )  # fmt: skip
     judge = SnapshotJudge(
         KeyRing([keys.public]), size_max=1 << 24, shed_max=0.2, local=Document, needs_upstream=True
@@ -45,6 +46,26 @@ def test_a_text_is_compiled_once_and_the_oldest_is_forgotten(keys):
         maker.compile(f"{TEXT}limit = {number + 1}\n", "c")
     maker.compile(TEXT, "a")
     assert len(tried) == 22
+
+
+def test_what_settings_say_of_keys_and_of_room_for_them_is_read_from_the_text(keys):
+    maker = SnapshotMaker(keys.key.sign, rehearse)
+    text = f"""{TEXT}
+[cells]
+key = "host"
+demand = 90.0
+weights = {{ small = 1, default = 2 }}
+[cell.small]
+upstream = ["http://127.0.0.1:3", "http://127.0.0.1:4"]
+[cell.small.limit]
+max = 8
+baseline = "200ms"
+"""
+    placing = maker.placing(text, "edge.toml")
+    assert placing.routing.key == "host"
+    assert placing.cells == {"default", "small"}
+    assert placing.most_rps == {"small": 40.0}
+    assert placing.placed_rps == {"small": 30.0, "default": 60.0}
 
 
 def test_what_is_wrong_is_named_by_the_file(keys):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from shedproxy.controlplane.fleet import Fleet, Host, Release
+from shedproxy.controlplane.move import MoveBook, begin
 from shedproxy.controlplane.orders import OrderRefusedError
 from shedproxy.controlplane.rollout import Book, RolloutRules
+from shedproxy.controlplane.tenants import Asked
 from shedproxy.controlplane.verbs import VERBS, parse_order, read_host
 from shedproxy.core import seconds
 
@@ -20,7 +24,7 @@ FLEET = Fleet(
 
 
 def done(verb: str, fleet: Fleet = FLEET, **content) -> Fleet:
-    return parse_order(verb, content, RULES).apply(fleet, 1000)
+    return parse_order(verb, content, RULES).apply(fleet, 1000)[0]
 
 
 def test_every_verb_does_what_it_says():
@@ -39,11 +43,17 @@ def test_every_verb_does_what_it_says():
     assert done("shift-zone", away, zone="p", back=True).shifts == ()
     assert done("add-host", host="a2", cell="a", zone="p").host("a2").zone == "p"
     assert done("remove-host", host="a1").host("a1") is None
+    moving = parse_order("move-tenant", {"key": "k", "to": "b", "demand": 3}, RULES)
+    assert moving.asked == Asked(key="k", to="b", demand_rps=3.0)
+    assert moving.facts == {"to": "b", "demand": 3.0}, "it may be a credential"
+    book = begin(MoveBook(), "0f", owner="a", target="b", now_s=1.0)
+    aborted = done("abort-move", replace(FLEET, moves=book), why="wrong")
+    assert aborted.moves.ended == "wrong"
     published = parse_order("publish", {"texts": {"": "x"}, "force": True}, RULES)
     assert published.published.is_forced
     assert set(VERBS) == {
-        "publish", "promote", "roll-back", "quarantine-cell", "clone-cell", "shift-zone",
-        "add-host", "remove-host",
+        "publish", "promote", "roll-back", "move-tenant", "abort-move", "quarantine-cell",
+        "clone-cell", "shift-zone", "add-host", "remove-host",
     }  # fmt: skip
 
 
@@ -68,6 +78,15 @@ def test_every_verb_does_what_it_says():
         ("add-host", {"host": "a/b"}, "/host"),
         ("add-host", {"host": "a", "cell": "A"}, "/host"),
         ("add-host", {"host": "a", "zone": "/"}, "/host"),
+        ("move-tenant", {"to": "b"}, "/key"),
+        ("move-tenant", {"key": "k" * 1025, "to": "b"}, "/key"),
+        ("move-tenant", {"key": "a\nb", "to": "b"}, "/key"),
+        ("move-tenant", {"key": "\ud800", "to": "b"}, "/key"),
+        ("move-tenant", {"key": "k"}, "/to"),
+        ("move-tenant", {"key": "k", "to": "b", "demand": -1}, "/demand"),
+        ("move-tenant", {"key": "k", "to": "b", "demand": True}, "/demand"),
+        ("move-tenant", {"key": "k", "to": "b", "demand": "3"}, "/demand"),
+        ("abort-move", {"key": "k"}, "/key"),
         ("publish", {}, "/texts"),
         ("publish", {"texts": {"": 7}}, "/texts"),
         ("publish", {"texts": {"A B": ""}}, "/texts"),

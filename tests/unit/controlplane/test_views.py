@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from harness.control_plane import PaperFleet
+from harness.control_plane import CELLS, PaperFleet
 
 from shedproxy.controlplane.views import audit_view, fleet_view
 from shedproxy.core import Instant, seconds
@@ -15,7 +15,13 @@ def view(fleet: PaperFleet) -> dict:
     service = fleet.service
     now = Instant(seconds(fleet.now_s))
     return fleet_view(
-        service.head, service.seen, service.sightings, now=now, now_s=fleet.now_s, trouble=""
+        service.head,
+        service.seen,
+        service.sightings,
+        service.votes,
+        now=now,
+        now_s=fleet.now_s,
+        trouble="",
     )
 
 
@@ -48,6 +54,26 @@ async def test_a_promotion_is_shown_with_what_speaks_against_it(tmp_path):
         "init", "publish", "promote",
     ]  # fmt: skip
     assert all(len(entry["digest"]) == 64 for entry in entries)
+
+
+async def test_a_move_is_shown_with_its_phase_and_whom_it_waits_for(tmp_path):
+    fleet = PaperFleet(tmp_path)
+    await fleet.begin(more=CELLS)
+    shown = view(fleet)
+    assert (shown["move"], shown["moved"], shown["move_given_up"]) == (None, [], "")
+    key = (await fleet.order("move-tenant", key="acme", to="b"))["key"]
+    await fleet.period(hosts=("p1", "p2"))
+    said = {"q1": "has nothing of version 1 of the table"}
+    assert view(fleet)["move"] == {
+        "key": key, "name": "acme", "from": "a", "to": "b", "phase": "marked", "for_s": 1.0,
+        "waits_for": said,
+    }  # fmt: skip
+    await fleet.order("abort-move", why="wrong")
+    assert (view(fleet)["move"], view(fleet)["move_given_up"]) == (None, "wrong")
+    await fleet.order("move-tenant", key="acme", to="b")
+    for _ in range(4):
+        await fleet.period()
+    assert view(fleet)["moved"] == [{"key": key, "name": "acme", "cell": "b"}]
 
 
 async def test_a_host_that_nobody_has_heard_of_is_shown_as_such(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shedproxy.core import seconds
+from shedproxy.core import milliseconds, seconds
 from shedproxy.errors import ConfigInvalidError
 from shedproxy.settings import load_control_plane
 
@@ -33,6 +33,8 @@ def test_defaults_are_careful_and_the_key_is_beside_the_file(load, tmp_path):
     assert settings.key == str(tmp_path / "fleet.key")
     assert settings.listen == "127.0.0.1:9800"
     assert settings.promotion.bake == [seconds(s) for s in (3600, 3600, 7200, 7200)]
+    assert (settings.move.mark, settings.move.hold) == (seconds(300), seconds(4))
+    assert settings.move.period == milliseconds(200)
     assert settings.token == {}
 
 
@@ -48,6 +50,8 @@ def test_persons_have_roles_and_their_time(load):
     [
         (f"{GOOD}lisen = 1\n", 3, 'unknown key "lisen"', 'did you mean "listen"?'),
         (f"{GOOD}[promotion]\nbakes = 1\n", 4, 'unknown key "bakes"', 'did you mean "bake"?'),
+        (f"{GOOD}[move]\nholds = 1\n", 4, 'unknown key "holds"', 'did you mean "hold"?'),
+        (f'{GOOD}[move]\nhold = "1ms"\n', 4, "at least 100ms", ""),
         (f'{GOOD}[token.ann]\nsha256 = "{SHA}"\nzzz = 1\n', 5, 'unknown key "zzz"', "no such key"),
         (f'{GOOD}[token.ann]\nsha256 = "12"\n', 4, "has another form", ""),
         (f'{GOOD}[token.ann]\nsha256 = "{SHA}"\nrole = "boss"\n', 5, "must be one of", ""),

@@ -1,0 +1,135 @@
+"""Orders beside the settings that they touch, over a folder with three hosts in two cells."""
+
+from __future__ import annotations
+
+import pytest
+from harness.control_plane import CELLS, PaperFleet, settings
+
+from shedproxy.controlplane.orders import OrderRefusedError
+from shedproxy.snapshot import canonical_key, cell_hash
+
+pytestmark = pytest.mark.anyio
+
+ACME = f"{cell_hash('s')(canonical_key('header', b'acme')):016x}"
+PINNED = CELLS + '[cells.pins]\nacme = "{cell}"\n'
+
+
+@pytest.fixture
+async def fleet(tmp_path):
+    fleet = PaperFleet(tmp_path)
+    await fleet.begin(more=CELLS)
+    return fleet
+
+
+async def refusal(fleet: PaperFleet, verb: str, **content) -> OrderRefusedError:
+    with pytest.raises(OrderRefusedError) as caught:
+        await fleet.order(verb, **content)
+    return caught.value
+
+
+async def moved(fleet: PaperFleet) -> None:
+    await fleet.order("move-tenant", key="Acme", to="b")
+    for _ in range(4):
+        await fleet.period()
+    assert fleet.service.head.fleet.moves.pins == ((ACME, "b"),)
+
+
+async def promoted(fleet: PaperFleet, digest: str) -> None:
+    await fleet.order("promote", digest=digest)
+    for _ in range(60):
+        await fleet.period()
+        if fleet.service.head.fleet.book.rollout is None:
+            break
+    assert fleet.service.head.fleet.book.base == digest
+
+
+async def test_an_order_to_move_a_key_is_answered_with_where_it_is(fleet):
+    told = await fleet.order("move-tenant", key="Acme", to="b", why="too large")
+    assert told == {"revision": 2, "key": ACME, "name": "acme", "from": "a", "to": "b"}
+    (entry,) = (e for e in await fleet.service.audit(1) if e.act.verb == "move-tenant")
+    assert (entry.act.why, entry.act.facts["name"]) == ("too large", "acme")
+    told = await fleet.order("abort-move", why="wrong")
+    assert told == {"revision": 3, "key": ACME, "name": "acme", "from": "a", "to": "b"}
+
+
+async def test_settings_of_all_hosts_have_a_say(fleet):
+    await promoted(fleet, (await fleet.order("publish", texts={"b": settings(7)}))["digest"])
+    error = await refusal(fleet, "move-tenant", key="acme", to="b")
+    assert "settings of some hosts spread requests over cells by no key" in str(error)
+    entries = await fleet.service.audit(1)
+    assert entries[-1].act.refusal == str(error)
+
+
+async def test_a_key_can_be_moved_beside_a_promotion_that_leaves_it_alone(fleet):
+    digest = await fleet.publish(8, CELLS)
+    await fleet.order("promote", digest=digest)
+    await fleet.period()
+    await fleet.order("move-tenant", key="acme", to="b")
+    for _ in range(60):
+        await fleet.period()
+        if fleet.service.head.fleet.book.rollout is None:
+            break
+    head = fleet.service.head.fleet
+    assert (head.book.base, head.moves.pins) == (digest, ((ACME, "b"),))
+    assert {fleet.place_at(host, ACME) for host in ("p1", "p2", "q1")} == {("b", 0)}
+
+
+async def test_a_promotion_that_puts_it_elsewhere_is_in_the_way_and_the_other_way_round(fleet):
+    elsewhere = await fleet.publish(8, PINNED.format(cell="default"))
+    await fleet.order("promote", digest=elsewhere)
+    error = await refusal(fleet, "move-tenant", key="acme", to="b")
+    assert "different cells: a, default" in str(error)
+    await fleet.order("roll-back")
+    for _ in range(3):
+        await fleet.period()
+    other = await fleet.publish(9, PINNED.format(cell="default"))
+    await fleet.order("move-tenant", key="acme", to="b")
+    error = await refusal(fleet, "promote", digest=other)
+    assert f"the settings of release {other[:19]} have acme in cell default" in str(error)
+
+
+async def test_settings_without_the_cell_of_a_moved_key_reach_no_host(fleet):
+    small = CELLS.replace("[cell.b]\n", "")
+    without = await fleet.publish(8, small)
+    await moved(fleet)
+    error = await refusal(fleet, "publish", texts={"": settings(9, small)})
+    assert "these settings have no cell b, and 1 moved key need it" in str(error)
+    error = await refusal(fleet, "promote", digest=without)
+    assert "have no cell b" in str(error)
+    await fleet.order("promote", digest=await fleet.publish(9, CELLS))
+
+
+async def test_a_host_of_a_cell_whose_settings_do_not_go_with_moved_keys_is_not_added(tmp_path):
+    fleet = PaperFleet(tmp_path)
+    await fleet.begin()  # all cells: without a key
+    own = {"a": settings(7, CELLS), "b": settings(7, CELLS)}
+    await promoted(fleet, (await fleet.order("publish", texts=own))["digest"])
+    await moved(fleet)
+    error = await refusal(fleet, "add-host", host="z1", cell="z")
+    assert "another cells.key" in str(error)
+    await fleet.order("clone-cell", source="a", cell="c", hosts=["c1"])
+    await fleet.order("add-host", host="a9", cell="a")
+    assert fleet.place_at("c1", ACME) == fleet.place_at("a9", ACME) == ("b", 0)
+
+
+async def test_where_a_key_was_moved_is_what_its_settings_are_to_say(fleet):
+    await moved(fleet)
+    error = await refusal(fleet, "publish", texts={"": settings(8, PINNED.format(cell="a"))})
+    assert "pin acme to cell a, and it was moved to b" in str(error)
+    stated = await fleet.publish(8, PINNED.format(cell="b"))
+    assert fleet.service.head.fleet.moves.pins, "no host runs them yet"
+    await promoted(fleet, stated)
+    another = settings(9, PINNED.format(cell="b").replace('"s"', '"t"'))
+    await fleet.order("publish", texts={"": another})
+    head = fleet.service.head.fleet
+    assert (head.moves.pins, head.moved) == ((), ()), "the settings of all have it"
+    assert fleet.place_at("p1", ACME) == ("b", 0)
+
+
+async def test_while_a_key_moves_no_settings_change_what_it_moves_in(fleet):
+    await fleet.order("move-tenant", key="acme", to="b")
+    error = await refusal(
+        fleet, "publish", texts={"": settings(8, CELLS + "[cells.pins]\nx='b'\n")}
+    )
+    assert "change [cells] while acme is being moved" in str(error)
+    await fleet.publish(8, CELLS)
