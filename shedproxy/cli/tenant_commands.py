@@ -106,9 +106,10 @@ def _awaited(key: str, url: str, token_file: str, *, is_quiet: bool) -> dict[str
         move = fleet["move"]
         if move is None or move["key"] != key:
             return fleet
-        line = f"{move['phase']}, {len(move['waits_for'])} hosts to go"
+        causes = [f"{host}: {why}" for host, why in move["waits_for"].items()]
+        line = f"{move['phase']} {causes[:1]}"
         if line != told and not is_quiet:
-            typer.echo(move_line(move))
+            typer.echo(": ".join((move_line(move), *causes[:1])))
         told = line
         time.sleep(LOOK_S)  # noqa: TID251 - a person waits
 

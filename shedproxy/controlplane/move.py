@@ -220,8 +220,7 @@ def missing(move: Move, hosts: Collection[str], reports: Mapping[str, Said]) -> 
 
 def _missing(move: Move, said: Said | None) -> str:
     if said is None or said.table_version < move.version:
-        has = "nothing" if said is None else f"version {said.table_version}"
-        return f"has {has} of version {move.version} of the table"
+        return f"has not taken table {move.version} yet"
     if move.step is MoveStep.FLIPPED:
         return ""
     if not said.is_settled:

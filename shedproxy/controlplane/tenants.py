@@ -104,11 +104,10 @@ def move_tenant(
             f"{MOVED_MAX} keys were moved, and no more are remembered",
             help_text="say in cells.pins of the settings where they are now, and promote that",
         )
+    if owner == asked.to:
+        raise OrderRefusedError("/to", f"{name or key} is in cell {owner} already")
     fleet = _with_moved(fleet, MovedKey(key=key, name=name, demand_rps=asked.demand_rps))
-    try:
-        book = begin(fleet.moves, key, owner=owner, target=asked.to, now_s=now_s, rules=rules)
-    except MoveRefusedError as error:
-        raise OrderRefusedError("/to", str(error)) from None
+    book = begin(fleet.moves, key, owner=owner, target=asked.to, now_s=now_s, rules=rules)
     for placing in placings:
         _check_room(fleet, asked, placing, key)
     assert book.move is not None

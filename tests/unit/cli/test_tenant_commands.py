@@ -67,8 +67,8 @@ def test_who_waits_is_told_each_change_and_the_end(plane):
     there = {**OVER, "moved": [{"key": "0f", "name": "acme", "cell": "b"}]}
     plane.looks = [{"move": {**MOVE, "phase": "marked"}}, {"move": MOVE}, {"move": MOVE}, there]
     assert plane.run("move-tenant", "acme", "--to", "b", "--wait").splitlines() == [
-        "moving    acme from a to b: marked for 1s, waits for 1 host",
-        "moving    acme from a to b: held for 1s, waits for 1 host",
+        "moving    acme from a to b: marked for 1s, waits for 1 host: e1: why",
+        "moving    acme from a to b: held for 1s, waits for 1 host: e1: why",
         "acme is in cell b (revision 12)",
     ]
     plane.looks = [{"move": MOVE}, there]

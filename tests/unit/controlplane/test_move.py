@@ -71,10 +71,10 @@ def test_a_move_goes_on_when_every_host_has_said_so(marked):
 @pytest.mark.parametrize(
     ("report", "why"),
     [
-        (told(6), "has version 6 of version 7 of the table"),
+        (told(6), "has not taken table 7 yet"),
         (told(7, is_settled=False), "work of processes that are gone may go on"),
         (told(7, moving=2, moving_streams=1), "1 streams are open"),
-        (None, "has nothing of version 7 of the table"),
+        (None, "has not taken table 7 yet"),
     ],
 )
 def test_nothing_is_held_before_every_host_could_come_to_an_end(marked, report, why):

@@ -229,7 +229,7 @@ def test_a_move_that_takes_too_long_is_given_up_and_the_audit_says_why():
     votes = {host.name: told(1) for host in HOSTS[1:]}
     found = move_step(replace(FLEET, moves=book), votes, now_s=16.0)
     assert found.verb == "tenant not moved"
-    assert found.facts["cause"].startswith("after 5 s marked: p1: has nothing of version 1")
+    assert found.facts["cause"].startswith("after 5 s marked: p1: has not taken table 1 yet")
     assert (found.fleet.moves.move, found.fleet.moves.pins) == (None, ())
 
 

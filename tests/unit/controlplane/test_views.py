@@ -63,7 +63,7 @@ async def test_a_move_is_shown_with_its_phase_and_whom_it_waits_for(tmp_path):
     assert (shown["move"], shown["moved"], shown["move_given_up"]) == (None, [], "")
     key = (await fleet.order("move-tenant", key="acme", to="b"))["key"]
     await fleet.period(hosts=("p1", "p2"))
-    said = {"q1": "has nothing of version 1 of the table"}
+    said = {"q1": "has not taken table 1 yet"}
     assert view(fleet)["move"] == {
         "key": key, "name": "acme", "from": "a", "to": "b", "phase": "marked", "for_s": 1.0,
         "waits_for": said,
