@@ -33,6 +33,7 @@ from typing import Any
 import httpx2
 
 from loadtests.keep_alive import Clients, Upstream
+from loadtests.programs import SHEDPROXY, Program
 
 __all__ = ["Turn", "add_options", "run", "verdict"]
 
@@ -138,7 +139,7 @@ async def _plane(home: Path, store: Path, url: str) -> AsyncIterator[tuple[str, 
     (home / "edge.toml").write_text(f'log.access = "off"\n[cell.default]\nupstream = "{url}"\n')
     at = f"file://{store}/fleet"
     subprocess.run(
-        [*_SHEDPROXY, "control", "init", "edge.toml", "--store", at, "--host", "edge-1@zone-a"],
+        [*SHEDPROXY, "control", "init", "edge.toml", "--store", at, "--host", "edge-1@zone-a"],
         cwd=home, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     control = home / "control.toml"
@@ -149,8 +150,8 @@ async def _plane(home: Path, store: Path, url: str) -> AsyncIterator[tuple[str, 
     )
     (file,) = home.glob("*.token")
     programs = [
-        _Program(home, "control", ["nice", "-n", "19", *_SHEDPROXY, "control", "run"]),
-        _Program(home, "edge-1", [*_SHEDPROXY, "run", "--config", "edge-1.toml",
+        Program(home, "control", ["nice", "-n", "19", *SHEDPROXY, "control", "run"]),
+        Program(home, "edge-1", [*SHEDPROXY, "run", "--config", "edge-1.toml",
                                   "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]),
     ]  # fmt: skip
     try:
@@ -163,37 +164,6 @@ async def _plane(home: Path, store: Path, url: str) -> AsyncIterator[tuple[str, 
     finally:
         for program in programs:
             program.end()
-
-
-_SHEDPROXY = (sys.executable, "-m", "shedproxy")
-
-
-class _Program:
-    """A program that says where it listens, in its log."""
-
-    def __init__(self, home: Path, name: str, command: list[str]) -> None:
-        self._log = home / f"{name}.log"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command, cwd=home, stdin=subprocess.DEVNULL, stderr=log, stdout=log
-            )
-
-    async def listening(self) -> str:
-        give_up_at = time.perf_counter() + 30
-        while time.perf_counter() < give_up_at:
-            for line in self._log.read_text().splitlines():
-                event = json.loads(line) if line.startswith("{") and line.endswith("}") else {}
-                if event.get("event") == "started":
-                    found = event["listening"]
-                    return found if isinstance(found, str) else found[0]
-            if self._process.poll() is not None:
-                break
-            await asyncio.sleep(0.05)
-        raise SystemExit(f"it does not start: {self._log.read_text()}")
-
-    def end(self) -> None:
-        self._process.terminate()
-        self._process.wait()
 
 
 async def _turn(port: int, length_s: float) -> Turn:

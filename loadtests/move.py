@@ -1,10 +1,10 @@
 """A tenant is moved from cell to cell and back under load: what is lost, and who works for whom.
 
-Several `shedproxy run` with two workers each take their policy from signed snapshots in a folder.
-Their clients send GETs and POSTs for the tenant that moves and for others beside it. Whoever moves
-reads the reports of all, goes on with the book (`shedproxy.controlplane.move`), and publishes what
-it says. The services of the two cells count whom they work for: for the tenant that moves never
-both at once, and every POST once.
+A control plane and several `shedproxy run` with two workers each share a folder. Their clients send
+GETs and POSTs for the tenant that moves and for others beside it; `move-tenant` is ordered again
+and again. The services of the two cells count whom they work for: for the tenant that moves never
+both at once, and every POST once. With `--kill` the control plane is killed somewhere in each move,
+and started again.
 
 Exit code 0: no request was lost, none came twice, and never had two cells work. 1: something was.
 """
@@ -16,34 +16,26 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+import httpx2
 import uvloop
 
 from loadtests.keep_alive import Clients
-from shedproxy.controlplane.move import (
-    Move,
-    MoveBook,
-    MoveRules,
-    MoveStep,
-    advance,
-    begin,
-    cell_of,
-    placed,
-)
+from loadtests.programs import SHEDPROXY, Program
+from shedproxy.controlplane.move import MoveBook, placed
 from shedproxy.errors import DocumentInvalidError
 from shedproxy.settings import load_settings
 from shedproxy.snapshot import (
-    Document,
     StatusReport,
     canonical_key,
     cell_hash,
@@ -51,7 +43,7 @@ from shedproxy.snapshot import (
     encode_snapshot,
     snapshot_of,
 )
-from shedproxy.store import SigningKey, write_key_pair
+from shedproxy.store import SigningKey
 
 __all__ = ["Cells", "Moves", "add_options", "moves", "run"]
 
@@ -61,7 +53,9 @@ CELLS = ("a", "b")
 _SECRET = "moves"
 _PAUSE_S = 0.01
 _LOOK_S = 0.02
-"""Between two looks at the reports."""
+"""Between two looks at what has come of it."""
+_KILLED_WITHIN_S = 0.8
+"""Of the order: as long as a move takes."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, default=2, help="of each  [default: %(default)s]")
     add("--clients", type=int, default=4, help="of the tenant, by host  [default: %(default)s]")
     add("--service-ms", type=float, default=20.0, help="mean of the work  [default: %(default)s]")
+    add("--kill", action="store_true", help="kill the control plane in each of them")
     add("--at-once", action="store_true", help="without any of it: what it is there for")
     add("--json", action="store_true", help="one object instead of a text")
 
@@ -89,7 +84,7 @@ class Moves:
     repeated: int = 0
     """POSTs that a cell was given twice."""
     held_ms: list[float] = field(default_factory=list)
-    """By move: from the table that holds to that which gives the key away."""
+    """By move: from the table that holds to that which gives the key away, as the audit has it."""
     begun: dict[str, int] = field(default_factory=dict)
     """Requests of the tenant, by cell."""
     p99_ms: float = 0.0
@@ -97,18 +92,23 @@ class Moves:
     others_p99_ms: tuple[float, float] = (0.0, 0.0)
     """Of the others: while nothing moves, and while something does."""
     seconds: float = 0.0
+    killed: int = 0
+    """How often the control plane was."""
 
     @property
     def is_good(self) -> bool:
         """Whether every promise was kept."""
-        return not (self.lost or self.overlaps or self.repeated or self.aborted)
+        is_kept = not (self.lost or self.overlaps or self.repeated)
+        # One that nobody decided on in time is given up: then all is as it was.
+        return is_kept and (not self.aborted or self.killed > 0)
 
     def text(self) -> str:
         """Some lines."""
         held = sorted(self.held_ms) or [0.0]
         before, during = self.others_p99_ms
         return (
-            f"{self.moved} moves, {len(self.aborted)} given up, {self.seconds} s:"
+            f"{self.moved} moves, {len(self.aborted)} given up, {self.seconds} s"
+            f"{f', control plane killed {self.killed} times' if self.killed else ''}:"
             f" {len(self.lost)} of {self.answered + len(self.lost)} requests lost,"
             f" {self.repeated} POSTs twice\n"
             f"{self.overlaps} of the tenant's {sum(self.begun.values())} requests"
@@ -215,133 +215,162 @@ class _Posts(Sequence[bytes]):
         raise IndexError(index)
 
 
-# --- the proxies --------------------------------------------------------------------------------
+# --- the fleet ----------------------------------------------------------------------------------
 
 
 class _Fleet:
-    """Processes, the folder that they read, and the book."""
+    """A control plane, the folder where it keeps everything, and proxies that read it."""
 
     def __init__(self, home: Path, hosts: int, workers: int, cells: Cells) -> None:
         self.names = tuple(f"h{number}" for number in range(hosts))
         self._home = home
         self._store = home / "store"
-        self._store.mkdir()
-        write_key_pair(home / "fleet.key", home / "fleet.pub")
-        self._key = SigningKey(home / "fleet.key")
-        self._document = _document(cells)
         self._workers = workers
-        self._revision = 0
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self.book = MoveBook()
-        self.is_at_once = False
-        self.key = f"{cell_hash(_SECRET)(canonical_key('api-key', TENANT.encode())):016x}"
+        self._text = _SETTINGS.format(a=cells.url("a"), b=cells.url("b"), secret=_SECRET)
+        self._programs: list[Program] = []
+        self._control: Program | None = None
+        self._http = httpx2.AsyncClient(timeout=20, trust_env=False)
+        self._moved = 0
 
-    def start(self) -> list[int]:
-        """The ports of all."""
+    async def start(self, *, is_controlled: bool = True) -> list[int]:
+        """The ports of the proxies.
+
+        Args:
+            is_controlled: the control plane runs, too.
+        """
         ports = [_free_port() for _ in self.names]
-        self.publish()
+        self._init(_free_port())
         for name, port in zip(self.names, ports, strict=True):
             folder = self._home / name
             folder.mkdir()
-            file = folder / "shedproxy.toml"
-            file.write_text(
+            (folder / "shedproxy.toml").write_text(
                 f"[server]\nlisten = '127.0.0.1:{port}'\nworkers = {self._workers}\n"
                 f"[control]\nlisten = 'unix:{folder}/control'\n"
-                f"[snapshot]\nsource = 'file://{self._store}/current'\n"
+                f"[snapshot]\nsource = 'file://{self._store}/hosts/{{instance}}'\n"
                 f"keys = '{self._home}/fleet.pub'\nfolder = '{folder}/kept'\n"
                 f"instance = '{name}'\nperiod = '500ms'\nmove_period = '100ms'\n"
             )
-            with (folder / "log").open("wb") as log:
-                words = [sys.executable, "-m", "shedproxy", "run", "--config", str(file)]
-                self._processes.append(
-                    subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=log)
-                )
+            self._programs.append(Program(folder, "proxy", [*SHEDPROXY, "run"]))
+        if is_controlled:
+            self._control = Program(self._home, "plane", [*SHEDPROXY, "control", "run"])
+            self._programs.append(self._control)
+        await self._is_ready()
         return ports
 
-    async def is_ready(self, within_s: float = 60.0) -> None:
+    def _init(self, port: int) -> None:
+        (self._home / "edge.toml").write_text(self._text)
+        hosts = [part for name in self.names for part in ("--host", name)]
+        listen = f"127.0.0.1:{port}"
+        words = ["control", "init", "edge.toml", "--store", f"file://{self._store}", *hosts]
+        subprocess.run(
+            [*SHEDPROXY, *words, "--listen", listen],
+            cwd=self._home, check=True, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        file = self._home / "control.toml"
+        file.write_text(f'period = "1s"\n{file.read_text()}[move]\nmark = "20s"\nhold = "4s"\n')
+        (token,) = self._home.glob("*.token")
+        self._http.headers["authorization"] = f"Bearer {token.read_text().strip()}"
+        self._http.base_url = httpx2.URL(f"http://{listen}")
+
+    async def _is_ready(self, within_s: float = 60.0) -> None:
         """Wait until all report, and are settled."""
         end = time.monotonic() + within_s
         while not all(name in (found := self.reports()) and found[name].is_settled
                       for name in self.names):  # fmt: skip
             if time.monotonic() > end:
-                logs = [(self._home / name / "log").read_text()[-2000:] for name in self.names]
+                logs = [program.log()[-2000:] for program in self._programs]
                 raise SystemExit("the proxies do not settle:\n" + "\n".join(logs))
             await asyncio.sleep(_LOOK_S)
 
     def reports(self) -> dict[str, StatusReport]:
+        """What the proxies said last."""
         found = {}
         for name in self.names:
             with contextlib.suppress(OSError, DocumentInvalidError):
-                data = (self._store / "reports" / name).read_bytes()
+                data = (self._store / "hosts" / "reports" / name).read_bytes()
                 found[name] = decode_report(data)
         return found
 
-    def publish(self) -> None:
-        """What the book says, to everybody."""
-        self._revision += 1
-        classification = self._document.classification
-        cells = placed(self.book, classification.cells)
-        document = replace(self._document, classification=replace(classification, cells=cells))
-        snapshot = snapshot_of(document, revision=self._revision)
-        new = self._store / ".new"
-        new.write_bytes(encode_snapshot(snapshot, [self._key.sign]))
-        new.replace(self._store / "current")
+    async def move(self, *, killed_after_s: float | None = None) -> tuple[str, float]:
+        """Move the tenant to the other cell; why it was given up or "", and the ms it was held.
 
-    async def move(self, rules: MoveRules) -> tuple[str, float]:
-        """Move the tenant to the other cell; why it was given up or "", and the ms it was held."""
-        owner = cell_of(self.book, self._document.classification.cells, self.key)
-        target = CELLS[1 - CELLS.index(owner)]
-        now_s = time.time()
-        if self.is_at_once:
-            version = self.book.version + 1
-            self.book = MoveBook(version=version, pins=((self.key, target),))
-            self.publish()
-            while any(each.table_version < version for each in self.reports().values()):
-                await asyncio.sleep(_LOOK_S)
-            return "", 0.0
-        self.book = begin(self.book, self.key, owner=owner, target=target, now_s=now_s, rules=rules)
-        self.publish()
-        held_at = 0.0
-        held_ms = 0.0
-        while self.book.move is not None:
-            before = self.book
-            self.book = advance(before, hosts=self.names, reports=self.reports(), now_s=time.time())
-            if self.book.version != before.version:
-                self.publish()
-            held_at, held_ms = _timed(self.book.move, held_at, held_ms)
+        Args:
+            killed_after_s: then the control plane is killed, and started again.
+        """
+        target = CELLS[1 - self._moved % 2]
+        told = await self._ask("POST", "/v1/move-tenant", json={"key": TENANT, "to": target})
+        if killed_after_s is not None:
+            await asyncio.sleep(killed_after_s)
+            assert self._control is not None
+            self._control.kill()
+            self._control.start()
+        while (status := await self._ask("GET", "/v1/status"))["move"] is not None:
             await asyncio.sleep(_LOOK_S)
-        return self.book.ended, held_ms
+        if {each["cell"] for each in status["moved"]} != {target}:
+            return status["move_given_up"], 0.0
+        self._moved += 1
+        audit = await self._ask("GET", f"/v1/audit?from={told['revision']}")
+        (flip,) = (each for each in audit["entries"] if each["verb"] == "flip tenant")
+        return "", round(flip["facts"]["after_s"] * 1000, 1)
 
-    def end(self) -> None:
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.wait()
+    async def move_at_once(self) -> tuple[str, float]:
+        """Give every proxy a table with the tenant in the other cell, and nothing else."""
+        self._moved += 1
+        document = load_settings(Path("edge.toml"), text=self._text).document
+        key = f"{cell_hash(_SECRET)(canonical_key('api-key', TENANT.encode())):016x}"
+        book = MoveBook(version=self._moved, pins=((key, CELLS[self._moved % 2]),))
+        cells = placed(book, document.classification.cells)
+        document = replace(document, classification=replace(document.classification, cells=cells))
+        snapshot = snapshot_of(document, revision=1 + self._moved)
+        data = encode_snapshot(snapshot, [SigningKey(self._home / "fleet.key").sign])
+        for name in self.names:
+            new = self._store / "new"
+            new.write_bytes(data)
+            new.replace(self._store / "hosts" / name)
+        while any(each.table_version < self._moved for each in self.reports().values()):
+            await asyncio.sleep(_LOOK_S)
+        return "", 0.0
+
+    async def _ask(self, method: str, path: str, *, json: Any = None) -> dict[str, Any]:
+        """An answer, from one that may be starting."""
+        end = time.monotonic() + 20
+        while True:
+            with contextlib.suppress(httpx2.TransportError):
+                answer = await self._http.request(method, path, json=json)
+                if answer.status_code == 200:
+                    content: dict[str, Any] = answer.json()
+                    return content
+                if answer.status_code != 503:
+                    raise SystemExit(answer.text)
+            if time.monotonic() > end:
+                raise SystemExit("the control plane does not answer")
+            await asyncio.sleep(_LOOK_S)
+
+    async def end(self) -> None:
+        await self._http.aclose()
+        for program in self._programs:
+            await asyncio.to_thread(program.end)
 
 
-def _timed(move: Move | None, held_at: float, held_ms: float) -> tuple[float, float]:
-    now = time.perf_counter()
-    if move is not None and move.step is MoveStep.HELD:
-        return held_at or now, held_ms
-    return 0.0, round((now - held_at) * 1000, 1) if held_at else held_ms
-
-
-def _document(cells: Cells) -> Document:
-    return load_settings(
-        overrides={
-            "cells.key": "api-key:x-tenant",
-            "cells.secret": _SECRET,
-            "cells.default": "a",
-            "cells.weights": {"a": 1},
-            "cell.a.upstream": [cells.url("a")],
-            "cell.b.upstream": [cells.url("b")],
-            "cell.default.upstream": [cells.url("a")],
-            "cell.a.limit": 64,
-            "cell.b.limit": 64,
-            "server.timeouts.response": "1s",
-            "server.drain.grace": "300ms",
-        }
-    ).document
+_SETTINGS = """\
+[server.timeouts]
+response = "1s"
+[server.drain]
+grace = "300ms"
+[cells]
+key = "api-key:x-tenant"
+secret = "{secret}"
+default = "a"
+weights = {{ a = 1 }}
+[cell.default]
+upstream = "{a}"
+[cell.a]
+upstream = "{a}"
+limit = 64
+[cell.b]
+upstream = "{b}"
+limit = 64
+"""
 
 
 def _free_port() -> int:
@@ -373,27 +402,40 @@ def _p99_ms(clients: Sequence[Clients], since: Sequence[int]) -> float:
 
 async def moves(
     count: int, *, hosts: int = 2, workers: int = 2, clients: int = 4, service_s: float = 0.02,
-    steady_s: float = 3.0, is_at_once: bool = False,
+    steady_s: float = 3.0, is_at_once: bool = False, killed: Collection[int] = (),
 ) -> Moves:  # fmt: skip
-    """Real processes: see above."""
+    """Real processes: see above. `killed`: the moves, from 0, in which the control plane is."""
     done = Moves()
     with tempfile.TemporaryDirectory(prefix="shedproxy-moves-") as folder:
         async with Cells(service_s) as cells:
             fleet = _Fleet(Path(folder), hosts, workers, cells)
-            fleet.is_at_once = is_at_once
+            chance = random.Random(count)
+
+            async def move() -> tuple[str, float]:
+                if is_at_once:
+                    return await fleet.move_at_once()
+                if done.moved + len(done.aborted) not in killed:
+                    return await fleet.move()
+                done.killed += 1
+                return await fleet.move(killed_after_s=chance.uniform(0, _KILLED_WITHIN_S))
+
             try:
-                ports = fleet.start()
-                await fleet.is_ready()
-                await _move_under_load(done, fleet, ports, count, clients, steady_s)
+                ports = await fleet.start(is_controlled=not is_at_once)
+                await _move_under_load(done, move, ports, count, clients, steady_s)
             finally:
-                await asyncio.to_thread(fleet.end)
+                await fleet.end()
             done.overlaps, done.repeated = cells.overlaps, cells.repeated
             done.begun = dict(cells.begun)
     return done
 
 
 async def _move_under_load(
-    done: Moves, fleet: _Fleet, ports: Sequence[int], count: int, clients: int, steady_s: float
+    done: Moves,
+    move: Callable[[], Awaitable[tuple[str, float]]],
+    ports: Sequence[int],
+    count: int,
+    clients: int,
+    steady_s: float,
 ) -> None:
     async with contextlib.AsyncExitStack() as stack:
         mover = await stack.enter_async_context(_load(ports, TENANT, clients))
@@ -407,7 +449,7 @@ async def _move_under_load(
         since = [len(one.took) for one in others]
         began = time.perf_counter()
         for _ in range(count):
-            ended, held_ms = await fleet.move(MoveRules(mark_s=20.0, hold_s=4.0))
+            ended, held_ms = await move()
             if ended:
                 done.aborted.append(ended)
             else:
@@ -433,6 +475,7 @@ def run(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             clients=chosen.clients,
             service_s=chosen.service_ms / 1000,
             is_at_once=chosen.at_once,
+            killed=range(chosen.count) if chosen.kill else (),
         )
     )
     print(json.dumps({**vars(done), "is_good": done.is_good}) if chosen.json else done.text())
