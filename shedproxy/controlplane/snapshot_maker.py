@@ -49,11 +49,13 @@ class SnapshotMaker:
         """
         loaded = self._load(text, name)
         document, settings = loaded.document, loaded.settings
+        classification, cells = document.classification, document.classification.cells
         return Placing(
-            routing=document.classification.cells,
+            routing=cells,
             cells=frozenset(cell.name for cell in document.policy.cells),
             most_rps=most_rps(settings),
             placed_rps=placed_rps(settings),
+            is_believed=not cells.key.startswith("header:") or bool(classification.trusted_peers),
         )
 
     def _load(self, text: str, name: str) -> Loaded:

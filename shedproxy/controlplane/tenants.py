@@ -69,6 +69,8 @@ class Placing:
     """The maximum of cells, as far as it is known."""
     placed_rps: Mapping[str, float] = field(default_factory=dict)
     """What they are to carry, as far as it is said."""
+    is_believed: bool = True
+    """Somebody is trusted to say the key."""
 
 
 def move_tenant(
@@ -242,6 +244,13 @@ def _common_routing(placings: Collection[Placing]) -> CellRouting:
             "/key",
             f"{where} spread requests over cells by no key",
             help_text="set [cells] key, and promote that",
+        )
+    if not all(each.is_believed for each in placings):
+        name = routings[0].key.partition(":")[2]
+        raise OrderRefusedError(
+            "/key",
+            f"cells.key has no effect: nobody is trusted to send {name}",
+            help_text="set server.trusted_proxies, and promote that",
         )
     if len({(each.key, each.secret) for each in routings}) > 1:
         raise OrderRefusedError(

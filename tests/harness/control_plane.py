@@ -23,6 +23,8 @@ HOSTS = ("p1=a@p", "p2=a@p", "q1=b@q")
 
 
 CELLS = """
+[server]
+trusted_proxies = "127.0.0.1"
 [cells]
 key = "header:x-tenant"
 secret = "s"

@@ -62,10 +62,14 @@ max = 8
 baseline = "200ms"
 """
     placing = maker.placing(text, "edge.toml")
-    assert placing.routing.key == "host"
+    assert (placing.routing.key, placing.is_believed) == ("host", True)
     assert placing.cells == {"default", "small"}
     assert placing.most_rps == {"small": 40.0}
     assert placing.placed_rps == {"small": 30.0, "default": 60.0}
+    named = text.replace('"host"', '"header:x-tenant"')
+    assert not maker.placing(named, "edge.toml").is_believed
+    trusting = f'{named}[server]\ntrusted_proxies = "10.0.0.0/8"\n'
+    assert maker.placing(trusting, "edge.toml").is_believed
 
 
 def test_what_is_wrong_is_named_by_the_file(keys):

@@ -94,6 +94,8 @@ def test_of_a_credential_nothing_but_the_hash_is_kept():
          "settings spread requests over cells by no key"),
         (Fleet(), Asked(key="acme", to="b"), (HERE, replace(HERE, routing=CellRouting())), "/key",
          "settings of some hosts spread"),
+        (Fleet(), Asked(key="acme", to="b"), (replace(HERE, is_believed=False),), "/key",
+         "nobody is trusted to send x-tenant"),
         (Fleet(), Asked(key="acme", to="b"),
          (HERE, replace(HERE, routing=replace(ROUTING, secret="t"))), "/key",
          "differ in cells.key or cells.secret"),
