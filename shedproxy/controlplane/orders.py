@@ -154,7 +154,7 @@ def clone_cell(fleet: Fleet, source: str, cell: str, hosts: Sequence[Host]) -> F
 
 def add_host(fleet: Fleet, host: Host) -> Fleet:
     """A host more: it runs what everybody runs who is not told otherwise. While something is being
-    promoted it is held there, and follows when that is over.
+    promoted it is held there, and follows when that is over. A key that moves waits for it, too.
     """
     if fleet.host(host.name) is not None:
         raise OrderRefusedError("/host", f"there is a host {host.name} already")
@@ -162,6 +162,13 @@ def add_host(fleet: Fleet, host: Host) -> Fleet:
         raise OrderRefusedError("/host", f"a fleet has {HOSTS_MAX} hosts at most")
     if host.cell in fleet.quarantined:
         raise OrderRefusedError("/cell", f"cell {host.cell} is in quarantine")
+    move = fleet.moves.move
+    if move is not None and move.step is MoveStep.HELD:
+        raise OrderRefusedError(
+            "/host",
+            f"requests of {fleet.key_name(move.key)} are held just now, and would wait for it",
+            help_text="send it again in some seconds",
+        )
     held = fleet.held
     if fleet.book.rollout is not None:
         held = (*held, Held(host=host.name, release=fleet.book.base))

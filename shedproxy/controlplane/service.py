@@ -186,9 +186,9 @@ class FleetService:
     async def run(self) -> None:
         """Look and step in every period, until cancelled; more often at whom a move waits for."""
         while True:
-            ends_at = self._clock() + self.rules.period_ns
             with contextlib.suppress(StoreGoneError):
                 await self.round()
+            ends_at = self._clock() + self.rules.period_ns
             while (left_ns := ends_at - self._clock()) > 0:
                 if self._is_moving:
                     left_ns = min(left_ns, self.rules.move_period_ns)

@@ -108,6 +108,9 @@ def move_tenant(
         )
     if owner == asked.to:
         raise OrderRefusedError("/to", f"{name or key} is in cell {owner} already")
+    if not asked.demand_rps:  # somebody may have said it before
+        known_rps = [each.demand_rps for each in fleet.moved if each.key == key]
+        asked = replace(asked, demand_rps=sum(known_rps))
     fleet = _with_moved(fleet, MovedKey(key=key, name=name, demand_rps=asked.demand_rps))
     book = begin(fleet.moves, key, owner=owner, target=asked.to, now_s=now_s, rules=rules)
     for placing in placings:
@@ -152,8 +155,7 @@ def check_published(fleet: Fleet, new: Placing, before: Placing) -> None:
         raise OrderRefusedError(
             "/texts",
             f"these settings change [cells] while {_moving(fleet)}",
-            help_text="wait for its end (shedproxy control status), or: shedproxy control"
-            " abort-move",
+            help_text=_way_out(fleet),
         )
     if why := why_not(fleet, new, before.routing):
         raise OrderRefusedError("/texts", f"these settings {why}", help_text=KEYS_HELP)
@@ -223,13 +225,23 @@ def _moving(fleet: Fleet) -> str:
     return f"{fleet.key_name(move.key)} is being moved to cell {move.target}"
 
 
+def _way_out(fleet: Fleet) -> str:
+    move = fleet.moves.move
+    assert move is not None
+    if move.step is MoveStep.FLIPPED:
+        return (
+            "it ends when all hosts know (shedproxy control status); one that is off for good does"
+            " not: shedproxy control remove-host"
+        )
+    return "wait for its end (shedproxy control status), or: shedproxy control abort-move"
+
+
 def _check_alone(fleet: Fleet) -> None:
     if fleet.moves.move is not None:
         raise OrderRefusedError(
             "/key",
             f"{_moving(fleet)}: one move at a time",
-            help_text="wait for its end (shedproxy control status), or: shedproxy control"
-            " abort-move",
+            help_text=_way_out(fleet),
         )
 
 

@@ -92,8 +92,9 @@ class MoveSettings(Section):
     """How long a tenant that changes its cell may take (`shedproxy control move-tenant`)."""
 
     mark: Annotated[Duration, at_least("1s")] = preset("5m")
-    """Until every host can hold it, or the move is given up. A host that has just started can when
-    what its former processes left has ended: after its drain and `timeouts.response` together."""
+    """Until every host can hold it, or the move is given up: longer than their `snapshot.period`.
+    A host that has just started can when what its former processes left must have ended: after its
+    drain and `timeouts.response` together."""
     hold: Annotated[Duration, at_least("100ms")] = preset("4s")
     """How long its requests wait for those that are at work, or the move is given up. Hosts let
     none wait for more than 10 s, nor beyond its deadline."""

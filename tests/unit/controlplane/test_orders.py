@@ -139,7 +139,20 @@ def test_no_host_leaves_while_a_key_is_about_to_move():
     move = replace(fleet.moves.move, step=MoveStep.FLIPPED)
     flipped = replace(fleet, moves=replace(fleet.moves, move=move))
     assert orders.remove_host(flipped, "a1").host("a1") is None, "or a dead one would end nothing"
-    assert orders.add_host(fleet, Host(name="a9")).host("a9"), "it is waited for, too"
+
+
+def test_a_host_that_comes_while_a_key_moves_is_waited_for_but_not_by_held_requests():
+    fleet = replace(FLEET, moves=begin(MoveBook(), "0f", owner="a", target="b", now_s=1.0))
+    assert orders.add_host(fleet, Host(name="a9")).host("a9")
+    move = replace(fleet.moves.move, step=MoveStep.HELD)
+    held = replace(fleet, moves=replace(fleet.moves, move=move))
+    for call in (
+        lambda: orders.add_host(held, Host(name="a9")),
+        lambda: orders.clone_cell(held, "a", "c", [Host(name="c1")]),
+    ):
+        error = refusal(call)
+        assert "requests of 0f are held just now" in str(error)
+        assert "in some seconds" in error.help
 
 
 def test_a_fleet_is_bounded():

@@ -151,6 +151,12 @@ def test_what_was_moved_before_counts_where_it_is_and_not_where_it_was():
     assert begun(gone, Asked(key="other", to="b", demand_rps=500), at_home), "it is counted there"
 
 
+def test_what_was_said_of_a_key_once_is_known_when_it_moves_again():
+    error = refusal(begun, at("c", rps=31.0), Asked(key="acme", to="b"), SIZED)
+    assert "31/s would come" in str(error)
+    assert begun(at("c", rps=30.0), Asked(key="acme", to="b"), SIZED).moved[0].demand_rps == 30.0
+
+
 # --- the way back -------------------------------------------------------------------------------
 
 
@@ -163,6 +169,8 @@ def test_a_move_is_given_up_by_order_until_the_other_cell_has_it():
     move = replace(fleet.moves.move, step=MoveStep.FLIPPED)
     late = replace(fleet, moves=replace(fleet.moves, move=move))
     assert "cell b owns it already" in str(refusal(abort_move, late, why=""))
+    error = refusal(begun, late, Asked(key="other", to="b"))
+    assert "remove-host" in error.help, "a host that is gone would hold up everything else"
 
 
 # --- settings beside keys that were moved -------------------------------------------------------
