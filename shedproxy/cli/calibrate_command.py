@@ -22,6 +22,7 @@ from shedproxy.cli.calibrate_beside import (
 )
 from shedproxy.cli.calibrate_engine import RUN_COUNT, check_engine, order_player, prove
 from shedproxy.cli.calibrate_observed import observed_calibration
+from shedproxy.cli.exit_codes import EXIT_INCONCLUSIVE
 from shedproxy.cli.load_target import check_target, generator_count, request_set
 from shedproxy.cli.report_files import write_views
 from shedproxy.clock import wall_seconds
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["calibrate"]
 
-EXIT_INCONCLUSIVE = 4
 _REPEATS, _QUICK_REPEATS, _LONG_REPEATS = 5, 3, 8
 _LONG_S = 480.0
 _DEADLINE_MIN_NS = seconds(5)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shedproxy.cli.exit_codes import EXIT_CONFIG, EXIT_FAILED
 from shedproxy.cli.output import print_problems
 from shedproxy.cli.settings_file import DEFAULT_FILE, find_file
 from shedproxy.clock import wall_seconds
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "export", "init", "version"]
 
-EXIT_FAILED = 1
-EXIT_CONFIG = 3
 
 export = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 

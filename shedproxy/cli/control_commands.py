@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from shedproxy.cli.control_setup import add_setup
+from shedproxy.cli.exit_codes import EXIT_FAILED
 from shedproxy.cli.plane_client import ask_plane, print_json
 from shedproxy.cli.plane_options import DEFAULT_URL, AsJson, Revision, TokenFile, Url, Why, say
 from shedproxy.cli.plane_options import order as give_order
@@ -16,7 +17,6 @@ from shedproxy.cli.tenant_commands import add_tenant_verbs
 
 __all__ = ["control"]
 
-EXIT_FAILED = 1
 
 control = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from shedproxy.cli.exit_codes import EXIT_CONFIG, EXIT_FAILED
 from shedproxy.cli.output import print_problems
 from shedproxy.errors import DocumentInvalidError, ShedproxyError
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_setup"]
 
-EXIT_FAILED = 1
-EXIT_CONFIG = 3
 
 _FILE = """\
 # The control plane of a fleet: shedproxy control run {name}

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shedproxy.cli.exit_codes import EXIT_INCONCLUSIVE, EXIT_REGRESSED
+
 if TYPE_CHECKING:
     from shedproxy.calibration.comparison import Judgement, Result
 
-__all__ = ["EXIT_FAILED", "EXIT_INCONCLUSIVE", "gate"]
+__all__ = ["gate"]
 
-EXIT_INCONCLUSIVE = 4
-EXIT_FAILED = 5
 
-_CODES = {"FAILED": EXIT_FAILED, "UNKNOWN": EXIT_INCONCLUSIVE}
+_CODES = {"FAILED": EXIT_REGRESSED, "UNKNOWN": EXIT_INCONCLUSIVE}
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)(%?)")
 
 

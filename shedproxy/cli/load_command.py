@@ -12,6 +12,7 @@ import typer
 
 from shedproxy.cli import calibrate_options as common
 from shedproxy.cli import load_options as o
+from shedproxy.cli.exit_codes import EXIT_INCONCLUSIVE, EXIT_INTERRUPTED
 from shedproxy.cli.load_target import check_target, generator_count, request_set
 from shedproxy.cli.report_files import write_text
 from shedproxy.core import seconds
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from shedproxy.cli.load_plan import LoadPlan
 
 __all__ = ["load"]
-
-EXIT_VOID = 4
-EXIT_INTERRUPTED = 130
 
 
 def load(
@@ -85,7 +83,7 @@ def load(
         write_text(out, body + "\n")
     print(body if as_json else load_text(target, plan, result, objective))
     if result.faults:
-        raise typer.Exit(EXIT_VOID)
+        raise typer.Exit(EXIT_INCONCLUSIVE)
     if result.is_stopped:
         raise typer.Exit(EXIT_INTERRUPTED)
 

@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 
 import typer
 
+from shedproxy.cli.exit_codes import EXIT_UNSAFE
+
 if TYPE_CHECKING:
     from shedproxy.loadgen.requests import RequestSet
 
-__all__ = ["EXIT_UNSAFE", "check_target", "generator_count", "is_loopback", "request_set"]
+__all__ = ["check_target", "generator_count", "is_loopback", "request_set"]
 
-EXIT_UNSAFE = 6
 PROCESSES_MAX = 64
 
 

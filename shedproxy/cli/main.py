@@ -12,13 +12,11 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from shedproxy.cli.exit_codes import EXIT_CONFIG, EXIT_INTERRUPTED
 from shedproxy.cli.output import print_problems
 from shedproxy.errors import DocumentInvalidError, StartupError
 
 __all__ = ["COMMANDS", "Command", "app", "run"]
-
-EXIT_STARTUP = 3
-EXIT_INTERRUPTED = 130
 
 
 class Command(NamedTuple):
@@ -251,14 +249,14 @@ def _root(
 
 
 def run() -> None:
-    """The console script. Exit codes: 0 done, 1 failed, 2 usage, 3 configuration or startup."""
+    """The console script. Its exit codes are those of `exit_codes`."""
     try:
         app()
     except DocumentInvalidError as error:
         print_problems(error.problems)
-        sys.exit(EXIT_STARTUP)
+        sys.exit(EXIT_CONFIG)
     except StartupError as error:
         sys.stderr.write(f"error: {error}\n")
-        sys.exit(EXIT_STARTUP)
+        sys.exit(EXIT_CONFIG)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)

@@ -8,15 +8,13 @@ from typing import Any
 import typer
 
 from shedproxy.cli.control_client import ControlClient, ControlError
+from shedproxy.cli.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE
 from shedproxy.cli.output import print_problems
 from shedproxy.cli.token_file import read_token
 from shedproxy.errors import Problem
 
 __all__ = ["ask_plane", "print_json"]
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_CONFIG = 3
 _TIMEOUT_S = 35.0
 _ADVICE = "is it running? shedproxy control run; --url or SHEDPROXY_CONTROL_PLANE say where"
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from shedproxy.cli.control_client import ControlClient, ControlError
+from shedproxy.cli.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE
 from shedproxy.cli.output import print_problems
 from shedproxy.cli.remote_views import (
     clear_screen,
@@ -30,9 +31,6 @@ __all__ = ["drain", "explain", "mode", "reload", "restart", "status", "upstreams
 
 DEFAULT_URL = "http://127.0.0.1:9900"
 _POLL_S = 0.2
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_CONFIG = 3
 
 Url = Annotated[
     str,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shedproxy.cli.exit_codes import EXIT_FAILED
 from shedproxy.cli.output import print_problems
 from shedproxy.errors import StartupError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["replay"]
 
-EXIT_FAILED = 1
 
 _LINE_MAX = 8 * 1024 * 1024
 """Characters; no record is as long."""

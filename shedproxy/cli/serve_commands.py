@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shedproxy.cli.exit_codes import EXIT_CONFIG
 from shedproxy.cli.output import print_problems
 from shedproxy.cli.settings_file import DEFAULT_FILE, find_file
 from shedproxy.errors import DocumentInvalidError, StartupError
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "run"]
 
-EXIT_USAGE = 2
-EXIT_STARTUP = 3
 _WORKERS_MAX = 64
 
 Listen = Annotated[
@@ -289,10 +288,10 @@ def _serve(
         raise typer.Exit(run_supervisor(options))
     except DocumentInvalidError as error:
         print_problems(error.problems)
-        raise typer.Exit(EXIT_STARTUP) from None
+        raise typer.Exit(EXIT_CONFIG) from None
     except StartupError as error:
         sys.stderr.write(f"error: {error}\n")
-        raise typer.Exit(EXIT_STARTUP) from None
+        raise typer.Exit(EXIT_CONFIG) from None
 
 
 def _show_config(options: RunOptions, *, print_config: bool) -> None:

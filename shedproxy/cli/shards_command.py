@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shedproxy.cli.exit_codes import EXIT_FAILED
+
 if TYPE_CHECKING:
     from shedproxy.placement import ShardPlan
 
 __all__ = ["shards"]
 
-EXIT_REFUSED = 1
 
 shards = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -57,7 +58,7 @@ def plan(
         made = plan_shards(lattice, tenants=tenants, overlap_max=max_overlap)
     except ValueError as error:
         typer.echo(f"refused: {error}", err=True)
-        raise typer.Exit(EXIT_REFUSED) from None
+        raise typer.Exit(EXIT_FAILED) from None
     if as_json:
         typer.echo(json.dumps(_told(made), indent=2))
     else:
@@ -65,7 +66,7 @@ def plan(
     if made.refusal:
         if not as_json:
             typer.echo(f"refused: {made.refusal}", err=True)
-        raise typer.Exit(EXIT_REFUSED)
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _told(made: ShardPlan) -> dict[str, object]:

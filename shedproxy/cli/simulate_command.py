@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shedproxy.cli.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 from shedproxy.errors import StartupError
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["simulate"]
 
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
 
 _GENERATOR_SEED = 1
 _SEEDS = 5

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from shedproxy.cli.exit_codes import EXIT_CONFIG, EXIT_FAILED
 from shedproxy.cli.output import print_problems
 from shedproxy.clock import wall_seconds
 from shedproxy.errors import DocumentInvalidError, StartupError
@@ -22,8 +23,6 @@ __all__ = ["snapshot"]
 
 _T = TypeVar("_T")
 
-EXIT_FAILED = 1
-EXIT_BAD = 3
 
 snapshot = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -157,7 +156,7 @@ def verify(file: SnapshotFile, key: Keys = None) -> None:
     except SnapshotRefusedError as error:
         print_problems(error.problems)
         typer.echo(f"{file}: refused: {error.refusal.label}", err=True)
-        raise typer.Exit(EXIT_BAD) from None
+        raise typer.Exit(EXIT_CONFIG) from None
     typer.echo(f"{file}: good: revision {found.revision}, signed by {found.key}")
     typer.echo(found.digest)
 
@@ -298,7 +297,7 @@ def _or_end(make: Callable[[], _T]) -> _T:
         return make()
     except DocumentInvalidError as error:
         print_problems(error.problems)
-        raise typer.Exit(EXIT_BAD) from None
+        raise typer.Exit(EXIT_CONFIG) from None
     except StartupError as error:
         _end(str(error))
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from shedproxy.cli.exit_codes import EXIT_FAILED
 from shedproxy.cli.plane_client import ask_plane, print_json
 from shedproxy.cli.plane_options import (
     DEFAULT_URL,
@@ -23,7 +24,6 @@ from shedproxy.cli.plane_views import move_line
 
 __all__ = ["add_tenant_verbs"]
 
-EXIT_FAILED = 1
 LOOK_S = 0.25
 """Between two looks of who waits."""
 

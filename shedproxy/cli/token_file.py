@@ -6,9 +6,9 @@ from pathlib import Path
 
 import typer
 
-__all__ = ["read_token"]
+from shedproxy.cli.exit_codes import EXIT_FAILED
 
-_EXIT_FAILED = 1
+__all__ = ["read_token"]
 
 
 def read_token(file: str) -> str:
@@ -23,4 +23,4 @@ def read_token(file: str) -> str:
         return Path(file).read_text(encoding="utf-8").strip()
     except OSError as error:
         typer.echo(f"error: cannot read {file}: {error.strerror}", err=True)
-        raise typer.Exit(_EXIT_FAILED) from None
+        raise typer.Exit(EXIT_FAILED) from None

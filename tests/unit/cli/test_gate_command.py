@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from shedproxy.calibration.results import Calibration, Confidence, Interval, encode_calibration
 from shedproxy.cli import main
-from shedproxy.cli.gate_command import EXIT_FAILED, EXIT_INCONCLUSIVE
+from shedproxy.cli.exit_codes import EXIT_INCONCLUSIVE, EXIT_REGRESSED
 
 BASE = sample_calibration()
 
@@ -43,7 +43,7 @@ def test_noise_passes(tmp_path: Path) -> None:
 
 def test_a_sure_loss_fails(tmp_path: Path) -> None:
     done = gate(tmp_path, with_capacity(200, 3), "--junit", str(tmp_path / "j.xml"))
-    assert done.exit_code == EXIT_FAILED
+    assert done.exit_code == EXIT_REGRESSED
     assert done.stdout.endswith("gate failed\n")
     assert ET.parse(tmp_path / "j.xml").getroot().get("failures") == "1"
 
