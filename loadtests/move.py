@@ -302,8 +302,8 @@ class _Fleet:
         if killed_after_s is not None:
             await asyncio.sleep(killed_after_s)
             assert self._control is not None
-            self._control.kill()
-            self._control.start()
+            await asyncio.to_thread(self._control.kill)
+            await asyncio.to_thread(self._control.start)
         while (status := await self._ask("GET", "/v1/status"))["move"] is not None:
             await asyncio.sleep(_LOOK_S)
         if {each["cell"] for each in status["moved"]} != {target}:
@@ -354,7 +354,7 @@ class _Fleet:
 
 _SETTINGS = """\
 [server.timeouts]
-response = "1s"
+response = "2s"
 [server.drain]
 grace = "300ms"
 [cells]
