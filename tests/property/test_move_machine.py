@@ -12,8 +12,12 @@ from shedproxy.controlplane.move import MoveBook, MoveStep, abort, advance
 
 @pytest.mark.parametrize(
     ("bounds", "least"),
-    [(Bounds(moves=1), 8_000), (Bounds(moves=2, has_waiters=False), 10_000)],
-    ids=["waiters", "there and back"],
+    [
+        (Bounds(moves=1), 8_000),
+        (Bounds(moves=2, has_waiters=False), 10_000),
+        (Bounds(moves=1, joins=1, hosts=1), 5_000),
+    ],
+    ids=["waiters", "there and back", "a host joins, one leaves"],
 )
 def test_no_state_has_two_owners_and_every_move_can_end(bounds: Bounds, least: int):
     space = walk(bounds)
@@ -56,6 +60,7 @@ def flips_when_time_is_up(book: MoveBook, *, hosts, reports, now_s: float) -> Mo
     return advance(book, hosts=hosts if now_s < 1 else (), reports=reports, now_s=now_s)
 
 
+COMING_AND_GOING = Bounds(moves=1, hosts=1, joins=1, has_waiters=False)
 STEADY = Bounds(moves=1, has_kills=False)
 """Who is killed has no waiters any more."""
 
@@ -84,6 +89,14 @@ MISTAKES = {
         "two owners",
     ),
     "a host takes what is older": ({"rules": HostRules(refuses_older=False)}, "two owners"),
+    "a host comes with a folder of long ago": (
+        {"rules": HostRules(comes_with_nothing=False), "bounds": COMING_AND_GOING},
+        "two owners",
+    ),
+    "a host that leaves serves on": (
+        {"rules": HostRules(is_off_when_it_leaves=False), "bounds": COMING_AND_GOING},
+        "two owners",
+    ),
     "a waiter is forgotten": (
         {"rules": HostRules(waiters_ask_again=False), "bounds": STEADY},
         "no way to the goal",

@@ -6,7 +6,8 @@ killed between any two steps, leaving work behind that nobody sees until it ends
 does; whoever decides may find anything that it ever said, or nothing. Whoever decides may be
 killed anywhere: it has nothing but the book, which is compared when it is written, so that one who
 read it long ago writes nothing. Snapshots are handed on late and in any order: hosts refuse only
-what is older than what they had.
+what is older than what they had. Hosts join the fleet with nothing but what it hands out from then
+on, and leave it when they are off for good.
 
 A request is begun at one cell; one of each host at each cell stands for any number.
 """
@@ -60,6 +61,8 @@ class Host(NamedTuple):
     waits: bool = False
     said: frozenset[Told] = frozenset()
     """Reports of it that somebody may still read; of equal use, one."""
+    is_gone: bool = False
+    """It serves on, and is not in the fleet any more."""
 
 
 class World(NamedTuple):
@@ -72,6 +75,7 @@ class World(NamedTuple):
     memory: MoveBook | None = None
     """What one has read some time ago who does not compare."""
     begun: int = 0
+    joined: int = 0
 
     def __str__(self) -> str:
         move = self.book.move
@@ -102,6 +106,8 @@ class Bounds:
     """Begun in all: there, and back or again."""
     has_waiters: bool = True
     has_kills: bool = True
+    joins: int = 0
+    """Hosts that come later; without any nobody leaves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +122,8 @@ class HostRules:
     holds: bool = True
     waiters_ask_again: bool = True
     says_what_disk_has: bool = True
+    comes_with_nothing: bool = True
+    is_off_when_it_leaves: bool = True
 
 
 REAL = advance
@@ -148,6 +156,7 @@ def walk(
             for label, after in host_steps(host, world.places):
                 yield f"{index}: {label}", _with_host(world, index, after)
         yield from _control_steps(world, bounds, advance, abort, compares)
+        yield from _coming_and_going(world, bounds, how)
 
     hosts = (Host(),) * bounds.hosts
     return explore(
@@ -235,6 +244,25 @@ def _report(host: Host, places: tuple[str, ...], how: HostRules) -> Told:
     )
 
 
+# --- who is in the fleet ------------------------------------------------------------------------
+
+
+def _coming_and_going(world: World, bounds: Bounds, how: HostRules) -> Iterator[tuple[str, World]]:
+    step = world.book.move.step if world.book.move is not None else None
+    if world.joined < bounds.joins and step is not MoveStep.HELD:
+        comes = Host(running=None, disk=world.book.version if how.comes_with_nothing else 0)
+        hosts = (*world.hosts, comes)
+        yield "a host joins", world._replace(hosts=hosts, joined=world.joined + 1)
+    if not bounds.joins or step in {MoveStep.MARKED, MoveStep.HELD}:
+        return
+    for index, host in enumerate(world.hosts):
+        if not how.is_off_when_it_leaves and not host.is_gone:
+            yield f"{index}: leaves", _with_host(world, index, host._replace(is_gone=True))
+        elif host.running is None and not any(host.unseen) and len(world.hosts) > 1:
+            hosts = (*world.hosts[:index], *world.hosts[index + 1 :])
+            yield f"{index}: leaves", world._replace(hosts=hosts)
+
+
 # --- who decides --------------------------------------------------------------------------------
 
 
@@ -256,7 +284,7 @@ def _control_steps(
     for who, known in deciders:
         if known.move is None:
             continue
-        hosts = ("0", "1", "2")[: bounds.hosts]
+        hosts = [str(index) for index, host in enumerate(world.hosts) if not host.is_gone]
         found = [(reports, 0.0) for reports in _found(world)]
         for reports, now_s in (*found, ({}, 1e9)):
             after = advance(known, hosts=hosts, reports=reports, now_s=now_s)
@@ -362,4 +390,4 @@ def _with_all_reports(world: World) -> World:
 def _order(host: Host) -> tuple[object, ...]:
     # None has no order among numbers, nor have sets.
     running = -1 if host.running is None else host.running
-    return running, host.disk, host.work, host.unseen, host.waits, sorted(host.said)
+    return running, host.disk, host.work, host.unseen, host.waits, host.is_gone, sorted(host.said)

@@ -344,7 +344,7 @@ async def test_whatever_write_is_its_last_one_the_move_comes_to_its_end(with_cel
     fleet = with_cells
     dying = Dying(fleet.store)
     dying.does_it = does_it
-    for last in range(12):
+    for last in range(14):  # six in each of two steps, and one in the last
         target = "ba"[fleet.service.head.fleet.moves.version // 3 % 2]
         await fleet.order("move-tenant", key="acme", to=target)
         dead, dying.left = fleet.another(dying), last
