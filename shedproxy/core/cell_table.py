@@ -142,6 +142,19 @@ class CellTable:
             known = keys[slot]
         return self._buckets[key_hash >> _BUCKET_SHIFT & (BUCKETS - 1)]
 
+    def is_pinned(self, key_hash: int) -> bool:
+        """Whether a key has a place of its own, and not that of its bucket."""
+        keys = self._keys
+        mask = self._mask
+        slot = key_hash & mask
+        known: int = keys[slot]
+        while known:
+            if known == key_hash:
+                return True
+            slot = (slot + 1) & mask
+            known = keys[slot]
+        return False
+
     def buckets(self) -> list[int]:
         """The place of every bucket."""
         return list(self._buckets)

@@ -4,7 +4,7 @@ One Shedder per process and event loop; it is not thread-safe. Two shedders fed 
 the same answers for ever: no clock, no chance, no hash order decides anything.
 
 The driver's contract: read the clock once per event, pass every verdict on in order, call `tick`
-at `next_tick_at()`, and give back each permit exactly once.
+at intervals, `tick_due` at `next_tick_at()`, and give back each permit exactly once.
 """
 
 from __future__ import annotations
@@ -225,6 +225,21 @@ class Shedder:
             verdicts.extend(cell.tick(now=now))
         if self._retired:
             self._retired = [cell for cell in self._retired if not cell.is_idle]
+        return verdicts or NO_VERDICTS
+
+    def tick_due(self, *, now: Instant) -> Sequence[Verdict]:
+        """What `next_tick_at` was for, and no more: time passes in those cells that asked for it.
+
+        What one cell's waiters ask for moves no other's loops, so that nobody notices a flood of
+        the next cell by when his own are moved.
+        """
+        if len(self._cells) == 1 and not self._retired:
+            return self.tick(now=now)
+        verdicts: list[Verdict] = []
+        for cell in self._all():
+            at = cell.next_tick_at()
+            if at is not None and at <= now:
+                verdicts.extend(cell.tick(now=now))
         return verdicts or NO_VERDICTS
 
     def on_stall(self, *, now: Instant) -> None:

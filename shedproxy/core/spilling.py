@@ -48,10 +48,9 @@ class Spilling(Waiting):
 
     def bar_to_take(self, request: RequestInfo, now: Instant, time_left_ns: int | None) -> SpillBar:
         """What stands in the way of taking a request of another cell; NONE: nothing does."""
-        book, limits, level = self.spill, self._limits, self._level
+        # It only looks: what is asked of a cell by another must not move anything of it.
+        book, limits = self.spill, self._limits
         assert book is not None
-        if now >= level.due_at:
-            self._move_level(now)
         guests = self._guests(book)
         own = self._host_in_flight() - guests
         bar = book.bar_to_take(
@@ -59,7 +58,7 @@ class Spilling(Waiting):
         )
         if bar:
             return bar
-        if self._queue.length or level.is_overloaded or limits.is_probing:
+        if self._queue.length or self._level.is_overloaded or limits.is_probing:
             return SpillBar.BUSY
         if not limits.cell_baseline_ns() and self._policy.limit.algorithm != _FIXED:
             return SpillBar.UNKNOWN_ROOM

@@ -325,7 +325,7 @@ class Driver(Counting):
 
     def _on_tick(self) -> None:
         self._tick_timer = self._tick_at = None
-        self._deliver(self.shedder.tick(now=self._clock()))
+        self._deliver(self.shedder.tick_due(now=self._clock()))
         self._rearm()
 
     def tick(self) -> None:

@@ -30,6 +30,7 @@ class Call:
 
     __slots__ = (
         "arrived_at",
+        "cell",
         "cohort",
         "due_at",
         "flow_hash",
@@ -76,6 +77,8 @@ class Call:
         self.proxy: Any = None
         self.permit: Permit | None = None
         self.ticket: Ticket | None = None
+        self.cell = ""
+        """Of several cells: the one whose hosts it went to last."""
         # The backend's own notes.
         self.host: Any = None
         self.is_running = False

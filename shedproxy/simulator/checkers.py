@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from shedproxy.core import (
     COHORTS,
@@ -22,6 +22,7 @@ from shedproxy.core import (
     Instant,
     Outcome,
     Permit,
+    Policy,
     Rejected,
     RequestInfo,
     Shedder,
@@ -31,19 +32,44 @@ from shedproxy.core import (
     refusal_holds,
 )
 from shedproxy.simulator.controllers.protocol import Controller, Reading
-from shedproxy.simulator.world import World
+from shedproxy.simulator.engine import Engine
+from shedproxy.simulator.tally import Tally
 
-__all__ = ["Checkers", "WatchedController"]
+__all__ = ["Checkers", "Run", "WatchedController"]
 
 _KEPT_MAX = 20
 _RANKS_PER_LEVEL = COHORTS // 2
 """First tries and retries of each class: the levels of the queue."""
 
 
+class Inside(Protocol):
+    """A backend, as far as it is looked at."""
+
+    @property
+    def inside(self) -> int:
+        """Calls at the machines."""
+
+
+class Run(Protocol):
+    """A world, as far as it is looked at."""
+
+    @property
+    def engine(self) -> Engine:
+        """Its clock."""
+
+    @property
+    def tally(self) -> Tally:
+        """Its counts."""
+
+    @property
+    def backend(self) -> Inside:
+        """What its calls go to."""
+
+
 class Checkers:
     """Watches one world; `World(make_checkers=Checkers)`."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Run) -> None:
         self._world = world
         self._watched: list[WatchedController] = []
         self._kept: list[str] = []
@@ -61,7 +87,7 @@ class Checkers:
         if len(self._kept) < _KEPT_MAX:
             self._kept.append(f"{words} at {self._world.engine.now / NS_PER_S:.6f} s")
 
-    def watch(self, controller: Controller) -> Controller:
+    def watch(self, controller: Controller) -> WatchedController:
         """The controller as the proxy shall see it; one that several share is watched as one."""
         for watched in self._watched:
             if watched.inner is controller:
@@ -93,9 +119,9 @@ class WatchedController:
         self.inner = inner
         self._checkers = checkers
         self._is_ours = isinstance(inner, Shedder)
-        self.held: dict[int, Permit] = {}
-        """Permits by serial that were not given back."""
-        self.waiting: dict[int, Ticket] = {}
+        self.held: dict[tuple[str, int], Permit] = {}
+        """Permits that were not given back, by cell and serial."""
+        self.waiting: dict[tuple[str, int], Ticket] = {}
         self._levels: Counter[tuple[str, int]] = Counter()
         """Waiters by cell and level."""
 
@@ -122,7 +148,7 @@ class WatchedController:
         elif isinstance(decision, Ticket):
             if decision.evicted is not None:
                 self._answered((decision.evicted,), limit)
-            self.waiting[decision.serial] = decision
+            self.waiting[_key(decision)] = decision
             self._levels[_place(decision)] += 1
             self._check_queue(request.cell)
         else:
@@ -164,6 +190,18 @@ class WatchedController:
         limit = self._limit(None)
         return self._after(self.inner.tick(now=now), limit)
 
+    def tick_due(self, *, now: Instant) -> Sequence[Verdict]:
+        """See `Shedder`; what knows no cells has its tick."""
+        limit = self._limit(None)
+        tick_due = getattr(self.inner, "tick_due", self.inner.tick)
+        return self._after(tick_due(now=now), limit)
+
+    def apply(self, policy: Policy, *, now: Instant) -> Sequence[Verdict]:
+        """See `Shedder`."""
+        assert isinstance(self.inner, Shedder)
+        limit = self._limit(None)
+        return self._after(self.inner.apply(policy, now=now), limit)
+
     def reading(self) -> Reading:
         """See `Controller`."""
         return self.inner.reading()
@@ -180,7 +218,7 @@ class WatchedController:
         return limits.get(request.cell, next(iter(limits.values())))
 
     def _give_back(self, permit: Permit) -> float:
-        if self.held.pop(permit.serial, None) is None:
+        if self.held.pop(_key(permit), None) is None:
             self._checkers.report(f"permit {permit.serial} was given back and not held")
         return self._limit(permit.request)
 
@@ -198,16 +236,16 @@ class WatchedController:
                 self._refused(decision)
 
     def _count_out(self, ticket: Ticket) -> None:
-        if self.waiting.pop(ticket.serial, None) is None:
+        if self.waiting.pop(_key(ticket), None) is None:
             self._checkers.report(f"ticket {ticket.serial} was answered and did not wait")
         else:
             self._levels[_place(ticket)] -= 1
 
     def _admitted(self, permit: Permit, rank: int, limit_before: float) -> None:
         request = permit.request
-        if permit.serial in self.held:
+        if _key(permit) in self.held:
             self._checkers.report(f"permit {permit.serial} was given twice")
-        self.held[permit.serial] = permit
+        self.held[_key(permit)] = permit
         # The call that admitted it may have moved the limit, before or after.
         limit = max(limit_before, self._limit(request))
         before = permit.in_flight_before
@@ -249,6 +287,11 @@ class WatchedController:
             self._checkers.report(f"{len(self.waiting)} wait, but {reading.queue_length} counted")
         if not 0 <= reading.refused_share <= 1 or reading.limit < 0 or reading.baseline_ns < 0:
             self._checkers.report(f"{reading} has a figure out of range")
+
+
+def _key(one: Permit | Ticket) -> tuple[str, int]:
+    """Of all permits and tickets: each cell has serials of its own."""
+    return one.request.cell, one.serial
 
 
 def _place(ticket: Ticket) -> tuple[str, int]:

@@ -23,7 +23,7 @@ from shedproxy.workload.curve import RateCurve
 from shedproxy.workload.laws import service_law
 from shedproxy.workload.scenario import BackendSpec, ClientSpec
 
-__all__ = ["Chance", "Population", "flow_hash_of", "rate_curve"]
+__all__ = ["Chance", "Population", "flow_hash_of", "rate_curve", "tenant_number"]
 
 Chance = Callable[[str], RandomSource]
 """A stream of chance by name: equal names and seeds give equal streams."""
@@ -42,6 +42,11 @@ def flow_hash_of(tenant: int, salt: int) -> int:
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
     return (value ^ (value >> 31)) or 1
+
+
+def tenant_number(name: str) -> int:
+    """The number of a tenant that has a name."""
+    return int.from_bytes(name.encode(), "big") % _PRIME
 
 
 class _Task:
@@ -110,7 +115,7 @@ class Population:
         if len(spec.criticality) == 1:
             self._only_class = _criticality(spec.criticality[0][0])
         self._salt = salt
-        self._named_tenant = int.from_bytes(spec.tenant.encode(), "big") % _PRIME
+        self._named_tenant = tenant_number(spec.tenant)
         self._tenants_below: list[float] = []
         if spec.tenants and spec.tenant_law == "zipf":
             self._tenants_below = list(accumulate(1 / rank for rank in range(1, spec.tenants + 1)))

@@ -151,6 +151,8 @@ class History:
                 life.result.fate, life.left_at = Fate.LEFT, call.at
             case "tick" | "stall" | "drain":
                 self.steps.append(Step(call.at, call.name))
+            case "due":
+                pass  # whoever plays it again has waiters of his own
             case "remember":
                 self.steps.append(Step(call.at, call.name, memory=call.memory))
             case "apply":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from shedproxy.core import (
     NS_PER_MS,
@@ -21,7 +21,6 @@ from shedproxy.core import (
     Ticket,
     Verdict,
 )
-from shedproxy.simulator.backend.service import Backend
 from shedproxy.simulator.call import Call, CallState
 from shedproxy.simulator.controllers.protocol import Controller
 from shedproxy.simulator.engine import Engine
@@ -29,7 +28,7 @@ from shedproxy.simulator.tally import End, Tally
 from shedproxy.workload import RandomSource
 from shedproxy.workload.scenario import ProxySpec
 
-__all__ = ["Proxy"]
+__all__ = ["Proxy", "Upstream"]
 
 _PUBLISH_NS = 100 * NS_PER_MS
 _STALL_NS = 25 * NS_PER_MS
@@ -47,6 +46,16 @@ _WAITING = CallState.WAITING
 _SERVED, _FAILED, _REFUSED = End.SERVED, End.FAILED, End.REFUSED
 
 
+class Upstream(Protocol):
+    """What stands behind a proxy."""
+
+    def submit(self, call: Call) -> None:
+        """A call leaves the proxy."""
+
+    def stop(self, call: Call) -> None:
+        """Its connection is closed, and the work stops with that."""
+
+
 class Proxy:
     """Stands between the populations and the backend."""
 
@@ -54,7 +63,7 @@ class Proxy:
         self,
         engine: Engine,
         controller: Controller,
-        backend: Backend,
+        backend: Upstream,
         spec: ProxySpec,
         *,
         cancels: bool,
@@ -62,6 +71,7 @@ class Proxy:
         tally: Tally,
     ) -> None:
         self.controller = controller
+        self._tick_due = getattr(controller, "tick_due", controller.tick)
         self._engine = engine
         self._backend = backend
         self._cancels = cancels
@@ -253,7 +263,7 @@ class Proxy:
             self._engine.at(self._stalled_until, self._on_tick, at)
             return
         self._tick_at = -1
-        self.deliver(self.controller.tick(now=self._engine.now))
+        self.deliver(self._tick_due(now=self._engine.now))
         self._arm()
 
     def _publish(self, _: None) -> None:

@@ -122,6 +122,8 @@ class _Double:
                 self._hear(shedder.abandon(self._ticket(call), now=now))
             case "tick":
                 self._hear(shedder.tick(now=now))
+            case "due":
+                self._hear(shedder.tick_due(now=now))
             case "stall":
                 shedder.on_stall(now=now)
             case "apply":

@@ -84,6 +84,7 @@ _HIGH_IS_GOOD = (
     "served",
     "class_served_ratio",
     "client_served_ratio",
+    "same_outcomes",
     "fairness",
     "proxy_fairness",
     "spare_used",

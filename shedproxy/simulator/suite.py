@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shedproxy.simulator.backend.service import capacity_rps
+from shedproxy.simulator.cells.job import run_cells
 from shedproxy.simulator.checkers import Checkers
 from shedproxy.simulator.clients import rate_curve
 from shedproxy.simulator.figures import measure, possible_rps
@@ -71,6 +72,9 @@ def controllers_of(scenario: Scenario, wanted: Sequence[str] = ()) -> tuple[str,
 
     Ours always are. Without a profile there is none to be told.
     """
+    if scenario.cell:
+        # What is asked there is asked of ours: the others know no cells.
+        return (OURS,) if not wanted or OURS in wanted else ()
     names = wanted or tuple(CONTROLLERS)
     open_to = {*scenario.controllers, OURS, PROFILED}
     return tuple(
@@ -89,6 +93,8 @@ def run_job(job: Job, make_chance: MakeChance) -> JobResult:
         make_chance: streams of chance by seed and name.
     """
     scenario = job.scenario
+    if scenario.cell:
+        return _run_cells(job, make_chance)
     references = run_references(scenario, job.seed, make_chance, sample_count=job.sample_count)
     refused_ratio = _refused_ratio(references.queue_oracle)
     oracle = measure(references.oracle, references)
@@ -115,6 +121,25 @@ def run_job(job: Job, make_chance: MakeChance) -> JobResult:
             series=run_series(world) if job.with_series else None,
         )
     return result
+
+
+def _run_cells(job: Job, make_chance: MakeChance) -> JobResult:
+    """A world of cells has figures and expectations, and no score: there is no oracle of cells."""
+    scenario, seed = job.scenario, job.seed
+    figures, violations = run_cells(
+        scenario,
+        chance=make_chance(seed),
+        beside=make_chance(seed),
+        salt=seed,
+        is_checked=job.is_checked,
+    )
+    return JobResult(
+        scenario=scenario.name,
+        seed=seed,
+        capacity_rps=sum(capacity_rps(cell.backend) for cell in scenario.cell),
+        oracle={},
+        runs={OURS: RunResult(figures=figures, parts={}, score=None, violations=violations)},
+    )
 
 
 def _run(job: Job, name: str, make_chance: MakeChance) -> tuple[World, dict[str, float]]:
@@ -158,9 +183,14 @@ def _expected(scenario: Scenario, client: ClientSpec) -> float:
     most = math.inf if client.requests is None else float(client.requests)
     if client.arrivals == "at_once":
         return most
-    capacity = capacity_rps(scenario.backend)
+    backends = [scenario.backend]
+    if scenario.cell:
+        backends = [one.backend for one in scenario.cell if one.name == client.cell] or [
+            one.backend for one in scenario.cell
+        ]
+    capacity = sum(map(capacity_rps, backends))
     if client.arrivals == "closed":
-        cycle_s = (client.think_ms + scenario.backend.service_ms) / 1000
+        cycle_s = (client.think_ms + backends[0].service_ms) / 1000
         return min(most, scenario.duration_s * min(client.users / cycle_s, capacity))
     curve = rate_curve(
         replace(client, burst_every_ms=0.0),

@@ -231,7 +231,7 @@ class _World:
                 happen(play)
             elif tick_at is not None and tick_at <= until:
                 self._now = max(tick_at, self._now)
-                self._hear(self._shedder.tick(now=self._now))
+                self._hear(self._shedder.tick_due(now=self._now))
             else:
                 self._now = until
                 return

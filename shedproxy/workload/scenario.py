@@ -12,6 +12,7 @@ from typing import Literal
 
 __all__ = [
     "BackendSpec",
+    "CellSpec",
     "ClientSpec",
     "EventSpec",
     "Expectation",
@@ -120,6 +121,9 @@ class ClientSpec:
     law: Law | None = None
     cost: int = 1
     cell: str = "default"
+    """Of several cells: the one all of these go to; else their tenants are spread over them."""
+    poison_ms: float = 0.0
+    """The host that gets one of these is gone for so long (cells only)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +147,9 @@ class EventSpec:
         "restart_proxy",
         "churn_proxies",
         "stall_proxy",
+        "lose_zone",
+        "lose_control_plane",
+        "move_tenant",
     ]
     """`service`: mean service x `factor` from now on (`for_s`: then back). `slots`: slots of each
     host x `factor`. `pause`: nothing moves for `for_s`. `pauses`: every `every_s` for `for_s`
@@ -153,13 +160,22 @@ class EventSpec:
     slot, for `for_s`. `lock`: from now on `share` of the requests work under the lock.
     `lose_hosts` / `add_hosts`: `count` of them; new ones are slower by `factor` for `for_s`.
     `restart_proxy`: number `count` starts anew. `churn_proxies`: one restarts every `every_s` until
-    `until_s`. `stall_proxy`: the loop of every proxy stands still for `for_s`."""
+    `until_s`. `stall_proxy`: the loop of every proxy stands still for `for_s`.
+
+    Of cells: `lose_zone`: the hosts of a `zone` are gone for `for_s`. `lose_control_plane`: for
+    `for_s` no table comes and no report is heard. `move_tenant`: the one named `tenant` is to be
+    moved to `cell`."""
     for_s: float = 0.0
     factor: float = 1.0
     share: float = 1.0
     count: int = 1
     every_s: float = 0.0
     until_s: float | None = None
+    cell: str = ""
+    """Where, if there are cells."""
+    zone: int = 0
+    """Counted from 0."""
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +199,28 @@ class ProfileSpec:
     minimum: int = 1
     maximum: int = 1000
     baseline_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellSpec:
+    """One of several cells behind a proxy, with a backend of its own."""
+
+    name: str
+    backend: BackendSpec = field(default_factory=BackendSpec)
+    """Of kind `slots`."""
+    weight: int = 1
+    """Of the keys that are spread over the cells, in proportion."""
+    zones: int = 1
+    """Its hosts are in so many zones, in turns."""
+    hand: int = 0
+    """Hosts that one tenant may use (shuffle sharding); 0: all."""
+    attempts: int = 2
+    """Times that a call is sent at most; again when its connection breaks, to another host."""
+    spill_to: tuple[str, ...] = ()
+    spill_classes: tuple[str, ...] = ()
+    """Which cells take what it has no room for, and of which classes."""
+    profile: ProfileSpec | None = None
+    """What calibration would have written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +259,12 @@ class Scenario:
     event: tuple[EventSpec, ...] = ()
     proxy: ProxySpec = field(default_factory=ProxySpec)
     profile: ProfileSpec | None = None
+    cell: tuple[CellSpec, ...] = ()
+    """Several cells in place of one backend. Keys of tenants lead to them by a table of buckets."""
+    flood: tuple[str, ...] = ()
+    """Of cells: clients that a second run does without, to see what the others notice of them."""
+    snapshot_s: float = 1.0
+    """Of cells: the proxy fetches the table so often."""
     queue_length_max: int | None = None
     expect: tuple[Expectation, ...] = ()
     controllers: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ import math
 from itertools import pairwise
 
 from shedproxy.core import Criticality
+from shedproxy.workload.cell_checks import check_cells
 from shedproxy.workload.scenario import BackendSpec, ClientSpec, EventSpec, Expectation, Scenario
 from shedproxy.workload.table_decoder import Findings, Path
 
@@ -74,6 +75,7 @@ def check_scenario(scenario: Scenario, findings: Findings) -> None:
             findings.add(("profile", "start"), "start of profile must be from minimum to maximum")
     for index, at_s in enumerate(scenario.recovers_from_s):
         _check_instant(at_s, scenario, ("recovers_from_s", str(index)), findings)
+    check_cells(scenario, findings)
 
 
 def _check_instant(at_s: float, scenario: Scenario, path: Path, findings: Findings) -> None:

@@ -12,6 +12,7 @@ whose first item says what it is:
     ["zombie",AT,ARRIVAL,HEAD,OUTCOME,VERDICTS]            `leave_zombie`
     ["abandon",AT,ARRIVAL,VERDICTS]
     ["tick",AT,VERDICTS]
+    ["due",AT,VERDICTS]                                    `tick_due`
     ["stall",AT]                                           `on_stall`
     ["apply",AT,{POLICY},VERDICTS]
     ["drain",AT]
@@ -365,6 +366,7 @@ _FIELDS = {
     "zombie": ("at", "arrival", "head_age_ns", "outcome", "verdicts"),
     "abandon": ("at", "arrival", "verdicts"),
     "tick": ("at", "verdicts"),
+    "due": ("at", "verdicts"),
     "stall": ("at",),
     "apply": ("at", "policy", "verdicts"),
     "drain": ("at",),

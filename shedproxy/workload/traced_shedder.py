@@ -39,7 +39,15 @@ class TracedShedder(Shedder):
     answer (`respond` is told by the call that uses it, a waiter that was answered may leave).
     """
 
-    __slots__ = ("_arrivals", "_at_ns", "_numbers", "_requests", "_started_at", "_write")
+    __slots__ = (
+        "_arrivals",
+        "_at_ns",
+        "_numbers",
+        "_requests",
+        "_started_at",
+        "_tick_count",
+        "_write",
+    )
 
     def __init__(self, policy: Policy, *, now: Instant, write: Callable[[str], None]) -> None:
         super().__init__(policy, now=now)
@@ -48,6 +56,7 @@ class TracedShedder(Shedder):
         self._write: Callable[[str], None] | None = write
         self._requests: dict[RequestInfo, int] = {}
         self._arrivals = 0
+        self._tick_count = 0
         self._numbers: dict[Permit | Ticket, int] = {}
         """Which arrival a permit or ticket that is out belongs to."""
 
@@ -149,9 +158,18 @@ class TracedShedder(Shedder):
 
     def tick(self, *, now: Instant) -> Sequence[Verdict]:
         """As `Shedder.tick`."""
+        self._tick_count += 1
         verdicts = super().tick(now=now)
         if self._write is not None:
             self._note("tick", now, self._verdicts(verdicts, now))
+        return verdicts
+
+    def tick_due(self, *, now: Instant) -> Sequence[Verdict]:
+        """As `Shedder.tick_due`, which may be a `tick`, and is recorded as that then."""
+        noted = self._tick_count
+        verdicts = super().tick_due(now=now)
+        if self._write is not None and noted == self._tick_count:
+            self._note("due", now, self._verdicts(verdicts, now))
         return verdicts
 
     def on_stall(self, *, now: Instant) -> None:

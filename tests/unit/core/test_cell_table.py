@@ -47,6 +47,7 @@ def test_pinned_keys_are_found_and_all_others_are_where_they_were():
     assert {key: pinned.find(key) for key in pins} == pins
     assert [pinned.find(key) for key in keys[1000:]] == [STRIPED[bucket_of(k)] for k in keys[1000:]]
     assert pinned.pins() == pins
+    assert [pinned.is_pinned(key) for key in keys] == [True] * 1000 + [False] * 1000
 
 
 def test_keys_that_want_one_slot_are_all_found():

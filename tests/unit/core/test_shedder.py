@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from shedproxy.core import (
@@ -52,6 +54,23 @@ def test_off_decides_nothing_but_counts(fixed, at, arrive) -> None:
     permits = [arrive(shedder, route="x", route_limit=0) for _ in range(5)]
     assert all(isinstance(permit, Permit) for permit in permits)
     assert shedder.stats().cells[0].in_flight == 5
+
+
+def test_what_one_cell_is_waiting_for_moves_no_other(fixed, at, arrive) -> None:
+    """The loops of a cell move when it asks for that, or when all are: not with its neighbour's."""
+    one = fixed(1).cells[0]
+    policy = Policy(cells=(one, replace(one, name="b")))
+    shedder = Shedder(policy, now=at(0))
+    zombie = arrive(shedder, cell="b")
+    shedder.leave_zombie(zombie, now=at(50))
+    arrive(shedder)
+    waiter = arrive(shedder, 30)
+    assert shedder.next_tick_at() == at(100)
+    assert not shedder.tick_due(now=at(99))
+    assert not shedder.tick_due(now=at(100))
+    assert [cell.zombies for cell in shedder.stats().cells] == [0, 0]
+    [verdict] = shedder.tick_due(now=at(530))
+    assert verdict.ticket is waiter
 
 
 def test_leaving_enforce_lets_everybody_in(fixed, at, arrive) -> None:

@@ -200,7 +200,7 @@ def test_an_evicted_waiter_is_answered_by_the_arrival(checkers: Checkers, script
     control.answer = high
     watched.arrive(HIGH, now=NOW)
     assert checkers.violations == []
-    assert list(watched.waiting) == [2]
+    assert [serial for _, serial in watched.waiting] == [2]
 
 
 @pytest.mark.parametrize("is_lost", [True, False], ids=["lost", "ended twice"])

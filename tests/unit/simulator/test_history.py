@@ -105,6 +105,7 @@ def test_steps_are_what_does_not_depend_on_the_policy():
     recording.shedder.on_stall(now=recording.now(4))
     recording.release(5, running)
     recording.shedder.apply(a_policy(limit=2), now=recording.now(6))
+    recording.lines.append('["due",6000000,[]]')
     recording.shedder.drain()
     memory = {"default": {"default": Remembered(5, 10, 2.5)}}
     recording.shedder.remember(memory)

@@ -38,6 +38,7 @@ def full() -> Recording:
     recording.release(8, running, stalled_ns=5)
     recording.wait(9)
     shedder.tick(now=recording.now(60))
+    shedder.tick_due(now=recording.now(60.5))
     recording.shedder.abandon(recording.wait(61), now=recording.now(62))
     shedder.on_stall(now=recording.now(63))
     shedder.leave_zombie(verdict.decision, now=recording.now(64))

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness.worlds import ours, run_world
+from harness.worlds import chance_of, ours, run_world
 
 from shedproxy.simulator.backend.service import capacity_rps
 from shedproxy.simulator.controllers.vector_arc import VectorArcControl
+from shedproxy.simulator.scoring import check_expectation
+from shedproxy.simulator.suite import Job, run_job
 from shedproxy.simulator.vector_figures import VectorFigures
 from shedproxy.simulator.world import World
 from shedproxy.workload.curve import RateCurve
@@ -27,7 +29,7 @@ SUITE = {
 GROUPS = {
     "Overload", "Below capacity", "Drift", "Steps and faults", "Metastability", "Priorities",
     "Tasks, deadlines and sessions", "Fairness", "Mixed and quick work", "Many proxies",
-    "Vector's tests", "Other projects' tests",
+    "Vector's tests", "Other projects' tests", "Cells and zones",
 }  # fmt: skip
 SOURCES = {
     "AWS Builders' Library": 10, "Aperture": 4, "BBR": 1, "Breakwater": 72, "Cinnamon": 6,
@@ -66,12 +68,25 @@ def test_scenario_says_what_it_is(name: str) -> None:
 
 def known_figures(scenario: Scenario) -> set[str]:
     """`class_served_ratio` and `client_served_ratio` end in a class or client that exists."""
+    if scenario.cell:
+        return _figures_of_cells(scenario)
     classes = {word for client in scenario.client for word, _ in client.criticality}
     return (
         METRICS
         | {f"class_served_ratio.{word}" for word in classes}
         | {f"client_served_ratio.{client.name}" for client in scenario.client}
     )
+
+
+def _figures_of_cells(scenario: Scenario) -> set[str]:
+    """They end in the name of a client or of a cell."""
+    of_client = ("served_ratio", "failed_ratio", "lost", "p99_ms", "p99_ratio", "cells")
+    clients = {f"client_{figure}.{c.name}" for figure in of_client for c in scenario.client}
+    beside = {f"same_outcomes.{c.name}" for c in scenario.client if scenario.flood}
+    of_cell = ("sent", "taken", "deaths", "retries", "goodput_rps")
+    cells = {f"{figure}.{cell.name}" for figure in of_cell for cell in scenario.cell}
+    whole = {"served_ratio", "refused_ratio", "failed_ratio", "hurt_tenants_ratio"}
+    return clients | beside | cells | whole | {"staleness_max_s", "table_lag", "moves"}
 
 
 def test_what_is_expected_is_a_figure_of_the_scenario() -> None:
@@ -106,7 +121,9 @@ def arrivals(scenario: Scenario, client: ClientSpec) -> float:
     """How many requests an open population intends to send; 0 for closed ones."""
     rate_rps = client.rate_rps or 0.0
     if client.load is not None:
-        rate_rps = client.load * capacity_rps(scenario.backend) / client.service_factor
+        backends = [cell.backend for cell in scenario.cell if client.cell in {cell.name, "default"}]
+        capacity = sum(map(capacity_rps, backends or [scenario.backend]))
+        rate_rps = client.load * capacity / client.service_factor
     curve = RateCurve(
         rate_rps,
         schedule=client.schedule,
@@ -166,6 +183,15 @@ def test_scenario_runs(name: str, seconds: float) -> None:
     capacity = capacity_rps(scenario.backend) * seconds
     assert tally.offered > 100
     assert tally.calls_served > 0.5 * min(tally.offered, capacity)
+
+
+@pytest.mark.parametrize("name", [name for name in SUITE if name.startswith("cells-")])
+def test_worlds_of_cells_are_as_expected(name: str) -> None:
+    """In whole, at one seed: they are short, and nobody else's figures are needed."""
+    result = run_job(Job(scenario=SUITE[name], seed=1, controllers=("shedproxy",)), chance_of)
+    figures = result.runs["shedproxy"].figures
+    for expectation in SUITE[name].expect:
+        assert check_expectation(expectation, [figures[expectation.metric]]).is_met, expectation
 
 
 def vector_arc(world: World, *_: object) -> VectorArcControl:

@@ -23,6 +23,7 @@ from shedproxy.core import (
     milliseconds,
 )
 from shedproxy.errors import PermitAlreadyReleasedError
+from shedproxy.simulator.replay import verify
 from shedproxy.testing import a_policy
 from shedproxy.workload.traced_shedder import TracedShedder
 
@@ -109,6 +110,21 @@ def test_a_zombie_without_a_slot_is_a_release():
     running = recording.run(3)
     recording.shedder.leave_zombie(running, now=recording.now(4), outcome=Outcome.OVERLOAD)
     assert last(recording) == ["zombie", milliseconds(4), 1, None, "overload", []]
+
+
+def test_time_that_passes_in_cells_that_asked_for_it_is_a_record_of_its_own():
+    """With one cell it is a tick, and written as one."""
+    recording = Recording()
+    recording.shedder.tick_due(now=recording.now(2))
+    assert recording.lines == ['["tick",2000000,[]]']
+    [cell] = a_policy(limit=1).cells
+    recording = Recording(Policy(cells=(cell, replace(cell, name="b"))))
+    recording.run(1)
+    recording.wait(2)
+    recording.shedder.tick_due(now=recording.now(600))
+    assert last(recording)[:2] == ["due", milliseconds(600)]
+    assert last(recording)[2][0][0] == 1
+    assert verify(recording.reader()).difference is None
 
 
 def test_work_for_nobody_is_told_before_its_end():
