@@ -87,7 +87,7 @@ def _move_tenant(
             as_json=as_json,
         )
         return
-    fleet = _awaited(answer["key"], url, token_file, is_quiet=as_json)
+    fleet = _awaited(answer, url, token_file, is_quiet=as_json)
     if as_json:
         print_json({"moved": fleet["moved"], "move_given_up": fleet["move_given_up"]})
     is_there = any(each["key"] == answer["key"] and each["cell"] == to for each in fleet["moved"])
@@ -98,19 +98,24 @@ def _move_tenant(
         typer.echo(f"{shown} is in cell {to} (revision {fleet['revision']})")
 
 
-def _awaited(key: str, url: str, token_file: str, *, is_quiet: bool) -> dict[str, Any]:
+def _awaited(
+    answer: dict[str, Any], url: str, token_file: str, *, is_quiet: bool
+) -> dict[str, Any]:
     """The fleet when the key does not move any more; what is waited for is said when it changes."""
     told = ""
     while True:
         fleet = ask_plane(url, token_file, "GET", "/v1/status")
         move = fleet["move"]
-        if move is None or move["key"] != key:
+        is_it = move is not None and move["key"] == answer["key"]
+        # Another control plane may answer, and be late to know.
+        if not is_it and fleet["revision"] >= answer["revision"]:
             return fleet
-        causes = [f"{host}: {why}" for host, why in move["waits_for"].items()]
-        line = f"{move['phase']} {causes[:1]}"
-        if line != told and not is_quiet:
-            typer.echo(": ".join((move_line(move), *causes[:1])))
-        told = line
+        if is_it and not is_quiet:
+            causes = [f"{host}: {why}" for host, why in move["waits_for"].items()][:1]
+            line = f"{move['phase']} {causes}"
+            if line != told:
+                typer.echo(": ".join((move_line(move), *causes)))
+            told = line
         time.sleep(LOOK_S)  # noqa: TID251 - a person waits
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from shedproxy.controlplane import orders
@@ -18,6 +18,7 @@ from shedproxy.controlplane.tenants import (
     Placing,
     check_published,
     forget_stated,
+    is_hashed_alike,
     move_tenant,
     why_not,
 )
@@ -64,7 +65,6 @@ class OrderDesk:
             return after, {"digest": release_digest(data)}
         if order.asked is not None:
             placings = tuple((await self._placings(await self._used(fleet))).values())
-            fleet = forget_stated(fleet, placings)
             return move_tenant(fleet, order.asked, placings, rules=self._rules, now_s=self._wall())
         assert order.apply is not None
         after, told = order.apply(fleet, int(self._wall()))
@@ -74,9 +74,7 @@ class OrderDesk:
         """The fleet with a release more, and its bytes, which are kept by then."""
         before = await self._shelves.texts(fleet.book.base) if fleet.book.base else {}
         texts = {**before, **new.texts}
-        if before:
-            used = await self._placings(await self._used(fleet))
-            fleet = forget_stated(fleet, tuple(used.values()))
+        placings = {}
         for cell in new.texts:
             if cell != ALL_CELLS and fleet.cell(cell) is None:
                 raise OrderRefusedError(
@@ -86,10 +84,14 @@ class OrderDesk:
                     is_conflict=False,
                 )
             name = new.names.get(cell, _name(cell))
-            placing = await self._placing(texts[cell], name)
-            if before:
+            placings[cell] = await self._placing(texts[cell], name)
+        if _has_moved(fleet):
+            used = tuple((await self._placings(await self._used(fleet))).values())
+            for cell, placing in placings.items():
                 former = settings_cell(tuple(before), fleet, cell)
-                check_published(fleet, placing, await self._placing(before[former], _name(former)))
+                there = await self._placing(before[former], _name(former))
+                known = _knowing(fleet, [placing], used)
+                check_published(known, placing, there)
         data = encode_release(texts)
         release = Release(
             digest=release_digest(data), at_s=int(self._wall()), by=who, is_forced=new.is_forced
@@ -102,17 +104,16 @@ class OrderDesk:
 
     async def _with_keys_in_place(self, before: Fleet, after: Fleet) -> Fleet:
         """Refuse what would give a host settings that do not go with moved keys."""
-        if not (before.moves.pins or before.moves.move):
+        if not _has_moved(before):
             return after
         used = await self._used(before)
-        new = await self._used(after) - used
-        if not new or not used:
+        new = await self._placings(await self._used(after) - used)
+        placings = tuple((await self._placings(used)).values())
+        if not new or not placings:
             return after
-        placings = await self._placings(used)
-        after = forget_stated(after, tuple(placings.values()))
-        like = next(iter(placings.values())).routing
-        for (digest, _), placing in (await self._placings(new)).items():
-            if why := why_not(after, placing, like):
+        after = _knowing(after, new.values(), placings)
+        for (digest, _), placing in new.items():
+            if why := why_not(after, placing, placings[0].routing):
                 raise OrderRefusedError(
                     "", f"the settings of release {digest[:19]} {why}", help_text=KEYS_HELP
                 )
@@ -139,6 +140,18 @@ class OrderDesk:
 
     async def _placing(self, text: str, name: str) -> Placing:
         return await asyncio.to_thread(self._maker.placing, text, name)
+
+
+def _has_moved(fleet: Fleet) -> bool:
+    return bool(fleet.moves.pins or fleet.moves.move)
+
+
+def _knowing(fleet: Fleet, new: Iterable[Placing], used: Sequence[Placing]) -> Fleet:
+    """The fleet beside settings that are new to it: where they hash keys otherwise than those that
+    are used, it can know only of keys that these do not pin themselves.
+    """
+    is_alike = not used or all(is_hashed_alike(each.routing, used[0].routing) for each in new)
+    return fleet if is_alike else forget_stated(fleet, used)
 
 
 def _name(cell: str) -> str:

@@ -2,8 +2,9 @@
 
 What was moved stays where it was moved, whatever settings run: the fleet lays its moved keys over
 the table of every release, older ones and held ones included. That holds only while all of them
-hash keys alike and have the cells; who would change that is refused. A key that the settings of all
-hosts pin to its cell themselves is theirs again, and forgotten here.
+hash keys alike and have the cells; who would change that is refused. Only keys that the settings of
+all hosts pin to their cells themselves can be forgotten here: when they are to be hashed otherwise,
+or are too many.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ __all__ = [
     "abort_move",
     "check_published",
     "forget_stated",
+    "is_hashed_alike",
     "key_facts",
     "move_tenant",
     "why_not",
@@ -100,6 +102,8 @@ def move_tenant(
             help_text="wait until all run the same (shedproxy control status)",
         )
     (owner,) = owners
+    if len(fleet.moves.pins) >= MOVED_MAX:
+        fleet = forget_stated(fleet, placings)
     if key not in dict(fleet.moves.pins) and len(fleet.moves.pins) >= MOVED_MAX:
         raise OrderRefusedError(
             "/key",
@@ -184,7 +188,7 @@ def why_not(fleet: Fleet, placing: Placing, like: CellRouting) -> str:
     if not count:
         return ""
     known = f"{count} moved key{'s' if count > 1 else ''}"
-    if (routing.key, routing.secret) != (like.key, like.secret):
+    if not is_hashed_alike(routing, like):
         return f"have another cells.key or cells.secret, by which {known} would not be found"
     missing = sorted(set(_cells_needed(book)) - placing.cells)
     if missing:
@@ -195,6 +199,11 @@ def why_not(fleet: Fleet, placing: Placing, like: CellRouting) -> str:
         if place != move.owner:
             return f"have {fleet.key_name(move.key)} in cell {place}, and it moves from another"
     return ""
+
+
+def is_hashed_alike(one: CellRouting, other: CellRouting) -> bool:
+    """Whether a key has the same hash in both."""
+    return (one.key, one.secret) == (other.key, other.secret)
 
 
 def forget_stated(fleet: Fleet, placings: Collection[Placing]) -> Fleet:
@@ -264,7 +273,7 @@ def _common_routing(placings: Collection[Placing]) -> CellRouting:
             f"cells.key has no effect: nobody is trusted to send {name}",
             help_text="set server.trusted_proxies, and promote that",
         )
-    if len({(each.key, each.secret) for each in routings}) > 1:
+    if not all(is_hashed_alike(routings[0], each) for each in routings):
         raise OrderRefusedError(
             "/key",
             "settings that hosts run differ in cells.key or cells.secret",

@@ -65,13 +65,15 @@ def test_a_key_that_nobody_is_to_see_is_read_and_called_by_its_hash(plane):
 
 def test_who_waits_is_told_each_change_and_the_end(plane):
     there = {**OVER, "moved": [{"key": "0f", "name": "acme", "cell": "b"}]}
-    plane.looks = [{"move": {**MOVE, "phase": "marked"}}, {"move": MOVE}, {"move": MOVE}, there]
+    late = {**OVER, "revision": 8}
+    marked = {"move": {**MOVE, "phase": "marked"}, "revision": 9}
+    plane.looks = [late, marked, {**marked, "move": MOVE}, {**marked, "move": MOVE}, there]
     assert plane.run("move-tenant", "acme", "--to", "b", "--wait").splitlines() == [
         "moving    acme from a to b: marked for 1s, waits for 1 host: e1: why",
         "moving    acme from a to b: held for 1s, waits for 1 host: e1: why",
         "acme is in cell b (revision 12)",
     ]
-    plane.looks = [{"move": MOVE}, there]
+    plane.looks = [marked, there]
     said = plane.run("move-tenant", "acme", "--to", "b", "--wait", "--json")
     assert json.loads(said) == {"moved": there["moved"], "move_given_up": ""}
 

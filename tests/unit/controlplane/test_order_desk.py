@@ -119,11 +119,32 @@ async def test_where_a_key_was_moved_is_what_its_settings_are_to_say(fleet):
     stated = await fleet.publish(8, PINNED.format(cell="b"))
     assert fleet.service.head.fleet.moves.pins, "no host runs them yet"
     await promoted(fleet, stated)
-    another = settings(9, PINNED.format(cell="b").replace('"s"', '"t"'))
-    await fleet.order("publish", texts={"": another})
+    silent = await fleet.publish(9, CELLS)
+    await promoted(fleet, silent)
+    assert fleet.place_at("p1", ACME) == ("b", 0), "settings alone move nobody back"
+    assert fleet.service.head.fleet.moves.pins == ((ACME, "b"),)
+
+
+async def test_keys_are_hashed_otherwise_when_all_settings_know_where_moved_ones_are(fleet):
+    other = PINNED.format(cell="b").replace('"s"', '"t"')
+    await moved(fleet)
+    error = await refusal(fleet, "publish", texts={"": settings(8, other)})
+    assert "another cells.key or cells.secret, by which 1 moved key would not be found" in str(
+        error
+    )
+    assert "promote those first" in error.help
+    await promoted(fleet, await fleet.publish(8, PINNED.format(cell="b")))
+    digest = await fleet.publish(9, other)
+    assert fleet.service.head.fleet.moves.pins, "no host is given it by that"
+    await fleet.order("promote", digest=digest)
     head = fleet.service.head.fleet
-    assert (head.moves.pins, head.moved) == ((), ()), "the settings of all have it"
-    assert fleet.place_at("p1", ACME) == ("b", 0)
+    assert (head.moves.pins, head.moved) == ((), ())
+    assert fleet.place_at("q1", ACME) == ("b", 0)
+    for _ in range(60):
+        await fleet.period()
+    assert fleet.service.head.fleet.book.base == digest
+    acme = f"{cell_hash('t')(canonical_key('header', b'acme')):016x}"
+    assert {fleet.place_at(host, acme) for host in ("p1", "q1")} == {("b", 0)}
 
 
 async def test_while_a_key_moves_no_settings_change_what_it_moves_in(fleet):

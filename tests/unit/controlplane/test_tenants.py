@@ -117,6 +117,9 @@ def test_a_fleet_remembers_so_many_keys_and_no_more():
     pins = tuple((f"{number:016x}", "b") for number in range(1, 10_001))
     full = Fleet(moves=MoveBook(version=9, pins=pins))
     assert "cells.pins" in refusal(begun, full, Asked(key="acme", to="b")).help
+    stated = replace(full, moves=replace(full.moves, pins=((digits("big"), "b"), *pins[1:])))
+    after = begun(stated, Asked(key="acme", to="c"), pinned(big="b"))
+    assert len(after.moves.pins) == 9_999, "their settings know it"
     known = replace(full, moves=replace(full.moves, pins=((ACME, "c"), *pins[1:])))
     assert begun(known, Asked(key="acme", to="b")).moves.move is not None
 
@@ -212,7 +215,7 @@ def test_while_a_key_moves_settings_leave_cells_alone():
     check_published(moving, replace(HERE, placed_rps={"a": 1.0}), HERE)
 
 
-def test_a_key_that_all_settings_pin_to_its_cell_is_theirs_again():
+def test_a_key_that_all_settings_pin_to_its_cell_can_be_forgotten():
     stated = pinned(acme="b", other="c")
     forgotten = forget_stated(at("b"), [stated, stated])
     assert forgotten.moves == MoveBook(version=3), "no table is another one"
