@@ -244,10 +244,11 @@ class ShedLevel:
             asked += by_level[level]
             load_from = load_per_slot * asked
             if load_from >= _LOAD_FULL:
-                needed = queue_needed(load=load_from, scatter=scatter, limit=limit)
-                needed = max(_OWN_MIN, min(needed * self._stretch - spared, longest))
-                # So often the shorter queue runs dry while the service's own has work.
-                dry = math.exp(-_THETA * needed / (needed + spared))
+                total = queue_needed(load=load_from, scatter=scatter, limit=limit)
+                needed = max(_OWN_MIN, min(total * self._stretch - spared, longest))
+                # So often a queue shorter by what the service's own holds runs dry: unstretched, or
+                # a long one would be asked to be dry less often, and so stay long.
+                dry = math.exp(-_THETA * max(_OWN_MIN, total - spared) / total)
                 self._dry_share = max(_DRY_SHARE, dry)
                 relaxed_below[level] = math.ceil(needed * _RELAXED)
                 ahead_max[level] = math.ceil(max(needed, min(roomy - spared, longest)))

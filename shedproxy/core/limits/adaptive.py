@@ -335,9 +335,9 @@ class AdaptiveLimit:
         return LimitCause.RELEARNT
 
     def _doubt(self, window: WindowSummary, *, now: Instant) -> LimitCause:
-        """The ramp ended by a baseline of a handful of samples: learn a better one."""
-        if self._pause > 0:
-            return LimitCause.STEADY
+        """The ramp ended by a baseline of a handful of samples: learn a better one, in time."""
+        if self._pause > 0 and not window.is_overloaded:
+            return LimitCause.STEADY  # others are not refused yet, and none shall be for a dip
         # What was busy at the best throughput, if latency was that of the ramp's beginning (the
         # bandwidth-delay product of BBR): the ramp may have gone far beyond it.
         first_ns = self._first.rtt_ns or float(window.rtt_mean_ns)

@@ -168,6 +168,20 @@ def test_a_queue_that_leaves_its_work_to_the_services_own_may_run_dry() -> None:
     assert stretched[15] == 1
 
 
+def test_a_queue_that_was_stretched_may_run_dry_as_often_as_before() -> None:
+    """Eight waiters beside eight in the service: a tenth of the time, and half of it here."""
+    where = {"limit": 64, "standing": 8}
+    level = measured({CRITICAL: 200}, capacity=100)
+    begin(level, **where)
+    steady = level.relaxed_below[2]
+    for second in range(2, 5):
+        period(level, second, offered=200, ended=10, busy_s=0.1, **where)
+    assert level.relaxed_below[2] > 2 * steady
+    for second in range(5, 400):
+        period(level, second, offered=200, ended=95, busy_s=0.95, **where)
+    assert level.relaxed_below[2] == steady
+
+
 def test_the_short_queue_is_never_shorter_than_two() -> None:
     """Three are needed; the longest wait holds one."""
     level = measured({CRITICAL: 20}, capacity=2)
@@ -262,7 +276,9 @@ def test_the_level_follows_demand_while_overload_lasts() -> None:
     assert level.ahead_max[0] == 12
 
 
-def period(level: ShedLevel, at_s: float, *, offered: int, ended: int, busy_s: float) -> None:
+def period(
+    level: ShedLevel, at_s: float, *, offered: int, ended: int, busy_s: float, **where: float
+) -> None:
     """A second up to `at_s`, at the beginning of which somebody waited for so long."""
     for _ in range(offered):
         level.demand.on_arrival(CRITICAL, 1)
@@ -270,7 +286,7 @@ def period(level: ShedLevel, at_s: float, *, offered: int, ended: int, busy_s: f
     level.demand.saturate(Instant(seconds(at_s - 1)))
     level.demand.ended = ended
     level.demand.relieve(Instant(seconds(at_s - 1 + busy_s)))
-    update(level, at_s)
+    update(level, at_s, **where)
 
 
 def test_a_queue_that_runs_dry_between_bursts_is_stretched_and_shrinks_again() -> None:

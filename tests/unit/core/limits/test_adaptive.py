@@ -220,6 +220,18 @@ def test_a_first_dip_that_is_given_up_goes_on_with_the_ramp() -> None:
     assert limits == [28, 41, 62, 92, 138], "by half with each window"
 
 
+def test_a_first_dip_that_was_given_up_is_made_up_for_once_others_are_refused() -> None:
+    """What filled the queue was the flood, not the dip: the limit may be far above the slots."""
+    service = Service(10, initial=12)
+    service.tell_until(LimitCause.QUEUEING, provisional_count=200)
+    service.limit.stop_probing(now=Instant(service.now))
+    service.tell(3, provisional_count=200)
+    assert not service.limit.is_probing, "a pause is kept while nobody is refused"
+    told = service.tell(6, provisional_count=200, is_overloaded=True)
+    assert LimitCause.QUEUEING in [change.cause for change in told]
+    assert service.limit.is_probing
+
+
 def test_the_limit_rises_only_when_it_was_in_the_way() -> None:
     service = Service(100)
     [change] = service.tell(limit_was_reached=False)
