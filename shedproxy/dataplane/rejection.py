@@ -14,7 +14,6 @@ import json
 import re
 from http import HTTPStatus
 from typing import Final, NamedTuple
-from zlib import crc32
 
 from shedproxy.core import NS_PER_S, Criticality, Rejected, RejectReason
 from shedproxy.observability.fault import Fault
@@ -239,7 +238,7 @@ class Rejections:
         end = self._end(date, keep_alive)
         between = b""
         if rendered.says_retry:
-            seconds = self._retry_after_s(rejected.retry_after_ns, refusal_id)
+            seconds = self._retry_after_s(rejected)
             between = _SECONDS[seconds] if seconds < 256 else b"%d\r\nshedproxy-id: " % seconds
         start, body = rendered.head, rendered.body
         if head or not body:
@@ -253,7 +252,7 @@ class Rejections:
         rendered = self._rendered_for(rejected)
         headers = [*rendered.headers, (b"shedproxy-id", refusal_id)]
         if rendered.says_retry:
-            seconds = self._retry_after_s(rejected.retry_after_ns, refusal_id)
+            seconds = self._retry_after_s(rejected)
             headers.append((b"retry-after", b"%d" % seconds))
         if not rendered.body:
             return rendered.status, headers, b""
@@ -283,20 +282,20 @@ class Rejections:
         """The HTTP status a refusal for this reason is answered with."""
         return self._rendered[reason * _CRITICALITIES].status
 
-    def _retry_after_s(self, hint_ns: int, text: bytes) -> int:
+    def _retry_after_s(self, rejected: Rejected) -> int:
         """Whole seconds, spread by the id so that those refused together do not come back so.
 
         From the larger of the configured least and the core's hint, up to the configured most, or
         twice the hint where that is more.
         """
-        low, high = self._min_s, self._max_s
+        low, high, hint_ns = self._min_s, self._max_s, rejected.retry_after_ns
         if hint_ns > low * NS_PER_S:
             low = -(-hint_ns // NS_PER_S)
             high = max(high, 2 * low)
         if high == low:
             return low
-        # The multiplier is 2^30 / golden ratio: ids that differ in one place land far apart.
-        spread = (crc32(text) & _MASK) * 0x278DDE6D & _MASK
+        # The multiplier is 2^30 / golden ratio: ids that follow each other land far apart.
+        spread = (rejected.record_id & _MASK) * 0x278DDE6D & _MASK
         return low + (spread >> 6) % (high - low + 1)
 
     def _render(self, reason: RejectReason, criticality: Criticality) -> _Rendered:

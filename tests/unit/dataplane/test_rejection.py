@@ -179,8 +179,9 @@ def spread(document, hint_ns=0):
     rejections = Rejections(document)
     found = Counter()
     for serial in range(4000):
-        text = RefusalRing.format_id(2**60 + serial).encode()
-        raw = rejections.wire(refusal(hint_ns=hint_ns), text, head=True, keep_alive=True)
+        rejected = refusal(hint_ns=hint_ns)
+        rejected.record_id = 2**60 + serial
+        raw = rejections.wire(rejected, ID, head=True, keep_alive=True)
         found[int(parse(raw)[1]["retry-after"])] += 1
     return found
 
