@@ -55,6 +55,7 @@ from shedproxy.core.policy import (
     Mode,
     Policy,
     QueuePolicy,
+    RetryPolicy,
     ShedLevelPolicy,
     SpillPolicy,
 )
@@ -68,7 +69,7 @@ from shedproxy.core.request import (
     RequestInfo,
     rank_of,
 )
-from shedproxy.core.retry_budget import RetryBudget, RetryPolicy
+from shedproxy.core.retry_budget import RetryBudget
 from shedproxy.core.sentences import explain_refusal
 from shedproxy.core.sharding import mix64
 from shedproxy.core.share import LOOK_NS, SHARE_FIELDS, SILENT_NS, CellShare, reserve

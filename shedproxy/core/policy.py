@@ -17,6 +17,7 @@ __all__ = [
     "Mode",
     "Policy",
     "QueuePolicy",
+    "RetryPolicy",
     "ShedLevelPolicy",
     "SpillPolicy",
 ]
@@ -134,6 +135,20 @@ class CellPolicy:
     def class_limit(self, criticality: Criticality) -> int | None:
         """The slots this class may hold at most, if bounded."""
         return self.class_limits[criticality]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often a request is sent, and what sending it again costs."""
+
+    attempts_max: int = 2
+    """Times one request is sent at most; 1: never again."""
+    budget_ppm: int = 100_000
+    """Retries that each answered request earns, in parts per million."""
+    floor_rps: int = 3
+    """Retries per second that are always earned."""
+    methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
+    """Methods that may be sent again although the first try may have been seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

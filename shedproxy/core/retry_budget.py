@@ -12,12 +12,12 @@ leaves the others theirs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from shedproxy.core.policy import RetryPolicy
 from shedproxy.core.units import NS_PER_S, Instant
 
-__all__ = ["RetryBudget", "RetryPolicy"]
+__all__ = ["RetryBudget"]
 
 _TOKEN: Final = 1_000_000
 """One retry. Shares are parts per million of it."""
@@ -27,23 +27,11 @@ _FLOOR_SECONDS: Final = 10
 """A new budget holds what the floor gives in this many seconds."""
 _TENANT_BITS: Final = 8
 """2**8 tenants have a bucket of their own; where two meet they share it."""
-_SHIFT: Final = 64 - _TENANT_BITS
-_MULTIPLIER: Final = 0x9E3779B97F4A7C15
-_MASK_64: Final = (1 << 64) - 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
-    """How often a request is sent, and what sending it again costs."""
-
-    attempts_max: int = 2
-    """Times one request is sent at most; 1: never again."""
-    budget_ppm: int = 100_000
-    """Retries that each answered request earns, in parts per million."""
-    floor_rps: int = 3
-    """Retries per second that are always earned."""
-    methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
-    """Methods that may be sent again although the first try may have been seen."""
+_SHIFT: Final = 30 - _TENANT_BITS
+_GOLDEN: Final = 0x278DDE6D
+"""2**30 over the golden ratio (Knuth, vol. 3, 6.4, multiplicative hashing). Factors of 30 bits,
+which compiled code multiplies without a call."""
+_MASK: Final = 0x3FFFFFFF
 
 
 class RetryBudget:
@@ -82,7 +70,7 @@ class RetryBudget:
         saved = self._saved
         if saved < self._saved_max:
             self._saved = saved + earned
-        index = (flow_hash * _MULTIPLIER & _MASK_64) >> _SHIFT
+        index = ((flow_hash & _MASK) * _GOLDEN & _MASK) >> _SHIFT
         tenants = self._tenant_saved
         saved = tenants[index]
         if saved < self._tenant_saved_max:
@@ -90,7 +78,7 @@ class RetryBudget:
 
     def spend(self, flow_hash: int, *, now: Instant) -> bool:
         """Pay for one retry of this tenant, or False when all or it have not saved enough."""
-        index = (flow_hash * _MULTIPLIER & _MASK_64) >> _SHIFT
+        index = ((flow_hash & _MASK) * _GOLDEN & _MASK) >> _SHIFT
         saved = _grown(self._saved, self._saved_max, self._floor_rps, now - self._seen_at)
         tenant_saved = _grown(
             self._tenant_saved[index],
