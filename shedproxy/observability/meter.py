@@ -7,7 +7,6 @@ event loop. A reader may see one request half counted; it never sees half a numb
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import Final, TypeAlias
 
 from shedproxy.core import NS_PER_S, RejectReason
@@ -91,21 +90,21 @@ class Meter:
         """An arrival was admitted, at once (`waited_ns` 0) or after a wait in the queue."""
         slots = self.slots
         base = cell * _STRIDE
-        slots[base + criticality + _ADMITTED] += 1
+        _add(slots, base + criticality + _ADMITTED, 1)
         if waited_ns > 0:
             at = base + _WAITS + criticality * _CLASS_WAIT_STRIDE
-            slots[at + bisect_left(_WAIT_BOUNDS_NS, waited_ns)] += 1
-            slots[at + _WAIT_SUM] += waited_ns
+            _add(slots, at + _bucket(_WAIT_BOUNDS_NS, waited_ns), 1)
+            _add(slots, at + _WAIT_SUM, waited_ns)
 
     def on_rejected(self, cell: int, criticality: int, reason: int, waited_ns: int = 0) -> None:
         """An arrival was refused, at once (`waited_ns` 0) or after a wait in the queue."""
         slots = self.slots
         base = cell * _STRIDE
-        slots[base + criticality * _REASONS + reason + _REJECTED] += 1
+        _add(slots, base + criticality * _REASONS + reason + _REJECTED, 1)
         if waited_ns > 0:
             at = base + _WAITS + criticality * _CLASS_WAIT_STRIDE + _WAIT_REJECTED
-            slots[at + bisect_left(_WAIT_BOUNDS_NS, waited_ns)] += 1
-            slots[at + _WAIT_SUM] += waited_ns
+            _add(slots, at + _bucket(_WAIT_BOUNDS_NS, waited_ns), 1)
+            _add(slots, at + _WAIT_SUM, waited_ns)
 
     def on_would_reject(self, cell: int, criticality: int, reason: int) -> None:
         """Observe mode served what enforce mode would have refused. Instead of `on_admitted`."""
@@ -130,10 +129,10 @@ class Meter:
         slots = self.slots
         base = cell * _STRIDE
         at = base + _DURATIONS + criticality * _CLASS_DURATION_STRIDE + _OUTCOME_START[status]
-        slots[at + bisect_left(_DURATION_BOUNDS_NS, duration_ns)] += 1
-        slots[at + _DURATION_SUM] += duration_ns
+        _add(slots, at + _bucket(_DURATION_BOUNDS_NS, duration_ns), 1)
+        _add(slots, at + _DURATION_SUM, duration_ns)
         if goodput:
-            slots[base + criticality + _GOODPUT] += 1
+            _add(slots, base + criticality + _GOODPUT, 1)
 
     def on_fault(self, cell: int, fault: int) -> None:
         """An exchange failed; `cell` is -1 when its head was not understood."""
@@ -226,6 +225,24 @@ class Meter:
     def _by_reason(self, start: int, reason: int | None) -> int:
         block = self.slots[start : start + 4 * _REASONS]
         return sum(block) if reason is None else sum(block[reason::_REASONS])
+
+
+def _add(slots: Slots, at: int, amount: int) -> None:
+    """As `slots[at] += amount`, which compiled code does with objects of all three."""
+    count: int = slots[at]
+    slots[at] = count + amount
+
+
+def _bucket(bounds: list[int], value: int) -> int:
+    """As `bisect_left`, which from compiled code costs five times as much."""
+    low, high = 0, len(bounds)
+    while low < high:
+        middle = (low + high) >> 1
+        if bounds[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def _sum_from(slots: Slots, start: int, criticality: int | None, width: int) -> int:
