@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from shedproxy.core import Mode, Permit, Policy, Rejected, Ticket
 from shedproxy.dataplane.asgi.exchange import Exchange
-from shedproxy.dataplane.asgi.refusal import refusal_messages, refuse
+from shedproxy.dataplane.asgi.refusal import refuse
 from shedproxy.dataplane.asgi.runtime import ClassifyHook, Runtime
 from shedproxy.dataplane.asgi.types import App, Receive, Scope, Send
 from shedproxy.dataplane.driver import Driver
@@ -127,11 +127,10 @@ class ShedMiddleware:
         runtime = self._last
         if runtime is None or not runtime.is_here():
             runtime = self._runtime()
-        exchange = Exchange(runtime.driver, receive, send)
-        decision = runtime.arrive(scope, exchange)
+        began = runtime.begin(scope, receive, send)
         # Below are `refuse` and `Exchange.run`: a coroutine more would cost more than they do.
-        if type(decision) is Rejected:
-            start, body = refusal_messages(runtime.rejections, decision, scope)
+        if isinstance(began, Rejected):
+            start, body = runtime.refusal(began, scope)
             try:
                 await send(start)
                 if body is not None:
@@ -139,6 +138,7 @@ class ShedMiddleware:
             except OSError:
                 pass  # a client that has left does not need it
             return
+        exchange, decision = began
         if type(decision) is not Permit or scope_type != "http":
             await self._aside(runtime, exchange, decision, scope, send)
             return
@@ -172,7 +172,7 @@ class ShedMiddleware:
                 await exchange.run_socket(self.app, scope, decision)
         elif decision is not None:
             assert isinstance(decision, Rejected)
-            await refuse(runtime.rejections, decision, scope, send)
+            await refuse(runtime.refusal(decision, scope), send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passed through untouched; our timers begin and end with it."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from shedproxy.core import Rejected
 from shedproxy.dataplane.asgi.types import Message, Scope, Send
 from shedproxy.dataplane.rejection import Rejections
-from shedproxy.observability.ring import RefusalRing
 
 __all__ = ["refusal_messages", "refuse"]
 
 
 def refusal_messages(
-    rejections: Rejections, rejected: Rejected, scope: Scope
+    rejections: Rejections, rejected: Rejected, refusal_id: bytes, scope: Scope
 ) -> tuple[Message, Message | None]:
     """What answers a request or a WebSocket handshake that the driver has refused.
 
@@ -23,7 +22,6 @@ def refusal_messages(
         if "websocket.http.response" not in (scope.get("extensions") or {}):
             return {"type": "websocket.close", "code": 1013, "reason": "overloaded"}, None
         prefix = "websocket."
-    refusal_id = RefusalRing.format_id(rejected.record_id).encode()
     status, headers, body = rejections.asgi(rejected, refusal_id)
     if scope.get("method") == "HEAD":
         body = b""
@@ -33,9 +31,9 @@ def refusal_messages(
     )
 
 
-async def refuse(rejections: Rejections, rejected: Rejected, scope: Scope, send: Send) -> None:
+async def refuse(messages: tuple[Message, Message | None], send: Send) -> None:
     """Send them. A client that has left is no error."""
-    start, body = refusal_messages(rejections, rejected, scope)
+    start, body = messages
     try:
         await send(start)
         if body is not None:

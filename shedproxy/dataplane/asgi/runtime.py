@@ -8,12 +8,13 @@ from dataclasses import replace
 from threading import get_ident
 from typing import Any, Final
 
-from shedproxy.core import Criticality, Permit, Rejected, RequestInfo, Ticket
+from shedproxy.core import Criticality, Decision, Permit, Rejected, RequestInfo, Ticket
 from shedproxy.dataplane.asgi.exchange import Exchange
+from shedproxy.dataplane.asgi.refusal import refusal_messages
 from shedproxy.dataplane.asgi.route_table import RouteTable
 from shedproxy.dataplane.asgi.state import ShedState
-from shedproxy.dataplane.asgi.types import Scope
-from shedproxy.dataplane.classify import Classified, Classifier
+from shedproxy.dataplane.asgi.types import Message, Receive, Scope, Send
+from shedproxy.dataplane.classify import Classified, Classifier, Read
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.key_moves import Present
 from shedproxy.dataplane.rejection import Rejections
@@ -91,9 +92,41 @@ class Runtime:
         if self.is_owner:
             self.driver.close()
 
-    def arrive(self, scope: Scope, exchange: Exchange) -> Permit | Ticket | Rejected:
-        """Decide on a request, and tell it of the load if it may run at once."""
-        info, flow_hash, cohort, time_left_ns, _ = self._read(scope)
+    def begin(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> tuple[Exchange, Permit | Ticket] | Rejected:
+        """Decide on a request that has come. Who is refused at once has no exchange."""
+        read = self._read(scope)
+        driver = self.driver
+        decision: Decision
+        if self._classifier.keys is not None:
+            exchange = Exchange(driver, receive, send)
+            decision = self._arrive(read, scope, exchange)
+        else:
+            info, flow_hash, cohort, time_left_ns, _ = read
+            clock = driver.clock  # a property: called at once it would be taken for a method
+            decision = driver.decide(info, clock(), flow_hash, cohort, time_left_ns)
+            if type(decision) is Rejected:
+                return decision
+            exchange = Exchange(driver, receive, send)
+            if type(decision) is Ticket:
+                decision = driver.wait(decision, exchange)
+            if type(decision) is Permit:
+                self.tell(scope, info)
+        return decision if isinstance(decision, Rejected) else (exchange, decision)
+
+    def arrive(self, scope: Scope, exchange: Exchange) -> Decision:
+        """Decide once more on a request whose key has moved."""
+        return self._arrive(self._read(scope), scope, exchange)
+
+    def refusal(self, rejected: Rejected, scope: Scope) -> tuple[Message, Message | None]:
+        """What it is answered with."""
+        refusal_id = self.driver.ring.text_of(rejected.record_id)
+        return refusal_messages(self.rejections, rejected, refusal_id, scope)
+
+    def _arrive(self, read: Read, scope: Scope, exchange: Exchange) -> Decision:
+        """Decide, and tell it of the load if it may run at once."""
+        info, flow_hash, cohort, time_left_ns, _ = read
         keys = self._classifier.keys
         moving = 0
         if keys is not None:
@@ -151,7 +184,7 @@ class Runtime:
         """What the core wants to know of this request. The Host decides nothing."""
         return Classified(*self._read(scope))
 
-    def _read(self, scope: Scope) -> tuple[RequestInfo, int, int, int | None, int]:
+    def _read(self, scope: Scope) -> Read:
         if self.driver.document is not self._document:
             self.refresh()
         self._serial = serial = self._serial + 1

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from shedproxy.core import RejectReason
-from shedproxy.dataplane.asgi.refusal import refuse
+from shedproxy.dataplane.asgi.refusal import refusal_messages, refuse
 from shedproxy.dataplane.rejection import Rejections
 from shedproxy.snapshot import RejectDocument
 from shedproxy.testing import a_request
@@ -29,7 +29,9 @@ def refused(a_driver):
 
         driver = a_driver()
         rejected = driver.reject(a_request(), RejectReason.CONNECTION_LIMIT, (3, 3))
-        await refuse(Rejections(RejectDocument()), rejected, scope, send)
+        refusal_id = driver.ring.text_of(rejected.record_id)
+        rejections = Rejections(RejectDocument())
+        await refuse(refusal_messages(rejections, rejected, refusal_id, scope), send)
         return driver, sent
 
     return run
