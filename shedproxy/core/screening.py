@@ -282,7 +282,8 @@ class Screening:
     def _count(self, request: RequestInfo, place: int) -> None:
         """Into the system: in flight or waiting."""
         cost = request.cost
-        self._class_count[request.criticality] += cost
+        criticality: int = request.criticality
+        self._class_count[criticality] += cost
         # The request carries its bound, so that what was counted is what is counted off,
         # whatever a new policy says meanwhile.
         if request.route_limit is not None:
@@ -292,7 +293,8 @@ class Screening:
 
     def _uncount(self, request: RequestInfo, place: int) -> None:
         cost = request.cost
-        self._class_count[request.criticality] -= cost
+        criticality: int = request.criticality
+        self._class_count[criticality] -= cost
         if request.route_limit is not None:
             self._tally_route(request.route, -cost)
         if place >= 0:

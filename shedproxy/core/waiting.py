@@ -28,7 +28,7 @@ from shedproxy.core.units import Instant
 
 __all__ = ["NO_VERDICTS", "Waiting"]
 
-NO_VERDICTS: Sequence[Verdict] = ()
+NO_VERDICTS: Final[Sequence[Verdict]] = ()
 
 # Before Python 3.12 a look-up of an enum's member costs more than a call: these are hot.
 _EVICTED: Final = RejectReason.EVICTED

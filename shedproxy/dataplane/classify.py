@@ -212,9 +212,7 @@ class Classifier:
             kind = _STREAM if is_open and b"text/event-stream" in found[b"accept"] else kind
             if self._has_tenants:
                 flow_hash = self._flows.read(found, headers, peer, trusted)
-        info = route.infos[criticality * 8 + is_retry * 4 + kind]
-        if info is None:
-            info = route.intern(criticality, kind, is_retry=is_retry)
+        info = route.intern(criticality, kind, is_retry=is_retry)
         cohort = -1
         if said & _FOR_COHORT and info.route_limit != 0:  # no place in its class opens such a route
             cohort = self._cohorts.read(found)

@@ -193,15 +193,16 @@ class Driver(Counting):
 
     def release(self, permit: Permit, outcome: Outcome, stalled_ns: int = 0) -> None:
         """The upstream's work is done; waiters may run."""
-        self._release(permit, outcome, stalled_ns, self._clock())
+        self.release_at(permit, outcome, stalled_ns, self._clock())
 
     def finish(self, permit: Permit, outcome: Outcome, status: int, stalled_ns: int = 0) -> None:
         """`release`, where work and answer end together; counts the answer (as `on_finished`)."""
         now = self._clock()
         self._count_finished(permit, outcome, status, now)
-        self._release(permit, outcome, stalled_ns, now)
+        self.release_at(permit, outcome, stalled_ns, now)
 
-    def _release(self, permit: Permit, outcome: Outcome, stalled_ns: int, now: Instant) -> None:
+    def release_at(self, permit: Permit, outcome: Outcome, stalled_ns: int, now: Instant) -> None:
+        """`release`, by who has just read the clock."""
         if now > self._late_at:
             # The answers that came meanwhile are read before the timer that is overdue.
             self._note_stall(now)

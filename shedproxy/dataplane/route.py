@@ -76,7 +76,10 @@ class Route:
 
     def intern(self, criticality: Criticality, kind: Kind, *, is_retry: bool) -> RequestInfo:
         """The one RequestInfo of this class, kind and attempt on this route."""
-        index = criticality * 8 + is_retry * 4 + kind
+        # As plain integers: of members of an enum every operation would be a call.
+        row: int = criticality
+        column: int = kind
+        index = row * 8 + (4 if is_retry else 0) + column
         info = self.infos[index]
         if info is not None:
             return info

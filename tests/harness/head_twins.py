@@ -36,17 +36,12 @@ PEER, AUTHORITY, CRITICALITY = b"192.0.2.7", b"10.0.0.1:80", b"critical"
 TARGET_SIZE_MAX, FIELD_COUNT_MAX = 512, 32
 
 
-_OWN = {"_headers", "_plain", "fields", "found", "framing_line", "lines", "plain", "said"}
+_OWN = {"_headers", "_plain", "fields", "first", "found", "framing_line", "lines", "plain", "said"}
 """What the quick way keeps besides, or makes when it is asked."""
 
 
 def as_dict(value: object) -> dict[str, object]:
-    return {
-        name: getattr(value, name)
-        for name in value.__slots__
-        if name
-        not in {"_headers", "_plain", "fields", "found", "framing_line", "lines", "plain", "said"}
-    }
+    return {name: getattr(value, name) for name in value.__slots__ if name not in _OWN}
 
 
 def careful_request(head: bytes) -> tuple[RequestTokens, RequestFraming]:

@@ -39,7 +39,7 @@ _SIZED: Final = int(BodyKind.SIZED)
 DISCARD_SIZE_MAX = 64 * 1024
 DISCARD_NS = NS_PER_S
 """A refused body of at most this size and time is read and thrown away; else the end is near."""
-TURN_REQUESTS_MAX = 16
+TURN_REQUESTS_MAX: Final = 16
 """Requests of one connection that are refused, one after the other, in one turn of the loop."""
 
 
@@ -161,30 +161,10 @@ class ClientConnection(ClientPlace):
         """Serve what is in `data` until a request has to wait for something."""
         self._is_advancing = True
         left = TURN_REQUESTS_MAX
-        live = self.server.live
         try:
-            if type(data) is bytes and not self._seen:
-                found = self.heads.recall(data, live)
-                if found is not None:
-                    self._begin(live, found[0], found[1], b"")
-                    return
             while not self.is_closed:
-                live = self.server.live
-                end = find_head_end(data, self._seen)
-                size_max = live.head_size_max
-                if end < 0 and len(data) <= size_max:
-                    self._await_head(data)
+                if not self._begin_next(self.server.live, data):
                     return
-                if end < 0 or end > size_max:
-                    fault = overflow_fault(data, target_size_max=live.target_size_max)
-                    self._refuse_head(fault, data)
-                    return
-                self._seen = 0
-                self._buffer = b""
-                if type(data) is bytes and end == len(data):
-                    self._read(live, data, b"")
-                else:
-                    self._read(live, bytes(data[:end]), bytes(data[end:]))
                 if self.is_busy or self.is_ending or self.is_write_blocked or not self._buffer:
                     return
                 data = self._buffer
@@ -198,6 +178,35 @@ class ClientConnection(ClientPlace):
             raise
         finally:
             self._is_advancing = False
+
+    def _begin_next(self, live: Live, data: bytes | bytearray) -> bool:
+        """Begin the first request in `data`; False: there is none, or not all of its head."""
+        if type(data) is bytes and not self._seen:
+            found = self.heads.recall(data, live)
+            if found is not None:
+                self._buffer = b""
+                self._begin(live, found[0], found[1], data, self.heads.end)
+                return True
+        end = find_head_end(data, self._seen)
+        size_max = live.head_size_max
+        if end < 0 and len(data) <= size_max:
+            self._await_head(data)
+            return False
+        if end < 0 or end > size_max:
+            fault = overflow_fault(data, target_size_max=live.target_size_max)
+            self._refuse_head(fault, data)
+            return False
+        self._seen = 0
+        self._buffer = b""
+        whole = data if type(data) is bytes else bytes(data)
+        head = whole if end == len(whole) else whole[:end]
+        try:
+            tokens, framing = self.heads.read(head, live)
+        except HeadError as error:
+            self._refuse_head(error.fault, head)
+            return False
+        self._begin(live, tokens, framing, whole, end)
+        return True
 
     def _await_head(self, data: bytes | bytearray) -> None:
         if self.is_half_closed:
@@ -213,18 +222,10 @@ class ClientConnection(ClientPlace):
         self._buffer = data
         self._seen = len(data)
 
-    def _read(self, live: Live, head: bytes, rest: bytes) -> None:
-        try:
-            tokens, framing = self.heads.read(head, live)
-        except HeadError as error:
-            self._refuse_head(error.fault, head)
-            return
-        self._begin(live, tokens, framing, rest)
-
     def _begin(
-        self, live: Live, tokens: RequestTokens, framing: RequestFraming, rest: bytes
+        self, live: Live, tokens: RequestTokens, framing: RequestFraming, data: bytes, end: int
     ) -> None:
-        """A request, with what came behind its head."""
+        """A request, with what came behind the `end` of its head."""
         self.served += 1
         now = self.server.clock()
         self.deadline_at = 0
@@ -233,7 +234,7 @@ class ClientConnection(ClientPlace):
         length = max(0, framing.length)
         is_whole = framing.body == _NONE or (
             # All of it came along: nothing is to be waited for, counted or held back.
-            framing.body == _SIZED and len(rest) >= length and not framing.expect_continue
+            framing.body == _SIZED and len(data) - end >= length and not framing.expect_continue
         )
         read = live.classify(tokens, framing, self.peer)
         info, flow_hash, cohort, left_ns, _ = read
@@ -241,7 +242,7 @@ class ClientConnection(ClientPlace):
         size_max = live.body_size_max
         decision: Decision | None = None
         if is_whole:
-            self._buffer = rest[length:] if length else rest
+            self._buffer = data[end + length :] if len(data) > end + length else b""
             is_full = group.is_out or group.clients >= group.clients_max
             if not is_full and not key and not (size_max and length > size_max):
                 decision = live.driver.decide(info, now, flow_hash, cohort, left_ns)
@@ -254,7 +255,7 @@ class ClientConnection(ClientPlace):
         self.exchange = exchange = Exchange(self, live, tokens, framing, now)
         if is_whole:
             if length:
-                exchange.take_body(rest[:length])
+                exchange.take_body(data[end : end + length])
             exchange.begin(read, group, decision, key)
             return
         body = BodyReader(framing.body, framing.length, Fault.BAD_REQUEST)
@@ -263,8 +264,8 @@ class ClientConnection(ClientPlace):
         self._rate = None
         self.wake_at(now + live.timeouts.client_body_ns)
         exchange.begin(read, group, None, key)
-        if rest and self._is_reading(body) and not self.is_ending:
-            self._feed_body(body, rest)
+        if len(data) > end and self._is_reading(body) and not self.is_ending:
+            self._feed_body(body, data[end:])
         if self._is_reading(body) and exchange.is_collecting:
             self.resume_reading()  # what was sent ahead may have stopped it
 

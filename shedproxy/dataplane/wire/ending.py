@@ -22,7 +22,7 @@ from shedproxy.observability.metric import RetryCause
 
 __all__ = ["IDEMPOTENT", "Ending"]
 
-IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
+IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 """Methods that may be sent a second time after the first try left no answer (RFC 9110 9.2.2)."""
 
 _IGNORE: Final = Outcome.IGNORE
@@ -49,7 +49,7 @@ class Ending(Accounting):
         """Whether the request may be sent a second time."""
         raise NotImplementedError
 
-    def on_upstream(self, upstream: UpstreamConnection) -> None:
+    def on_upstream(self, upstream: UpstreamConnection, now: Instant) -> None:
         """The connection that was asked for."""
         raise NotImplementedError
 
@@ -58,10 +58,12 @@ class Ending(Accounting):
         if self.is_finished:
             return
         self.is_finished = True
-        permit = self.permit
-        expires_at = None if permit is None else permit.expires_at
-        self.release(outcome)
+        permit, self.permit = self.permit, None
         now = self.live.clock()
+        expires_at: Instant | None = None
+        if permit is not None:
+            expires_at = permit.expires_at
+            self.live.driver.release_at(permit, outcome, self.stalled_ns, now)
         self.settle(expires_at, now)
         self.client.finish_exchange(keep_alive=keep_alive, now=now)
 
@@ -209,7 +211,7 @@ class Ending(Accounting):
         # What the try before took is no latency of the upstream that answers.
         self.stalled_ns = now - permit.admitted_at
         self.tried = (*self.tried, avoid)
-        group.acquire(self, is_fresh=not is_unsent)
+        group.acquire(self, now, is_fresh=not is_unsent)
         return True
 
     # --- the client fails -------------------------------------------------------------------

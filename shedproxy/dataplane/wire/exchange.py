@@ -226,7 +226,7 @@ class Exchange(Upload):
         self.hold(permit)
         group = self.group
         assert group is not None
-        group.acquire(self)
+        group.acquire(self, permit.admitted_at)
 
     @property
     def is_collecting(self) -> bool:
@@ -235,11 +235,10 @@ class Exchange(Upload):
 
     # --- towards the upstream ---------------------------------------------------------------
 
-    def on_upstream(self, upstream: UpstreamConnection) -> None:
+    def on_upstream(self, upstream: UpstreamConnection, now: Instant) -> None:
         """A connection is there: send what there is."""
         permit = self.permit
         assert permit is not None
-        now = self.live.clock()
         expires_at = permit.expires_at
         if expires_at is not None and now >= expires_at:
             upstream.group.give_back(upstream)

@@ -93,7 +93,7 @@ _LONG_NAME = re.compile(rb"\n" + _TOKEN + rb"{%d}" % (NAME_SIZE_MAX + 1))
 _HOPELESS = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 """What no head may hold, wherever it stands; a CR at the end may still get its LF."""
 
-RESPONSE_FIELD_COUNT_MAX = 256
+RESPONSE_FIELD_COUNT_MAX: Final = 256
 
 
 class HeadError(Exception):

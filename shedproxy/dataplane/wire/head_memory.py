@@ -7,7 +7,7 @@ that differs, the lines that do not.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from shedproxy.dataplane.wire.field_memory import AnswerFields
 from shedproxy.dataplane.wire.framing import (
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["REMEMBERED_SIZE_MAX", "RequestHeads", "ResponseHeads", "answer_head"]
 
-REMEMBERED_SIZE_MAX = 1024
+REMEMBERED_SIZE_MAX: Final = 1024
 """A head of at most this size is remembered."""
+_END: Final = b"\r\n\r\n"
 
 
 class RequestHeads:
@@ -54,6 +55,7 @@ class RequestHeads:
         "_live",
         "_odd",
         "_tail",
+        "end",
     )
 
     def __init__(self) -> None:
@@ -62,22 +64,35 @@ class RequestHeads:
         self._found: tuple[RequestTokens, RequestFraming]
         self._odd = b""
         """What `recall` did not take, and the plain way therefore does not either."""
+        self.end = 0
+        """Where what was recalled last ends."""
         self._context: HeaderContext | None = None
         self._host = self._criticality = self._tail = b""
 
     def recall(self, data: bytes, live: Live) -> tuple[RequestTokens, RequestFraming] | None:
-        """What was received, where that is one usual head and nothing else; else None.
+        """The usual head that was received, up to `end`, where that is all of it or as long as the
+        one before; else None: its end has to be looked for.
 
-        No empty line is a field, so that the one at the end is the first.
+        No empty line is a field, so that the one there is the first.
         """
-        if live is self._live and data == self._head:
+        size = len(self._head)
+        is_same = live is self._live
+        if is_same and data == self._head:
+            self.end = size
             return self._found
-        if len(data) > live.head_size_max or not data.endswith(b"\r\n\r\n"):
+        if data.endswith(_END):
+            if len(data) > live.head_size_max:
+                return None
+            found = self._read_plain(data, live)
+            if found is None:
+                self._odd = data
+            self.end = len(data)
+            return found
+        if not is_same or not size or data[size - 4 : size] != _END:
             return None
-        found = self._read_plain(data, live)
-        if found is None:
-            self._odd = data
-        return found
+        head = data[:size]
+        self.end = size
+        return self._found if head == self._head else self._read_plain(head, live)
 
     def read(self, head: bytes, live: Live) -> tuple[RequestTokens, RequestFraming]:
         """The head by the bounds of `live`.
@@ -156,24 +171,52 @@ class ResponseHeads:
         self._method = b""
         self._found: tuple[ResponseTokens, ResponseFraming]
 
+    @property
+    def size(self) -> int:
+        """Bytes of the head that is remembered."""
+        return len(self._head)
+
+    def recall(self, data: bytes, method: bytes) -> tuple[ResponseTokens, ResponseFraming] | None:
+        """The head that `data` begins with, if it is a usual one of the same `size` as the one
+        before it: then its end need not be looked for. No empty line is a field, so that the one
+        there is the first.
+        """
+        size = len(self._head)
+        if not size or data[size - 4 : size] != _END:
+            return None
+        return self._read_plain(data[:size], method)
+
     def read(self, head: bytes, method: bytes) -> tuple[ResponseTokens, ResponseFraming]:
         """The head of an answer to a request of this method.
 
         Raises:
             HeadError: it is no answer that can be passed on.
         """
-        if head == self._head and method == self._method:
-            return self._found
-        before = self._found[0] if self._head else None
-        found = read_plain_response(head, method, self._fields, before)
+        found = self._read_plain(head, method)
         if found is None:
             check_response_head(head)
             tokens = read_response(head)
             framing = response_framing(method, tokens.status, tokens.version_minor, tokens.headers)
             found = tokens, framing
+            self._remember(head, method, found)
+        return found
+
+    def _read_plain(
+        self, head: bytes, method: bytes
+    ) -> tuple[ResponseTokens, ResponseFraming] | None:
+        if head == self._head and method == self._method:
+            return self._found
+        before = self._found[0] if self._head else None
+        found = read_plain_response(head, method, self._fields, before)
+        if found is not None:
+            self._remember(head, method, found)
+        return found
+
+    def _remember(
+        self, head: bytes, method: bytes, found: tuple[ResponseTokens, ResponseFraming]
+    ) -> None:
         if len(head) <= REMEMBERED_SIZE_MAX:
             self._head, self._method, self._found = head, method, found
-        return found
 
 
 def answer_head(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from shedproxy.dataplane.wire.field_table import (
     ATTEMPT,
@@ -61,6 +62,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 RETRY_AFTER_MAX_S = 86_400
 """An upstream's Retry-After above a day is a mistake or an attack on the service's callers."""
 
+_CHUNKED: Final = int(BodyKind.CHUNKED)
+_UNTIL_CLOSE: Final = int(BodyKind.UNTIL_CLOSE)
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z:]*")
 _OWN_PREFIXES = (b"shedproxy-", b"proxy-")
 _ENVOY_TIME_LEFT = b"x-envoy-expected-rq-timeout-ms"
@@ -190,7 +193,7 @@ def build_request_head(
 
 
 def _add_framing(lines: list[bytes], framing: RequestFraming) -> None:
-    if framing.body == BodyKind.CHUNKED:
+    if framing.body == _CHUNKED:
         lines.append(b"transfer-encoding: chunked")
     elif framing.length >= 0:
         lines.append(b"content-length: %d" % framing.length)
@@ -242,11 +245,11 @@ def build_response_head(
             lines.append(b"connection: upgrade\r\nupgrade: " + framing.upgrade)
     else:
         body = answer_body(framing.body, version_minor)
-        if body == BodyKind.CHUNKED:
+        if body == _CHUNKED:
             lines.append(b"transfer-encoding: chunked")
         elif framing.length >= 0:
             lines.append(b"content-length: %d" % framing.length)
-        if not keep_alive or body == BodyKind.UNTIL_CLOSE:
+        if not keep_alive or body == _UNTIL_CLOSE:
             lines.append(b"connection: close")
         elif version_minor == 0:
             lines.append(b"connection: keep-alive")
@@ -261,8 +264,8 @@ def answer_body(body: int, version_minor: int) -> int:
 
     A body without a length goes on in chunks, so that a cut is seen; HTTP/1.0 knows no chunks.
     """
-    if body in {BodyKind.CHUNKED, BodyKind.UNTIL_CLOSE}:
-        return BodyKind.CHUNKED if version_minor == 1 else BodyKind.UNTIL_CLOSE
+    if body in (_CHUNKED, _UNTIL_CLOSE):
+        return _CHUNKED if version_minor == 1 else _UNTIL_CLOSE
     return body
 
 

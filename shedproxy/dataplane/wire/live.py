@@ -53,6 +53,7 @@ class Live:
         "document",
         "driver",
         "field_count_max",
+        "forwards_pressure",
         "head_size_max",
         "header_context",
         "idle_ns",
@@ -60,6 +61,8 @@ class Live:
         "proxy",
         "rejections",
         "request_fields",
+        "requests_max",
+        "response_ns",
         "target_size_max",
         "timeouts",
     )
@@ -79,6 +82,9 @@ class Live:
         self.field_count_max = document.proxy.field_count_max
         self.body_size_max = document.proxy.body_size_max
         self.idle_ns = document.proxy.timeouts.client_idle_ns
+        self.response_ns = document.proxy.timeouts.response_ns
+        self.forwards_pressure = document.proxy.forward_pressure
+        self.requests_max = document.proxy.requests_per_connection_max
         self.classifier = Classifier(document.classification, document.policy)
         self._trust = Trust(document.classification.trusted_peers)
         self.rejections = Rejections(document.reject)
@@ -153,7 +159,7 @@ class Live:
 
     def keeps_clients(self, served: int) -> bool:
         """Whether a client's connection that has had `served` requests may have more."""
-        most = self.proxy.requests_per_connection_max
+        most = self.requests_max
         return not self._server.is_announcing and (not most or served < most)
 
 

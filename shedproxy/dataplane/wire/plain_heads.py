@@ -44,11 +44,11 @@ __all__ = [
 _NONE: Final = int(BodyKind.NONE)
 _SIZED: Final = int(BodyKind.SIZED)
 _CHUNKED: Final = int(BodyKind.CHUNKED)
-_NO_NAMES: frozenset[bytes] = frozenset()
-_KEEP_ALIVE = frozenset((b"keep-alive",))
+_NO_NAMES: Final[frozenset[bytes]] = frozenset()
+_KEEP_ALIVE: Final = frozenset((b"keep-alive",))
 _SPACE: Final = ord(" ")
 _SLASH: Final = ord("/")
-_TRANSFER_CHUNKED = b"\r\ntransfer-encoding: chunked"
+_TRANSFER_CHUNKED: Final = b"\r\ntransfer-encoding: chunked"
 
 
 def read_plain_request(
@@ -169,7 +169,9 @@ def read_plain_response(
     """The reading of one whole answer head to a request of this method, or None, as above."""
     lines = head.split(b"\r\n")
     end = len(lines) - 2
-    first = fields.find_status(lines[0])
+    first = None if before is None else before.first
+    if first is None or first.line != lines[0]:
+        first = fields.find_status(lines[0])
     if first is None or method == b"HEAD" or end - 1 > RESPONSE_FIELD_COUNT_MAX:
         return None
     known = None if before is None else before.fields
@@ -207,7 +209,9 @@ def read_plain_response(
     body = _CHUNKED if length < 0 else _SIZED if length else _NONE
     plain = b"".join(ordinary)
     return (
-        ResponseTokens(first.status, first.reason, 1, None, is_dated, plain, framing_line, read),
+        ResponseTokens(
+            first.status, first.reason, 1, None, is_dated, plain, framing_line, read, first
+        ),
         ResponseFraming(body, length, True, False, b"", names),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,8 +65,9 @@ class WireServer:
         """Answers carry Connection: close."""
         self.is_draining = False
         self.is_tls = driver.document.proxy.tls is not None
-        self.read_buffer = memoryview(bytearray(_READ_SIZE))
-        """Where all upstream connections read into, one after the other."""
+        self.read_buffer = mmap.mmap(-1, _READ_SIZE)
+        """Where all upstream connections read into, one after the other; a slice is bytes at once.
+        """
         self.answer_fields = AnswerFields()
         self.reception = Reception(self, room=connections_max)
         self._groups: dict[str, UpstreamGroup] = {}

@@ -10,7 +10,7 @@ import re
 
 import httptools
 
-from shedproxy.dataplane.wire.field_memory import ORDINARY, Field
+from shedproxy.dataplane.wire.field_memory import ORDINARY, Field, StatusLine
 from shedproxy.dataplane.wire.framing import HeadError
 from shedproxy.observability.fault import Fault
 
@@ -100,6 +100,7 @@ class ResponseTokens:
     __slots__ = (
         "_headers",
         "fields",
+        "first",
         "framing_line",
         "is_dated",
         "plain",
@@ -118,6 +119,7 @@ class ResponseTokens:
         plain: bytes | None = None,
         framing_line: bytes = b"",
         fields: list[Field] | None = None,
+        first: StatusLine | None = None,
     ) -> None:
         self.status = status
         self.reason = reason
@@ -125,6 +127,8 @@ class ResponseTokens:
         self._headers = headers
         self.fields = fields
         """What it was read from, line by line; None: it was read the careful way."""
+        self.first = first
+        """The line before them."""
         self.is_dated = is_dated
         """Whether it has a Date of its own."""
         self.plain = plain

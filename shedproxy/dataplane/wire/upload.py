@@ -65,8 +65,9 @@ class Upload(Ending):
     def build_head(self, upstream: UpstreamConnection, left_ns: int) -> bytes:
         """The head for this upstream; `left_ns` until the deadline, -1 without one."""
         live, info, tokens, client = self.live, self.info, self.tokens, self.client
-        criticality = live.criticality_labels[info.criticality]
-        is_plain = left_ns < 0 and not self.retries and not live.proxy.forward_pressure
+        worth: int = info.criticality
+        criticality = live.criticality_labels[worth]
+        is_plain = left_ns < 0 and not self.retries and not live.forwards_pressure
         if is_plain and tokens.plain is not None:
             return client.heads.write_plain(
                 live.header_context,
@@ -77,7 +78,7 @@ class Upload(Ending):
                 criticality=criticality,
             )
         pressure = b""
-        if live.proxy.forward_pressure:
+        if live.forwards_pressure:
             pressure = b"%.2f" % live.driver.pressure(info.cell)
         return build_request_head(
             live.header_context,
@@ -96,7 +97,7 @@ class Upload(Ending):
 
     def answer_by(self, now: Instant) -> int:
         """When the head of the answer must be here."""
-        at = now + self.live.timeouts.response_ns
+        at = now + self.live.response_ns
         permit = self.permit
         if permit is not None and permit.expires_at is not None:
             return min(at, permit.expires_at)

@@ -7,6 +7,7 @@ after an answer would become the answer of the next client).
 
 from __future__ import annotations
 
+from mmap import mmap
 from typing import TYPE_CHECKING, Any, Final
 
 from shedproxy.core import Instant
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["UpstreamConnection"]
 
-RESPONSE_HEAD_SIZE_MAX = 64 * 1024
+RESPONSE_HEAD_SIZE_MAX: Final = 64 * 1024
 _NONE: Final = int(BodyKind.NONE)
 _SIZED: Final = int(BodyKind.SIZED)
 INTERIM_ANSWERS_MAX = 16
@@ -54,11 +55,11 @@ class UpstreamConnection(UpstreamEnd):
 
     # --- asyncio.BufferedProtocol -----------------------------------------------------------
 
-    def get_buffer(self, sizehint: int) -> memoryview:
+    def get_buffer(self, sizehint: int) -> mmap:
         return self.group.read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(self.group.read_buffer[:nbytes]))
+        self.data_received(self.group.read_buffer[:nbytes])
 
     def data_received(self, data: bytes) -> None:
         """Take what came; the buffer it was read into is every connection's."""
@@ -192,6 +193,11 @@ class UpstreamConnection(UpstreamEnd):
     # --- the answer -------------------------------------------------------------------------
 
     def _read_head(self, exchange: Exchange | AbandonedWork, data: bytes) -> None:
+        if not self._seen:
+            found = self._heads.recall(data, exchange.method)
+            if found is not None and found[0].status >= 200:
+                self._begin_body(exchange, found[0], found[1], data[self._heads.size :])
+                return
         end = find_head_end(data, self._seen)
         while end >= 0:
             if end > RESPONSE_HEAD_SIZE_MAX:
@@ -337,7 +343,7 @@ class UpstreamConnection(UpstreamEnd):
         self._body = None
         if self._paused_at:
             self.resume()
-        if exchange is not None:
+        if exchange is not None and self.stalled_ns:
             exchange.stalled_ns += self.stalled_ns
         # Bytes that the upstream has not taken would reach it with the next request, and nothing
         # tells whether it will read them as the rest of this one.

@@ -111,19 +111,18 @@ class UpstreamGroup(Timed):
 
     # --- taking and giving back -------------------------------------------------------------
 
-    def acquire(self, exchange: Ending, *, is_fresh: bool = False) -> None:
+    def acquire(self, exchange: Ending, now: Instant, *, is_fresh: bool = False) -> None:
         """Give the exchange a connection, now or later: it is told by `on_upstream` or a failure.
 
         `is_fresh`: not one that was used before.
         """
-        now = self.clock()
         lane = exchange.info.lane
         hand = self._hand_of(exchange)
         slot = self._pool.acquire(now=now, lane=lane, tried=exchange.tried, hand=hand)
         if slot is None and lane is _CONTROL:
             slot = self._pool.acquire(now=now, tried=exchange.tried)
         if slot is not None:
-            self._use(slot, exchange, is_fresh=is_fresh)
+            self._use(slot, exchange, now, is_fresh)
         elif not self._pool.healthy_count(now=now, hand=hand):
             self.is_out = not self._pool.healthy_count(now=now)
             exchange.on_no_upstream()
@@ -321,13 +320,13 @@ class UpstreamGroup(Timed):
         for connection in effects.close:
             connection.close()
         for waiter, slot in effects.handovers:
-            self._use(slot, waiter)
+            self._use(slot, waiter, self.clock())
         for orphan in effects.orphans:
             self.is_out = True
             orphan.on_no_upstream()
 
     def _use(
-        self, slot: Slot[UpstreamConnection], exchange: Ending, *, is_fresh: bool = False
+        self, slot: Slot[UpstreamConnection], exchange: Ending, now: Instant, is_fresh: bool = False
     ) -> None:
         connection = slot.connection
         if connection is not None:
@@ -336,14 +335,11 @@ class UpstreamGroup(Timed):
                 and not is_fresh
                 and (
                     self.retries.may_repeat(exchange)
-                    or (
-                        self.clock() - slot.idle_since < SAFE_IDLE_NS
-                        and not connection.is_readable()
-                    )
+                    or (now - slot.idle_since < SAFE_IDLE_NS and not connection.is_readable())
                 )
             ):
                 connection.slot = slot
-                self._hand(connection, exchange)
+                self._hand(connection, exchange, now)
                 return
             connection.close()
         full = self.connections >= self.connections_max
@@ -385,15 +381,15 @@ class UpstreamGroup(Timed):
         connection.slot = slot
         connection.is_established = True
         self._reported.pop(upstream.key, None)
-        self._hand(connection, exchange)
+        self._hand(connection, exchange, self.clock())
 
-    def _hand(self, connection: UpstreamConnection, exchange: Ending) -> None:
+    def _hand(self, connection: UpstreamConnection, exchange: Ending, now: Instant) -> None:
         """The exchange's turn has come; it may have left meanwhile."""
         if exchange.is_finished:
             self.give_back(connection)
             return
         try:
-            exchange.on_upstream(connection)
+            exchange.on_upstream(connection, now)
         except Exception as error:  # noqa: BLE001 - a bug of ours costs one answer, and no slot
             if exchange.upstream is not connection:
                 connection.close()

@@ -398,7 +398,7 @@ async def test_what_the_shedder_is_told_is_recorded_as_time_goes_by(tmp_path) ->
     verification = verify(TraceReader(lines))
     assert (verification.difference, verification.arrivals) == (None, 2)
     assert verification.why == "closed"
-    names = {line.split('"')[1] for line in lines[1:]}
+    names = {line.split('"')[1] for line in lines[1:]} - {"stall"}  # of a busy machine
     assert names == {*("request", "arrive", "screen", "tick", "release", "apply", "drain", "end")}
 
 

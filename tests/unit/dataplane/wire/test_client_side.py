@@ -181,7 +181,7 @@ async def test_a_bug_in_a_requests_way_ends_its_connection_and_costs_no_slot(
     bench = still()
     client = bench.client()
 
-    def fail(_):
+    def fail(*_, **__):
         raise ValueError("bug")
 
     monkeypatch.setattr(bench.group, "acquire", fail)

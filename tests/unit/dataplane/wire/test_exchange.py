@@ -56,7 +56,7 @@ async def test_the_upload_is_not_the_upstreams_latency(still) -> None:
     bench = still(permit_body_size=1)
     client = bench.client()
     released = []
-    bench.driver.release = lambda permit, outcome, *, stalled_ns: released.append(
+    bench.driver.release_at = lambda permit, outcome, stalled_ns, now: released.append(
         (bench.clock() - permit.admitted_at, stalled_ns)
     )
     upstream = await bench.ask(client, b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 20\r\n\r\nx")
@@ -71,7 +71,7 @@ async def test_a_client_that_reads_slowly_is_not_the_upstreams_latency(still) ->
     bench = still(buffer_size=1)
     client = bench.client()
     released = []
-    bench.driver.release = lambda permit, outcome, *, stalled_ns: released.append(stalled_ns)
+    bench.driver.release_at = lambda permit, outcome, stalled_ns, now: released.append(stalled_ns)
     upstream = await bench.ask(client, GET)
     upstream.protocol.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
     client.protocol.pause_writing()

@@ -34,7 +34,7 @@ async def test_the_same_head_is_read_once(still) -> None:
     [
         GET[:-2],
         GET[:-1],
-        GET + b"GET",
+        GET[:-1] + b"\n" + GET,
         GET + GET,
         b"\r\n" + GET,
         GET.replace(b"Host", b"Host "),
@@ -43,13 +43,34 @@ async def test_the_same_head_is_read_once(still) -> None:
         b"\r\n\r\n",
     ],
 )
-async def test_only_one_usual_head_and_nothing_else_is_recalled(still, data) -> None:
+async def test_only_a_usual_head_whose_end_is_plain_is_recalled(still, data) -> None:
     live = still().server.live
     heads = RequestHeads()
     first = heads.recall(GET, live)
     assert first is not None
     assert heads.recall(data, live) is None
     assert heads.recall(GET, live) is first
+
+
+async def test_a_head_as_long_as_the_one_before_it_is_recalled_with_what_follows(still) -> None:
+    live = still().server.live
+    heads = RequestHeads()
+    assert heads.recall(GET + b"body", live) is None, "nothing came before"
+    first = heads.recall(GET, live)
+    assert heads.recall(GET + b"body", live) is first
+    assert heads.end == len(GET)
+    other = heads.recall(GET.replace(b"/a", b"/b") + b"body", live)
+    assert other is not None
+    assert (other[0].target, heads.end) == (b"/b", len(GET))
+    assert heads.recall(GET.replace(b"/a", b"/abc") + b"body", live) is None
+
+
+@pytest.mark.parametrize("line", [b"\r\n\r\nB: c", b"A :b", b"A: \x00b"])
+async def test_no_head_of_the_same_length_passes_for_a_usual_one(still, line) -> None:
+    live = still().server.live
+    heads = RequestHeads()
+    heads.recall(GET[:-2] + b"A: " + b"x" * (len(line) - 3) + b"\r\n\r\n", live)
+    assert heads.recall(GET[:-2] + line + b"\r\n\r\nbody", live) is None
 
 
 async def test_a_head_that_is_not_recalled_is_read_the_careful_way(still) -> None:

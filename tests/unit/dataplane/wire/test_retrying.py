@@ -200,13 +200,13 @@ async def test_in_overload_nothing_is_sent_again_but_what_nobody_saw(still, monk
 async def test_the_first_try_is_no_latency_of_the_second(still, monkeypatch) -> None:
     bench = bench_of(still)
     taught = []
-    release = bench.driver.release
+    release = bench.driver.release_at
 
-    def note(permit, outcome, *, stalled_ns=0):
-        taught.append(bench.clock() - permit.admitted_at - stalled_ns)
-        release(permit, outcome, stalled_ns=stalled_ns)
+    def note(permit, outcome, stalled_ns, now):
+        taught.append(now - permit.admitted_at - stalled_ns)
+        release(permit, outcome, stalled_ns, now)
 
-    monkeypatch.setattr(bench.driver, "release", note)
+    monkeypatch.setattr(bench.driver, "release_at", note)
     client = bench.client()
     upstream = await bench.ask(client, GET)
     bench.clock.advance(seconds(1))
