@@ -18,6 +18,7 @@ from shedproxy.calibration.measurement import Interval, Phase, Plan, Step, StepS
 from shedproxy.calibration.plan import saturating_concurrency
 from shedproxy.calibration.results import Findings, RouteFit
 from shedproxy.calibration.saturation import GAIN_MIN, closed_steps, counted_s, is_faster
+from shedproxy.calibration.settled import arrivals_cv, uncrowded_steps
 from shedproxy.calibration.slo import merge_percentiles, open_levels, slo_rate
 from shedproxy.calibration.usl import LEVELS_MIN, fit_usl
 from shedproxy.core import NS_PER_S
@@ -32,8 +33,6 @@ half a dozen of them, and the best of equals always looks better."""
 _OUTDONE_LEVEL = 0.999
 """How surely more in flight must have done more for capacity to be unknown; one comparison."""
 _COLLAPSE = 0.8
-_UNCROWDED = 0.5
-"""Share of the knee up to which nobody waits inside the service."""
 
 
 def fit_findings(
@@ -50,7 +49,9 @@ def fit_findings(
         missing.append(
             f"capacity: it takes {_STEPS_MIN} sound steps of a service that is never idle"
         )
-    slo = slo_rate(steps, plan.slo, ceiling_rps=capacity.value if capacity else math.inf, rng=rng)
+    slo = slo_rate(
+        steps, plan.slo, capacity=capacity, rng=rng, arrivals_cv=arrivals_cv(plan.arrivals)
+    )
     if slo is None:
         missing.append(_slo_missing(steps, plan))
     closed = [
@@ -125,19 +126,9 @@ def _mean(steps: Sequence[Step]) -> float:
 
 def _knee_in_flight(capacity: Interval | None, steps: Sequence[Step]) -> Interval | None:
     """Capacity times latency without waiting, which few in flight show as well as one."""
-    idle = [step for step in steps if step.phase is Phase.IDLE and step.latency is not None]
-    if capacity is None or not idle:
+    alone = uncrowded_steps(steps, capacity.value) if capacity else []
+    if capacity is None or not alone:
         return None
-    few = _UNCROWDED * capacity.value * _merged_mean(idle)[0] / NS_PER_S
-    alone = idle + [
-        step
-        for step in steps
-        if step.concurrency is not None
-        and 1 < step.concurrency <= few
-        and step.latency is not None
-        and step.state is not StepState.VOID
-        and not step.failed_count
-    ]
     mean_ns, error_ns = _merged_mean(alone)
     value = capacity.value * mean_ns / NS_PER_S
     of_capacity = (capacity.high - capacity.low) / 2 / capacity.value

@@ -2,16 +2,17 @@
 
 Satopaa et al. 2011 (Kneedle): bring both axes to 0..1 and take the place farthest from the
 diagonal. Plain Kneedle is as coarse as its points and says nothing of chance, so that an interval
-by bootstrap over the steps of each level goes with it.
+by bootstrap over the steps of each level goes with it, no narrower than the points are apart.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from shedproxy.calibration.estimates import bootstrap_interval, rising
-from shedproxy.calibration.measurement import Slo, Step
+from shedproxy.calibration.measurement import Interval, Slo, Step
 from shedproxy.calibration.results import KneeFit
 from shedproxy.calibration.slo import merge_percentiles, open_levels, percentile_ns
 from shedproxy.workload import RandomSource
@@ -73,7 +74,7 @@ def goodput_knee(steps: Sequence[Step], *, rng: RandomSource) -> KneeFit | None:
         )
 
     interval = bootstrap_interval(value, resample, rng=rng, times=200)
-    return None if interval is None else KneeFit(curve="goodput", rate_rps=interval)
+    return _knee("goodput", interval, [x for points in levels for x, _ in points])
 
 
 def latency_knee(steps: Sequence[Step], slo: Slo, *, rng: RandomSource) -> KneeFit | None:
@@ -101,4 +102,16 @@ def latency_knee(steps: Sequence[Step], slo: Slo, *, rng: RandomSource) -> KneeF
     if value is None:
         return None
     interval = bootstrap_interval(value, knee, rng=rng, times=200)
-    return None if interval is None else KneeFit(curve="latency", rate_rps=interval)
+    return _knee("latency", interval, [level.rate_rps for level in levels])
+
+
+def _knee(curve: str, found: Interval | None, rates: Sequence[float]) -> KneeFit | None:
+    """Its interval ends at rates that were played: between two of them nothing is known."""
+    if found is None:
+        return None
+    low = max((rate for rate in rates if rate < found.value), default=found.low)
+    high = min((rate for rate in rates if rate > found.value), default=found.high)
+    return KneeFit(
+        curve=curve,
+        rate_rps=replace(found, low=min(found.low, low), high=max(found.high, high)),
+    )

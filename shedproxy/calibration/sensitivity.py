@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from shedproxy.calibration.results import Calibration, Phase, StepState
-from shedproxy.calibration.slo import kept_rate, open_levels, percentile_ns
+from shedproxy.calibration.settled import arrivals_cv
+from shedproxy.calibration.slo import (
+    open_levels,
+    percentile_ns,
+    rate_within,
+    waitless_lengths,
+)
 from shedproxy.core import Nanos
 
 __all__ = ["LimitCost", "ObjectiveRate", "limit_costs", "objective_rates"]
@@ -44,7 +50,9 @@ def objective_rates(calibration: Calibration) -> list[ObjectiveRate]:
     levels = open_levels(calibration.steps)
     if not levels:
         return []
-    ceiling = found.capacity_rps.value if found.capacity_rps is not None else math.inf
+    ceiling_rps = found.capacity_rps.value if found.capacity_rps is not None else math.inf
+    lengths = waitless_lengths(calibration.steps, found.capacity_rps)
+    cv = arrivals_cv(calibration.plan.arrivals)
     slowest = max(
         (percentile_ns(level.latency, slo.percentile) for level in levels if level.latency),
         default=Nanos(0),
@@ -53,11 +61,14 @@ def objective_rates(calibration: Calibration) -> list[ObjectiveRate]:
     rates = []
     for factor in _OBJECTIVES:
         latency_ns = Nanos(round(slo.latency_ns * factor))
+        each = replace(slo, latency_ns=latency_ns)
+        found_rps = rate_within(levels, each, lengths, ceiling_rps, arrivals_cv=cv)
+        rate_rps, shown_rps = found_rps or (None, None)
         rates.append(
             ObjectiveRate(
                 latency_ns=latency_ns,
-                rate_rps=kept_rate(levels, replace(slo, latency_ns=latency_ns), ceiling),
-                is_bound=has_failed or slowest > latency_ns,
+                rate_rps=rate_rps,
+                is_bound=has_failed or slowest > latency_ns or rate_rps != shown_rps,
             )
         )
     return rates

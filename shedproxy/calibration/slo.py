@@ -3,7 +3,8 @@
 A level passes when its latency percentile and its errors are within the SLO; the estimate of the
 percentile is that of all its steps together, from their histograms. Between the highest level that
 passes and the next the rate is interpolated on the percentile, because a quantised step is no
-measurement.
+measurement. What a queue comes to in the long run bounds it (`settled`): a step is over too soon to
+show that close to capacity.
 """
 
 from __future__ import annotations
@@ -12,8 +13,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shedproxy.calibration.estimates import bootstrap_interval, rising
+from shedproxy.calibration.estimates import LEVEL, rising, z_quantile
 from shedproxy.calibration.measurement import Interval, Percentiles, Phase, Slo, Step, StepState
+from shedproxy.calibration.settled import (
+    POISSON_CV,
+    Lengths,
+    drawn_lengths,
+    lengths_of,
+    normal,
+    settled_rate,
+    uncrowded_steps,
+)
 from shedproxy.core import Nanos
 from shedproxy.workload import RandomSource
 
@@ -25,7 +35,9 @@ __all__ = [
     "next_levels",
     "open_levels",
     "percentile_ns",
+    "rate_within",
     "slo_rate",
+    "waitless_lengths",
 ]
 
 _START_LEVELS = (0.9, 0.7)
@@ -170,36 +182,102 @@ def _strains(levels: Sequence[Level], slo: Slo) -> list[float]:
 
 
 def slo_rate(
-    steps: Sequence[Step], slo: Slo, *, ceiling_rps: float, rng: RandomSource
+    steps: Sequence[Step],
+    slo: Slo,
+    *,
+    capacity: Interval | None,
+    rng: RandomSource,
+    arrivals_cv: float = POISSON_CV,
 ) -> SloRate | None:
-    """The largest rate that keeps the SLO, at most `ceiling_rps`; None: none did."""
+    """The largest rate that keeps the SLO, at most the capacity; None: none did.
+
+    It is the lower of what the levels show and of what waits leave in the long run; the interval
+    reaches from the one to the other, and to the levels between which the SLO breaks.
+    """
     levels = open_levels(steps)
-    value = kept_rate(levels, slo, ceiling_rps)
-    if value is None:
+    lengths = waitless_lengths(steps, capacity)
+    found = rate_within(levels, slo, lengths, _drawn_from(capacity), arrivals_cv=arrivals_cv)
+    if found is None:
         return None
+    value, shown = found
     below = [level for level in levels if level.rate_rps <= value * 1.001]
     nearest = below[-1] if below else levels[0]
     if nearest.latency is None:
         return None
 
-    def resample(rng: RandomSource) -> float | None:
-        again = []
-        for level in levels:
-            count = len(level.steps)
-            drawn = [level.steps[int(rng.random() * count)] for _ in range(count)]
-            again.append(_level(drawn))
-        return kept_rate(again, slo, ceiling_rps)
+    def drawn() -> tuple[float, float] | None:
+        again = [
+            _level([each.steps[int(rng.random() * len(each.steps))] for _ in each.steps])
+            for each in levels
+        ]
+        return rate_within(
+            again,
+            slo,
+            drawn_lengths(lengths, rng),
+            _drawn_from(capacity, rng),
+            arrivals_cv=arrivals_cv,
+        )
 
-    interval = bootstrap_interval(value, resample, rng=rng, times=_BOOTSTRAPS)
-    if interval is None:
+    known = [one for one in (drawn() for _ in range(_BOOTSTRAPS)) if one is not None]
+    if len(known) < 0.9 * _BOOTSTRAPS:
         return None
-    strains = _strains(levels, slo)
+    low, high = _bracket(levels, slo, shown, capacity)
+    last, tail = len(known) - 1, (1 - LEVEL) / 2
     return SloRate(
-        rate_rps=interval,
+        rate_rps=Interval(
+            value=value,
+            low=min(value, low, sorted(one[0] for one in known)[round(tail * last)]),
+            high=max(value, high, sorted(one[1] for one in known)[round((1 - tail) * last)]),
+        ),
         in_flight=nearest.throughput_rps * nearest.latency.mean_ns / 1e9,
         latency=nearest.latency,
-        is_bound=max(strains) > 1,
+        is_bound=value < shown or max(_strains(levels, slo)) > 1,
     )
+
+
+def _bracket(
+    levels: Sequence[Level], slo: Slo, shown: float, capacity: Interval | None
+) -> tuple[float, float]:
+    """The rates that kept the SLO and did not: between them nothing was played."""
+    strains = _strains(levels, slo)
+    kept = max(level.rate_rps for level, strain in zip(levels, strains, strict=True) if strain <= 1)
+    broken = [level.rate_rps for level, strain in zip(levels, strains, strict=True) if strain > 1]
+    above = min((rate for rate in broken if rate > kept), default=math.inf)
+    if capacity is None:
+        return kept, above if above < math.inf else shown
+    return min(kept, capacity.low), min(above, capacity.high)
+
+
+def _drawn_from(capacity: Interval | None, rng: RandomSource | None = None) -> float:
+    """A capacity as it might be, or without `rng` as it most likely is."""
+    if capacity is None:
+        return math.inf
+    if rng is None:
+        return capacity.value
+    error = (capacity.high - capacity.low) / 2 / z_quantile((1 + capacity.level) / 2)
+    return max(1e-9, capacity.value + error * normal(rng))
+
+
+def waitless_lengths(steps: Sequence[Step], capacity: Interval | None) -> Lengths:
+    """Lengths of requests that waited for nobody; none where the capacity is not known."""
+    alone = uncrowded_steps(steps, capacity.value) if capacity else []
+    return lengths_of([step.latency for step in alone])
+
+
+def rate_within(
+    levels: Sequence[Level],
+    slo: Slo,
+    lengths: Lengths,
+    capacity_rps: float,
+    *,
+    arrivals_cv: float = POISSON_CV,
+) -> tuple[float, float] | None:
+    """The rate that keeps the SLO for good, and the one that was seen to; None where none did."""
+    shown = kept_rate(levels, slo, capacity_rps)
+    if shown is None or not lengths:
+        return None if shown is None else (shown, shown)
+    settled = settled_rate(lengths, slo, capacity_rps=capacity_rps, arrivals_cv=arrivals_cv)
+    return min(shown, settled), shown
 
 
 def kept_rate(levels: Sequence[Level], slo: Slo, ceiling_rps: float) -> float | None:
@@ -211,7 +289,8 @@ def kept_rate(levels: Sequence[Level], slo: Slo, ceiling_rps: float) -> float | 
     if not passing:
         return None
     place = passing[-1]
-    rate = levels[place].rate_rps
+    # As it came out a rate may be above the next one that was planned.
+    rate = max(level.rate_rps for level in levels[: place + 1])
     if place + 1 < len(levels):
         low, high = strains[place], min(strains[place + 1], 1e3)
         above = min(levels[place + 1].rate_rps, ceiling_rps)

@@ -19,6 +19,9 @@ leaves zero out.
 What a step has before it is steady is cut off (MSER). A step is void when the generator was late, \
 too busy or sent too little.
 Percentiles of several passes are of their merged histograms, never averages.
+A queue near capacity takes longer than a step to become as long as it gets: the rate that keeps \
+the objective is bounded by what capacity and scatter make of it in the long run (Kingman 1962); \
+its interval reaches up to what the steps showed.
 It is invalid for another build of the service, another machine, another mix of requests, or a \
 dependency that answers differently: calibrate again then, or let drift detection say so."""
 

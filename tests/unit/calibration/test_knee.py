@@ -43,5 +43,9 @@ def test_both_knees_of_steps_have_intervals() -> None:
     assert latency is not None
     assert goodput.rate_rps.value == pytest.approx(200)
     assert 140 <= latency.rate_rps.value <= 190
+    for knee in (goodput, latency):
+        offered = {step.offered_rps for step in steps}
+        assert offered & {knee.rate_rps.low, knee.rate_rps.high}, "no surer than rates are apart"
+        assert knee.rate_rps.low < knee.rate_rps.value < knee.rate_rps.high
     assert goodput_knee(steps[:2], rng=rng) is None
     assert latency_knee(steps[:2], SLO, rng=rng) is None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
+from harness.calibrations import a_plan, rehearsed
 from harness.sample_report import sample_calibration
 
+from shedproxy.calibration.fit import fit_findings
 from shedproxy.calibration.results import Slo
 from shedproxy.calibration.sensitivity import limit_costs, objective_rates
 from shedproxy.core import Nanos
@@ -30,6 +33,17 @@ def test_an_objective_that_everything_keeps_is_not_bound() -> None:
     )
     rates = objective_rates(replace(calibration, plan=plan, steps=tuple(steps)))
     assert not any(each.is_bound for each in rates)
+
+
+def test_the_own_objective_has_the_rate_that_was_found() -> None:
+    plan = a_plan()
+    steps, _ = rehearsed(plan, seed=1)
+    findings = fit_findings(steps, plan, rng=random.Random(1))
+    assert findings.slo_rps is not None
+    calibration = replace(sample_calibration(), plan=plan, steps=tuple(steps), findings=findings)
+    rates = [each.rate_rps for each in objective_rates(calibration)]
+    assert rates[2] == findings.slo_rps.value
+    assert rates == sorted(rates)
 
 
 def test_a_limit_costs_what_the_measured_curve_says() -> None:

@@ -31,7 +31,7 @@ def test_where_it_comes_from_is_said() -> None:
 
 def test_the_method_names_the_arrivals() -> None:
     notes = method_notes(sample_calibration())
-    assert len(notes) == 6
+    assert len(notes) == 7
     assert "arrivals are poisson" in notes[0]
 
 
