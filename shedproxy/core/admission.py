@@ -94,17 +94,20 @@ class AdmissionController(Spilling):
         """The end of `arrive` where other workers have slots of the same limit."""
         queue = self._queue
         had_waiters = queue.length > 0
-        if (not had_waiters or queue.is_outranked_by(rank)) and self._may_take(share, request, now):
-            permit = self._admit_shared(request, flow_hash, place, time_left_ns, now)
-            if had_waiters:
-                share.pass_on(self._limits.limit)
-            return permit
+        if not had_waiters or queue.is_outranked_by(rank):
+            before = share.room(request.cost, self._limits.limit, now)
+            if before >= 0:
+                permit = self._admit_shared(request, flow_hash, place, time_left_ns, now, before)
+                if had_waiters:
+                    share.pass_on(self._limits.limit)
+                return permit
         if not had_waiters:
             # Said before a last look at the slots: who frees one after it, wakes us.
             share.claim(now)
-            if self._may_take(share, request, now):
+            before = share.room(request.cost, self._limits.limit, now)
+            if before >= 0:
                 share.claim(0)
-                permit = self._admit_shared(request, flow_hash, place, time_left_ns, now)
+                permit = self._admit_shared(request, flow_hash, place, time_left_ns, now, before)
                 # Who looked meanwhile may have left us a slot that we did not need.
                 share.pass_on(self._limits.limit)
                 return permit
@@ -116,12 +119,6 @@ class AdmissionController(Spilling):
             self._look_at = Instant(now + LOOK_NS)
         return decision
 
-    def _may_take(self, share: CellShare, request: RequestInfo, now: Instant) -> bool:
-        """Whether there is room that is no other worker's."""
-        return self._has_room(request.cost) and not share.must_yield(
-            now, self._limits.limit - share.total()
-        )
-
     def _admit_shared(
         self,
         request: RequestInfo,
@@ -129,10 +126,11 @@ class AdmissionController(Spilling):
         place: int,
         time_left_ns: int | None,
         now: Instant,
+        before: int,
     ) -> Permit:
         self._count(request, place)
         expires_at = None if time_left_ns is None else Instant(now + time_left_ns)
-        return self._start(request, flow_hash, place, now, now, expires_at)
+        return self._start(request, flow_hash, place, now, now, expires_at, before)
 
     def join(self, share: CellShare) -> None:
         """Share the limit with other workers from now on."""

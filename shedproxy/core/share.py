@@ -61,6 +61,8 @@ class CellShare:
     """
 
     __slots__ = (
+        "_both",
+        "_claimed",
         "_claims",
         "_evidence",
         "_guests",
@@ -94,6 +96,10 @@ class CellShare:
         rows = [words[row * workers : (row + 1) * workers] for row in range(SHARE_FIELDS)]
         self._in_flight, self._claims, self._limits, self._evidence, self._told = rows[:-1]
         self._guests = rows[-1]
+        self._both = words[0 : 2 * workers]
+        """In flight and claims: to read one word costs as much as to read them all."""
+        self._claimed = self._claims[own]
+        """What our claim stands at: nobody else writes there."""
         self._workers = workers
         self._own = own
         self._parts = parts
@@ -114,9 +120,27 @@ class CellShare:
 
     def total(self) -> int:
         """What all workers have in flight."""
-        total = sum(self._in_flight)
+        return self._sum(self._in_flight.tolist())
+
+    def _sum(self, in_flight: list[int]) -> int:
+        total = 0
+        for worker in range(self._workers):
+            total += in_flight[worker]
         for worker in self._silent:
-            total -= self._in_flight[worker]
+            total -= in_flight[worker]
+        return total
+
+    def room(self, cost: int, limit: int, now: Instant) -> int:
+        """What all have in flight, if there is room for so much more and it is no other worker's;
+        else -1. Who is wider than the whole limit runs when it is alone, or it never would.
+        """
+        words = self._both.tolist()
+        total = self._sum(words)
+        if total and total + cost > limit:
+            return -1
+        for word in range(self._workers, 2 * self._workers):
+            if words[word]:
+                return -1 if self.must_yield(now, limit - total) else total
         return total
 
     def others(self) -> int:
@@ -140,13 +164,12 @@ class CellShare:
 
     def claim(self, since: int) -> None:
         """Somebody waits here, and got no slot since; 0: nobody waits."""
-        self._claims[self._own] = since
+        if since != self._claimed:
+            self._claimed = self._claims[self._own] = since
 
     def first(self) -> int:
         """The other worker that has waited longest for a slot, if longer than we; or -1."""
-        claims, own = self._claims, self._own
-        if not any(claims):
-            return -1
+        claims, own = self._claims.tolist(), self._own
         best, oldest = -1, claims[own]
         for worker in range(self._workers):
             claim = claims[worker]
@@ -176,7 +199,7 @@ class CellShare:
 
     def _ahead(self) -> int:
         """How many others wait longer than we, and would come if they were woken."""
-        claims, own = self._claims, self._own
+        claims, own = self._claims.tolist(), self._own
         mine, count = claims[own], 0
         for worker in range(self._workers):
             claim = claims[worker]

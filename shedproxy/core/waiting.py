@@ -63,6 +63,7 @@ class Waiting(Screening):
         arrived_at: Instant,
         now: Instant,
         expires_at: Instant | None,
+        host_in_flight: int = -1,
     ) -> Permit:
         self._serial = serial = self._serial + 1
         cost = request.cost
@@ -72,7 +73,7 @@ class Waiting(Screening):
         self.in_flight = in_flight = before + cost
         share = self._share
         if share is not None:
-            before = share.total()
+            before = share.total() if host_in_flight < 0 else host_in_flight
             share.put(in_flight)
             in_flight = before + cost
         if in_flight >= self._limits.limit:

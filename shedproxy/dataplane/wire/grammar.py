@@ -112,6 +112,9 @@ def find_head_end(buffer: bytes | bytearray, start: int) -> int:
     (RFC 9112 2.2). `start` bytes were there at the last call (0 at the first): only what is new
     is looked at, so that a head that comes byte by byte costs no more than one that comes whole.
     """
+    if type(buffer) is bytes and not start and not buffer.startswith(b"\r\n"):
+        found: int = buffer.find(b"\r\n\r\n")  # as below, which is dearer
+        return found + 4 if found >= 0 else -1
     begin = 0
     while begin < 4 and buffer.startswith(b"\r\n", begin):
         begin += 2

@@ -184,6 +184,10 @@ class Row:
     def __iter__(self) -> Iterator[int]:
         return (self[index] for index in range(self._count))
 
+    def tolist(self) -> list[int]:
+        """One after the other, as processes do."""
+        return list(self)
+
 
 class Words:
     """All words of a cell."""
