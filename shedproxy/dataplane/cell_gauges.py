@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shedproxy.core import LimitChange, ShedderStats
+from shedproxy.core import CellStats, LimitChange, ShedderStats
 from shedproxy.observability.meter import Meter
-from shedproxy.observability.metric import Gauge
+from shedproxy.observability.metric import Gauge, SpillSide
 
 __all__ = ["CellGauges"]
 
 
 class CellGauges:
-    """Writes to one meter; remembers which change of a limit was counted."""
+    """Writes to one meter; remembers what was counted."""
 
-    __slots__ = ("_last_changes", "_meter")
+    __slots__ = ("_last_changes", "_meter", "_spilled")
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._last_changes: dict[str, LimitChange] = {}
+        self._spilled: dict[str, tuple[int, int]] = {}
+        """Requests sent away and taken, as counted so far."""
 
     def clear(self, index: int) -> None:
         """A cell is no more: nobody publishes its present again."""
@@ -34,6 +36,7 @@ class CellGauges:
             if change is not None and change is not self._last_changes.get(cell.name):
                 self._last_changes[cell.name] = change
                 meter.on_limit_change(index, change.cause)
+            self._count_spilled(cell, index)
             for gauge, value in (
                 (Gauge.IN_FLIGHT, cell.in_flight),
                 (Gauge.LIMIT, cell.limit),
@@ -50,7 +53,19 @@ class CellGauges:
                 (Gauge.HOST_LIMIT, cell.host_limit),
                 (Gauge.HOST_IN_FLIGHT, cell.host_in_flight),
                 (Gauge.CAPACITY, round(cell.capacity_rps)),
+                (Gauge.GUESTS, cell.guests),
+                (Gauge.GUEST_ROOM, cell.guest_room),
             ):
                 meter.set_gauge(index, gauge, value)
             for criticality, count in enumerate(cell.class_in_flight):
                 meter.set_gauge(index, Gauge.SHEDDABLE + criticality, count)
+
+    def _count_spilled(self, cell: CellStats, index: int) -> None:
+        counts = (cell.sent_count, cell.taken_count)
+        sent, taken = self._spilled.get(cell.name, (0, 0))
+        if counts == (sent, taken):
+            return
+        self._spilled[cell.name] = counts
+        # A cell that was removed and has come back begins to count anew.
+        self._meter.on_spilled(index, SpillSide.SENT, max(0, counts[0] - sent))
+        self._meter.on_spilled(index, SpillSide.TAKEN, max(0, counts[1] - taken))

@@ -51,7 +51,9 @@ class CellKeys:
         "_segment",
         "_table",
         "_trust",
+        "asks_pins",
         "header",
+        "is_pinned",
         "moving",
         "names",
         "secret_id",
@@ -77,6 +79,10 @@ class CellKeys:
         self._hash = cell_hash(routing.secret)
         self.secret_id = secret_id(routing.secret)
         self._known: Recent[bytes, int] = Recent(self._hash_text, is_wary=True)
+        self.asks_pins = False
+        """Whether anybody wants to know of keys that are pinned."""
+        self.is_pinned = False
+        """The key that was looked up last is pinned, or moves; if it is asked for."""
         self.moving = 0
         """The hash of a key that was found to move, until `take_moving`; else 0."""
         self.take(table)
@@ -110,6 +116,8 @@ class CellKeys:
         place = table.find(key_hash) if key_hash else table.default
         if place > _STILL:
             self.moving = key_hash
+        if self.asks_pins:
+            self.is_pinned = place > _STILL or (key_hash != 0 and table.is_pinned(key_hash))
         return self.names[place & _STILL]
 
     def take_moving(self) -> int:

@@ -110,6 +110,8 @@ class Classifier:
         tenant = classification.tenant_header.lower()
         self.keys = CellKeys(routing, self._trust) if routing.key else None
         """Leads to a cell where no rule does; None: nothing is asked."""
+        if self.keys is not None:
+            self.keys.asks_pins = any(cell.spill.to for cell in policy.cells)
         self._criticality = classification.criticality_header.lower().encode()
         self._has_tenants = bool(tenant)
         self._flows = Flows(tenant, self._trust, flow_key or secret_flow_key(routing.secret))
@@ -179,16 +181,16 @@ class Classifier:
         `said` are the bits of `wanted` that the headers have, where they are known, and `found`
         those headers. Others are not read, unless `reads_all`.
         """
-        if found is None:
-            found = _NOTHING
+        found = _NOTHING if found is None else found
         if said < 0:
             found = {}
             said = self._look_for(headers, found)
         rule = self._find_rule(method, raw_path, found)
         route = self._routes[rule] if mark is None else self._marked_route(rule, mark)
-        if self.keys is not None and route.is_keyed:
-            cell = self.keys.find(found, headers, raw_path, peer)
-            route = route.in_cell(cell, self._timeouts.get(cell, self._first_timeout))
+        if (keys := self.keys) is not None and route.is_keyed:
+            cell = keys.find(found, headers, raw_path, peer)
+            own_ns = self._timeouts.get(cell, self._first_timeout)
+            route = route.in_cell(cell, own_ns, keys.is_pinned)
         time_left_ns = default_timeout_ns
         if time_left_ns is None:
             time_left_ns = route.default_timeout_ns

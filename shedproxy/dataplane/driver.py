@@ -265,9 +265,12 @@ class Driver(Counting):
 
     def set_healthy_weight(self, cell: str, weight: int) -> None:
         """Upstreams went or came back behind a cell: limits that are per weight follow."""
-        if self._healthy.get(cell) != weight:
+        before = self._healthy.get(cell)
+        if before != weight:
             self._healthy[cell] = weight
-            if any(cell.limit.weight for cell in self.document.policy.cells):
+            cells = self.document.policy.cells
+            is_turn = not before or not weight
+            if any(cell.limit.weight or (is_turn and cell.spill.to) for cell in cells):
                 self._apply(self.document, self._mode)
 
     def drain(self) -> None:

@@ -23,15 +23,28 @@ class Route:
         "is_control",
         "is_criticality_fixed",
         "is_keyed",
+        "is_pinned",
         "kind",
         "name",
         "own_info",
+        "pinned",
         "rule",
         "worth",
     )
 
-    def __init__(self, rule: Rule, name: str, default_criticality: Criticality) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        name: str,
+        default_criticality: Criticality,
+        *,
+        is_pinned: bool = False,
+    ) -> None:
         self.rule = rule
+        self.is_pinned = is_pinned
+        """Its requests are of keys that no other cell may take."""
+        self.pinned: Route | None = None
+        """The same for those."""
         self.name = rule.name or name
         self.cell = rule.cell or "default"
         self.kind = rule.kind
@@ -65,14 +78,23 @@ class Route:
         route.default_timeout_ns = self.default_timeout_ns
         return route
 
-    def in_cell(self, cell: str, default_timeout_ns: int | None) -> Route:
-        """The route for requests whose key leads to this cell. Remembered."""
+    def in_cell(self, cell: str, default_timeout_ns: int | None, is_pinned: bool = False) -> Route:
+        """The route for requests whose key leads to this cell, or is pinned to it. Remembered."""
         known = self.by_cell.get(cell)
         if known is None:
             known = Route(replace(self.rule, cell=cell), self.name, self.criticality)
             known.default_timeout_ns = default_timeout_ns
             self.by_cell[cell] = known
-        return known
+        return known.as_pinned() if is_pinned else known
+
+    def as_pinned(self) -> Route:
+        """The route for requests whose key is pinned to this cell. Remembered."""
+        pinned = self.pinned
+        if pinned is None:
+            pinned = Route(self.rule, self.name, self.criticality, is_pinned=True)
+            pinned.default_timeout_ns = self.default_timeout_ns
+            self.pinned = pinned
+        return pinned
 
     def intern(self, criticality: Criticality, kind: Kind, *, is_retry: bool) -> RequestInfo:
         """The one RequestInfo of this class, kind and attempt on this route."""
@@ -94,6 +116,7 @@ class Route:
             cost=rule.cost,
             is_retry=is_retry,
             route_limit=rule.limit,
+            is_pinned=self.is_pinned,
         )
         self.infos[index] = info
         return info

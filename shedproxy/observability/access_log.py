@@ -61,6 +61,8 @@ class AccessRecord(NamedTuple):
     """Of the cell, as the decision saw them."""
     trace_id: str = ""
     """Of the request's traceparent, 32 hex digits."""
+    home: str = ""
+    """Its own cell, when it had no room and `cell` took it."""
 
 
 class AccessLog:
@@ -190,6 +192,8 @@ def _line(record: AccessRecord) -> str:
         fields["limit"] = record.limit
     if record.trace_id:
         fields["trace_id"] = record.trace_id
+    if record.home:
+        fields["spilled_from"] = record.home
     # JSON leaves DEL as it is; terminals do not.
     return json.dumps(fields).replace("\x7f", "\\u007f")
 

@@ -44,6 +44,7 @@ _FAULTS: Final = LAYOUT.cells + LAYOUT.cell_faults
 _LIMIT_CHANGES: Final = LAYOUT.cells + LAYOUT.cell_limit_changes
 _RETRIES: Final = LAYOUT.cells + LAYOUT.cell_retries
 _RETRIES_DENIED: Final = LAYOUT.cells + LAYOUT.cell_retries_denied
+_SPILLED: Final = LAYOUT.cells + LAYOUT.cell_spilled
 _GAUGES: Final = LAYOUT.cells + LAYOUT.cell_gauges
 _WAITS: Final = LAYOUT.cells + LAYOUT.cell_waits
 _DURATIONS: Final = LAYOUT.cells + LAYOUT.cell_durations
@@ -153,6 +154,10 @@ class Meter:
         """A request could have been sent once more and was not, for this RetryDenial."""
         self.slots[cell * _STRIDE + _RETRIES_DENIED + denial] += 1
 
+    def on_spilled(self, cell: int, side: int, count: int) -> None:
+        """So many more requests went from, or came to, a cell that is not their own (SpillSide)."""
+        self.slots[cell * _STRIDE + _SPILLED + side] += count
+
     def set_gauge(self, cell: int, gauge: int, value: int) -> None:
         """Publish the present value of a cell's Gauge."""
         self.slots[cell * _STRIDE + _GAUGES + gauge] = value
@@ -221,6 +226,10 @@ class Meter:
     def retries_denied(self, cell: int, denial: int) -> int:
         """Requests not sent once more for this reason."""
         return self.slots[cell * _STRIDE + _RETRIES_DENIED + denial]
+
+    def spilled(self, cell: int, side: int) -> int:
+        """Requests that a cell sent away, or took of others."""
+        return self.slots[cell * _STRIDE + _SPILLED + side]
 
     def _by_reason(self, start: int, reason: int | None) -> int:
         block = self.slots[start : start + 4 * _REASONS]

@@ -20,6 +20,7 @@ __all__ = [
     "RequestOutcome",
     "RetryCause",
     "RetryDenial",
+    "SpillSide",
     "WaitOutcome",
     "counter",
     "gauge",
@@ -86,6 +87,15 @@ class RetryCause(enum.IntEnum):
     """The upstream closed an idle connection while the request was under way to it."""
 
 
+class SpillSide(enum.IntEnum):
+    """Which part a cell had when another took what it had no room for."""
+
+    SENT = 0
+    """Its request went to another cell."""
+    TAKEN = 1
+    """It took the request of another."""
+
+
 class RetryDenial(enum.IntEnum):
     """Why a request that could have been sent again was not."""
 
@@ -128,6 +138,10 @@ class Gauge(enum.IntEnum):
     """What all who share the limit have in flight, as this one sees it."""
     UPSTREAM_WEIGHT = 21
     """Hosts in service, each by the part it may have, in thousandths."""
+    GUESTS = 22
+    """Slots that requests of other cells hold."""
+    GUEST_ROOM = 23
+    """Slots that were free for more of them, as they were looked for last."""
 
     @classmethod
     def of_class(cls, criticality: int) -> Gauge:

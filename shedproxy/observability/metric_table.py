@@ -19,6 +19,7 @@ from shedproxy.observability.metric import (
     RequestOutcome,
     RetryCause,
     RetryDenial,
+    SpillSide,
     WaitOutcome,
     counter,
     gauge,
@@ -69,6 +70,7 @@ REASON = Label("shedproxy.reason", ("", *REASONS))
 FAULT = Label("shedproxy.fault", FAULTS)
 RETRY_CAUSE = Label("shedproxy.cause", tuple(member.name.lower() for member in RetryCause))
 RETRY_DENIAL = Label("shedproxy.cause", tuple(member.name.lower() for member in RetryDenial))
+SPILL_SIDE = Label("shedproxy.side", tuple(member.name.lower() for member in SpillSide))
 EVICTION = Label("shedproxy.cause", tuple(member.label for member in Eviction))
 CAUSE = Label("shedproxy.cause", LIMIT_CAUSES)
 WORKER = Label("shedproxy.worker", WORKERS)
@@ -141,6 +143,29 @@ METRICS = (
         "Requests that could have been sent once more and were not: budget used up, or overload.",
         CELL,
         RETRY_DENIAL,
+    ),
+    counter(
+        "shedproxy.spilled",
+        "{request}",
+        "Requests that a cell without room sent to another, and that a cell took of others.",
+        CELL,
+        SPILL_SIDE,
+    ),
+    gauge(
+        "shedproxy.guests",
+        "{request}",
+        "Slots that requests of other cells hold; absent where there are none.",
+        CELL,
+        merge=Merge.SUM,
+        is_always_shown=False,
+    ),
+    gauge(
+        "shedproxy.guests.room",
+        "{request}",
+        "Slots that are free for more of them: of half the limit, what its own peak leaves.",
+        CELL,
+        merge=Merge.MIN,
+        is_always_shown=False,
     ),
     up_down("shedproxy.in_flight", "{request}", "Slots taken by admitted requests.", CELL),
     up_down(

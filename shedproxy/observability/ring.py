@@ -37,11 +37,14 @@ _BODY: Final = struct.Struct("<" + _FIELDS)
 _RECORD: Final = struct.Struct("<Q" + _FIELDS)
 """The id, and the body behind it: written in this order, one after the other."""
 _PACK_INTO: Final = _RECORD.pack_into
-# Marks, from the lowest byte on: reason, criticality, mode, count of numbers; the top bit says
-# whether it is a retry.
+# Marks, from the lowest byte on: reason, criticality, mode, count of numbers (three bits) and why
+# no other cell took it (four); the top bit says whether it is a retry.
 _CRITICALITY_AT: Final = 8
 _MODE_AT: Final = 16
 _COUNT_AT: Final = 24
+_COUNT_MASK: Final = 0x07
+_BAR_AT: Final = 27
+_BAR_MASK: Final = 0x0F
 _RETRY_BIT: Final = 0x80 << _COUNT_AT
 _ROUTES_MAX: Final = 1024
 """Names of routes that are kept as they are written."""
@@ -103,6 +106,8 @@ class RefusalRecord:
     waited_ns: int
     retry_after_ns: int
     numbers: tuple[int, ...]
+    spill_bar: int = 0
+    """Why no other cell took it (a `SpillBar`); 0: none was asked."""
 
     def to_rejected(self, cell_name: str = "default") -> Rejected:
         """The refusal as the core made it, for `explain_refusal` and `refusal_holds`."""
@@ -113,7 +118,7 @@ class RefusalRecord:
             cost=self.cost,
             is_retry=self.is_retry,
         )
-        return Rejected(
+        rejected = Rejected(
             request=request,
             reason=self.reason,
             at=self.at,
@@ -124,6 +129,8 @@ class RefusalRecord:
             retry_after_ns=self.retry_after_ns,
             waited_ns=self.waited_ns,
         )
+        rejected.spill_bar = self.spill_bar
+        return rejected
 
 
 class RefusalRing:
@@ -342,7 +349,7 @@ def _marks_of(rejected: Rejected, mode: int) -> int:
     reason: int = rejected.reason
     criticality: int = request.criticality
     marks = reason | criticality << _CRITICALITY_AT | mode << _MODE_AT
-    marks |= len(rejected.numbers) << _COUNT_AT
+    marks |= len(rejected.numbers) << _COUNT_AT | rejected.spill_bar << _BAR_AT
     return marks | _RETRY_BIT if request.is_retry else marks
 
 
@@ -354,7 +361,7 @@ def _unpack(refusal_id: int, body: bytes) -> RefusalRecord | None:
     fields = _BODY.unpack_from(body)
     wall_ns, at, waited_ns, retry_after_ns, in_flight, limit, queue_length = fields[:7]
     cell, cost, marks, route = fields[7:11]
-    count = (marks & ~_RETRY_BIT) >> _COUNT_AT
+    count = marks >> _COUNT_AT & _COUNT_MASK
     numbers = fields[11 : 11 + count]
     return RefusalRecord(
         id=refusal_id,
@@ -373,4 +380,5 @@ def _unpack(refusal_id: int, body: bytes) -> RefusalRecord | None:
         waited_ns=waited_ns,
         retry_after_ns=retry_after_ns,
         numbers=numbers,
+        spill_bar=marks >> _BAR_AT & _BAR_MASK,
     )

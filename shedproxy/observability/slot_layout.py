@@ -23,6 +23,7 @@ from shedproxy.observability.metric import (
     RequestOutcome,
     RetryCause,
     RetryDenial,
+    SpillSide,
     WaitOutcome,
 )
 from shedproxy.observability.metric_table import (
@@ -70,6 +71,7 @@ class Layout:
     cell_limit_changes: int
     cell_retries: int
     cell_retries_denied: int
+    cell_spilled: int
     cell_gauges: int
     cell_waits: int
     cell_durations: int
@@ -107,7 +109,8 @@ def make_layout(
     limit_changes = cell_faults + faults
     retries = limit_changes + causes
     retries_denied = retries + len(RetryCause)
-    gauges = retries_denied + len(RetryDenial)
+    spilled = retries_denied + len(RetryDenial)
+    gauges = spilled + len(SpillSide)
     waits = gauges + len(Gauge)
     durations = waits + classes * len(WaitOutcome) * wait_stride
     stride = durations + classes * DURATION_OUTCOMES * duration_stride
@@ -125,6 +128,7 @@ def make_layout(
         cell_limit_changes=limit_changes,
         cell_retries=retries,
         cell_retries_denied=retries_denied,
+        cell_spilled=spilled,
         cell_gauges=gauges,
         cell_waits=waits,
         cell_durations=durations,
@@ -166,6 +170,8 @@ CELL_GAUGES: dict[Gauge, str | None] = {
     Gauge.CAPACITY: "shedproxy.capacity",
     Gauge.UPSTREAM_WEIGHT: "shedproxy.upstream.weight",
     **dict.fromkeys(map(Gauge.of_class, Criticality), "shedproxy.class.in_flight"),
+    Gauge.GUESTS: "shedproxy.guests",
+    Gauge.GUEST_ROOM: "shedproxy.guests.room",
     Gauge.HOST_LIMIT: None,
     Gauge.HOST_IN_FLIGHT: None,
 }
@@ -236,6 +242,7 @@ def _cell_series(layout: Layout) -> tuple[Series, ...]:
     changes = metric_named("shedproxy.limit.changes")
     retries = metric_named("shedproxy.retries")
     denied = metric_named("shedproxy.retries.denied")
+    spilled = metric_named("shedproxy.spilled")
     return (
         *_decision_series(layout),
         *(Series(goodput, (name,), layout.cell_goodput + i) for i, name in enumerate(CLASSES)),
@@ -264,6 +271,7 @@ def _cell_series(layout: Layout) -> tuple[Series, ...]:
             Series(denied, (denial.name.lower(),), layout.cell_retries_denied + denial)
             for denial in RetryDenial
         ),
+        *(Series(spilled, (side.name.lower(),), layout.cell_spilled + side) for side in SpillSide),
         *(
             Series(metric_named(name), _CLASS_OF.get(gauge, ()), layout.cell_gauges + gauge)
             for gauge, name in CELL_GAUGES.items()

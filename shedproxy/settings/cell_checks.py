@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from shedproxy.core import NS_PER_S
 from shedproxy.errors import Problem
@@ -26,6 +26,7 @@ def check_cells(settings: Settings, check: Check) -> Iterator[Problem]:
     yield from _check_hands(settings, check)
     yield from _check_sizes(settings, check)
     yield from _check_zones(settings, check)
+    yield from _check_spill(settings, check)
     weights = settings.cells.weights
     if weights and not any(weights.values()):
         yield from check.error(
@@ -41,6 +42,8 @@ def _check_names(settings: Settings, check: Check) -> Iterator[Problem]:
     named: list[tuple[Path, str, bool]] = [(("cells", "default"), cells.default, False)]
     named += [(("cells", "weights", name), name, True) for name in cells.weights]
     named += [(("cells", "pins", key), name, False) for key, name in cells.pins.items()]
+    for owner, cell in settings.cell.items():
+        named += [(("cell", owner, "spill", "to"), name, False) for name in cell.spill.to]
     for path, name, on_key in named:
         if name not in known:
             near = nearest(name, known)
@@ -85,6 +88,35 @@ def _check_hands(settings: Settings, check: Check) -> Iterator[Problem]:
                 " shedproxy shards plan says what can be",
                 related=(*path, "tenants"),
             )
+
+
+def _check_spill(settings: Settings, check: Check) -> Iterator[Problem]:
+    cells = cells_of(settings)
+    for name, cell in settings.cell.items():
+        spill, path = cell.spill, ("cell", name, "spill")
+        if bool(spill.to) != bool(spill.classes):
+            there, missing = ("to", "classes") if spill.to else ("classes", "to")
+            yield from check.error(
+                (*path, there),
+                f'cell "{name}": spill.{there} says nothing without spill.{missing}',
+                help_text=f"add {missing}, or take {there} away",
+            )
+        for other in spill.to:
+            if other == name:
+                yield from check.error((*path, "to"), f'cell "{name}" cannot spill to itself')
+            elif other in cells and _upstreams(cells, other) & _upstreams(cells, name):
+                yield from check.error(
+                    (*path, "to"),
+                    f'cell "{name}" cannot spill to "{other}"',
+                    note="they share upstreams: where one has no room the other has none",
+                    help_text=f"give [cell.{other}] upstreams of its own",
+                )
+
+
+def _upstreams(cells: Mapping[str, CellSettings], name: str) -> set[str]:
+    """The URLs of a cell; without any, those of the default one."""
+    upstream = cells[name].upstream or cells["default"].upstream
+    return {split_upstream(one)[0] for one in upstream}
 
 
 def _check_sizes(settings: Settings, check: Check) -> Iterator[Problem]:

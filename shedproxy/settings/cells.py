@@ -8,7 +8,14 @@ from pydantic import BeforeValidator, Field
 
 from shedproxy.settings.outliers import CheckSettings, OutlierSettings
 from shedproxy.settings.quantities import Duration, TextList, at_least, invalid
-from shedproxy.settings.section import ClassLimits, Section, form, preset
+from shedproxy.settings.section import (
+    CellName,
+    ClassLimits,
+    CriticalityName,
+    Section,
+    form,
+    preset,
+)
 from shedproxy.settings.upstreams import UpstreamUrl
 
 __all__ = [
@@ -21,6 +28,7 @@ __all__ = [
     "QueueSettings",
     "RetriesSettings",
     "ShedLevelSettings",
+    "SpillSettings",
     "StreamsSettings",
     "TransportSettings",
     "UpstreamTlsSettings",
@@ -99,6 +107,21 @@ class ShedLevelSettings(Section):
     """Without it only a full queue and expired waiters are refused, and the queue stays long."""
     period: Annotated[Duration, at_least("10ms")] = preset("100ms")
     """Longest time between two moves of the level; a busy cell moves it more often."""
+
+
+class SpillSettings(Section):
+    """Which other cells take requests that this one has no room for, and which requests: only where
+    any cell can serve them. The other one must have measured room: its peak of the last seconds and
+    such guests together never take more than half of its limit, nothing is taken while somebody
+    waits there, and guests are sent on to nobody. Requests whose key is pinned or moves stay, and
+    so do streams and what has a bound of its own. They carry `shedproxy-spilled-from: CELL`.
+    """
+
+    to: Annotated[list[CellName], TextList] = preset([], max_length=8)
+    """Cells with upstreams of their own, in the order in which they are asked; none: nothing
+    spills."""
+    classes: Annotated[list[CriticalityName], TextList] = preset([])
+    """Classes that may go; none: nothing does."""
 
 
 class StreamsSettings(Section):
@@ -258,6 +281,7 @@ class CellSettings(Section):
     queue: QueueSettings = QueueSettings()
     fairness: FairnessSettings = FairnessSettings()
     shed_level: ShedLevelSettings = ShedLevelSettings()
+    spill: SpillSettings = SpillSettings()
     streams: StreamsSettings = StreamsSettings()
     deadline: DeadlineSettings = DeadlineSettings()
     transport: TransportSettings = TransportSettings()

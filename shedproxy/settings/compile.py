@@ -17,6 +17,7 @@ from shedproxy.core import (
     Policy,
     QueuePolicy,
     ShedLevelPolicy,
+    SpillPolicy,
 )
 from shedproxy.placement import spread_buckets
 from shedproxy.settings.cells import (
@@ -122,6 +123,10 @@ def _cell(name: str, cell: CellSettings, settings: Settings) -> CellPolicy:
         shed_level=ShedLevelPolicy(
             enabled=cell.shed_level.enabled,
             period_ns=cell.shed_level.period,
+        ),
+        spill=SpillPolicy(
+            to=tuple(cell.spill.to),
+            classes=tuple(Criticality[word.upper()] for word in cell.spill.classes),
         ),
         resident_limit=cell.streams.limit,
         control_budget=settings.control.budget,

@@ -8,7 +8,7 @@ in flight) is given as the bound at which the answer flips.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shedproxy.core import (
@@ -28,6 +28,8 @@ from shedproxy.snapshot import Document
 __all__ = ["CellNumbers", "explain_head"]
 
 RANKS = COHORTS * 4
+_FOR_WANT_OF_ROOM = (RejectReason.SHED_LEVEL, RejectReason.QUEUE_FULL)
+"""Refusals that another cell can help against."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,8 @@ class CellNumbers:
     """Of the level itself."""
     upstreams: int = 0
     upstreams_healthy: int = 0
+    guest_room: int = 0
+    """Slots that are free for requests of other cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,8 @@ def explain_head(
     }
     if numbers is not None:
         answer = _decide(cell, found, numbers, is_draining=is_draining, known=is_cohort_known)
+        assert numbers_of is not None
+        answer = _spill(cell, found.info, answer, numbers_of)
         content["now"] = _show_numbers(numbers, found.info)
         content["decision"] = _show_answer(answer, document.policy.mode)
     content["flips"] = _flips(cell, found.info, numbers)
@@ -210,6 +216,22 @@ def _slot(cell: CellPolicy, info: RequestInfo, numbers: CellNumbers) -> _Answer:
         " takes a place",
         RejectReason.QUEUE_FULL,
     )
+
+
+def _spill(
+    cell: CellPolicy, info: RequestInfo, answer: _Answer, numbers_of: Callable[[str], CellNumbers]
+) -> _Answer:
+    """A refusal for want of room may become another cell's work."""
+    if answer.reason not in _FOR_WANT_OF_ROOM or info.criticality not in cell.spill.classes:
+        return answer
+    if info.is_pinned or not info.is_plain:
+        return replace(answer, why=f"{answer.why}; no other cell may take it")
+    rooms = {name: numbers_of(name).guest_room for name in cell.spill.to}
+    taker = next((name for name, room in rooms.items() if room >= info.cost), None)
+    if taker is None:
+        return replace(answer, why=f"{answer.why}; {', '.join(rooms)} has no room for it now")
+    why = f"{answer.why}; {taker} has room for {rooms[taker]} such guests and may take it"
+    return replace(answer, why=why)
 
 
 def _show_answer(answer: _Answer, mode: Mode) -> dict[str, Any]:

@@ -109,6 +109,7 @@ class Inspection:
             shed_share=self._max(index, Gauge.SHED_SHARE_PPM) / _PPM,
             upstreams=self._max(index, Gauge.UPSTREAMS),
             upstreams_healthy=self._max(index, Gauge.UPSTREAMS_HEALTHY),
+            guest_room=self._max(index, Gauge.GUEST_ROOM),
         )
 
     def load(self, document: Document, cell: str) -> tuple[float, float]:
@@ -199,6 +200,7 @@ class Inspection:
             "queue_length": self._sum(index, Gauge.QUEUE_LENGTH),
             "residents": self._sum(index, Gauge.RESIDENTS),
             "zombies": self._sum(index, Gauge.ZOMBIES),
+            "guests": self._sum(index, Gauge.GUESTS),
             "control_in_flight": self._sum(index, Gauge.CONTROL_IN_FLIGHT),
             "pressure": self._max(index, Gauge.PRESSURE_PPM) / _PPM,
             "shed_rank": self._max(index, Gauge.SHED_RANK),

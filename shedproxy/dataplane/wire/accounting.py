@@ -55,6 +55,8 @@ class Accounting:
         "flow_hash",
         "framing",
         "group",
+        "home",
+        "home_cell",
         "info",
         "is_finished",
         "live",
@@ -93,6 +95,10 @@ class Accounting:
         """Of its tenant."""
         self.group: UpstreamGroup | None = None
         """Whose connection it uses or waits for."""
+        self.home: UpstreamGroup | None = None
+        """Its own cell's upstreams, when another cell took it: its client has a place there."""
+        self.home_cell = ""
+        """The name of that cell; "": no other took it."""
         self.upstream: UpstreamConnection | None = None
         self.retries = 0
         self.tried: tuple[Upstream[Any], ...] = ()
@@ -155,9 +161,9 @@ class Accounting:
 
     def settle(self, expires_at: Instant | None, now: Instant) -> None:
         """Count the exchange and log it; `expires_at` is its deadline."""
-        group = self.group
+        group, home = self.group, self.home
         if group is not None:
-            self.client.leave_cell(group)
+            self.client.leave_cell(group if home is None else home)
         live = self.live
         info = self.info
         duration_ns = now - self.started_at
@@ -166,7 +172,7 @@ class Accounting:
             is_good = (
                 not self.reason and self.status < 500 and (expires_at is None or now <= expires_at)
             )
-            if is_good and group is not None:
+            if is_good and group is not None and home is None:
                 group.retries.budget.earn(self.flow_hash)
             driver.meter.on_finished(
                 driver.cell_index(info.cell), info.criticality, self.status, duration_ns, is_good
@@ -188,5 +194,6 @@ class Accounting:
                     self.body_size,
                     self.reason,
                     trace_id=trace_of(self.tokens),
+                    home=self.home_cell,
                 )
             )

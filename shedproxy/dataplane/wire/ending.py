@@ -201,6 +201,8 @@ class Ending(Accounting):
         """Send the request once more, rather to another upstream, if the rules allow it."""
         group, permit = self.group, self.permit
         assert group is not None
+        if self.home_cell and (cause is not RetryCause.REUSED or self.retries):
+            return False  # what others saved is not a guest's to spend
         is_unsent = cause is RetryCause.CONNECT
         if permit is None or not group.has_other(self, avoid if is_unsent else None):
             return False

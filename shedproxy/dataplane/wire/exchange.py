@@ -224,9 +224,17 @@ class Exchange(Upload):
 
     def _run(self, permit: Permit) -> None:
         self.hold(permit)
+        if permit.request is not self.info:
+            self._be_guest(permit)
         group = self.group
         assert group is not None
         group.acquire(self, permit.admitted_at)
+
+    def _be_guest(self, permit: Permit) -> None:
+        """Another cell took it: its upstreams get it. Its client keeps its place in its own."""
+        self.home, self.home_cell = self.group, self.info.cell
+        self.info = permit.request
+        self.group = self.live.group_of(permit.request.cell)
 
     @property
     def is_collecting(self) -> bool:

@@ -143,14 +143,14 @@ def build_request_head(
     criticality: bytes,
     retries: int = 0,
     time_left_ms: int = -1,
-    pressure: bytes = b"",
+    added: bytes = b"",
 ) -> bytes:
     """The head sent to the upstream, in HTTP/1.1.
 
     `headers` are as received (lower-case names); `peer` is the client's address as text, empty on
     a unix socket; `is_trusted` says whether its forwarded headers count. `authority` is the
     upstream's own, used where Host is not preserved or absent. `retries` counts our own tries
-    before this one, `time_left_ms` is -1 when unknown, `pressure` is sent when not empty.
+    before this one, `time_left_ms` is -1 when unknown, `added` are lines of ours.
     """
     host = framing.host
     lines = [
@@ -184,8 +184,8 @@ def build_request_head(
         lines.append(_line((context.criticality_name, criticality)))
         if time_left_ms >= 0:
             lines.append(b"x-request-timeout-ms: %d" % time_left_ms)
-    if pressure:
-        lines.append(b"shedproxy-pressure: " + pressure)
+    if added:
+        lines.append(added)
     if framing.body or framing.length >= 0 or framing.upgrade or framing.takes_trailers:
         _add_framing(lines, framing)
     lines.append(context.ends[version_minor])

@@ -67,7 +67,7 @@ class Upload(Ending):
         live, info, tokens, client = self.live, self.info, self.tokens, self.client
         worth: int = info.criticality
         criticality = live.criticality_labels[worth]
-        is_plain = left_ns < 0 and not self.retries and not live.forwards_pressure
+        is_plain = left_ns < 0 and not (self.retries or live.forwards_pressure or self.home_cell)
         if is_plain and tokens.plain is not None:
             return client.heads.write_plain(
                 live.header_context,
@@ -77,9 +77,12 @@ class Upload(Ending):
                 authority=upstream.authority,
                 criticality=criticality,
             )
-        pressure = b""
+        added = b""
         if live.forwards_pressure:
-            pressure = b"%.2f" % live.driver.pressure(info.cell)
+            added = b"shedproxy-pressure: %.2f" % live.driver.pressure(info.cell)
+        if self.home_cell:
+            origin = b"shedproxy-spilled-from: " + self.home_cell.encode()
+            added = b"%b\r\n%b" % (added, origin) if added else origin
         return build_request_head(
             live.header_context,
             tokens.method,
@@ -92,7 +95,7 @@ class Upload(Ending):
             criticality=criticality,
             retries=self.retries,
             time_left_ms=left_ns // NS_PER_MS if left_ns >= 0 else -1,
-            pressure=pressure,
+            added=added,
         )
 
     def answer_by(self, now: Instant) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from shedproxy.core import CellPolicy, Criticality, LimitPolicy, Mode, Policy
+from shedproxy.core import CellPolicy, Criticality, LimitPolicy, Mode, Policy, SpillPolicy
 
 
 def test_defaults_enforce_one_unbounded_cell() -> None:
@@ -60,3 +60,11 @@ def test_each_cell_has_the_weight_behind_it_or_that_of_the_first() -> None:
     scaled = Policy(cells=cells).scaled_to({"default": 1, "a": 4})
     assert [cell.limit.initial for cell in scaled.cells] == [5, 20, 5]
     assert Policy(cells=cells).scaled_to({}) == Policy(cells=cells)
+
+
+def test_nothing_spills_to_a_cell_that_has_nobody_in_service() -> None:
+    spill = SpillPolicy(to=("b", "c"), classes=(Criticality.SHEDDABLE,))
+    policy = Policy(cells=(CellPolicy(spill=spill), CellPolicy(name="b"), CellPolicy(name="c")))
+    assert policy.scaled_to({"default": 1, "b": 2, "c": 1}) == policy
+    [cell, *_] = policy.scaled_to({"default": 0, "b": 0, "c": 1}).cells
+    assert cell.spill == replace(spill, to=("c",))

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -14,10 +15,12 @@ from shedproxy.core import (
     SHARE_FIELDS,
     SILENT_NS,
     CellShare,
+    Criticality,
     Instant,
     Outcome,
     Permit,
     Shedder,
+    SpillPolicy,
     Verdict,
 )
 from shedproxy.testing.builders import a_policy, a_request
@@ -394,3 +397,38 @@ def _do(action: Action, worker: int, subject: Host) -> None:
 
 def _die(_: Host) -> None:
     raise Killed
+
+
+def test_everybody_sees_what_all_have_for_other_cells():
+    """And what a silent one has is not counted, as of everything else of it."""
+    (one, two), _ = host(2)
+    for share, guests in ((one, 2), (two, 3)):
+        share.elect(10, Instant(SECOND))
+        share.put(5)
+        share.put_guests(guests)
+    assert (one.guests(), two.guests()) == (5, 5)
+    for tenth in range(1, 30):
+        one.elect(10, Instant(SECOND + tenth * SECOND // 10))
+    assert (one.guests(), one.total()) == (2, 5)
+
+
+def test_workers_of_one_cell_lend_half_of_it_together():
+    """What one has for others is no other's own peak, and counts against what is left."""
+    (one, two), _ = host(2)
+    policy = a_policy(limit=8)
+    spill = SpillPolicy(to=("b",), classes=(Criticality.SHEDDABLE,))
+    small = replace(a_policy(limit=1, queue_length=0).cells[0], name="a", spill=spill)
+    cells = (small, replace(policy.cells[0], name="b"))
+    shedders = [Shedder(replace(policy, cells=cells), now=Instant(0)) for _ in range(2)]
+    for shedder, share in zip(shedders, (one, two), strict=True):
+        shedder.join("b", share)
+        for tenth in range(1, 60):
+            shedder.tick(now=Instant(tenth * SECOND // 10))
+        shedder.arrive(a_request(cell="a"), Instant(6 * SECOND))
+    low = a_request(cell="a", criticality=Criticality.SHEDDABLE)
+    taken = [
+        isinstance(shedders[number % 2].arrive(low, Instant(6 * SECOND)), Permit)
+        for number in range(6)
+    ]
+    assert taken == [True] * 4 + [False] * 2
+    assert one.guests() == one.total() == 4

@@ -143,3 +143,29 @@ def test_long_keys_are_not_remembered():
     for _ in range(3):
         find(by_header, (b"x-tenant", b"a" * 5000))
     assert not by_header._known
+
+
+def test_keys_that_are_pinned_or_move_are_told_to_who_asks():
+    routing = CellRouting(
+        key="host",
+        secret="s",
+        default="a",
+        cells=("a", "b"),
+        buckets=((0, BUCKETS),),
+        pins=tuple(
+            (f"{HASH(key):016x}", place)
+            for key, place in sorted(
+                ((b"big", 1), (b"goes", motion_place(0, 1, MovePhase.MARKED))),
+                key=lambda pin: HASH(pin[0]),
+            )
+        ),
+    )
+    asked = CellKeys(routing, TRUST)
+    find(asked, (b"host", b"big"))
+    assert not asked.is_pinned, "nobody asks"
+    asked.asks_pins = True
+    told = {}
+    for host in (b"big", b"small", b"goes", b""):
+        find(asked, (b"host", host))
+        told[host] = asked.is_pinned
+    assert told == {b"big": True, b"small": False, b"goes": True, b"": False}

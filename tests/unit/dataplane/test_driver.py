@@ -9,6 +9,7 @@ import pytest
 
 from shedproxy.core import (
     CellPolicy,
+    Criticality,
     Instant,
     Lane,
     LimitCause,
@@ -22,6 +23,7 @@ from shedproxy.core import (
     RejectReason,
     Remembered,
     RequestInfo,
+    SpillPolicy,
     Ticket,
     milliseconds,
     refusal_holds,
@@ -463,3 +465,17 @@ def test_a_document_that_nothing_can_be_run_by_changes_nothing() -> None:
             subject.apply(document)
         assert subject.document is before
         assert subject.cells == ("default", "a")
+
+
+def test_nothing_is_sent_to_a_cell_whose_last_upstream_is_gone() -> None:
+    """Until one is back; that it has fewer than before changes nothing."""
+    spill = SpillPolicy(to=("b",), classes=(Criticality.SHEDDABLE,))
+    cells = (CellPolicy(spill=spill), CellPolicy(name="b"))
+    subject = Driver(Document(policy=Policy(cells=cells)), clock=Hand())
+    seen = []
+    for weight in (2, 1, 0, 0, 1, 2):
+        subject.set_healthy_weight("b", weight)
+        seen.append(subject.shedder.policy)
+    takes = [bool(policy.cells[0].spill.to) for policy in seen]
+    assert takes == [True, True, False, False, True, True]
+    assert seen[0] is seen[1], "what changes nothing is not applied"

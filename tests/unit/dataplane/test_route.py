@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from shedproxy.core import Criticality, Kind, Lane
 from shedproxy.dataplane.route import Route
 from shedproxy.snapshot import Rule
@@ -46,3 +48,13 @@ def test_worth_is_ordered_by_what_a_path_may_gain() -> None:
     dear = Route(Rule(cost=2), "", CRITICAL)
     routes = [control, stream, better, plain, dear]
     assert sorted(routes, key=lambda route: route.worth, reverse=True) == routes
+
+
+def test_requests_of_a_pinned_key_say_so_and_are_the_same_besides() -> None:
+    route = Route(Rule(name="items", cost=2), "", CRITICAL)
+    route.default_timeout_ns = 9
+    pinned = route.as_pinned()
+    assert pinned is route.as_pinned()
+    assert pinned.own_info == replace(route.own_info, is_pinned=True)
+    assert pinned.default_timeout_ns == 9
+    assert pinned.intern(CRITICAL, Kind.AUTO, is_retry=True).is_pinned

@@ -151,3 +151,8 @@ def test_an_event_has_the_form_of_the_other_lines():
         "event": "upstream out",
         "upstream": "a\n\x7f",
     }
+
+
+def test_a_line_says_where_a_guest_is_from():
+    assert fields_of(cell="b", home="a")["spilled_from"] == "a"
+    assert "spilled_from" not in fields_of()

@@ -13,7 +13,7 @@ from shedproxy.observability.meter import (
     ProcessGauge,
     clear_gauges,
 )
-from shedproxy.observability.metric import RetryCause, RetryDenial
+from shedproxy.observability.metric import RetryCause, RetryDenial, SpillSide
 from shedproxy.observability.metric_table import CELLS_MAX
 from shedproxy.observability.slot_layout import CELL_SERIES, LAYOUT
 
@@ -109,6 +109,13 @@ def test_the_status_decides_the_outcome(status, outcome):
     buckets, _ = histogram(meter, "http.server.request.duration", 1, "sheddable_plus", outcome)
     assert sum(buckets) == 1
     assert meter.finished(1) == 1
+
+
+def test_what_cells_send_each_other_is_counted_by_side(meter):
+    meter.on_spilled(2, SpillSide.TAKEN, 3)
+    meter.on_spilled(2, SpillSide.TAKEN, 1)
+    assert [meter.spilled(2, side) for side in SpillSide] == [0, 4]
+    assert meter.spilled(1, SpillSide.TAKEN) == 0
 
 
 def test_goodput_is_what_the_caller_says_it_is(meter):

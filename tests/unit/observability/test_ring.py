@@ -14,6 +14,7 @@ from shedproxy.core import (
     Rejected,
     RejectReason,
     RequestInfo,
+    SpillBar,
     explain_refusal,
     refusal_holds,
 )
@@ -46,6 +47,7 @@ def record(ring: RefusalRing, rejected: Rejected | None = None, wall_ns: int = 1
 def test_a_recorded_refusal_can_be_recomputed_and_explained():
     ring = RefusalRing()
     rejected = refusal()
+    rejected.spill_bar = SpillBar.NO_TIME
     found = ring.find(record(ring, rejected))
     assert found is not None
     again = found.to_rejected("shop")

@@ -114,3 +114,28 @@ def test_without_a_zone_a_part_of_what_all_ask_for_must_be_carried_too(written):
         "demand = 0\n", ""
     )
     assert "200/s would be left of 300/s" in written.problem(text).note
+
+
+A_AND_B = '[cell.a]\nupstream = "http://a:1"\n[cell.b]\nupstream = "http://b:1"\n[cell.a.spill]\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('to = ["c"]\nclasses = ["sheddable"]', 'there is no cell "c"'),
+        ('to = ["a"]\nclasses = ["sheddable"]', 'cell "a" cannot spill to itself'),
+        ('to = ["b"]', 'cell "a": spill.to says nothing without spill.classes'),
+        ('classes = ["critical"]', 'cell "a": spill.classes says nothing without spill.to'),
+    ],
+)
+def test_a_cell_spills_to_another_that_there_is_and_says_what(written, line, message):
+    assert written.problem(A_AND_B + line).message == message
+
+
+def test_where_upstreams_are_shared_one_has_no_more_room_than_the_other(written):
+    spill = '[cell.a.spill]\nto = ["default"]\nclasses = ["sheddable"]\n'
+    problem = written.problem('[cell.default]\nupstream = "http://d:1"\n[cell.a]\n' + spill)
+    assert problem.message == 'cell "a" cannot spill to "default"'
+    assert "share upstreams" in problem.note
+    sound = A_AND_B + 'to = "b"\nclasses = ["sheddable", "critical"]\n[cells]\nkey = "host"\n'
+    assert not written.warnings(sound + 'secret = "s"')

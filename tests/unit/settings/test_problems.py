@@ -98,7 +98,7 @@ CASES = [
      'did you mean "lane"?', 'lane = "control" takes requests past admission'),
     ('[cell.a]\nwait_max = "1s"', 2, "wait_max", 'unknown key "wait_max" in [cell.a]',
      "it belongs in [cell.NAME.queue]",
-     ("known here: upstream, demand, waive, limit, queue, fairness, shed_level, streams,"
+     ("known here: upstream, demand, waive, limit, queue, fairness, shed_level, spill, streams,"
       " deadline, transport, hands, retries, outliers, check, class_limits, profile")),
 ]  # fmt: skip
 

@@ -1,6 +1,16 @@
 from __future__ import annotations
 
-from shedproxy.core import CellPolicy, Criticality, Lane, Mode, Policy
+from dataclasses import replace
+
+from shedproxy.core import (
+    CellPolicy,
+    Criticality,
+    Lane,
+    Mode,
+    Policy,
+    QueuePolicy,
+    SpillPolicy,
+)
 from shedproxy.snapshot import Classification, Document, Match, Rule
 from shedproxy.supervisor.explain import CellNumbers, explain_head
 
@@ -147,3 +157,29 @@ def test_offline_there_is_no_decision_but_the_bounds_are_known():
     content = explain_head(document(), "GET", "/a", [])
     assert "decision" not in content
     assert flips(content)["in_flight"] == 8
+
+
+def test_a_refusal_that_another_cell_may_take_says_so():
+    spill = SpillPolicy(to=("b", "c"), classes=(Criticality.SHEDDABLE,))
+    policy = Policy(
+        cells=(
+            CellPolicy(queue=QueuePolicy(length_max=0), spill=spill),
+            CellPolicy(name="b"),
+            CellPolicy(name="c"),
+        )
+    )
+    doc = Document(policy=policy)
+    full = CellNumbers(limit=10, in_flight=10)
+
+    def why(room: int, criticality: str = "sheddable") -> str:
+        def numbers_of(cell: str) -> CellNumbers:
+            return replace(full, guest_room=room if cell == "c" else 0)
+
+        header = ("x-criticality", criticality)
+        content = explain_head(doc, "GET", "/", [header], numbers_of=numbers_of)
+        assert content["decision"]["reason"] == "queue_full"
+        return content["decision"]["why"]
+
+    assert why(3).endswith("; c has room for 3 such guests and may take it")
+    assert why(0).endswith("; b, c has no room for it now")
+    assert "room" not in why(3, "sheddable_plus")

@@ -306,9 +306,12 @@ def test_our_own_retries_are_added_to_the_attempts_that_came(came, retries, sent
     assert values(send(*headers, retries=retries), b"x-envoy-attempt-count") == sent
 
 
+PRESSURE = b"shedproxy-pressure: 0.42"
+
+
 def test_pressure_is_sent_when_asked():
-    assert values(send(pressure=b"0.42"), b"shedproxy-pressure") == [b"0.42"]
-    fields = send((b"shedproxy-pressure", b"0.00"), pressure=b"0.42", trusted=True)
+    assert values(send(added=PRESSURE), b"shedproxy-pressure") == [b"0.42"]
+    fields = send((b"shedproxy-pressure", b"0.00"), added=PRESSURE, trusted=True)
     assert values(fields, b"shedproxy-pressure") == [b"0.42"]
 
 
@@ -526,3 +529,9 @@ def test_when_a_request_reached_us_is_for_our_peers_to_say():
 def test_a_date_is_added_only_where_there_is_none():
     assert values(answer(date=b"now"), b"date") == [b"now"]
     assert values(answer((b"date", b"then"), date=b"now"), b"date") == [b"then"]
+
+
+def test_a_guest_carries_the_name_of_its_own_cell_and_nobody_else_may_say_so():
+    assert values(send(added=b"shedproxy-spilled-from: a"), b"shedproxy-spilled-from") == [b"a"]
+    fields = send((b"shedproxy-spilled-from", b"x"), trusted=True)
+    assert values(fields, b"shedproxy-spilled-from") == []
