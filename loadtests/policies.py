@@ -1,4 +1,6 @@
-"""Settings of a small shop, and a hundred ways to change them: fifty bad ones, fifty harmless.
+"""Settings of a small shop, and ways to change them: fourteen kinds are bad, thirteen harmless.
+
+Bad is what does harm as `controlplane.gates` states it, to the requests of this shop.
 
 A kind of change is a function of chance, so that each of its seeds is as bad as it happens to be.
 """
@@ -7,9 +9,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
-__all__ = ["BAD", "BASE", "GOOD", "ROUTES", "Edit", "edited"]
+__all__ = ["BAD", "BASE", "GOOD", "ROUTES", "UNKNOWING", "Edit", "Route", "edited"]
+
+UNKNOWING: Final = "http://10.0.8."
+"""Services that answer 404 to whatever they are asked here."""
 
 BASE: Final = """
 [headers]
@@ -49,13 +54,25 @@ length_max = 64
 wait_max = "500ms"
 """
 
-ROUTES: Final[Mapping[str, tuple[str, bytes, tuple[tuple[bytes, bytes], ...]]]] = {
-    "checkout": ("POST", b"/checkout/pay", ()),
-    "items": ("GET", b"/items/7", ()),
-    "reports": ("GET", b"/reports/day", ()),
-    "acme": ("GET", b"/items/8", ((b"x-tenant", b"acme"),)),
+
+class Route(NamedTuple):
+    """What a client's word for a route is on the wire."""
+
+    method: str
+    path: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    head_size: int = 900
+    """Bytes, in the middle: cookies make some heads three times as long."""
+    body_size: int = 0
+    """Bytes, in the middle."""
+
+
+ROUTES: Final[Mapping[str, Route]] = {
+    "checkout": Route("POST", b"/checkout/pay", body_size=6_000),
+    "items": Route("GET", b"/items/7"),
+    "reports": Route("GET", b"/reports/day"),
+    "acme": Route("GET", b"/items/8", ((b"x-tenant", b"acme"),)),
 }
-"""What a client's word for a route is on the wire."""
 
 Edit = Callable[[str, random.Random], str]
 
@@ -80,6 +97,28 @@ def _more(lines: str) -> Edit:
 def _first_rule(lines: str) -> Edit:
     rule = f"[[rule]]\n{lines}\n\n"
     return lambda text, _: text.replace("[[rule]]", f"{rule}[[rule]]", 1)
+
+
+def _server(lines: str) -> Edit:
+    return lambda text, _: edited(text, "[server]\n", f"[server]\n{lines}\n")
+
+
+def _body_limit_too_small(text: str, chance: random.Random) -> str:
+    return _server(f'body_size_max = "{chance.choice((2, 4, 8))}KiB"')(text, chance)
+
+
+def _head_limit_too_small(text: str, chance: random.Random) -> str:
+    return _server(f"head_size_max = {chance.randint(1024, 2048)}")(text, chance)
+
+
+def _client_timeout_too_short(text: str, chance: random.Random) -> str:
+    line = f'client_head = "{chance.randint(20, 200)}ms"'
+    return edited(text, "[server.timeouts]\n", f"[server.timeouts]\n{line}\n")
+
+
+def _unknowing_service(text: str, chance: random.Random) -> str:
+    others = ", ".join(f'"{UNKNOWING}{n}:8000"' for n in range(1, chance.randint(2, 3)))
+    return edited(text, '0.2:8000"', f'0.2:8000", {others}')
 
 
 def _limits_too_low(text: str, chance: random.Random) -> str:
@@ -148,6 +187,10 @@ BAD: Final[Mapping[str, Edit]] = {
     "half of the upstreams": _upstream_left_out,
     "costs too high": _costs_too_high,
     "no queue": _no_queue,
+    "limit of bodies too small": _body_limit_too_small,
+    "limit of heads too small": _head_limit_too_small,
+    "clients' timeout too short": _client_timeout_too_short,
+    "upstreams that know nothing": _unknowing_service,
 }
 GOOD: Final[Mapping[str, Edit]] = {
     "limits a little wider": _line("max", "80"),
@@ -159,5 +202,10 @@ GOOD: Final[Mapping[str, Edit]] = {
     "a rule nobody meets": _first_rule('name = "new"\nmatch.path = "/new/**"\nlimit = 5'),
     "other words in refusals": _more('[reject]\nbody = "text"'),
     "drain and log": _more('[server.drain]\ngrace = "40s"\n[log]\nlevel = "warning"'),
+    "limit of bodies": _server('body_size_max = "8MiB"'),
+    "wider limit of heads": _server('head_size_max = "32KiB"'),
+    "shorter timeout of clients": lambda text, _: edited(
+        text, "[server.timeouts]\n", '[server.timeouts]\nclient_head = "8s"\n'
+    ),
     "slack of tenants": _more("[cell.default.fairness]\nslack = 1.8"),
 }

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from loadtests.policies import ROUTES
+from loadtests.policies import ROUTES, UNKNOWING, Route
 from shedproxy.controlplane.fleet import Edition, Fleet, Host, Release
 from shedproxy.controlplane.orders import promote, publish
-from shedproxy.controlplane.reconciling import Seen, note, step
+from shedproxy.controlplane.reconciling import Seen, Step, note, step
 from shedproxy.controlplane.releases import encode_release, release_digest
 from shedproxy.controlplane.rollout import Book, Phase, RolloutRules, Scope, zones_in_flight
 from shedproxy.controlplane.sightings import Sightings
@@ -29,6 +29,7 @@ from shedproxy.core import (
     Outcome,
     Permit,
     Rejected,
+    RejectReason,
     RequestInfo,
     Verdict,
     seconds,
@@ -46,13 +47,16 @@ __all__ = ["FALSE_ALARM", "End", "PromotedFleet"]
 FALSE_ALARM: Final = 0.01
 _PERIOD_S: Final = 2
 """Of reports and pulls; the control plane looks every second."""
-_SETTLES_S: Final = 6
+_SETTLES_S: Final = 120
+"""Before anything is changed, the control plane has seen so long what hosts are like."""
 _GIVES_UP_S: Final = 900
 _RULES: Final = RolloutRules(
     bake_ns=(seconds(120), seconds(60), seconds(15), seconds(15)), requests_min=1000
 )
 _BOUNDS_NS: Final = [round(bound * NS_PER_S) for bound in DURATION_BOUNDS]
 _OURS: Final = "http://10.0.0."
+_HEAD_TIME_S: Final = 0.02
+"""From the first byte of a head to its end, in the middle; of phones in trains it is far more."""
 _BACKEND: Final = BackendSpec(hosts=2, slots=4, service_ms=140, law="lognormal", cv=0.6)
 
 
@@ -80,13 +84,27 @@ def _scenario(load: float) -> Scenario:
 
 
 class _Counted(OurControl):
-    """A Shedder that classifies by its document, and counts what a report says."""
+    """A Shedder that classifies by its document and keeps to its limits of what is read, and counts
+    what a report says.
+    """
 
-    __slots__ = ("_classifier", "_infos", "durations", "errors", "requests", "sheds")
+    __slots__ = (
+        "_chance",
+        "_classifier",
+        "_infos",
+        "_proxy",
+        "client_errors",
+        "durations",
+        "errors",
+        "limited",
+        "requests",
+        "sheds",
+    )
 
-    def __init__(self, document: Document, *, now: Instant) -> None:
+    def __init__(self, document: Document, *, chance: random.Random, now: Instant) -> None:
         super().__init__(document.policy, now=now)
-        self.requests = self.errors = self.sheds = 0
+        self._chance = chance
+        self.requests = self.errors = self.sheds = self.limited = self.client_errors = 0
         self.durations = [0] * (len(_BOUNDS_NS) + 1)
         self.classify_by(document)
 
@@ -94,14 +112,18 @@ class _Counted(OurControl):
         """Requests are what this document says, from now on."""
         self._classifier = Classifier(document.classification, document.policy)
         self._infos: dict[tuple[str, bool], RequestInfo] = {}
+        self._proxy = document.proxy
 
     def arrive(self, request: RequestInfo, **more: Any) -> Decision:
         key = request.route, request.is_retry
         info = self._infos.get(key)
         if info is None:
-            method, path, headers = ROUTES[request.route]
+            method, path, headers, *_ = ROUTES[request.route]
             info = self._classifier.classify(method, path, headers, "10.0.0.99", 0).info
             info = self._infos[key] = replace(info, is_retry=request.is_retry)
+        if self._is_over_limit(ROUTES[request.route]):
+            self.limited += 1
+            return Rejected(info, RejectReason.CONNECTION_LIMIT, more["now"], ())
         self.requests += 1
         decision = super().arrive(info, **more)
         if isinstance(decision, Rejected):
@@ -125,9 +147,22 @@ class _Counted(OurControl):
     def tick(self, *, now: Instant) -> Sequence[Verdict]:
         return self.counted(super().tick(now=now))
 
+    def _is_over_limit(self, route: Route) -> bool:
+        """Whether it is answered 408, 413 or 431 before anything is decided on."""
+        proxy, vary = self._proxy, self._chance.lognormvariate
+        body_max = proxy.body_size_max
+        return (
+            route.head_size * vary(0, 0.5) > proxy.head_size_max
+            or (body_max > 0 and route.body_size * vary(0, 1) > body_max)
+            or _HEAD_TIME_S * vary(0, 1.2) > proxy.timeouts.client_head_ns / NS_PER_S
+        )
+
     def _finish(self, permit: Permit, outcome: Outcome, now: Instant) -> None:
         self.durations[bisect_left(_BOUNDS_NS, now - permit.arrived_at)] += 1
-        self.errors += outcome in (Outcome.OVERLOAD, Outcome.IGNORE)
+        urls = self._proxy.upstreams[0].urls
+        is_unknown = outcome is Outcome.IGNORE and any(url.startswith(UNKNOWING) for url in urls)
+        self.client_errors += is_unknown
+        self.errors += not is_unknown and outcome in (Outcome.OVERLOAD, Outcome.IGNORE)
 
     def counted(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
         """These, and what they refuse is counted."""
@@ -144,7 +179,9 @@ class _SimulatedHost:
         chance = random.Random(f"{seed} {name}")
         self.world = World(
             scenario=_scenario(0.55 * chance.uniform(0.95, 1.05)),
-            make_controller=lambda _, now, __: _Counted(document, now=now),
+            make_controller=lambda _, now, __: _Counted(
+                document, chance=random.Random(f"{seed} {name} sizes"), now=now
+            ),
             chance=lambda stream: random.Random(f"{seed} {name} {stream}"),
             sample_count=0,
         )
@@ -192,6 +229,8 @@ class _SimulatedHost:
             requests=control.requests,
             errors=control.errors,
             sheds=control.sheds,
+            limited=control.limited,
+            client_errors=control.client_errors,
             durations=tuple(control.durations),
         )
 
@@ -269,8 +308,8 @@ class PromotedFleet:
             now = Instant(tick * NS_PER_S // 10)
             intervals = sightings.take(self.fleet, self._reports, now)
             note(self.fleet, seen, intervals, Nanos(NS_PER_S))
-            while self._step(sightings, seen, now, tick):
-                seen = Seen()
+            while (found := self._step(sightings, seen, now, tick)) is not None:
+                seen = found.seen
             rollout = self.fleet.book.rollout
             if rollout is None:
                 if tick > _SETTLES_S * 10:
@@ -284,13 +323,13 @@ class PromotedFleet:
                 had_it = [host for host in self.hosts if host.digest == digest]
         return end
 
-    def _step(self, sightings: Sightings, seen: Seen, now: Instant, tick: int) -> bool:
+    def _step(self, sightings: Sightings, seen: Seen, now: Instant, tick: int) -> Step | None:
         found = step(
             self.fleet, seen, sightings, now=now, now_s=tick // 10, false_alarm=FALSE_ALARM
         )
         if found is not None:
             self.fleet = _with_editions(found.fleet, tick)
-        return found is not None
+        return found
 
     def _live(self, tick: int) -> None:
         """A tenth of a second; whose turn it is reports, then pulls."""

@@ -3,7 +3,9 @@
 The control plane's own step decides, on reports that hosts make of seeded traffic: each host has
 its rate and its ways, failures come in clumps, load and latency follow the hour and jump for
 everybody now and then. Of the bad releases some fail, some are slow, some refuse what they should
-serve, some are refused by hosts, some end them. The good ones do nothing.
+serve, some have a limit of sizes that is too small, some send requests where nobody knows them,
+some are refused by hosts, some end them: each does harm as `controlplane.gates` states it. The good
+ones do nothing.
 
 Exit code 0: at least `--stopped` of the bad ones were stopped at one instance or one cell, rolling
 back began within 10 s of the alarm, at most `--false` of the good ones were rolled back, and never
@@ -35,9 +37,19 @@ from shedproxy.snapshot import StatusReport
 __all__ = ["KINDS", "Outcome", "add_options", "play", "run"]
 
 OLD, NEW = "sha256:old", "sha256:new"
-KINDS = ("errors +0.4 points", "latency +30 %", "false sheds 1 %", "refused by hosts", "crash")
+KINDS = (
+    "errors +0.4 points",
+    "latency +30 %",
+    "false sheds 1 %",
+    "refused by hosts",
+    "crash",
+    "over a limit 0.5 %",
+    "unknown +4 points",
+)
 _PERIOD_S = 10
 """Of hosts' reports, and of the control plane's looks."""
+_WATCHED_S = 900
+"""Before anything is changed: so long the control plane has seen what hosts are like."""
 _RULES = RolloutRules(
     bake_ns=(seconds(900), seconds(900), seconds(1200), seconds(1200)),
     requests_min=1000,
@@ -82,6 +94,8 @@ class _Machine:
     requests: float = 0
     errors: int = 0
     sheds: int = 0
+    limited: int = 0
+    client_errors: int = 0
     durations: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BOUNDS) + 1))
 
 
@@ -125,8 +139,8 @@ class _World:
         self.fleet = replace(self.fleet, editions=editions)
 
     def settle(self) -> None:
-        """Let everybody be heard of, and begin."""
-        for _ in range(4):
+        """Let everybody be heard of for a while, and begin."""
+        for _ in range(_WATCHED_S // _PERIOD_S):
             self.period()
         self.fleet = orders.promote(self.fleet, NEW, rules=_RULES)
         self._edit()
@@ -149,7 +163,7 @@ class _World:
             if done is None:
                 break
             self._note(done.verb, done.facts)
-            self.fleet, self.seen = done.fleet, Seen()
+            self.fleet, self.seen = done.fleet, done.seen
             self._edit()
         zone_of = {host.name: host.zone for host in self.fleet.hosts}
         running = {n: r for n, r in self.sightings.running(self.fleet, now).items() if r != "?"}
@@ -192,6 +206,18 @@ class _World:
             several = _poisson(self.chance, share * max(0, count - sheds))
             machine.durations[place] += several
             finished += several
+        limited = _poisson(self.chance, 0.0002 * count)
+        if has_it and kind == KINDS[5]:
+            limited += (bad := _poisson(self.chance, 0.005 * count))
+            self.outcome.bad += bad
+        unknown = _poisson(self.chance, 0.02 * count)
+        if self.chance.random() < _PERIOD_S / 3600:  # somebody looks for open doors
+            unknown += self.chance.randrange(5, 40)
+        if has_it and kind == KINDS[6]:
+            unknown += (bad := _poisson(self.chance, 0.04 * count))
+            self.outcome.bad += bad
+        machine.limited += limited
+        machine.client_errors += min(unknown, finished)
         machine.requests += finished + sheds
         machine.errors += min(errors, finished)
         machine.sheds += sheds
@@ -210,7 +236,8 @@ class _World:
         self.reports[machine.name] = StatusReport(
             instance=machine.name, boot_id="", heartbeat=machine.heartbeat,
             snapshot_digest=machine.runs, requests=int(machine.requests), errors=machine.errors,
-            sheds=machine.sheds, durations=tuple(machine.durations),
+            sheds=machine.sheds, limited=machine.limited, client_errors=machine.client_errors,
+            durations=tuple(machine.durations),
             refusal="invalid" if machine.refused else "", refused_revision=machine.refused,
         )  # fmt: skip
 

@@ -89,7 +89,7 @@ def _print_promotion(promotion: dict[str, Any]) -> None:
         (bad, of), (other_bad, other_of) = each["candidate"], each["control"]
         typer.echo(
             f"  {each['of']}: {bad} of {of}, and {other_bad} of {other_of} without it"
-            f" (evidence {each['times']:g})"
+            f" (evidence {each['times']:g}, {each['proven']:.0%} of the proof that it is no harm)"
         )
 
 

@@ -1,22 +1,30 @@
-"""Whether a candidate does worse than the concurrent control: a sequential test, pure.
+"""Whether a candidate does worse than the concurrent control: sequential tests, pure.
 
-Of the events of one period (errors, slow answers, refusals) a candidate that is as good has the
-share that its requests have. Given how many events there were in all, how many of them are the
-candidate's is binomial, whatever the rate was in that period: so drift, bursts and the hour of the
-day touch both and cancel (the conditional test of two Poisson rates: Przyborowski and Wilenski,
-Biometrika 1940). The likelihoods of some worse ratios over that of `MARGIN` multiply up from period
-to period; their mean is a supermartingale while the true ratio is at most `MARGIN`, so that it
-reaches 1/a with a probability of a at most, however often one looks (mixture SPRT: Robbins, Ann.
-Math. Statist. 1970; Ville's inequality). For events that are not rare the binomial is wider than
-the true, hypergeometric, law, which errs on the safe side.
+**That it is worse.** Of the events of one period (errors, slow answers, refusals) a candidate that
+is as good has the share that its requests have. Given how many events there were in all, how many
+of them are the candidate's is binomial, whatever the rate was in that period: so drift, bursts and
+the hour of the day touch both and cancel (the conditional test of two Poisson rates: Przyborowski
+and Wilenski, Biometrika 1940). The likelihoods of some worse ratios over that of `MARGIN` multiply
+up from period to period; their mean is a supermartingale while the true ratio is at most `MARGIN`,
+so that it reaches 1/a with a probability of a at most, however often one looks (mixture SPRT:
+Robbins, Ann. Math. Statist. 1970; Ville's inequality). For events that are not rare the binomial is
+wider than the true, hypergeometric, law, which errs on the safe side. What false alarms are allowed
+is divided over all kinds of events.
 
-Events come in clumps, and hosts are not alike: one hiccup fails a dozen requests, one host is older
-than the others. How much so is told by how far the control's hosts lie apart, all periods together,
-and evidence counts for so much less (the quasi-likelihood of Wedderburn, Biometrika 1974, with
-Pearson's estimate of the dispersion, drawn to `_DISPERSION_PRIOR` while there is little to tell it
-from). This part is an estimate, not a bound. No period counts for more than a factor of ten, which
-leaves a supermartingale one. And a candidate that is no worse than some host
-without it is not blamed at all.
+**That it is not.** Absence of evidence is none: a scope is over when harm, as `gates` states it,
+would be unlikely to look like this. That is the test of non-inferiority: the best likelihood of
+all over the best one in which the candidate's rate is higher by the harm (the profile likelihood of
+two Poisson rates), 1/b times at least. At one look its error is well below b; the rest is left for
+looking again. Harm in one kind is enough to go on, so that nothing need be divided here.
+
+Hosts are not alike: one is older than the others. What the candidate's hosts did beside the control
+before they had it is what is expected of them now, as far as it is known; what is not known of that
+makes evidence count for less (`peers`). And events come in clumps: one
+hiccup fails a dozen requests. How much wider that makes counts is told by the control's hosts, from
+block to block, and against what was expected of each (the quasi-likelihood of Wedderburn,
+Biometrika 1974, with Pearson's estimate of the dispersion). These parts are estimates, not bounds.
+No period counts for more than a factor of ten. And a candidate that is no worse than the worst
+tenth of the hosts without it is not blamed at all.
 """
 
 from __future__ import annotations
@@ -26,54 +34,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from shedproxy.controlplane.gates import KINDS, MARGIN, harm_at
+from shedproxy.controlplane.peers import Arm, Likeness, Peers, drawn, sum_arms
+
 __all__ = [
-    "GATES",
-    "MARGIN",
     "REQUESTS_MIN",
-    "Arm",
     "Gate",
-    "Peer",
     "Watch",
     "add_period",
+    "proof",
     "verdict",
 ]
 
-GATES: Final = ("errors", "answers slower than p99", "answers slower than p90", "refusals")
-MARGIN: Final = 1.25
-"""As many times worse than the control is not worth a rollback."""
 REQUESTS_MIN: Final = 30
 """Of each arm; with fewer nothing is said."""
 _RATIOS: Final = (4 / 3 * MARGIN, 2 * MARGIN, 4 * MARGIN, 16 * MARGIN)
 """What the test looks for, with equal weights; it finds what lies between as well."""
-_FLOORS: Final = (0.001, 0.01, 0.02, 0.001)
-"""By gate: the candidate's share of events is above the margin by so much, or it is no matter."""
-_SLOW: Final = (0.99, 0.9)
-"""Of the control's answers so many are not slow. Bounds of durations lie far apart: where p99 stays
-between two of them, p90 tells that everything got slower."""
-_DISPERSION_PRIOR: Final = 2.0
-_DISPERSION_WEIGHT: Final = 4.0
-"""The prior counts as much as so many hosts."""
 _GAIN_MAX: Final = math.log(10)
 """No single period makes it more than ten times likelier: a hiccup of one host is over in one, what
 a release does is there in the next again."""
 _LOG_MAX: Final = 600.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arm:
-    """One host in one period. By gate: how many could have been an event, and how many were."""
-
-    trials: tuple[int, ...]
-    events: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """A host of the control, all periods together."""
-
-    host: str
-    trials: tuple[int, ...]
-    events: tuple[int, ...]
+_WORST: Final = 10
+"""One in so many hosts of the control may be sick: it excuses nobody, and is no measure of how
+hosts differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,58 +65,60 @@ class Gate:
 
     trials: int = 0
     events: int = 0
-    ratios: tuple[float, ...] = (1.0,) * len(_RATIOS)
-    """The likelihood of each of `_RATIOS` over that of `MARGIN`."""
-
-    @property
-    def evidence(self) -> float:
-        """How many times likelier it is that the candidate is worse than that it is not; 1: nothing
-        speaks for either.
-        """
-        return sum(self.ratios) / len(self.ratios)
+    logs: tuple[float, ...] = (0.0,) * len(_RATIOS)
+    """Logarithm of the likelihood of each of `_RATIOS` over that of `MARGIN`, events taken to be
+    independent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
     """What was seen of one scope since it began."""
 
-    gates: tuple[Gate, ...] = field(default_factory=lambda: (Gate(),) * len(GATES))
-    peers: tuple[Peer, ...] = ()
-    durations: tuple[int, ...] = ()
-    """Answers of the control by duration, as in `StatusReport`."""
+    gates: tuple[Gate, ...] = field(default_factory=lambda: (Gate(),) * len(KINDS))
+    """By kind of event."""
+    control: Peers = field(default_factory=Peers)
+    like: Likeness = field(default_factory=Likeness)
+    """What all hosts of the scope together are beside the control."""
+    control_like: tuple[Likeness, ...] = ()
+    """What each of the control is beside the others."""
 
     @property
-    def slow_from(self) -> tuple[int | None, ...]:
-        """For each gate of slow answers the place in `durations` from which on one is slow. None:
-        nothing is known of the control, or there is no such place.
-        """
-        return tuple(self._slow_from(share) for share in _SLOW)
+    def is_ours(self) -> bool:
+        """Whether a version with these kinds of events wrote it."""
+        return len(self.gates) == len(KINDS)
 
-    def _slow_from(self, share: float) -> int | None:
-        total, seen = sum(self.durations), 0
-        for place, count in enumerate(self.durations[:-1]):
-            seen += count
-            if total and seen >= share * total:
-                return place + 1
-        return None
-
-    def control(self, kind: int) -> list[tuple[int, int]]:
-        """By host of the control: trials and events of one gate, where there were any."""
-        return [(each.trials[kind], each.events[kind]) for each in self.peers if each.trials[kind]]
+    def counts(self, kind: int) -> list[tuple[str, int, int]]:
+        """By host of the control: trials and events of one kind, where there were any."""
+        counts = ((peer.host, *peer.count(kind)) for peer in self.control.hosts)
+        return [each for each in counts if each[1]]
 
     def dispersion(self, kind: int) -> float:
-        """How many times wider than counts of independent events of hosts that are alike; 1 at
-        least.
+        """How many times wider than those of independent events counts of one kind are."""
+        known = sorted(self.counts(kind), key=lambda each: each[2] / each[1], reverse=True)
+        sick = frozenset(host for host, _, _ in known[: len(known) // _WORST])
+        within = self.control.dispersion(kind, apart_from=sick)
+        ratios = {like.host: like.ratios[kind] for like in self.control_like}
+        counts = [(ratios.get(host, 1.0) * n, e) for host, n, e in known if host not in sick]
+        total = sum(events for _, events in counts)
+        if not total:
+            return max(1.0, within)
+        rate = total / sum(expected for expected, _ in counts)
+        scatter = sum((events - n * rate) ** 2 / (n * rate) for n, events in counts)
+        return max(1.0, within, drawn(scatter, len(counts) - 1, within))
+
+    def width(self, kind: int) -> float:
+        """The same, and with what is not known of the candidate's hosts."""
+        counts = self.counts(kind)
+        served, events = sum(n for _, n, _ in counts), sum(n for _, _, n in counts)
+        expected = self.like.ratios[kind] * self.gates[kind].trials * events / max(1, served)
+        return self.dispersion(kind) + expected * self.like.variances[kind]
+
+    def evidence(self, kind: int) -> float:
+        """How many times likelier it is that the candidate is worse than that it is not; 1: nothing
+        speaks for either.
         """
-        control = self.control(kind)
-        requests, events = sum(n for n, _ in control), sum(n for _, n in control)
-        scatter = freedom = 0.0
-        if events:
-            means = [served * events / requests for served, _ in control]
-            scatter = sum((n - m) ** 2 / m for (_, n), m in zip(control, means, strict=True))
-            freedom = len(control) - 1
-        known = scatter + _DISPERSION_PRIOR * _DISPERSION_WEIGHT
-        return max(1.0, known / (freedom + _DISPERSION_WEIGHT))
+        logs, width = self.gates[kind].logs, self.width(kind)
+        return sum(_exp(each / width) for each in logs) / len(logs)
 
 
 def add_period(watch: Watch, candidate: Sequence[Arm], control: Mapping[str, Arm]) -> Watch:
@@ -144,30 +129,15 @@ def add_period(watch: Watch, candidate: Sequence[Arm], control: Mapping[str, Arm
         candidate: each host of the scope that ran the candidate for all of it.
         control: by name each host beside them that ran something else for all of it.
     """
-    if len(watch.gates) != len(GATES):
-        watch = Watch()  # a version with other gates wrote it
+    if not watch.is_ours:
+        watch = Watch()  # a version with other kinds wrote it
     if not candidate or not control:
         return watch  # there is nothing to compare
+    ours, others = sum_arms(candidate), sum_arms(control.values())
     gates = tuple(
-        _add(
-            gate,
-            (sum(a.trials[kind] for a in candidate), sum(a.events[kind] for a in candidate)),
-            (sum(a.trials[kind] for a in control.values()),
-             sum(a.events[kind] for a in control.values())),
-            # By what was known before: what a period says must not choose its own weight.
-            weight=1.0 / watch.dispersion(kind),
-        )
-        for kind, gate in enumerate(watch.gates)
-    )  # fmt: skip
-    peers = {each.host: each for each in watch.peers}
-    for host, arm in control.items():
-        before = peers.get(host)
-        peers[host] = Peer(
-            host=host,
-            trials=arm.trials if before is None else _sum(before.trials, arm.trials),
-            events=arm.events if before is None else _sum(before.events, arm.events),
-        )
-    return replace(watch, gates=gates, peers=tuple(peers.values()))
+        _added(watch, place, ours.count(place), others.count(place)) for place in range(len(KINDS))
+    )
+    return replace(watch, gates=gates, control=watch.control.add(control))
 
 
 def verdict(watch: Watch, *, false_alarm: float) -> str:
@@ -178,47 +148,100 @@ def verdict(watch: Watch, *, false_alarm: float) -> str:
         false_alarm: probability, at most, that one of the gates speaks against a candidate that is
             no worse, over the whole time of the scope.
     """
-    bound = len(GATES) / false_alarm
-    if len(watch.gates) != len(GATES):
+    if not watch.is_ours:
         return ""
-    for kind, (name, floor) in enumerate(zip(GATES, _FLOORS, strict=True)):
-        gate, control = watch.gates[kind], watch.control(kind)
-        others = sum(served for served, _ in control)
+    for place, (kind, gate) in enumerate(zip(KINDS, watch.gates, strict=True)):
+        bound = 1 / (false_alarm * kind.part)
+        if max(gate.logs) < math.log(bound):
+            continue  # counts are never narrower than independent ones
+        counts = watch.counts(place)
+        others = sum(trials for _, trials, _ in counts)
         if min(gate.trials, others) < REQUESTS_MIN:
             continue
         share = gate.events / gate.trials
-        beside = sum(events for _, events in control) / others
-        worst = max(events / served for served, events in control)
-        is_worse = share > worst and share - MARGIN * beside >= floor
-        if is_worse and gate.evidence >= bound:
+        beside = sum(events for _, _, events in counts) / others
+        shares = sorted((events / trials for _, trials, events in counts), reverse=True)
+        if share <= shares[len(shares) // _WORST] or share - MARGIN * beside < kind.floor:
+            continue
+        evidence = watch.evidence(place)
+        if evidence >= bound:
             return (
-                f"{name}: {share:.2%} of {gate.trials} requests, and {beside:.2%} of {others}"
-                f" without it (evidence {gate.evidence:.3g}, alarm at {bound:.3g})"
+                f"{kind.name}: {share:.2%} of {gate.trials} requests, and {beside:.2%} of {others}"
+                f" without it (evidence {evidence:.3g}, alarm at {bound:.3g})"
             )
     return ""
 
 
-def _add(gate: Gate, candidate: tuple[int, int], control: tuple[int, int], weight: float) -> Gate:
-    (served, events), (others, beside) = candidate, control
+def proof(watch: Watch, *, miss: float) -> list[float]:
+    """By kind, how much of what it takes is known that there is no harm; 1: all of it.
+
+    Where one of both has nothing to compare, there is nothing to wait for.
+
+    Args:
+        watch: what was seen.
+        miss: probability, about, that this is said of a candidate that does harm.
+    """
+    if not watch.is_ours:
+        return [0.0] * len(KINDS)
+    enough = -math.log(miss)
+    return [
+        1.0 if not enough else min(1.0, _unlike_harm(watch, place) / enough)
+        for place in range(len(KINDS))
+    ]
+
+
+def _unlike_harm(watch: Watch, place: int) -> float:
+    """Logarithm of the best likelihood over the best one with harm in it."""
+    gate, counts = watch.gates[place], watch.counts(place)
+    events, beside = gate.events, sum(n for _, _, n in counts)
+    others = sum(n for _, n, _ in counts)
+    if not gate.trials or not others:
+        return _LOG_MAX
+    like = watch.like.ratios[place]
+    # As many as would be expected to have as many events as the control's.
+    ours = gate.trials * like
+    harm = harm_at(KINDS[place], beside / others) / like
+    if events / ours >= beside / others + harm:
+        return 0.0
+    # Where the derivative by the control's rate is nothing, the candidate's being higher by harm.
+    both = ours + others
+    half = (both * harm - events - beside) / 2
+    rate = (math.sqrt(half * half + both * beside * harm) - half) / both
+    best = _log(events, events / ours) + _log(beside, beside / others) - events - beside
+    harmed = _log(events, rate + harm) + _log(beside, rate) - ours * (rate + harm) - others * rate
+    return max(0.0, best - harmed) / watch.dispersion(place)
+
+
+def _added(watch: Watch, place: int, candidate: tuple[int, int], control: tuple[int, int]) -> Gate:
+    (served, events), (others, beside), gate = candidate, control, watch.gates[place]
     if not served or not others:
         return gate
-    least = _share(MARGIN, served, others)
-    ratios = []
-    for before, ratio in zip(gate.ratios, _RATIOS, strict=True):
-        worse = _share(ratio, served, others)
-        gain = events * math.log(worse / least) + beside * math.log((1 - worse) / (1 - least))
-        ratios.append(_bounded(math.log(before) + min(_GAIN_MAX, weight * gain)))
-    return Gate(trials=gate.trials + served, events=gate.events + events, ratios=tuple(ratios))
+    if not events and not beside:
+        return replace(gate, trials=gate.trials + served)
+    expected = served * watch.like.ratios[place]
+    least = _share(MARGIN, expected, others)
+    gains = []
+    for ratio in _RATIOS:
+        worse = _share(ratio, expected, others)
+        gains.append(
+            events * math.log(worse / least) + beside * math.log((1 - worse) / (1 - least))
+        )
+    if max(gains) > _GAIN_MAX:
+        # By what was known before: what a period says must not choose its own weight.
+        most = _GAIN_MAX * watch.width(place)
+        gains = [min(most, gain) for gain in gains]
+    logs = tuple(before + gain for before, gain in zip(gate.logs, gains, strict=True))
+    return Gate(trials=gate.trials + served, events=gate.events + events, logs=logs)
 
 
-def _share(ratio: float, served: int, others: int) -> float:
+def _share(ratio: float, served: float, others: float) -> float:
     """Of all events, the candidate's, when its rate is `ratio` times the control's."""
     return ratio * served / (ratio * served + others)
 
 
-def _bounded(log: float) -> float:
-    return math.exp(min(_LOG_MAX, max(-_LOG_MAX, log)))
+def _log(count: int, rate: float) -> float:
+    return count * math.log(rate) if count else 0.0
 
 
-def _sum(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(a + b for a, b in zip(one, other, strict=True))
+def _exp(log: float) -> float:
+    return math.exp(min(_LOG_MAX, log))

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from shedproxy.controlplane.evidence import Arm, Watch, add_period, verdict
+from shedproxy.controlplane.evidence import Watch, add_period, proof, verdict
 from shedproxy.controlplane.fleet import Fleet
 from shedproxy.controlplane.move import MoveStep, Said
 from shedproxy.controlplane.move import advance as advance_move
 from shedproxy.controlplane.orders import hold_quarantined
 from shedproxy.controlplane.rollout import Book, Facts, Phase, Rollout, advance
-from shedproxy.controlplane.sightings import Interval, Sightings
+from shedproxy.controlplane.sightings import Interval, Sightings, arm_of
 from shedproxy.controlplane.tenants import key_facts
 from shedproxy.core import Instant, Nanos
 
@@ -38,6 +38,10 @@ class Seen:
     """By host, what is not compared yet, because nothing was seen on the other side."""
     control: dict[str, Interval] = field(default_factory=dict)
 
+    def waiting(self) -> Seen:
+        """Only what is not compared yet."""
+        return Seen(candidate=dict(self.candidate), control=dict(self.control))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -46,6 +50,8 @@ class Step:
     fleet: Fleet
     verb: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+    seen: Seen = field(default_factory=Seen)
+    """What to go on collecting with, once it is written down."""
 
 
 def arms(fleet: Fleet) -> tuple[frozenset[str], frozenset[str]]:
@@ -81,16 +87,11 @@ def note(fleet: Fleet, seen: Seen, intervals: list[Interval], elapsed_ns: Nanos)
         elif interval.host in control and interval.release == fleet.wanted()[interval.host]:
             _merge(seen.control, interval)
     if seen.candidate and seen.control:
-        watch = fleet.watch if seen.watch is None else seen.watch
-        places = watch.slow_from
-        watch = add_period(
-            watch,
-            [_arm(each, places) for each in seen.candidate.values()],
-            {each.host: _arm(each, places) for each in seen.control.values()},
+        seen.watch = add_period(
+            fleet.watch if seen.watch is None else seen.watch,
+            [arm_of(each) for each in seen.candidate.values()],
+            {each.host: arm_of(each) for each in seen.control.values()},
         )
-        for each in seen.control.values():
-            watch = replace(watch, durations=_sum(watch.durations, each.durations))
-        seen.watch = watch
         seen.candidate.clear()
         seen.control.clear()
 
@@ -123,22 +124,27 @@ def step(
         return _catch_up(hold_quarantined(fleet), fleet, sightings, now)
     held = {each.host for each in fleet.held}
     running = sightings.running(fleet, now)
+    watch = fleet.watch if seen.watch is None else seen.watch
     facts = Facts(
         running={name: release for name, release in running.items() if name not in held},
         elapsed_ns=seen.elapsed_ns,
         requests=seen.requests,
-        alarm=_alarm(fleet, rollout, seen, sightings, now, false_alarm),
+        is_proven=_is_proven(rollout, seen, watch),
+        alarm=_alarm(fleet, rollout, watch, sightings, now, false_alarm),
     )
     book = advance(fleet.book, facts)
-    watch = fleet.watch if seen.watch is None else seen.watch
     if book == fleet.book:
         return None
     after = book.rollout
-    if after is None or after.stage != rollout.stage or after.phase is Phase.ROLLING_BACK:
+    if after is None or after.phase is Phase.ROLLING_BACK:
         watch = Watch()
+    elif after.stage != rollout.stage or not rollout.moved:
+        watch = _begun(replace(fleet, book=book), after, sightings)
     changed = hold_quarantined(replace(fleet, book=book, watch=watch))
     verb, told = _told(fleet.book, book)
-    return Step(fleet=changed, verb=verb, facts=told)
+    # What waits for something beside it goes on waiting, as long as it is compared with the same.
+    rest = seen.waiting() if arms(changed) == arms(fleet) else Seen()
+    return Step(fleet=changed, verb=verb, facts=told, seen=rest)
 
 
 def move_step(fleet: Fleet, votes: Mapping[str, Said], *, now_s: float) -> Step | None:
@@ -176,10 +182,30 @@ def is_progress(before: Fleet, after: Fleet) -> bool:
     return replace(after, book=book, watch=before.watch) == before
 
 
+def _begun(fleet: Fleet, rollout: Rollout, sightings: Sightings) -> Watch:
+    """Of a scope that nobody has got it in: what its hosts are like, beside the others."""
+    stage, history = rollout.stages[rollout.stage], sightings.history
+    moved = replace(rollout, moved=rollout.stage_end)
+    beside = arms(replace(fleet, book=replace(fleet.book, rollout=moved)))[1]
+    return Watch(
+        like=history.likeness("", frozenset(stage.instances), beside),
+        control_like=tuple(
+            history.likeness(host, frozenset((host,)), beside) for host in sorted(beside)
+        ),
+    )
+
+
+def _is_proven(rollout: Rollout, seen: Seen, watch: Watch) -> bool:
+    scope = rollout.stages[rollout.stage].scope
+    if rollout.watched_ns + seen.elapsed_ns < rollout.rules.bake_ns[scope]:
+        return False  # it is not asked yet
+    return min(proof(watch, miss=rollout.rules.miss)) >= 1
+
+
 def _alarm(
     fleet: Fleet,
     rollout: Rollout,
-    seen: Seen,
+    watch: Watch,
     sightings: Sightings,
     now: Instant,
     false_alarm: float,
@@ -189,7 +215,6 @@ def _alarm(
     for host in rollout.order[: rollout.moved]:
         if trouble := sightings.trouble(fleet, host, now):
             return trouble
-    watch = fleet.watch if seen.watch is None else seen.watch
     return verdict(watch, false_alarm=false_alarm / len(rollout.stages))
 
 
@@ -228,22 +253,3 @@ def _told(before: Book, after: Book) -> tuple[str, dict[str, Any]]:
 def _merge(intervals: dict[str, Interval], interval: Interval) -> None:
     before = intervals.get(interval.host)
     intervals[interval.host] = interval if before is None else before + interval
-
-
-def _arm(interval: Interval, slow_from: tuple[int | None, ...]) -> Arm:
-    finished = sum(interval.durations)
-    slow = [0 if place is None else sum(interval.durations[place:]) for place in slow_from]
-    # Without a bound nothing could have been slow.
-    timed = [0 if place is None else finished for place in slow_from]
-    return Arm(
-        trials=(finished, *timed, interval.requests),
-        events=(
-            min(interval.errors, finished),
-            *slow,
-            min(interval.sheds, interval.requests),
-        ),
-    )
-
-
-def _sum(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    return other if len(one) != len(other) else tuple(map(sum, zip(one, other, strict=True)))

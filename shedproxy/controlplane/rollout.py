@@ -2,7 +2,8 @@
 
 A promotion widens by scope: one instance, the rest of its cell in that zone, the rest of the zone,
 then every other zone, one after the other. Each scope bakes: it has to be watched for a time and to
-have served a number of requests, because time without traffic proves nothing. An alarm of the scope
+have served a number of requests, because time without traffic proves nothing, and until it is known
+that no harm is done there. An alarm of the scope
 rolls back first and asks later, and a digest that was rolled back is never promoted again. Steps
 forward are small and steps back are large (Amazon Builders' Library, "Automating safe, hands-off
 deployments": 5 and 33 %).
@@ -106,6 +107,9 @@ class RolloutRules:
     """Most of all instances that get the new digest in one step; one at least."""
     back_share: float = 0.33
     """Most that get the old one back in one step."""
+    miss: float = 0.05
+    """Probability, about, that a scope is left although the digest does harm there; 1: time and
+    requests are enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +163,8 @@ class Facts:
     elapsed_ns: Nanos = _NO_TIME
     requests: int = 0
     """Served by the present stage."""
+    is_proven: bool = True
+    """Enough is known of the present scope to say that no harm is done there."""
     alarm: str = ""
     """What is wrong in the present scope; "" for nothing."""
 
@@ -297,7 +303,8 @@ def _bake(book: Book, rollout: Rollout, facts: Facts) -> Book:
     rules, stage = rollout.rules, rollout.stages[rollout.stage]
     watched = Nanos(rollout.watched_ns + facts.elapsed_ns)
     requests = rollout.requests + facts.requests
-    if watched < rules.bake_ns[stage.scope] or requests < rules.requests_min:
+    is_long_enough = watched >= rules.bake_ns[stage.scope] and requests >= rules.requests_min
+    if not (is_long_enough and facts.is_proven):
         if not (facts.elapsed_ns or facts.requests):
             return book
         return _written(book, replace(rollout, watched_ns=watched, requests=requests))

@@ -260,7 +260,7 @@ class FleetService:
                     return
                 if found.verb != "watch":
                     self._say(act)
-                head, self.seen = after, Seen()
+                head, self.seen = after, found.seen
             await self._shelves.hand_out(head.fleet)
             if head.revision - self._compacted >= PAGE:
                 await self._ledger.compact(head)

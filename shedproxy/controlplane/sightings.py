@@ -7,17 +7,24 @@ what was between them, however many were missed; what a restart hides is not cou
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from shedproxy.controlplane.fleet import Fleet
+from shedproxy.controlplane.peers import Arm, Peers
 from shedproxy.core import Instant, Nanos
+from shedproxy.observability.metric_table import DURATION_BOUNDS
 from shedproxy.snapshot import StatusReport
 
-__all__ = ["UNKNOWN", "Interval", "Sighting", "Sightings"]
+__all__ = ["UNKNOWN", "Interval", "Sighting", "Sightings", "arm_of"]
 
 UNKNOWN = "?"
 """Stands for the release of a host that runs something else than its edition."""
+_BOUNDS: Final = len(DURATION_BOUNDS)
+_BLOCK_MAX: Final = 128
+"""Looks in a block of the history: with one in five seconds it is an hour and a half long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +37,9 @@ class Interval:
     errors: int
     sheds: int
     durations: tuple[int, ...]
+    limited: int | None = None
+    """None: one of the reports does not say."""
+    client_errors: int | None = None
 
     def __add__(self, other: Interval) -> Interval:
         return replace(
@@ -40,6 +50,8 @@ class Interval:
             durations=tuple(a + b for a, b in zip(self.durations, other.durations, strict=True))
             if len(self.durations) == len(other.durations)
             else other.durations,
+            limited=_both(self.limited, other.limited),
+            client_errors=_both(self.client_errors, other.client_errors),
         )
 
 
@@ -69,6 +81,11 @@ class Sightings:
         self._silence_ns = silence_ns
         self._take_ns = take_ns
         self._hosts: dict[str, Sighting] = {}
+        self._releases: dict[str, str] = {}
+        self.history = Peers()
+        """What hosts did of late, each while it ran what it ran last: what they are like. It is
+        lost with this process, and then it takes more to tell a host from a release.
+        """
 
     def get(self, host: str) -> Sighting | None:
         """What is known of a host; None: nothing."""
@@ -108,7 +125,18 @@ class Sightings:
                 before.edition, before.edition_at = edition.digest, now
         for name in self._hosts.keys() - {host.name for host in fleet.hosts}:
             del self._hosts[name]
+            self.history = self.history.without(name)
+        self._remember(intervals)
         return intervals
+
+    def _remember(self, intervals: list[Interval]) -> None:
+        for each in intervals:
+            if self._releases.get(each.host) != each.release:
+                self._releases[each.host] = each.release
+                self.history = self.history.without(each.host)
+        if intervals:
+            arms = {each.host: arm_of(each) for each in intervals}
+            self.history = self.history.add(arms, block_max=_BLOCK_MAX)
 
     def resume(self, now: Instant) -> None:
         """Begin to wait anew: for a while nobody looked, and hosts are not to blame for that."""
@@ -163,4 +191,39 @@ def _between(host: str, release: str, before: StatusReport, after: StatusReport)
         errors=max(0, after.errors - before.errors),
         sheds=max(0, after.sheds - before.sheds),
         durations=tuple(max(0, b - a) for a, b in zip(old, new, strict=True)),
+        limited=_grown(before.limited, after.limited),
+        client_errors=_grown(before.client_errors, after.client_errors),
+    )
+
+
+def _grown(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else max(0, after - before)
+
+
+def _both(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
+
+
+def arm_of(interval: Interval) -> Arm:
+    """What a host did, as it is compared."""
+    finished, durations = sum(interval.durations), interval.durations
+    # By bound: those above it, nobody where there are other bounds than ours.
+    slower = [finished - below for below in itertools.accumulate(durations[:-1])]
+    is_timed = len(slower) == _BOUNDS
+    limited, client_errors = interval.limited, interval.client_errors
+    return Arm(
+        trials=(
+            finished,
+            finished if is_timed else 0,
+            interval.requests,
+            0 if limited is None else interval.requests + limited,
+            0 if client_errors is None else finished,
+        ),
+        events=(
+            min(interval.errors, finished),
+            min(interval.sheds, interval.requests),
+            limited or 0,
+            min(client_errors or 0, finished),
+            *(slower if is_timed else (0,) * _BOUNDS),
+        ),
     )

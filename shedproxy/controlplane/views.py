@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from shedproxy.controlplane.evidence import GATES, Watch
+from shedproxy.controlplane.evidence import Watch, proof
 from shedproxy.controlplane.fleet import Fleet, Host
+from shedproxy.controlplane.gates import GATES, KINDS
 from shedproxy.controlplane.ledger import Entry, Head
 from shedproxy.controlplane.move import Said, missing
 from shedproxy.controlplane.reconciling import Seen
@@ -74,6 +75,7 @@ def audit_view(entries: Iterable[Entry]) -> list[dict[str, Any]]:
 def _promotion(fleet: Fleet, rollout: Rollout, seen: Seen) -> dict[str, Any]:
     stage = rollout.stages[rollout.stage]
     watch = fleet.watch if seen.watch is None else seen.watch
+    proven = proof(watch, miss=rollout.rules.miss)
     return {
         "digest": rollout.digest,
         "phase": rollout.phase.name.lower().replace("_", " "),
@@ -87,7 +89,7 @@ def _promotion(fleet: Fleet, rollout: Rollout, seen: Seen) -> dict[str, Any]:
         "requests": rollout.requests,
         "requests_min": rollout.rules.requests_min,
         "cause": rollout.cause,
-        "evidence": [_gate(watch, kind) for kind in range(min(len(GATES), len(watch.gates)))],
+        "evidence": [_gate(watch, gate, proven) for gate in GATES if watch.is_ours],
     }
 
 
@@ -103,13 +105,19 @@ def _move(fleet: Fleet, votes: Mapping[str, Said], now_s: float) -> dict[str, An
     }
 
 
-def _gate(watch: Watch, kind: int) -> dict[str, Any]:
-    gate, control = watch.gates[kind], watch.control(kind)
+def _gate(watch: Watch, gate: str, proven: list[float]) -> dict[str, Any]:
+    """Of its kinds of events, the one that speaks most against the candidate."""
+    evidence = {
+        place: watch.evidence(place) for place, kind in enumerate(KINDS) if kind.gate == gate
+    }
+    place = max(evidence, key=lambda place: evidence[place])
+    counts = watch.counts(place)
     return {
-        "of": GATES[kind],
-        "candidate": [gate.events, gate.trials],
-        "control": [sum(events for _, events in control), sum(served for served, _ in control)],
-        "times": float(f"{gate.evidence:.3g}"),
+        "of": KINDS[place].name,
+        "candidate": [watch.gates[place].events, watch.gates[place].trials],
+        "control": [sum(events for _, _, events in counts), sum(n for _, n, _ in counts)],
+        "times": float(f"{evidence[place]:.3g}"),
+        "proven": float(f"{min(proven[place] for place in evidence):.2g}"),
     }
 
 

@@ -59,6 +59,11 @@ class Fault(enum.IntEnum):
         """The HTTP status of the answer, or of the log line when nobody is left to answer."""
         return _STATUSES[self]
 
+    @property
+    def is_over_limit(self) -> bool:
+        """Whether the request was more, or slower, than settings allow."""
+        return self.status in _OVER_LIMIT
+
 
 _STATUSES = (
     400,
@@ -81,4 +86,5 @@ _STATUSES = (
     500,
     405,
 )
+_OVER_LIMIT = frozenset((408, 411, 413, 414, 417, 431))
 _LABELS = tuple(member.name.lower() for member in Fault)

@@ -19,7 +19,7 @@ __all__ = [
 
 STATUS_REPORT_SIZE = 4096
 """Bytes of every report."""
-STATUS_REPORT_SCHEMA = 1
+STATUS_REPORT_SCHEMA = 2
 """Of what this version writes. Readers take one more and one less: a schema adds only fields that
 the one before may leave alone. Reports that name none are of 0."""
 
@@ -73,6 +73,11 @@ class StatusReport:
     """Answered with 5xx, or failed, of those that were admitted."""
     sheds: int = 0
     """Refused, or in observe mode would have been."""
+    limited: int | None = None
+    """Answered 408, 411, 413, 414, 417 or 431: over a limit of sizes or times, most of them before
+    anything was decided on. None: a version before schema 2 wrote it."""
+    client_errors: int | None = None
+    """Answered with another 4xx than a refusal's, of those that were admitted. None: as above."""
     durations: tuple[int, ...] = ()
     """Requests admitted and finished, by duration: at most so many seconds as
     `observability.metric_table.DURATION_BOUNDS` says at that place, and last, longer."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import shedproxy
 from shedproxy.clock import wall_seconds
+from shedproxy.observability.fault import Fault
 from shedproxy.observability.metric_table import DURATION_BOUNDS
 from shedproxy.observability.reading import HistogramValue, Sample, sample_of
 from shedproxy.snapshot import StatusReport, encode_report
@@ -25,6 +26,7 @@ _SUFFIXES = frozenset((".py", ".so"))
 _FINISHED = frozenset(("success", "client_error", "server_error", "abandoned"))
 _SERVED = frozenset(("admitted", "would_reject"))
 _SHED = frozenset(("rejected", "would_reject"))
+_LIMITED = frozenset(fault.label for fault in Fault if fault.is_over_limit)
 
 
 def binary_digest() -> str:
@@ -39,21 +41,26 @@ def binary_digest() -> str:
 
 
 def traffic_of(samples: Iterable[Sample]) -> dict[str, Any]:
-    """Requests, errors, sheds and durations of all cells, since the counters began."""
-    requests = errors = sheds = 0
+    """Requests and what became of them, of all cells, since the counters began."""
+    requests = errors = sheds = limited = client_errors = 0
     durations = [0] * (len(DURATION_BOUNDS) + 1)
     for metric, labels, value in samples:
         if isinstance(value, HistogramValue):
             if metric.name == "http.server.request.duration" and labels[2] in _FINISHED:
                 durations = [a + b for a, b in zip(durations, value.counts, strict=True)]
-                errors += sum(value.counts) if labels[2] == "server_error" else 0
+                errors += value.count if labels[2] == "server_error" else 0
+                client_errors += value.count if labels[2] == "client_error" else 0
         elif metric.name == "shedproxy.decisions":
             requests += int(value) if labels[2] in _SERVED | _SHED else 0
             sheds += int(value) if labels[2] in _SHED else 0
+        elif metric.name == "shedproxy.faults":
+            limited += int(value) if labels[1] in _LIMITED else 0
     return {
         "requests": requests,
         "errors": errors,
         "sheds": sheds,
+        "limited": limited,
+        "client_errors": client_errors,
         "durations": tuple(durations),
     }
 

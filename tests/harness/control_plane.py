@@ -125,7 +125,7 @@ class PaperFleet:
         for host in hosts:
             digest = self.digest_at(host)
             requests, errors = self._counts.get(host, (0, 0))
-            requests, errors = requests + 100, errors + self.bad.get(digest, 0)
+            requests, errors = requests + 1000, errors + 10 * self.bad.get(digest, 0)
             self._counts[host] = requests, errors
             await self.report(host)
         await self.service.round()

@@ -8,6 +8,7 @@ import pytest
 
 from shedproxy.controlplane import orders
 from shedproxy.controlplane.fleet import Edition, Fleet, Held, Host, MovedKey, Release, Shift
+from shedproxy.controlplane.gates import KINDS
 from shedproxy.controlplane.move import MoveBook, MoveRules, begin
 from shedproxy.controlplane.reconciling import Seen, arms, is_progress, move_step, note, step
 from shedproxy.controlplane.rollout import Book, Phase, RolloutRules
@@ -15,6 +16,7 @@ from shedproxy.controlplane.sightings import Interval, Sightings
 from shedproxy.core import Instant, Nanos, seconds
 from shedproxy.snapshot import StatusReport
 
+REFUSALS = [kind.name for kind in KINDS].index("refusals")
 RULES = RolloutRules(bake_ns=(seconds(10),) * 4, requests_min=100, forward_share=1, back_share=1)
 HOSTS = tuple(Host(name=f"{zone}{n}", cell="c", zone=zone) for zone in "pq" for n in (1, 2))
 FLEET = Fleet(
@@ -164,9 +166,9 @@ def test_what_was_seen_waits_until_there_is_something_beside_it(world):
     note(world.fleet, seen, [one], Nanos(5))
     assert (seen.watch, seen.elapsed_ns, seen.requests) == (None, 5, 9)
     note(world.fleet, seen, [one, other, replace(other, host="q1")], Nanos(5))
-    gate = seen.watch.gates[3]
-    assert (gate.trials, gate.events, seen.watch.control(3)) == (18, 18, [(9, 0)])
-    assert seen.watch.durations == (9,)
+    gate = seen.watch.gates[REFUSALS]
+    assert (gate.trials, gate.events) == (18, 18)
+    assert seen.watch.counts(REFUSALS) == [("p2", 9, 0)]
     assert seen.candidate == seen.control == {}
     note(world.fleet, seen, [replace(one, release="?")], Nanos(0))
     assert seen.candidate == {}, "it runs something else"
