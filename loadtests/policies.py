@@ -108,7 +108,8 @@ def _body_limit_too_small(text: str, chance: random.Random) -> str:
 
 
 def _head_limit_too_small(text: str, chance: random.Random) -> str:
-    return _server(f"head_size_max = {chance.randint(1024, 2048)}")(text, chance)
+    lines = f"head_size_max = {chance.randint(1024, 2048)}\ntarget_size_max = 1024"
+    return _server(lines)(text, chance)
 
 
 def _client_timeout_too_short(text: str, chance: random.Random) -> str:

@@ -80,11 +80,14 @@ def publish(
 
     Each scope is watched for a time and a number of requests, beside the hosts that do not have it.
     When it does worse, or a host does not take it, it is rolled back, and never promoted again.
+    The next scope begins when harm would have been seen. Of a release that is being promoted this
+    changes the rules.
 
     \b
     Examples:
         shedproxy control promote sha256:3f2a
         shedproxy control promote sha256:3f2a --first edge-1 --bake 30m --requests 5000
+        shedproxy control promote sha256:3f2a --miss 1 --why 'too few requests to prove it by'
     """
 )
 def promote(
@@ -96,6 +99,12 @@ def promote(
     requests: Annotated[
         int | None, typer.Option("--requests", metavar="N", min=1, help="And what it must serve.")
     ] = None,
+    miss: Annotated[
+        float | None,
+        typer.Option(
+            "--miss", metavar="P", help="How likely harm may be overlooked; 1: never ask."
+        ),
+    ] = None,
     why: Why = "",
     revision: Revision = None,
     url: Url = DEFAULT_URL,
@@ -106,6 +115,7 @@ def promote(
     order: dict[str, Any] = {"digest": digest, "first": first}
     order |= {"bake": bake} if bake else {}
     order |= {"requests": requests} if requests else {}
+    order |= {"miss": miss} if miss is not None else {}
     answer = give_order("promote", order, why, revision, url, token_file)
     say(answer, f"promoting {digest}: shedproxy control status", as_json=as_json)
 

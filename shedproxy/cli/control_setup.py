@@ -29,10 +29,12 @@ key = "{key}"
 listen = "{listen}"
 
 # How careful promotions are: how long each scope is watched (an instance, its cell, its zone,
-# every other zone), and how many requests it has to serve meanwhile.
+# every other zone), how many requests it has to serve meanwhile, and how likely it may be that
+# harm is overlooked.
 #[promotion]
 #bake = ["1h", "1h", "2h", "2h"]
 #requests = 1000
+#miss = 0.05
 
 # Who may call: only hashes are here. `shedproxy control token NAME` makes another one.
 [token."{person}"]

@@ -72,7 +72,9 @@ def publish(fleet: Fleet, release: Release) -> Fleet:
 
 
 def promote(fleet: Fleet, digest: str, *, first: str = "", rules: RolloutRules) -> Fleet:
-    """Begin to give a release to host after host, beginning with `first`."""
+    """Begin to give a release to host after host, beginning with `first`; with one that is under
+    way, go on by these rules.
+    """
     release = _release(fleet, digest)
     instances = fleet.instances
     if first and first not in {each.name for each in instances}:
@@ -85,7 +87,8 @@ def promote(fleet: Fleet, digest: str, *, first: str = "", rules: RolloutRules) 
         book = promote_book(fleet.book, release.digest, stages, rules)
     except RolloutRefusedError as error:
         raise OrderRefusedError("/digest", str(error), help_text=_way_out(fleet)) from None
-    return replace(fleet, book=book, watch=Watch())
+    is_under_way = fleet.book.rollout is not None
+    return replace(fleet, book=book, watch=fleet.watch if is_under_way else Watch())
 
 
 def roll_back(fleet: Fleet, *, why: str) -> Fleet:

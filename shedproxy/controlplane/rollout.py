@@ -201,13 +201,15 @@ def plan_stages(fleet: Sequence[Instance], *, first: str = "") -> tuple[Stage, .
 def promote(
     book: Book, digest: str, stages: tuple[Stage, ...], rules: RolloutRules | None = None
 ) -> Book:
-    """Begin to promote a digest.
+    """Begin to promote a digest; of one that is being promoted, change the rules.
 
     Raises:
         RolloutRefusedError: it was rolled back before, it is what runs, or another is under way.
     """
     if digest in book.refused:
         raise RolloutRefusedError(f"{digest} was rolled back before: it is not promoted again")
+    if book.rollout is not None and book.rollout.digest == digest:
+        return _written(book, replace(book.rollout, rules=rules or book.rollout.rules))
     if book.rollout is not None:
         raise RolloutRefusedError(f"{book.rollout.digest} is being promoted")
     if digest == book.base:

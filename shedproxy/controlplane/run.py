@@ -70,6 +70,7 @@ def make_service(
             requests_min=promotion.requests,
             forward_share=promotion.forward_share,
             back_share=promotion.back_share,
+            miss=promotion.miss,
         ),
         move=MoveRules(mark_s=to_seconds(move.mark), hold_s=to_seconds(move.hold)),
         move_period_ns=min(move.period, settings.period),

@@ -141,6 +141,12 @@ class _Parts:
             raise _invalid(f"/{name}", f"{name} is {value!r}; must be a number per second")
         return float(value)
 
+    def probability(self, name: str, default: float) -> float:
+        value = self._content.get(name, default)
+        if type(value) not in {int, float} or not 0 < value <= 1:
+            raise _invalid(f"/{name}", f"{name} is {value!r}; must be above 0, and 1 at most")
+        return float(value)
+
     def hosts(self, name: str) -> list[Host]:
         value = self._content.get(name, [])
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
@@ -165,8 +171,12 @@ def _promote(parts: _Parts, _why: str, rules: RolloutRules) -> Order:
     if parts.has("bake"):
         bake = parts.length("bake", Nanos(0))
         rules = replace(rules, bake_ns=(bake, bake, bake, bake))
-    rules = replace(rules, requests_min=parts.count("requests", rules.requests_min))
-    facts = {"digest": digest, "first": first, "requests": rules.requests_min}
+    rules = replace(
+        rules,
+        requests_min=parts.count("requests", rules.requests_min),
+        miss=parts.probability("miss", rules.miss),
+    )
+    facts = {"digest": digest, "first": first, "requests": rules.requests_min, "miss": rules.miss}
     return _order(
         lambda fleet, _now: orders.promote(fleet, digest, first=first, rules=rules), **facts
     )
@@ -272,7 +282,7 @@ def _invalid(place: str, message: str, *, help_text: str = "") -> OrderRefusedEr
 _Parser = Callable[[_Parts, str, RolloutRules], Order]
 _PARSERS: dict[str, tuple[frozenset[str], _Parser]] = {
     "publish": (frozenset(("texts", "names", "force")), _publish),
-    "promote": (frozenset(("digest", "first", "bake", "requests")), _promote),
+    "promote": (frozenset(("digest", "first", "bake", "requests", "miss")), _promote),
     "roll-back": (frozenset(), _roll_back),
     "move-tenant": (frozenset(("key", "to", "demand")), _move_tenant),
     "abort-move": (frozenset(), _abort_move),

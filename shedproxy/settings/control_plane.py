@@ -86,6 +86,10 @@ class PromotionSettings(Section):
     """Most that get the former one back in one step."""
     false_alarm: float = preset(0.01, gt=0, le=0.5)
     """Probability, at most, that a release that is no worse is rolled back."""
+    miss: float = preset(0.05, gt=0, le=1)
+    """Probability, about, that a scope is left although a release does harm there: 0.25 points more
+    of errors, refusals or requests over a limit, one point of slow answers or 4xx, and twice as
+    many at least. Until that is known the next scope waits; 1: time and requests are enough."""
 
 
 class MoveSettings(Section):

@@ -59,9 +59,9 @@ def cli(monkeypatch, tmp_path):
             f"published {DIGEST} (revision 9)",
         ),
         (
-            ["promote", "3f", "--first", "e1", "--bake", "2s", "--requests", "7"],
+            ["promote", "3f", "--first", "e1", "--bake", "2s", "--requests", "7", "--miss", "1"],
             "/v1/promote",
-            {"digest": "3f", "first": "e1", "bake": "2s", "requests": 7},
+            {"digest": "3f", "first": "e1", "bake": "2s", "requests": 7, "miss": 1},
             "promoting 3f",
         ),
         (["promote", "3f"], "/v1/promote", {"digest": "3f", "first": ""}, "promoting 3f"),

@@ -7,22 +7,25 @@ from dataclasses import replace
 import pytest
 
 from shedproxy.controlplane import orders
+from shedproxy.controlplane.evidence import Watch
 from shedproxy.controlplane.fleet import Cell, Fleet, Held, Host, Release, Shift
 from shedproxy.controlplane.move import MoveBook, MoveStep, begin
 from shedproxy.controlplane.orders import OrderRefusedError
+from shedproxy.controlplane.peers import Peers
 from shedproxy.controlplane.rollout import Book, Phase, RolloutRules
 from shedproxy.core import seconds
 
 OLD, NEW = Release(digest="sha256:01d", at_s=1, by="ann"), Release(
     digest="sha256:0e3", at_s=2, by="ann"
 )  # fmt: skip
+OTHER = Release(digest="sha256:17e", at_s=3, by="ann")
 FLEET = Fleet(
     hosts=(
         Host(name="a1", cell="a", zone="p"),
         Host(name="a2", cell="a", zone="q"),
         Host(name="b1", cell="b", zone="p"),
     ),
-    releases=(OLD, NEW),
+    releases=(OLD, NEW, OTHER),
     book=Book(base=OLD.digest),
 )
 RULES = RolloutRules()
@@ -53,7 +56,7 @@ def test_a_release_is_promoted_by_its_digest_or_how_it_begins():
         (FLEET, "sha256:fff", "", "/digest", "there is no release"),
         (FLEET, "0", "", "/digest", "several releases begin with"),
         (FLEET, OLD.digest, "", "/digest", "is what runs everywhere"),
-        (under_way(), NEW.digest, "", "/digest", "is being promoted"),
+        (under_way(), OTHER.digest, "", "/digest", "is being promoted"),
         (replace(FLEET, book=Book(base=OLD.digest, refused=(NEW.digest,))), "0e", "", "/digest",
          "was rolled back before"),
         (FLEET, "0e", "c9", "/first", "there is no host c9"),
@@ -65,6 +68,15 @@ def test_what_cannot_be_promoted_is_refused_with_its_place(fleet, digest, first,
     error = refusal(orders.promote, fleet, digest, first=first, rules=RULES)
     assert error.place == place
     assert what in str(error)
+
+
+def test_of_one_that_is_under_way_only_the_rules_change():
+    before = replace(under_way(), watch=Watch(control=Peers(periods=7)))
+    rules = replace(RULES, miss=1.0)
+    after = orders.promote(before, "0e", rules=rules)
+    assert after.book.rollout == replace(before.book.rollout, rules=rules)
+    assert after.book.revision == before.book.revision + 1
+    assert after.watch == before.watch
 
 
 def test_settings_that_were_rolled_back_are_not_even_published():

@@ -129,6 +129,18 @@ def test_it_waits_for_those_who_are_heard_of(controller):
     assert advance(book, Facts(running=heard)).rollout.phase is Phase.BAKING
 
 
+def test_nobody_else_gets_it_until_it_is_proven(controller):
+    controller.run(until=1)
+    controller.step()
+    book = controller.book
+    assert book.rollout.phase is Phase.BAKING
+    seen = Facts(running=controller.running(), elapsed_ns=seconds(9999), requests=10**6)
+    doubted = advance(book, replace(seen, is_proven=False))
+    assert (doubted.rollout.stage, doubted.rollout.phase) == (0, Phase.BAKING)
+    assert doubted.rollout.watched_ns >= seconds(9999)
+    assert advance(doubted, seen).rollout.stage == 1
+
+
 def test_what_is_in_flight_is_what_changes_or_is_not_yet_proven(controller):
     zone_of = {one.name: one.zone for one in FLEET}
     assert zones_in_flight(controller.book, controller.running(), zone_of) == frozenset()
@@ -137,6 +149,8 @@ def test_what_is_in_flight_is_what_changes_or_is_not_yet_proven(controller):
 
 
 def test_what_is_refused_and_why(controller):
+    again = promote(controller.book, "new", STAGES)
+    assert again.rollout == controller.book.rollout, "it is being promoted, by these rules"
     with pytest.raises(RolloutRefusedError, match="new is being promoted"):
         promote(controller.book, "newer", STAGES)
     back = roll_back(controller.book, "asked for")

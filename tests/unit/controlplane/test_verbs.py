@@ -28,11 +28,11 @@ def done(verb: str, fleet: Fleet = FLEET, **content) -> Fleet:
 
 
 def test_every_verb_does_what_it_says():
-    promoted = done("promote", digest="02", first="b1", bake="2s", requests=7)
+    promoted = done("promote", digest="02", first="b1", bake="2s", requests=7, miss=0.2)
     rollout = promoted.book.rollout
     assert (rollout.digest, rollout.order[0]) == ("sha256:02", "b1")
     assert rollout.rules.bake_ns == (seconds(2),) * 4
-    assert rollout.rules.requests_min == 7
+    assert (rollout.rules.requests_min, rollout.rules.miss) == (7, 0.2)
     back = done("roll-back", promoted, why="because")
     assert back.book.rollout.cause == "because"
     assert done("quarantine-cell", cell="a").quarantined == {"a"}
@@ -64,6 +64,8 @@ def test_every_verb_does_what_it_says():
         ("promote", {"digest": 7}, "/digest"),
         ("promote", {"digest": "02", "bake": "soon"}, "/bake"),
         ("promote", {"digest": "02", "requests": 0}, "/requests"),
+        ("promote", {"digest": "02", "miss": 0}, "/miss"),
+        ("promote", {"digest": "02", "miss": True}, "/miss"),
         ("promote", {"digest": "02", "colour": 1}, "/colour"),
         ("roll-back", {"why": "x" * 501}, "/why"),
         ("roll-back", {"revision": 0}, "/revision"),
