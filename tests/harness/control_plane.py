@@ -1,4 +1,4 @@
-"""A control plane over a folder, and hosts that take what they are given, without processes."""
+"""A control plane over a store, and hosts that take what they are given, without processes."""
 
 from __future__ import annotations
 
@@ -40,14 +40,19 @@ def settings(limit: int, more: str = "") -> str:
 
 
 class PaperFleet:
-    """Time is a number, and hosts do as they are told when asked."""
+    """Time is a number, and hosts do as they are told when asked.
 
-    def __init__(self, folder: Path, *, report=None) -> None:
+    Args:
+        folder: for the keys, and for the store unless there is another.
+        url: of the store; "": in the folder.
+    """
+
+    def __init__(self, folder: Path, *, url: str = "") -> None:
         self.folder = folder
         self.keys = Keys(folder)
         self.now_s = 1_000_000
         self.events: list[tuple[str, dict[str, Any]]] = []
-        self.store = open_store(f"file://{folder}/fleet", timeout=seconds(5))
+        self.store = open_store(url or f"file://{folder}/fleet", timeout=seconds(5))
         self.at_work: dict[str, int] = {}
         """By host: requests of keys that move."""
         self.bad: dict[str, int] = {}
@@ -90,8 +95,12 @@ class PaperFleet:
         return (await self.order("publish", texts=texts, **content))["digest"]
 
     def digest_at(self, host: str) -> str:
-        """Of the snapshot that a host would pull."""
+        """Of the snapshot that a host would pull out of the folder."""
         return open_envelope((self.folder / "fleet" / "hosts" / host).read_bytes()).digest
+
+    async def pulled(self, host: str) -> str:
+        """The same, from any store."""
+        return open_envelope(await self.store.get(f"hosts/{host}", 1 << 30)).digest
 
     def table_at(self, host: str) -> CellTable | None:
         """Of the snapshot that a host would pull: where keys are."""
@@ -107,13 +116,14 @@ class PaperFleet:
 
     async def report(self, host: str) -> None:
         """A host takes what is there, and says so."""
-        digest, (requests, errors) = self.digest_at(host), self._counts.get(host, (0, 0))
-        table = self.table_at(host)
+        envelope = open_envelope(await self.store.get(f"hosts/{host}", 1 << 30))
+        requests, errors = self._counts.get(host, (0, 0))
+        table = read_snapshot(envelope).table
         data = encode_report(
             StatusReport(
-                instance=host, boot_id="b", heartbeat=self.now_s, snapshot_digest=digest,
+                instance=host, boot_id="b", heartbeat=self.now_s, snapshot_digest=envelope.digest,
                 requests=requests, errors=errors, durations=(requests, 0), is_settled=True,
-                table_version=0 if table is None else table.version,
+                table_version=CellTable(table).version if table else 0,
                 moving=self.at_work.get(host, 0),
             )
         )  # fmt: skip
@@ -123,7 +133,7 @@ class PaperFleet:
         """A second passes, hosts take what is there and report, the control plane looks."""
         self.now_s += 1
         for host in hosts:
-            digest = self.digest_at(host)
+            digest = await self.pulled(host)
             requests, errors = self._counts.get(host, (0, 0))
             requests, errors = requests + 1000, errors + 10 * self.bad.get(digest, 0)
             self._counts[host] = requests, errors

@@ -1,4 +1,4 @@
-"""Snapshots in a store that speaks S3: moto, as a server of its own, over HTTP."""
+"""Snapshots and fleets in a store that speaks S3: moto, as a server of its own, over HTTP."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import socket
 import sys
 
 import pytest
+from harness.control_plane import PaperFleet
 from harness.process import Listening, free_port
 
+from shedproxy.controlplane.fleet import Cell, Fleet
+from shedproxy.controlplane.ledger import Act, Ledger
 from shedproxy.core import milliseconds, seconds
 from shedproxy.store import PlaceFailedError, open_place, open_store
 
@@ -61,6 +64,53 @@ async def test_a_snapshot_is_fetched_and_a_report_left(bucket):
         await place.read(100)
     await place.write(b"snapshot")
     assert await place.read(100) == b"snapshot"
+
+
+def act(number: int) -> Act:
+    return Act(id=f"id-{number}", at_s=float(number), who="ann", verb="promote")
+
+
+async def test_a_ledger_is_there_as_in_a_folder(bucket):
+    store = open_store(f"{bucket}/ledger", timeout=seconds(10))
+    ledger = Ledger(store, page=4)
+    head = None
+    for number in range(1, 12):
+        head = await ledger.append(head, act(number), Fleet(cells=(Cell(name=f"c{number}"),)))
+        assert head is not None
+    assert await Ledger(store).head() == head
+    tries = [ledger.append(head, act(each), head.fleet) for each in (98, 99)]
+    made = await asyncio.gather(*tries)
+    assert sum(each is not None for each in made) == 1, "one of two makes the next revision"
+    await ledger.compact(head)
+    assert await store.names("audit") == ["audit/000000000000"]
+    assert [entry.revision for entry in await ledger.entries()] == list(range(1, 13))
+
+
+async def test_a_fleet_is_kept_there_and_releases_go_out_and_back(bucket, tmp_path):
+    fleet = PaperFleet(tmp_path, url=f"{bucket}/fleet")
+    await fleet.begin()
+
+    async def until_over() -> None:
+        for _ in range(40):
+            await fleet.period()
+            if fleet.service.head.fleet.book.rollout is None:
+                return
+        raise AssertionError(await fleet.verbs())
+
+    good = await fleet.publish(8)
+    await fleet.order("promote", digest=good, bake="1s", requests=1, miss=1)
+    await until_over()
+    assert fleet.service.head.fleet.book.base == good
+    bad = await fleet.publish(9)
+    await fleet.order("promote", digest=bad)
+    await fleet.period()
+    fleet.bad[await fleet.pulled("p1")] = 50
+    fleet.service = fleet.another()  # whoever follows goes on where the store says it stood
+    await until_over()
+    assert fleet.service.head.fleet.book.refused == (bad,)
+    assert set(fleet.service.head.fleet.wanted().values()) == {good}
+    verbs = await fleet.verbs()
+    assert verbs[verbs.index("alarm") :] == ["alarm", "move", "rolled back"]
 
 
 async def test_a_store_that_is_gone_or_silent_is_a_failure_in_time(bucket, monkeypatch):

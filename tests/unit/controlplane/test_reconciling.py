@@ -37,6 +37,8 @@ class World:
         self.counts = {host.name: [0, 0, 0] for host in HOSTS}
         self.bad: dict[str, tuple[int, int]] = {}
         """Errors and refusals in a hundred requests, of hosts by the release they run."""
+        self.bad_hosts: dict[str, tuple[int, int]] = {}
+        """And of hosts that are worse whatever they run."""
         self.verbs: list[str] = []
         self._renew()
 
@@ -56,7 +58,8 @@ class World:
         for name, count in self.counts.items():
             if name not in self.stuck:
                 self.running[name] = self.fleet.wanted().get(name, "")
-            errors, sheds = self.bad.get(self.running[name], (0, 0))
+            bad = self.bad.get(self.running[name], (0, 0))
+            errors, sheds = self.bad_hosts.get(name, bad)
             for place, each in enumerate((100, errors, sheds)):
                 count[place] += each
             reports[name] = StatusReport(
@@ -73,7 +76,7 @@ class World:
         )  # fmt: skip
         if done is None:
             return ""
-        self.fleet, self.seen = done.fleet, Seen()
+        self.fleet, self.seen = done.fleet, done.seen
         self._renew()
         self.verbs.append(done.verb)
         return done.verb
@@ -172,6 +175,36 @@ def test_what_was_seen_waits_until_there_is_something_beside_it(world):
     assert seen.candidate == seen.control == {}
     note(world.fleet, seen, [replace(one, release="?")], Nanos(0))
     assert seen.candidate == {}, "it runs something else"
+
+
+def test_what_waits_for_something_beside_it_outlives_a_step(world):
+    """Hosts report at different moments; every one of them counts."""
+    world.period()
+    world.period()
+    assert world.fleet.book.rollout.phase is Phase.BAKING
+    seen = Seen()
+    other = Interval(host="p2", release="sha256:old", requests=9, errors=0, sheds=0, durations=(9,))
+    note(world.fleet, seen, [other], seconds(1))
+    done = step(
+        world.fleet, seen, world.sightings, now=Instant(seconds(world.second)), now_s=0,
+        false_alarm=0.01,
+    )  # fmt: skip
+    assert done.verb == "watch"
+    assert (done.seen.control, done.seen.elapsed_ns) == ({"p2": other}, 0)
+
+
+def test_a_scope_knows_what_its_hosts_were_like_before_they_had_it():
+    world = World()
+    world.bad_hosts = {"p1": (0, 30)}
+    world.bad = {"sha256:old": (0, 10)}
+    for _ in range(40):
+        world.period()
+    world.fleet = orders.promote(world.fleet, "new", rules=RULES)
+    world.period()
+    like = world.fleet.watch.like
+    assert like.ratios[REFUSALS] > 2
+    assert like.variances[REFUSALS] < 0.04
+    assert [each.host for each in world.fleet.watch.control_like] == ["p2"]
 
 
 def test_a_shift_ends_when_its_time_is_up():

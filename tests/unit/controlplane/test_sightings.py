@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from shedproxy.controlplane.fleet import Edition, Fleet, Host
-from shedproxy.controlplane.sightings import UNKNOWN, Interval, Sightings
+from shedproxy.controlplane.gates import KINDS, TRIALS
+from shedproxy.controlplane.sightings import UNKNOWN, Interval, Sightings, arm_of
 from shedproxy.core import Instant, seconds
+from shedproxy.observability.metric_table import DURATION_BOUNDS
 from shedproxy.snapshot import StatusReport
 
 
@@ -126,3 +128,55 @@ def test_intervals_add_up():
     one = Interval(host="a", release="r", requests=1, errors=2, sheds=3, durations=(1, 2))
     assert one + one == replace(one, requests=2, errors=4, sheds=6, durations=(2, 4))
     assert (one + replace(one, durations=(1,))).durations == (1,)
+
+
+def test_what_a_report_does_not_count_is_not_known_to_be_none():
+    one = Interval(host="a", release="r", requests=1, errors=0, sheds=0, durations=(1,), limited=2)
+    assert (one + one).limited == 4
+    assert (one + one).client_errors is None
+    assert (one + replace(one, limited=None)).limited is None
+
+
+def test_what_is_compared_is_counted_by_kind():
+    durations = tuple(range(len(DURATION_BOUNDS) + 1))
+    one = Interval(host="a", release="r", requests=200, errors=3, sheds=70, durations=durations,
+                   limited=5, client_errors=4)  # fmt: skip
+    arm = arm_of(one)
+    finished = sum(durations)
+    assert dict(zip(TRIALS, arm.trials, strict=True)) == {
+        "finished": finished, "timed": finished, "decided": 200, "read": 205, "answered": finished,
+    }  # fmt: skip
+    events = dict(zip([kind.name for kind in KINDS], arm.events, strict=True))
+    assert (events["errors"], events["refusals"], events["client errors"]) == (3, 70, 4)
+    assert events["requests over a limit"] == 5
+    assert events["answers over 0.005 s"] == finished
+    assert events["answers over 10 s"] == durations[-1]
+
+
+def test_what_is_not_counted_cannot_be_compared():
+    one = Interval(host="a", release="r", requests=9, errors=0, sheds=0, durations=(9, 0))
+    arm = dict(zip(TRIALS, arm_of(one).trials, strict=True))
+    assert arm == {"finished": 9, "timed": 0, "decided": 9, "read": 0, "answered": 0}
+
+
+def test_what_hosts_are_like_is_told_from_what_they_did_with_what_they_run(sightings):
+    def count(second: int, digest: str = "sha256:old1") -> dict[str, StatusReport]:
+        return {
+            host: report(host, second, digest, requests=100 * second, sheds=sheds * second,
+                         durations=(100 * second, 0))
+            for host, sheds in (("a", 20), ("b", 10))
+        }  # fmt: skip
+
+    for second in range(1, 30):
+        sightings.take(FLEET, count(second), at(second))
+    refusals = [kind.name for kind in KINDS].index("refusals")
+    assert [peer.count(refusals) for peer in sightings.history.hosts] == [(2800, 560), (2800, 280)]
+    likeness = sightings.history.likeness("", frozenset("a"), frozenset("b"))
+    assert likeness.ratios[refusals] > 1.8
+    both = (edition("a", 2, "new"), edition("b", 2, "new"))
+    after = replace(FLEET, editions=both)
+    for second in (40, 41):
+        sightings.take(after, count(second, "sha256:new2"), at(second))
+    assert [peer.count(refusals) for peer in sightings.history.hosts] == [(100, 20), (100, 10)]
+    sightings.take(replace(FLEET, hosts=FLEET.hosts[1:]), {}, at(42))
+    assert [peer.host for peer in sightings.history.hosts] == ["b"]

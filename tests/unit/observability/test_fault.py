@@ -31,6 +31,12 @@ def test_every_fault_has_the_status_its_cause_asks_for(fault, status):
     assert fault.status == status
 
 
+def test_what_is_over_a_limit_is_what_settings_could_allow():
+    assert {fault.status for fault in Fault if fault.is_over_limit} == {
+        408, 411, 413, 414, 417, 431,
+    }  # fmt: skip
+
+
 def test_the_values_are_slot_numbers_without_a_gap():
     assert [int(fault) for fault in Fault] == list(range(len(Fault)))
 

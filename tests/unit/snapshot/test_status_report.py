@@ -31,6 +31,8 @@ FULL = StatusReport(
     requests=1 << 60,
     errors=1 << 60,
     sheds=1 << 60,
+    limited=1 << 60,
+    client_errors=1 << 60,
     durations=(1 << 60,) * 32,
     p99_ms=123456.789,
 )
@@ -46,6 +48,13 @@ def test_a_report_comes_back_and_has_its_size(report):
 def test_fields_of_a_newer_version_are_left_out():
     plain = {**json.loads(encode_report(FULL)), "altitude": 3}
     assert decode_report(json.dumps(plain).encode().ljust(STATUS_REPORT_SIZE)) == FULL
+
+
+def test_what_the_version_before_did_not_count_is_not_zero():
+    plain = {**json.loads(encode_report(FULL)), "schema": 1}
+    del plain["limited"], plain["client_errors"]
+    report = decode_report(json.dumps(plain).encode().ljust(STATUS_REPORT_SIZE))
+    assert (report.limited, report.client_errors) == (None, None)
 
 
 @pytest.mark.parametrize("schema", [None, 0, STATUS_REPORT_SCHEMA, STATUS_REPORT_SCHEMA + 1])

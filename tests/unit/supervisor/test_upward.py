@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from shedproxy.observability.fault import Fault
 from shedproxy.observability.meter import Meter
 from shedproxy.observability.metric_table import DURATION_BOUNDS
 from shedproxy.observability.reading import samples
@@ -55,6 +56,10 @@ async def test_a_report_says_what_runs_and_how_it_does():
     for status, duration_ms in ((200, 8), (200, 30), (503, 30), (0, 30)):
         bench.meter.on_admitted(0, 2, 0)
         bench.meter.on_finished(0, 2, status, duration_ms * 1_000_000, True)
+    for cell, fault in ((-1, Fault.HEAD_TOO_LARGE), (0, Fault.BODY_TOO_LARGE), (0, Fault.INTERNAL)):
+        bench.meter.on_fault(cell, fault)
+    bench.meter.on_admitted(0, 2, 0)
+    bench.meter.on_finished(0, 2, 404, 30 * 1_000_000, True)
     bench.meter.on_rejected(0, 2, 1)
     bench.meter.on_would_reject(0, 2, 1)
     bench.meter.on_bypass(0)
@@ -66,8 +71,9 @@ async def test_a_report_says_what_runs_and_how_it_does():
     assert (first.heartbeat, second.heartbeat) == (1, 2)
     assert first.boot_id == second.boot_id
     assert first.boot_id != Bench().upward.make().boot_id
-    assert (first.requests, first.errors, first.sheds) == (6, 1, 2)
-    assert sum(first.durations) == 4
+    assert (first.requests, first.errors, first.sheds) == (7, 1, 2)
+    assert (first.limited, first.client_errors) == (2, 1)
+    assert sum(first.durations) == 5
     assert (first.p99_ms, second.p99_ms) == (50.0, 0.0)
 
 
