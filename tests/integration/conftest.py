@@ -207,10 +207,12 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Instance]]:
         return instance.wait_ready() if ready else instance
 
     yield starter
+    left = [instance for instance in instances if instance.process.poll() is None]
+    for instance in left:
+        instance.process.terminate()  # all of them, before the first is waited for
     for instance in instances:
         instance.http.close()
-        if instance.process.poll() is None:
-            instance.process.terminate()
+        if instance in left:
             try:
                 instance.process.wait(20)
             except subprocess.TimeoutExpired:

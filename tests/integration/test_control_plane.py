@@ -25,7 +25,7 @@ SNAPSHOT = """\
 source = "file://{store}/hosts/{{instance}}"
 keys = "fleet.pub"
 folder = "kept-{name}"
-period = "200ms"
+period = "100ms"
 instance = "{name}"
 """
 GOOD = 'log.access = "off"\n[cell.default]\nupstream = "{url}"\n'
