@@ -32,7 +32,8 @@ _CALM_TURNS, _CALM_RATIO = 60, 2
 _ERROR = 0.01
 """Standard error of goodput, as a share of it, that a run with shedding may have."""
 _BARE_S, _QUICK_BARE_S = 8.0, 4.0
-_LENGTH_MAX_S, _QUICK_LENGTH_MAX_S = 60.0, 30.0
+_LENGTH_MAX_S, _QUICK_LENGTH_MAX_S = 120.0, 30.0
+"""Nobody is kept waiting for longer: at 200/s and a cv of 2 it leaves an error of 1.3 %."""
 
 
 class OrderPlayer(Protocol):

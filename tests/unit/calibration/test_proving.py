@@ -34,4 +34,4 @@ def test_the_more_service_times_scatter_the_longer_is_a_run() -> None:
     assert proof_length_s(capacity_rps=200, cv=1, is_quick=False)[0] == pytest.approx(51)
     assert proof_length_s(capacity_rps=1600, cv=1, is_quick=True)[0] == pytest.approx(7.25)
     assert proof_length_s(capacity_rps=200, cv=1, is_quick=True) == (30, 4)
-    assert proof_length_s(capacity_rps=20, cv=3, is_quick=False) == (60, 8)
+    assert proof_length_s(capacity_rps=20, cv=3, is_quick=False) == (120, 8)
