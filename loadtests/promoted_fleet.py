@@ -93,6 +93,7 @@ class _Counted(OurControl):
         "_classifier",
         "_infos",
         "_proxy",
+        "bounded",
         "client_errors",
         "durations",
         "errors",
@@ -105,6 +106,7 @@ class _Counted(OurControl):
         super().__init__(document.policy, now=now)
         self._chance = chance
         self.requests = self.errors = self.sheds = self.limited = self.client_errors = 0
+        self.bounded = 0
         self.durations = [0] * (len(_BOUNDS_NS) + 1)
         self.classify_by(document)
 
@@ -127,7 +129,7 @@ class _Counted(OurControl):
         self.requests += 1
         decision = super().arrive(info, **more)
         if isinstance(decision, Rejected):
-            self.sheds += 1
+            self._refused(decision)
         elif not isinstance(decision, Permit) and decision.evicted is not None:
             self.counted((decision.evicted,))
         return decision
@@ -146,6 +148,10 @@ class _Counted(OurControl):
 
     def tick(self, *, now: Instant) -> Sequence[Verdict]:
         return self.counted(super().tick(now=now))
+
+    def _refused(self, decision: Rejected) -> None:
+        self.sheds += 1
+        self.bounded += decision.reason.is_bound
 
     def _is_over_limit(self, route: Route) -> bool:
         """Whether it is answered 408, 413 or 431 before anything is decided on."""
@@ -167,7 +173,8 @@ class _Counted(OurControl):
     def counted(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
         """These, and what they refuse is counted."""
         for _, decision in verdicts:
-            self.sheds += isinstance(decision, Rejected)
+            if isinstance(decision, Rejected):
+                self._refused(decision)
         return verdicts
 
 
@@ -229,6 +236,7 @@ class _SimulatedHost:
             requests=control.requests,
             errors=control.errors,
             sheds=control.sheds,
+            bounded=control.bounded,
             limited=control.limited,
             client_errors=control.client_errors,
             durations=tuple(control.durations),

@@ -94,6 +94,7 @@ class _Machine:
     requests: float = 0
     errors: int = 0
     sheds: int = 0
+    bounded: int = 0
     limited: int = 0
     client_errors: int = 0
     durations: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BOUNDS) + 1))
@@ -236,7 +237,8 @@ class _World:
         self.reports[machine.name] = StatusReport(
             instance=machine.name, boot_id="", heartbeat=machine.heartbeat,
             snapshot_digest=machine.runs, requests=int(machine.requests), errors=machine.errors,
-            sheds=machine.sheds, limited=machine.limited, client_errors=machine.client_errors,
+            sheds=machine.sheds, bounded=machine.bounded,
+            limited=machine.limited, client_errors=machine.client_errors,
             durations=tuple(machine.durations),
             refusal="invalid" if machine.refused else "", refused_revision=machine.refused,
         )  # fmt: skip

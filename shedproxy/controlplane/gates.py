@@ -23,12 +23,13 @@ __all__ = ["GATES", "KINDS", "MARGIN", "TRIALS", "Kind", "harm_at"]
 MARGIN: Final = 1.25
 """As many times worse than the control is not worth a rollback."""
 _HARM_RATIO: Final = 2.0
-TRIALS: Final = ("finished", "timed", "decided", "read", "answered")
+TRIALS: Final = ("finished", "timed", "decided", "read", "answered", "told")
 """Whose shares are compared, by place in `Arm.trials`: requests that ended; of hosts that tell how
 long they took; that were decided on; that came, of hosts that count what was over a limit; that
-ended, of hosts that count what was answered 4xx.
+ended, of hosts that count what was answered 4xx; that were decided on, of hosts that tell what was
+refused for a bound.
 """
-_FINISHED, _TIMED, _DECIDED, _READ, _ANSWERED = range(len(TRIALS))
+_FINISHED, _TIMED, _DECIDED, _READ, _ANSWERED, _TOLD = range(len(TRIALS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +48,18 @@ class Kind:
     """Of the false alarms that are allowed."""
 
 
-GATES: Final = ("errors", "slow answers", "refusals", "over a limit", "client errors")
+GATES: Final = (
+    "errors",
+    "slow answers",
+    "refusals",
+    "over a limit",
+    "client errors",
+    "over a bound",
+)
 
 
 def _kinds() -> tuple[Kind, ...]:
-    errors, slow, refusals, limits, client = GATES
+    errors, slow, refusals, limits, client, bounds = GATES
     part = 1 / len(GATES)
     rare = {"floor": 0.001, "harm": 0.0025, "part": part}
     return (
@@ -61,6 +69,8 @@ def _kinds() -> tuple[Kind, ...]:
         Kind(gate=limits, name="requests over a limit", trials=_READ, **rare),
         # Services answer 4xx all the time; one that does not know what it is asked does it more.
         Kind(gate=client, name=client, trials=_ANSWERED, floor=0.005, harm=0.01, part=part),
+        # A tenant, a route or a class that settings refuse, where others are refused for capacity.
+        Kind(gate=bounds, name="refusals by a bound", trials=_TOLD, **rare),
         *(
             Kind(
                 gate=slow,

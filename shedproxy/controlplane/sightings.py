@@ -40,6 +40,7 @@ class Interval:
     limited: int | None = None
     """None: one of the reports does not say."""
     client_errors: int | None = None
+    bounded: int | None = None
 
     def __add__(self, other: Interval) -> Interval:
         return replace(
@@ -52,6 +53,7 @@ class Interval:
             else other.durations,
             limited=_both(self.limited, other.limited),
             client_errors=_both(self.client_errors, other.client_errors),
+            bounded=_both(self.bounded, other.bounded),
         )
 
 
@@ -193,6 +195,7 @@ def _between(host: str, release: str, before: StatusReport, after: StatusReport)
         durations=tuple(max(0, b - a) for a, b in zip(old, new, strict=True)),
         limited=_grown(before.limited, after.limited),
         client_errors=_grown(before.client_errors, after.client_errors),
+        bounded=_grown(before.bounded, after.bounded),
     )
 
 
@@ -210,7 +213,7 @@ def arm_of(interval: Interval) -> Arm:
     # By bound: those above it, nobody where there are other bounds than ours.
     slower = [finished - below for below in itertools.accumulate(durations[:-1])]
     is_timed = len(slower) == _BOUNDS
-    limited, client_errors = interval.limited, interval.client_errors
+    limited, client_errors, bounded = interval.limited, interval.client_errors, interval.bounded
     return Arm(
         trials=(
             finished,
@@ -218,12 +221,14 @@ def arm_of(interval: Interval) -> Arm:
             interval.requests,
             0 if limited is None else interval.requests + limited,
             0 if client_errors is None else finished,
+            0 if bounded is None else interval.requests,
         ),
         events=(
             min(interval.errors, finished),
             min(interval.sheds, interval.requests),
             limited or 0,
             min(client_errors or 0, finished),
+            min(bounded or 0, interval.requests),
             *(slower if is_timed else (0,) * _BOUNDS),
         ),
     )

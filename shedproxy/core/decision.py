@@ -53,7 +53,22 @@ class RejectReason(enum.IntEnum):
         """The word used in headers, logs and metrics."""
         return self.name.lower()
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether a number in the settings was reached, and not the capacity of the service."""
+        return self in _BOUNDS
 
+
+_BOUNDS: Final = frozenset(
+    (
+        RejectReason.ROUTE_LIMIT,
+        RejectReason.CLASS_LIMIT,
+        RejectReason.RESIDENT_LIMIT,
+        RejectReason.CONTROL_BUDGET,
+        RejectReason.CONNECTION_LIMIT,
+        RejectReason.ADDRESS_LIMIT,
+    )
+)
 EVIDENCE: Final[dict[RejectReason, tuple[str, ...]]] = {
     RejectReason.ROUTE_LIMIT: ("route_in_flight", "cost", "route_limit"),
     RejectReason.CLASS_LIMIT: ("class_in_flight", "cost", "class_limit"),

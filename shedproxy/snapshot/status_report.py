@@ -76,6 +76,9 @@ class StatusReport:
     limited: int | None = None
     """Answered 408, 411, 413, 414, 417 or 431: over a limit of sizes or times, most of them before
     anything was decided on. None: a version before schema 2 wrote it."""
+    bounded: int | None = None
+    """Of `sheds`, those for a bound that settings name (of a route, a class, connections), and not
+    for want of capacity. None: as above."""
     client_errors: int | None = None
     """Answered with another 4xx than a refusal's, of those that were admitted. None: as above."""
     durations: tuple[int, ...] = ()

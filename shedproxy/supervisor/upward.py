@@ -13,6 +13,7 @@ from typing import Any
 
 import shedproxy
 from shedproxy.clock import wall_seconds
+from shedproxy.core import RejectReason
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.metric_table import DURATION_BOUNDS
 from shedproxy.observability.reading import HistogramValue, Sample, sample_of
@@ -26,6 +27,7 @@ _SUFFIXES = frozenset((".py", ".so"))
 _FINISHED = frozenset(("success", "client_error", "server_error", "abandoned"))
 _SERVED = frozenset(("admitted", "would_reject"))
 _SHED = frozenset(("rejected", "would_reject"))
+_BOUNDED = frozenset(reason.label for reason in RejectReason if reason.is_bound)
 _LIMITED = frozenset(fault.label for fault in Fault if fault.is_over_limit)
 
 
@@ -42,7 +44,7 @@ def binary_digest() -> str:
 
 def traffic_of(samples: Iterable[Sample]) -> dict[str, Any]:
     """Requests and what became of them, of all cells, since the counters began."""
-    requests = errors = sheds = limited = client_errors = 0
+    requests = errors = sheds = bounded = limited = client_errors = 0
     durations = [0] * (len(DURATION_BOUNDS) + 1)
     for metric, labels, value in samples:
         if isinstance(value, HistogramValue):
@@ -53,12 +55,14 @@ def traffic_of(samples: Iterable[Sample]) -> dict[str, Any]:
         elif metric.name == "shedproxy.decisions":
             requests += int(value) if labels[2] in _SERVED | _SHED else 0
             sheds += int(value) if labels[2] in _SHED else 0
+            bounded += int(value) if labels[2] in _SHED and labels[3] in _BOUNDED else 0
         elif metric.name == "shedproxy.faults":
             limited += int(value) if labels[1] in _LIMITED else 0
     return {
         "requests": requests,
         "errors": errors,
         "sheds": sheds,
+        "bounded": bounded,
         "limited": limited,
         "client_errors": client_errors,
         "durations": tuple(durations),

@@ -140,15 +140,20 @@ def test_what_a_report_does_not_count_is_not_known_to_be_none():
 def test_what_is_compared_is_counted_by_kind():
     durations = tuple(range(len(DURATION_BOUNDS) + 1))
     one = Interval(host="a", release="r", requests=200, errors=3, sheds=70, durations=durations,
-                   limited=5, client_errors=4)  # fmt: skip
+                   limited=5, client_errors=4, bounded=6)  # fmt: skip
     arm = arm_of(one)
     finished = sum(durations)
     assert dict(zip(TRIALS, arm.trials, strict=True)) == {
-        "finished": finished, "timed": finished, "decided": 200, "read": 205, "answered": finished,
-    }  # fmt: skip
+        "finished": finished,
+        "timed": finished,
+        "decided": 200,
+        "read": 205,
+        "answered": finished,
+        "told": 200,
+    }
     events = dict(zip([kind.name for kind in KINDS], arm.events, strict=True))
     assert (events["errors"], events["refusals"], events["client errors"]) == (3, 70, 4)
-    assert events["requests over a limit"] == 5
+    assert (events["requests over a limit"], events["refusals by a bound"]) == (5, 6)
     assert events["answers over 0.005 s"] == finished
     assert events["answers over 10 s"] == durations[-1]
 
@@ -156,7 +161,7 @@ def test_what_is_compared_is_counted_by_kind():
 def test_what_is_not_counted_cannot_be_compared():
     one = Interval(host="a", release="r", requests=9, errors=0, sheds=0, durations=(9, 0))
     arm = dict(zip(TRIALS, arm_of(one).trials, strict=True))
-    assert arm == {"finished": 9, "timed": 0, "decided": 9, "read": 0, "answered": 0}
+    assert arm == {"finished": 9, "timed": 0, "decided": 9, "read": 0, "answered": 0, "told": 0}
 
 
 def test_what_hosts_are_like_is_told_from_what_they_did_with_what_they_run(sightings):

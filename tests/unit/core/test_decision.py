@@ -60,3 +60,14 @@ def test_numbers_of_the_wrong_count_never_hold(reason: RejectReason, numbers: li
 def test_evidence_is_named() -> None:
     """For people and for JSON."""
     assert rejected(R.QUEUE_TIMEOUT, (7, 5)).evidence == {"waited_ns": 7, "wait_max_ns": 5}
+
+
+def test_a_bound_is_a_number_in_the_settings_and_not_want_of_capacity() -> None:
+    assert {reason for reason in RejectReason if reason.is_bound} == {
+        RejectReason.ROUTE_LIMIT,
+        RejectReason.CLASS_LIMIT,
+        RejectReason.RESIDENT_LIMIT,
+        RejectReason.CONTROL_BUDGET,
+        RejectReason.CONNECTION_LIMIT,
+        RejectReason.ADDRESS_LIMIT,
+    }

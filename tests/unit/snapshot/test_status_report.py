@@ -32,6 +32,7 @@ FULL = StatusReport(
     errors=1 << 60,
     sheds=1 << 60,
     limited=1 << 60,
+    bounded=1 << 60,
     client_errors=1 << 60,
     durations=(1 << 60,) * 32,
     p99_ms=123456.789,
@@ -52,9 +53,9 @@ def test_fields_of_a_newer_version_are_left_out():
 
 def test_what_the_version_before_did_not_count_is_not_zero():
     plain = {**json.loads(encode_report(FULL)), "schema": 1}
-    del plain["limited"], plain["client_errors"]
+    del plain["limited"], plain["client_errors"], plain["bounded"]
     report = decode_report(json.dumps(plain).encode().ljust(STATUS_REPORT_SIZE))
-    assert (report.limited, report.client_errors) == (None, None)
+    assert (report.limited, report.client_errors, report.bounded) == (None, None, None)
 
 
 @pytest.mark.parametrize("schema", [None, 0, STATUS_REPORT_SCHEMA, STATUS_REPORT_SCHEMA + 1])

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from shedproxy.core import RejectReason
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.meter import Meter
 from shedproxy.observability.metric_table import DURATION_BOUNDS
@@ -61,6 +62,7 @@ async def test_a_report_says_what_runs_and_how_it_does():
     bench.meter.on_admitted(0, 2, 0)
     bench.meter.on_finished(0, 2, 404, 30 * 1_000_000, True)
     bench.meter.on_rejected(0, 2, 1)
+    bench.meter.on_rejected(0, 2, RejectReason.QUEUE_FULL)
     bench.meter.on_would_reject(0, 2, 1)
     bench.meter.on_bypass(0)
     await bench.upward.send()
@@ -71,8 +73,8 @@ async def test_a_report_says_what_runs_and_how_it_does():
     assert (first.heartbeat, second.heartbeat) == (1, 2)
     assert first.boot_id == second.boot_id
     assert first.boot_id != Bench().upward.make().boot_id
-    assert (first.requests, first.errors, first.sheds) == (7, 1, 2)
-    assert (first.limited, first.client_errors) == (2, 1)
+    assert (first.requests, first.errors, first.sheds) == (8, 1, 3)
+    assert (first.limited, first.client_errors, first.bounded) == (2, 1, 2)
     assert sum(first.durations) == 5
     assert (first.p99_ms, second.p99_ms) == (50.0, 0.0)
 
