@@ -7,6 +7,9 @@ by half; one answer in a hundred more beyond some bound is a p99 that has left i
 less than that may pass, what is no worse than `MARGIN` and `floor` say is not to be blamed, and of
 what lies between either may be said.
 
+Refusals for a bound that settings name (of a route, a class, connections) are compared by
+themselves too: they do not drown in what is refused for want of capacity.
+
 A gate may have several kinds of events: answers are slow at every bound of durations, so that it is
 no matter where between two of them a percentile lies.
 """
