@@ -30,18 +30,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--seeds", type=int, default=4, help="of each kind  [default: %(default)s]")
     add("--first", type=int, default=1, help="the first seed  [default: %(default)s]")
+    add("--watched", type=int, default=120, metavar="S", help="before anything is changed, so long"
+        " it is seen what hosts are like  [default: %(default)s]")  # fmt: skip
     add("--only", choices=("bad", "good"), help="one half of it")
     add("--kind", action="append", default=[], metavar="WORDS", help="only this kind; may be given"
         " several times")  # fmt: skip
 
 
-def promote_kind(kind: str, edit: Edit, seeds: Sequence[int]) -> list[End]:
+def promote_kind(kind: str, edit: Edit, seeds: Sequence[int], *, watched_s: int = 120) -> list[End]:
     """Promote a kind of change once for each seed."""
     ends = []
     for seed in seeds:
         name = f"{kind} {seed}"
         candidate = edit(BASE, random.Random(name))
-        ends.append(PromotedFleet(base=BASE, candidate=candidate, seed=name).run())
+        fleet = PromotedFleet(base=BASE, candidate=candidate, seed=name, watched_s=watched_s)
+        ends.append(fleet.run())
     return ends
 
 
@@ -73,8 +76,8 @@ def run(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if unknown:
         parser.error(f"there is no kind {unknown[0]!r}")
     wanted = [kind for kind in (*BAD, *GOOD) if kind in (chosen.kind or (*BAD, *GOOD))]
-    bad = _half("bad", BAD, wanted, seeds) if chosen.only != "good" else []
-    good = _half("good", GOOD, wanted, seeds) if chosen.only != "bad" else []
+    bad = _half("bad", BAD, wanted, seeds, chosen.watched) if chosen.only != "good" else []
+    good = _half("good", GOOD, wanted, seeds, chosen.watched) if chosen.only != "bad" else []
     zones = max((end.zones_max for end in (*bad, *good)), default=0)
     backs = sorted(end.back_after_s for end in bad if end.cause)
     near = sum(end.scope <= Scope.CELL and bool(end.cause) for end in bad)
@@ -92,14 +95,18 @@ def run(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _half(
-    word: str, kinds: Mapping[str, Edit], wanted: Sequence[str], seeds: Sequence[int]
+    word: str,
+    kinds: Mapping[str, Edit],
+    wanted: Sequence[str],
+    seeds: Sequence[int],
+    watched_s: int,
 ) -> list[End]:
     print(f"{word:<30} instance  cell  zone   all  promoted  alarm after  first gate")
     ends: list[End] = []
     for kind, edit in kinds.items():
         if kind not in wanted:
             continue
-        found = promote_kind(kind, edit, seeds)
+        found = promote_kind(kind, edit, seeds, watched_s=watched_s)
         stopped = [end for end in found if end.cause]
         at = [sum(end.scope is scope for end in stopped) for scope in Scope]
         alarms = [end.alarm_s for end in stopped]

@@ -47,8 +47,6 @@ __all__ = ["FALSE_ALARM", "End", "PromotedFleet"]
 FALSE_ALARM: Final = 0.01
 _PERIOD_S: Final = 2
 """Of reports and pulls; the control plane looks every second."""
-_SETTLES_S: Final = 120
-"""Before anything is changed, the control plane has seen so long what hosts are like."""
 _GIVES_UP_S: Final = 900
 _RULES: Final = RolloutRules(
     bake_ns=(seconds(120), seconds(60), seconds(15), seconds(15)), requests_min=1000
@@ -266,6 +264,8 @@ class PromotedFleet:
     base: str
     candidate: str
     seed: str
+    watched_s: int = 120
+    """Before anything is changed, the control plane has seen so long what hosts are like."""
     hosts: list[_SimulatedHost] = field(init=False)
     fleet: Fleet = field(init=False)
     _documents: dict[str, Document] = field(init=False, default_factory=dict)
@@ -309,7 +309,7 @@ class PromotedFleet:
             end.zones_max = max(end.zones_max, self._zones())
             if had_it and any(host.digest != digest for host in had_it):
                 end.back_after_s, had_it = now_s - alarm_at_s, []
-            if tick == _SETTLES_S * 10:
+            if tick == self.watched_s * 10:
                 self.fleet = _with_editions(promote(self.fleet, digest, rules=_RULES), tick)
             if tick % 10:
                 continue
@@ -320,14 +320,14 @@ class PromotedFleet:
                 seen = found.seen
             rollout = self.fleet.book.rollout
             if rollout is None:
-                if tick > _SETTLES_S * 10:
+                if tick > self.watched_s * 10:
                     end.is_promoted = self.fleet.book.base == digest
                     return end
             elif rollout.phase is not Phase.ROLLING_BACK:
                 end.scope = rollout.stages[rollout.stage].scope
             elif not end.cause:
                 end.cause, alarm_at_s = rollout.cause, now_s
-                end.alarm_s = now_s - _SETTLES_S
+                end.alarm_s = now_s - self.watched_s
                 had_it = [host for host in self.hosts if host.digest == digest]
         return end
 

@@ -28,7 +28,7 @@ def test_a_part_that_is_not_there_once_is_not_replaced():
 
 @pytest.mark.parametrize("kind", ["limits far too low", "timeout too short"])
 def test_a_bad_one_goes_back_from_one_instance_at_once(kind):
-    (end,) = promote_kind(kind, BAD[kind], [1])
+    (end,) = promote_kind(kind, BAD[kind], [1], watched_s=10)
     assert not end.is_promoted
     assert end.scope is Scope.INSTANCE
     assert 0 < end.back_after_s <= 10
@@ -49,8 +49,11 @@ def test_what_was_promised_is_compared():
 
 
 def test_the_command_prints_a_line_a_kind(capsys):
-    chosen = argparse.Namespace(seeds=1, first=1, only="bad", kind=["costs too high"])
+    chosen = argparse.Namespace(
+        seeds=1, first=1, only="bad", kind=["limit of bodies too small"], watched=10
+    )
     assert run(chosen, argparse.ArgumentParser()) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].startswith("costs too high")
+    assert lines[1].startswith("limit of bodies too small")
+    assert lines[1].endswith("requests over a limit")
     assert "bad: 1 of 1 stopped at one instance or one cell" in lines
