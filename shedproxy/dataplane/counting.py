@@ -39,6 +39,8 @@ class Counting:
         self._mode = mode
         self._cell_index: dict[str, int] = {}
         self._fallback_index = 0
+        self._has_cells = False
+        """More than one: else there is nothing to look up."""
         self._wall_offset_ns = 0
         self.set_wall(now)
 
@@ -52,7 +54,9 @@ class Counting:
 
     def cell_index(self, cell: str) -> int:
         """Number of a cell in metrics; unknown cells count as the policy's first."""
-        return self._cell_index.get(cell, self._fallback_index)
+        if self._has_cells:
+            return self._cell_index.get(cell, self._fallback_index)
+        return self._fallback_index
 
     def _count(self, decision: Permit | Rejected) -> None:
         if type(decision) is Permit:

@@ -295,6 +295,7 @@ class Driver(Counting):
         """Names of cells by their number in metrics, those that are no more included."""
         self._cell_index = {name: cells.index(name) for name in names}
         self._fallback_index = self._cell_index[names[0]]
+        self._has_cells = len(names) > 1
         if self.share is not None:
             self.share.join(self.shedder, self._cell_index)
         for number, name in enumerate(cells):

@@ -64,6 +64,7 @@ CHUNKED: Final = 7
 CAREFUL: Final = 8
 """The head has to be read the careful way."""
 
+_SPACE: Final = ord(" ")
 _BY_NAME: Final = (ORDINARY, SILENT, SPECIAL, DATED)
 """What a field is by its name, whatever its value; but for an answer's Content-Type."""
 
@@ -121,8 +122,11 @@ class Field:
         start = self._start
         if not start or not line.startswith(start) or line.translate(VALUE_BYTES) != line:
             return None
-        pair = (self.pair[0], line[len(start) :].strip(b" \t"))
-        return Field(line, pair, self.code, self.said, self.length, start)
+        size = len(start)
+        value = line[size + 1 :]
+        if not value or line[size] != _SPACE or value[0] <= _SPACE or value[-1] <= _SPACE:
+            value = line[size:].strip(b" \t")  # nearly all have one blank before it, and no other
+        return Field(line, (self.pair[0], value), self.code, self.said, self.length, start)
 
 
 class StatusLine:

@@ -147,7 +147,8 @@ class Live:
 
     def group_of(self, cell: str) -> UpstreamGroup:
         """The upstreams of a cell; cells without their own share the first's."""
-        return self._groups.get(cell, self._default_group)
+        groups = self._groups
+        return groups.get(cell, self._default_group) if len(groups) > 1 else self._default_group
 
     def address_of(self, peer: str) -> bytes:
         """What a client's connections count under: its address, of IPv6 the /64.
