@@ -112,7 +112,7 @@ class Runtime:
             if type(decision) is Ticket:
                 decision = driver.wait(decision, exchange)
             if type(decision) is Permit:
-                self.tell(scope, info)
+                self.tell(scope, decision.request)
         return decision if isinstance(decision, Rejected) else (exchange, decision)
 
     def arrive(self, scope: Scope, exchange: Exchange) -> Decision:
@@ -139,7 +139,7 @@ class Runtime:
         else:
             decision = self.driver.arrive(info, exchange, flow_hash, cohort, time_left_ns)
         if type(decision) is Permit:
-            self.tell(scope, info)
+            self.tell(scope, decision.request)
         return decision
 
     def _note(self, exchange: Exchange, scope: Scope) -> None:

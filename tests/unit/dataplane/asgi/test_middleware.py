@@ -18,6 +18,7 @@ from shedproxy.core import (
     QueuePolicy,
     RejectReason,
     RequestInfo,
+    SpillPolicy,
     motion_place,
     seconds,
 )
@@ -406,6 +407,40 @@ def test_the_cells_of_a_policy_are_all_there():
         return request.scope["state"]["shedproxy"].cell
 
     assert asyncio.run(main()) == "slow"
+
+
+async def test_what_one_cell_has_no_room_for_runs_in_another(held, clock):
+    """It is one app, and the slot is the other cell's; whoever asks is told so."""
+    spill = SpillPolicy(to=("b",), classes=(Criticality.SHEDDABLE,))
+    cells = tuple(
+        CellPolicy(
+            name=name,
+            limit=LimitPolicy(algorithm="fixed", initial=limit, maximum=limit),
+            queue=QueuePolicy(length_max=0),
+            spill=policy,
+        )
+        for name, limit, policy in (("a", 1, spill), ("b", 4, SpillPolicy()))
+    )
+    rule = Rule(criticality=Criticality.SHEDDABLE, cell="a")
+    classification = Classification(rules=(rule,))
+    driver = Driver(
+        Document(policy=Policy(cells=cells), classification=classification), clock=clock
+    )
+    for _ in range(60):
+        clock.advance(seconds(0.1))
+        driver.tick()
+    probe = AsgiProbe(ShedMiddleware(held, driver=driver))
+    requests = [probe.request() for _ in range(4)]
+    await requests[3].end()
+    assert requests[3].status == 503
+    await eventually_async(lambda: len(held.started) == 3)
+    told = [request.scope["state"]["shedproxy"].cell for request in requests[:3]]
+    assert told == ["a", "b", "b"]
+    held.gate.set()
+    for request in requests[:3]:
+        await request.end()
+    assert [cell.in_flight for cell in driver.shedder.stats().cells] == [0, 0]
+    driver.close()
 
 
 # --- keys that change their cell ------------------------------------------------------------------
