@@ -38,7 +38,6 @@ CELLS = ("a", "b", "c", "d")
 LOUD, OTHERS = 0, (1, 2, 3)
 ARMS = ("calm", "calm again", "loud")
 _WITHIN = 0.1
-_SLOTS = 4
 _SERVICE_MS = 50.0
 _DEADLINE_NS = seconds(2)
 
@@ -50,6 +49,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--for", type=float, default=3.0, dest="length", help="s a part  [default: %(default)s]")
     add("--load", type=float, default=0.6, help="of each other cell  [default: %(default)s]")
     add("--factor", type=float, default=3.0, help="of the loud cell  [default: %(default)s]")
+    add("--slots", type=int, default=4, help="of each cell  [default: %(default)s]")
+    add("--spill", action="store_true", help="the loud cell may spill to the next")
     add("--seed", type=int, default=1, help="[default: %(default)s]")
     add("--json", action="store_true", help="one object instead of lines")
 
@@ -83,11 +84,13 @@ class Arm:
         return took[max(0, math.ceil(share * len(took)) - 1)] if took else 0
 
 
-def settings_text(urls: Sequence[str]) -> str:
-    """Four cells, each with its service and its limit."""
+def settings_text(urls: Sequence[str], *, slots: int = 4, spills: bool = False) -> str:
+    """Four cells, each with its service and its limit; the first may spill to the second."""
     lines = ["version = 1", f'cell.default.upstream = "{urls[0]}"']
     for name, url in zip(CELLS, urls, strict=True):
-        lines += [f"[cell.{name}]", f'upstream = "{url}"', f"limit = {_SLOTS}"]
+        lines += [f"[cell.{name}]", f'upstream = "{url}"', f"limit = {slots}"]
+    if spills:
+        lines += [f"[cell.{CELLS[LOUD]}.spill]", 'to = "b"', 'classes = "critical"']
     for name in CELLS:
         lines += ["[[rule]]", f'name = "{name}"', f'match.path = "/{name}"', f'cell = "{name}"']
     return "\n".join((*lines, ""))
@@ -115,13 +118,13 @@ def measure(chosen: argparse.Namespace) -> dict[str, Arm]:
     length_ns = seconds(chosen.length)
     with ExitStack() as stack:
         stations = [
-            stack.enter_context(Station(slots=_SLOTS, service_ms=_SERVICE_MS)) for _ in CELLS
+            stack.enter_context(Station(slots=chosen.slots, service_ms=_SERVICE_MS)) for _ in CELLS
         ]
         capacity_rps = stations[0].capacity_rps
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        proxy = stack.enter_context(
-            ConfiguredProxy(folder, settings_text([station.url for station in stations]))
-        )
+        urls = [station.url for station in stations]
+        text = settings_text(urls, slots=chosen.slots, spills=chosen.spill)
+        proxy = stack.enter_context(ConfiguredProxy(folder, text))
         quiet, loud = stack.enter_context(Crew(1)), stack.enter_context(Crew(1))
         pool = stack.enter_context(ThreadPoolExecutor(1))
         load_rps = chosen.load * capacity_rps
@@ -132,7 +135,8 @@ def measure(chosen: argparse.Namespace) -> dict[str, Arm]:
             going = pool.submit(loud.perform, theirs, random.Random(seed))
             return quiet.perform(ours, random.Random(seed)), going.result()
 
-        part(chosen.seed, chosen.factor, seconds(2))
+        # A cell has to be watched for five seconds before it takes what others have no room for.
+        part(chosen.seed, chosen.factor, seconds(6 if chosen.spill else 2))
         for number in range(chosen.rounds):
             turn = number % len(ARMS)
             for name in (*ARMS[turn:], *ARMS[:turn]):
@@ -178,8 +182,8 @@ def run(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Measure, print, and return the exit code."""
     if not 1 <= chosen.rounds <= 50 or not 1 <= chosen.length <= 60:
         parser.error("1 to 50 rounds, 1 to 60 s a part")
-    if not 0 < chosen.load < 1 < chosen.factor <= 20:
-        parser.error("--load below 1, --factor above 1 to 20")
+    if not 0 < chosen.load < 1 < chosen.factor <= 20 or not 1 <= chosen.slots <= 64:
+        parser.error("--load below 1, --factor above 1 to 20, --slots 1 to 64")
     found = summary(measure(chosen))
     broken = promises(found)
     if chosen.json:

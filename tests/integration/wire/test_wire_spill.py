@@ -180,6 +180,18 @@ async def test_half_of_the_limit_is_lent_and_then_no_more_and_the_refusal_says_w
     await bench.proxy.idle()
 
 
+async def test_a_cell_at_its_capacity_takes_nobody(bench):
+    first = await bench.fill()
+    own = [await bench.ask(OWN) for _ in range(LIMIT)]
+    await eventually_async(lambda: len(bench.b.heads) == LIMIT)
+    refused = await bench.ask(LOW)
+    assert (await refused.answer()).status == 503
+    assert bench.proxy.driver.ring.recent(1)[0].spill_bar == SpillBar.NO_ROOM
+    assert await bench.statuses(first, *own) == [200] * (LIMIT + 1)
+    assert bench.cell("b").taken_count == 0
+    await bench.proxy.idle()
+
+
 async def test_a_request_with_a_body_to_come_is_not_refused_on_its_head(bench):
     first = await bench.fill()
     upload = await bench.ask(UPLOAD)

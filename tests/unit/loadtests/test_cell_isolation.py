@@ -39,3 +39,12 @@ def test_each_cell_has_a_service_and_a_limit_of_its_own(tmp_path) -> None:
     file.write_text(settings_text(urls))
     cells = load_settings(file).settings.cell
     assert [cells[name].upstream for name in "abcd"] == [[url] for url in urls]
+
+
+def test_the_loud_one_may_spill_to_the_next(tmp_path) -> None:
+    file = tmp_path / "shedproxy.toml"
+    urls = [f"http://127.0.0.1:{port}" for port in (1, 2, 3, 4)]
+    file.write_text(settings_text(urls, slots=16, spills=True))
+    cells = load_settings(file).settings.cell
+    assert (cells["a"].spill.to, cells["a"].spill.classes) == (["b"], ["critical"])
+    assert [cells[name].limit.initial for name in "abcd"] == [16] * 4
