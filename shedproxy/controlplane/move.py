@@ -25,12 +25,14 @@ they are refused one by one, and never served twice.
 
 from __future__ import annotations
 
+import bisect
 import enum
-from collections.abc import Collection, Mapping
+import itertools
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from shedproxy.core import BUCKETS, MovePhase, bucket_of, motion_place
+from shedproxy.core import MovePhase, bucket_of, motion_place
 from shedproxy.errors import ShedproxyError
 from shedproxy.snapshot import CellRouting
 
@@ -45,6 +47,7 @@ __all__ = [
     "advance",
     "begin",
     "cell_of",
+    "finder",
     "missing",
     "placed",
 ]
@@ -206,7 +209,8 @@ def advance(
         return _done(book, move, now_s)
     rules = move.rules
     bound_s = rules.hold_s if move.step is MoveStep.HELD else rules.mark_s
-    if move.step is not MoveStep.FLIPPED and now_s - move.since_s > bound_s:
+    # Before its beginning, by so much: a clock was set back, and nobody can say how long it lasts.
+    if move.step is not MoveStep.FLIPPED and abs(now_s - move.since_s) > bound_s:
         causes = "; ".join(f"{host}: {why}" for host, why in list(waits_for.items())[:5])
         return abort(book, f"after {bound_s:g} s {move.step.label}: {causes}")
     return book
@@ -273,22 +277,23 @@ def placed(book: MoveBook, routing: CellRouting) -> CellRouting:
 
 def cell_of(book: MoveBook, routing: CellRouting, key: str) -> str:
     """The cell that owns a key (hash, 16 hex digits)."""
-    move = book.move
-    if move is not None and move.key == key:
-        return move.target if move.step is MoveStep.FLIPPED else move.owner
-    moved = dict(book.pins).get(key)
-    if moved is not None:
-        return moved
-    place = dict(routing.pins).get(key)
-    if place is None:
-        place = _bucket_place(routing, bucket_of(int(key, 16)))
-    return routing.cells[place & _CELL_MASK]
+    return finder(book, routing)(key)
 
 
-def _bucket_place(routing: CellRouting, bucket: int) -> int:
-    end = 0
-    for place, count in routing.buckets:
-        end += count
-        if bucket < end:
-            return place
-    raise ValueError(f"a table of {end} buckets, not {BUCKETS}")
+def finder(book: MoveBook, routing: CellRouting) -> Callable[[str], str]:
+    """`cell_of` for many keys of the same book and routing."""
+    move, moved, pins = book.move, dict(book.pins), dict(routing.pins)
+    ends = list(itertools.accumulate(count for _, count in routing.buckets))
+
+    def find(key: str) -> str:
+        if move is not None and move.key == key:
+            return move.target if move.step is MoveStep.FLIPPED else move.owner
+        cell = moved.get(key)
+        if cell is not None:
+            return cell
+        place = pins.get(key)
+        if place is None:
+            place = routing.buckets[bisect.bisect_right(ends, bucket_of(int(key, 16)))][0]
+        return routing.cells[place & _CELL_MASK]
+
+    return find

@@ -9,7 +9,7 @@ or are too many.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,9 +23,10 @@ from shedproxy.controlplane.move import (
     abort,
     begin,
     cell_of,
+    finder,
 )
 from shedproxy.controlplane.orders import OrderRefusedError
-from shedproxy.snapshot import CellRouting, canonical_key, cell_hash
+from shedproxy.snapshot import CellRouting, cell_hash, written_key
 
 __all__ = [
     "KEYS_HELP",
@@ -285,10 +286,12 @@ def _common_routing(placings: Collection[Placing]) -> CellRouting:
 def _hashed(routing: CellRouting, key: str) -> tuple[str, str]:
     """The hash of a key, and its name, unless that is a credential."""
     kind = routing.key.partition(":")[0]
-    text = canonical_key(kind, key.encode())
-    if not text:
-        raise OrderRefusedError("/key", "the key is empty", is_conflict=False)
-    return f"{cell_hash(routing.secret)(text):016x}", "" if kind == "api-key" else text.decode()
+    try:
+        found = written_key(kind, key)
+    except ValueError as error:
+        raise OrderRefusedError("/key", str(error), is_conflict=False) from None
+    name = key.strip() if kind == "@client" else found.decode()
+    return f"{cell_hash(routing.secret)(found):016x}", "" if kind == "api-key" else name
 
 
 def _check_target(fleet: Fleet, target: str, placings: Collection[Placing]) -> None:
@@ -323,9 +326,9 @@ def _check_room(fleet: Fleet, asked: Asked, placing: Placing, key: str) -> None:
             help_text="--demand RPS: what the key asks for at its peak",
             is_conflict=False,
         )
-    placed_rps = (placed_rps or 0.0) + sum(_moved_rps(fleet, placing, asked.to, but=key))
-    is_home = cell_of(MoveBook(), placing.routing, key) == asked.to
-    wanted_rps = placed_rps + (0.0 if is_home else asked.demand_rps)
+    home = finder(MoveBook(), placing.routing)
+    placed_rps = (placed_rps or 0.0) + sum(_moved_rps(fleet, home, asked.to, but=key))
+    wanted_rps = placed_rps + (0.0 if home(key) == asked.to else asked.demand_rps)
     if wanted_rps > most_rps:
         raise OrderRefusedError(
             "/to",
@@ -335,15 +338,14 @@ def _check_room(fleet: Fleet, asked: Asked, placing: Placing, key: str) -> None:
         )
 
 
-def _moved_rps(fleet: Fleet, placing: Placing, cell: str, *, but: str) -> Iterator[float]:
+def _moved_rps(fleet: Fleet, home: Callable[[str], str], cell: str, *, but: str) -> Iterator[float]:
     """What moved keys add to what settings place on a cell, and take away from it."""
     pins = dict(fleet.moves.pins)
     for each in fleet.moved:
         now = pins.get(each.key)
         if now is None or each.key == but:
             continue
-        home = cell_of(MoveBook(), placing.routing, each.key)
-        yield each.demand_rps * ((now == cell) - (home == cell))
+        yield each.demand_rps * ((now == cell) - (home(each.key) == cell))
 
 
 def _with_moved(fleet: Fleet, new: MovedKey) -> Fleet:

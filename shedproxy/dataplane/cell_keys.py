@@ -19,6 +19,7 @@ from shedproxy.snapshot import (
     canonical_key,
     cell_hash,
     cell_table_of,
+    host_key,
     path_readings,
     secret_id,
     split_cell_key,
@@ -147,7 +148,7 @@ class CellKeys:
             if text is None or not (self._is_believed or self._trust.believes(peer)):
                 return 0
             if self._is_host:
-                text = _host_name(text)
+                text = host_key(text)
         elif self._segment:
             text = self._segment_of(raw_path)
         else:
@@ -173,11 +174,3 @@ class CellKeys:
         if len(readings) > 1:
             return _NOTHING
         return readings.pop().encode("utf-8", "surrogateescape")
-
-
-def _host_name(value: bytes) -> bytes:
-    """A Host without its port."""
-    value = value.strip()
-    if value.startswith(b"["):
-        return value.partition(b"]")[0]
-    return value.partition(b":")[0].rstrip(b".")

@@ -8,6 +8,7 @@ from typing import Final
 
 from shedproxy.dataplane.recent import Recent
 from shedproxy.errors import DocumentInvalidError, Problem
+from shedproxy.snapshot import address_key
 
 __all__ = ["ADDRESS_SIZE_MAX", "Trust"]
 
@@ -49,7 +50,6 @@ class Trust:
     def caller_at(self, address: str) -> bytes:
         """Who is behind an address, as far as it tells: an IPv4 address, or the /64 of an IPv6 one.
 
-        A host of IPv6 has 2**64 addresses to choose from: each for itself would be a tenant more.
         Never the name of a tenant; empty for a unix socket.
         """
         if len(address) > ADDRESS_SIZE_MAX:
@@ -80,11 +80,7 @@ class Trust:
 
 
 def _caller_at(text: str) -> bytes:
-    address = _parse_address(text)
-    if address is None:
-        return text.encode("utf-8", "replace")
-    # No header's value holds a zero byte, so that nobody is called like this.
-    return b"\0" + address.packed[:8]
+    return address_key(text) or text.encode("utf-8", "replace")
 
 
 def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -15,7 +15,7 @@ from shedproxy.settings.models import Settings
 from shedproxy.settings.shape import Path, nearest
 from shedproxy.settings.upstream_compile import listed_hands
 from shedproxy.settings.upstreams import split_upstream
-from shedproxy.snapshot import canonical_key
+from shedproxy.snapshot import canonical_key, written_key
 
 __all__ = ["check_cells", "host_rps", "hosts_by_zone", "most_rps", "placed_rps"]
 
@@ -23,6 +23,7 @@ __all__ = ["check_cells", "host_rps", "hosts_by_zone", "most_rps", "placed_rps"]
 def check_cells(settings: Settings, check: Check) -> Iterator[Problem]:
     """Every such contradiction."""
     yield from _check_names(settings, check)
+    yield from _check_pins(settings, check)
     yield from _check_hands(settings, check)
     yield from _check_sizes(settings, check)
     yield from _check_zones(settings, check)
@@ -52,6 +53,20 @@ def _check_names(settings: Settings, check: Check) -> Iterator[Problem]:
                 f'there is no cell "{name}"',
                 help_text=f'did you mean "{near}"?' if near else f"add a table [cell.{name}]",
                 on_key=on_key,
+            )
+
+
+def _check_pins(settings: Settings, check: Check) -> Iterator[Problem]:
+    kind = settings.cells.key.partition(":")[0]
+    for key in settings.cells.pins if kind else ():
+        try:
+            written_key(kind, key)
+        except ValueError as error:
+            yield from check.error(
+                ("cells", "pins", key),
+                f'no request has the key "{key}"',
+                note=f'{error}, and cells.key is "{settings.cells.key}"',
+                on_key=True,
             )
 
 

@@ -39,9 +39,9 @@ from shedproxy.snapshot import (
     Rule,
     Timeouts,
     TlsDocument,
-    canonical_key,
     cell_hash,
     run_lengths,
+    written_key,
 )
 
 __all__ = ["cells_of", "compile_document", "initial_limit", "spread_weights"]
@@ -191,10 +191,7 @@ def _routing(settings: Settings) -> CellRouting:
     names = tuple(dict.fromkeys((*weights, *sorted(cells.pins.values()), cells.default)))
     kind = cells.key.partition(":")[0]
     hashed = cell_hash(cells.secret)
-    pins = {
-        hashed(canonical_key(kind, key.encode())): names.index(cell)
-        for key, cell in cells.pins.items()
-    }
+    pins = {hashed(written_key(kind, key)): names.index(cell) for key, cell in cells.pins.items()}
     return CellRouting(
         key=cells.key,
         secret=cells.secret,

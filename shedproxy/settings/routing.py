@@ -49,4 +49,5 @@ class CellsSettings(Section):
     part of it, and a weight that is more than the cell's maximum is refused: what its calibrated
     profile (or its limit and baseline) says that its upstreams carry."""
     pins: dict[str, CellName] = preset({}, max_length=PINS_MAX)
-    """Keys with a cell of their own choice: a very large tenant, or one in quarantine."""
+    """Keys with a cell of their own choice: a very large tenant, or one in quarantine. Hosts with
+    or without a port; addresses, of IPv6 for their /64."""

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from ipaddress import ip_address
 from typing import Final
 
 from shedproxy.core import build_cell_table
@@ -19,15 +20,18 @@ __all__ = [
     "CELL_KEY_KINDS",
     "SEGMENTS_MAX",
     "CellRouting",
+    "address_key",
     "canonical_key",
     "cell_hash",
     "cell_table_of",
     "flow_hash",
     "flow_key",
+    "host_key",
     "member_hash",
     "run_lengths",
     "secret_id",
     "split_cell_key",
+    "written_key",
 ]
 
 CELL_KEY_KINDS: Final = ("header", "api-key", "path", "host", "@client")
@@ -108,6 +112,51 @@ def canonical_key(kind: str, value: bytes) -> bytes:
         return value.lower()
     text = unicodedata.normalize("NFKC", value.decode("utf-8", "surrogateescape")).strip()
     return text.casefold().encode("utf-8", "surrogateescape")
+
+
+def host_key(value: bytes) -> bytes:
+    """A Host without its port."""
+    value = value.strip()
+    if value.startswith(b"["):
+        return value.partition(b"]")[0]
+    return value.partition(b":")[0].rstrip(b".")
+
+
+def address_key(text: str) -> bytes:
+    """Who is behind an address, as far as it tells: an IPv4 address, or the /64 of an IPv6 one; b""
+    for what is no address.
+
+    A host of IPv6 has 2**64 addresses to choose from: each for itself would be a tenant more.
+    """
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return b""
+    mapped = getattr(address, "ipv4_mapped", None)
+    # No header's value holds a zero byte, so that nobody is called like this.
+    return b"\0" + (address if mapped is None else mapped).packed[:8]
+
+
+def written_key(kind: str, text: str) -> bytes:
+    """What is hashed of a key as people write it, so that requests with that key are found.
+
+    Args:
+        kind: of `CELL_KEY_KINDS`.
+        text: an address for "@client", a host with or without its port, a segment as it is read.
+
+    Raises:
+        ValueError: no request has such a key; the message says what is expected.
+    """
+    if kind == "@client":
+        key = address_key(text.strip())
+        if not key:
+            raise ValueError(f'"{text}" is no address')
+        return key
+    value = text.encode("utf-8", "surrogateescape")
+    key = canonical_key(kind, host_key(value) if kind == "host" else value)
+    if not key:
+        raise ValueError("the key is empty")
+    return key
 
 
 def split_cell_key(key: str) -> tuple[str, str]:

@@ -94,6 +94,14 @@ def test_a_host_that_says_nothing_ends_a_hold_for_all(held):
     assert cell_of(given_up, ROUTING, KEY) == "a"
 
 
+def test_a_clock_that_was_set_back_keeps_nobody_waiting(held):
+    """Or another control plane's, that is behind: a hold would last until it has caught up."""
+    reports = {"h1": told(8), "h2": told(8, moving=1)}
+    assert advance(held, hosts=HOSTS, reports=reports, now_s=0.5) is held
+    given_up = advance(held, hosts=HOSTS, reports=reports, now_s=1.0 - 3600)
+    assert given_up.move is None
+
+
 def test_a_flip_is_not_given_up(held):
     flipped = go_on(held, told(8))
     assert advance(flipped, hosts=HOSTS, reports={}, now_s=1e9) is flipped

@@ -70,6 +70,22 @@ def test_a_key_is_moved_by_the_hash_that_hosts_find_it_by():
     assert (back.moves.move.owner, facts["from"]) == ("b", "b"), "the fleet knows where it is"
 
 
+@pytest.mark.parametrize(
+    ("kind", "written", "hashed", "name"),
+    [
+        ("host", "Big.example:8443", b"big.example", "big.example"),
+        ("@client", " 192.0.2.7", b"\0\xc0\0\2\7", "192.0.2.7"),
+        ("@client", "2001:db8::7", b"\0 \1\r\xb8\0\0\0\0", "2001:db8::7"),
+    ],
+)
+def test_a_key_is_found_as_people_write_it(kind, written, hashed, name):
+    placing = replace(HERE, routing=replace(ROUTING, key=kind))
+    asked = Asked(key=written, to="b")
+    fleet, facts = move_tenant(Fleet(), asked, [placing], rules=RULES, now_s=5.0)
+    assert fleet.moves.move.key == f"{cell_hash('s')(hashed):016x}"
+    assert facts["name"] == name
+
+
 def test_of_a_credential_nothing_but_the_hash_is_kept():
     placing = replace(HERE, routing=replace(ROUTING, key="api-key:authorization"))
     fleet, facts = move_tenant(
@@ -89,6 +105,8 @@ def test_of_a_credential_nothing_but_the_hash_is_kept():
         (Fleet(), Asked(key="acme", to="a"), (HERE,), "/to", "in cell a already"),
         (at("b"), Asked(key="acme", to="b"), (HERE,), "/to", "in cell b already"),
         (Fleet(), Asked(key="  ", to="b"), (HERE,), "/key", "the key is empty"),
+        (Fleet(), Asked(key="acme", to="b"),
+         (replace(HERE, routing=replace(ROUTING, key="@client")),), "/key", '"acme" is no address'),
         (Fleet(), Asked(key="acme", to="b"), (), "", "no hosts"),
         (Fleet(), Asked(key="acme", to="b"), (replace(HERE, routing=CellRouting()),), "/key",
          "settings spread requests over cells by no key"),
@@ -152,6 +170,27 @@ def test_what_was_moved_before_counts_where_it_is_and_not_where_it_was():
     at_home = replace(SIZED, routing=pinned(other="b").routing)
     assert begun(gone, Asked(key="acme", to="b", demand_rps=50), at_home)
     assert begun(gone, Asked(key="other", to="b", demand_rps=500), at_home), "it is counted there"
+
+
+def test_room_is_added_up_in_one_look_at_what_settings_pin():
+    class Counted(tuple):
+        __slots__ = ()
+        looks = 0
+
+        def __iter__(self):
+            Counted.looks += 1
+            return super().__iter__()
+
+    keys = [f"{number:016x}" for number in range(1, 200)]
+    fleet = Fleet(
+        moves=MoveBook(version=3, pins=tuple((key, "c") for key in keys)),
+        moved=tuple(MovedKey(key=key, demand_rps=1.0) for key in keys),
+    )
+    pins = Counted((key, 1) for key in keys)
+    routing = replace(ROUTING, cells=("a", "b", "c"), pins=pins)
+    sized = replace(SIZED, routing=routing, placed_rps={"b": 250.0})
+    assert begun(fleet, Asked(key="acme", to="b", demand_rps=49), sized), "all of them have left b"
+    assert Counted.looks < 5
 
 
 def test_what_was_said_of_a_key_once_is_known_when_it_moves_again():

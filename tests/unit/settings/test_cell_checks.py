@@ -20,6 +20,15 @@ def test_a_cell_that_is_not_there_is_named_with_the_nearest(written, under, line
     assert under(problem) == text
 
 
+def test_a_pin_that_no_request_can_have_is_refused(written, under):
+    problem = written.problem(
+        '[cells]\nkey = "@client"\nsecret = "s"\npins = { "acme" = "alpha" }\n[cell.alpha]'
+    )
+    assert problem.message == 'no request has the key "acme"'
+    assert problem.note == '"acme" is no address, and cells.key is "@client"'
+    assert under(problem) == '"acme"'
+
+
 def test_weights_that_leave_nobody_are_refused(written):
     problem = written.problem('[cells]\nkey = "host"\nweights = { a = 0 }\n[cell.a]')
     assert problem.message == "cells.weights leave no cell for anybody"

@@ -17,6 +17,7 @@ from shedproxy.snapshot import (
     run_lengths,
     secret_id,
     split_cell_key,
+    written_key,
 )
 
 ROUTING = CellRouting(
@@ -69,6 +70,30 @@ def test_case_counts_in_credentials_only():
     assert canonical_key("header", b" ACME ") == canonical_key("host", b"acme") == b"acme"
     assert canonical_key("path", "\u00c4b".encode()) == "\u00e4b".encode()
     assert canonical_key("api-key", b" Bearer X ") == b"Bearer X"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "key"),
+    [
+        ("header", " ACME ", b"acme"),
+        ("api-key", " Sesame ", b"Sesame"),
+        ("host", "Big.example.:8443", b"big.example"),
+        ("@client", "192.0.2.7", b"\0\xc0\0\2\7"),
+        ("@client", "::ffff:192.0.2.7", b"\0\xc0\0\2\7"),
+        ("@client", "2001:db8::7", b"\0 \1\r\xb8\0\0\0\0"),
+    ],
+)
+def test_a_key_that_people_write_is_hashed_as_that_of_requests(kind, text, key):
+    assert written_key(kind, text) == key
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "why"),
+    [("@client", "acme", "is no address"), ("host", ":80", "empty"), ("header", " ", "empty")],
+)
+def test_what_no_request_can_have_is_no_key(kind, text, why):
+    with pytest.raises(ValueError, match=why):
+        written_key(kind, text)
 
 
 def test_the_parts_make_the_table():
