@@ -101,6 +101,8 @@ class FleetService:
         where a key moves."""
         self._desk = OrderDesk(shelves, maker, rules.move, wall)
         self._is_wanted = asyncio.Event()
+        self._handed_out = 0
+        """The newest revision whose snapshots are where hosts pull them."""
         self._looked_at: Instant | None = None
         self._compacted = 0
         self._one_at_a_time = asyncio.Lock()
@@ -127,7 +129,7 @@ class FleetService:
             head = await self._commit(None, self._act(who, "init", facts=facts), fleet)
             if head is None:
                 raise OrderRefusedError("", "there is a fleet already")
-            await self._shelves.hand_out(head.fleet)
+            await self._hand_out(head)
             return head
 
     async def order(self, order: Order, *, who: str) -> dict[str, Any]:
@@ -154,8 +156,8 @@ class FleetService:
                 if after is not None:
                     self._say(act)
                     self._is_wanted.set()
-                    with contextlib.suppress(OSError):  # it is done; the next round hands it out
-                        await self._shelves.hand_out(after.fleet)
+                    with contextlib.suppress(OSError):  # it is done; the next look hands it out
+                        await self._hand_out(after)
                     return {"revision": after.revision, **told}
         raise OrderRefusedError(
             "", "others were faster, again and again", help_text="send it once more"
@@ -221,8 +223,8 @@ class FleetService:
             names = [host.name for host in head.fleet.hosts]
             self.votes |= await self._shelves.reports(missing(move, names, self.votes))
             after = await self._moved(head)
-            if after is not None and after is not head:
-                await self._shelves.hand_out(after.fleet)
+            if after is not None and after.revision != self._handed_out:
+                await self._hand_out(after)
 
     async def round(self) -> None:
         """Look once, and do what follows.
@@ -261,7 +263,10 @@ class FleetService:
                 if found.verb != "watch":
                     self._say(act)
                 head, self.seen = after, found.seen
-            await self._shelves.hand_out(head.fleet)
+            if (move := head.fleet.moves.move) is not None:
+                # Whoever is slow may have put an older one there, after us.
+                self._shelves.doubt(missing(move, names, self.votes))
+            await self._hand_out(head)
             if head.revision - self._compacted >= PAGE:
                 await self._ledger.compact(head)
                 self._compacted = head.revision
@@ -294,6 +299,10 @@ class FleetService:
         return found if self.seen.elapsed_ns >= min(_PROGRESS, bake // 16) else None
 
     # --- inside ---------------------------------------------------------------------------------
+
+    async def _hand_out(self, head: Head) -> None:
+        await self._shelves.hand_out(head.fleet)
+        self._handed_out = head.revision
 
     @contextlib.asynccontextmanager
     async def _using_store(self) -> Any:

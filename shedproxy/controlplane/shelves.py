@@ -108,6 +108,11 @@ class Shelves:
                 continue
             await _all([functools.partial(self._hand_to, each, data) for each in editions])
 
+    def doubt(self, hosts: Iterable[str]) -> None:
+        """Hand out to these what they are to run, even if it was put there before."""
+        for host in hosts:
+            self._handed_out.pop(host, None)
+
     async def _hand_to(self, edition: Edition, data: bytes) -> None:
         await self._store.put(f"hosts/{edition.host}", data)
         self._handed_out[edition.host] = edition.digest

@@ -33,6 +33,7 @@ def fleet_view(
 ) -> dict[str, Any]:
     """All of it, for `shedproxy control status`."""
     fleet, rollout = head.fleet, head.fleet.book.rollout
+    names = {each.key: each.name for each in fleet.moved if each.name}
     return {
         "revision": head.revision,
         "store": {"ok": not trouble, "why": trouble},
@@ -40,7 +41,7 @@ def fleet_view(
         "promotion": None if rollout is None else _promotion(fleet, rollout, seen),
         "move": _move(fleet, votes, now_s),
         "moved": [
-            {"key": key, "name": fleet.key_name(key), "cell": cell}
+            {"key": key, "name": names.get(key, key), "cell": cell}
             for key, cell in fleet.moves.pins
         ],
         "move_given_up": fleet.moves.ended,

@@ -364,6 +364,34 @@ async def test_whatever_write_is_its_last_one_the_move_comes_to_its_end(with_cel
         assert {each.version for each in tables} == {book.version}
 
 
+async def test_what_was_written_down_is_handed_out_at_the_next_look(with_cells):
+    """Whoever decided it is gone: those who hold must not wait for the next round."""
+    fleet = with_cells
+    await fleet.order("move-tenant", key="acme", to="b")
+    other = fleet.another()
+    await other.round()
+    dying = Dying(fleet.store)
+    dead, dying.left = fleet.another(dying), 3  # two editions and the ledger, and no more
+    await all_say(fleet)
+    with pytest.raises(StoreGoneError):
+        await dead.look()
+    key = other.head.fleet.moves.move.key
+    assert fleet.place_at("q1", key) == ("a", MovePhase.MARKED)
+    await other.look()
+    assert {fleet.place_at(host, key) for host in ("p1", "p2", "q1")} == {("a", MovePhase.HELD)}
+
+
+async def test_an_older_snapshot_that_somebody_slow_put_there_does_not_stay(with_cells):
+    fleet = with_cells
+    path = fleet.folder / "fleet" / "hosts" / "q1"
+    older = path.read_bytes()
+    await fleet.order("move-tenant", key="acme", to="b")
+    path.write_bytes(older)
+    for _ in range(3):
+        await fleet.period()
+    assert moving(fleet) != "marked"
+
+
 async def test_two_control_planes_move_a_key_together(with_cells):
     fleet = with_cells
     other = fleet.another()

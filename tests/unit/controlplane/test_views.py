@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from harness.control_plane import CELLS, PaperFleet
 
+from shedproxy.controlplane.fleet import MovedKey
+from shedproxy.controlplane.move import MoveBook
 from shedproxy.controlplane.views import audit_view, fleet_view
 from shedproxy.core import Instant, seconds
 
@@ -74,6 +78,33 @@ async def test_a_move_is_shown_with_its_phase_and_whom_it_waits_for(tmp_path):
     for _ in range(4):
         await fleet.period()
     assert view(fleet)["moved"] == [{"key": key, "name": "acme", "cell": "b"}]
+
+
+class Counted(tuple):
+    """Notes how often it is gone through."""
+
+    __slots__ = ()
+    looks = 0
+
+    def __iter__(self):
+        Counted.looks += 1
+        return super().__iter__()
+
+
+async def test_however_many_keys_were_moved_they_are_looked_through_once(tmp_path):
+    fleet = PaperFleet(tmp_path)
+    await fleet.begin()
+    keys = [f"{number:016x}" for number in range(1, 1000)]
+    known = replace(
+        fleet.service.head.fleet,
+        moves=MoveBook(version=1, pins=tuple((key, "b") for key in keys)),
+        moved=Counted(MovedKey(key=key, name=key[-3:]) for key in keys[1:]),
+    )
+    fleet.service.head = replace(fleet.service.head, fleet=known)
+    Counted.looks = 0
+    shown = view(fleet)["moved"]
+    assert [each["name"] for each in shown[:2]] == [keys[0], "002"]
+    assert Counted.looks == 1
 
 
 async def test_a_host_that_nobody_has_heard_of_is_shown_as_such(tmp_path):
