@@ -159,11 +159,16 @@ class Accounting:
         driver = self.live.driver
         driver.meter.on_fault(driver.cell_index(self.info.cell), fault)
 
+    def leave_cell(self) -> None:
+        """The client gives back the place that the request had in its own cell."""
+        group = self.group if self.home is None else self.home
+        if group is not None:
+            self.client.leave_cell(group)
+
     def settle(self, expires_at: Instant | None, now: Instant) -> None:
         """Count the exchange and log it; `expires_at` is its deadline."""
+        self.leave_cell()
         group, home = self.group, self.home
-        if group is not None:
-            self.client.leave_cell(group if home is None else home)
         live = self.live
         info = self.info
         duration_ns = now - self.started_at

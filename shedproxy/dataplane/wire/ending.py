@@ -76,8 +76,7 @@ class Ending(Accounting):
             self.client, self.live, rejected, self.tokens, self.framing, self.started_at
         )
         self.release(_IGNORE)
-        if self.group is not None:
-            self.client.leave_cell(self.group)
+        self.leave_cell()
         self.client.finish_exchange(keep_alive=keep_alive, now=rejected.at)
 
     def on_no_upstream(self) -> None:

@@ -22,6 +22,7 @@ from shedproxy.dataplane.wire.framing import (
 from shedproxy.dataplane.wire.head_memory import ResponseHeads
 from shedproxy.dataplane.wire.pool import Upstream
 from shedproxy.dataplane.wire.target import Target, bound_silence
+from shedproxy.dataplane.wire.timer_wheel import TICK_NS
 from shedproxy.dataplane.wire.tokens import ResponseTokens
 from shedproxy.dataplane.wire.upstream_end import UpstreamEnd
 from shedproxy.observability.fault import Fault
@@ -36,6 +37,8 @@ __all__ = ["UpstreamConnection"]
 RESPONSE_HEAD_SIZE_MAX: Final = 64 * 1024
 _NONE: Final = int(BodyKind.NONE)
 _SIZED: Final = int(BodyKind.SIZED)
+LATE_NS: Final = 2 * TICK_NS
+"""A deadline that is noticed later than this was held up."""
 INTERIM_ANSWERS_MAX = 16
 """More 1xx answers than this to one request are an attack or a loop."""
 
@@ -184,7 +187,14 @@ class UpstreamConnection(UpstreamEnd):
                 self.close()
             return
         exchange = self.exchange
-        if self._paused_at or exchange.outlast(now, self):
+        if self._paused_at:
+            return
+        if now - self.deadline_at > LATE_NS and self.is_readable():
+            # The loop stood still: what came meanwhile is read first.
+            self.deadline_at = now
+            self.group.wheel.watch(self)
+            return
+        if exchange.outlast(now, self):
             return
         if self.is_silent(exchange, now):
             self.group.on_dead(self)

@@ -276,6 +276,22 @@ async def test_one_at_many_times_its_capacity_leaves_the_others_own_alone(bench)
     await bench.proxy.idle()
 
 
+async def test_a_guest_whose_host_is_removed_gives_back_its_place_at_home(bench):
+    document = bench.proxy.document
+    (own, _), (a, b) = document.policy.cells, document.proxy.upstreams
+    proxy = replace(document.proxy, upstreams=(a, replace(b, connections_max=1)))
+    bench.proxy.server.apply(replace(document, proxy=proxy))
+    first = await bench.fill()
+    served, in_line = [await bench.ask(LOW) for _ in range(2)]
+    await eventually_async(lambda: bench.cell("b").guests == 2)
+    policy = replace(document.policy, cells=(replace(own, spill=SpillPolicy()),))
+    bench.proxy.server.apply(replace(document, policy=policy, proxy=replace(proxy, upstreams=(a,))))
+    assert (await in_line.answer()).field("shedproxy-reason") == "no_upstream"
+    assert await bench.statuses(first, served) == [200, 200]
+    await bench.proxy.idle()
+    assert bench.proxy.server.live.group_of("a").clients == 0
+
+
 async def test_a_reload_that_ends_it_lets_guests_end_in_order(bench):
     first = await bench.fill()
     guest = await bench.ask(LOW)
