@@ -234,7 +234,8 @@ class Exchange(Upload):
         """Another cell took it: its upstreams get it. Its client keeps its place in its own."""
         self.home, self.home_cell = self.group, self.info.cell
         self.info = permit.request
-        self.group = self.live.group_of(permit.request.cell)
+        # That was decided by the present configuration, maybe of a cell that is new in it.
+        self.group = self.client.server.live.group_of(permit.request.cell)
 
     @property
     def is_collecting(self) -> bool:

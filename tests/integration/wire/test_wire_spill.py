@@ -276,6 +276,23 @@ async def test_one_at_many_times_its_capacity_leaves_the_others_own_alone(bench)
     await bench.proxy.idle()
 
 
+async def test_a_guest_goes_to_a_host_that_came_with_a_reload_after_its_head(bench):
+    document = bench.proxy.document
+    (own, _), (a, _) = document.policy.cells, document.proxy.upstreams
+    policy = replace(document.policy, cells=(replace(own, spill=SpillPolicy()),))
+    proxy = replace(document.proxy, upstreams=(a,))
+    bench.proxy.server.apply(replace(document, policy=policy, proxy=proxy))
+    upload = await bench.ask(UPLOAD)
+    first = await bench.fill()
+    bench.proxy.server.apply(document)
+    bench.watch()
+    upload.send(b"body")
+    await eventually_async(lambda: bench.cell("b").guests == 1)
+    assert await bench.statuses(first, upload) == [200, 200]
+    assert len(bench.b.heads) == 1
+    await bench.proxy.idle()
+
+
 async def test_a_guest_whose_host_is_removed_gives_back_its_place_at_home(bench):
     document = bench.proxy.document
     (own, _), (a, b) = document.policy.cells, document.proxy.upstreams
