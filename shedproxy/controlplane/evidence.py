@@ -19,12 +19,12 @@ looking again. Harm in one kind is enough to go on, so that nothing need be divi
 
 Hosts are not alike: one is older than the others. What the candidate's hosts did beside the control
 before they had it is what is expected of them now, as far as it is known; what is not known of that
-makes evidence count for less (`peers`). And events come in clumps: one
-hiccup fails a dozen requests. How much wider that makes counts is told by the control's hosts, from
-block to block, and against what was expected of each (the quasi-likelihood of Wedderburn,
-Biometrika 1974, with Pearson's estimate of the dispersion). These parts are estimates, not bounds.
-No period counts for more than a factor of ten. And a candidate that is no worse than the worst
-tenth of the hosts without it is not blamed at all.
+makes evidence count for less (`peers`). And events come in clumps: one hiccup fails a dozen
+requests. How much wider that makes counts is told by the control's hosts, from block to block, and
+against what was expected of each (the quasi-likelihood of Wedderburn, Biometrika 1974, with
+Pearson's estimate of the dispersion). These parts are estimates, not bounds. No period counts for
+more than a factor of ten. And a candidate that is no worse than the worst tenth of the hosts
+without it is not blamed at all.
 """
 
 from __future__ import annotations

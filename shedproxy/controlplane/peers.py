@@ -7,8 +7,8 @@ most clumps of events once there is time for that (batch means: Conway, Manageme
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import add
 from typing import Final
 
@@ -67,7 +67,7 @@ class Peers:
 
     hosts: tuple[Peer, ...] = ()
     periods: int = 0
-    block: int = field(default=1)
+    block: int = 1
     """Periods in one block."""
 
     def add(self, arms: Mapping[str, Arm], *, block_max: int = 0) -> Peers:
@@ -125,23 +125,14 @@ class Peers:
         freedom = (hosts - 1) * (sum(map(bool, rates)) - 1) if hosts else 0
         return drawn(scatter, max(0, freedom), _DISPERSION_PRIOR)
 
-    def likeness(self, name: str, hosts: frozenset[str], beside: frozenset[str]) -> Likeness:
-        """What is to be expected of `hosts`, after what they did beside those others in the same
-        blocks: the mean of a gamma law, before which all were alike but for `_UNLIKE`.
+    def likenesses(
+        self, groups: Mapping[str, frozenset[str]], beside: frozenset[str]
+    ) -> tuple[Likeness, ...]:
+        """What is to be expected of each group of hosts, after what they did beside those others in
+        the same blocks: the mean of a gamma law, before which all were alike but for `_UNLIKE`.
         """
-        ours = _blocks_of(self.hosts, hosts)
-        others = _blocks_of(self.hosts, beside - hosts)
-        alike, ratios, variances = 1 / _UNLIKE**2, [], []
-        for kind in range(len(KINDS)):
-            events = expected = 0.0
-            for mine, theirs in zip(ours, others, strict=False):
-                (trials, count), (served, there) = mine.count(kind), theirs.count(kind)
-                if trials and served:
-                    events, expected = events + count, expected + trials * there / served
-            wider = self.dispersion(kind)
-            ratios.append((alike + events / wider) / (alike + expected / wider))
-            variances.append(1 / (alike + expected / wider))
-        return Likeness(host=name, ratios=tuple(ratios), variances=tuple(variances))
+        wider = [self.dispersion(kind) for kind in range(len(KINDS))]
+        return tuple(_likeness(self.hosts, name, of, beside, wider) for name, of in groups.items())
 
 
 def drawn(scatter: float, freedom: float, prior: float) -> float:
@@ -168,3 +159,25 @@ def _rate(counts: Iterable[tuple[int, int]]) -> float:
 def _blocks_of(peers: Iterable[Peer], hosts: frozenset[str]) -> list[Arm]:
     of = [peer.blocks for peer in peers if peer.host in hosts]
     return [sum_arms(column) for column in zip(*of, strict=True)]
+
+
+def _likeness(
+    peers: Sequence[Peer],
+    name: str,
+    hosts: frozenset[str],
+    beside: frozenset[str],
+    wider: Sequence[float],
+) -> Likeness:
+    ours = _blocks_of(peers, hosts)
+    others = _blocks_of(peers, beside - hosts)
+    alike, ratios, variances = 1 / _UNLIKE**2, [], []
+    for kind in range(len(KINDS)):
+        events = expected = 0.0
+        for mine, theirs in zip(ours, others, strict=False):
+            (trials, count), (served, there) = mine.count(kind), theirs.count(kind)
+            if trials and served:
+                events, expected = events + count, expected + trials * there / served
+        known = alike + expected / wider[kind]
+        ratios.append((alike + events / wider[kind]) / known)
+        variances.append(1 / known)
+    return Likeness(host=name, ratios=tuple(ratios), variances=tuple(variances))

@@ -187,12 +187,10 @@ def _begun(fleet: Fleet, rollout: Rollout, sightings: Sightings) -> Watch:
     stage, history = rollout.stages[rollout.stage], sightings.history
     moved = replace(rollout, moved=rollout.stage_end)
     beside = arms(replace(fleet, book=replace(fleet.book, rollout=moved)))[1]
-    return Watch(
-        like=history.likeness("", frozenset(stage.instances), beside),
-        control_like=tuple(
-            history.likeness(host, frozenset((host,)), beside) for host in sorted(beside)
-        ),
-    )
+    groups = {"": frozenset(stage.instances)}
+    groups |= {host: frozenset((host,)) for host in sorted(beside)}
+    like, *others = history.likenesses(groups, beside)
+    return Watch(like=like, control_like=tuple(others))
 
 
 def _is_proven(rollout: Rollout, seen: Seen, watch: Watch) -> bool:

@@ -139,7 +139,7 @@ def test_a_host_that_was_worse_before_is_not_blamed_for_it():
     for _ in range(50):
         history = history.add({"pilot": worse, **named(others)})
     beside = frozenset(named(others))
-    like = history.likeness("", frozenset(("pilot",)), beside)
+    (like,) = history.likenesses({"": frozenset(("pilot",))}, beside)
     watch = Watch(like=like)
     for _ in range(50):
         watch = add_period(watch, [worse], named(others))

@@ -62,15 +62,16 @@ def test_a_host_is_like_what_it_did_beside_the_others_as_far_as_that_is_known():
     beside = frozenset("bcd")
     few = told([{"a": (100, 4), "b": (100, 2), "c": (100, 2), "d": (100, 2)}])
     many = told([{"a": (900, 36), "b": (900, 18), "c": (900, 18), "d": (900, 18)}] * 99)
-    unknown, known = (each.likeness("a", frozenset("a"), beside) for each in (few, many))
+    groups = {"a": frozenset("a")}
+    (unknown,), (known,) = (each.likenesses(groups, beside) for each in (few, many))
     assert 1.0 < unknown.ratios[ERRORS] < 1.2
     assert known.ratios[ERRORS] == pytest.approx(2, rel=0.05)
     assert known.variances[ERRORS] < 0.01 < unknown.variances[ERRORS] <= 0.04
-    assert Peers().likeness("", frozenset("a"), beside) == Likeness()
+    assert Peers().likenesses({"": frozenset("a")}, beside) == (Likeness(),)
 
 
 def test_what_it_is_like_is_told_from_times_in_which_both_served():
     busy = {"b": (1000, 100), "c": (1000, 100)}
     peers = told([*([{"a": (1000, 100), **busy}] * 4), *([busy | {"b": (1000, 900)}] * 4)])
-    alone = peers.likeness("a", frozenset("a"), frozenset("bc"))
+    (alone,) = peers.likenesses({"a": frozenset("a")}, frozenset("bc"))
     assert alone.ratios[ERRORS] == pytest.approx(1, abs=0.01)

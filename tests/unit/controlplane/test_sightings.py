@@ -176,7 +176,7 @@ def test_what_hosts_are_like_is_told_from_what_they_did_with_what_they_run(sight
         sightings.take(FLEET, count(second), at(second))
     refusals = [kind.name for kind in KINDS].index("refusals")
     assert [peer.count(refusals) for peer in sightings.history.hosts] == [(2800, 560), (2800, 280)]
-    likeness = sightings.history.likeness("", frozenset("a"), frozenset("b"))
+    (likeness,) = sightings.history.likenesses({"": frozenset("a")}, frozenset("b"))
     assert likeness.ratios[refusals] > 1.8
     both = (edition("a", 2, "new"), edition("b", 2, "new"))
     after = replace(FLEET, editions=both)
