@@ -42,6 +42,9 @@ _FOR_WANT_OF_ROOM: Final = (RejectReason.SHED_LEVEL, RejectReason.QUEUE_FULL)
 """Refusals on arrival that another cell can help against. Not those of a tenant over its share: one
 that is too much for its cell is too much for others."""
 
+_GUESTS_KEPT: Final = 1024
+"""Kinds of requests that are remembered as guests: classifiers share a few, callers need not."""
+
 
 class Shedder:
     """Admission for all cells of a policy."""
@@ -366,6 +369,8 @@ class Shedder:
     def _as_guest(self, request: RequestInfo, cell: str) -> RequestInfo:
         known = self._guests.get((request, cell))
         if known is None:
+            if len(self._guests) >= _GUESTS_KEPT:  # a caller makes a new one for every request
+                self._guests.clear()
             known = self._guests[request, cell] = replace(request, cell=cell)
         return known
 

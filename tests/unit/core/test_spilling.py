@@ -163,6 +163,16 @@ def test_nobody_comes_where_somebody_waited_just_now():
     assert host.bar(host.arrive()) is SpillBar.NO_ROOM
 
 
+def test_nothing_is_remembered_for_ever_of_guests_that_are_all_different():
+    host = Host(own=0)
+    host.arrive()
+    for number in range(3000):
+        guest = host.arrive(route=f"route-{number}")
+        assert cell_of(guest) == "b"
+        host.end(guest)
+    assert len(host.shedder._guests) <= 1024
+
+
 def test_a_cell_with_guests_sends_none_on_and_one_that_sent_takes_none():
     """a and b send to each other, and b to c: no request goes two steps, and none back."""
     host = Host(
