@@ -114,7 +114,7 @@ class SpillSettings(Section):
     any cell can serve them. The other one must have measured room: its peak of the last seconds and
     such guests together never take more than half of its limit, nothing is taken while somebody
     waits there, and guests are sent on to nobody. Requests whose key is pinned or moves stay, and
-    so do what is known as a stream and what has a bound of its own. A WebSocket is known as one when
+    so do what is known as a stream and what has a bound of its own. A WebSocket is one once
     it has begun: before, it goes like any request. Guests carry `shedproxy-spilled-from: CELL`.
     """
 
