@@ -10,6 +10,7 @@
     python -m loadtests cell-isolation          one of four cells at 3 x, and what others notice
     python -m loadtests control-plane           a flooded control plane, and what clients notice
     python -m loadtests coverage                intervals of capacity that hold the truth, by seeds
+    python -m loadtests disk-alone              hosts killed with their control plane and store gone
     python -m loadtests drift                   alarms of the drift watch, over days of traffic
     python -m loadtests move                    a tenant moved from cell to cell, and what it loses
     python -m loadtests play SCENARIO           a scenario of the suite in real time
@@ -37,6 +38,7 @@ from loadtests import (
     cell_isolation,
     control_plane,
     coverage,
+    disk_alone,
     drift,
     move,
     play,
@@ -56,6 +58,7 @@ COMMANDS: Mapping[str, tuple[ModuleType, Callable[..., int]]] = {
     "cell-isolation": (cell_isolation, cell_isolation.run),
     "control-plane": (control_plane, control_plane.run),
     "coverage": (coverage, coverage.coverage),
+    "disk-alone": (disk_alone, disk_alone.run),
     "drift": (drift, drift.drift),
     "move": (move, move.run),
     "play": (play, play.play),

@@ -51,6 +51,11 @@ class Program:
             await asyncio.sleep(0.05)
         raise SystemExit(f"it does not start: {self.log()}")
 
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
     def log(self) -> str:
         """What it has written."""
         return self._log.read_text()
