@@ -4,8 +4,8 @@ One proxy in managed mode carries a steady load. In turns nothing else happens (
 the control plane is asked by many at once for more than it can do (B): looks, orders, and callers
 without a token. Quiet turns are compared with each other as well (A/A): that is how much a turn
 differs from a turn by chance. With `--disk` the store lies on a small file system that orders fill.
-Control plane and callers run when nobody else wants the core (Linux's idle class; the lowest nice
-value still takes slices of some milliseconds): where it matters they are on other hosts.
+Where it matters control plane and callers are on other hosts: here they have the last core to
+themselves, and where there is one only they run when nobody else wants it (Linux's idle class).
 
 Exit code 0: no request was lost, and flooded turns differ no more than quiet ones do, or by less
 than `--within`. 1: they do.
@@ -43,6 +43,8 @@ _CLIENTS = 4
 _CALLERS = 24
 _DISK = "1m"
 _IDLE = ("chrt", "--idle", "0")
+_CORES = sorted(os.sched_getaffinity(0))
+_ELSEWHERE = (*_IDLE, "taskset", "-c", str(_CORES[-1]))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,6 +79,7 @@ def run(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Take turns, print them, and return the exit code."""
     if chosen.turns < 2 or chosen.length <= 0:
         parser.error("two pairs of turns at least")
+    os.sched_setaffinity(0, _CORES[:-1] or _CORES)
     turns = asyncio.run(_turns(chosen))
     good, words = verdict(turns, within=chosen.within)
     if chosen.json:
@@ -152,7 +155,7 @@ async def _plane(home: Path, store: Path, url: str) -> AsyncIterator[tuple[str, 
     )
     (file,) = home.glob("*.token")
     programs = [
-        Program(home, "control", [*_IDLE, *SHEDPROXY, "control", "run"]),
+        Program(home, "control", [*_ELSEWHERE, *SHEDPROXY, "control", "run"]),
         Program(home, "edge-1", [*SHEDPROXY, "run", "--config", "edge-1.toml",
                                   "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]),
     ]  # fmt: skip
@@ -185,7 +188,7 @@ async def _flooded_turn(port: int, length_s: float, url: str, token: str) -> Tur
     """A turn with callers beside it, in a process of their own."""
     command = [sys.executable, "-m", "loadtests.control_plane", url, str(length_s)]
     callers = await asyncio.create_subprocess_exec(
-        *_IDLE, *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        *_ELSEWHERE, *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert callers.stdin is not None
     assert callers.stdout is not None
