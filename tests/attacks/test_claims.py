@@ -249,7 +249,8 @@ async def test_short_deadlines_of_a_stranger_do_not_pull_the_limit_down(ring):
     front = await ring.front((await ring.mirror()).url, limit=8)
     before = front.cell.limit
     for _ in range(20):
-        answer = await front.get("X-Request-Timeout-Ms: 5", path="/wait/0.05")
+        # Far longer than a busy machine stands still: what is there by then is read and handed on.
+        answer = await front.get("X-Request-Timeout-Ms: 5", path="/wait/2")
         assert answer.status in {503, 504}
     assert front.cell.limit == before
     # Where all took a second, a window was judged; there was nothing in it.

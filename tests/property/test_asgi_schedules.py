@@ -37,10 +37,10 @@ class CountingDriver(Driver):
         self.given.add(permit.serial)
         super()._count_permit(permit)
 
-    def _release(self, permit: Permit, outcome, stalled_ns, now):
+    def release_at(self, permit: Permit, outcome, stalled_ns, now):
         self.returned[permit.serial] += 1
         try:
-            super()._release(permit, outcome, stalled_ns, now)
+            super().release_at(permit, outcome, stalled_ns, now)
         except Exception as error:
             self.mistakes.append(error)
             raise
