@@ -94,7 +94,7 @@ class _FilePlace:
     async def _in_thread(self, do: Callable[[], T]) -> T:
         try:
             async with asyncio.timeout(self._timeout):
-                if self._under_way is not None:
+                if self._under_way is not None and not self._under_way.done():
                     await asyncio.wait((self._under_way,))
                 begun = self._under_way = asyncio.create_task(asyncio.to_thread(do))
                 return await asyncio.shield(begun)

@@ -172,3 +172,11 @@ def test_a_store_without_an_object_is_no_place():
 
 def test_secrets_of_a_url_are_not_shown():
     assert shown_place("https://me:secret@host/a") == "https://***@host/a"
+
+
+def test_a_file_can_be_read_in_one_loop_after_another(tmp_path):
+    """As scripts do, with a loop for each look."""
+    (tmp_path / "current").write_bytes(b"x")
+    place = open_place(str(tmp_path / "current"), timeout=seconds(5))
+    for _ in range(2):
+        assert asyncio.run(place.read(10)) == b"x"
