@@ -46,7 +46,7 @@ INTERIM_ANSWERS_MAX = 16
 class UpstreamConnection(UpstreamEnd):
     """The protocol towards an upstream. Whose turn it is: `exchange`, or None while idle."""
 
-    __slots__ = ("_body", "_buffer", "_heads", "_interims", "_seen")
+    __slots__ = ("_body", "_buffer", "_heads", "_interims", "_put_off_to", "_seen")
 
     def __init__(self, group: UpstreamGroup, entry: Upstream[Any], target: Target) -> None:
         super().__init__(group, entry, target)
@@ -54,6 +54,8 @@ class UpstreamConnection(UpstreamEnd):
         self._buffer = b""
         self._seen = 0
         self._interims = 0
+        self._put_off_to = -1
+        """The deadline that what was not read yet has been given; -1: none was."""
         self._heads = ResponseHeads(group.answer_fields)
 
     # --- asyncio.BufferedProtocol -----------------------------------------------------------
@@ -189,9 +191,10 @@ class UpstreamConnection(UpstreamEnd):
         exchange = self.exchange
         if self._paused_at:
             return
-        if now - self.deadline_at > LATE_NS and self.is_readable():
-            # The loop stood still: what came meanwhile is read first.
-            self.deadline_at = now
+        is_late = now - self.deadline_at > LATE_NS and self.deadline_at != self._put_off_to
+        if is_late and self.is_readable():
+            # The loop stood still: what came meanwhile is read first, once.
+            self.deadline_at = self._put_off_to = now
             self.group.wheel.watch(self)
             return
         if exchange.outlast(now, self):
