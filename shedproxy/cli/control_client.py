@@ -23,10 +23,17 @@ class ControlError(Exception):
     """The instance cannot be reached, or said no."""
 
     def __init__(
-        self, message: str, *, is_usage: bool = False, content: dict[str, Any] | None = None
+        self,
+        message: str,
+        *,
+        is_usage: bool = False,
+        is_absent: bool = False,
+        content: dict[str, Any] | None = None,
     ) -> None:
         self.is_usage = is_usage
         """The request itself was wrong."""
+        self.is_absent = is_absent
+        """Nobody answered, or not to the end: it may be about to start again."""
         self.content = content or {}
         """The problem that was answered (RFC 9457), if one was."""
         super().__init__(message)
@@ -108,15 +115,16 @@ class ControlClient:
             answer = self._http.request(method, path, params=tuple(query or ()), json=body)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise ControlError(
-                f"nothing answers at {self._shown}: {_ERRNO.sub('', str(error))}\n  {self._advice}"
+                f"nothing answers at {self._shown}: {_ERRNO.sub('', str(error))}\n  {self._advice}",
+                is_absent=True,
             ) from error
         except httpx2.TimeoutException as error:
             raise ControlError(
-                f"{self._shown} did not answer within {self._timeout_s:g} s"
+                f"{self._shown} did not answer within {self._timeout_s:g} s", is_absent=True
             ) from error
         except httpx2.HTTPError as error:
             what = str(error) or type(error).__name__
-            raise ControlError(f"{self._shown}: {what}") from error
+            raise ControlError(f"{self._shown}: {what}", is_absent=True) from error
         content = _read_object(answer)
         if answer.status_code in good and content is not None:
             return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import typer
@@ -11,11 +12,15 @@ from shedproxy.cli.control_client import ControlClient, ControlError
 from shedproxy.cli.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE
 from shedproxy.cli.output import print_problems
 from shedproxy.cli.token_file import read_token
+from shedproxy.clock import monotonic_now
+from shedproxy.core import seconds
 from shedproxy.errors import Problem
 
 __all__ = ["ask_plane", "print_json"]
 
 _TIMEOUT_S = 35.0
+AGAIN_S = 0.25
+"""Between two calls of a control plane that was not there."""
 _ADVICE = "is it running? shedproxy control run; --url or SHEDPROXY_CONTROL_PLANE say where"
 
 
@@ -27,20 +32,38 @@ def ask_plane(
     *,
     query: list[tuple[str, str]] | None = None,
     body: dict[str, Any] | None = None,
+    patience_s: float = 0.0,
 ) -> dict[str, Any]:
     """What it answers.
+
+    Args:
+        url: where it is.
+        token_file: the file of the token; "" for none.
+        method: of HTTP.
+        path: of the question.
+        query: its parameters.
+        body: its content.
+        patience_s: seconds in which a control plane that is not there is asked again: it may be
+            starting anew. Only for what may be asked twice.
 
     Raises:
         typer.Exit: 1 not there, or refused; 2 the order makes no sense; 3 the settings are no good.
     """
     token = read_token(token_file)
-    try:
-        with ControlClient(
-            url, token=token, name="control plane", advice=_ADVICE, timeout_s=_TIMEOUT_S
-        ) as client:
-            return client.ask(method, path, query=query, body=body)
-    except ControlError as error:
-        raise typer.Exit(_say(error)) from None
+    until, is_told = monotonic_now() + seconds(patience_s), False
+    while True:
+        try:
+            with ControlClient(
+                url, token=token, name="control plane", advice=_ADVICE, timeout_s=_TIMEOUT_S
+            ) as client:
+                return client.ask(method, path, query=query, body=body)
+        except ControlError as error:
+            if not error.is_absent or monotonic_now() >= until:
+                raise typer.Exit(_say(error)) from None
+            if not is_told:
+                typer.echo(f"{str(error).splitlines()[0]}; asked again for a while", err=True)
+        is_told = True
+        time.sleep(AGAIN_S)  # noqa: TID251 - a person waits
 
 
 def print_json(content: dict[str, Any]) -> None:

@@ -26,6 +26,8 @@ __all__ = ["add_tenant_verbs"]
 
 LOOK_S = 0.25
 """Between two looks of who waits."""
+PATIENCE_S = 60.0
+"""With a control plane that is not there: the move is in its store, and its successor goes on."""
 
 _HELP_MOVE = """Move a tenant to another cell, on all hosts, without a lost request.
 
@@ -104,7 +106,7 @@ def _awaited(
     """The fleet when the key does not move any more; what is waited for is said when it changes."""
     told = ""
     while True:
-        fleet = ask_plane(url, token_file, "GET", "/v1/status")
+        fleet = ask_plane(url, token_file, "GET", "/v1/status", patience_s=PATIENCE_S)
         move = fleet["move"]
         is_it = move is not None and move["key"] == answer["key"]
         # Another control plane may answer, and be late to know.

@@ -119,13 +119,19 @@ def _check_spill(settings: Settings, check: Check) -> Iterator[Problem]:
         for other in spill.to:
             if other == name:
                 yield from check.error((*path, "to"), f'cell "{name}" cannot spill to itself')
-            elif other in cells and _upstreams(cells, other) & _upstreams(cells, name):
+            elif other in cells and _is_one_backend(cells, other, name):
                 yield from check.error(
                     (*path, "to"),
                     f'cell "{name}" cannot spill to "{other}"',
-                    note="they share upstreams: where one has no room the other has none",
+                    note="the same serves both: where one has no room the other has none",
                     help_text=f"give [cell.{other}] upstreams of its own",
                 )
+
+
+def _is_one_backend(cells: Mapping[str, CellSettings], one: str, other: str) -> bool:
+    """Whether they share upstreams, or have none: before an app there is nothing but the app."""
+    ours, theirs = _upstreams(cells, one), _upstreams(cells, other)
+    return bool(ours & theirs) or ours == theirs
 
 
 def _upstreams(cells: Mapping[str, CellSettings], name: str) -> set[str]:

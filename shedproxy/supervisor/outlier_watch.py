@@ -145,6 +145,7 @@ class OutlierWatch:
         upstreams = document.proxy.upstreams
         cells = [self._cell_input(document, upstream) for upstream in upstreams]
         self._fleet.tallies.keep({(each.cell, url) for each in upstreams for url in each.urls})
+        self._demands = {each.cell: self._demands[each.cell] for each in upstreams}
         async with self._turn:
             ledger, deeds = self.ejector.step(now, cells)
             if ledger == self.ejector.ledger or await self._keep(ledger):

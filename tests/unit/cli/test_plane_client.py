@@ -68,3 +68,37 @@ def test_nobody_there_says_how_to_start_one(capsys):
         code, text = end(capsys, url=f"127.0.0.1:{probe.getsockname()[1]}")
     assert code == 1
     assert "shedproxy control run" in text
+
+
+class Restarting:
+    """A control plane that is not there at first."""
+
+    def __init__(self, absences: int) -> None:
+        self.absences = absences
+
+    def handle(self, request: httpx2.Request) -> httpx2.Response:
+        if self.absences:
+            self.absences -= 1
+            raise httpx2.ConnectError("refused", request=request)
+        return httpx2.Response(200, json={"revision": 3})
+
+    def put_in_place(self, monkeypatch) -> None:
+        client = functools.partial(ControlClient, transport=httpx2.MockTransport(self.handle))
+        monkeypatch.setattr(plane_client, "ControlClient", client)
+        monkeypatch.setattr(plane_client, "AGAIN_S", 0.0)
+
+
+def test_who_waits_is_patient_with_a_control_plane_that_restarts(monkeypatch, capsys):
+    Restarting(3).put_in_place(monkeypatch)
+    assert ask_plane("127.0.0.1:9", "", "GET", "/v1/status", patience_s=60) == {"revision": 3}
+    assert capsys.readouterr().err == (
+        "nothing answers at http://127.0.0.1:9: refused; asked again for a while\n"
+    )
+
+
+def test_who_is_not_patient_is_told_at_once_that_nobody_is_there(monkeypatch, capsys):
+    plane = Restarting(2)
+    plane.put_in_place(monkeypatch)
+    code, text = end(capsys)
+    assert (code, plane.absences) == (1, 1)
+    assert text.startswith("error: nothing answers at")

@@ -145,6 +145,12 @@ def test_where_upstreams_are_shared_one_has_no_more_room_than_the_other(written)
     spill = '[cell.a.spill]\nto = ["default"]\nclasses = ["sheddable"]\n'
     problem = written.problem('[cell.default]\nupstream = "http://d:1"\n[cell.a]\n' + spill)
     assert problem.message == 'cell "a" cannot spill to "default"'
-    assert "share upstreams" in problem.note
+    assert "the same serves both" in problem.note
     sound = A_AND_B + 'to = "b"\nclasses = ["sheddable", "critical"]\n[cells]\nkey = "host"\n'
     assert not written.warnings(sound + 'secret = "s"')
+
+
+def test_before_an_app_no_cell_spills(written):
+    spill = '[cell.a.spill]\nto = ["b"]\nclasses = ["sheddable"]\n'
+    problem = written.problem("[cell.a]\n[cell.b]\n" + spill)
+    assert problem.message == 'cell "a" cannot spill to "b"'

@@ -109,6 +109,20 @@ async def test_a_lull_does_not_fill_the_magazine():
     assert bench.sent[-1] == {"a": {URLS[1]: 0}}
 
 
+async def test_a_cell_that_is_gone_leaves_no_demand_behind():
+    bench = Bench()
+    bench.load = (500.0, 500.0)
+    await bench.run(2)
+    (upstream,) = bench.document.proxy.upstreams
+    document = bench.document
+    bench.document = Document(proxy=ProxyDocument(upstreams=(replace(upstream, cell="b"),)))
+    await bench.run(1)
+    bench.document, bench.load = document, (1.0, 500.0)
+    bench.failing = {URLS[1]}
+    await bench.run(5)
+    assert bench.sent[-1] == {"a": {URLS[1]: 0}}
+
+
 async def test_nothing_is_done_before_it_is_kept(tmp_path):
     bench = Bench(str(tmp_path / "none" / "b"))
     bench.failing = {URLS[1]}
