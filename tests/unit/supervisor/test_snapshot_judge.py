@@ -93,6 +93,11 @@ def test_the_past_does_not_come_back(fleet):
 def test_what_says_nothing_is_empty(fleet):
     judge = judge_of(fleet)
     assert refusal_of(judge, fleet.of(Document(), 1)) is SnapshotRefusal.EMPTY
+    placed = replace(
+        Document().proxy, zone="a", zones_away=("b",), zones_away_until_s=(2_000_000_000,)
+    )
+    nothing = replace(Document(), proxy=placed)
+    assert refusal_of(judge, fleet.of(nothing, 1)) is SnapshotRefusal.EMPTY, "where is not what"
     homeless = judge_of(fleet, local=Document())
     data = fleet.of(document_of(7, upstream=""), 1)
     assert refusal_of(homeless, data) is SnapshotRefusal.EMPTY
