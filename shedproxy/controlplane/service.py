@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from shedproxy.controlplane.sightings import Sightings
 from shedproxy.controlplane.snapshot_maker import SnapshotMaker
 from shedproxy.controlplane.verbs import Order, Texts
 from shedproxy.core import NS_PER_S, Instant, Nanos, seconds
-from shedproxy.errors import ShedproxyError
+from shedproxy.errors import DocumentInvalidError, ShedproxyError
 from shedproxy.snapshot import StatusReport
 
 __all__ = ["ITSELF", "FleetService", "ServiceRules", "StoreGoneError"]
@@ -105,6 +105,8 @@ class FleetService:
         """The newest revision whose snapshots are where hosts pull them."""
         self._looked_at: Instant | None = None
         self._compacted = 0
+        self._not_made = ""
+        """Why the last step that was due needs a snapshot that cannot be made; "": it does not."""
         self._one_at_a_time = asyncio.Lock()
 
     # --- orders ---------------------------------------------------------------------------------
@@ -188,16 +190,29 @@ class FleetService:
     async def run(self) -> None:
         """Look and step in every period, until cancelled; more often at whom a move waits for."""
         while True:
-            with contextlib.suppress(StoreGoneError):
-                await self.round()
+            await self._tried(self.round)
             ends_at = self._clock() + self.rules.period_ns
             while (left_ns := ends_at - self._clock()) > 0:
                 if self._is_moving:
                     left_ns = min(left_ns, self.rules.move_period_ns)
                 await self._pause(left_ns)
                 if self._is_moving:
-                    with contextlib.suppress(StoreGoneError):
-                        await self.look()
+                    await self._tried(self.look)
+
+    async def _tried(self, do: Callable[[], Awaitable[None]]) -> None:
+        """What cannot be done now ends nothing: persons must be able to order it otherwise."""
+        why = ""
+        try:
+            await do()
+        except StoreGoneError:
+            return  # it is said
+        except DocumentInvalidError as error:
+            # Settings that were good to another version, or whose files are here no more.
+            why = str(error)
+            if why != self._not_made:
+                self._report("snapshot not made", {"why": why})
+        if why or do == self.round:
+            self._not_made = why
 
     async def _pause(self, length_ns: int) -> None:
         """For so long, or until an order came."""

@@ -16,7 +16,7 @@ from shedproxy.controlplane.service import ITSELF, FleetService, StoreGoneError
 from shedproxy.controlplane.shelves import Shelves
 from shedproxy.controlplane.snapshot_maker import SnapshotMaker
 from shedproxy.core import MovePhase, milliseconds, seconds
-from shedproxy.errors import ConfigInvalidError
+from shedproxy.errors import ConfigInvalidError, Problem
 from shedproxy.snapshot import open_envelope, read_snapshot
 from shedproxy.testing import eventually_async
 
@@ -160,6 +160,36 @@ async def test_hosts_are_not_to_blame_when_nobody_looked_at_them(fleet):
     assert fleet.service.head.fleet.book.refused == ()
     watched = fleet.service.seen.elapsed_ns
     assert watched == 0
+
+
+async def test_a_snapshot_that_cannot_be_made_ends_nothing_and_is_said_once(fleet, monkeypatch):
+    """As when settings of old are no good to a newer version."""
+    await fleet.order("shift-zone", zone="q", **{"for": "10s"})
+
+    tried = []
+
+    def no_good(request, texts):
+        tried.append(request)
+        raise ConfigInvalidError([Problem(message="unknown key")])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fleet.service._maker, "make", no_good)
+        fleet.now_s += 20
+        running = asyncio.create_task(fleet.service.run())
+        try:
+            await eventually_async(lambda: len(tried) == 1)
+            fleet.now_s += 2
+            fleet.service._is_wanted.set()
+            await eventually_async(lambda: len(tried) == 2)
+            assert not running.done()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    assert [facts for event, facts in fleet.events if event == "snapshot not made"] == [
+        {"why": "unknown key"}
+    ]
+    await fleet.period()
+    assert fleet.service.head.fleet.shifts == ()
 
 
 async def test_a_store_without_a_fleet_says_how_to_begin_one(tmp_path):
