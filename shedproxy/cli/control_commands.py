@@ -81,7 +81,7 @@ def publish(
     Each scope is watched for a time and a number of requests, beside the hosts that do not have it.
     When it does worse, or a host does not take it, it is rolled back, and never promoted again.
     The next scope begins when harm would have been seen. Of a release that is being promoted this
-    changes the rules.
+    changes the rules that it names, and no others.
 
     \b
     Examples:

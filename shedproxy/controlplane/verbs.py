@@ -168,18 +168,22 @@ def _publish(parts: _Parts, _why: str, _rules: RolloutRules) -> Order:
 
 def _promote(parts: _Parts, _why: str, rules: RolloutRules) -> Order:
     digest, first = parts.text("digest"), parts.text("first", "")
+    said: dict[str, Any] = {}
     if parts.has("bake"):
-        bake = parts.length("bake", Nanos(0))
-        rules = replace(rules, bake_ns=(bake, bake, bake, bake))
-    rules = replace(
-        rules,
-        requests_min=parts.count("requests", rules.requests_min),
-        miss=parts.probability("miss", rules.miss),
-    )
-    facts = {"digest": digest, "first": first, "requests": rules.requests_min, "miss": rules.miss}
-    return _order(
-        lambda fleet, _now: orders.promote(fleet, digest, first=first, rules=rules), **facts
-    )
+        said["bake_ns"] = (parts.length("bake", Nanos(0)),) * 4
+    if parts.has("requests"):
+        said["requests_min"] = parts.count("requests", 1)
+    if parts.has("miss"):
+        said["miss"] = parts.probability("miss", 1.0)
+
+    def apply(fleet: Fleet, _now: int) -> tuple[Fleet, dict[str, Any]]:
+        # What is under way keeps the rules of which nothing is said now.
+        rollout = fleet.book.rollout
+        kept = replace(rules if rollout is None else rollout.rules, **said)
+        told = {"requests": kept.requests_min, "miss": kept.miss}
+        return orders.promote(fleet, digest, first=first, rules=kept), told
+
+    return Order(verb="", why="", apply=apply, facts={"digest": digest, "first": first})
 
 
 def _roll_back(_parts: _Parts, why: str, _rules: RolloutRules) -> Order:

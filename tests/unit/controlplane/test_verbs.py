@@ -33,6 +33,9 @@ def test_every_verb_does_what_it_says():
     assert (rollout.digest, rollout.order[0]) == ("sha256:02", "b1")
     assert rollout.rules.bake_ns == (seconds(2),) * 4
     assert (rollout.rules.requests_min, rollout.rules.miss) == (7, 0.2)
+    easier = done("promote", promoted, digest="02", miss=1)
+    rules = easier.book.rollout.rules
+    assert (rules.miss, rules.requests_min, rules.bake_ns) == (1, 7, rollout.rules.bake_ns)
     back = done("roll-back", promoted, why="because")
     assert back.book.rollout.cause == "because"
     assert done("quarantine-cell", cell="a").quarantined == {"a"}
