@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from math import comb
 from typing import Final
 
 from shedproxy.core import choose_compartments, mix64
@@ -21,6 +22,10 @@ _STEPS_MAX: Final = 20_000
 """Members tried for one tenant."""
 _TRIES_MAX: Final = 8
 """Choices of compartments tried for one tenant."""
+_GROUPS_MAX: Final = 2_000
+"""Of one hand: each member that is tried costs nearly as many looks."""
+_TAKEN_MAX: Final = 4_000_000
+"""Groups of all hands, which are kept in memory."""
 
 
 class NoHandError(ValueError):
@@ -42,6 +47,8 @@ class BoundedHands:
         self._compartments = sorted(set(self._compartment))
         self._hand_size = hand_size
         self._group = overlap_max + 1
+        self._groups = comb(hand_size, self._group)
+        """Of each hand."""
         self._taken: set[tuple[int, ...]] = set()
         self._steps = 0
         self.dealt = 0
@@ -51,8 +58,13 @@ class BoundedHands:
         """A new tenant's hand, as places in ascending order.
 
         Raises:
-            NoHandError: none is left, or none was found.
+            NoHandError: none is left, none was found, or it would take too long to look for one.
         """
+        if self._groups > _GROUPS_MAX or (self.dealt + 1) * self._groups > _TAKEN_MAX:
+            raise NoHandError(
+                f"each hand has {self._groups} groups of {self._group} members:"
+                f" more than can be kept of {self.dealt + 1} hands"
+            )
         self._steps = 0
         for attempt in range(_TRIES_MAX):
             quotas = self._quotas(mix64(tenant_hash + attempt))

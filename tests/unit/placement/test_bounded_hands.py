@@ -49,6 +49,12 @@ def test_when_none_is_left_it_says_so_and_stays_so():
         hands.deal(5)
 
 
+def test_more_groups_than_can_be_kept_in_mind_are_not_tried():
+    large = BoundedHands(members(64), hand_size=32, overlap_max=15)
+    with pytest.raises(NoHandError, match="601080390"):
+        large.deal(1)
+
+
 def test_a_list_that_only_grows_deals_nobody_anew():
     few, many = (BoundedHands(members(32), hand_size=4, overlap_max=2) for _ in range(2))
     assert deal(few, 20) == deal(many, 60)[:20]
