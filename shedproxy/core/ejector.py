@@ -335,6 +335,10 @@ class Ejector:
     ) -> HostFacts:
         policy = cell.policy
         bullet = self.ledger.bullet_of(cell.cell, host.host)
+        is_recent = watch.bad_since is not None and watch.bad_since > now - policy.correlated_ns
+        if not (policy.enabled and cell.is_enabled):
+            # Nobody judges any more, so that nobody would ever say that it may come back.
+            is_recent = bullet is None or bullet.errand is not Errand.TOLD
         ramp_ns = policy.ramp_ns if watch.back_at is not None else 0
         good_from = max(watch.proven_from, (watch.back_at or 0) + ramp_ns)
         answered = host.total.requests - host.total.failed
@@ -344,7 +348,7 @@ class Ejector:
             host=host.host,
             zone=host.zone,
             reason=watch.reason,
-            is_recent=watch.bad_since is not None and watch.bad_since > now - policy.correlated_ns,
+            is_recent=is_recent,
             may_return=bullet is not None and self._may_return(now, cell, host, watch, bullet),
             is_up=host.is_reachable and host.check is not False,
             is_proven=now - good_from >= policy.bake_ns

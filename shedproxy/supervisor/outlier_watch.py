@@ -248,7 +248,12 @@ class OutlierWatch:
             facts["hosts"] = len(cell.hosts)
             facts["needed"], facts["left_without_a_zone"] = cell.needed, cell.needed_without_zone
         if deed.act is Act.FAIL_OPEN:
-            facts["cause"] = "too much is bad at once: the check is not believed"
+            is_frozen = self.ejector.is_frozen(deed.cell, self._clock())
+            facts["cause"] = (
+                "too much is bad at once: the check is not believed"
+                if is_frozen
+                else "hosts of this cell are judged no more"
+            )
         return facts
 
     def _tell_weights(self, now: Instant, document: Document) -> None:

@@ -230,6 +230,20 @@ def test_who_waits_for_another_does_not_come_back_before_that_is_overdue():
     assert fleet.deeds[-1][1:] == ("return", "h1")
 
 
+def test_who_is_out_when_it_is_turned_off_comes_back():
+    fleet = Fleet()
+    fleet.run(5)
+    fleet.put(["h1"], check=False)
+    fleet.run(100)
+    assert fleet.weight("h1") == 0
+    fleet.of_cell["policy"] = replace(POLICY, enabled=False)
+    fleet.run(1)
+    assert fleet.weight("h1") == FULL_WEIGHT
+    assert fleet.deeds[-1][1:] == ("fail_open", "h1")
+    fleet.run(100)
+    assert fleet.weight("h1") == FULL_WEIGHT
+
+
 def test_off_means_that_nothing_is_done():
     fleet = Fleet(policy=replace(POLICY, enabled=False))
     fleet.failing = {"h1"}
