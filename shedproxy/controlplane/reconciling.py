@@ -122,11 +122,14 @@ def step(
     rollout = fleet.book.rollout
     if rollout is None:
         return _catch_up(hold_quarantined(fleet), fleet, sightings, now)
-    held = {each.host for each in fleet.held}
+    apart = {each.host for each in fleet.held}
     running = sightings.running(fleet, now)
+    if rollout.phase is Phase.ROLLING_BACK:
+        # Who takes nothing must not keep what is bad on the others.
+        apart |= {name for name in running if sightings.is_overdue(fleet, name, now)}
     watch = fleet.watch if seen.watch is None else seen.watch
     facts = Facts(
-        running={name: release for name, release in running.items() if name not in held},
+        running={name: release for name, release in running.items() if name not in apart},
         elapsed_ns=seen.elapsed_ns,
         requests=seen.requests,
         is_proven=_is_proven(rollout, seen, watch),

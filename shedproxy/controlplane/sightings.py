@@ -159,6 +159,11 @@ class Sightings:
         is_it = edition is not None and edition.digest == seen.report.snapshot_digest
         return edition.release if edition is not None and is_it else UNKNOWN
 
+    def is_overdue(self, fleet: Fleet, host: str, now: Instant) -> bool:
+        """Whether a host that was heard of has not taken what it is to run in the time it has."""
+        seen = self._hosts[host]
+        return self._release(fleet, host) == UNKNOWN and now - seen.edition_at > self._take_ns
+
     def trouble(self, fleet: Fleet, host: str, now: Instant) -> str:
         """What is wrong with a host that is to run its edition; "": nothing."""
         seen, edition = self._hosts.get(host), fleet.edition(host)
@@ -171,7 +176,7 @@ class Sightings:
             # One that was silent before says nothing about what came then.
             was_heard = seen.heard_at >= seen.edition_at - self._silence_ns
             return f"host {host} is not heard of since it is to run it" if was_heard else ""
-        if self._release(fleet, host) == UNKNOWN and now - seen.edition_at > self._take_ns:
+        if self.is_overdue(fleet, host, now):
             return f"host {host} does not take it"
         if not report.is_live:
             return f"host {host} is not live"

@@ -142,6 +142,18 @@ def test_a_host_that_does_not_take_it_rolls_it_back(world):
     assert world.second > 60
 
 
+def test_who_takes_nothing_holds_no_way_back_up_for_long(world):
+    """Its copy is damaged, say, so that it runs its settings, and it cannot fetch another."""
+    while world.period() != "bake":
+        pass
+    world.stuck, world.running["q2"] = {"q2"}, "its own"
+    world.bad = {"sha256:new": (50, 0)}
+    for _ in range(80):
+        world.period()
+    assert world.verbs[-1] == "rolled back"
+    assert world.running["p1"] == "sha256:old"
+
+
 def test_while_somebody_changes_nothing_is_stepped(world):
     world.period()
     world.stuck = {"p1"}
