@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 
+import httpx2
 import pytest
 from harness.raw_server import raw_server
 
@@ -82,6 +83,23 @@ async def test_a_post_is_signed_and_says_what_is_asked(tmp_path):
     assert head["idempotency-key"] == "ledger-7-replace"
     assert head["shedproxy-timestamp"] == "1234"
     assert head["shedproxy-signature"] == sign(b"secret", "1234", orchestrator.bodies[-1])
+
+
+async def test_a_webhook_may_take_as_long_as_is_said(tmp_path, monkeypatch):
+    (tmp_path / "key").write_text("secret")
+    bounds = []
+
+    class Client(httpx2.AsyncClient):
+        def __init__(self, **options: object) -> None:
+            super().__init__(**options)
+            bounds.append(self.timeout.read)
+
+    monkeypatch.setattr(httpx2, "AsyncClient", Client)
+    async with Orchestrator() as orchestrator:
+        document = ReplacementDocument(url=orchestrator.url, secret_file=str(tmp_path / "key"))
+        event, _ = await Bench().run(replace(document, timeout_ns=seconds(60)))
+    assert event == "replacement asked"
+    assert bounds == [None], "what is said is the bound of all of it, and there is no other"
 
 
 async def test_who_never_takes_it_is_reported_after_so_many_tries(tmp_path):
