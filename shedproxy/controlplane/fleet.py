@@ -147,6 +147,13 @@ class Fleet:
         """The release of that digest."""
         return next((each for each in self.releases if each.digest == digest), None)
 
+    @property
+    def in_use(self) -> frozenset[str]:
+        """The releases that hosts run, or are being given."""
+        rollout = self.book.rollout
+        common = {self.book.base, "" if rollout is None else rollout.digest}
+        return frozenset(common | {each.release for each in self.held})
+
     def key_name(self, key: str) -> str:
         """How a key is called that moves or was moved."""
         return next((each.name for each in self.moved if each.key == key and each.name), key)
@@ -185,10 +192,7 @@ class Fleet:
 def with_release(fleet: Fleet, release: Release) -> Fleet:
     """The fleet with one release more; the oldest that nobody runs or needs is forgotten."""
     others = tuple(each for each in fleet.releases if each.digest != release.digest)
-    rollout = fleet.book.rollout
-    needed = {fleet.book.base, "" if rollout is None else rollout.digest}
-    needed |= {each.release for each in fleet.held}
-    spare = [each.digest for each in others if each.digest not in needed]
+    spare = [each.digest for each in others if each.digest not in fleet.in_use]
     gone = set(spare[: max(0, len(others) + 1 - RELEASES_KEPT)])
     kept = tuple(each for each in others if each.digest not in gone)
     return replace(fleet, releases=(*kept, release))

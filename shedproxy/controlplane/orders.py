@@ -68,6 +68,9 @@ def publish(fleet: Fleet, release: Release) -> Fleet:
             f"these settings are {release.digest}, which was rolled back: they run nowhere again",
             help_text="mend what was wrong with them; any change makes them another release",
         )
+    known = fleet.release(release.digest)
+    if known is not None and release.digest in fleet.in_use:
+        release = known  # its snapshots would be others: nobody is told of one by publishing
     return with_release(fleet, release)
 
 

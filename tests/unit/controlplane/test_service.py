@@ -92,6 +92,14 @@ async def test_a_bad_release_goes_back_at_one_host_and_is_never_published_again(
             await fleet.order(verb, **content)
 
 
+async def test_who_publishes_what_runs_already_changes_nothing_by_that(fleet):
+    before = fleet.digest_at("p1")
+    digest = await fleet.publish(7, force=True)
+    assert digest == fleet.service.head.fleet.book.base
+    await fleet.period()
+    assert fleet.digest_at("p1") == before
+
+
 async def test_what_is_refused_is_in_the_audit_with_its_cause(fleet):
     with pytest.raises(OrderRefusedError, match="no cell z"):
         await fleet.order("quarantine-cell", cell="z", who="bob", why="it burns")
