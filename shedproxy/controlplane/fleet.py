@@ -72,6 +72,8 @@ class Release:
     by: str
     is_forced: bool = False
     """Hosts put it in force although it would refuse much of what they serve."""
+    made_on: str = ""
+    """What ran then, whose settings it has where it has none of its own; "": nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +155,17 @@ class Fleet:
         rollout = self.book.rollout
         common = {self.book.base, "" if rollout is None else rollout.digest}
         return frozenset(common | {each.release for each in self.held})
+
+    def is_made_on(self, digest: str, before: str) -> bool:
+        """Whether a release is of another, or of one that is of it."""
+        seen: set[str] = set()
+        while digest and digest not in seen:
+            if digest == before:
+                return True
+            seen.add(digest)
+            known = self.release(digest)
+            digest = "" if known is None else known.made_on
+        return False
 
     def key_name(self, key: str) -> str:
         """How a key is called that moves or was moved."""

@@ -68,6 +68,8 @@ class OrderDesk:
             return move_tenant(fleet, order.asked, placings, rules=self._rules, now_s=self._wall())
         assert order.apply is not None
         after, told = order.apply(fleet, int(self._wall()))
+        if fleet.book.rollout is None and after.book.rollout is not None:
+            await self._check_up_to_date(fleet, after.book.rollout.digest)
         return await self._with_keys_in_place(fleet, after), told
 
     async def publish(self, fleet: Fleet, new: Texts, who: str) -> tuple[Fleet, bytes]:
@@ -94,7 +96,11 @@ class OrderDesk:
                 check_published(known, placing, there)
         data = encode_release(texts)
         release = Release(
-            digest=release_digest(data), at_s=int(self._wall()), by=who, is_forced=new.is_forced
+            digest=release_digest(data),
+            at_s=int(self._wall()),
+            by=who,
+            is_forced=new.is_forced,
+            made_on=fleet.book.base,
         )
         fleet = orders.publish(fleet, release)
         await self._shelves.put_release(data)
@@ -118,6 +124,23 @@ class OrderDesk:
                     "", f"the settings of release {digest[:19]} {why}", help_text=KEYS_HELP
                 )
         return after
+
+    async def _check_up_to_date(self, fleet: Fleet, digest: str) -> None:
+        """Refuse what would take back, unasked, what was changed since it was published."""
+        release, base = fleet.release(digest), fleet.book.base
+        if release is None or not release.made_on or fleet.is_made_on(base, digest):
+            return  # or it ran before, and is gone back to
+        then, now, new = [
+            await self._shelves.texts(each) for each in (release.made_on, base, digest)
+        ]
+        for cell in sorted(now.keys() | new.keys()):
+            if new.get(cell) == then.get(cell) != now.get(cell):
+                raise OrderRefusedError(
+                    "/digest",
+                    f"{digest[:19]} has the {_name(cell)} as they were before {base[:19]}, which"
+                    " hosts run by now",
+                    help_text="publish its file again, which puts it beside what runs now",
+                )
 
     async def _used(self, fleet: Fleet) -> set[_Texts]:
         """The settings that a host runs, or may be given without another order."""

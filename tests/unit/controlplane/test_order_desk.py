@@ -6,7 +6,7 @@ import pytest
 from harness.control_plane import CELLS, PaperFleet, settings
 
 from shedproxy.controlplane.orders import OrderRefusedError
-from shedproxy.snapshot import canonical_key, cell_hash
+from shedproxy.snapshot import canonical_key, cell_hash, open_envelope, read_snapshot
 
 pytestmark = pytest.mark.anyio
 
@@ -154,3 +154,24 @@ async def test_while_a_key_moves_no_settings_change_what_it_moves_in(fleet):
     )
     assert "change [cells] while acme is being moved" in str(error)
     await fleet.publish(8, CELLS)
+
+
+async def test_a_release_does_not_take_back_what_others_have_changed_meanwhile(fleet):
+    texts = {cell: settings(20, CELLS) for cell in "ab"}
+    first, second = [
+        (await fleet.order("publish", texts={cell: text}))["digest"] for cell, text in texts.items()
+    ]
+    await promoted(fleet, first)
+    error = await refusal(fleet, "promote", digest=second)
+    assert (error.place, "settings of a" in str(error)) == ("/digest", True)
+    again = (await fleet.order("publish", texts={"b": texts["b"]}))["digest"]
+    await promoted(fleet, again)
+    limits = {
+        read_snapshot(
+            open_envelope((fleet.folder / "fleet/hosts" / host).read_bytes())
+        ).document.policy.cells[0].limit.initial
+        for host in ("p1", "q1")
+    }  # fmt: skip
+    assert limits == {20}
+    await promoted(fleet, first)
+    assert fleet.service.head.fleet.book.base == first, "who goes back knows what is taken back"
