@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -33,6 +34,8 @@ LEDGER_SCHEMA = 1
 """Of what is written. One newer is read as well; what is not known here is kept as it is."""
 _SIZE_MAX = 16 << 20
 _FORMAT = "shedproxy-ledger"
+_NUMBERED = re.compile(r"(?:ledger|audit)/([0-9]{12,})")
+_EDITION = re.compile(r"editions/([0-9]+)-[0-9a-f]+")
 
 
 class LedgerDamagedError(ShedproxyError):
@@ -170,7 +173,7 @@ class Ledger:
     async def compact(self, head: Head) -> None:
         """Put old entries on pages, and remove what only old fleets need. Safe at any time."""
         revisions = await self._revisions()
-        done = {int(name.rpartition("/")[2]) for name in await self._store.names("audit")}
+        done = set(await self._numbers("audit"))
         last = (head.revision - self._page) // self._page
         first = revisions[0] if revisions else 1
         for page in range((first - 1) // self._page, last):
@@ -194,11 +197,11 @@ class Ledger:
         """
         # In this order: what was on no page when revisions were listed is listed with them.
         revisions = await self._revisions()
-        pages = sorted(await self._store.names("audit"))
+        pages = await self._numbers("audit")
         found: list[Entry] = []
-        for name in pages:
-            if (int(name.rpartition("/")[2]) + 1) * self._page >= first:
-                lines = (await self._store.get(name, _SIZE_MAX)).splitlines()
+        for page in pages:
+            if (page + 1) * self._page >= first:
+                lines = (await self._store.get(_page_name(page), _SIZE_MAX)).splitlines()
                 found += (_read_entry(line) for line in lines)
         known = len(pages) * self._page
         for revision in revisions:
@@ -211,7 +214,14 @@ class Ledger:
         return [entry for entry in found if entry.revision >= first]
 
     async def _revisions(self) -> list[int]:
-        return [int(name.rpartition("/")[2]) for name in await self._store.names("ledger")]
+        return await self._numbers("ledger")
+
+    async def _numbers(self, folder: str) -> list[int]:
+        """Of the objects of ours in a folder; what else is there (file systems leave things of
+        their own, and pages of object stores make folders) is nobody's business.
+        """
+        found = (_NUMBERED.fullmatch(name) for name in await self._store.names(folder))
+        return sorted(int(each[1]) for each in found if each is not None)
 
     async def _entry(self, revision: int) -> Entry:
         data = await self._store.get(_name(revision), _SIZE_MAX)
@@ -237,8 +247,10 @@ class Ledger:
         """Those that the fleet has no more; young ones may be of a revision that is being made."""
         needed = {each.object_name for each in head.fleet.editions}
         for name in await self._store.names("editions"):
-            revision = int(name.rpartition("/")[2].partition("-")[0])
-            if name not in needed and revision + self._page <= head.revision:
+            found = _EDITION.fullmatch(name)
+            if found is None or name in needed:
+                continue
+            if int(found[1]) + self._page <= head.revision:
                 await self._store.delete(name)
 
 

@@ -85,6 +85,20 @@ async def test_old_entries_are_moved_to_pages_and_the_audit_stays_whole(ledger, 
     assert (await ledger.head()).fleet == fleet_of(7)
 
 
+async def test_what_others_left_in_its_folders_is_nothing_to_it(ledger, folder):
+    """As file systems and the pages of object stores do, unasked."""
+    head = await grow(ledger, 5)
+    await ledger.compact(head)
+    for name in ("ledger/.nfs0000000001", "audit/notes.txt", "editions/.nfs0000000002"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"")
+    assert await ledger.head() == head
+    assert len(await ledger.entries()) == 5
+    await ledger.compact(await grow(ledger, 2, head))
+    assert len(await ledger.entries()) == 7
+    assert (folder / "editions/.nfs0000000002").exists()
+
+
 async def test_an_audit_that_was_changed_or_has_a_gap_is_not_believed(ledger, store, folder):
     head = await grow(ledger, 6)
     await ledger.compact(head)
