@@ -12,7 +12,7 @@ from shedproxy.snapshot import split_cell_key
 
 __all__ = ["CellsSettings"]
 
-PINS_MAX = 10_000
+PINS_MAX = 100_000
 _WEIGHT_MAX = 10_000
 
 
@@ -50,4 +50,6 @@ class CellsSettings(Section):
     profile (or its limit and baseline) says that its upstreams carry."""
     pins: dict[str, CellName] = preset({}, max_length=PINS_MAX)
     """Keys with a cell of their own choice: a very large tenant, or one in quarantine. Hosts with
-    or without a port; addresses, of IPv6 for their /64."""
+    or without a port; addresses, of IPv6 for their /64. Hosts that take snapshots look them up
+    where they lie, however many; others read them again at every reload, in which each worker
+    stands still: from some ten thousand on, use snapshots."""
