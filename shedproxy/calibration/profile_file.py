@@ -21,6 +21,7 @@ from shedproxy.settings.quantities import show_duration
 __all__ = ["current_values", "profile_changes", "with_profile", "write_profile"]
 
 _PROFILE_VERSION = 1
+_FIXED, _ADAPTIVE = '"fixed"', '"adaptive"'
 
 
 def current_values(text: str) -> dict[str, str]:
@@ -92,6 +93,9 @@ def _limit_changes(
             (f"{limit}.initial", str(cell.start), _knee_reason(findings.knee_in_flight)),
             (f"{limit}.min", str(cell.floor), _floor_reason(findings.knee_in_flight)),
         ]
+        if limit in before or before.get(f"{limit}.algorithm") == _FIXED:
+            reason = "a fixed limit has no bounds to move in, and was not what was proved"
+            wanted.insert(0, (f"{limit}.algorithm", _ADAPTIVE, reason))
         if cell.ceiling is not None:
             wanted.append((f"{limit}.max", str(cell.ceiling), _ceiling_reason(findings)))
         if cell.baseline_ns is not None:
@@ -156,10 +160,8 @@ def _table(document: Any, names: list[str]) -> Any:
         inner = table[name]
         if isinstance(inner, int) and name == "limit":
             # `limit = 64` is short for a table.
-            fixed = tomlkit.table()
-            fixed["algorithm"] = "adaptive"
             table.remove(name)
-            table[name] = fixed
+            table[name] = tomlkit.table()
             inner = table[name]
         if not isinstance(inner, dict | Table):
             raise ValueError(f"{'.'.join(names[: place + 1])} is no table")  # noqa: TRY004 - of the file

@@ -73,10 +73,25 @@ def test_what_is_written_is_a_valid_settings_file(tmp_path: Path) -> None:
     assert profile_changes(CALIBRATION, file.read_text()) == ()
 
 
-def test_a_fixed_limit_gives_way_to_bounds() -> None:
-    text = with_profile(CALIBRATION, "[cell.default]\nlimit = 64\n")
-    assert current_values(text)["cell.default.limit.max"] == "9"
-    assert "64" not in text
+@pytest.mark.parametrize(
+    "fixed",
+    [
+        "[cell.default]\nlimit = 64\n",
+        '[cell.default.limit]\nalgorithm = "fixed"\ninitial = 64\n',
+        '[cell.default]\nlimit = { algorithm = "fixed", initial = 64 }\n',
+    ],
+)
+def test_a_fixed_limit_gives_way_to_bounds_and_the_change_is_shown(
+    fixed: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "shedproxy.toml"
+    file.write_text(fixed)
+    shown = {change.key: change.after for change in write_profile(CALIBRATION, file)}
+    assert shown["cell.default.limit.algorithm"] == '"adaptive"'
+    limit = load_settings(file, environ={}).settings.cell["default"].limit
+    assert (limit.algorithm, limit.initial, limit.min, limit.max) == ("adaptive", 6, 5, 9)
+    assert "64" not in file.read_text()
+    assert profile_changes(CALIBRATION, file.read_text()) == ()
 
 
 def test_an_empty_file_is_enough_and_nothing_is_not_written() -> None:
