@@ -16,11 +16,21 @@ from tomlkit.items import Table
 
 from shedproxy.calibration.measurement import Interval
 from shedproxy.calibration.results import Calibration, Change, Findings, Thresholds
+from shedproxy.errors import ConfigInvalidError
+from shedproxy.settings import load_settings
 from shedproxy.settings.quantities import show_duration
 
-__all__ = ["current_values", "profile_changes", "with_profile", "write_profile"]
+__all__ = [
+    "check_profile_file",
+    "current_values",
+    "profile_changes",
+    "with_profile",
+    "write_profile",
+]
 
 _PROFILE_VERSION = 1
+_MAX = "1000"
+"""What `limit.max` is where nothing is said."""
 _FIXED, _ADAPTIVE = '"fixed"', '"adaptive"'
 
 
@@ -69,17 +79,36 @@ def write_profile(calibration: Calibration, path: Path) -> tuple[Change, ...]:
     """Write the profile into the file, which is made if it is not there. Returns the changes.
 
     Raises:
-        ValueError: as `with_profile`.
+        ValueError: as `with_profile`, or the file would not be valid.
         OSError: it cannot be read or written.
     """
     text = path.read_text() if path.exists() else ""
     changes = profile_changes(calibration, text)
+    written = with_profile(calibration, text)
+    _check(path, written)
     beside = path.with_name(f".{path.name}.new")
-    beside.write_text(with_profile(calibration, text))
+    beside.write_text(written)
     if path.exists():
         beside.chmod(path.stat().st_mode & 0o777)
     beside.replace(path)
     return changes
+
+
+def check_profile_file(path: Path) -> None:
+    """Find out before anything is measured that a profile cannot go into this file.
+
+    Raises:
+        ValueError: it is no text, or no valid settings.
+        OSError: it cannot be read.
+    """
+    _check(path, path.read_text() if path.exists() else "")
+
+
+def _check(path: Path, text: str) -> None:
+    try:
+        load_settings(path, text=text)
+    except ConfigInvalidError as error:
+        raise ValueError(str(error)) from error
 
 
 def _limit_changes(
@@ -98,6 +127,8 @@ def _limit_changes(
             wanted.insert(0, (f"{limit}.algorithm", _ADAPTIVE, reason))
         if cell.ceiling is not None:
             wanted.append((f"{limit}.max", str(cell.ceiling), _ceiling_reason(findings)))
+        elif int(before.get(f"{limit}.max") or _MAX) < cell.start:
+            wanted.append((f"{limit}.max", str(cell.start), "no less than was carried"))
         if cell.baseline_ns is not None:
             wanted.append(
                 (

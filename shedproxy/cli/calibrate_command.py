@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shlex
 import sys
@@ -72,6 +73,7 @@ def calibrate(
     from shedproxy.calibration.storage import CalibrationFolder
 
     started_s, console = wall_seconds(), Console(stderr=True, highlight=False)
+    _check_files(write, diff)
     if from_observe:
         calibration = observed_calibration(
             from_observe, cell=cell, slo=slo, token_file=token_file, started_s=started_s
@@ -157,6 +159,8 @@ def _hand_over(
     from shedproxy.calibration.profile_file import write_profile
     from shedproxy.cli.calibrate_view import show_result
 
+    # Whatever is the matter with these files, what was measured is kept.
+    folder.finish(calibration)
     for file in filter(None, (write, diff)):
         calibration = _with_changes(calibration, file)
     report = folder.finish(calibration)
@@ -231,6 +235,19 @@ def _conclude(
     )
 
 
+def _check_files(write: Path | None, diff: Path | None) -> None:
+    """Say before minutes of measuring that a file is not fit for its result."""
+    from shedproxy.calibration.profile_file import check_profile_file
+
+    for file in filter(None, (write, diff)):
+        try:
+            check_profile_file(file)
+        except (OSError, ValueError) as error:
+            raise StartupError(f"a profile cannot go into {file}: {error}") from error
+    if write is not None and not os.access(write.parent, os.W_OK):
+        raise StartupError(f"cannot write {write}: there is no such folder, or it is not yours")
+
+
 def _with_changes(calibration: Calibration, file: Path) -> Calibration:
     """The same, with what would change in this file."""
     from shedproxy.calibration.profile_file import profile_changes
@@ -238,10 +255,9 @@ def _with_changes(calibration: Calibration, file: Path) -> Calibration:
     if calibration.thresholds is None:
         return calibration
     try:
-        text = file.read_text() if file.exists() else ""
-    except OSError as error:
-        raise StartupError(f"cannot read {file}: {error.strerror}") from error
-    changes = profile_changes(calibration, text)
+        changes = profile_changes(calibration, file.read_text() if file.exists() else "")
+    except (OSError, ValueError) as error:
+        raise StartupError(f"cannot read {file}: {error}") from error
     return replace(calibration, thresholds=replace(calibration.thresholds, changes=changes))
 
 

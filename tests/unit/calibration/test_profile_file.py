@@ -11,6 +11,7 @@ from harness.calibrations import a_plan
 from shedproxy.calibration.derive import derive_thresholds
 from shedproxy.calibration.measurement import Confidence, Interval
 from shedproxy.calibration.profile_file import (
+    check_profile_file,
     current_values,
     profile_changes,
     with_profile,
@@ -118,3 +119,27 @@ def test_the_limit_of_streams_is_written_with_its_reason(tmp_path: Path) -> None
     file = tmp_path / "a.toml"
     write_profile(held, file)
     assert load_settings(file, environ={}).document.policy.cells[0].resident_limit == 64
+
+
+def test_a_file_that_would_not_be_valid_is_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "shedproxy.toml"
+    text = '[upstream]\nurl = "http://127.0.0.1:9"\n'
+    file.write_text(text)
+    with pytest.raises(ValueError, match="unknown key"):
+        check_profile_file(file)
+    with pytest.raises(ValueError, match="unknown key"):
+        write_profile(CALIBRATION, file)
+    assert file.read_text() == text
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_floor_that_was_carried_raises_a_lower_maximum(tmp_path: Path) -> None:
+    assert CALIBRATION.thresholds is not None
+    (cell,) = CALIBRATION.thresholds.cells
+    carried = replace(cell, ceiling=None, start=50, floor=50)
+    found = replace(CALIBRATION, thresholds=replace(CALIBRATION.thresholds, cells=(carried,)))
+    file = tmp_path / "shedproxy.toml"
+    file.write_text("[cell.default.limit]\nmax = 20\n")
+    write_profile(found, file)
+    assert load_settings(file, environ={}).settings.cell["default"].limit.max == 50
+    assert "cell.default.limit.max" not in [c.key for c in profile_changes(found, "")]

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from shedproxy.cli.main import app
+from shedproxy.errors import StartupError
 
 RUN = CliRunner()
 
@@ -54,3 +55,25 @@ def test_nothing_that_answers_is_inconclusive_and_says_so(tmp_path) -> None:
     assert (tmp_path / "c" / "report.json").exists()
     again = RUN.invoke(app, ["calibrate", "--resume", str(tmp_path / "c")])
     assert again.exit_code == 4
+
+
+@pytest.mark.parametrize("flag", ["--write", "--diff"])
+def test_a_file_that_can_take_no_profile_is_known_before_anything_is_played(
+    flag: str, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "shedproxy.toml"
+    file.write_text("[cell.default\n")
+    result = RUN.invoke(app, ["calibrate", "http://127.0.0.1:1", flag, str(file)])
+    assert isinstance(result.exception, StartupError)
+    assert "a profile cannot go into" in str(result.exception)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_that_is_not_there_is_known_before_anything_is_played(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = RUN.invoke(app, ["calibrate", "http://127.0.0.1:1", "--write", "no/shedproxy.toml"])
+    assert isinstance(result.exception, StartupError)
+    assert "no such folder" in str(result.exception)
