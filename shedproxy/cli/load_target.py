@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -23,7 +24,11 @@ PROCESSES_MAX = 64
 
 def is_loopback(host: str) -> bool:
     """Whether load for this host stays on this machine."""
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        # A name, and 127.example.org is one too: who knows where it leads.
+        return False
 
 
 def check_target(target: str, allowed: Sequence[str]) -> None:
@@ -33,10 +38,19 @@ def check_target(target: str, allowed: Sequence[str]) -> None:
         typer.BadParameter: it is none.
         typer.Exit: it might harm somebody.
     """
-    parts = urlsplit(target)
-    if parts.scheme != "http" or not parts.hostname:
+    try:
+        parts = urlsplit(target)
+        is_target = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_target = False
+    if not is_target:
         raise typer.BadParameter(f"{target!r} is no target: try http://127.0.0.1:8000")
-    host = parts.hostname
+    if parts.path not in {"", "/"} or parts.query:
+        raise typer.BadParameter(
+            f"{target!r}: nothing would be sent to that path; name a host and a port only, and "
+            "what to send with --request 'GET /path'"
+        )
+    host = parts.hostname or ""
     if is_loopback(host) or host in allowed:
         return
     print(

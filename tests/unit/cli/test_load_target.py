@@ -12,14 +12,17 @@ from shedproxy.cli.load_target import check_target, generator_count, is_loopback
 
 def test_only_loopback_and_what_is_named_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
     check_target("http://127.0.0.9:80", ())
-    check_target("http://[::1]:80/x", ())
+    check_target("http://[::1]:80/", ())
     check_target("http://10.0.0.1", ("10.0.0.1",))
     with pytest.raises(typer.Exit) as exit_info:
         check_target("http://10.0.0.1", ("10.0.0.2",))
     assert exit_info.value.exit_code == 6
     assert "--allow-host 10.0.0.1" in capsys.readouterr().err
-    for text in ("", "10.0.0.1", "https://127.0.0.1"):
+    for text in ("", "10.0.0.1", "https://127.0.0.1", "http://127.0.0.1:99999", "http://[::1"):
         with pytest.raises(typer.BadParameter, match="is no target"):
+            check_target(text, ())
+    for text in ("http://127.0.0.1:80/api", "http://127.0.0.1/?a"):
+        with pytest.raises(typer.BadParameter, match="nothing would be sent to that path"):
             check_target(text, ())
 
 
@@ -49,4 +52,4 @@ def test_auto_leaves_half_of_the_processors_to_a_service_here(
 
 def test_loopback_is_known_by_its_names() -> None:
     assert all(map(is_loopback, ("localhost", "::1", "127.1.2.3")))
-    assert not any(map(is_loopback, ("10.0.0.1", "localhost.example", "")))
+    assert not any(map(is_loopback, ("10.0.0.1", "localhost.example", "127.example.org", "")))
