@@ -248,9 +248,10 @@ def _pass_orders(
         for level in chosen
     ]
     open_s = length_s * (1 - _SATURATED_SHARE - _SWEEP_SHARE)
-    if number % 2 == 0 and not plan.is_quick:
+    over = _OVERLOAD_LEVELS[number // 2 % len(_OVERLOAD_LEVELS)]
+    is_allowed = plan.rate_max_rps is None or over * known.rate_rps <= plan.rate_max_rps
+    if number % 2 == 0 and is_allowed and not plan.is_quick:
         over_s = min(_OVERLOAD_MAX_S, open_s / 4)
-        over = _OVERLOAD_LEVELS[number // 2 % len(_OVERLOAD_LEVELS)]
         orders.append(_open_order(plan, number, over * known.rate_rps, over_s, known, rng))
         # What is left of it has to be worked off.
         open_s -= over_s * over

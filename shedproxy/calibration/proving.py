@@ -7,6 +7,7 @@ nobody is held in collapse.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -18,17 +19,18 @@ from shedproxy.calibration.digest import digest, percentiles_of
 from shedproxy.calibration.measurement import GeneratorHealth, Phase, Plan, StepState
 from shedproxy.calibration.orders import Order, Played
 from shedproxy.calibration.results import Aftermath, VerificationRun
+from shedproxy.calibration.verdict import LOAD_RATIOS
 from shedproxy.core import NS_PER_S, Nanos, seconds
 from shedproxy.loadgen.demo import ProxyProcess
 
-__all__ = ["LOAD_RATIOS", "Proof", "proof_length_s", "proving_runs", "recovery"]
+__all__ = ["Proof", "proof_length_s", "proof_ratios", "proving_runs", "recovery"]
 
-LOAD_RATIOS = (0.8, 1.5, 3.0)
 _BIN_NS = seconds(0.5)
 _RECOVERED = 0.95
 _SETTLE_S = 1.0
 _AFTER_RATIO = 0.8
 _CALM_TURNS, _CALM_RATIO = 60, 2
+_IN_FLIGHT_MAX = 20_000
 _ERROR = 0.01
 """Standard error of goodput, as a share of it, that a run with shedding may have."""
 _BARE_S, _QUICK_BARE_S = 8.0, 4.0
@@ -71,6 +73,12 @@ def proof_length_s(*, capacity_rps: float, cv: float, is_quick: bool) -> tuple[f
     return max(bare_s, min(longest_s, _SETTLE_S + counted_s)), bare_s
 
 
+def proof_ratios(plan: Plan, capacity_rps: float) -> list[float]:
+    """Those of `LOAD_RATIOS` that the plan's cap on the rate leaves."""
+    most = math.inf if plan.rate_max_rps is None else plan.rate_max_rps
+    return [ratio for ratio in LOAD_RATIOS if ratio * capacity_rps <= most]
+
+
 class _ConfiguredProxy(ProxyProcess):
     def __init__(self, upstream: str, file: Path, *, is_shedding: bool) -> None:
         super().__init__(upstream)
@@ -79,7 +87,7 @@ class _ConfiguredProxy(ProxyProcess):
 
 
 def proving_runs(proof: Proof) -> Iterator[VerificationRun]:
-    """Off and on at each of `LOAD_RATIOS`, the service left to recover between.
+    """Off and on at each of `proof_ratios`, the service left to recover between.
 
     Raises:
         RuntimeError: the proxy does not start.
@@ -88,7 +96,7 @@ def proving_runs(proof: Proof) -> Iterator[VerificationRun]:
         file = Path(folder) / "shedproxy.toml"
         file.write_text(proof.settings)
         with proof.open_player(proof.target) as bare:
-            for ratio in LOAD_RATIOS:
+            for ratio in proof_ratios(proof.plan, proof.capacity_rps):
                 for is_shedding in (False, True):
                     _calm(proof, bare)
                     with (
@@ -127,7 +135,7 @@ def _run(proof: Proof, player: OrderPlayer, ratio: float, *, is_shedding: bool) 
         settle_ns=seconds(_SETTLE_S),
         seed=round(100 * ratio),
         planned_rps=rate,
-        in_flight_max=20_000,
+        in_flight_max=proof.plan.in_flight_max or _IN_FLIGHT_MAX,
         then_rps=_AFTER_RATIO * proof.capacity_rps if ratio > 1 else None,
         then_ns=seconds(proof.after_s) if ratio > 1 else None,
     )

@@ -7,17 +7,31 @@ from collections.abc import Sequence
 from shedproxy.calibration.measurement import Confidence, Plan
 from shedproxy.calibration.results import Findings, Thresholds, Verdict, VerificationRun
 
-__all__ = ["GOODPUT_MIN", "is_verified", "judge"]
+__all__ = ["GOODPUT_MIN", "LOAD_RATIOS", "is_verified", "judge"]
 
+LOAD_RATIOS = (0.8, 1.5, 3.0)
+"""Of capacity: at each of them thresholds are proved."""
 GOODPUT_MIN = 0.95
 """Of capacity, shedding on, beyond it."""
 _WIDTH_HIGH, _WIDTH_MAX = 0.03, 0.10
 
 
 def is_verified(runs: Sequence[VerificationRun]) -> bool | None:
-    """Goodput beyond capacity kept, nobody refused below it; None: no sound run with shedding."""
-    sound = [run for run in runs if run.is_shedding and not run.is_void]
-    return not any(map(_broken, sound)) if sound else None
+    """Goodput beyond capacity kept, nobody refused below it.
+
+    One broken promise is enough for no; for yes it takes a sound run at each of `LOAD_RATIOS`.
+    """
+    if any(map(_broken, _sound(runs))):
+        return False
+    return None if _unproved(runs) else True
+
+
+def _sound(runs: Sequence[VerificationRun]) -> list[VerificationRun]:
+    return [run for run in runs if run.is_shedding and not run.is_void]
+
+
+def _unproved(runs: Sequence[VerificationRun]) -> list[float]:
+    return [ratio for ratio in LOAD_RATIOS if ratio not in {run.load_ratio for run in _sound(runs)}]
 
 
 def _broken(run: VerificationRun) -> str:
@@ -49,6 +63,9 @@ def judge(
     reasons = [check.text for check in findings.checks if not check.is_passed]
     reasons += [stopped_by] if stopped_by else []
     reasons += findings.missing
+    if verification and (unproved := _unproved(verification)):
+        at = ", ".join(f"{ratio:g}x" for ratio in unproved)
+        reasons.append(f"no sound run through the proxy at {at}: not verified there")
     width = (capacity.high - capacity.low) / 2 / capacity.value
     failed = {check.name for check in findings.checks if not check.is_passed}
     confidence = Confidence.HIGH if not reasons and width <= _WIDTH_HIGH else Confidence.MEDIUM
@@ -56,7 +73,7 @@ def judge(
         confidence = Confidence.INCONCLUSIVE
     if verified is False:
         confidence = Confidence.INCONCLUSIVE
-        broken = [_broken(run) for run in verification if run.is_shedding and not run.is_void]
+        broken = map(_broken, _sound(verification))
         reasons.insert(
             0,
             "the proxy with these thresholds did not do what they promise: "

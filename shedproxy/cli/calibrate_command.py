@@ -21,7 +21,7 @@ from shedproxy.cli.calibrate_beside import (
     streams_asked,
     streams_held,
 )
-from shedproxy.cli.calibrate_engine import RUN_COUNT, check_engine, order_player, prove
+from shedproxy.cli.calibrate_engine import check_engine, order_player, prove
 from shedproxy.cli.calibrate_observed import observed_calibration
 from shedproxy.cli.exit_codes import EXIT_INCONCLUSIVE
 from shedproxy.cli.load_target import check_target, generator_count, request_set
@@ -120,6 +120,7 @@ def _measured(
     verifies: bool,
     master: str | None,
 ) -> Calibration:
+    from shedproxy.calibration.verdict import LOAD_RATIOS
     from shedproxy.cli.calibrate_view import CalibrationView
 
     with CalibrationView(console, plan) as view:
@@ -139,7 +140,7 @@ def _measured(
                 runs = prove(target, plan, chosen, calibration, view.proving)
                 beside = replace(beside, runs=runs)
                 # Of somebody's tasks nobody knows how to send one alone.
-                if len(runs) == RUN_COUNT and not plan.locustfile:
+                if len(runs) == 2 * len(LOAD_RATIOS) and not plan.locustfile:
                     refusal = price_refusals(target, plan, chosen, calibration)
                     beside = replace(beside, refusal=refusal)
         except KeyboardInterrupt:

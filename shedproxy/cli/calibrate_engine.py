@@ -21,11 +21,9 @@ if TYPE_CHECKING:
     from shedproxy.loadgen.crew import Crew
     from shedproxy.loadgen.requests import RequestSet
 
-__all__ = ["ENGINES", "RUN_COUNT", "check_engine", "locust_requests", "order_player", "prove"]
+__all__ = ["ENGINES", "check_engine", "locust_requests", "order_player", "prove"]
 
 ENGINES = ("builtin", "locust")
-RUN_COUNT = 6
-"""Of a verification that was not interrupted: three loads, off and on."""
 
 
 def check_engine(engine: str, master: str | None, locustfile: Path | None = None) -> str:
@@ -126,14 +124,15 @@ def prove(
 ) -> tuple[VerificationRun, ...]:
     """The same load through the proxy; `on_run` is told how many runs of how many are done.
 
-    Our own player makes it, but somebody's own tasks are Locust's to run, by processes here.
+    Our own player makes it, but somebody's own tasks are Locust's to run, by processes here. Loads
+    above the plan's cap on the rate are left out; so is what comes after an interruption.
 
     Raises:
         StartupError: the proxy does not start.
     """
     from shedproxy.calibration.live import LivePlayer
     from shedproxy.calibration.profile_file import with_profile
-    from shedproxy.calibration.proving import Proof, proof_length_s, proving_runs
+    from shedproxy.calibration.proving import Proof, proof_length_s, proof_ratios, proving_runs
 
     assert calibration.findings.capacity_rps is not None
     # Clients of the overload give up soon: a service in collapse is not held there.
@@ -144,6 +143,7 @@ def prove(
         capacity_rps=capacity_rps, cv=alone.law.cv if alone.law else 1.0, is_quick=plan.is_quick
     )
     runs: list[VerificationRun] = []
+    count = 2 * len(proof_ratios(plan, capacity_rps))
     with _crew(plan) as crew:
 
         def open_player(url: str) -> AbstractContextManager[OrderPlayer]:
@@ -167,7 +167,7 @@ def prove(
         try:
             for run in proving_runs(proof):
                 runs.append(run)
-                on_run(len(runs), RUN_COUNT)
+                on_run(len(runs), count)
         except KeyboardInterrupt:
             pass
         except RuntimeError as problem:

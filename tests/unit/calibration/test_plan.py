@@ -105,6 +105,13 @@ def test_errors_end_the_search_where_it_was_sound() -> None:
     assert order.pass_number == 1
 
 
+def test_overload_is_left_out_where_the_cap_on_the_rate_is_below_it() -> None:
+    plan = a_plan(budget_ns=seconds(60), repeats=4, is_quick=False, rate_max_rps=235.0)
+    steps, outcome = rehearsed(plan, seed=3)
+    assert outcome == ""
+    assert max(step.planned_rps or 0 for step in steps) < 235
+
+
 def test_a_cap_on_the_rate_holds() -> None:
     _, outcome = rehearsed(a_plan(rate_max_rps=80.0), seed=4)
     assert "cap" in outcome

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from harness.calibrations import a_plan
 
 from shedproxy.calibration.orders import Played, Sent
-from shedproxy.calibration.proving import proof_length_s, recovery
+from shedproxy.calibration.proving import proof_length_s, proof_ratios, recovery
 from shedproxy.core import Instant, milliseconds, seconds
 
 
@@ -35,3 +36,8 @@ def test_the_more_service_times_scatter_the_longer_is_a_run() -> None:
     assert proof_length_s(capacity_rps=1600, cv=1, is_quick=True)[0] == pytest.approx(7.25)
     assert proof_length_s(capacity_rps=200, cv=1, is_quick=True) == (30, 4)
     assert proof_length_s(capacity_rps=20, cv=3, is_quick=False) == (120, 8)
+
+
+def test_no_load_is_above_the_cap_on_the_rate() -> None:
+    assert proof_ratios(a_plan(), 100.0) == [0.8, 1.5, 3.0]
+    assert proof_ratios(a_plan(rate_max_rps=150.0), 100.0) == [0.8, 1.5]

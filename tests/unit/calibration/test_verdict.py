@@ -32,7 +32,7 @@ def run(ratio: float, **changes: object) -> VerificationRun:
 
 
 def test_without_a_doubt_confidence_is_high() -> None:
-    verdict = judge(FOUND, a_plan(), THRESHOLDS, verification=[run(0.8), run(3)])
+    verdict = judge(FOUND, a_plan(), THRESHOLDS, verification=[run(0.8), run(1.5), run(3)])
     assert verdict.confidence is Confidence.HIGH
     assert verdict.is_verified
     assert verdict.headline.startswith("200 requests/s [196, 204], 180/s within")
@@ -63,11 +63,19 @@ def test_a_wide_interval_is_no_answer_either() -> None:
     assert judge(wide, a_plan(), THRESHOLDS).confidence is Confidence.INCONCLUSIVE
 
 
+@pytest.mark.parametrize("last", [(), (run(3, is_void=True),)])
+def test_what_was_proved_at_some_loads_only_is_not_called_verified(last) -> None:
+    verdict = judge(FOUND, a_plan(), THRESHOLDS, verification=[run(0.8), run(1.5), *last])
+    assert verdict.is_verified is None
+    assert verdict.confidence is Confidence.MEDIUM
+    assert verdict.reasons == ("no sound run through the proxy at 3x: not verified there",)
+
+
 def test_thresholds_that_do_not_hold_are_said_first() -> None:
     assert is_verified([run(3, goodput_ratio=0.8)]) is False
     assert is_verified([run(0.8, refused_count=1)]) is False
-    assert is_verified([run(3, goodput_ratio=0.8, is_shedding=False), run(3)]) is True
-    assert is_verified([run(3, is_void=True)]) is None
+    bare = run(3, goodput_ratio=0.8, is_shedding=False)
+    assert is_verified([run(0.8), run(1.5), bare, run(3)]) is True
     # Few answers are no excuse: a run is to be long enough.
     assert is_verified([run(3, goodput_ratio=0.949, served_count=100)]) is False
     missed = [run(0.8, refused_count=2), run(3, goodput_ratio=0.8)]
