@@ -21,9 +21,9 @@ from shedproxy.cli.calibrate_beside import (
     streams_asked,
     streams_held,
 )
-from shedproxy.cli.calibrate_engine import check_engine, order_player, prove
+from shedproxy.cli.calibrate_engine import check_engine, order_player, prove, runs_wanted
 from shedproxy.cli.calibrate_observed import observed_calibration
-from shedproxy.cli.exit_codes import EXIT_INCONCLUSIVE
+from shedproxy.cli.exit_codes import EXIT_INCONCLUSIVE, EXIT_INTERRUPTED
 from shedproxy.cli.load_target import check_target, generator_count, request_set
 from shedproxy.cli.report_files import write_views
 from shedproxy.clock import wall_seconds
@@ -129,6 +129,8 @@ def _measured(
         calibration = _conclude(target, plan, measured, started_s, beside)
         if measured.stopped_by:
             return calibration
+        # Proxies that do not start end the command: what is known by now is not lost with them.
+        folder.finish(calibration)
         try:
             if streams.path:
                 residents = streams_held(
@@ -139,6 +141,9 @@ def _measured(
             if verifies and calibration.thresholds is not None:
                 runs = prove(target, plan, chosen, calibration, view.proving)
                 beside = replace(beside, runs=runs)
+                assert calibration.findings.capacity_rps is not None
+                if len(runs) < runs_wanted(plan, calibration.findings.capacity_rps.value):
+                    measured.stopped_by = _INTERRUPTED
                 # Of somebody's tasks nobody knows how to send one alone.
                 if len(runs) == 2 * len(LOAD_RATIOS) and not plan.locustfile:
                     refusal = price_refusals(target, plan, chosen, calibration)
@@ -167,14 +172,21 @@ def _hand_over(
     report = folder.finish(calibration)
     write_views(folder.path, calibration)
     show_result(console, calibration, report)
-    if write is not None and calibration.thresholds is not None:
+    is_conclusive = calibration.verdict.confidence is not Confidence.INCONCLUSIVE
+    is_interrupted = calibration.provenance.stopped_by == _INTERRUPTED
+    if write is not None and is_conclusive and not is_interrupted:
         try:
             write_profile(calibration, write)
         except (OSError, ValueError) as error:
             raise StartupError(f"cannot write {write}: {error}") from error
         console.print(f"profile written to {write}")
-    if calibration.verdict.confidence is Confidence.INCONCLUSIVE:
+    elif write is not None:
+        why = "interrupted" if is_interrupted else "inconclusive"
+        console.print(f"nothing written to {write}: the calibration is {why}")
+    if not is_conclusive:
         raise typer.Exit(EXIT_INCONCLUSIVE)
+    if is_interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 _INTERRUPTED = "interrupted"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from shedproxy.loadgen.crew import Crew
     from shedproxy.loadgen.requests import RequestSet
 
-__all__ = ["ENGINES", "check_engine", "locust_requests", "order_player", "prove"]
+__all__ = ["ENGINES", "check_engine", "locust_requests", "order_player", "prove", "runs_wanted"]
 
 ENGINES = ("builtin", "locust")
 
@@ -115,6 +115,13 @@ def _crew(plan: Plan) -> Iterator[Crew | None]:
         yield crew
 
 
+def runs_wanted(plan: Plan, capacity_rps: float) -> int:
+    """Of a verification that is not interrupted: off and on at each load."""
+    from shedproxy.calibration.proving import proof_ratios
+
+    return 2 * len(proof_ratios(plan, capacity_rps))
+
+
 def prove(
     target: str,
     plan: Plan,
@@ -132,7 +139,7 @@ def prove(
     """
     from shedproxy.calibration.live import LivePlayer
     from shedproxy.calibration.profile_file import with_profile
-    from shedproxy.calibration.proving import Proof, proof_length_s, proof_ratios, proving_runs
+    from shedproxy.calibration.proving import Proof, proof_length_s, proving_runs
 
     assert calibration.findings.capacity_rps is not None
     # Clients of the overload give up soon: a service in collapse is not held there.
@@ -143,7 +150,7 @@ def prove(
         capacity_rps=capacity_rps, cv=alone.law.cv if alone.law else 1.0, is_quick=plan.is_quick
     )
     runs: list[VerificationRun] = []
-    count = 2 * len(proof_ratios(plan, capacity_rps))
+    count = runs_wanted(plan, capacity_rps)
     with _crew(plan) as crew:
 
         def open_player(url: str) -> AbstractContextManager[OrderPlayer]:

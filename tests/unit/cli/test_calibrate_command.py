@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from harness.sample_report import sample_calibration
 from typer.testing import CliRunner
 
+from shedproxy.calibration.measurement import Confidence
+from shedproxy.cli import calibrate_command
 from shedproxy.cli.main import app
 from shedproxy.errors import StartupError
 
@@ -77,3 +82,29 @@ def test_a_folder_that_is_not_there_is_known_before_anything_is_played(
     result = RUN.invoke(app, ["calibrate", "http://127.0.0.1:1", "--write", "no/shedproxy.toml"])
     assert isinstance(result.exception, StartupError)
     assert "no such folder" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "stopped_by", "code", "says"),
+    [
+        (Confidence.HIGH, "", 0, "profile written"),
+        (Confidence.INCONCLUSIVE, "", 4, "nothing written"),
+        (Confidence.MEDIUM, "interrupted", 130, "nothing written"),
+    ],
+)
+def test_only_what_is_believed_and_done_is_written(
+    confidence: Confidence, stopped_by: str, code: int, says: str, tmp_path, monkeypatch
+) -> None:
+    made = sample_calibration()
+    made = replace(
+        made,
+        verdict=replace(made.verdict, confidence=confidence),
+        provenance=replace(made.provenance, stopped_by=stopped_by),
+    )
+    monkeypatch.setattr(calibrate_command, "observed_calibration", lambda *_, **__: made)
+    file, out = tmp_path / "shedproxy.toml", tmp_path / "c"
+    result = RUN.invoke(app, ["calibrate", "--from-observe=x", f"--write={file}", f"--out={out}"])
+    assert result.exit_code == code
+    assert says in " ".join(result.stderr.split())
+    assert file.exists() is (code == 0)
+    assert (out / "report.json").exists()
