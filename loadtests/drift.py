@@ -6,6 +6,7 @@ after ten minutes, of which there must be one within five.
 
     python -m loadtests drift
     python -m loadtests drift --laws lognormal --loads 0.6 --seeds 10 --hours 24
+    python -m loadtests drift --limit 5
 
 A load of `day` goes from a fifth of capacity to 0.85 and back. Exit code 0: all of that holds.
 """
@@ -15,6 +16,8 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import sys
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -37,6 +40,7 @@ _FEED_NS = seconds(10)
 _PART_S = 600.0
 _SLOW_AT_S, _SLOWER, _SLOW_HOURS = 600.0, 1.3, 0.35
 _WITHIN_S = 300.0
+_NO_LIMIT = sys.maxsize
 
 
 class Told(NamedTuple):
@@ -62,30 +66,49 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--hours", type=float, default=24.0, help="of ordinary noise")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--limit", type=int, default=_NO_LIMIT, help="in flight, from 4; else none")
 
 
 def alarms(
-    load: str, *, hours: float, law: str = "exponential", seed: int = 1, slower_at_s: float = 1e9
+    load: str,
+    *,
+    hours: float,
+    law: str = "exponential",
+    seed: int = 1,
+    slower_at_s: float = 1e9,
+    limit: int = _NO_LIMIT,
 ) -> list[float]:
-    """Seconds at which the watch was in alarm; it is fed every ten."""
+    """Seconds at which the watch was in alarm; it is fed every ten.
+
+    With a `limit`, of the slots at least, whoever comes when so many are inside waits before it.
+    """
     rng = random.Random(f"{law} {load} {seed}")
     lengths = service_law(law, mean_ns=_SERVICE_NS, rng=rng)
     station = StationSchedule(slots=_SLOTS, law=lengths, steps=[(seconds(slower_at_s), _SLOWER)])
     watch = DriftWatch(
         CellProfile(capacity_rps=_CAPACITY_RPS, knee_in_flight=float(_SLOTS), cv=_CV[law])
     )
-    arrived: dict[int, int] = {}
-    ended = took = 0
+    entered: dict[int, int] = {}
+    before: deque[tuple[int, int]] = deque()
+    ended = took = waited = waited_ns = 0
     next_at, found = _FEED_NS, []
     for at in _arrivals(load, hours, rng):
         while at >= next_at:
-            if watch.feed(Instant(next_at), Counts(ended, took, 0)).is_alarm:
+            if watch.feed(Instant(next_at), Counts(ended, took, waited, waited_ns)).is_alarm:
                 found.append(next_at / NS_PER_S)
             next_at = Nanos(next_at + _FEED_NS)
         for job, departed_at, _ in station.depart(at):
             ended += 1
-            took += departed_at - arrived.pop(job)
-        arrived[station.arrive(at)] = at
+            took += departed_at - entered.pop(job)
+            if before:
+                entering, since = before.popleft()
+                entered[entering] = departed_at
+                waited, waited_ns = waited + 1, waited_ns + departed_at - since
+        arriving = station.arrive(at)
+        if len(entered) < limit:
+            entered[arriving] = at
+        else:
+            before.append((arriving, at))
     return found
 
 
@@ -106,12 +129,14 @@ def drift(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Play every case, print what came of it; returns the exit code."""
     if chosen.seeds < 1 or chosen.hours <= 0 or chosen.processes < 1:
         parser.error("seeds, hours and processes are above 0")
+    if chosen.limit < _SLOTS:
+        parser.error(f"a limit leaves no slot idle: from {_SLOTS}")
     if not all(load == DAY or 0 < float(load) < 1 for load in chosen.loads):
         parser.error("a load is above 0 and below 1, or day")
     cases = list(product(chosen.laws, chosen.loads, range(1, chosen.seeds + 1)))
     found = []
     with ProcessPoolExecutor(chosen.processes) as pool:
-        for told in pool.map(partial(_case, hours=chosen.hours), cases):
+        for told in pool.map(partial(_case, hours=chosen.hours, limit=chosen.limit), cases):
             found.append(told)
             after = "never" if told.told_after_s is None else f"after {told.told_after_s:.0f} s"
             print(
@@ -125,12 +150,14 @@ def drift(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     return 0 if good == len(found) else 1
 
 
-def _case(case: tuple[str, str, int], *, hours: float) -> Told:
+def _case(case: tuple[str, str, int], *, hours: float, limit: int) -> Told:
     law, load, seed = case
-    noise = alarms(load, hours=hours, law=law, seed=seed)
+    noise = alarms(load, hours=hours, law=law, seed=seed, limit=limit)
     # A day begins at its quietest: traffic of five minutes is asked for, not a night.
     slow_load = "0.6" if load == DAY else load
-    slow = alarms(slow_load, hours=_SLOW_HOURS, law=law, seed=seed, slower_at_s=_SLOW_AT_S)
+    slow = alarms(
+        slow_load, hours=_SLOW_HOURS, law=law, seed=seed, slower_at_s=_SLOW_AT_S, limit=limit
+    )
     # What 1.3 times the time makes of a load is at most all there is.
     after_s = [at - _SLOW_AT_S for at in slow if at > _SLOW_AT_S]
     return Told(law, load, seed, len(noise), after_s[0] if after_s else None)

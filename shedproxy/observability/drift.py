@@ -44,6 +44,8 @@ class Counts(NamedTuple):
     """Time that they took at the upstream, in all."""
     waited_count: int
     """Those that had to wait for a slot."""
+    waited_ns: int = 0
+    """Time that those waited for it, in all."""
 
 
 class DriftState(NamedTuple):
@@ -102,15 +104,16 @@ class DriftWatch:
         if ended >= _POINT_REQUESTS and healthy_ratio > 0:
             waiting = (counts.waited_count - before.waited_count) / ended
             took_ns = (counts.upstream_ns - before.upstream_ns) / ended
+            if waiting > _WAITING_SHARE:
+                # A limit just above the knee moves the queue before it, and as long as a service
+                # that is idle now and then has the same queue wherever it stands.
+                took_ns += (counts.waited_ns - before.waited_ns) / ended
             self._add(now, ended * NS_PER_S / span / healthy_ratio, took_ns, waiting)
         return self.state
 
     def _add(self, now: Instant, throughput_rps: float, took_ns: float, waiting: float) -> None:
         if waiting >= _BUSY_SHARE:
             ratio = self._profile.capacity_rps / throughput_rps
-        elif waiting > _WAITING_SHARE:
-            # Neither idle now and then nor busy all the time: its limit hides what it could do.
-            return
         else:
             in_flight = throughput_rps * took_ns / NS_PER_S
             ratio = slowdown(in_flight, throughput_rps, self._profile)

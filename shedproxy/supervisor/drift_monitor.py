@@ -27,6 +27,7 @@ def counts_of(samples: Iterator[Sample]) -> dict[str, Counts]:
     ended: dict[str, int] = {}
     took_s: dict[str, float] = {}
     waited: dict[str, int] = {}
+    waited_s: dict[str, float] = {}
     for metric, labels, value in samples:
         if not isinstance(value, HistogramValue):
             continue
@@ -36,9 +37,14 @@ def counts_of(samples: Iterator[Sample]) -> dict[str, Counts]:
             took_s[cell] = took_s.get(cell, 0.0) + value.sum
         elif metric.name == _WAIT and outcome == "admitted":
             waited[cell] = waited.get(cell, 0) + value.count
-            took_s[cell] = took_s.get(cell, 0.0) - value.sum
+            waited_s[cell] = waited_s.get(cell, 0.0) + value.sum
     return {
-        cell: Counts(count, round(max(0.0, took_s[cell]) * NS_PER_S), waited.get(cell, 0))
+        cell: Counts(
+            count,
+            round(max(0.0, took_s[cell] - waited_s.get(cell, 0.0)) * NS_PER_S),
+            waited.get(cell, 0),
+            round(waited_s.get(cell, 0.0) * NS_PER_S),
+        )
         for cell, count in ended.items()
     }
 

@@ -19,7 +19,9 @@ def test_a_day_of_changing_load_is_no_drift() -> None:
 
 
 def test_the_command_prints_a_line_a_case_and_what_holds(capsys) -> None:
-    chosen = argparse.Namespace(laws=["constant"], loads=["0.3"], seeds=1, hours=0.2, processes=1)
+    chosen = argparse.Namespace(
+        laws=["constant"], loads=["0.3"], seeds=1, hours=0.2, processes=1, limit=5
+    )
     assert drift(chosen, argparse.ArgumentParser()) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2

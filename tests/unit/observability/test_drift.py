@@ -22,6 +22,15 @@ def test_a_service_slowed_by_a_third_is_told_within_five_minutes(load: str) -> N
     assert 600 < found[0] <= 900
 
 
+@pytest.mark.parametrize("load", ["0.6", "0.65"])
+def test_a_limit_just_above_the_knee_does_not_hide_it(load: str) -> None:
+    """A third to nine tenths of the requests of the slower service wait before the limit."""
+    found = alarms(load, hours=0.25, slower_at_s=600, limit=5)
+    assert found
+    assert 600 < found[0] <= 900
+    assert alarms("0.75", hours=1, limit=5) == []
+
+
 @pytest.mark.parametrize("load", ["0.3", "0.6", "0.85"])
 def test_ordinary_noise_is_no_alarm(load: str) -> None:
     assert alarms(load, hours=1.5) == []

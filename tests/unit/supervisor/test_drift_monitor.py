@@ -91,4 +91,4 @@ def test_counts_are_of_admitted_requests_less_their_wait() -> None:
             sample_of("shedproxy.worker.restarts", 1.0),
         ])
     )  # fmt: skip
-    assert found == {"default": Counts(10, seconds(4), 4)}
+    assert found == {"default": Counts(10, seconds(4), 4, seconds(1))}
