@@ -6,6 +6,7 @@ A set of requests is data: each has a name, which is its route in results, and a
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from collections import Counter
@@ -189,7 +190,8 @@ def parse_request(text: str) -> RequestSpec:
         weight = float(parts[2]) if len(parts) == 3 else 1.0
     except ValueError:
         weight = -1.0
-    if len(parts) not in {2, 3} or parts[0].lower() not in _METHODS or weight < 0:
+    is_weight = 0 <= weight < math.inf
+    if len(parts) not in {2, 3} or parts[0].lower() not in _METHODS or not is_weight:
         raise RequestSetError(f'{text!r} is no request: try "GET /path" or "POST /orders 0.5"')
     if not _TARGET.fullmatch(parts[1]):
         raise RequestSetError(f"{text!r}: a path begins with / and is of printable ASCII")
@@ -207,14 +209,14 @@ def parse_mix(text: str) -> dict[Criticality, float]:
     for part in text.split(","):
         label, _, weight = part.strip().partition("=")
         try:
-            mix[by_label[label.strip()]] = abs(float(weight))
+            mix[by_label[label.strip()]] = float(weight)
         except (KeyError, ValueError):
             known = ", ".join(by_label)
             raise RequestSetError(
                 f"{part.strip()!r} is no share of a class: try critical=10 ({known})"
             ) from None
-    if sum(mix.values()) <= 0:
-        raise RequestSetError("a mix needs a weight above 0")
+    if not all(0 <= weight < math.inf for weight in mix.values()) or sum(mix.values()) <= 0:
+        raise RequestSetError("a mix has weights of 0 and more, and one above 0")
     return mix
 
 

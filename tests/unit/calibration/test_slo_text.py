@@ -21,3 +21,16 @@ def test_an_objective_names_latency_and_errors() -> None:
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_slo(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("p95<100ms, p99<250ms", "a second one"),
+        ("p99<1s, errors<1%, errors<2%", "a second one"),
+        ("p99<1s, errors<5", "errors are a share"),
+    ],
+)
+def test_what_would_be_left_out_or_misread_is_said(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        parse_slo(text)

@@ -65,7 +65,9 @@ def test_requests_and_classes_are_drawn_by_weight() -> None:
         RequestSet([])
 
 
-@pytest.mark.parametrize("text", ["vip=1", "critical", "critical=0"])
+@pytest.mark.parametrize(
+    "text", ["vip=1", "critical", "critical=0", "critical=-1", "critical=nan", "critical=inf"]
+)
 def test_a_mix_of_unknown_or_no_classes_is_refused(text: str) -> None:
     with pytest.raises(RequestSetError):
         parse_mix(text)
