@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from shedproxy.calibration.estimates import bootstrap_interval, rising
-from shedproxy.calibration.measurement import Interval, Slo, Step
+from shedproxy.calibration.measurement import Interval, Phase, Slo, Step
 from shedproxy.calibration.results import KneeFit
+from shedproxy.calibration.settled import lengths_of, normal
 from shedproxy.calibration.slo import merge_percentiles, open_levels, percentile_ns
+from shedproxy.core import NS_PER_S
 from shedproxy.workload import RandomSource
 
 __all__ = ["broken_line", "goodput_knee", "kneedle", "latency_knee"]
@@ -57,24 +59,48 @@ def broken_line(points: Sequence[tuple[float, float]]) -> float | None:
 
 
 def goodput_knee(steps: Sequence[Step], *, rng: RandomSource) -> KneeFit | None:
-    """Where answers per second no longer keep up with what is offered."""
+    """Where answers per second no longer keep up with what is offered.
+
+    Beyond the knee most levels have one step, which resampling cannot see scatter: what a service
+    that is never idle answers in a time does as a renewal process, by its cv over the root of the
+    answers, and is drawn so.
+    """
     levels = [
-        [(step.offered_rps, step.throughput_rps) for step in level.steps]
+        [
+            (step.offered_rps, step.throughput_rps, (step.length_ns - step.cut_ns) / NS_PER_S)
+            for step in level.steps
+        ]
         for level in open_levels(steps)
     ]
     if len(levels) < _LEVELS_MIN:
         return None
-    value = broken_line([point for points in levels for point in points])
+    value = broken_line([(x, y) for points in levels for x, y, _ in points])
     if value is None:
         return None
+    cv = _cv(steps)
 
     def resample(rng: RandomSource) -> float | None:
-        return broken_line(
-            [points[int(rng.random() * len(points))] for points in levels for _ in points]
-        )
+        drawn = []
+        for points in levels:
+            for _ in points:
+                x, y, length_s = points[int(rng.random() * len(points))]
+                error = cv * math.sqrt(y / length_s) if x > value else 0.0
+                drawn.append((x, y + error * normal(rng)))
+        return broken_line(drawn)
 
     interval = bootstrap_interval(value, resample, rng=rng, times=200)
-    return _knee("goodput", interval, [x for points in levels for x, _ in points])
+    return _knee("goodput", interval, [x for points in levels for x, *_ in points])
+
+
+def _cv(steps: Sequence[Step]) -> float:
+    """Of service times, by the latencies without load; 1 where there are none."""
+    lengths = lengths_of([step.latency for step in steps if step.phase is Phase.IDLE])
+    total = math.fsum(count for _, count in lengths)
+    if not total:
+        return 1.0
+    mean = math.fsum(length * count for length, count in lengths) / total
+    square = math.fsum(length**2 * count for length, count in lengths) / total
+    return math.sqrt(max(0.0, square / mean**2 - 1))
 
 
 def latency_knee(steps: Sequence[Step], slo: Slo, *, rng: RandomSource) -> KneeFit | None:

@@ -49,3 +49,22 @@ def test_both_knees_of_steps_have_intervals() -> None:
         assert knee.rate_rps.low < knee.rate_rps.value < knee.rate_rps.high
     assert goodput_knee(steps[:2], rng=rng) is None
     assert latency_knee(steps[:2], SLO, rng=rng) is None
+
+
+def test_the_interval_knows_that_beyond_the_knee_each_level_was_played_once() -> None:
+    held = 0
+    for seed in range(25):
+        rng = random.Random(seed)
+        error = (200 / 4.5) ** 0.5  # of what is answered in the 4.5 s of a step
+        steps = [
+            open_step(
+                rate,
+                p99_ms=20,
+                throughput=rate if rate < 200 else 200 + rng.gauss(0, error),
+            )
+            for rate in (100, 140, 180, 198, 202, 220, 260)
+        ]
+        knee = goodput_knee(steps, rng=rng)
+        assert knee is not None
+        held += knee.rate_rps.low <= 200 <= knee.rate_rps.high
+    assert held >= 20
