@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from shedproxy.settings.quantities import show_duration
 __all__ = [
     "check_profile_file",
     "current_values",
+    "for_cell",
     "profile_changes",
     "with_profile",
     "write_profile",
@@ -54,6 +56,17 @@ def profile_changes(calibration: Calibration, text: str) -> tuple[Change, ...]:
     if calibration.thresholds is None:
         return ()
     return _limit_changes(calibration.thresholds, calibration.findings, current_values(text))
+
+
+def for_cell(calibration: Calibration, name: str) -> Calibration:
+    """The same as the calibration of the cell of that name; it has one cell."""
+    thresholds = calibration.thresholds
+    if thresholds is None or thresholds.cells[0].name == name:
+        return calibration
+    cells = (replace(thresholds.cells[0], name=name),)
+    calibration = replace(calibration, thresholds=replace(thresholds, cells=cells))
+    changes = profile_changes(calibration, "")
+    return replace(calibration, thresholds=replace(thresholds, cells=cells, changes=changes))
 
 
 def with_profile(calibration: Calibration, text: str) -> str:

@@ -79,7 +79,7 @@ def calibrate(
             from_observe, cell=cell, slo=slo, token_file=token_file, started_s=started_s
         )
         folder = CalibrationFolder(out or _default_folder(started_s))
-        _hand_over(console, calibration, folder, write=write, diff=diff)
+        _hand_over(console, calibration, folder, cell=cell, write=write, diff=diff)
         return
     held = streams_asked(streams, streams_kind, streams_max, requests)
     if resume is not None:
@@ -104,7 +104,7 @@ def calibrate(
         console, target, plan, chosen, measured, folder, started_s, held,
         verifies=verify, master=master,
     )  # fmt: skip
-    _hand_over(console, calibration, folder, write=write, diff=diff)
+    _hand_over(console, calibration, folder, cell=cell, write=write, diff=diff)
 
 
 def _measured(
@@ -158,13 +158,15 @@ def _hand_over(
     calibration: Calibration,
     folder: CalibrationFolder,
     *,
+    cell: str,
     write: Path | None,
     diff: Path | None,
 ) -> None:
     from shedproxy.calibration.measurement import Confidence
-    from shedproxy.calibration.profile_file import write_profile
+    from shedproxy.calibration.profile_file import for_cell, write_profile
     from shedproxy.cli.calibrate_view import show_result
 
+    calibration = for_cell(calibration, cell)
     # Whatever is the matter with these files, what was measured is kept.
     folder.finish(calibration)
     for file in filter(None, (write, diff)):

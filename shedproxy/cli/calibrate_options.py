@@ -84,7 +84,7 @@ TokenFile = Annotated[
         metavar="FILE", help="File with the token that the control listener asks for to read."
     ),
 ]
-Cell = Annotated[str, typer.Option(metavar="NAME", help="Cell of --from-observe.")]
+Cell = Annotated[str, typer.Option(metavar="NAME", help="Cell that the profile is of.")]
 StreamsPath = Annotated[
     str,
     typer.Option(

@@ -13,6 +13,7 @@ from shedproxy.calibration.measurement import Confidence, Interval
 from shedproxy.calibration.profile_file import (
     check_profile_file,
     current_values,
+    for_cell,
     profile_changes,
     with_profile,
     write_profile,
@@ -143,3 +144,17 @@ def test_a_floor_that_was_carried_raises_a_lower_maximum(tmp_path: Path) -> None
     write_profile(found, file)
     assert load_settings(file, environ={}).settings.cell["default"].limit.max == 50
     assert "cell.default.limit.max" not in [c.key for c in profile_changes(found, "")]
+
+
+def test_a_profile_goes_to_the_cell_that_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "shedproxy.toml"
+    file.write_text('[cell.a]\nupstream = ["http://127.0.0.1:9"]\n')
+    named = for_cell(CALIBRATION, "a")
+    assert named.thresholds is not None
+    assert {change.key.split(".")[1] for change in named.thresholds.changes} == {"a"}
+    write_profile(named, file)
+    loaded = load_settings(file, environ={})
+    assert list(loaded.settings.cell) == ["a"]
+    assert loaded.settings.cell["a"].limit.initial == 6
+    assert [profile.cell for profile in loaded.document.profiles] == ["a"]
+    assert for_cell(CALIBRATION, "default") is CALIBRATION

@@ -108,3 +108,12 @@ def test_only_what_is_believed_and_done_is_written(
     assert says in " ".join(result.stderr.split())
     assert file.exists() is (code == 0)
     assert (out / "report.json").exists()
+
+
+def test_a_measured_profile_goes_to_the_cell_that_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(calibrate_command, "_measured", lambda *_, **__: sample_calibration())
+    file = tmp_path / "shedproxy.toml"
+    arguments = ["http://127.0.0.1:1", f"--out={tmp_path / 'c'}", f"--write={file}", "--cell=a"]
+    assert RUN.invoke(app, ["calibrate", *arguments]).exit_code == 0
+    assert "[cell.a.profile]" in file.read_text()
+    assert "default" not in file.read_text()
