@@ -165,8 +165,11 @@ def _goodput(run: VerificationRun) -> Interval:
 
 
 def _change(before: Interval | None, after: Interval | None) -> Interval | None:
-    if before is None or after is None or before.value <= 0 or after.value <= 0:
+    if before is None or after is None or before.value <= 0 or after.value < 0:
         return None
+    if not after.value:
+        # Nothing is left: of that there is no logarithm, and no doubt but its own interval's.
+        return Interval(value=-1.0, low=-1.0, high=after.high / before.value - 1)
     ratio = after.value / before.value
     error = math.hypot(_relative_error(before), _relative_error(after))
     return Interval(

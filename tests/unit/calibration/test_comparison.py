@@ -85,6 +85,18 @@ def test_what_the_report_lacks_is_unknown_and_what_the_base_lacks_is_not_asked()
     assert "capacity" not in {each.name for each in lines}
 
 
+def test_goodput_that_is_gone_is_a_loss_and_not_a_figure_that_is_missing() -> None:
+    gone = tuple(
+        replace(run, goodput_rps=0.0, goodput_ratio=0.0)
+        if run.is_shedding and run.load_ratio == 3
+        else run
+        for run in BASE.verification
+    )
+    found = line(BASE, replace(BASE, verification=gone), "goodput at 3 x")
+    assert found.result is Result.FAILED
+    assert found.text.startswith("lost 100.0%")
+
+
 def test_thresholds_that_did_not_hold_fail() -> None:
     bad = replace(BASE, verdict=replace(BASE.verdict, is_verified=False))
     assert line(BASE, bad, "thresholds verified").result is Result.FAILED
