@@ -14,9 +14,10 @@ Times are in milliseconds; `http_req_failed` counts as its "passes" (or "matches
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from shedproxy.calibration.imports.load_record import (
     LatencyFigures,
@@ -92,7 +93,7 @@ def read_k6_summary(source: SourceText, *, loop: Loop | None = None) -> LoadReco
     )
     return LoadRecord(
         tool="k6",
-        version=str((value.get("metadata") or {}).get("k6Version") or ""),
+        version=_version(value),
         files=(source.name,),
         loop=loop or (Loop.UNKNOWN if dropped is None else Loop.OPEN),
         length_ns=Nanos(round(length_s * NS_PER_S)) if length_s else None,
@@ -108,7 +109,10 @@ def _metrics(source: SourceText, value: Mapping[str, Any]) -> dict[str, Mapping[
     """Values by metric, whichever of the shapes it is."""
     results = value.get("results")
     if isinstance(results, dict):
-        listed = {entry.get("name"): entry for entry in results["metrics"]}
+        entries = results["metrics"]
+        if not all(isinstance(entry, dict) for entry in entries):
+            raise source.invalid("metrics are objects", line=source.line_of('"metrics"'))
+        listed = {entry.get("name"): entry for entry in entries}
     else:
         listed = value["metrics"]
     found: dict[str, Mapping[str, Any]] = {}
@@ -123,23 +127,32 @@ def _metrics(source: SourceText, value: Mapping[str, Any]) -> dict[str, Mapping[
 
 def _value(source: SourceText, values: Mapping[str, Any], metric: str, key: str) -> float:
     value = values.get(key)
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:
+    if not _is_number(value):
         raise source.invalid(
             f"{metric} has no {key}: {value!r}", line=source.line_of(f'"{metric}"')
         )
     return float(value)
 
 
+def _version(value: Mapping[str, Any]) -> str:
+    metadata = value.get("metadata")
+    return str(metadata.get("k6Version") or "") if isinstance(metadata, dict) else ""
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    is_real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_real and 0 <= value < math.inf
+
+
 def _length_s(value: Mapping[str, Any], requests: Mapping[str, Any], count: int) -> float | None:
     """As said, else from count and rate."""
-    milliseconds = (value.get("state") or {}).get("testRunDurationMs")
-    if milliseconds:
-        return float(milliseconds) / 1000
-    seconds = (value.get("config") or {}).get("duration")
-    if seconds:
-        return float(seconds)
+    for table, key, scale in (("state", "testRunDurationMs", 1000), ("config", "duration", 1)):
+        said = value.get(table)
+        length = said.get(key) if isinstance(said, dict) else None
+        if _is_number(length) and length:
+            return float(length) / scale
     rate = requests.get("rate")
-    return count / float(rate) if rate else None
+    return count / float(rate) if _is_number(rate) and rate else None
 
 
 def _failed(source: SourceText, values: Mapping[str, Any], count: int) -> int:

@@ -7,6 +7,7 @@ from harness.load_files import load_file
 
 from shedproxy.calibration.imports.k6_summary import is_k6_summary, read_k6_summary
 from shedproxy.calibration.imports.load_record import Loop
+from shedproxy.calibration.imports.source_text import SourceText
 from shedproxy.errors import DocumentInvalidError
 
 SHAPES = ["k6_export.json", "k6_handle_summary.json", "k6_machine_readable.json"]
@@ -73,10 +74,28 @@ def test_damage_is_named_with_its_line(instead: tuple[str, str], said: str) -> N
 
 
 def test_a_metric_that_is_no_object_is_refused() -> None:
-    from shedproxy.calibration.imports.source_text import SourceText
-
     with pytest.raises(DocumentInvalidError, match="no object with values"):
         read_k6_summary(SourceText("a.json", '{"metrics": {"http_reqs": 3}}'))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"results": {"metrics": [1]}}',
+        '{"metrics": {"http_req_duration": {"avg": 1}, "http_reqs": {"count": 1e400}}}',
+    ],
+)
+def test_what_cannot_be_a_value_is_refused(text: str) -> None:
+    with pytest.raises(DocumentInvalidError):
+        read_k6_summary(SourceText("s.json", text))
+
+
+def test_a_length_that_is_none_is_not_known() -> None:
+    text = (
+        '{"metrics": {"http_req_duration": {"avg": 1}, "http_reqs": {"count": 9, "rate": "x"}},'
+        ' "state": "x", "metadata": 1}'
+    )
+    assert read_k6_summary(SourceText("s.json", text)).length_ns is None
 
 
 def test_other_json_is_not_taken_for_it() -> None:
