@@ -58,6 +58,24 @@ async def test_a_host_with_a_path_in_it_is_refused(ring):
     assert answer.status == 400 or answer.seen.all("host") == ["h"]
 
 
+@pytest.mark.attack("A6")
+async def test_a_rule_for_a_host_sees_the_host_that_the_service_sees(ring):
+    """That of an absolute target, whatever Host says beside it (RFC 9112 3.2.2)."""
+    mirror = await ring.mirror()
+    closed = Rule(name="closed", match=Match(host=("closed.example",)), limit=0)
+    front = await ring.front(mirror.url, classification={"rules": (closed,)})
+    for hidden in (
+        b"GET http://closed.example/a HTTP/1.1\r\nHost: open.example\r\n\r\n",
+        b"GET http://CLOSED.example:80 HTTP/1.1\r\nHost: open.example\r\n\r\n",
+        b"OPTIONS http://closed.example HTTP/1.1\r\nHost: open.example\r\n\r\n",
+        b"GET http://closed.example/a HTTP/1.0\r\n\r\n",
+    ):
+        assert (await front.ask(hidden)).fields["shedproxy-reason"] == "route_limit"
+    named = b"GET http://open.example/a HTTP/1.1\r\nHost: closed.example\r\n\r\n"
+    assert (await front.ask(named)).seen.all("host") == ["open.example"]
+    assert len(mirror.heads) == 1
+
+
 @pytest.mark.attack("A7")
 @pytest.mark.parametrize(
     "path",

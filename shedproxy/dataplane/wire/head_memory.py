@@ -112,6 +112,8 @@ class RequestHeads:
             framing = request_framing(
                 tokens.method, tokens.version_minor, tokens.target, tokens.headers
             )
+            if framing.path != tokens.target:
+                tokens.take_host(framing.host)
             found = tokens, framing
             self._remember(head, found)
         return found

@@ -80,6 +80,13 @@ class RequestTokens:
             headers = self._headers = [field.pair for field in lines.fields]
         return headers
 
+    def take_host(self, host: bytes) -> None:
+        """Let the Host field say what an absolute target says: it replaces it, or there was none.
+
+        Who decides by the host then sees the one that the service sees (RFC 9112 3.2.2).
+        """
+        self._headers = [(b"host", host), *(pair for pair in self.headers if pair[0] != b"host")]
+
     @property
     def plain(self) -> bytes | None:
         """The lines that go on as they are, each behind a line's end; None: each field has to be
