@@ -74,7 +74,7 @@ class Target:
         self._aside: set[str] = set()
         """Addresses that failed since the resolver was last asked."""
         self._resolve_at = Instant(0)
-        self._failure: OSError | None = None
+        self._failure: OSError | UnicodeError | None = None
         self._is_literal = True
         self._asking: asyncio.Task[None] | None = None
         if url.startswith("unix:"):
@@ -106,6 +106,7 @@ class Target:
 
         Raises:
             OSError: refused, unreachable, unknown, not in time, or the TLS handshake failed.
+            UnicodeError: the host is no name that could be looked up.
         """
         loop = asyncio.get_running_loop()
         if self.path:
@@ -113,7 +114,8 @@ class Target:
         if not self.addresses:
             self.refresh(now)
             assert self._asking is not None
-            await asyncio.shield(self._asking)
+            # A reload may call the question off; who waits for it must live on, to be answered.
+            await asyncio.wait((self._asking,))
         failure = self._failure
         for address in self._in_turn():
             try:
@@ -147,7 +149,8 @@ class Target:
     def inherit(self, former: Target) -> None:
         """Go on from what a former target of the same URL knew of the name."""
         if former is not self:
-            former.close()
+            if former.addresses:
+                former.close()  # else somebody may be waiting for the first answer
             self.addresses = former.addresses
             self.generation = former.generation
             self._resolve_at = former._resolve_at if former.addresses else Instant(0)
@@ -169,7 +172,7 @@ class Target:
             found = await asyncio.get_running_loop().getaddrinfo(
                 self.host, self.port, type=socket.SOCK_STREAM
             )
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             self._failure = error
             return
         self._aside.clear()

@@ -135,6 +135,29 @@ async def test_a_reload_keeps_what_is_known_of_a_name(monkeypatch, listener) -> 
     assert target.generation == former.generation
 
 
+async def test_who_waits_for_the_first_answer_outlives_a_reload(monkeypatch, listener) -> None:
+    """U19."""
+    resolver = Resolver(monkeypatch)
+    resolver.answers = [["127.0.0.1"]]
+    former = Target(f"http://name.example:{listener}")
+    waiting = asyncio.create_task(connect(former))
+    await asyncio.sleep(0)
+    Target(former.url).inherit(former)
+    assert await waiting == "127.0.0.1"
+
+
+async def test_who_waits_for_a_question_that_is_called_off_is_told(monkeypatch) -> None:
+    """U19: and not cancelled with it, for its slot would be lost."""
+    resolver = Resolver(monkeypatch)
+    resolver.hangs = True
+    target = Target("http://name.example:1")
+    waiting = asyncio.create_task(target.connect(asyncio.Protocol, now=0))
+    await eventually_async(lambda: resolver.asked == 1)
+    target.close()
+    with pytest.raises(OSError, match="no address"):
+        await waiting
+
+
 async def test_a_name_that_was_never_known_is_an_error_and_asked_for_again(monkeypatch) -> None:
     resolver = Resolver(monkeypatch)
     resolver.answers = [socket.gaierror("unknown"), ["127.0.0.1"]]
