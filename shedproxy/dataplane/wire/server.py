@@ -105,11 +105,14 @@ class WireServer:
             raise DocumentInvalidError([Problem(message="no upstream is configured")])
         try:
             # What can fail comes first, so that a bad document changes nothing.
-            fresh = {
-                upstream.cell: UpstreamGroup(self, upstream, proxy) for upstream in proxy.upstreams
-            }
+            fresh: dict[str, UpstreamGroup] = {}
             for upstream in proxy.upstreams:
-                groups[upstream.cell] = self._groups.get(upstream.cell, fresh[upstream.cell])
+                cell = upstream.cell
+                group = self._groups.get(cell)
+                # With TLS settings the files may hold other certificates now.
+                if group is None or group.document != upstream or upstream.tls is not None:
+                    fresh[cell] = UpstreamGroup(self, upstream, proxy)
+                groups[cell] = group or fresh[cell]
             live = Live(self, document, groups)
             self._renew_certificate(proxy)
         except (ValueError, OSError) as error:
@@ -118,7 +121,7 @@ class WireServer:
         places = self.reception.places(proxy.connections_max)
         for upstream in proxy.upstreams:
             group = groups[upstream.cell]
-            group.apply(upstream, proxy)
+            group.apply(upstream, proxy, fresh.get(upstream.cell, group).targets)
             # Who is alone may have all, and is not refused what is there; the others leave some.
             is_alone = len(groups) == 1
             share = 1.0 if is_alone else upstream.connections_share

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 from shedproxy.core import NS_PER_S, Instant, Nanos
 from shedproxy.dataplane.wire.tls import client_context
-from shedproxy.snapshot import TlsDocument
+from shedproxy.snapshot import TlsDocument, UpstreamDocument
 
-__all__ = ["Target", "bound_silence"]
+__all__ = ["Target", "Targets", "bound_silence", "targets_of"]
 
 RESOLVE_EVERY_NS = 5 * NS_PER_S
 RESOLVE_FIRST_EVERY_NS = NS_PER_S
@@ -33,6 +33,8 @@ go on for a quarter of an hour). Keepalives end at the first check after it, too
 
 class Target:
     """One upstream URL: `http://host:port`, `https://host:port` or `unix:/path`.
+
+    `context` is one that was made for the same TLS settings: a new one takes tens of milliseconds.
 
     Raises:
         ValueError: the URL is none of these.
@@ -57,7 +59,9 @@ class Target:
         "url",
     )
 
-    def __init__(self, url: str, tls: TlsDocument | None = None) -> None:
+    def __init__(
+        self, url: str, tls: TlsDocument | None = None, context: ssl.SSLContext | None = None
+    ) -> None:
         self.url = url
         self.path = ""
         self.host = ""
@@ -95,7 +99,7 @@ class Target:
             self.addresses = [self.host]
         if is_tls:
             document = TlsDocument() if tls is None else tls
-            self.context = client_context(document)
+            self.context = client_context(document) if context is None else context
             self.server_name = document.server_name or self.host
 
     async def connect(
@@ -149,11 +153,15 @@ class Target:
     def inherit(self, former: Target) -> None:
         """Go on from what a former target of the same URL knew of the name."""
         if former is not self:
-            if former.addresses:
-                former.close()  # else somebody may be waiting for the first answer
+            former.leave()
             self.addresses = former.addresses
             self.generation = former.generation
             self._resolve_at = former._resolve_at if former.addresses else Instant(0)
+
+    def leave(self) -> None:
+        """Nobody new comes: ask no more, but for the first answer, which somebody may wait for."""
+        if self.addresses:
+            self.close()
 
     def close(self) -> None:
         """Ask no more."""
@@ -180,6 +188,24 @@ class Target:
         if addresses and set(addresses) != set(self.addresses):
             self.addresses = addresses
             self.generation += 1
+
+
+Targets = dict[str, Target]
+"""By URL."""
+
+
+def targets_of(document: UpstreamDocument) -> Targets:
+    """What a cell connects to. All share one TLS context: to make one holds the loop up.
+
+    Raises:
+        ValueError, OSError: as `Target`.
+    """
+    targets: Targets = {}
+    context: ssl.SSLContext | None = None
+    for url in document.urls:
+        target = targets[url] = Target(url, document.tls, context)
+        context = context or target.context
+    return targets
 
 
 def bound_silence(transport: asyncio.Transport, *, is_bound: bool) -> None:

@@ -18,7 +18,7 @@ from shedproxy.dataplane.wire.host_watch import HostWatch
 from shedproxy.dataplane.wire.pool import NOTHING, Effects, Slot, Upstream, UpstreamPool
 from shedproxy.dataplane.wire.probing import Prober
 from shedproxy.dataplane.wire.retrying import Retries
-from shedproxy.dataplane.wire.target import Target
+from shedproxy.dataplane.wire.target import Target, Targets, targets_of
 from shedproxy.dataplane.wire.timer_wheel import Timed
 from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
 from shedproxy.observability.fault import Fault
@@ -67,7 +67,8 @@ class UpstreamGroup(Timed):
         self._dials: set[asyncio.Task[None]] = set()
         self._line: deque[tuple[int, Ending]] = deque()
         """Who waits for a connection, and until when; who has left is still in here."""
-        self._targets: dict[str, Target] = {}
+        self.targets: Targets = {}
+        """By URL."""
         self._prober = Prober(self)
         self.watch = HostWatch()
         self.retries = Retries(document.retries, now=self.clock())
@@ -75,14 +76,10 @@ class UpstreamGroup(Timed):
         """By URL: why it could not be connected to last."""
         self._hands: Hands[UpstreamConnection] = Hands()
         self._pool: UpstreamPool[UpstreamConnection, Ending] = UpstreamPool(())
-        self.apply(document, proxy)
+        self.apply(document, proxy, targets_of(document))
 
-    def apply(self, document: UpstreamDocument, proxy: ProxyDocument) -> None:
+    def apply(self, document: UpstreamDocument, proxy: ProxyDocument, targets: Targets) -> None:
         """Take a new document; upstreams that stay keep their connections and their health."""
-        targets = {url: Target(url, document.tls) for url in document.urls}
-        if document == getattr(self, "document", None) and document.tls is None:
-            # With TLS the files may hold other certificates now.
-            targets = self._targets
         self.document = document
         self.timeouts = proxy.timeouts
         self.buffer_size = proxy.buffer_size
@@ -90,8 +87,10 @@ class UpstreamGroup(Timed):
         self.is_never_cancelled = document.cancels == "false"
         for url, target in targets.items():
             target.connect_ns = self.timeouts.connect_ns
-            target.inherit(self._targets.get(url, target))
-        self._targets |= targets
+            target.inherit(self.targets.get(url, target))
+        for url in self.targets.keys() - targets.keys():
+            self.targets[url].leave()
+        self.targets = targets
         self.retries.apply(document.retries)
         effects = self._pool.apply(
             document.urls,
@@ -257,7 +256,7 @@ class UpstreamGroup(Timed):
         """Called about once a second: names, idle connections."""
         now = self.clock()
         for upstream in self._pool.upstreams:
-            target = self._targets[upstream.key]
+            target = self.targets[upstream.key]
             target.refresh(now)
             if target.generation != upstream.generation:
                 self._leave_addresses(upstream, target)
@@ -276,12 +275,13 @@ class UpstreamGroup(Timed):
         upstream = connection.entry
         connection.generation = upstream.generation
         peer = connection.transport.get_extra_info("peername")
-        return peer is not None and peer[0] not in self._targets[upstream.key].addresses
+        target = self.targets.get(upstream.key)
+        return peer is not None and (target is None or peer[0] not in target.addresses)
 
     def retire(self) -> None:
         """The cell is gone, or the process is going: idle connections close, others end."""
         self._prober.close()
-        for target in self._targets.values():
+        for target in self.targets.values():
             target.close()
         for connection in self._pool.close_idle():
             connection.close()
@@ -305,7 +305,7 @@ class UpstreamGroup(Timed):
     def on_deadline(self, now: Instant) -> None:
         """A probe is due, there is more room, or somebody has stood in line for too long."""
         for upstream in self._pool.due_probes(now=now):
-            self._prober.start(upstream, self._targets[upstream.key])
+            self._prober.start(upstream, self.targets[upstream.key])
         self.is_out = not self._pool.healthy_count(now=now)
         line = self._line
         while line and line[0][0] <= now:
@@ -346,13 +346,13 @@ class UpstreamGroup(Timed):
         if full and (idle := self._pool.take_oldest_idle()) is not None:
             idle.close()
         self.connections += 1
-        task = self.loop.create_task(self._dial(slot, exchange))
+        target = self.targets[slot.upstream.key]  # which may have gone when the task begins
+        task = self.loop.create_task(self._dial(slot, target, exchange))
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
 
-    async def _dial(self, slot: Slot[UpstreamConnection], exchange: Ending) -> None:
+    async def _dial(self, slot: Slot[UpstreamConnection], target: Target, exchange: Ending) -> None:
         upstream = slot.upstream
-        target = self._targets[upstream.key]
         fault, is_ours = Fault.UPSTREAM_CONNECT, False
         factory = partial(UpstreamConnection, self, upstream, target)
         connection: UpstreamConnection | None = None

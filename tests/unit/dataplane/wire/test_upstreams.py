@@ -161,7 +161,7 @@ async def test_a_retired_cell_ends_what_it_has(still) -> None:
 async def test_connections_to_addresses_that_a_name_lost_are_not_used_again(still) -> None:
     """U19."""
     bench = still(upstream={"urls": ("http://name.example:80",)})
-    (target,) = bench.group._targets.values()
+    (target,) = bench.group.targets.values()
     target.addresses = ["192.0.2.7", "192.0.2.8"]
     target._resolve_at = 1 << 62
     first, second = bench.client(), bench.client()
@@ -270,3 +270,36 @@ async def test_a_bug_when_a_request_is_sent_costs_no_slot(still, monkeypatch, ke
     assert bench.cell.in_flight == 0
     assert bench.server.upstream_connections == 0
     assert await bench.ask(bench.client(), GET) is bench.upstreams[-1]
+
+
+async def test_a_reload_makes_one_tls_context_for_a_cell_and_none_where_nothing_changed(
+    still,
+) -> None:
+    """To make one takes tens of milliseconds, in which nobody is served."""
+    urls = ("https://10.0.0.1", "https://10.0.0.2")
+    bench = still(upstream={"urls": urls})
+    before = bench.group.targets
+    assert len({id(target.context) for target in before.values()}) == 1
+    bench.server.apply(replace(bench.driver.document, revision=2))
+    assert bench.group.targets is before
+    upstream = replace(bench.group.document, urls=(urls[1], "https://10.0.0.3"))
+    proxy = replace(bench.driver.document.proxy, upstreams=(upstream,))
+    bench.server.apply(replace(bench.driver.document, proxy=proxy, revision=3))
+    contexts = {id(target.context) for target in bench.group.targets.values()}
+    assert len(contexts) == 1
+    assert contexts.isdisjoint(id(target.context) for target in before.values())
+
+
+async def test_nothing_is_kept_of_upstreams_that_went(still) -> None:
+    bench = still(upstream={"urls": ("http://10.0.0.1", "http://10.0.0.2")})
+    client = bench.client()
+    busy = await bench.ask(client, GET)
+    for number in range(3, 9):
+        upstream = replace(bench.group.document, urls=(f"http://10.0.0.{number}",))
+        proxy = replace(bench.driver.document.proxy, upstreams=(upstream,))
+        bench.server.apply(replace(bench.driver.document, proxy=proxy, revision=number))
+    assert list(bench.group.targets) == ["http://10.0.0.8"]
+    busy.protocol.data_received(OK)
+    assert client.take().endswith(b"ok")
+    assert busy.is_closed
+    assert bench.server.upstream_connections == 0
