@@ -6,8 +6,10 @@ counted, and said in a line when writing goes on.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -16,6 +18,7 @@ __all__ = ["LogWriter"]
 
 _LINES_MAX = 10_000
 _CHUNK_SIZE = 64 * 1024
+_LINE_END = 0x0A
 
 
 class LogWriter:
@@ -35,6 +38,8 @@ class LogWriter:
         self._lines: deque[str] = deque()
         self._change = threading.Condition()
         self._is_ending = False
+        self._is_torn = False
+        """The last line that went out has no end: what comes next must not look like it."""
         self._dropped = 0
         self._unsaid = 0
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
@@ -71,16 +76,17 @@ class LogWriter:
                 if not self._lines:
                     return
                 chunk, count = self._take()
-            try:
-                _write_all(self._fd, chunk)
-            except OSError:
+            left = _write(self._fd, chunk)
+            self._is_torn = 0 < len(left) < len(chunk) and chunk[-len(left) - 1] != _LINE_END
+            if left:
+                lost = min(count, bytes(left).count(b"\n"))
                 with self._change:
-                    self._dropped += count
-                    self._unsaid += count
+                    self._dropped += lost
+                    self._unsaid += lost
 
     def _take(self) -> tuple[bytes, int]:
         """The next lines, about one chunk, with one line ahead about those that were dropped."""
-        parts: list[str] = []
+        parts = [""] if self._is_torn else []
         if self._unsaid:
             parts.append(json.dumps({"event": "log lines dropped", "lines": self._unsaid}))
             self._unsaid = 0
@@ -94,7 +100,15 @@ class LogWriter:
         return "\n".join(parts).encode(errors="backslashreplace"), count
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def _write(fd: int, data: bytes) -> memoryview:
+    """Write all of it; what could not be written is left."""
     view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    with contextlib.suppress(OSError):
+        while view:
+            try:
+                view = view[os.write(fd, view) :]
+            except BlockingIOError:  # whoever shares the descriptor wants it so
+                poll = select.poll()
+                poll.register(fd, select.POLLOUT)
+                poll.poll()
+    return view

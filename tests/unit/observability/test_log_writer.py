@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 
 import pytest
 
@@ -94,3 +95,35 @@ def test_what_is_no_text_is_written_escaped(pipe):
     writer.write(["bad \udcff surrogate"])
     assert read_lines(pipe["read"], 1) == ["bad \\udcff surrogate"]
     writer.close()
+
+
+def test_a_disk_that_was_full_breaks_no_line_but_the_one_it_cut(tmp_path):
+    path = tmp_path / "log"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    offered = 100
+    with path.open("wb") as file:
+        writer = LogWriter(file.fileno())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (995, hard))
+        try:
+            writer.write(f'{{"number": {number:04}}}' for number in range(1000, 1000 + offered))
+            eventually(lambda: writer.dropped > 0, what="lines counted as dropped")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        writer.write(['{"number": 1}'])
+        writer.close()
+    *whole, cut, notice, last = path.read_text().splitlines()
+    assert [json.loads(line)["number"] for line in whole] == [*range(1000, 1000 + len(whole))]
+    assert not cut.endswith("}")
+    assert json.loads(notice) == {"event": "log lines dropped", "lines": offered - len(whole)}
+    assert json.loads(last) == {"number": 1}
+    assert writer.dropped == offered - len(whole)
+
+
+def test_a_descriptor_that_does_not_block_loses_nothing(pipe):
+    """A pipe that a parent, or another child of it, made so."""
+    os.set_blocking(pipe["write"], False)
+    writer = LogWriter(pipe["write"])
+    writer.write("z" * 4096 for _ in range(100))
+    assert read_lines(pipe["read"], 100) == ["z" * 4096] * 100
+    writer.close()
+    assert writer.dropped == 0
