@@ -17,8 +17,11 @@ from shedproxy.observability.fault import Fault
 __all__ = ["PlainLines", "RequestTokens", "ResponseTokens", "read_request", "read_response"]
 
 
-_BLANKS = re.compile(rb"[ \t]++\r\n")
-"""After a value they mean nothing (RFC 9112 5), but the parser will not have some of them."""
+_BLANKS = re.compile(rb"(?<![ \t])[ \t]++\r\n")
+"""After a value they mean nothing (RFC 9112 5), but the parser will not have some of them.
+
+A run of blanks is looked at from its first only, or a long one would cost its square.
+"""
 
 
 class PlainLines:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from shedproxy.dataplane.wire.framing import HeadError
@@ -54,3 +56,13 @@ def test_blanks_after_a_framing_value_mean_nothing() -> None:
     headers = [(b"transfer-encoding", b"chunked"), (b"x", b"y")]
     assert read_request(b"POST / HTTP/1.1\r\n" + framing).headers == headers
     assert read_response(b"HTTP/1.1 200 OK\r\n" + framing).headers == headers
+
+
+def test_many_blanks_in_a_head_that_the_parser_will_not_have_cost_little() -> None:
+    """A24: tens of milliseconds are too much for any head; their square took hundreds."""
+    blanks = b"X: a" + b" " * 15_000 + b"b\r\n"
+    head = b"POST / HTTP/1.1\r\n" + blanks + b"Transfer-Encoding: chunked \t\r\n\r\n"
+    began = time.process_time()
+    tokens = read_request(head)
+    assert time.process_time() - began < 0.03
+    assert tokens.headers[1] == (b"transfer-encoding", b"chunked")
