@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from shedproxy.snapshot.document import CONTROL_PATHS, Match, Rule
 
@@ -29,7 +30,7 @@ __all__ = [
 
 _ODD = re.compile(rb"[%;?#\\]|//|/\.|.\Z(?<=/)")
 _ESCAPED_SLASH = re.compile(rb"%2[Ff]|%5[Cc]|\\")
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_NO_NAMES = frozenset((b"", b"."))
 _TEMPLATE = re.compile(r"\{[^/{}]*\}")
 _CONTROL_METHODS = frozenset(("GET", "HEAD"))
 _ANY_PATH: Final = "/.*"
@@ -49,15 +50,19 @@ def path_readings(raw: bytes) -> tuple[str, ...]:
     """
     if raw.startswith(b"/") and _ODD.search(raw) is None:
         return (raw.decode("utf-8", "surrogateescape"),)
-    resolved = normalise_path(raw)
     if b".." not in raw and b"%" not in raw and b"\\" not in raw:
-        return (resolved,)
-    readings = [resolved, normalise_path(raw, keeps_dots=True)]
+        return (normalise_path(raw),)
+    readings = _both_readings(raw)
     if _ESCAPED_SLASH.search(raw):
         # No rule tells one odd character of a segment from another.
-        whole = _ESCAPED_SLASH.sub(b"%ff", raw)
-        readings += [normalise_path(whole), normalise_path(whole, keeps_dots=True)]
+        readings += _both_readings(_ESCAPED_SLASH.sub(b"%ff", raw))
     return tuple(dict.fromkeys(readings))
+
+
+def _both_readings(raw: bytes) -> list[str]:
+    """With `..` resolved and without."""
+    names = _names(_without_authority(raw))
+    return [_join(names), _join(names, keeps_dots=True)]
 
 
 def normalise_path(raw: bytes, *, keeps_dots: bool = False) -> str:
@@ -69,28 +74,41 @@ def normalise_path(raw: bytes, *, keeps_dots: bool = False) -> str:
     Case stays. An absolute target loses scheme and authority; `*` (OPTIONS) stays. Bytes
     that are not UTF-8 become lone surrogates, so that two different paths stay different.
     """
-    if not raw.startswith(b"/"):
-        if raw == b"*":
-            return "*"
-        scheme, colon, rest = raw.partition(b"://")
-        if colon and b"/" not in scheme:
-            slash = rest.find(b"/")
-            raw = rest[slash:] if slash >= 0 else b"/"
-        else:
-            raw = b"/" + raw
+    if raw == b"*":
+        return "*"
+    raw = _without_authority(raw)
     if _ODD.search(raw) is None:
         return raw.decode("utf-8", "surrogateescape")
-    raw = raw.partition(b"?")[0].partition(b"#")[0]
-    raw = _ESCAPE.sub(lambda match: bytes((int(match[1], 16),)), raw)
-    kept: list[bytes] = []
-    for segment in raw.replace(b"\\", b"/").split(b"/"):
-        name = segment.partition(b";")[0]
-        if name == b".." and not keeps_dots:
-            if kept:
+    return _join(_names(raw), keeps_dots=keeps_dots)
+
+
+def _without_authority(raw: bytes) -> bytes:
+    if raw.startswith(b"/"):
+        return raw
+    scheme, colon, rest = raw.partition(b"://")
+    if colon and b"/" not in scheme:
+        slash = rest.find(b"/")
+        return rest[slash:] if slash >= 0 else b"/"
+    return b"/" + raw
+
+
+def _names(raw: bytes) -> list[bytes]:
+    """The segments of a path: decoded, without parameters, `.` and empty ones."""
+    path = unquote_to_bytes(raw.partition(b"?")[0].partition(b"#")[0]).replace(b"\\", b"/")
+    names = [segment.partition(b";")[0] for segment in path.split(b"/")]
+    return [name for name in names if name not in _NO_NAMES]
+
+
+def _join(names: list[bytes], *, keeps_dots: bool = False) -> str:
+    if not keeps_dots and b".." in names:
+        kept: list[bytes] = []
+        for name in names:
+            if name != b"..":
+                kept.append(name)
+            elif kept:
                 kept.pop()
-        elif name not in {b"", b"."}:
-            kept.append(name)
-    return "/" + b"/".join(kept).decode("utf-8", "surrogateescape")
+        names = kept
+    return "/" + b"/".join(names).decode("utf-8", "surrogateescape")
 
 
 def path_segments(pattern: str) -> tuple[str, ...]:
