@@ -16,6 +16,8 @@ __all__ = ["FILE_SIZE_MAX", "FileLayer", "parse_file", "read_file"]
 
 FILE_SIZE_MAX = 4 * 1024 * 1024
 """Bytes of a configuration file that are read."""
+_DEPTH_MAX = 32
+"""Tables and lists in each other: settings have six."""
 
 _FILE_KEYS = frozenset(
     ("cert", "key", "ca", "token_file", "read_token_file", "secret_file", "state_file")
@@ -103,12 +105,30 @@ def parse_file(data: bytes, name: str, folder: FilePath) -> FileLayer:
         problem = Problem(message=f"{name} is not UTF-8 text", source=name, line=line, column=1)
         raise ConfigInvalidError([problem]) from error
     try:
-        return FileLayer(text, name, folder)
+        layer = FileLayer(text, name, folder)
     except tomllib.TOMLDecodeError as error:
         raise ConfigInvalidError([_syntax_problem(name, text, error)]) from error
-    except RecursionError as error:
-        problem = Problem(message=f"{name} is nested too deeply", source=name)
+    except ValueError as error:  # of Python, which makes no number of so many digits
+        problem = Problem(message=f"{name} holds a number that is too long", source=name)
         raise ConfigInvalidError([problem]) from error
+    except RecursionError as error:
+        raise ConfigInvalidError([_too_deep(name)]) from error
+    if _is_too_deep(layer.values):
+        raise ConfigInvalidError([_too_deep(name)])
+    return layer
+
+
+def _is_too_deep(values: dict[str, Any]) -> bool:
+    """Whether tables and lists are nested so deeply that reading them further may not end well."""
+    level: list[Any] = [values]
+    for _ in range(_DEPTH_MAX):
+        inside = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [each for item in inside for each in item if isinstance(each, dict | list)]
+    return bool(level)
+
+
+def _too_deep(name: str) -> Problem:
+    return Problem(message=f"{name} is nested too deeply", source=name)
 
 
 def _unreadable(name: str, error: OSError) -> Problem:

@@ -251,6 +251,8 @@ class Configuration:
             problems = tuple(error.problems)
         except OSError as error:
             problems = (Problem(message=f"{error.filename}: {error.strerror}"),)
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not end what serves well
+            problems = (Problem(message=f"cannot be read: {type(error).__name__}: {error}"),)
         if self.is_managed and loaded is not None and loaded.document != self.loaded.document:
             loaded, problems = None, (_MANAGED,)
         needs_restart: tuple[str, ...] = ()

@@ -85,6 +85,37 @@ async def test_a_reload_applies_a_new_revision_and_tells(tmp_path):
         assert documents[0].revision == 2
 
 
+async def test_a_reload_that_breaks_the_reader_ends_nothing(tmp_path):
+    file = write(tmp_path / "a.toml", 7)
+
+    def check(loaded):
+        if loaded.document.policy.cells[0].limit.initial == 8:
+            raise RuntimeError("a bug")
+
+    configuration = configure(file, check=check)
+    async with running(configuration):
+        write(file, 8)
+        result = await configuration.request_reload("request")
+        assert not result.ok
+        assert "RuntimeError: a bug" in result.problems[0].message
+        write(file, 9)
+        assert (await configuration.request_reload("request")).ok
+        assert limit_of(configuration) == 9
+
+
+@pytest.mark.parametrize("text", [f"a = {'9' * 5000}", f"a{'.a' * 5000} = 1"])
+async def test_a_file_that_python_cannot_take_is_refused(tmp_path, text):
+    """K5."""
+    file = write(tmp_path / "a.toml", 7)
+    configuration = configure(file)
+    async with running(configuration):
+        file.write_text(text)
+        result = await configuration.request_reload("request")
+        assert not result.ok
+        assert result.problems[0].source == str(file)
+        assert limit_of(configuration) == 7
+
+
 async def test_a_bad_reload_keeps_the_last_good_one(tmp_path):
     file = write(tmp_path / "a.toml", 7)
     configuration = configure(file)
