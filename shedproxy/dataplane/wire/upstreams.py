@@ -333,10 +333,9 @@ class UpstreamGroup(Timed):
             if (
                 connection.is_open
                 and not is_fresh
-                and (
-                    self.retries.may_repeat(exchange)
-                    or (now - slot.idle_since < SAFE_IDLE_NS and not connection.is_readable())
-                )
+                and (now - slot.idle_since < SAFE_IDLE_NS or self.retries.may_repeat(exchange))
+                # What the loop has not read yet would be taken for the answer to this request.
+                and not connection.is_readable()
             ):
                 connection.slot = slot
                 self._hand(connection, exchange, now)

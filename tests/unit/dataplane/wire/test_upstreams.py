@@ -200,6 +200,22 @@ async def test_who_cannot_be_sent_again_gets_no_connection_that_may_be_closing(s
     assert bench.dials == 2, "this one could be sent again"
 
 
+async def test_what_was_said_between_two_requests_is_no_answer_to_the_second(still) -> None:
+    """U16: a second answer, or a 408 to nobody, that came while the loop was busy elsewhere."""
+    bench = still()
+    client = bench.client()
+    before = await bench.ask(client, GET)
+    before.protocol.data_received(OK)
+    client.take()
+    said, says = os.pipe()
+    before.socket.fileno = lambda: said
+    os.write(says, b"x")
+    assert await bench.ask(client, GET) is not before
+    assert before.is_closed
+    os.close(said)
+    os.close(says)
+
+
 async def test_when_a_host_has_vanished_its_idle_connections_go(still) -> None:
     """U18."""
     bench = still()
