@@ -33,7 +33,7 @@ __all__ = [
 _PROFILE_VERSION = 1
 _MAX = "1000"
 """What `limit.max` is where nothing is said."""
-_FIXED, _ADAPTIVE = '"fixed"', '"adaptive"'
+_ADAPTIVE = '"adaptive"'
 
 
 def current_values(text: str) -> dict[str, str]:
@@ -135,8 +135,8 @@ def _limit_changes(
             (f"{limit}.initial", str(cell.start), _knee_reason(findings.knee_in_flight)),
             (f"{limit}.min", str(cell.floor), _floor_reason(findings.knee_in_flight)),
         ]
-        if limit in before or before.get(f"{limit}.algorithm") == _FIXED:
-            reason = "a fixed limit has no bounds to move in, and was not what was proved"
+        if limit in before or before.get(f"{limit}.algorithm", _ADAPTIVE) != _ADAPTIVE:
+            reason = "it moves in the bounds below, and is what was proved"
             wanted.insert(0, (f"{limit}.algorithm", _ADAPTIVE, reason))
         if cell.ceiling is not None:
             wanted.append((f"{limit}.max", str(cell.ceiling), _ceiling_reason(findings)))

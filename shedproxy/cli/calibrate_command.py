@@ -46,23 +46,24 @@ _DEADLINE_MIN_NS = seconds(5)
 
 
 def calibrate(
-    target: o.Target = "", slo: o.Slo = "p99<250ms, errors<0.5%", budget: o.Budget = None,
-    quick: o.Quick = False, request: o.Request = None, requests: o.RequestsFile = None,
-    openapi: o.Openapi = None, access_log: o.AccessLog = None, mix: o.Mix = "critical=1",
-    arrivals: o.Arrivals = "poisson", repeats: o.Repeats = None, seed: o.Seed = 1,
-    max_rate: o.MaxRate = None, max_in_flight: o.MaxInFlight = 0, allow_host: o.AllowHost = None,
-    verify: o.Verify = True, write: o.Write = None, diff: o.Diff = None, out: o.Out = None,
-    resume: o.Resume = None, engine: o.Engine = "builtin", processes: o.Processes = "1",
-    master: o.Master = None, from_observe: o.FromObserve = "", cell: o.Cell = "default",
-    token_file: o.TokenFile = "", streams: o.StreamsPath = "", streams_kind: o.StreamsKind = "sse",
-    streams_max: o.StreamsMax = 1_024, locustfile: o.Locustfile = None,
+    context: typer.Context, target: o.Target = "", slo: o.Slo = "p99<250ms, errors<0.5%",
+    budget: o.Budget = None, quick: o.Quick = False, request: o.Request = None,
+    requests: o.RequestsFile = None, openapi: o.Openapi = None, access_log: o.AccessLog = None,
+    mix: o.Mix = "critical=1", arrivals: o.Arrivals = "poisson", repeats: o.Repeats = None,
+    seed: o.Seed = 1, max_rate: o.MaxRate = None, max_in_flight: o.MaxInFlight = 0,
+    allow_host: o.AllowHost = None, verify: o.Verify = True, write: o.Write = None,
+    diff: o.Diff = None, out: o.Out = None, resume: o.Resume = None, engine: o.Engine = "builtin",
+    processes: o.Processes = "1", master: o.Master = None, from_observe: o.FromObserve = "",
+    cell: o.Cell = "default", token_file: o.TokenFile = "", streams: o.StreamsPath = "",
+    streams_kind: o.StreamsKind = "sse", streams_max: o.StreamsMax = 1_024,
+    locustfile: o.Locustfile = None,
 ) -> None:  # fmt: skip
     """Measure what a service can carry, write the thresholds, and prove them.
 
     Plays open-loop load at the service itself, in steps of random order, up to a little more than
-    it can carry and never for long. Then the same load runs through the proxy at 0.8, 1.5 and 3
-    times the capacity, without and with the thresholds. Targets must be on loopback unless
-    --allow-host names them. Where nothing may be loaded, --from-observe fits what a proxy saw.
+    it can carry, never for long. Then it runs through the proxy at 0.8, 1.5 and 3 times capacity,
+    without and with the thresholds. Targets are on loopback unless --allow-host names them. Where
+    nothing may be loaded, --from-observe fits what a proxy saw.
 
     Examples:
         shedproxy calibrate http://127.0.0.1:8000 --slo "p99<250ms, errors<0.5%"
@@ -85,17 +86,16 @@ def calibrate(
     if resume is not None:
         folder = CalibrationFolder(resume)
         known_target, plan, chosen, measured = folder.resume()
-        target = target or known_target
+        target = o.resumed_target(context, known_target, target)
         check_target(target, allow_host or ())
     else:
         check_engine(engine, master, locustfile)
         check_target(target, allow_host or ())
         chosen = _chosen(held, locustfile, request, requests, openapi, access_log, mix)
-        count = generator_count(processes, target)
         plan = _plan(
             slo=slo, budget=budget, quick=quick, arrivals=arrivals, repeats=repeats, seed=seed,
             max_rate=max_rate, max_in_flight=max_in_flight, chosen=chosen, mix=mix,
-            engine=engine, processes=count, locustfile=locustfile,
+            engine=engine, processes=generator_count(processes, target), locustfile=locustfile,
         )  # fmt: skip
         measured = Measured()
         folder = CalibrationFolder(out or _default_folder(started_s))

@@ -7,9 +7,14 @@ from typing import Annotated
 
 import typer
 
-__all__: list[str] = []
+__all__ = ["resumed_target"]
 
 BUDGET, QUICK_BUDGET = "3m", "40s"
+_OF_PLAN = (
+    "slo", "budget", "quick", "request", "requests", "openapi", "access_log", "mix", "arrivals",
+    "repeats", "seed", "max_rate", "max_in_flight", "engine", "processes", "locustfile",
+)  # fmt: skip
+"""Flags that say what is measured, and how."""
 
 Target = Annotated[str, typer.Argument(help="URL of the service, http://HOST:PORT.")]
 Slo = Annotated[str, typer.Option(help="What good service is.")]
@@ -21,7 +26,7 @@ Request = Annotated[
 ]
 RequestsFile = Annotated[Path | None, typer.Option(help="TOML file with [[request]] tables.")]
 Openapi = Annotated[
-    Path | None, typer.Option(help="OpenAPI file (JSON): every operation that only reads.")
+    Path | None, typer.Option(help="OpenAPI file (JSON or YAML): every operation that only reads.")
 ]
 AccessLog = Annotated[Path | None, typer.Option(help="Access log whose mix of requests is played.")]
 Mix = Annotated[str, typer.Option(metavar="critical=10,sheddable=60", help="Shares of classes.")]
@@ -97,3 +102,22 @@ StreamsPath = Annotated[
 ]
 StreamsKind = Annotated[str, typer.Option(help="Of --streams: sse, websocket or longpoll.")]
 StreamsMax = Annotated[int, typer.Option(min=8, max=60_000, help="Streams never to be exceeded.")]
+
+
+def resumed_target(context: typer.Context, known_target: str, target: str) -> str:
+    """What is measured on: that of the folder. What would be another measurement is refused.
+
+    Raises:
+        typer.BadParameter: a flag or the target would not count.
+    """
+    if target and target != known_target:
+        raise typer.BadParameter(f"--resume goes on with {known_target}, not with {target}")
+    sources = {name: context.get_parameter_source(name) for name in _OF_PLAN}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise typer.BadParameter(
+            f"--resume goes on as it began, so that {flags} would not count: leave it out, or"
+            " begin anew"
+        )
+    return known_target

@@ -1,7 +1,9 @@
 """Requests of an OpenAPI file: every operation that only reads and whose parameters are known.
 
 A parameter is known by an example, a default or the first of its allowed values, wherever versions
-3.0 and 3.1 have them: its own or its schema's. What is optional and not known is left out.
+3.0 and 3.1 have them: its own or its schema's. What is optional and not known is left out. Paths
+begin with that of the first server, as they do for every other client. Files are JSON, or YAML
+where PyYAML is installed.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from shedproxy.loadgen.requests import RequestSetError, RequestSpec
 
@@ -28,12 +30,10 @@ def requests_from_openapi(path: Path) -> list[RequestSpec]:
     """A request for each such operation; results call it by its template.
 
     Raises:
-        RequestSetError: not JSON, or no such operation.
+        RequestSetError: neither JSON nor YAML, or no such operation.
     """
-    try:
-        document = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RequestSetError(f"{path}: {error}") from error
+    document = _read(path)
+    base = _base(document)
     found = []
     for template, operations in _object(_object(document).get("paths")).items():
         for method in _READS:
@@ -43,10 +43,43 @@ def requests_from_openapi(path: Path) -> list[RequestSpec]:
                 target = _target(template, document, shared, operation.get("parameters"))
                 if target is not None:
                     name = f"{method.upper()} {template}"
-                    found.append(RequestSpec(method=method.upper(), path=target, name=name))
+                    found.append(RequestSpec(method=method.upper(), path=base + target, name=name))
     if not found:
         raise RequestSetError(f"{path}: no operation that reads and whose parameters are known")
     return found
+
+
+def _read(path: Path) -> Any:
+    try:
+        text = path.read_text()
+        if text.lstrip().startswith("{"):
+            return json.loads(text)
+    except (OSError, ValueError) as error:
+        raise RequestSetError(f"{path}: {error}") from error
+    try:
+        import yaml  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise RequestSetError(
+            f"{path} is not JSON, and to read YAML takes: pip install 'shedproxy[calibrate]'"
+        ) from None
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RequestSetError(f"{path}: {error}") from error
+
+
+def _base(document: Any) -> str:
+    """The path of the first server, with the defaults of its variables."""
+    servers = _object(document).get("servers")
+    server = _object(servers[0]) if isinstance(servers, list) and servers else {}
+    url = str(server.get("url", ""))
+    for name, variable in _object(server.get("variables")).items():
+        url = url.replace("{" + str(name) + "}", str(_object(variable).get("default", "")))
+    try:
+        base = urlsplit(url).path.rstrip("/")
+    except ValueError:
+        return ""
+    return quote("/" + base.lstrip("/"), safe=_OF_PATHS) if base else ""
 
 
 def _target(template: str, document: _Object, *lists: Any) -> str | None:

@@ -81,9 +81,10 @@ def test_what_is_written_is_a_valid_settings_file(tmp_path: Path) -> None:
         "[cell.default]\nlimit = 64\n",
         '[cell.default.limit]\nalgorithm = "fixed"\ninitial = 64\n',
         '[cell.default]\nlimit = { algorithm = "fixed", initial = 64 }\n',
+        '[cell.default.limit]\nalgorithm = "vegas"\ninitial = 64\n',
     ],
 )
-def test_a_fixed_limit_gives_way_to_bounds_and_the_change_is_shown(
+def test_another_limit_gives_way_to_the_one_that_was_proved_and_the_change_is_shown(
     fixed: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "shedproxy.toml"

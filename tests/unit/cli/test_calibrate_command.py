@@ -58,8 +58,15 @@ def test_nothing_that_answers_is_inconclusive_and_says_so(tmp_path) -> None:
     assert result.exit_code == 4
     assert "no answer with success" in " ".join(result.stderr.split())
     assert (tmp_path / "c" / "report.json").exists()
-    again = RUN.invoke(app, ["calibrate", "--resume", str(tmp_path / "c")])
-    assert again.exit_code == 4
+    resumed = ["calibrate", "--resume", str(tmp_path / "c")]
+    assert RUN.invoke(app, resumed).exit_code == 4
+    for more, says in (
+        (["--budget=9m", "--max-rate=5"], "--budget, --max-rate would not count"),
+        (["http://127.0.0.1:2"], "goes on with http://127.0.0.1:1, not with http://127.0.0.1:2"),
+    ):
+        other = RUN.invoke(app, [*resumed, *more])
+        assert other.exit_code == 2
+        assert says in " ".join(other.stderr.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("flag", ["--write", "--diff"])

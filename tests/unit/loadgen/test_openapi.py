@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,4 +107,38 @@ def test_a_file_with_nothing_to_ask_for_is_refused(tmp_path: Path, text: str) ->
     file = tmp_path / "openapi.json"
     file.write_text(text)
     with pytest.raises(RequestSetError, match=r"openapi\.json: "):
+        requests_from_openapi(file)
+
+
+@pytest.mark.parametrize(
+    ("server", "path"),
+    [
+        ({"url": "https://api.example/v1/"}, "/v1/a"),
+        ({"url": "/v 2"}, "/v%202/a"),
+        ({"url": "https://{host}/{v}", "variables": {"v": {"default": "v3"}}}, "/v3/a"),
+        ({"url": "https://api.example"}, "/a"),
+        ({"url": "http://["}, "/a"),
+        ("none", "/a"),
+    ],
+)
+def test_paths_begin_with_that_of_the_first_server(
+    tmp_path: Path, server: object, path: str
+) -> None:
+    assert asked(tmp_path, "/a", servers=[server, {"url": "/other"}]) == path
+
+
+def test_a_file_may_be_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "openapi.yaml"
+    file.write_text("openapi: 3.1.0\nservers:\n- url: /v1\npaths:\n  /a:\n    get: {}\n")
+    assert requests_from_openapi(file) == [RequestSpec(method="GET", path="/v1/a", name="GET /a")]
+    file.write_text("paths: [\n")
+    with pytest.raises(RequestSetError, match="expected the node content"):
+        requests_from_openapi(file)
+
+
+def test_without_pyyaml_it_is_said_what_to_install(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    file = tmp_path / "openapi.yaml"
+    file.write_text("paths: {}\n")
+    with pytest.raises(RequestSetError, match=r"shedproxy\[calibrate\]"):
         requests_from_openapi(file)
