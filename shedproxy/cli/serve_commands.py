@@ -25,7 +25,11 @@ _WORKERS_MAX = 64
 
 Listen = Annotated[
     list[str] | None,
-    typer.Option("--listen", metavar="ADDR", help='"host:port", ":port", "unix:/path" or "fd:N".'),
+    typer.Option(
+        "--listen",
+        metavar="ADDR",
+        help='"host:port", ":port", "unix:/path", "fd:N" or "systemd". Repeatable.',
+    ),
 ]
 Control = Annotated[
     str | None,
