@@ -12,6 +12,7 @@ import typer
 
 from shedproxy.cli.control_client import ControlClient, ControlError
 from shedproxy.cli.report_files import read_text
+from shedproxy.cli.token_file import read_token
 from shedproxy.clock import wall_seconds
 from shedproxy.core import Nanos, seconds
 from shedproxy.errors import StartupError
@@ -67,9 +68,8 @@ def observed_calibration(
 def _text(source: str, token_file: str) -> str:
     if "://" not in source and not source.startswith("unix:") and Path(source).is_file():
         return read_text(Path(source))
-    token = read_text(Path(token_file)).strip() if token_file else ""
     try:
-        with ControlClient(source, token=token) as client:
+        with ControlClient(source, token=read_token(token_file)) as client:
             return json.dumps(client.ask("GET", _PATH))
     except ControlError as error:
         raise StartupError(f"no points: {error}") from error
