@@ -143,12 +143,15 @@ def run(
 ) -> None:
     """Run the control plane."""
     from shedproxy.controlplane.run import serve
-    from shedproxy.settings import load_control_plane
+    from shedproxy.settings import load_control_plane, plane_address
     from shedproxy.supervisor.rehearsal import rehearse
 
     settings = load_control_plane(file)
     if listen:
-        settings = settings.model_copy(update={"listen": listen})
+        try:
+            settings = settings.model_copy(update={"listen": plane_address(listen)})
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--listen") from None
     asyncio.run(serve(settings, rehearse=rehearse))
 
 

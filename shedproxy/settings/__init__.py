@@ -12,6 +12,7 @@ from shedproxy.settings.control_plane import (
     Role,
     TokenSettings,
     load_control_plane,
+    plane_address,
 )
 from shedproxy.settings.load import (
     EffectiveValue,
@@ -57,6 +58,7 @@ __all__ = [
     "parse_duration",
     "parse_size",
     "placed_rps",
+    "plane_address",
     "render_problems",
     "require_upstream",
     "settings_json_schema",

@@ -22,17 +22,27 @@ __all__ = [
     "Role",
     "TokenSettings",
     "load_control_plane",
+    "plane_address",
 ]
 
 Role = Literal["reader", "publisher", "operator"]
 """Who may look, who may publish besides, and who may do everything."""
 
 
-def _tcp(value: str) -> str:
+_ADDRESS = 'expected "host:port"'
+
+
+def plane_address(value: str) -> str:
+    """`value`, if it says where the API of a control plane can be.
+
+    Raises:
+        ValueError: it is not of the form host:port; says what is wrong.
+    """
     try:
         kind, _ = split_address(value)
     except ValueError as error:
-        raise invalid(f'"{value}" is not an address', help_text=str(error)) from None
+        help_text = str(error) if ":" in value else _ADDRESS
+        raise invalid(f'"{value}" is not an address', help_text=help_text) from None
     if kind != "tcp":
         raise invalid(f'"{value}" is not of the form host:port')
     return value
@@ -114,7 +124,7 @@ PersonName = Annotated[
 class ControlPlaneSettings(Section):
     """What `shedproxy control run` needs to know."""
 
-    listen: Annotated[str, AfterValidator(_tcp)] = "127.0.0.1:9800"
+    listen: Annotated[str, AfterValidator(plane_address)] = "127.0.0.1:9800"
     """Where its API is. Beyond loopback it needs tokens."""
     store: Annotated[
         str, form(r"^(file:///|s3://)\S+$", 'like "file:///folder" or "s3://bucket/prefix"')
@@ -142,7 +152,7 @@ def load_control_plane(file: Path) -> ControlPlaneSettings:
     Raises:
         ConfigInvalidError: with every problem, located.
     """
-    layer = read_file(file)
+    layer = read_file(file, written_by="shedproxy control init")
     try:
         settings = ControlPlaneSettings.model_validate(layer.values)
     except ValidationError as error:

@@ -70,8 +70,12 @@ def _resolved(value: Any, folder: FilePath) -> Any:
     return str(folder / value) if is_file else value
 
 
-def read_file(file: FilePath) -> FileLayer:
+def read_file(file: FilePath, *, written_by: str = "") -> FileLayer:
     """The layer of a configuration file.
+
+    Args:
+        file: where it is.
+        written_by: the command that writes one; "" for `shedproxy init`.
 
     Raises:
         ConfigInvalidError: it cannot be read, or is not TOML.
@@ -81,7 +85,9 @@ def read_file(file: FilePath) -> FileLayer:
         with file.open("rb") as stream:
             data = stream.read(FILE_SIZE_MAX + 1)
     except OSError as error:
-        raise ConfigInvalidError([_unreadable(name, error)]) from error
+        raise ConfigInvalidError(
+            [_unreadable(name, error, written_by or f"shedproxy init {name}")]
+        ) from error
     return parse_file(data, name, file.absolute().parent)
 
 
@@ -131,10 +137,8 @@ def _too_deep(name: str) -> Problem:
     return Problem(message=f"{name} is nested too deeply", source=name)
 
 
-def _unreadable(name: str, error: OSError) -> Problem:
-    help_text = ""
-    if isinstance(error, FileNotFoundError):
-        help_text = f"`shedproxy init {name}` writes one"
+def _unreadable(name: str, error: OSError, command: str) -> Problem:
+    help_text = f"`{command}` writes one" if isinstance(error, FileNotFoundError) else ""
     return Problem(message=f"cannot read {name}: {error.strerror}", source=name, help=help_text)
 
 

@@ -95,6 +95,7 @@ def test_run_says_what_is_wrong_with_its_file(cli, tmp_path, monkeypatch, capsys
     file = tmp_path / "control.toml"
     text = file.read_text()
     for broken, what in (
+        (text.replace("127.0.0.1:9800", "here"), 'expected "host:port"\n'),
         (text.replace("listen", "lisen"), 'did you mean "listen"?'),
         (text.replace("127.0.0.1:9800", "0.0.0.0:9800").partition("[token")[0], "no token"),
         (text.replace("fleet.key", "gone.key"), "gone.key: No such file"),
@@ -105,3 +106,19 @@ def test_run_says_what_is_wrong_with_its_file(cli, tmp_path, monkeypatch, capsys
             run()
         assert caught.value.code == 3
         assert what in capsys.readouterr().err
+
+
+def test_run_says_who_writes_a_file_that_is_not_there(cli, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["shedproxy", "control", "run", "gone.toml"])
+    with pytest.raises(SystemExit) as caught:
+        run()
+    assert caught.value.code == 3
+    assert "`shedproxy control init`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("listen", ["nonsense", "127.0.0.1:x", "unix:/run/plane", ":70000"])
+def test_an_address_that_is_none_is_a_usage_error(cli, tmp_path, listen):
+    begin(cli, tmp_path)
+    text = " ".join(cli("run", "control.toml", "--listen", listen, code=2).split())
+    assert "--listen" in text
+    assert f'"{listen}" is not' in text
