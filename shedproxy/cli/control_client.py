@@ -47,6 +47,7 @@ class ControlClient:
         token: to be shown; "" for none.
         name: what kind of listener it is.
         advice: what to do when nobody answers.
+        port: of an address that names none.
         timeout_s: seconds until that is believed.
     """
 
@@ -58,6 +59,7 @@ class ControlClient:
         transport: httpx2.BaseTransport | None = None,
         name: str = "control listener",
         advice: str = _ADVICE,
+        port: int = DEFAULT_PORT,
         timeout_s: float = _TIMEOUT_S,
     ) -> None:
         self._name, self._advice, self._timeout_s = name, advice, timeout_s
@@ -68,7 +70,7 @@ class ControlClient:
             )
             base = "http://localhost"
         elif "://" not in url:
-            base = self._shown = _complete(url)
+            base = self._shown = _complete(url, port)
         if not base.startswith(("http://", "https://")) or not base.partition("://")[2].strip("/"):
             raise ControlError(
                 f"{url!r} is no {name}: expected http://host:port or unix:/path",
@@ -128,26 +130,33 @@ class ControlClient:
         content = _read_object(answer)
         if answer.status_code in good and content is not None:
             return content
-        raise self._refusal(answer, content)
+        raise self._refusal(path, answer, content)
 
-    def _refusal(self, answer: httpx2.Response, content: dict[str, Any] | None) -> ControlError:
+    def _refusal(
+        self, path: str, answer: httpx2.Response, content: dict[str, Any] | None
+    ) -> ControlError:
         if content is None or "detail" not in content:
             return ControlError(
                 f"{self._shown} answered {answer.status_code} {answer.reason_phrase}: this is no"
                 f" {self._name} of shedproxy (the port of the proxy itself?)"
             )
         detail = str(content["detail"])
+        if answer.status_code == 404 and detail == "Not Found":
+            return ControlError(
+                f"{self._shown} has no {path}: this is no {self._name} of shedproxy, or one of"
+                " another version"
+            )
         if answer.status_code in {401, 403}:
             detail += "\n  pass the token with --token-file"
         is_usage = answer.status_code in {400, 422}
         return ControlError(detail, is_usage=is_usage, content=content)
 
 
-def _complete(address: str) -> str:
+def _complete(address: str, default_port: int) -> str:
     """A URL of what is written like a listen address, or a host alone."""
     host, colon, port = address.rpartition(":")
     if not colon or address.endswith("]"):
-        host, port = address, str(DEFAULT_PORT)
+        host, port = address, str(default_port)
     return f"http://{host or '127.0.0.1'}:{port}"
 
 

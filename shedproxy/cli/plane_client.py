@@ -19,6 +19,7 @@ from shedproxy.errors import Problem
 __all__ = ["ask_plane", "print_json"]
 
 _TIMEOUT_S = 35.0
+_PORT = 9800
 AGAIN_S = 0.25
 """Between two calls of a control plane that was not there."""
 _ADVICE = "is it running? shedproxy control run; --url or SHEDPROXY_CONTROL_PLANE say where"
@@ -54,7 +55,12 @@ def ask_plane(
     while True:
         try:
             with ControlClient(
-                url, token=token, name="control plane", advice=_ADVICE, timeout_s=_TIMEOUT_S
+                url,
+                token=token,
+                name="control plane",
+                advice=_ADVICE,
+                port=_PORT,
+                timeout_s=_TIMEOUT_S,
             ) as client:
                 return client.ask(method, path, query=query, body=body)
         except ControlError as error:

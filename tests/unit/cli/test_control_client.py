@@ -126,6 +126,22 @@ def test_what_is_left_out_of_an_address_is_filled_in(written, asked):
     assert seen == [f"{asked}/-/status"]
 
 
+def test_another_kind_of_listener_is_recognised():
+    transport = answering(404, {"title": "Not found", "detail": "Not Found"})
+    with (
+        ControlClient("http://127.0.0.1:9", transport=transport, name="control plane") as client,
+        pytest.raises(ControlError, match="has no /v1/status: this is no control plane"),
+    ):
+        client.ask("GET", "/v1/status")
+
+
+def test_a_port_that_is_left_out_is_that_of_the_kind_of_listener():
+    transport = answering(200, {})
+    with ControlClient("plane.example", transport=transport, port=9800) as client:
+        client.ask("GET", "/v1/status")
+    assert transport.requests[0].url.port == 9800
+
+
 @pytest.mark.parametrize("url", ["http://", "https:///", "ftp://a"])
 def test_what_is_no_url_is_a_mistake_of_usage(url):
     with pytest.raises(ControlError) as caught:
