@@ -127,6 +127,8 @@ class ControlClient:
         except httpx2.HTTPError as error:
             what = str(error) or type(error).__name__
             raise ControlError(f"{self._shown}: {what}", is_absent=True) from error
+        except UnicodeError as error:  # of a host's name, found when it is looked up
+            raise ControlError(f"{self._shown} is no URL: {error}", is_usage=True) from error
         content = _read_object(answer)
         if answer.status_code in good and content is not None:
             return content

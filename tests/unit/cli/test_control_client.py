@@ -142,6 +142,13 @@ def test_a_port_that_is_left_out_is_that_of_the_kind_of_listener():
     assert transport.requests[0].url.port == 9800
 
 
+def test_a_name_that_no_host_can_have_is_a_mistake_of_usage():
+    with ControlClient("a..b") as client, pytest.raises(ControlError) as caught:
+        client.ask("GET", "/-/status")
+    assert caught.value.is_usage
+    assert "http://a..b:9900 is no URL" in str(caught.value)
+
+
 @pytest.mark.parametrize("url", ["http://", "https:///", "ftp://a"])
 def test_what_is_no_url_is_a_mistake_of_usage(url):
     with pytest.raises(ControlError) as caught:
