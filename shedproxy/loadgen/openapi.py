@@ -51,9 +51,11 @@ def requests_from_openapi(path: Path) -> list[RequestSpec]:
 
 def _read(path: Path) -> Any:
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         if text.lstrip().startswith("{"):
             return json.loads(text)
+    except UnicodeDecodeError as error:
+        raise RequestSetError(f"{path}: it is not UTF-8 text") from error
     except (OSError, ValueError) as error:
         raise RequestSetError(f"{path}: {error}") from error
     try:

@@ -252,7 +252,9 @@ def stream_from_toml(path: Path) -> tuple[str, str] | None:
 
 def _tables(path: Path) -> list[Any]:
     try:
-        tables = tomllib.loads(path.read_text()).get("request", [])
+        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("request", [])
+    except UnicodeDecodeError as error:
+        raise RequestSetError(f"{path}: it is not UTF-8 text") from error
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise RequestSetError(f"{path}: {error}") from error
     if not isinstance(tables, list) or not tables:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from shedproxy.core import Criticality
+from shedproxy.loadgen.openapi import requests_from_openapi
 from shedproxy.loadgen.requests import (
     RequestSet,
     RequestSetError,
@@ -122,3 +123,10 @@ def test_a_class_draws_its_own_messages_by_weight() -> None:
     assert {criticality for _, criticality in drawn} == {Criticality.SHEDDABLE}
     assert sum(place == 0 for place, _ in drawn) == pytest.approx(3000, rel=0.05)
     assert requests.below[-1] == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize("read", [requests_from_toml, requests_from_openapi])
+def test_a_file_that_is_no_text_is_refused_by_name(read, tmp_path) -> None:
+    (tmp_path / "junk").write_bytes(b"\xff\xfe")
+    with pytest.raises(RequestSetError, match="junk: it is not UTF-8 text"):
+        read(tmp_path / "junk")
