@@ -89,6 +89,8 @@ def read_points(text: str, cell: str) -> list[LoadPoint]:
     try:
         body = json.loads(text)
         cells = _cells(body) if isinstance(body, dict) else {}
+    except json.JSONDecodeError as error:
+        raise StartupError(f"no points: it is not JSON, as /-/points answers: {error}") from error
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise StartupError(f"the points cannot be read: {error!r}") from error
     if not isinstance(body, dict) or body.get("format") != POINTS_FORMAT:

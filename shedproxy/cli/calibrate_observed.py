@@ -66,10 +66,15 @@ def observed_calibration(
 
 
 def _text(source: str, token_file: str) -> str:
-    if "://" not in source and not source.startswith("unix:") and Path(source).is_file():
+    if "://" not in source and not source.startswith("unix:") and _is_file(source):
         return read_text(Path(source))
     try:
         with ControlClient(source, token=read_token(token_file)) as client:
             return json.dumps(client.ask("GET", _PATH))
     except ControlError as error:
         raise StartupError(f"no points: {error}") from error
+
+
+def _is_file(source: str) -> bool:
+    """Whether it is meant as a file, there or not; a host's name has no slash and no such end."""
+    return Path(source).exists() or "/" in source or source.endswith(".json")

@@ -95,3 +95,23 @@ def test_a_listener_is_asked_with_its_token(tmp_path: Path, monkeypatch) -> None
 def test_an_objective_that_is_none_is_said(slo: str, tmp_path: Path) -> None:
     result = observed(tmp_path, [], "--slo", slo)
     assert result.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("gone.json", "cannot read gone.json: No such file"),
+        ("./gone", "cannot read gone: No such file"),
+        ("folder", "cannot read folder: Is a directory"),
+        ("junk", "it is not JSON, as /-/points answers"),
+    ],
+)
+def test_a_file_that_has_no_points_is_named_as_a_file(
+    name: str, says: str, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "junk").write_bytes(b"\xff\xfe{")
+    result = RUN.invoke(app, ["calibrate", "--from-observe", name])
+    assert isinstance(result.exception, StartupError)
+    assert says in str(result.exception)
