@@ -95,12 +95,12 @@ def write_profile(calibration: Calibration, path: Path) -> tuple[Change, ...]:
         ValueError: as `with_profile`, or the file would not be valid.
         OSError: it cannot be read or written.
     """
-    text = path.read_text() if path.exists() else ""
+    text = _read(path)
     changes = profile_changes(calibration, text)
     written = with_profile(calibration, text)
     _check(path, written)
     beside = path.with_name(f".{path.name}.new")
-    beside.write_text(written)
+    beside.write_text(written, encoding="utf-8")
     if path.exists():
         beside.chmod(path.stat().st_mode & 0o777)
     beside.replace(path)
@@ -114,7 +114,14 @@ def check_profile_file(path: Path) -> None:
         ValueError: it is no text, or no valid settings.
         OSError: it cannot be read.
     """
-    _check(path, path.read_text() if path.exists() else "")
+    _check(path, _read(path))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not UTF-8 text") from error
 
 
 def _check(path: Path, text: str) -> None:

@@ -25,7 +25,7 @@ from shedproxy.cli.calibrate_engine import check_engine, order_player, prove, ru
 from shedproxy.cli.calibrate_observed import observed_calibration
 from shedproxy.cli.exit_codes import EXIT_INCONCLUSIVE, EXIT_INTERRUPTED
 from shedproxy.cli.load_target import check_target, generator_count, request_set
-from shedproxy.cli.report_files import write_views
+from shedproxy.cli.report_files import check_folder, write_views
 from shedproxy.clock import wall_seconds
 from shedproxy.core import Nanos, seconds
 from shedproxy.errors import StartupError
@@ -255,12 +255,13 @@ def _check_files(write: Path | None, diff: Path | None) -> None:
     from shedproxy.calibration.profile_file import check_profile_file
 
     for file in filter(None, (write, diff)):
+        check_folder(file)
         try:
             check_profile_file(file)
         except (OSError, ValueError) as error:
             raise StartupError(f"a profile cannot go into {file}: {error}") from error
-    if write is not None and not os.access(write.parent, os.W_OK):
-        raise StartupError(f"cannot write {write}: there is no such folder, or it is not yours")
+    if write is not None and not os.access(write.absolute().parent, os.W_OK):
+        raise StartupError(f"cannot write {write}: its folder is not yours to write in")
 
 
 def _with_changes(calibration: Calibration, file: Path) -> Calibration:

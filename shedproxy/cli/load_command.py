@@ -14,10 +14,12 @@ from shedproxy.cli import calibrate_options as common
 from shedproxy.cli import load_options as o
 from shedproxy.cli.exit_codes import EXIT_INCONCLUSIVE, EXIT_INTERRUPTED
 from shedproxy.cli.load_target import check_target, generator_count, request_set
-from shedproxy.cli.report_files import write_text
+from shedproxy.cli.report_files import check_folder, write_text
 from shedproxy.core import seconds
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from shedproxy.calibration.live import LivePlayer
     from shedproxy.calibration.load_test import LoadResult
     from shedproxy.calibration.measurement import Slo
@@ -69,6 +71,8 @@ def load(
         mix=mix, seed=seed,
     )  # fmt: skip
     plan = make_plan(asked, request_set(request or (), requests, openapi, access_log, mix))
+    if out is not None:
+        check_folder(out)
     count, progress = generator_count(processes, target), LoadProgress()
     with Crew(count) if count > 1 else nullcontext() as crew:
         player = LivePlayer(
@@ -79,13 +83,17 @@ def load(
             result = _played(player, plan, objective, max_in_flight)
     progress.close()
     body = json.dumps(load_json(target, plan, result, objective), indent=1)
-    if out is not None:
-        write_text(out, body + "\n")
-    print(body if as_json else load_text(target, plan, result, objective))
+    _tell(body if as_json else load_text(target, plan, result, objective), body, out)
     if result.faults:
         raise typer.Exit(EXIT_INCONCLUSIVE)
     if result.is_stopped:
         raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _tell(shown: str, body: str, out: Path | None) -> None:
+    print(shown)
+    if out is not None:
+        write_text(out, body + "\n")
 
 
 @contextmanager

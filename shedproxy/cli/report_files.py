@@ -11,7 +11,7 @@ from shedproxy.errors import DocumentInvalidError, StartupError
 if TYPE_CHECKING:
     from shedproxy.calibration.results import Calibration
 
-__all__ = ["read_calibration", "read_text", "write_text", "write_views"]
+__all__ = ["check_folder", "read_calibration", "read_text", "write_text", "write_views"]
 
 _REPORT = "report.json"
 
@@ -49,6 +49,19 @@ def read_calibration(file: Path) -> Calibration:
                 for problem in error.problems
             ]
         ) from error
+
+
+def check_folder(file: Path) -> None:
+    """That there is a place for a file, before it takes long to make what is in it.
+
+    Raises:
+        StartupError: there is no such folder, or it is a folder itself.
+    """
+    folder = file.absolute().parent
+    if not folder.is_dir():
+        raise StartupError(f"cannot write {file}: there is no folder {folder}")
+    if file.is_dir():
+        raise StartupError(f"cannot write {file}: Is a directory")
 
 
 def write_text(file: Path, text: str) -> None:

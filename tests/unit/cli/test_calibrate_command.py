@@ -69,28 +69,6 @@ def test_nothing_that_answers_is_inconclusive_and_says_so(tmp_path) -> None:
         assert says in " ".join(other.stderr.replace("│", " ").split())
 
 
-@pytest.mark.parametrize("flag", ["--write", "--diff"])
-def test_a_file_that_can_take_no_profile_is_known_before_anything_is_played(
-    flag: str, tmp_path, monkeypatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    file = tmp_path / "shedproxy.toml"
-    file.write_text("[cell.default\n")
-    result = RUN.invoke(app, ["calibrate", "http://127.0.0.1:1", flag, str(file)])
-    assert isinstance(result.exception, StartupError)
-    assert "a profile cannot go into" in str(result.exception)
-    assert list(tmp_path.iterdir()) == [file]
-
-
-def test_a_folder_that_is_not_there_is_known_before_anything_is_played(
-    tmp_path, monkeypatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    result = RUN.invoke(app, ["calibrate", "http://127.0.0.1:1", "--write", "no/shedproxy.toml"])
-    assert isinstance(result.exception, StartupError)
-    assert "no such folder" in str(result.exception)
-
-
 @pytest.mark.parametrize(
     ("confidence", "stopped_by", "code", "says"),
     [
@@ -124,3 +102,29 @@ def test_a_measured_profile_goes_to_the_cell_that_is_named(tmp_path, monkeypatch
     assert RUN.invoke(app, ["calibrate", *arguments]).exit_code == 0
     assert "[cell.a.profile]" in file.read_text()
     assert "default" not in file.read_text()
+
+
+@pytest.mark.parametrize("flag", ["--write", "--diff"])
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("folder", "Is a directory"),
+        ("junk.toml", "it is not UTF-8 text"),
+        ("cut.toml", "not TOML: expected"),
+        ("gone/shedproxy.toml", "there is no folder"),
+    ],
+)
+def test_a_file_that_cannot_take_the_profile_is_refused_before_any_load(
+    tmp_path, flag: str, name: str, says: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "junk.toml").write_bytes(b"\xff\xfe")
+    (tmp_path / "cut.toml").write_text("[cell")
+    out = tmp_path / "out"
+    result = RUN.invoke(
+        app, ["calibrate", "http://127.0.0.1:1", flag, str(tmp_path / name), "--out", str(out)]
+    )
+    assert isinstance(result.exception, StartupError)
+    assert says in str(result.exception)
+    assert name in str(result.exception) or "gone" in str(result.exception)
+    assert not out.exists()

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from shedproxy.cli.main import app
+from shedproxy.errors import StartupError
 from shedproxy.loadgen.station import Station
 from shedproxy.testing import eventually
 
@@ -65,6 +66,16 @@ def test_what_cannot_be_meant_is_said(arguments: list[str], code: int, says: str
     result = RUN.invoke(app, ["load", *arguments])
     assert result.exit_code == code
     assert says in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_where_the_result_cannot_be_written_nothing_is_played(tmp_path: Path) -> None:
+    with Station(slots=1, service_ms=1) as station:
+        result = RUN.invoke(
+            app, ["load", station.url, "--rate", "20", "--for", "1s", "--out", f"{tmp_path}/no/x"]
+        )
+        assert station.report().departure_count == 0
+    assert isinstance(result.exception, StartupError)
+    assert "there is no folder" in str(result.exception)
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
