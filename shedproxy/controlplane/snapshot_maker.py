@@ -8,8 +8,9 @@ from pathlib import Path
 
 from shedproxy.controlplane.releases import Request, build_edition
 from shedproxy.controlplane.tenants import Placing
+from shedproxy.errors import ConfigInvalidError, Problem
 from shedproxy.settings import Loaded, load_settings, most_rps, placed_rps
-from shedproxy.snapshot import Document, Sign
+from shedproxy.snapshot import Document, Sign, says_nothing
 
 __all__ = ["SnapshotMaker"]
 
@@ -62,6 +63,8 @@ class SnapshotMaker:
         loaded = self._loaded.get(text)
         if loaded is None:
             loaded = load_settings(Path(name), text=text)
+            if says_nothing(loaded.document):
+                raise ConfigInvalidError([_empty(name)])
             self._rehearse(loaded.document)
             self._loaded[text] = loaded
             while len(self._loaded) > _KEPT:
@@ -76,3 +79,11 @@ class SnapshotMaker:
         """
         document = self.compile(texts[request.cell], f"settings of {request.cell or 'all cells'}")
         return build_edition(document, request, self._sign)
+
+
+def _empty(name: str) -> Problem:
+    return Problem(
+        message="the settings say nothing of the policy: hosts refuse that as empty",
+        source=name,
+        help="name upstreams, or anything that is not the default",
+    )

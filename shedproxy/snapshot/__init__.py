@@ -83,6 +83,7 @@ from shedproxy.snapshot.shares import (
 from shedproxy.snapshot.snapshot import (
     SNAPSHOT_SCHEMA,
     Snapshot,
+    says_nothing,
     snapshot_of,
 )
 from shedproxy.snapshot.status_report import (
@@ -160,6 +161,7 @@ __all__ = [
     "read_memory",
     "read_snapshot",
     "run_lengths",
+    "says_nothing",
     "secret_id",
     "snapshot_of",
     "split_cell_key",

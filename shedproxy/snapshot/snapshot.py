@@ -12,7 +12,7 @@ from shedproxy.snapshot.codec import decode_body, to_plain
 from shedproxy.snapshot.document import Document
 from shedproxy.snapshot.unknown_fields import carry_over, unknown_fields
 
-__all__ = ["SNAPSHOT_SCHEMA", "Snapshot", "snapshot_of"]
+__all__ = ["SNAPSHOT_SCHEMA", "Snapshot", "says_nothing", "snapshot_of"]
 
 SNAPSHOT_SCHEMA = 1
 """Of what this version writes. Readers take one more and one less: a schema adds only fields that
@@ -64,6 +64,15 @@ class Snapshot:
 
     def _known(self) -> Any:
         return to_plain(decode_body(dict(self.body), newer=1))
+
+
+def says_nothing(document: Document) -> bool:
+    """Whether it is that of no settings at all: what a file that was lost or cut compiles to.
+
+    Wherever it is for: zones are a fleet's to add.
+    """
+    proxy = replace(document.proxy, zone="", zones_away=(), zones_away_until_s=())
+    return replace(document, revision=0, schema=1, proxy=proxy) == Document()
 
 
 def snapshot_of(document: Document, *, revision: int) -> Snapshot:

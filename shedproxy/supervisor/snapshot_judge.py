@@ -23,6 +23,7 @@ from shedproxy.snapshot import (
     open_envelope,
     read_snapshot,
     run_lengths,
+    says_nothing,
     secret_id,
 )
 from shedproxy.store import KeyRing
@@ -116,7 +117,7 @@ class SnapshotJudge:
             _refuse_replay(snapshot.revision, envelope.digest, highest, in_force)
         elif snapshot.revision < highest and snapshot.table:
             snapshot = _held(snapshot)
-        if _says_nothing(snapshot.document) and not snapshot.table:
+        if says_nothing(snapshot.document) and not snapshot.table:
             raise SnapshotRefusedError.of(
                 SnapshotRefusal.EMPTY,
                 "its document says nothing: it is that of no settings at all",
@@ -157,12 +158,6 @@ class SnapshotJudge:
                 path=("document",),
                 help_text="if that is meant, sign it with --force",
             )
-
-
-def _says_nothing(document: Document) -> bool:
-    """Whether it is that of no settings, wherever it is for: zones are a fleet's to add."""
-    proxy = replace(document.proxy, zone="", zones_away=(), zones_away_until_s=())
-    return replace(document, revision=0, schema=1, proxy=proxy) == Document()
 
 
 def _held(snapshot: Snapshot) -> Snapshot:

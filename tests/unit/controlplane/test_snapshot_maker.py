@@ -78,3 +78,12 @@ def test_what_is_wrong_is_named_by_the_file(keys):
         maker.compile("[cell.default]\nlimit = 0\n", "edge.toml")
     (problem,) = caught.value.problems
     assert (problem.source, problem.line) == ("edge.toml", 2)
+
+
+@pytest.mark.parametrize("text", ["", "[server]\nworkers = 2\n"])
+def test_settings_that_every_host_would_refuse_as_empty_are_refused_here(keys, text):
+    with pytest.raises(ConfigInvalidError) as caught:
+        SnapshotMaker(keys.key.sign, rehearse).compile(text, "edge.toml")
+    (problem,) = caught.value.problems
+    assert problem.source == "edge.toml"
+    assert "say nothing of the policy" in problem.message
