@@ -25,7 +25,7 @@ from shedproxy.cli.remote_views import (
     print_zones,
 )
 from shedproxy.cli.token_file import read_token
-from shedproxy.cli.upstream_views import print_upstreams
+from shedproxy.cli.upstream_views import of_cell, print_upstreams
 
 __all__ = ["drain", "explain", "mode", "reload", "restart", "status", "upstreams", "zone"]
 
@@ -266,6 +266,14 @@ def upstreams(
             content = _ask(client, "POST", "/-/upstreams", body=order)
         else:
             content = _ask(client, "GET", "/-/upstreams")
+    if cell and not order:
+        cells = sorted({host["cell"] for host in content["hosts"]})
+        if cell not in cells:
+            typer.echo(
+                f"error: no cell {cell} has upstreams; there are: {', '.join(cells)}", err=True
+            )
+            raise typer.Exit(EXIT_USAGE)
+        content = of_cell(content, cell)
     _print_json(content) if as_json else print_upstreams(content)
 
 

@@ -7,7 +7,20 @@ from typing import Any
 
 from shedproxy.cli.remote_views import print_table
 
-__all__ = ["print_upstreams"]
+__all__ = ["of_cell", "print_upstreams"]
+
+
+def of_cell(content: dict[str, Any], cell: str) -> dict[str, Any]:
+    """What concerns one cell: its hosts and bullets, and magazines that are not another cell's."""
+    return content | {
+        "hosts": [host for host in content["hosts"] if host["cell"] == cell],
+        "bullets": [bullet for bullet in content["bullets"] if bullet["cell"] == cell],
+        "magazines": [
+            magazine
+            for magazine in content["magazines"]
+            if magazine["domain"] == f"cell:{cell}" or not magazine["domain"].startswith("cell:")
+        ],
+    }
 
 
 def print_upstreams(content: dict[str, Any]) -> None:

@@ -248,6 +248,28 @@ def test_a_host_is_drained_put_back_or_written_off(cli, flags, order):
     HostOrder.parse(order)
 
 
+def test_upstreams_of_one_cell_are_shown_alone(cli):
+    def named(part, cell):
+        return [{**each, "cell": cell} for each in UPSTREAMS[part]]
+
+    both = {
+        **UPSTREAMS,
+        "hosts": UPSTREAMS["hosts"] + named("hosts", "b"),
+        "bullets": UPSTREAMS["bullets"] + named("bullets", "b"),
+        "magazines": [{**UPSTREAMS["magazines"][0], "domain": d} for d in ("all", "cell:b")]
+        + UPSTREAMS["magazines"],
+    }
+    cli.answers["/-/upstreams"] = (200, both)
+    text = cli("upstreams", "--cell", "b").stdout
+    assert "default" not in text
+    assert [line.split()[0] for line in text.splitlines() if "of 2" in line] == ["all", "cell:b"]
+    shown = json.loads(cli("upstreams", "--cell", "b", "--json").stdout)
+    assert shown["hosts"] == named("hosts", "b")
+    missing = cli("upstreams", "--cell", "c")
+    assert missing.exit_code == 2
+    assert "no cell c has upstreams; there are: b, default" in missing.stderr
+
+
 def test_one_thing_at_a_time_is_done_to_upstreams(cli):
     result = cli("upstreams", "--drain", "http://h:1", "--forgive", "7")
     assert result.exit_code == 2
