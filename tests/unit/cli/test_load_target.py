@@ -18,7 +18,11 @@ def test_only_loopback_and_what_is_named_is_loaded(capsys: pytest.CaptureFixture
         check_target("http://10.0.0.1", ("10.0.0.2",))
     assert exit_info.value.exit_code == 6
     assert "--allow-host 10.0.0.1" in capsys.readouterr().err
-    for text in ("", "10.0.0.1", "https://127.0.0.1", "http://127.0.0.1:99999", "http://[::1"):
+    for host in ("127.example.com", "127.0.0.1.example.com", "localhost.example.com"):
+        with pytest.raises(typer.Exit) as exit_info:
+            check_target(f"http://{host}", ())
+        assert exit_info.value.exit_code == 6
+    for text in ("", "10.0.0.1", "https://127.0.0.1", "http://[::1", "http://127.0.0.1:99999"):
         with pytest.raises(typer.BadParameter, match="is no target"):
             check_target(text, ())
     for text in ("http://127.0.0.1:80/api", "http://127.0.0.1/?a"):
