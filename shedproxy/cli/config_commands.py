@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shedproxy.cli.exit_codes import EXIT_CONFIG, EXIT_FAILED
-from shedproxy.cli.output import print_problems
+from shedproxy.cli.exit_codes import EXIT_CONFIG
+from shedproxy.cli.output import end_failed, print_problems
 from shedproxy.cli.settings_file import DEFAULT_FILE, find_file
 from shedproxy.clock import wall_seconds
 from shedproxy.errors import DocumentInvalidError
@@ -156,11 +156,9 @@ def init(
         with file.open("w" if force else "x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
-        typer.echo(f"error: {file} exists already; --force replaces it", err=True)
-        raise typer.Exit(EXIT_FAILED) from None
+        end_failed(f"{file} exists already; --force replaces it")
     except OSError as error:
-        typer.echo(f"error: cannot write {file}: {error.strerror}", err=True)
-        raise typer.Exit(EXIT_FAILED) from None
+        end_failed(f"cannot write {file}: {error.strerror}")
     typer.echo(f"wrote {file}")
     typer.echo(f"  shedproxy check {file}")
     typer.echo(f"  shedproxy run --config {file}")
@@ -221,8 +219,7 @@ def _write_schema(value: Any, out: Path | None) -> None:
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        typer.echo(f"error: cannot write {out}: {error.strerror}", err=True)
-        raise typer.Exit(EXIT_FAILED) from None
+        end_failed(f"cannot write {out}: {error.strerror}")
     typer.echo(f"wrote {out}")
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from shedproxy.cli.exit_codes import EXIT_CONFIG, EXIT_FAILED
-from shedproxy.cli.output import print_problems
+from shedproxy.cli.exit_codes import EXIT_CONFIG
+from shedproxy.cli.output import end_failed, print_problems
 from shedproxy.errors import DocumentInvalidError, ShedproxyError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def init(
         texts = Texts(texts={"": settings.read_text("utf-8")}, names={"": str(settings)})
         for file in (out, private, public, secret):
             if file.exists():
-                _end(f"{file} exists already")
+                end_failed(f"{file} exists already")
         made = [private, public]
         write_key_pair(private, public)
         shown, sha256 = new_token()
@@ -176,7 +176,7 @@ def token(
         try:
             _write_secret(token_out, f"{shown}\n")
         except OSError as error:
-            _end(f"cannot write {token_out}: {error.strerror}")
+            end_failed(f"cannot write {token_out}: {error.strerror}")
     typer.echo(f'[token."{name}"]\nsha256 = "{sha256}"\nrole = "{role}"')
 
 
@@ -199,11 +199,8 @@ def _fail(error: Exception) -> NoReturn:
         print_problems(error.problems)
         raise typer.Exit(EXIT_CONFIG) from None
     if isinstance(error, OSError):
-        _end(f"cannot use {error.filename}: {error.strerror}" if error.filename else str(error))
+        end_failed(
+            f"cannot use {error.filename}: {error.strerror}" if error.filename else str(error)
+        )
     help_text = getattr(error, "help", "")
-    _end(f"{error}\n   = help: {help_text}" if help_text else str(error))
-
-
-def _end(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(EXIT_FAILED)
+    end_failed(f"{error}\n   = help: {help_text}" if help_text else str(error))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
+import typer
+
+from shedproxy.cli.exit_codes import EXIT_FAILED
 from shedproxy.errors import Problem
 
-__all__ = ["print_problems"]
+__all__ = ["end_failed", "print_problems"]
 
 
 def print_problems(problems: Sequence[Problem]) -> None:
@@ -16,3 +20,13 @@ def print_problems(problems: Sequence[Problem]) -> None:
 
     color = has_color(is_terminal=sys.stderr.isatty())
     sys.stderr.write(render_problems(problems, color=color))
+
+
+def end_failed(message: str) -> NoReturn:
+    """Say what is wrong, and end.
+
+    Raises:
+        typer.Exit: 1.
+    """
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(EXIT_FAILED) from None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shedproxy.cli.exit_codes import EXIT_FAILED
-from shedproxy.cli.output import print_problems
+from shedproxy.cli.output import end_failed, print_problems
 from shedproxy.errors import StartupError
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ def _write(file: Path, header: TraceHeader, lines: list[str]) -> None:
         with file.open("w", encoding="ascii", newline="\n") as stream:
             stream.writelines(f"{line}\n" for line in (encode_header(header), *lines))
     except OSError as error:
-        typer.echo(f"error: cannot write {file}: {error.strerror}", err=True)
-        raise typer.Exit(EXIT_FAILED) from None
+        end_failed(f"cannot write {file}: {error.strerror}")
 
 
 def _verify(reader: TraceReader, *, as_json: bool, sink: Callable[[str], None] | None) -> bool:

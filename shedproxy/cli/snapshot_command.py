@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from shedproxy.cli.exit_codes import EXIT_CONFIG, EXIT_FAILED
-from shedproxy.cli.output import print_problems
+from shedproxy.cli.output import end_failed, print_problems
 from shedproxy.clock import wall_seconds
 from shedproxy.errors import DocumentInvalidError, StartupError
 
@@ -55,7 +54,7 @@ def keygen(
     try:
         key_id = _or_end(lambda: write_key_pair(private, public))
     except OSError as error:
-        _end(f"cannot write {error.filename}: {error.strerror}")
+        end_failed(f"cannot write {error.filename}: {error.strerror}")
     typer.echo(f"key {key_id}")
     typer.echo(f"  {private}   signs; keep it where snapshots are published")
     typer.echo(f"  {public}   is believed; put it on every instance (snapshot.keys)")
@@ -122,7 +121,7 @@ def sign(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--size") from None
     except OSError as error:
-        _end(f"cannot write {out}: {error.strerror}")
+        end_failed(f"cannot write {out}: {error.strerror}")
     ids = ", ".join(each.id for each in signers)
     typer.echo(f"wrote {out}: revision {revision}, {len(data)} bytes, signed by {ids}")
 
@@ -288,7 +287,7 @@ def _read(file: Path, size: int = (64 << 20) + 1) -> bytes:
         with file.open("rb") as stream:
             return stream.read(size)
     except OSError as error:
-        _end(f"cannot read {file}: {error.strerror}")
+        end_failed(f"cannot read {file}: {error.strerror}")
 
 
 def _or_end(make: Callable[[], _T]) -> _T:
@@ -299,9 +298,4 @@ def _or_end(make: Callable[[], _T]) -> _T:
         print_problems(error.problems)
         raise typer.Exit(EXIT_CONFIG) from None
     except StartupError as error:
-        _end(str(error))
-
-
-def _end(message: str) -> NoReturn:
-    sys.stderr.write(f"error: {message}\n")
-    raise typer.Exit(EXIT_FAILED)
+        end_failed(str(error))

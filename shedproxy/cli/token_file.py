@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NoReturn
 
-import typer
-
-from shedproxy.cli.exit_codes import EXIT_FAILED
+from shedproxy.cli.output import end_failed
 
 __all__ = ["read_token"]
 
@@ -27,12 +24,7 @@ def read_token(file: str) -> str:
     try:
         token = Path(file).read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
-        _end(f"cannot read {file}: {error.strerror}")
+        end_failed(f"cannot read {file}: {error.strerror}")
     if not _TOKEN.fullmatch(token):
-        _end(f"{file} holds no token: one line of visible ASCII, without blanks")
+        end_failed(f"{file} holds no token: one line of visible ASCII, without blanks")
     return token
-
-
-def _end(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(EXIT_FAILED)
