@@ -304,8 +304,17 @@ def _void(
                 f"(at most {to_milliseconds(int(allowed_ns)):.1f} ms)"
             )
     if health.achieved_ratio < _ACHIEVED_MIN and not played.ended_early:
-        found.append(f"{health.achieved_ratio:.1%} of what was planned was sent")
+        found.append(
+            f"{health.achieved_ratio:.1%} of what was planned was sent" + _not_sent(health)
+        )
     return found
+
+
+def _not_sent(health: GeneratorHealth) -> str:
+    if not health.not_sent_count:
+        return ""
+    asks = ": does the target listen?" if not health.achieved_ratio else ""
+    return f"; {health.not_sent_count} found no connection, or were above the cap in flight{asks}"
 
 
 def _parts(

@@ -68,6 +68,13 @@ def test_what_cannot_be_meant_is_said(arguments: list[str], code: int, says: str
     assert says in " ".join(result.stderr.replace("│", " ").split())
 
 
+def test_where_nobody_listens_that_is_asked_about() -> None:
+    result = RUN.invoke(app, ["load", "http://127.0.0.1:1", "--rate", "20", "--for", "1s"])
+    assert result.exit_code == 4
+    assert "found no connection, or were above the cap in flight" in result.stdout
+    assert "does the target listen?" in result.stdout
+
+
 def test_where_the_result_cannot_be_written_nothing_is_played(tmp_path: Path) -> None:
     with Station(slots=1, service_ms=1) as station:
         result = RUN.invoke(
