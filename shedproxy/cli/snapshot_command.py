@@ -96,7 +96,7 @@ def sign(
 
     from shedproxy.core import seconds
     from shedproxy.settings import parse_duration, parse_size
-    from shedproxy.snapshot import encode_snapshot
+    from shedproxy.snapshot import encode_snapshot, says_nothing
     from shedproxy.store import SigningKey, replace_file
 
     now_s = int(wall_seconds())
@@ -113,6 +113,8 @@ def sign(
         expires_at_s=now_s + lasts_s if lasts_s else 0,
         is_forced=force,
     )
+    if says_nothing(made.document) and not made.table:
+        end_failed(f"{source} says nothing: every host would refuse it as empty")
     try:
         data = _or_end(
             lambda: encode_snapshot(made, [each.sign for each in signers], size=size_bytes)

@@ -45,12 +45,22 @@ class ShardPlan:
         return max(0, self.tenants - 1) * sum(self.law[count:])
 
 
+_WORK_MAX = 50_000_000
+"""Upstreams times tenants: each hand looks at all of them."""
+
+
 def plan_shards(lattice: Lattice, *, tenants: int = 0, overlap_max: int | None = None) -> ShardPlan:
     """The plan; with tenants and a bound, their hands are dealt to see whether it can be kept.
 
     Raises:
-        ValueError: the bound is none for such hands.
+        ValueError: the bound is none for such hands, or they would take minutes to deal.
     """
+    if overlap_max is not None and tenants * lattice.upstreams > _WORK_MAX:
+        raise ValueError(
+            f"to deal {tenants:,} hands of {lattice.upstreams:,} upstreams would take too long:"
+            f" at most {_WORK_MAX // lattice.upstreams:,} tenants are tried; without tenants the"
+            " law and the largest count are said"
+        )
     most = None if overlap_max is None else tenants_max(lattice, overlap_max)
     dealt = 0
     if overlap_max is not None and most is not None and tenants <= most:

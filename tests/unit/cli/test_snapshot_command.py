@@ -102,3 +102,11 @@ def test_mistakes_are_located_and_explained(signed, tmp_path):
     assert "cannot read" in signed("show", "none.snapshot", code=1)
     assert "not a snapshot" in signed("show", "edge.toml", code=3)
     signed("verify", "edge.snapshot", code=2)
+
+
+def test_what_every_host_would_refuse_as_empty_is_not_signed(run, tmp_path):
+    (tmp_path / "empty.toml").write_text("")
+    run("keygen", "fleet")
+    said = run("sign", "empty.toml", "--key", "fleet.key", "--revision", "1", "--out", "x", code=1)
+    assert "empty.toml says nothing: every host would refuse it" in said
+    assert not (tmp_path / "x").exists()

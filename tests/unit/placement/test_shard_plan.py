@@ -30,3 +30,10 @@ def test_without_a_bound_nothing_is_refused():
     assert (made.tenants_max, made.refusal) == (None, "")
     assert made.sharing(2) == pytest.approx(3999 * 0.0044163, rel=1e-3)
     assert made.sharing(0) == pytest.approx(3999)
+
+
+def test_what_would_take_minutes_to_deal_is_refused_at_once():
+    lattice = Lattice(upstreams=100_000, hand=3)
+    with pytest.raises(ValueError, match="at most 500 tenants are tried"):
+        plan_shards(lattice, tenants=4_000_000, overlap_max=1)
+    assert plan_shards(lattice, tenants=4_000_000).law
