@@ -160,9 +160,14 @@ class Sightings:
         return edition.release if edition is not None and is_it else UNKNOWN
 
     def is_overdue(self, fleet: Fleet, host: str, now: Instant) -> bool:
-        """Whether a host that was heard of has not taken what it is to run in the time it has."""
-        seen = self._hosts[host]
-        return self._release(fleet, host) == UNKNOWN and now - seen.edition_at > self._take_ns
+        """Whether a host that was heard of has not taken what it is to run in the time it has.
+
+        That time begins when somebody has looked since it is to run this.
+        """
+        seen, edition = self._hosts[host], fleet.edition(host)
+        is_begun = edition is not None and seen.edition == edition.digest
+        is_late = is_begun and now - seen.edition_at > self._take_ns
+        return is_late and self._release(fleet, host) == UNKNOWN
 
     def trouble(self, fleet: Fleet, host: str, now: Instant) -> str:
         """What is wrong with a host that is to run its edition; "": nothing."""

@@ -154,6 +154,18 @@ def test_who_takes_nothing_holds_no_way_back_up_for_long(world):
     assert world.running["p1"] == "sha256:old"
 
 
+def test_who_was_not_looked_at_since_it_is_to_go_back_is_not_late():
+    slow = replace(RULES, bake_ns=(seconds(100),) * 4)
+    world = World(orders.promote(FLEET, "new", rules=slow))
+    while world.second < 90:
+        world.period()
+    world.bad["sha256:new"] = (50, 0)
+    while world.verbs[-2:] != ["alarm", "move"]:
+        world.period()
+    at = {"now": Instant(seconds(world.second)), "now_s": world.second, "false_alarm": 0.01}
+    assert step(world.fleet, world.seen, world.sightings, **at) is None
+
+
 def test_while_somebody_changes_nothing_is_stepped(world):
     world.period()
     world.stuck = {"p1"}
