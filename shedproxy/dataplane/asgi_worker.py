@@ -17,6 +17,7 @@ from shedproxy.dataplane.application import load_application
 from shedproxy.dataplane.asgi.middleware import ShedMiddleware
 from shedproxy.dataplane.classify import Classifier
 from shedproxy.dataplane.driver import Driver
+from shedproxy.dataplane.wire.tls import renew
 from shedproxy.errors import DocumentInvalidError, Problem, StartupError
 from shedproxy.snapshot import Document
 
@@ -96,7 +97,7 @@ class AsgiService:
         try:
             Classifier(document.classification, document.policy)
             if tls is not None and context is not None:
-                context.load_cert_chain(tls.cert, tls.key or None)
+                renew(context, tls)
         except (ValueError, OSError) as error:
             raise DocumentInvalidError([Problem(message=str(error))]) from error
         self._driver.apply(document)

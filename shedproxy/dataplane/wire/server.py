@@ -19,7 +19,7 @@ from shedproxy.dataplane.wire.live import Live
 from shedproxy.dataplane.wire.reception import Reception
 from shedproxy.dataplane.wire.stalls import Stalls
 from shedproxy.dataplane.wire.timer_wheel import Timed, TimerWheel
-from shedproxy.dataplane.wire.tls import server_context
+from shedproxy.dataplane.wire.tls import renew, server_context
 from shedproxy.dataplane.wire.upstreams import UNBOUNDED, UpstreamGroup
 from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.observability.access_log import AccessLog, AccessRecord, format_event
@@ -167,8 +167,7 @@ class WireServer:
         """
         context = self._context
         if context is not None and proxy.tls is not None:
-            server_context(proxy.tls)
-            context.load_cert_chain(proxy.tls.cert, proxy.tls.key or None)
+            renew(context, proxy.tls)
 
     def save_memory(self, *, is_short: bool) -> None:
         """Memory is short, or no more: nobody beyond those who are here, nothing held for them."""

@@ -6,7 +6,7 @@ import ssl
 
 from shedproxy.snapshot import TlsDocument
 
-__all__ = ["client_context", "server_context"]
+__all__ = ["client_context", "renew", "server_context"]
 
 
 def server_context(document: TlsDocument) -> ssl.SSLContext:
@@ -23,6 +23,23 @@ def server_context(document: TlsDocument) -> ssl.SSLContext:
         context.load_verify_locations(document.ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def renew(context: ssl.SSLContext, document: TlsDocument) -> None:
+    """Present what the files hold now, from the next handshake on, instead of what they held.
+
+    Loaded into the same context a pair replaces one with the same kind of key only: a former one
+    with another kind would still be shown, to whoever prefers it.
+
+    Raises:
+        OSError: they cannot be used; nothing has changed.
+    """
+    fresh = server_context(document)
+
+    def present(sock: ssl.SSLObject, _name: str | None, _former: ssl.SSLContext) -> None:
+        sock.context = fresh
+
+    context.sni_callback = present  # called without a name too
 
 
 def client_context(document: TlsDocument) -> ssl.SSLContext:

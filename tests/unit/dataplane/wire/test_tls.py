@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import ssl
+from pathlib import Path
 
 import pytest
 import trustme
 
-from shedproxy.dataplane.wire.tls import client_context, server_context
+from shedproxy.dataplane.wire.tls import client_context, renew, server_context
 from shedproxy.snapshot import TlsDocument
 
 
@@ -46,3 +48,48 @@ def test_a_key_that_does_not_fit_or_a_missing_file_is_an_os_error(files) -> None
         server_context(TlsDocument(cert=files["cert"], key=files["other"]))
     with pytest.raises(OSError):
         client_context(TlsDocument(ca="/nowhere/ca.pem"))
+
+
+@pytest.mark.parametrize("kinds", [("ECDSA", "RSA"), ("RSA", "ECDSA")])
+def test_a_renewed_certificate_replaces_one_with_another_kind_of_key(kinds, tmp_path) -> None:
+    """K13: clients that prefer the former kind are not shown the former certificate."""
+    ca = trustme.CA()
+    documents = []
+    for kind in kinds:
+        file = tmp_path / kind
+        pair = ca.issue_cert("localhost", key_type=trustme.KeyType[kind])
+        pair.private_key_and_cert_chain_pem.write_to_path(str(file))
+        documents.append(TlsDocument(cert=str(file)))
+    former, fresh = documents
+    context = server_context(former)
+    assert _shown_by(context) == _certificate_in(former)
+    with pytest.raises(OSError):
+        renew(context, TlsDocument(cert="/nowhere/cert.pem"))
+    assert _shown_by(context) == _certificate_in(former)
+    renew(context, fresh)
+    assert _shown_by(context) == _certificate_in(fresh)
+    assert _shown_by(context, name=None) == _certificate_in(fresh)
+    renew(context, former)
+    assert _shown_by(context) == _certificate_in(former)
+
+
+def _certificate_in(document: TlsDocument) -> bytes:
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    text = Path(document.cert).read_text()
+    return ssl.PEM_cert_to_DER_cert(begin + text.split(begin)[1].split(end)[0] + end)
+
+
+def _shown_by(context: ssl.SSLContext, *, name: str | None = "localhost") -> bytes | None:
+    """The certificate that a client with the usual preferences gets."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    plain.check_hostname, plain.verify_mode = False, ssl.CERT_NONE
+    plain.set_alpn_protocols(["h2", "http/1.1"])
+    client = plain.wrap_bio(to_client, to_server, server_hostname=name)
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(4):
+        for end in (client, server):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    assert client.selected_alpn_protocol() == "http/1.1"
+    return client.getpeercert(binary_form=True)
