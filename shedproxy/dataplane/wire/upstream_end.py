@@ -34,9 +34,11 @@ class UpstreamEnd(Timed):
         "_idle_ns",
         "_is_closed",
         "_is_half_closed",
+        "_is_last_held",
         "_paused_at",
         "_poll",
         "_sent_at",
+        "_unsent",
         "authority",
         "entry",
         "exchange",
@@ -86,6 +88,10 @@ class UpstreamEnd(Timed):
         self._poll: select.poll | None = None
         """Asks the kernel about this connection; made when somebody first wants to know."""
         self._is_closed = self._is_half_closed = False
+        self._unsent: list[bytes] = []
+        """Of the present request's body: held back until what has come is read."""
+        self._is_last_held = False
+        """Nothing of the body comes after that."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are transports by shape, not by class.
@@ -128,6 +134,30 @@ class UpstreamEnd(Timed):
         """Tell the upstream that nobody waits, and listen on for the end of its work."""
         self._is_half_closed = True
         self.transport.write_eof()
+
+    def hold_back(self, data: bytes) -> None:
+        """Send this part of a body after the next look at the sockets.
+
+        The upstream may have answered early, and closed. A write to it would fail then, and the
+        loop would close the connection with the answer unread in it.
+        """
+        self._is_last_held, self.is_request_sent = self.is_request_sent, False
+        self._unsent.append(data)
+        exchange = self.exchange
+        if len(self._unsent) == 1 and exchange is not None:
+            call_soon = self.group.loop.call_soon
+            # What is called soon may come before that look; what is called from there comes after.
+            call_soon(call_soon, self._send_held, exchange)
+            exchange.on_upload_blocked()
+
+    def _send_held(self, exchange: Exchange | AbandonedWork) -> None:
+        if self.exchange is not exchange or not self._unsent:
+            return
+        data, self._unsent = b"".join(self._unsent), []
+        self.is_request_sent = self._is_last_held
+        self.transport.write(data)
+        if not self.is_write_blocked:
+            exchange.on_upload_ready()
 
     @property
     def is_paused(self) -> bool:

@@ -150,7 +150,11 @@ class UpstreamConnection(UpstreamEnd):
         if self._body is None:
             self.deadline_at = deadline_at
             self.group.wheel.watch(self)
-        if data:
+        if not data:
+            return
+        if self._unsent or (not self.has_answered and self.is_open and self.is_readable()):
+            self.hold_back(data)
+        else:
             self.transport.write(data)
 
     @property
@@ -162,6 +166,7 @@ class UpstreamConnection(UpstreamEnd):
         """End the connection at once; the exchange on it, if any, is not told."""
         self.exchange = None
         self.tunnel = None
+        self._unsent = []
         self.group.wheel.forget(self)
         if not self._is_closed:
             self._is_closed = True
@@ -354,6 +359,7 @@ class UpstreamConnection(UpstreamEnd):
         """The exchange is over on this side: back to the pool, or closed."""
         exchange, self.exchange = self.exchange, None
         self._body = None
+        self._unsent = []
         if self._paused_at:
             self.resume()
         if exchange is not None and self.stalled_ns:

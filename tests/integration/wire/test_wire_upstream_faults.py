@@ -535,3 +535,54 @@ async def test_an_early_answer_is_passed_on_and_nothing_gets_out_of_step(bench) 
     await proxy.idle()
     assert (await (await proxy.connect()).ask(GET)).status == 200
     assert upstream.connections == 2
+
+
+async def test_an_early_answer_is_read_before_a_write_finds_the_connection_reset(bench) -> None:
+    """U24. Else it would be lost, and the upstream soon out of service for everybody."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        proxy = await bench.proxy(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        for _ in range(4):
+            client = await proxy.connect()
+            client.send(b"PUT / HTTP/1.1\r\nHost: e\r\nContent-Length: 500000\r\n\r\n")
+            client.send(b"x" * 100_000)
+            await eventually_async(
+                lambda: [e for e in proxy.server.clients if e.exchange and e.exchange.upstream]
+            )
+            (end,) = (e for e in proxy.server.clients if e.exchange)
+            upstream, _ = listener.accept()
+            with upstream:
+                assert upstream.recv(1)
+                upstream.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
+            # Not a turn of the loop between: more of the body is read before the answer is.
+            end.data_received(b"x" * 1000)
+            answer = await client.answer()
+            assert (answer.status, answer.body) == (413, b"big")
+            await proxy.idle()
+
+
+async def test_a_body_goes_on_after_an_interim_answer_in_its_order(bench) -> None:
+    """What was held back until that was read is not lost, nor is the connection."""
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        proxy = await bench.proxy(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        client = await proxy.connect()
+        client.send(
+            b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 100003\r\n\r\n" + b"x" * 100_000
+        )
+        await eventually_async(
+            lambda: [e for e in proxy.server.clients if e.exchange and e.exchange.upstream]
+        )
+        (end,) = proxy.server.clients
+        upstream, _ = listener.accept()
+        with upstream:
+            upstream.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+            for piece in (b"a", b"b", b"c"):
+                end.data_received(piece)
+            assert (await client.answer()).status == 103
+            received = b""
+            while not received.endswith(b"abc"):
+                received += await loop.run_in_executor(None, upstream.recv, 1 << 16)
+            upstream.sendall(OK)
+            assert (await client.answer()).status == 200
+            assert proxy.server.upstream_connections == 1
+    await proxy.idle()
