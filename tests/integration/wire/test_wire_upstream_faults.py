@@ -586,3 +586,23 @@ async def test_a_body_goes_on_after_an_interim_answer_in_its_order(bench) -> Non
             assert (await client.answer()).status == 200
             assert proxy.server.upstream_connections == 1
     await proxy.idle()
+
+
+async def test_uploads_that_a_service_resets_do_not_take_it_from_everybody(bench) -> None:
+    """That it wants none of a body which it has not had in full says nothing of the service."""
+
+    async def handle(talk) -> None:
+        while b"POST" not in await talk.head():
+            talk.send(OK)
+        await talk.exactly(100_000)
+        talk.reset()
+
+    upstream = await bench.upstream(handle)
+    proxy = await bench.proxy(upstream.url)
+    for _ in range(4):
+        client = await proxy.connect()
+        client.send(b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 500000\r\n\r\n")
+        client.send(b"x" * 150_000)
+        assert (await client.answer()).status == 502
+    assert (await (await proxy.connect()).ask(GET)).status == 200
+    await proxy.idle()
