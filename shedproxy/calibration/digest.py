@@ -42,6 +42,9 @@ _SHIFT_ERRORS, _SHIFT_MIN = 4.0, 0.05
 _STEADY_MIN = 50
 """Requests below which a step says nothing of its steadiness."""
 
+_DISPERSION_MEAN_MIN = 5.0
+"""Requests a window, below which their scatter is mostly that of whole numbers."""
+
 _CLASSES: Mapping[int, str] = {one: one.label for one in reversed(Criticality)}
 
 
@@ -72,7 +75,7 @@ def digest(
     latencies = sorted(_latency(row, is_open=is_open) for row in served)
     good_count = bisect_left(latencies, slo.latency_ns + 1)
     windows = _windows(rows, cut_at, end, origin, is_open=is_open)
-    health = _health(played)
+    health = _health(played, windows if is_open else ())
     left_count = sum(cut_at <= row.done_at < end and row.status > 0 for row in rows)
     state, reasons = _state(order, played, kept, windows, health, latencies)
     return Step(
@@ -235,7 +238,7 @@ def _window(
     )
 
 
-def _health(played: Played) -> GeneratorHealth:
+def _health(played: Played, windows: Sequence[Window]) -> GeneratorHealth:
     lags = sorted(row.sent_at - row.intended_at for row in played.rows)
     span = max(1, played.stopped_at - played.started_at)
 
@@ -250,7 +253,16 @@ def _health(played: Played) -> GeneratorHealth:
         cpu_ratio=played.cpu_ns / span,
         achieved_ratio=sent / played.planned_count if played.planned_count else 1.0,
         not_sent_count=played.not_sent_count,
+        dispersion_ratio=_dispersion([window.offered_count for window in windows]),
     )
+
+
+def _dispersion(counts: Sequence[int]) -> float | None:
+    """Variance over mean; None where there are too few counts, or too small ones, to tell."""
+    mean = math.fsum(counts) / max(1, len(counts))
+    if len(counts) < WINDOWS or mean < _DISPERSION_MEAN_MIN:
+        return None
+    return math.fsum((count - mean) ** 2 for count in counts) / (len(counts) - 1) / mean
 
 
 def _state(
@@ -284,6 +296,11 @@ def _void(
     order: Order, played: Played, health: GeneratorHealth, latencies: Sequence[int]
 ) -> list[str]:
     found = list(played.faults)
+    if order.planned_rps is not None and not played.planned_count:
+        return [
+            *found,
+            f"no request was due in it at {order.planned_rps:.3g}/s: play longer, or more",
+        ]
     if health.cpu_ratio > _CPU_MAX:
         found.append(f"the generator used {health.cpu_ratio:.0%} of its CPU: starved")
     if order.planned_rps is None:

@@ -145,6 +145,31 @@ def test_errors_refusals_and_routes_are_counted_apart() -> None:
     assert [part.name for part in step.classes] == ["critical"]
 
 
+def test_arrivals_scatter_as_they_were_planned() -> None:
+    def dispersion(rows: list[Sent], **order: object) -> float | None:
+        return digest(
+            an_order(**order), played(rows), slo=SLO, index=0, origin=T0
+        ).health.dispersion_ratio
+
+    poisson = rows_of(lambda _: 20)
+    found = dispersion(poisson)
+    assert found is not None
+    assert 0.4 < found < 2
+    even = [Sent(at := Instant(T0 + n * 5_000_000), at, at, 200) for n in range(2000)]
+    found = dispersion(even)
+    assert found is not None
+    assert found < 0.05
+    assert dispersion(poisson[::50]) is None, "too few to tell"
+    assert dispersion(poisson, planned_rps=None, concurrency=1, phase=Phase.CLOSED) is None
+
+
+def test_a_step_in_which_nothing_was_due_is_not_the_generators_fault() -> None:
+    empty = played([], stopped_at=Instant(T0), cpu_ns=50_000)
+    step = digest(an_order(planned_rps=0.4), empty, slo=SLO, index=0, origin=T0)
+    assert step.state is StepState.VOID
+    assert step.reasons == ("no request was due in it at 0.4/s: play longer, or more",)
+
+
 def test_closed_steps_are_read_by_what_ended() -> None:
     rows = [
         Sent(Instant(T0 + n * 10**7), Instant(T0 + n * 10**7), Instant(T0 + (n + 1) * 10**7), 200)
