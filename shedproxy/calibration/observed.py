@@ -6,7 +6,8 @@ tried against the points, S follows from them; which K are as good as the best o
 gives the interval (profile likelihood), where points near in time count as fewer, by their
 correlation. No slots at all, so that latency is the same whatever the load, is tried too: where
 that is as good, no knee was seen, and all that may be claimed is that the service carried what it
-carried. Nor is a knee claimed beyond the loads that were there. Pure.
+carried. Nor is a knee claimed beyond the loads that were there, nor from points in which a limit
+before the service kept requests from it. Pure.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ what happens within them."""
 _ROUGH_MAX = 0.2
 _HIGHEST = 3
 """The highest load counts that was seen so often."""
+_HELD_MAX = 0.02
+"""Of requests, that were made to wait or refused before the service: where more were, what was in
+flight was cut off by the limit, and would pass for a service with room left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +127,7 @@ def fit_points(points: Sequence[LoadPoint]) -> ObservedFit:
     """The profile that the points bear out, and no more."""
     usual = Counter(point.upstreams for point in points).most_common(1)
     upstreams = usual[0][0] if usual else 0
-    kept = sorted(
+    sound = sorted(
         point
         for point in points
         if point.ended >= POINT_REQUESTS
@@ -131,18 +135,22 @@ def fit_points(points: Sequence[LoadPoint]) -> ObservedFit:
         and point.upstreams == upstreams
         and point.in_flight > 0
     )
+    kept = [point for point in sound if _held_ratio(point) <= _HELD_MAX]
+    held = len(sound) - len(kept)
     span_s = kept[-1].at_s - kept[0].at_s + kept[0].length_s if kept else 0.0
     if len(kept) < POINTS_MIN:
         return ObservedFit(
             point_count=len(kept),
             span_s=span_s,
             upstreams=upstreams,
-            missing=(_too_few(len(kept), upstreams),),
+            missing=(_too_few(len(kept), upstreams), *([_left_out(held)] if held else [])),
         )
     highest = sorted(point.in_flight for point in kept)[-_HIGHEST]
     fastest = sorted(point.throughput_rps for point in kept)[-_HIGHEST]
     found = _search(kept)
     missing = _doubts(found, highest)
+    if missing and held:
+        missing.append(_left_out(held))
     return ObservedFit(
         point_count=len(kept),
         span_s=span_s,
@@ -155,6 +163,17 @@ def fit_points(points: Sequence[LoadPoint]) -> ObservedFit:
         scatter=found.scatter,
         changed_ratio=_changed(kept, found),
         missing=tuple(missing),
+    )
+
+
+def _held_ratio(point: LoadPoint) -> float:
+    return (point.waited + point.refused) / (point.ended + point.refused)
+
+
+def _left_out(count: int) -> str:
+    return (
+        f"{count} points more were left out, in which the limit made requests wait or refused them:"
+        " what reached the service then was cut off"
     )
 
 

@@ -68,6 +68,59 @@ def test_points_of_errors_or_of_another_number_of_upstreams_do_not_count() -> No
     assert fit_points([*points, *broken, *lost]).point_count == len(points)
 
 
+def behind_a_limit(
+    slots: int, service_s: float, *, limit: int, room: int, shares: tuple[float, ...]
+) -> list[LoadPoint]:
+    """Exact means of a service that gets at most `limit` at once, with `room` to wait before it."""
+    rng, points = random.Random(1), []
+    for n in range(120):
+        offered_rps = shares[n % len(shares)] * rng.uniform(0.95, 1.05) * slots / service_s
+        chances = [1.0]
+        for count in range(1, limit + room + 1):
+            chances.append(chances[-1] * offered_rps * service_s / min(count, slots))
+        chances = [chance / math.fsum(chances) for chance in chances]
+        rate_rps = offered_rps * (1 - chances[-1])
+        in_flight = math.fsum(min(count, limit) * chance for count, chance in enumerate(chances))
+        points.append(
+            LoadPoint(
+                at_s=1e6 + 10 * n,
+                length_s=10.0,
+                ended=round(10 * rate_rps),
+                failed=0,
+                waited=round(10 * offered_rps * math.fsum(chances[limit:-1])),
+                refused=round(10 * offered_rps * chances[-1]),
+                in_flight=in_flight,
+                latency_ms=1e3 * in_flight / rate_rps,
+                upstreams=1,
+            )
+        )
+    return points
+
+
+def test_no_knee_is_made_of_points_that_a_limit_cut_off() -> None:
+    shares = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.5)
+    fit = fit_points(behind_a_limit(10, 0.05, limit=20, room=20, shares=shares))
+    assert fit.is_enough
+    assert fit.capacity_rps is None
+    assert 5 < fit.highest_in_flight < 10
+    assert "no knee seen" in fit.missing[0] or "of what it might carry" in fit.missing[0]
+    assert "points more were left out, in which the limit made requests wait" in fit.missing[1]
+
+
+def test_a_limit_that_held_requests_back_all_the_time_leaves_not_enough_data() -> None:
+    fit = fit_points(behind_a_limit(10, 0.05, limit=200, room=20, shares=(2.0,)))
+    assert not fit.is_enough
+    assert fit.missing[0].startswith("not enough data: 0 sound points")
+    assert fit.missing[1].startswith("120 points more were left out")
+
+
+def test_a_limit_that_held_nothing_back_costs_no_knee() -> None:
+    shares = (0.3, 0.5, 0.7, 0.8, 0.9)
+    fit = fit_points(behind_a_limit(10, 0.05, limit=200, room=20, shares=shares))
+    assert fit.capacity_rps is not None
+    assert fit.capacity_rps.value == pytest.approx(200, rel=0.02)
+
+
 def test_a_service_that_changed_is_told() -> None:
     before = seen(4, 20.0, "exponential", upto=0.6)
     after = [
