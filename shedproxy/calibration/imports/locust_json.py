@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -42,7 +43,10 @@ def read_locust_json(source: SourceText, *, loop: Loop | None = None) -> LoadRec
         histogram = _histogram(source, entry)
         whole.update(histogram)
         begun.append(_number(source, entry, "start_time"))
-        ended.append(float(entry.get("last_request_timestamp") or begun[-1]))
+        has_ended = bool(entry.get("last_request_timestamp"))
+        ended.append(_number(source, entry, "last_request_timestamp") if has_ended else begun[-1])
+        if not isinstance(entry.get("name"), str):
+            raise source.invalid("an entry has no name", line=source.line_of('"response_times"'))
         name = f"{entry.get('method') or ''} {entry['name']}".strip()
         routes.append(_route(source, entry, name, histogram))
     length_s = max(ended) - min(begun)
@@ -74,14 +78,16 @@ def read_locust_json(source: SourceText, *, loop: Loop | None = None) -> LoadRec
 
 
 def _number(source: SourceText, entry: Mapping[str, Any], key: str) -> float:
-    value = entry.get(key)
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:
+    value: Any = entry.get(key)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = float(value) if is_number else -1.0
+    if not 0 <= number < math.inf:
         raise source.invalid(
             f"entry {entry.get('name')!r} has no {key}",
             line=source.line_of(f'"{entry.get("name")}"'),
             help="export it with locust --json or --json-file",
         )
-    return float(value)
+    return number
 
 
 def _histogram(source: SourceText, entry: Mapping[str, Any]) -> Counter[Nanos]:

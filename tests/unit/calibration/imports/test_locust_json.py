@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import pytest
 from harness.load_files import load_file
 
 from shedproxy.calibration.imports.locust_json import is_locust_json, read_locust_json
+from shedproxy.calibration.imports.source_text import SourceText
 from shedproxy.errors import DocumentInvalidError
 
 
@@ -38,3 +42,25 @@ def test_damage_is_named_with_its_line(instead: tuple[str, str], said: str) -> N
         read_locust_json(load_file("locust.json", instead=instead))
     assert said in caught.value.problems[0].message
     assert caught.value.problems[0].line > 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"name": None},
+        {"last_request_timestamp": "soon"},
+        {"last_request_timestamp": [1]},
+        {"num_requests": math.nan},
+        {"num_requests": math.inf},
+        {"start_time": math.nan},
+    ],
+)
+def test_a_value_that_is_none_of_its_kind_is_named_and_no_traceback(damage: dict) -> None:
+    entry = {
+        "method": "GET", "name": "/", "start_time": 1.0, "last_request_timestamp": 11.0,
+        "num_requests": 10, "num_failures": 0, "total_response_time": 100,
+        "response_times": {"10": 10},
+    }  # fmt: skip
+    assert read_locust_json(SourceText("run.json", json.dumps([entry]))).total.request_count == 10
+    with pytest.raises(DocumentInvalidError, match="has no"):
+        read_locust_json(SourceText("run.json", json.dumps([entry | damage])))
