@@ -33,12 +33,14 @@ _ROW = re.compile(
 )
 _MEAN = re.compile(r"#\[Mean\s*=\s*([\d.]+)")
 _MAX = re.compile(r"#\[Max\s*=\s*([\d.]+),\s*Total count\s*=\s*(\d+)")
-_LENGTH = re.compile(r"([\d.]+)(us|ms|s|m)\b")
-_WRK_SHARE = re.compile(r"\s+([\d.]+)%\s+([\d.]+(?:us|ms|s|m))\s*")
-_WRK_TOTAL = re.compile(r"\s*(\d+) requests in ([\d.]+(?:us|ms|s|m)),")
+_LENGTHS_NS = UNITS_NS | {"h": 3_600_000_000_000}
+"""wrk prints a run or a wait of an hour or more in hours."""
+_LENGTH = re.compile(r"([\d.]+)(us|ms|s|m|h)\b")
+_WRK_SHARE = re.compile(r"\s+([\d.]+)%\s+([\d.]+(?:us|ms|s|m|h))\s*")
+_WRK_TOTAL = re.compile(r"\s*(\d+) requests in ([\d.]+(?:us|ms|s|m|h)),")
 _WRK_USERS = re.compile(r"\s*\d+ threads? and (\d+) connections?")
 _WRK_RATE = re.compile(r"Requests/sec:\s+([\d.]+)")
-_WRK_LATENCY = re.compile(r"\s+Latency\s+([\d.]+(?:us|ms|s|m))\s+\S+\s+([\d.]+(?:us|ms|s|m))")
+_WRK_LATENCY = re.compile(r"\s+Latency\s+([\d.]+(?:us|ms|s|m|h))\s+\S+\s+([\d.]+(?:us|ms|s|m|h))")
 _WRK_SOCKET = re.compile(r"\s*Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)")
 _WRK_STATUS = re.compile(r"\s*Non-2xx or 3xx responses: (\d+)")
 _HEY_SHARE = re.compile(r"\s+([\d.]+)%+ in ([\d.]+) secs")
@@ -95,10 +97,17 @@ def _spectrum(source: SourceText, unit_ns: int) -> Iterator[tuple[float, Nanos, 
                 help="the table is damaged or cut off; print it again",
             )
         value = source.number(match[1], line=number, what="a value")
+        share = source.number(match[2], line=number, what="a percentile")
+        if share > 1:
+            raise source.invalid(
+                f"a percentile is {match[2]}, and 1 is all there are",
+                line=number,
+                help="the table is damaged, or of a tool that prints percent",
+            )
         if value < least:
             raise source.invalid("values fall here, and percentiles never do", line=number)
         least = value
-        yield float(match[2]), Nanos(round(value * unit_ns)), int(match[3])
+        yield share, Nanos(round(value * unit_ns)), int(match[3])
 
 
 def _buckets(rows: list[tuple[float, Nanos, int]]) -> tuple[tuple[Nanos, int], ...]:
@@ -144,7 +153,7 @@ def _read_hgrm(source: SourceText, unit: str, *, is_assumed: bool, loop: Loop | 
 def _length(text: str) -> Nanos:
     match = _LENGTH.fullmatch(text)
     assert match is not None
-    return Nanos(round(float(match[1]) * UNITS_NS[match[2]]))
+    return Nanos(round(float(match[1]) * _LENGTHS_NS[match[2]]))
 
 
 def _read_wrk(source: SourceText, kind: str, loop: Loop | None) -> LoadRecord:

@@ -121,3 +121,32 @@ def test_wrk_without_its_totals_is_none_of_them() -> None:
 def test_hey_without_its_totals_is_refused() -> None:
     with pytest.raises(DocumentInvalidError, match="totals are missing"):
         read_percentile_text(load_file("hey.txt", instead=("Total:", "Tot:")))
+
+
+def test_a_run_of_an_hour_and_more_is_read() -> None:
+    text = (
+        "Running 120m test @ http://127.0.0.1:8080/\n"
+        "  2 threads and 100 connections\n"
+        "  Thread Stats   Avg      Stdev     Max   +/- Stdev\n"
+        "    Latency     1.09ms    0.50ms   1.20h    60.00%\n"
+        "  Latency Distribution\n"
+        "     50%    1.00ms\n"
+        "     99%    1.10h\n"
+        "  720000 requests in 2.00h, 1.00MB read\n"
+        "Requests/sec:    100.00\n"
+    )
+    source = SourceText("wrk.txt", text)
+    assert percentile_text_kind(source) == "wrk"
+    record = read_percentile_text(source)
+    assert record.length_ns == 7_200_000_000_000
+    assert record.total.latency.mean_ns == 1_090_000
+    assert record.total.latency.max_ns == 4_320_000_000_000
+    assert record.total.latency.at(0.99) == 3_960_000_000_000
+
+
+@pytest.mark.parametrize("share", ["0.5.0", "50.0"])
+def test_a_percentile_that_is_no_share_is_named(share: str) -> None:
+    text = f"Value Percentile TotalCount 1/(1-Percentile)\n1.0 0.25 2 1.3\n2.0 {share} 5 2.0\n"
+    with pytest.raises(DocumentInvalidError, match="a percentile is") as caught:
+        read_percentile_text(SourceText("a.hgrm", text))
+    assert caught.value.problems[0].line == 3
