@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from shedproxy.settings.outliers import CheckSettings, OutlierSettings
 from shedproxy.settings.quantities import Duration, TextList, at_least, invalid
@@ -224,6 +225,17 @@ class RetriesSettings(Section):
 Rates = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=0, max_length=3)]
 
 
+def _time(value: str) -> str:
+    try:
+        if value:
+            datetime.fromisoformat(value)
+    except ValueError:
+        raise invalid(
+            f'"{value}" is not a time', help_text="no calendar has that day or hour"
+        ) from None
+    return value
+
+
 class ProfileSettings(Section):
     """What `shedproxy calibrate --write` measured, and what the limits of the cell rest on. It is
     compared with live traffic; an alarm says when the service is no longer that. Lists are value,
@@ -239,12 +251,13 @@ class ProfileSettings(Section):
     fitted_at: Annotated[
         str,
         form(r"^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z)?$", 'a time, like "2026-11-22T20:41:07Z"'),
+        AfterValidator(_time),
     ] = ""
     """When, in UTC."""
     expires_after: Annotated[Duration, at_least("1s")] = preset("720h")
     """Then `shedproxy check` warns, and so does the proxy."""
     fingerprint: str = ""
-    """Of the machine and the service that were measured."""
+    """Of the machine that measured; the service is not in it."""
     weight: int = preset(1, ge=1, le=10_000)
     """Healthy upstreams when it was measured: limits are for so many together."""
     slo: str = ""
