@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from shedproxy.core import NS_PER_S
@@ -24,12 +25,13 @@ def profile_problems(loaded: Loaded, *, wall_s: float, fingerprint: str) -> Iter
     `wall_s` is now, in seconds of the epoch; `fingerprint` is that of this machine, which says
     nothing of a profile that live traffic made.
     """
-    ages = {profile.cell: wall_s - profile.fitted_at_s for profile in loaded.document.profiles}
     for name, cell in loaded.settings.cell.items():
         profile = cell.profile
         if not profile.id:
             continue
-        age_s = ages.get(name, 0.0) if profile.fitted_at else 0.0
+        # Not of the document: it has no profile in which the knee was not seen.
+        fitted = profile.fitted_at
+        age_s = wall_s - datetime.fromisoformat(fitted).timestamp() if fitted else 0.0
         if age_s * NS_PER_S > profile.expires_after:
             yield _warning(
                 loaded,

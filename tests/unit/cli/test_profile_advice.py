@@ -42,6 +42,12 @@ def test_a_profile_of_this_machine_is_good_until_it_expires(loaded) -> None:
     assert problem.source.endswith("shedproxy.toml")
 
 
+def test_a_profile_without_a_knee_expires_too(loaded) -> None:
+    text = TEXT.partition("capacity =")[0]
+    [problem] = profile_problems(loaded(text), wall_s=FITTED_S + 11 * DAY_S, fingerprint=HERE)
+    assert problem.message == 'the profile of cell "default" is 11 days old'
+
+
 def test_a_profile_of_another_machine_is_told(loaded) -> None:
     [problem] = profile_problems(loaded(), wall_s=FITTED_S, fingerprint="sha256:other")
     assert problem.message == 'the profile of cell "default" was measured on another machine'
