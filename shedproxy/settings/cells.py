@@ -255,7 +255,7 @@ class ProfileSettings(Section):
     ] = ""
     """When, in UTC."""
     expires_after: Annotated[Duration, at_least("1s")] = preset("720h")
-    """Then `shedproxy check` warns, and so does the proxy."""
+    """Then `shedproxy check` warns, and so does the proxy, where the profile has a knee."""
     fingerprint: str = ""
     """Of the machine that measured; the service is not in it."""
     weight: int = preset(1, ge=1, le=10_000)
