@@ -151,7 +151,9 @@ class FleetService:
                 except ShedproxyError as error:
                     if isinstance(error, LedgerDamagedError):
                         raise
-                    await self._commit(head, replace(act, refusal=str(error)[:500]), head.fleet)
+                    refused = replace(act, refusal=str(error)[:500])
+                    if await self._commit(head, refused, head.fleet) is None:
+                        continue  # it was refused for a fleet that there is no more
                     raise
                 act = replace(act, facts={**act.facts, **told})
                 after = await self._commit(head, act, fleet)
@@ -180,8 +182,9 @@ class FleetService:
             raise OrderRefusedError(
                 "/revision",
                 f"the fleet is at revision {head.revision}, not {order.revision}",
+                # The audit has this refusal too, under the next one.
                 help_text="look at what has changed (shedproxy control audit), and send it again"
-                f" with revision {head.revision}",
+                f" with revision {head.revision + 1}",
             )
         return await self._desk.do(head.fleet, order, who)
 

@@ -120,8 +120,28 @@ async def test_an_order_for_an_older_fleet_is_refused_with_the_way_on(fleet):
         await fleet.order("quarantine-cell", cell="a", revision=1)
     assert caught.value.place == "/revision"
     assert "at revision 2, not 1" in str(caught.value)
-    assert "again with revision 2" in caught.value.help
-    await fleet.order("quarantine-cell", cell="a", revision=3)  # the refusal was written down
+    # The refusal was written down, which is a revision too.
+    assert "again with revision 3" in caught.value.help
+    await fleet.order("quarantine-cell", cell="a", revision=3)
+
+
+async def test_a_refusal_is_in_the_audit_although_somebody_was_faster(fleet, monkeypatch):
+    other, append = fleet.another(), Ledger.append
+    raced: list[str] = []
+
+    async def slow(self, head, act, after):
+        if act.refusal and not raced:
+            raced.append(act.verb)
+            await fleet.order("quarantine-cell", cell="a", service=other)
+        return await append(self, head, act, after)
+
+    monkeypatch.setattr(Ledger, "append", slow)
+    with pytest.raises(OrderRefusedError, match="no cell z"):
+        await fleet.order("quarantine-cell", cell="z", who="bob")
+    assert [(entry.act.who, entry.act.refusal) for entry in (await fleet.service.audit(1))[1:]] == [
+        ("ann", ""),
+        ("bob", "there is no cell z"),
+    ]
 
 
 async def test_a_cell_has_settings_of_its_own_beside_the_others(fleet):
