@@ -2,7 +2,7 @@
 
 Once a second it adds up what workers and checks say, asks the core for a step, makes the ledger
 safe, and only then tells the workers, the log and the orchestrator. Without a ledger that can be
-believed nobody is taken out.
+believed nobody is taken out; without a disk that keeps it hosts come back all the same.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ _EVENTS = {
     Act.FAIL_OPEN: "host back",
     Act.RELOAD: "bullet back",
 }
+_HARMLESS = frozenset((Act.RETURN, Act.FAIL_OPEN, Act.SPARE))
 _MEND_READ = (
     "it is left as it is, and nobody is taken out: remove it when no host is being replaced"
 )
@@ -148,11 +149,24 @@ class OutlierWatch:
         self._demands = {each.cell: self._demands[each.cell] for each in upstreams}
         async with self._turn:
             ledger, deeds = self.ejector.step(now, cells)
-            if ledger == self.ejector.ledger or await self._keep(ledger):
-                self.ejector.commit(now, ledger, deeds)
-                self._act(document, deeds)
+            is_due = ledger != self.ejector.ledger or self._fault
+            if is_due and not await self._keep(ledger):
+                ledger, deeds = self._unkept(deeds)
+            self.ejector.commit(now, ledger, deeds)
+            self._act(document, deeds)
         self._tell_weights(now, document)
         self._tell_state(now, document)
+
+    def _unkept(self, deeds: list[Deed]) -> tuple[Ledger, list[Deed]]:
+        """What may be done though nothing can be kept: who comes back has spent its bullet on the
+        disk too, and a successor takes it for out again at worst.
+        """
+        harmless = [deed for deed in deeds if deed.act in _HARMLESS]
+        ledger = self.ejector.ledger
+        for deed in harmless:
+            if deed.bullet is not None:
+                ledger = ledger.put(deed.bullet)
+        return ledger, harmless
 
     async def _keep(self, ledger: Ledger) -> bool:
         """Make it safe; whether it is. What cannot be believed is never written over."""

@@ -135,6 +135,25 @@ async def test_nothing_is_done_before_it_is_kept(tmp_path):
     assert bench.sent == [{"a": {URLS[1]: 0}}]
 
 
+async def test_whoever_may_come_back_does_not_wait_for_a_disk_that_fails(tmp_path):
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    bench = Bench(str(folder / "b"))
+    bench.failing = {URLS[1]}
+    await bench.run(10)
+    assert bench.sent == [{"a": {URLS[1]: 0}}]
+    folder.rename(tmp_path / "away")
+    bench.failing = set()
+    await bench.run(60)
+    assert bench.said() == ["host out", "bullets not kept", "host back"]
+    assert bench.sent[-1].get("a", {}).get(URLS[1], 1000) > 0
+    assert bench.watch.ejector.ledger.out("cell:a") == 1, "nothing is reloaded before it is kept"
+    (tmp_path / "away").rename(folder)
+    await bench.run(1)
+    assert not bench.watch.view()["fault"]
+    assert BulletFile(str(folder / "b")).read() == bench.watch.ejector.ledger
+
+
 async def test_a_successor_goes_on_with_what_was_kept_and_asks_again(tmp_path):
     asked = {"replacement": ReplacementDocument(command=("/none",), attempts=1)}
     bench = Bench(str(tmp_path / "b"), **asked)
