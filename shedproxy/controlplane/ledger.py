@@ -158,14 +158,22 @@ class Ledger:
         data = b"%s\n%s\n" % (line, state)
         if len(data) > _SIZE_MAX:
             raise OSError(f"revision {revision} would have {len(data)} bytes: {_SIZE_MAX} at most")
+        failure: OSError | None = None
         try:
-            is_made = await self._store.create(_name(revision), data)
-        except OSError:
-            if not await self._is(revision, data):
-                raise
-            is_made = True
-        is_ours = is_made or await self._is(revision, data)
-        if not is_ours or await self._is_past(revision, line):
+            is_ours = await self._store.create(_name(revision), data)
+        except OSError as error:
+            is_ours, failure = False, error
+        try:
+            is_ours = is_ours or await self._is(revision, data)
+            is_past = is_ours and await self._is_past(revision, line)
+        except OSError as error:
+            raise OSError(
+                f"{error}; whether revision {revision} is there nobody knows yet:"
+                " shedproxy control audit says so when the store is back"
+            ) from error
+        if failure is not None and not is_ours:
+            raise failure
+        if not is_ours or is_past:
             return None
         digest = hashlib.sha256(line).hexdigest()
         return Head(revision=revision, digest=digest, fleet=fleet, raw=raw)

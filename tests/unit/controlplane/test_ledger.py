@@ -181,6 +181,31 @@ async def test_after_an_error_it_is_looked_whether_it_was_done(store):
     assert done == await Ledger(store).head()
 
 
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_when_nobody_can_look_whether_it_was_done_it_says_who_can(store, is_answered):
+    class Going:
+        """Makes a revision, and is gone."""
+
+        def __init__(self) -> None:
+            self.is_gone = False
+
+        def __getattr__(self, name):
+            if self.is_gone:
+                raise OSError("the store is gone")
+            return getattr(store, name)
+
+        async def create(self, name, data):
+            is_made = await store.create(name, data)
+            self.is_gone = True
+            if not is_answered:
+                raise OSError("no answer")
+            return is_made
+
+    with pytest.raises(OSError, match="the store is gone; whether revision 1 .* control audit"):
+        await Ledger(Going()).append(None, act(1), fleet_of(1))
+    assert len(await Ledger(store).entries()) == 1
+
+
 async def test_a_fleet_that_is_too_large_is_refused_before_it_is_there(ledger):
     cells = tuple(Cell(name="x" * 1000, like=str(n)) for n in range(17_000))
     with pytest.raises(OSError, match="at most"):
