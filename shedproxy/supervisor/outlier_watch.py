@@ -245,7 +245,8 @@ class OutlierWatch:
         """Say again what may not have been heard before this process began."""
         replacement = document.proxy.replacement
         for bullet in self.ejector.ledger.bullets:
-            if bullet.errand is Errand.ASKED and not bullet.newcomer:
+            is_missed = bullet.state is not BulletState.BACK and not bullet.newcomer
+            if bullet.errand is Errand.ASKED and is_missed:
                 self._errands.run(Act.ASK, bullet, replacement)
             elif bullet.errand is Errand.TOLD and bullet.state is not BulletState.GONE:
                 self._errands.run(Act.TELL, bullet, replacement)

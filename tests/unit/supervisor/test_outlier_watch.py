@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from shedproxy.core import Instant, seconds
+from shedproxy.core import BulletState, Errand, Instant, seconds
 from shedproxy.snapshot import Document, ProxyDocument, ReplacementDocument, UpstreamDocument
 from shedproxy.supervisor.bullet_file import BulletFile
 from shedproxy.supervisor.host_tallies import HostTallies
@@ -166,6 +166,23 @@ async def test_a_successor_goes_on_with_what_was_kept_and_asks_again(tmp_path):
     assert successor.sent == [{"a": {URLS[1]: 0}}]
     assert successor.watch.ejector.ledger == bench.watch.ejector.ledger
     assert len(successor.watch._errands._tasks) == 1
+    await successor.watch._errands.close()
+
+
+async def test_a_successor_asks_for_no_host_in_place_of_one_that_is_back(tmp_path):
+    asked = ReplacementDocument(command=("/none",), attempts=1, within_ns=seconds(20))
+    bench = Bench(str(tmp_path / "b"), replacement=asked)
+    bench.failing = {URLS[1]}
+    await bench.run(8)
+    bench.failing = set()
+    await bench.run(30)
+    assert "host back" in bench.said()
+    await bench.watch._errands.close()
+    successor = Bench(str(tmp_path / "b"), replacement=asked)
+    await successor.run(1)
+    (bullet,) = successor.watch.ejector.ledger.bullets
+    assert (bullet.state, bullet.errand) == (BulletState.BACK, Errand.ASKED)
+    assert not successor.watch._errands._tasks
     await successor.watch._errands.close()
 
 
