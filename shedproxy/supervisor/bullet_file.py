@@ -2,13 +2,16 @@
 
 The file is replaced whole and synced, so that whoever is killed leaves one of two whole ledgers. It
 carries a digest, and counts that contradict its bullets are noticed: a ledger that cannot be
-believed is left as it is, and nothing is taken out until somebody has looked.
+believed is left as it is, and nothing is taken out until somebody has looked. One process keeps it
+at a time: who takes over from another waits until that one has ended, and reads it then.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,31 @@ class BulletFile:
         self._path = Path(file) if file else None
         self.id = secrets.token_hex(8)
         """Names this ledger to an orchestrator that hears of several."""
+        self._lock: int | None = None
+
+    def is_ours(self) -> bool:
+        """Whether no other process keeps it; then none does until this one ends, or leaves it."""
+        if self._path is None or self._lock is not None:
+            return True
+        try:
+            lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return True  # nothing can be kept there, which is said when it is tried
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return False
+        except OSError:
+            pass  # a file system without locks
+        self._lock = lock
+        return True
+
+    def leave(self) -> None:
+        """Let another process keep it."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def read(self) -> Ledger:
         """What was kept; an empty ledger where there is no file.

@@ -10,6 +10,7 @@ from shedproxy.core import (
     BulletState,
     Ejector,
     Instant,
+    Ledger,
     Nanos,
     sizes_for,
     to_seconds,
@@ -17,7 +18,7 @@ from shedproxy.core import (
 from shedproxy.observability.reading import Sample, sample_of
 from shedproxy.snapshot import UpstreamDocument
 
-__all__ = ["host_rows", "magazine_rows", "magazine_samples"]
+__all__ = ["bullet_rows", "host_rows", "magazine_rows", "magazine_samples"]
 
 
 def host_rows(
@@ -58,6 +59,21 @@ def host_rows(
             }
         )
     return rows
+
+
+def bullet_rows(ledger: Ledger) -> list[dict[str, Any]]:
+    """Those that are out."""
+    return [
+        {
+            "serial": bullet.serial,
+            "cell": bullet.cell,
+            "host": bullet.host,
+            "state": bullet.state.name.lower(),
+            "errand": bullet.errand.name.lower(),
+            "new": bullet.newcomer,
+        }
+        for bullet in ledger.bullets
+    ]
 
 
 def magazine_rows(ejector: Ejector, now: Instant) -> list[dict[str, Any]]:

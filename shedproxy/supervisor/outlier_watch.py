@@ -34,7 +34,7 @@ from shedproxy.supervisor.bullet_file import BulletFile
 from shedproxy.supervisor.errands import Errands
 from shedproxy.supervisor.fleet import Fleet
 from shedproxy.supervisor.host_checks import HostChecks
-from shedproxy.supervisor.host_views import host_rows, magazine_rows, magazine_samples
+from shedproxy.supervisor.host_views import bullet_rows, host_rows, magazine_rows, magazine_samples
 from shedproxy.supervisor.inspection import Inspection
 from shedproxy.supervisor.orders import HostOrder, OrderInvalidError
 
@@ -49,6 +49,7 @@ _EVENTS = {
     Act.FAIL_OPEN: "host back",
     Act.RELOAD: "bullet back",
 }
+_KEPT_ELSEWHERE = "another process keeps the ledger of bullets, until it ends"
 _HARMLESS = frozenset((Act.RETURN, Act.FAIL_OPEN, Act.SPARE))
 _MEND_READ = (
     "it is left as it is, and nobody is taken out: remove it when no host is being replaced"
@@ -80,13 +81,15 @@ class OutlierWatch:
         self._document = document
         self._report = report
         self._clock = clock
-        self._file = BulletFile(file)
+        self._name, self._file = file, BulletFile(file)
         self._is_blind = False
         """The ledger cannot be believed."""
         self._fault = ""
         """Why it could not be kept last."""
         self._broken = ""
         """What the last look failed of."""
+        self._waits = not self._file.is_ours()
+        """Another process keeps the ledger, from which this one takes over."""
         self.ejector = Ejector(self._read(file), now=clock())
         self._errands = Errands(self._file.id, report)
         self._checks: HostChecks | None = None
@@ -105,13 +108,12 @@ class OutlierWatch:
 
     def _read(self, file: str) -> Ledger:
         try:
-            ledger = self._file.read()
+            return self._file.read()
         except (DocumentInvalidError, OSError) as error:
             self._is_blind = True
             why = error.strerror if isinstance(error, OSError) else str(error)
             self._report("bullets not read", {"file": file, "why": why, "help": _MEND_READ})
             return Ledger()
-        return ledger
 
     # --- life -------------------------------------------------------------------------------
 
@@ -129,6 +131,7 @@ class OutlierWatch:
         finally:
             self._checks.close()
             await self._errands.close()
+            self._file.leave()
 
     def _tell_broken(self, error: Exception) -> None:
         why = f"{type(error).__name__}: {error}"
@@ -148,14 +151,24 @@ class OutlierWatch:
         self._fleet.tallies.keep({(each.cell, url) for each in upstreams for url in each.urls})
         self._demands = {each.cell: self._demands[each.cell] for each in upstreams}
         async with self._turn:
-            ledger, deeds = self.ejector.step(now, cells)
-            is_due = ledger != self.ejector.ledger or self._fault
-            if is_due and not await self._keep(ledger):
-                ledger, deeds = self._unkept(deeds)
-            self.ejector.commit(now, ledger, deeds)
-            self._act(document, deeds)
+            if await self._is_ours(now):
+                ledger, deeds = self.ejector.step(now, cells)
+                is_due = ledger != self.ejector.ledger or self._fault
+                if is_due and not await self._keep(ledger):
+                    ledger, deeds = self._unkept(deeds)
+                self.ejector.commit(now, ledger, deeds)
+                self._act(document, deeds)
         self._tell_weights(now, document)
         self._tell_state(now, document)
+
+    async def _is_ours(self, now: Instant) -> bool:
+        """Whether the ledger may be changed here; it is read anew when that begins."""
+        if self._waits and self._file.is_ours():
+            self._waits = self._is_blind = False
+            self.ejector = Ejector(self._read(self._name), now=now)
+            await self._errands.close()
+            self._errands = Errands(self._file.id, self._report)
+        return not self._waits
 
     def _unkept(self, deeds: list[Deed]) -> tuple[Ledger, list[Deed]]:
         """What may be done though nothing can be kept: who comes back has spent its bullet on the
@@ -292,8 +305,7 @@ class OutlierWatch:
         cells = {each.cell for each in document.proxy.upstreams}
         frozen = {cell for cell in cells if self.ejector.is_frozen(cell, now)}
         for cell in sorted(frozen ^ self._frozen):
-            event = "outliers frozen" if cell in frozen else "outliers thawed"
-            self._report(event, {"cell": cell})
+            self._report(f"outliers {'frozen' if cell in frozen else 'thawed'}", {"cell": cell})
         self._frozen = frozen
         within = document.proxy.replacement.within_ns
         late = self.ejector.overdue(now, dict.fromkeys(cells, within))
@@ -340,6 +352,8 @@ class OutlierWatch:
 
     async def _forgive(self, serial: int) -> None:
         async with self._turn:
+            if self._waits:
+                raise OrderInvalidError("/serial", _KEPT_ELSEWHERE)
             ledger = self.ejector.ledger
             bullet = next((each for each in ledger.bullets if each.serial == serial), None)
             if bullet is None:
@@ -360,8 +374,7 @@ class OutlierWatch:
 
     def samples(self) -> Iterator[Sample]:
         """The metrics of every magazine."""
-        rows = magazine_rows(self.ejector, self._clock())
-        return magazine_samples(rows, self.spared_count)
+        return magazine_samples(magazine_rows(self.ejector, self._clock()), self.spared_count)
 
     def view(self) -> dict[str, Any]:
         """Every host, and every magazine."""
@@ -379,18 +392,8 @@ class OutlierWatch:
         return {
             "hosts": hosts,
             "magazines": magazine_rows(self.ejector, now),
-            "bullets": [
-                {
-                    "serial": bullet.serial,
-                    "cell": bullet.cell,
-                    "host": bullet.host,
-                    "state": bullet.state.name.lower(),
-                    "errand": bullet.errand.name.lower(),
-                    "new": bullet.newcomer,
-                }
-                for bullet in self.ejector.ledger.bullets
-            ],
+            "bullets": bullet_rows(self.ejector.ledger),
             "fault": "the ledger cannot be believed"
             if self._is_blind
-            else self._fault or self._broken,
+            else (_KEPT_ELSEWHERE if self._waits else self._fault or self._broken),
         }

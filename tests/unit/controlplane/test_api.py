@@ -79,7 +79,7 @@ async def test_what_the_fleet_does_not_allow_is_a_conflict_with_the_way_on(fleet
         assert answer.status_code == 409
         (error,) = answer.json()["errors"]
         assert error["place"] == "/revision"
-        assert "again with revision 1" in error["help"]
+        assert "again with revision 2" in error["help"], "the refusal is a revision, too"
         unknown = await http.post("/v1/quarantine-cell", json={"cell": "z"})
         assert (unknown.status_code, unknown.json()["errors"][0]["help"]) == (422, "cells: a, b")
         assert (await http.get("/v1/audit?from=x")).status_code == 422

@@ -59,6 +59,11 @@ class Bench:
             self.fleet.tallies.take(1, {"a": told})
             await self.watch.step()
 
+    async def leave(self) -> None:
+        """Its process ends."""
+        await self.watch._errands.close()
+        self.watch._file.leave()
+
     def said(self) -> list[str]:
         return [event for event, _ in self.events]
 
@@ -160,7 +165,7 @@ async def test_a_successor_goes_on_with_what_was_kept_and_asks_again(tmp_path):
     bench.failing = {URLS[1]}
     await bench.run(10)
     assert bench.sent[-1] == {"a": {URLS[1]: 0}}
-    await bench.watch._errands.close()
+    await bench.leave()
     successor = Bench(str(tmp_path / "b"), **asked)
     await successor.run(1)
     assert successor.sent == [{"a": {URLS[1]: 0}}]
@@ -177,13 +182,35 @@ async def test_a_successor_asks_for_no_host_in_place_of_one_that_is_back(tmp_pat
     bench.failing = set()
     await bench.run(30)
     assert "host back" in bench.said()
-    await bench.watch._errands.close()
+    await bench.leave()
     successor = Bench(str(tmp_path / "b"), replacement=asked)
     await successor.run(1)
     (bullet,) = successor.watch.ejector.ledger.bullets
     assert (bullet.state, bullet.errand) == (BulletState.BACK, Errand.ASKED)
     assert not successor.watch._errands._tasks
     await successor.watch._errands.close()
+
+
+async def test_who_takes_over_changes_nothing_before_the_other_has_ended(tmp_path):
+    bench = Bench(str(tmp_path / "b"))
+    bench.failing = {URLS[1]}
+    await bench.run(10)
+    successor = Bench(str(tmp_path / "b"))
+    successor.failing = {URLS[1], URLS[3]}
+    await successor.run(10)
+    assert successor.sent == [{"a": {URLS[1]: 0}}], "who is out stays out"
+    assert "until it ends" in successor.watch.view()["fault"]
+    with pytest.raises(OrderInvalidError, match="another process"):
+        await successor.watch.order(HostOrder(action="forgive", serial=1), who="x")
+    bench.failing = set()
+    await bench.run(150)
+    assert bench.sent[-1] == {}
+    await bench.leave()
+    await successor.run(1)
+    assert successor.watch.ejector.ledger == bench.watch.ejector.ledger
+    assert successor.sent[1:] == [{}]
+    assert not successor.watch.view()["fault"]
+    await successor.leave()
 
 
 async def test_a_ledger_that_cannot_be_believed_lets_nobody_go(tmp_path):
