@@ -1,11 +1,11 @@
 """Whether a service is still the one that was calibrated: live points against the fitted curve.
 
-A point is how many requests ended in a while and how long they took at the upstream; by Little's
-law that is also how many were in flight. Of a service with K slots and service time S, Erlang says
-how many are in flight at each share of its capacity (with Allen's and Cunneen's correction for
-the scatter of service times). Turned round, a point tells S, whatever the load was: the slowdown is
-that over the calibrated one. Where most requests had to wait before the service, it is never idle,
-and its throughput is its capacity.
+A point is how many requests ended in a while and how long they took, before the upstream and at
+it; by Little's law that is also how many were in flight. Of a service with K slots and service time
+S, Erlang says how many are in flight at each share of its capacity (with Allen's and Cunneen's
+correction for the scatter of service times). Turned round, a point tells S, whatever the load was:
+the slowdown is that over the calibrated one. Where most requests had to wait before the service, it
+is never idle, and its throughput is its capacity.
 
 Pure: it is told what time it is. It says, and changes nothing.
 """
@@ -33,7 +33,7 @@ _ALARM_RATIO = 1.08
 _CALM_RATIO = 1.05
 _LEAST_NS = NS_PER_MS
 """Less than this a request is the proxy's own cost."""
-_BUSY_SHARE, _WAITING_SHARE = 0.9, 0.3
+_BUSY_SHARE = 0.9
 
 
 class Counts(NamedTuple):
@@ -103,11 +103,11 @@ class DriftWatch:
         self._last = (now, counts)
         if ended >= _POINT_REQUESTS and healthy_ratio > 0:
             waiting = (counts.waited_count - before.waited_count) / ended
-            took_ns = (counts.upstream_ns - before.upstream_ns) / ended
-            if waiting > _WAITING_SHARE:
-                # A limit just above the knee moves the queue before it, and as long as a service
-                # that is idle now and then has the same queue wherever it stands.
-                took_ns += (counts.waited_ns - before.waited_ns) / ended
+            # A limit just above the knee moves the queue before it, and as long as a service is
+            # idle now and then it has the same queue wherever that stands.
+            took_ns = (
+                counts.upstream_ns - before.upstream_ns + counts.waited_ns - before.waited_ns
+            ) / ended
             self._add(now, ended * NS_PER_S / span / healthy_ratio, took_ns, waiting)
         return self.state
 
