@@ -60,7 +60,7 @@ async def test_a_flood_of_handshakes_leaves_open_connections_their_time(
     comes when it is over is let in at once.
 
     The flood is as steady as the clock: what it costs is seen in each of three windows, what
-    something else on the machine costs is not.
+    something else on the machine costs is not; calm is what it was before it or after it.
     """
     proxy = serve(tls_config)
     pid = proxy.worker_pid
@@ -76,11 +76,13 @@ async def test_a_flood_of_handshakes_leaves_open_connections_their_time(
             seen = [await honest.run(1.2) for _ in range(3)]
             growth = memory_bytes(pid) - before
             assert strangers.end() > 0.9 * RATE
+        after = await honest.run(2)
     finally:
         honest.close()
     assert not [failure for window in seen for failure in window.failures]
     p99s_ms = [window.p99_ms for window in seen]
-    assert min(p99s_ms) <= 1.5 * idle.p99_ms, (idle.p99_ms, p99s_ms)
+    idle_ms = max(idle.p99_ms, after.p99_ms)
+    assert min(p99s_ms) <= 1.5 * idle_ms, (idle_ms, p99s_ms)
     assert growth < 64 * 1024**2
     began = time.perf_counter()
     async with asyncio.timeout(5):
