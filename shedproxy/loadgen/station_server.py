@@ -21,7 +21,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, KeysView, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import cast
@@ -40,6 +40,7 @@ __all__ = ["StationServer", "main"]
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n%b"
 _ANSWER = _HEAD % (b"text/plain", 3, b"ok\n")
+_ANSWER_TO_HEAD = _HEAD % (b"text/plain", 3, b"")
 _REPORT_URL = REPORT_PATH.encode()
 _FILES = 8192
 
@@ -120,7 +121,7 @@ class StationServer:
         self._deliver(now)
         return job
 
-    def leave(self, jobs: set[int]) -> None:
+    def leave(self, jobs: KeysView[int]) -> None:
         """Their client is gone; what departed in time has departed."""
         now = self._clock()
         self._deliver(now)
@@ -153,7 +154,8 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._url = b""
-        self._jobs: set[int] = set()
+        self._jobs: dict[int, bytes] = {}
+        """What each is answered."""
         self._is_last = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -161,7 +163,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._jobs:
-            self._station.leave(self._jobs)
+            self._station.leave(self._jobs.keys())
         # Parser and connection know each other, and nobody collects cycles here.
         del self._parser
 
@@ -184,11 +186,11 @@ class _Connection(asyncio.Protocol):
             body = json.dumps(asdict(self._station.report())).encode()
             self._write(_HEAD % (b"application/json", len(body), body))
         else:
-            self._jobs.add(self._station.take(self))
+            answer = _ANSWER_TO_HEAD if self._parser.get_method() == b"HEAD" else _ANSWER
+            self._jobs[self._station.take(self)] = answer
 
     def answer(self, job: int) -> None:
-        self._jobs.discard(job)
-        self._write(_ANSWER)
+        self._write(self._jobs.pop(job))
 
     def _write(self, answer: bytes) -> None:
         assert self._transport is not None

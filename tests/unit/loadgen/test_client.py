@@ -80,3 +80,51 @@ def test_an_answer_to_head_is_its_head(announced: bytes) -> None:
     connection.send(b"GET")
     connection.data_received(ANSWER)
     assert len(seen) == 3
+
+
+def test_what_a_parser_says_late_is_not_about_the_next_request() -> None:
+    """A body after the answer to HEAD: the request that is sent at once has a connection left."""
+    seen: list[int] = []
+
+    def on_done(connection: LoadConnection, status: int) -> None:
+        seen.append(status)
+        if len(seen) == 1 and connection.is_open:
+            connection.send(b"GET")
+
+    connection, wire = LoadConnection(on_done), Wire()
+    connection.connection_made(wire)
+    connection.send(b"HEAD / HTTP/1.1")
+    connection.data_received(ANSWER)
+    assert (seen, connection.is_open, wire.is_aborted) == ([200], False, True)
+
+
+@pytest.mark.parametrize("early", [b"103 Early Hints\r\nlink: </a>", b"100 Continue"])
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_an_interim_answer_is_not_the_answer(early: bytes, is_apart: bool) -> None:
+    """The final one is."""
+    connection, _, seen = connect()
+    connection.send(b"GET")
+    pieces = [b"HTTP/1.1 " + early + b"\r\n\r\n", ANSWER]
+    for piece in pieces if is_apart else [b"".join(pieces)]:
+        connection.data_received(piece)
+    assert (seen, connection.is_open) == ([200], True)
+
+
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_an_answer_that_nobody_asked_for_ends_the_connection(is_apart: bool) -> None:
+    """With the one before it, or by itself."""
+    connection, wire, seen = connect()
+    connection.send(b"GET")
+    for piece in [ANSWER, ANSWER] if is_apart else [ANSWER * 2]:
+        connection.data_received(piece)
+    assert (seen, connection.is_open, wire.is_aborted) == ([200], False, True)
+
+
+def test_an_answer_that_changes_the_protocol_ends_the_connection() -> None:
+    """Nobody asked for one."""
+    connection, wire, seen = connect()
+    connection.send(b"GET")
+    connection.data_received(
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"
+    )
+    assert (seen, connection.is_open, wire.is_aborted) == ([0], False, True)

@@ -202,6 +202,18 @@ def test_a_request_may_come_in_pieces_and_two_at_once() -> None:
     assert wire.answers == 2
 
 
+def test_head_is_answered_without_a_body() -> None:
+    """Between two GET on one connection."""
+    bench = Bench()
+    wire, _ = bench.ask(0, GET + GET.replace(b"GET", b"HEAD") + GET)
+    for ms in (10, 20, 30):
+        bench.ring(ms)
+    assert wire.answers == 3
+    assert [piece.endswith(b"ok\n") for piece in wire.sent.split(b"HTTP/1.1")[1:]] == [
+        True, False, True,
+    ]  # fmt: skip
+
+
 def test_a_connection_that_is_not_kept_alive_is_closed_after_its_last_answer() -> None:
     """As HTTP/1.1 wants it."""
     bench = Bench()
