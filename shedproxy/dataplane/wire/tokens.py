@@ -7,6 +7,8 @@ bytes after the head (an upgrade, a HEAD answer with a length, trailers) is with
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 import httptools
 
@@ -17,6 +19,7 @@ from shedproxy.observability.fault import Fault
 __all__ = ["PlainLines", "RequestTokens", "ResponseTokens", "read_request", "read_response"]
 
 
+_Parser = TypeVar("_Parser", httptools.HttpRequestParser, httptools.HttpResponseParser)
 _BLANKS = re.compile(rb"(?<![ \t])[ \t]++\r\n")
 """After a value they mean nothing (RFC 9112 5), but the parser will not have some of them.
 
@@ -183,18 +186,8 @@ def read_request(head: bytes) -> RequestTokens:
     Raises:
         HeadError: the parser refuses it.
     """
-    sink = _Sink()
-    parser = httptools.HttpRequestParser(sink)
-    try:
-        parser.feed_data(head)
-    except httptools.HttpParserUpgrade:
-        pass
-    except httptools.HttpParserError as error:
-        if len(bare := _BLANKS.sub(b"\r\n", head)) < len(head):
-            return read_request(bare)
-        raise HeadError(Fault.BAD_REQUEST, str(error)) from error
-    minor = 0 if parser.get_http_version() == "1.0" else 1
-    return RequestTokens(parser.get_method(), sink.text, minor, sink.headers)
+    parser, sink = _feed(httptools.HttpRequestParser, head, Fault.BAD_REQUEST)
+    return RequestTokens(parser.get_method(), sink.text, _minor(parser), sink.headers)
 
 
 def read_response(head: bytes) -> ResponseTokens:
@@ -203,16 +196,26 @@ def read_response(head: bytes) -> ResponseTokens:
     Raises:
         HeadError: the parser refuses it.
     """
+    parser, sink = _feed(httptools.HttpResponseParser, head, Fault.UPSTREAM_BAD_RESPONSE)
+    is_dated = any(name == b"date" for name, _ in sink.headers)
+    return ResponseTokens(
+        parser.get_status_code(), sink.text, _minor(parser), sink.headers, is_dated
+    )
+
+
+def _feed(make: Callable[[_Sink], _Parser], head: bytes, fault: Fault) -> tuple[_Parser, _Sink]:
     sink = _Sink()
-    parser = httptools.HttpResponseParser(sink)
+    parser = make(sink)
     try:
         parser.feed_data(head)
     except httptools.HttpParserUpgrade:
         pass
     except httptools.HttpParserError as error:
         if len(bare := _BLANKS.sub(b"\r\n", head)) < len(head):
-            return read_response(bare)
-        raise HeadError(Fault.UPSTREAM_BAD_RESPONSE, str(error)) from error
-    minor = 0 if parser.get_http_version() == "1.0" else 1
-    is_dated = any(name == b"date" for name, _ in sink.headers)
-    return ResponseTokens(parser.get_status_code(), sink.text, minor, sink.headers, is_dated)
+            return _feed(make, bare, fault)
+        raise HeadError(fault, str(error)) from error
+    return parser, sink
+
+
+def _minor(parser: httptools.HttpRequestParser | httptools.HttpResponseParser) -> int:
+    return 0 if parser.get_http_version() == "1.0" else 1
