@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -20,8 +21,9 @@ from starlette.types import ASGIApp
 from shedproxy.clock import Clock, monotonic_now, wall_seconds
 from shedproxy.controlplane.orders import OrderRefusedError
 from shedproxy.controlplane.persons import Person, Persons
+from shedproxy.controlplane.rollout import RolloutRules
 from shedproxy.controlplane.service import FleetService, StoreGoneError
-from shedproxy.controlplane.verbs import VERBS, parse_order
+from shedproxy.controlplane.verbs import VERBS, Order, parse_order
 from shedproxy.controlplane.views import audit_view, fleet_view
 from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.listening import (
@@ -43,6 +45,8 @@ _WITHIN_S = 30.0
 _PROBLEMS_MAX = 100
 
 _Answer = Callable[[Request, Person], Awaitable[Response]]
+_Note = Callable[[Request, str, str, str, int], None]
+"""Takes what was refused before it was an order: whose, which verb, why and as which status."""
 
 
 def make_api(
@@ -54,6 +58,7 @@ def make_api(
 ) -> ASGIApp:
     """The application."""
     waiting = asyncio.Semaphore(WAITING_MAX)
+    note = _noting(service)
 
     async def status(_request: Request, _person: Person) -> Response:
         if service.head is None:
@@ -78,8 +83,7 @@ def make_api(
 
     def order(verb: str) -> _Answer:
         async def answer(request: Request, person: Person) -> Response:
-            content = await read_object(request, size_max=_BODY_SIZE_MAX)
-            asked = parse_order(verb, content, service.rules.rollout)
+            asked = await _order_of(request, person, verb, service.rules.rollout, note)
             return json_answer(await service.order(asked, who=person.name))
 
         return answer
@@ -89,18 +93,39 @@ def make_api(
 
     routes = [
         Route("/livez", livez, methods=["GET"]),
-        Route("/v1/status", _asked(status, persons, None), methods=["GET"]),
-        Route("/v1/audit", _bounded(_asked(audit, persons, None), waiting), methods=["GET"]),
+        Route("/v1/status", _asked(status, persons, note, None), methods=["GET"]),
+        Route("/v1/audit", _bounded(_asked(audit, persons, note, None), waiting), methods=["GET"]),
         *(
             Route(
                 f"/v1/{verb}",
-                _bounded(_asked(order(verb), persons, verb), waiting),
+                _bounded(_asked(order(verb), persons, note, verb), waiting),
                 methods=["POST"],
             )
             for verb in VERBS
         ),
     ]
     return guarded(Starlette(routes=routes, exception_handlers=problem_handlers()))
+
+
+async def _order_of(
+    request: Request, person: Person, verb: str, rules: RolloutRules, note: _Note
+) -> Order:
+    try:
+        return parse_order(verb, await read_object(request, size_max=_BODY_SIZE_MAX), rules)
+    except HTTPException as error:
+        note(request, person.name, verb, error.detail, error.status_code)
+        raise
+    except OrderRefusedError as error:
+        note(request, person.name, verb, str(error), 422)
+        raise
+
+
+def _noting(service: FleetService) -> _Note:
+    def note(request: Request, person: str, verb: str, why: str, status: int) -> None:
+        caller = request.client.host if request.client is not None else ""
+        service.refusals.note(person, verb, why, status=status, caller=caller)
+
+    return note
 
 
 def _bounded(
@@ -123,16 +148,18 @@ def _bounded(
 
 
 def _asked(
-    answer: _Answer, persons: Persons, verb: str | None
+    answer: _Answer, persons: Persons, note: _Note, verb: str | None
 ) -> Callable[[Request], Awaitable[Response]]:
     """By somebody who may; `verb` is None for who only looks."""
 
     async def endpoint(request: Request) -> Response:
         person = persons.identify(request.headers, changes=verb is not None)
         if isinstance(person, Refusal):
+            note(request, "", verb or "look", person.detail, person.status)
             return problem(person.status, person.title, person.detail, headers=person.headers)
         if verb is not None and not person.may(verb):
             detail = f"{person.name} is {person.role}, and may not {verb}"
+            note(request, person.name, verb, detail, 403)
             return problem(403, "Not allowed", detail)
         try:
             return await answer(request, person)

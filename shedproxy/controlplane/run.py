@@ -19,7 +19,7 @@ from shedproxy.controlplane.ledger import Ledger
 from shedproxy.controlplane.move import MoveRules
 from shedproxy.controlplane.persons import Persons, check_listener
 from shedproxy.controlplane.rollout import RolloutRules
-from shedproxy.controlplane.service import FleetService, ServiceRules
+from shedproxy.controlplane.service import FleetService, ServiceRules, StoreGoneError
 from shedproxy.controlplane.shelves import Shelves
 from shedproxy.controlplane.snapshot_maker import SnapshotMaker
 from shedproxy.core import Nanos, to_seconds
@@ -110,6 +110,9 @@ async def serve(
     listener.close()
     with contextlib.suppress(asyncio.CancelledError):
         await rounds  # an error of its own ends the program, and is shown
+    with contextlib.suppress(StoreGoneError, TimeoutError):
+        async with asyncio.timeout(to_seconds(settings.timeout)):
+            await service.close()
     report("stopped", {})
 
 

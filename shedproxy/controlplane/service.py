@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from shedproxy.controlplane.move import MoveRules, missing
 from shedproxy.controlplane.order_desk import OrderDesk
 from shedproxy.controlplane.orders import OrderRefusedError
 from shedproxy.controlplane.reconciling import Seen, Step, is_progress, move_step, note, step
+from shedproxy.controlplane.refusals import RefusalBook
 from shedproxy.controlplane.releases import release_digest, renew
 from shedproxy.controlplane.rollout import Book, RolloutRules
 from shedproxy.controlplane.shelves import Shelves
@@ -99,6 +100,8 @@ class FleetService:
         self.votes: dict[str, StatusReport] = {}
         """What hosts said last, as far as it was read: a report that came once is enough to go by
         where a key moves."""
+        self.refusals = RefusalBook(self._act, report, clock)
+        """What was refused before it was an order; it is written down in rounds."""
         self._desk = OrderDesk(shelves, maker, rules.move, wall)
         self._is_wanted = asyncio.Event()
         self._handed_out = 0
@@ -174,7 +177,19 @@ class FleetService:
             StoreGoneError: the store failed, or something in it was changed.
         """
         async with self._using_store():
+            if self.head is not None:
+                await self.refusals.write(await self._refresh(), self._commit)
             return await self._ledger.entries(first)
+
+    async def close(self) -> None:
+        """Write down what waits for its period to end.
+
+        Raises:
+            StoreGoneError: the store failed.
+        """
+        async with self._using_store():
+            if self.head is not None:
+                await self.refusals.write(await self._refresh(), self._commit, is_last=True)
 
     async def _done(self, head: Head, order: Order, who: str) -> tuple[Fleet, dict[str, Any]]:
         """The fleet after an order, and what is to be told of it."""
@@ -285,6 +300,7 @@ class FleetService:
                 # Whoever is slow may have put an older one there, after us.
                 self._shelves.doubt(missing(move, names, self.votes))
             await self._hand_out(head)
+            head = await self.refusals.write(head, self._commit)
             if head.revision - self._compacted >= PAGE:
                 await self._ledger.compact(head)
                 self._compacted = head.revision
@@ -370,11 +386,9 @@ class FleetService:
             self.head = after
         return after
 
-    def _act(
-        self, who: str, verb: str, *, why: str = "", facts: Mapping[str, Any] | None = None
-    ) -> Act:
+    def _act(self, who: str, verb: str, **said: Any) -> Act:
         at_s = round(self._wall(), 3)
-        return Act(id=str(uuid.uuid4()), at_s=at_s, who=who, verb=verb, why=why, facts=facts or {})
+        return Act(id=str(uuid.uuid4()), at_s=at_s, who=who, verb=verb, **said)
 
     def _say(self, act: Act) -> None:
         facts = {"who": act.who, **({"why": act.why} if act.why else {}), **act.facts}

@@ -52,16 +52,34 @@ async def test_an_order_is_done_in_the_name_of_who_gave_it(fleet):
 
 
 @pytest.mark.parametrize(
-    ("token", "verb", "status"),
-    [("", "promote", 401), ("eve", "promote", 401), ("bob", "publish", 403),
-     ("ci", "promote", 403), ("ci", "publish", 422), ("ann", "promote", 422)],
+    ("token", "verb", "status", "who", "why"),
+    [("", "promote", 401, "nobody", "1 call"), ("eve", "promote", 401, "nobody", "1 call"),
+     ("bob", "publish", 403, "bob", "bob is reader, and may not publish"),
+     ("ci", "promote", 403, "ci", "ci is publisher, and may not promote"),
+     ("ci", "publish", 422, "ci", "there are no settings"),
+     ("ann", "promote", 422, "ann", "digest is None; must be text")],
 )  # fmt: skip
-async def test_nobody_does_what_is_not_his(fleet, token, verb, status):
+async def test_nobody_does_what_is_not_his_and_the_audit_has_it(
+    fleet, token, verb, status, who, why
+):
+    before = fleet.service.head.fleet
     async with client(fleet, token) as http:
         answer = await http.post(f"/v1/{verb}", json={})
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
-    assert len(await fleet.service.audit(1)) == 1, "nothing was written down for it"
+    _, entry = await fleet.service.audit(1)
+    assert (entry.act.who, entry.act.refusal) == (who, why)
+    assert fleet.service.head.fleet == before
+    assert await fleet.service.audit(1) == [_, entry], "once"
+
+
+async def test_the_audit_has_who_sends_what_is_no_order(fleet):
+    async with client(fleet) as http:
+        headers = {"content-type": "application/json"}
+        assert (await http.post("/v1/promote", content=b"{", headers=headers)).status_code == 400
+    await fleet.period()
+    entry = (await fleet.service.audit(1))[-1]
+    assert (entry.act.who, entry.act.verb, entry.act.facts["status"]) == ("ann", "promote", 400)
 
 
 async def test_who_is_a_reader_sees_and_who_is_nobody_does_not(fleet):
