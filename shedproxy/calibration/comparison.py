@@ -13,7 +13,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from shedproxy.calibration.estimates import mean_interval
-from shedproxy.calibration.results import Calibration, Confidence, Interval, VerificationRun
+from shedproxy.calibration.results import (
+    Calibration,
+    Confidence,
+    Interval,
+    Provenance,
+    VerificationRun,
+)
 from shedproxy.core import NS_PER_MS
 
 __all__ = [
@@ -196,12 +202,23 @@ def _obstacles(before: Calibration, after: Calibration) -> Iterable[str]:
 
 
 def _remarks(before: Calibration, after: Calibration) -> Iterable[str]:
-    if before.provenance.fingerprint != after.provenance.fingerprint:
-        yield "another machine or another build of the service"
+    old, new = before.provenance, after.provenance
+    if old.target_build and new.target_build and old.target_build != new.target_build:
+        yield f"another build of the service: {old.target_build}, then {new.target_build}"
+    elif old.target_build != new.target_build:
+        named = old.target_build or new.target_build
+        yield f"perhaps another build of the service: one is of {named}, the other does not say"
+    if _machine(old) != _machine(new):
+        yield "another machine"
     if before.plan.engine != after.plan.engine:
         yield f"another generator: {before.plan.engine}, then {after.plan.engine}"
     if (before.plan.routes, before.plan.classes) != (after.plan.routes, after.plan.classes):
         yield "another mix of requests"
+
+
+def _machine(made: Provenance) -> list[tuple[str, str]]:
+    # How busy it was before differs always.
+    return [fact for fact in made.machine if fact[0] != "load"]
 
 
 # --- judging -----------------------------------------------------------------------------------

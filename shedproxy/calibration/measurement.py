@@ -148,6 +148,8 @@ class Plan:
     is_quick: bool = False
     locustfile: str = ""
     """Whose tasks are the requests; "": there is none."""
+    target_build: str = ""
+    """What the service runs, as people name it; "": nobody said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

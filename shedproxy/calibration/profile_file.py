@@ -230,6 +230,7 @@ def _profile(calibration: Calibration, weight: int) -> dict[str, Any]:
         "fitted_at": provenance.finished,
         "expires_after": show_duration(calibration.thresholds.expires_after_ns),
         "fingerprint": provenance.fingerprint,
+        "build": provenance.target_build,
         "weight": weight,
         "slo": calibration.plan.slo.text,
     }

@@ -276,11 +276,12 @@ class Provenance:
     finished: str
     version: str
     fingerprint: str
-    """`sha256:...` of machine and target build."""
+    """`sha256:...` of machine and target build, as far as both are known."""
     machine: tuple[tuple[str, str], ...] = ()
     """(what, value): CPU, cores, quota, kernel, Python, load before."""
     packages: tuple[tuple[str, str], ...] = ()
     target_build: str = ""
+    """As people name it; "": nobody said."""
     source: str = "load"
     """`load`, `observed` (a live proxy's own points) or `import`."""
     is_complete: bool = True

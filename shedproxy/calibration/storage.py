@@ -37,14 +37,18 @@ class CalibrationFolder:
         """Where the result is."""
         return self.path / REPORT_FILE
 
-    def begin(self, plan: Plan, target: str, requests: RequestSet) -> None:
-        """Keep the plan and what is sent; what an earlier calibration left there gives way."""
+    def begin(self, plan: Plan, target: str, requests: RequestSet) -> Measured:
+        """Keep the plan and what is sent; what an earlier calibration left there gives way.
+
+        Returns nothing measured yet.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         head = {"target": target, "plan": to_plain(plan), "requests": requests.as_plain()}
         (self.path / _PLAN_FILE).write_text(json.dumps(head, indent=1))
         (self.path / _STEPS_FILE).write_text("")
         for name in _OF_REPORT:
             (self.path / name).unlink(missing_ok=True)
+        return Measured()
 
     def keep(self, measured: Measured) -> None:
         """Add the steps that are not kept yet."""

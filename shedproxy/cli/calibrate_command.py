@@ -25,6 +25,7 @@ from shedproxy.cli.calibrate_engine import check_engine, order_player, prove, ru
 from shedproxy.cli.calibrate_observed import observed_calibration
 from shedproxy.cli.exit_codes import EXIT_INCONCLUSIVE, EXIT_INTERRUPTED
 from shedproxy.cli.load_target import check_target, generator_count, request_set
+from shedproxy.cli.output import print_problems
 from shedproxy.cli.report_files import check_folder, write_views
 from shedproxy.clock import wall_seconds
 from shedproxy.core import Nanos, seconds
@@ -56,7 +57,7 @@ def calibrate(
     processes: o.Processes = "1", master: o.Master = None, from_observe: o.FromObserve = "",
     cell: o.Cell = "default", token_file: o.TokenFile = "", streams: o.StreamsPath = "",
     streams_kind: o.StreamsKind = "sse", streams_max: o.StreamsMax = 1_024,
-    locustfile: o.Locustfile = None,
+    locustfile: o.Locustfile = None, build: o.Build = "",
 ) -> None:  # fmt: skip
     """Measure what a service can carry, write the thresholds, and prove them.
 
@@ -70,15 +71,15 @@ def calibrate(
         shedproxy calibrate http://127.0.0.1:8000 --quick --write shedproxy.toml
         shedproxy calibrate --from-observe http://127.0.0.1:9900 --write shedproxy.toml
     """
-    from shedproxy.calibration.run import Measured
     from shedproxy.calibration.storage import CalibrationFolder
 
     started_s, console = wall_seconds(), Console(stderr=True, highlight=False)
     _check_files(write, diff)
     if from_observe:
         calibration = observed_calibration(
-            from_observe, cell=cell, slo=slo, token_file=token_file, started_s=started_s
-        )
+            from_observe, cell=cell, slo=slo, token_file=token_file, started_s=started_s,
+            build=o.build_named(build, cell, write, diff),
+        )  # fmt: skip
         folder = CalibrationFolder(out or _default_folder(started_s))
         _hand_over(console, calibration, folder, cell=cell, write=write, diff=diff)
         return
@@ -96,10 +97,10 @@ def calibrate(
             slo=slo, budget=budget, quick=quick, arrivals=arrivals, repeats=repeats, seed=seed,
             max_rate=max_rate, max_in_flight=max_in_flight, chosen=chosen, mix=mix,
             engine=engine, processes=generator_count(processes, target), locustfile=locustfile,
+            target_build=o.build_named(build, cell, write, diff),
         )  # fmt: skip
-        measured = Measured()
         folder = CalibrationFolder(out or _default_folder(started_s))
-        folder.begin(plan, target, chosen)
+        measured = folder.begin(plan, target, chosen)
     calibration = _measured(
         console, target, plan, chosen, measured, folder, started_s, held,
         verifies=verify, master=master,
@@ -164,6 +165,7 @@ def _hand_over(
 ) -> None:
     from shedproxy.calibration.measurement import Confidence
     from shedproxy.calibration.profile_file import for_cell, write_profile
+    from shedproxy.calibration.target_build import build_problems
     from shedproxy.cli.calibrate_view import show_result
 
     calibration = for_cell(calibration, cell)
@@ -174,6 +176,8 @@ def _hand_over(
     report = folder.finish(calibration)
     write_views(folder.path, calibration)
     show_result(console, calibration, report)
+    for file in dict.fromkeys(filter(None, (diff, write))):
+        print_problems(list(build_problems(calibration, file)))
     is_conclusive = calibration.verdict.confidence is not Confidence.INCONCLUSIVE
     is_interrupted = calibration.provenance.stopped_by == _INTERRUPTED
     if write is not None and is_conclusive and not is_interrupted:
@@ -238,6 +242,7 @@ def _conclude(
         command=shlex.join(["shedproxy", *sys.argv[1:]]),
         started_s=started_s,
         stopped_by=measured.stopped_by,
+        target_build=plan.target_build,
     )
     return conclude(
         plan,
@@ -292,6 +297,7 @@ def _plan(
     engine: str,
     processes: int,
     locustfile: Path | None,
+    target_build: str,
 ) -> Plan:
     from shedproxy.calibration.measurement import Plan, Share
     from shedproxy.calibration.slo_text import parse_slo
@@ -325,6 +331,7 @@ def _plan(
         routes=tuple(Share(name=spec.route, ratio=spec.weight / weights) for spec in chosen.specs),
         is_quick=quick,
         locustfile=str(locustfile or ""),
+        target_build=target_build,
     )
 
 

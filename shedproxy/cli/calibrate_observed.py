@@ -26,7 +26,7 @@ _PATH = "/-/points"
 
 
 def observed_calibration(
-    source: str, *, cell: str, slo: str, token_file: str, started_s: float
+    source: str, *, cell: str, slo: str, token_file: str, started_s: float, build: str = ""
 ) -> Calibration:
     """The calibration that live traffic bears out; nothing is sent but one GET.
 
@@ -50,6 +50,7 @@ def observed_calibration(
         command=shlex.join(["shedproxy", *sys.argv[1:]]),
         started_s=started_s,
         source="observed",
+        target_build=build,
     )
     span_s = points[-1].at_s - points[0].at_s if points else 0.0
     plan = Plan(
@@ -61,6 +62,7 @@ def observed_calibration(
         profile="observed",
         engine="none",
         repeats=1,
+        target_build=build,
     )
     return conclude_observed(points, plan, made, cell=cell, now_s=wall_seconds())
 

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["resumed_target"]
+__all__ = ["build_named", "resumed_target"]
 
 BUDGET, QUICK_BUDGET = "3m", "40s"
 _OF_PLAN = (
     "slo", "budget", "quick", "request", "requests", "openapi", "access_log", "mix", "arrivals",
-    "repeats", "seed", "max_rate", "max_in_flight", "engine", "processes", "locustfile",
+    "repeats", "seed", "max_rate", "max_in_flight", "engine", "processes", "locustfile", "build",
 )  # fmt: skip
 """Flags that say what is measured, and how."""
 
@@ -20,6 +20,14 @@ Target = Annotated[str, typer.Argument(help="URL of the service, http://HOST:POR
 Slo = Annotated[str, typer.Option(help="What good service is.")]
 Budget = Annotated[str | None, typer.Option(help=f"Time for measuring; {BUDGET} unless said.")]
 Quick = Annotated[bool, typer.Option("--quick", help=f"{QUICK_BUDGET}, with wider intervals.")]
+Build = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="What the service runs: a version, a commit. Unless said, the version= that "
+        "the upstreams in the file of --write or --diff have.",
+    ),
+]
 Request = Annotated[
     list[str] | None,
     typer.Option(metavar='"GET /x 2"', help="A request, and its weight. Repeatable."),
@@ -102,6 +110,20 @@ StreamsPath = Annotated[
 ]
 StreamsKind = Annotated[str, typer.Option(help="Of --streams: sse, websocket or longpoll.")]
 StreamsMax = Annotated[int, typer.Option(min=8, max=60_000, help="Streams never to be exceeded.")]
+
+
+def build_named(build: str, cell: str, *files: Path | None) -> str:
+    """What the service runs, as the flag says, or the upstreams in files that are good settings.
+
+    Raises:
+        typer.BadParameter: no build is named like that.
+    """
+    from shedproxy.calibration.target_build import build_in_files, check_build
+
+    try:
+        return check_build(build) or build_in_files(filter(None, files), cell)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--build") from None
 
 
 def resumed_target(context: typer.Context, known_target: str, target: str) -> str:

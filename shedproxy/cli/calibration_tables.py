@@ -331,7 +331,7 @@ def _provenance(calibration: Calibration) -> Table | None:
     facts: Iterable[tuple[str, str]] = (
         ("Report", made.id),
         ("Target", made.target),
-        ("Target build", made.target_build),
+        ("Target build", made.target_build or "not named (--build)"),
         ("Started", made.started),
         ("Finished", made.finished),
         ("Objective", plan.slo.text),

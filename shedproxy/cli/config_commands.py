@@ -81,7 +81,7 @@ def _profile_problems(loaded: Loaded) -> list[Problem]:
     from shedproxy.calibration.provenance import machine_fingerprint
     from shedproxy.cli.profile_advice import profile_problems
 
-    found = profile_problems(loaded, wall_s=wall_seconds(), fingerprint=machine_fingerprint())
+    found = profile_problems(loaded, wall_s=wall_seconds(), fingerprint=machine_fingerprint)
     return list(found)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -19,11 +19,13 @@ _DAY_S = 86_400
 _AGAIN = "run shedproxy calibrate URL --write again, or without --write to see what would change"
 
 
-def profile_problems(loaded: Loaded, *, wall_s: float, fingerprint: str) -> Iterator[Problem]:
+def profile_problems(
+    loaded: Loaded, *, wall_s: float, fingerprint: Callable[[str], str]
+) -> Iterator[Problem]:
     """A warning for every profile that is too old, or was measured somewhere else.
 
-    `wall_s` is now, in seconds of the epoch; `fingerprint` is that of this machine, which says
-    nothing of a profile that live traffic made.
+    `wall_s` is now, in seconds of the epoch; `fingerprint` is that of this machine with a
+    build, and says nothing of a profile that live traffic made.
     """
     for name, cell in loaded.settings.cell.items():
         profile = cell.profile
@@ -39,12 +41,13 @@ def profile_problems(loaded: Loaded, *, wall_s: float, fingerprint: str) -> Iter
                 f'the profile of cell "{name}" is {int(age_s / _DAY_S)} days old',
                 note=f"good for {profile.expires_after / NS_PER_S / _DAY_S:g} days",
             )
-        if _is_of_load(profile) and profile.fingerprint != fingerprint:
+        this = fingerprint(profile.build)
+        if _is_of_load(profile) and profile.fingerprint != this:
             yield _warning(
                 loaded,
                 (name, "fingerprint"),
                 f'the profile of cell "{name}" was measured on another machine',
-                note=f"this one is {fingerprint}: other processors, quota, kernel or Python",
+                note=f"this one is {this}: other processors, quota, kernel or Python",
             )
 
 

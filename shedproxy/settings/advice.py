@@ -15,6 +15,7 @@ from shedproxy.settings.problems import at_path
 from shedproxy.settings.quantities import show_duration, split_address
 from shedproxy.settings.section import ClassLimits
 from shedproxy.settings.shape import Path, subject
+from shedproxy.settings.upstreams import split_upstream
 from shedproxy.snapshot import unreachable
 
 __all__ = ["advise"]
@@ -334,6 +335,26 @@ def _cancels(settings: Settings, layers: Sequence[Layer]) -> Iterator[Problem]:
             )
 
 
+def _other_builds(settings: Settings, layers: Sequence[Layer]) -> Iterator[Problem]:
+    for name, cell in settings.cell.items():
+        build = cell.profile.build
+        if not cell.profile.id or not build:
+            continue
+        # Cells without upstreams of their own have those of the default.
+        owner = name if cell.upstream else "default"
+        for index, upstream in enumerate(cells_of(settings)[owner].upstream):
+            url, _, version = split_upstream(upstream)
+            if version and version != build:
+                yield at_path(
+                    layers,
+                    ("cell", owner, "upstream", str(index)),
+                    f'the profile of cell "{name}" was made for build {build}; {url} has {version}',
+                    help_text="run shedproxy calibrate URL --write again",
+                    severity="warning",
+                )
+                break
+
+
 _ADVISERS: tuple[_Adviser, ...] = (
     _shadowed_rules,
     _repeated_names,
@@ -347,4 +368,5 @@ _ADVISERS: tuple[_Adviser, ...] = (
     _cell_keys,
     _zones_and_hands,
     _cancels,
+    _other_builds,
 )

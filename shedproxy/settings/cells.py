@@ -257,7 +257,10 @@ class ProfileSettings(Section):
     expires_after: Annotated[Duration, at_least("1s")] = preset("720h")
     """Then `shedproxy check` warns, and so does the proxy, where the profile has a knee."""
     fingerprint: str = ""
-    """Of the machine that measured; the service is not in it."""
+    """Of the machine that measured, and of the build that was measured, where it was named."""
+    build: str = preset("", examples=["2026.11.3"])
+    """What the upstreams ran then (`calibrate --build`). Where those of the cell are said to have
+    another version there is a warning; "" is any."""
     weight: int = preset(1, ge=1, le=10_000)
     """Healthy upstreams when it was measured: limits are for so many together."""
     slo: str = ""

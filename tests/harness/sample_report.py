@@ -231,7 +231,7 @@ def _provenance(wobble: int) -> Provenance:
         finished="2026-11-26T01:03:12Z",
         version="1.2.3",
         fingerprint="sha256:0123456789abcdef",
-        machine=(("CPU", "2 cores"), ("kernel", "6.8"), ("load before", "0.12")),
+        machine=(("CPU", "2 cores"), ("kernel", "6.8"), ("load", "0.12")),
         packages=(("python", "3.11.7"), ("uvloop", "0.22.1")),
     )
 

@@ -114,10 +114,23 @@ def test_other_objectives_and_inconclusive_reports_are_no_basis() -> None:
 def test_other_circumstances_are_remarked() -> None:
     moved = replace(
         BASE,
-        provenance=replace(BASE.provenance, fingerprint="sha256:other"),
+        provenance=replace(BASE.provenance, machine=(("cores", "64"), ("load", "0.9"))),
         plan=replace(BASE.plan, engine="locust", classes=()),
     )
     assert len(compare(BASE, moved).remarks) == 3
+
+
+def test_builds_of_the_service_are_told_apart_where_they_are_named() -> None:
+    def of(build: str, load: str = "0.1") -> Calibration:
+        machine = (*BASE.provenance.machine[:-1], ("load", load))
+        made = replace(BASE.provenance, target_build=build, machine=machine)
+        return replace(BASE, provenance=made)
+
+    assert compare(of("7"), of("7", load="2.0")).remarks == compare(of(""), of("")).remarks == ()
+    assert compare(of("7"), of("8")).remarks == ("another build of the service: 7, then 8",)
+    assert compare(of(""), of("8")).remarks == (
+        "perhaps another build of the service: one is of 8, the other does not say",
+    )
 
 
 def test_the_goodput_of_a_run_without_windows_stands_alone() -> None:

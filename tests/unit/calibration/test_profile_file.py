@@ -63,6 +63,11 @@ def test_values_change_in_place_and_comments_stay(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_the_profile_names_the_build_that_was_measured() -> None:
+    made = replace(CALIBRATION.provenance, target_build="v7+rc.1")
+    assert 'build = "v7+rc.1"' in with_profile(replace(CALIBRATION, provenance=made), TEXT)
+
+
 def test_what_is_written_is_a_valid_settings_file(tmp_path: Path) -> None:
     file = tmp_path / "shedproxy.toml"
     file.write_text(TEXT)

@@ -84,7 +84,7 @@ def test_changes_thresholds_routes_checks_errors_provenance(calibration: Calibra
     assert {row[1].text for row in table(calibration, "errors").rows} == {"timeout"}
     facts = {row[0].text: row[1].text for row in table(calibration, "provenance").rows}
     assert facts["Objective"] == "p99<250ms, errors<0.5%"
-    assert "Target build" not in facts, "it is not known"
+    assert facts["Target build"] == "not named (--build)"
 
 
 def test_where_there_is_nothing_there_is_no_table(calibration: Calibration) -> None:

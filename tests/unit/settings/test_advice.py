@@ -46,6 +46,9 @@ CASES = [
      "telemetry.endpoint has no effect while telemetry.otlp is false"),
     ("[cell.default.transport.tls]\nverify = false", 2, "false",
      'cell "default" accepts any certificate from its upstreams'),
+    (('[cell.default]\nupstream = ["http://a:1 version=7", "http://b:1 version=8"]\n'
+     '[cell.default.profile]\nid = "x"\nbuild = "7"'), 2, '"http://b:1 version=8"',
+     'the profile of cell "default" was made for build 7; http://b:1 has 8'),
 ]  # fmt: skip
 
 
