@@ -39,6 +39,8 @@ PAUSE_S = 0.05
 """When nothing can be accepted: until the next look."""
 _RECORD_HEAD_SIZE = 5
 _RECORD_SIZE_MAX = _RECORD_HEAD_SIZE + 16 * 1024
+_NO_TIMEOUT_S = 24 * 3600.0
+"""The wheel keeps the time of a handshake, because it looks at the sockets first."""
 
 
 class Newcomer(Timed):
@@ -75,7 +77,7 @@ class Newcomer(Timed):
         return Eviction.HANDSHAKE
 
     def on_deadline(self, now: Instant) -> None:
-        """Its turn has not come, or its hello has not."""
+        """Its hello has not come, or its turn, or the rest of its handshake."""
         self._handshakes.drop(self)
 
     def missing(self) -> int:
@@ -196,13 +198,16 @@ class Handshakes:
         if len(self._silent) + self._ready_count >= WAITING_MAX and self._silent:
             self._reception.evict(next(iter(self._silent)))
         self._reception.make_room()
-        now = self._server.clock()
-        newcomer = Newcomer(self, sock, address, now)
-        newcomer.deadline_at = now + self._server.live.timeouts.client_head_ns
-        self._server.wheel.watch(newcomer)
+        newcomer = Newcomer(self, sock, address, self._server.clock())
+        self._give_time(newcomer)
         self._reception.crowd.add(newcomer)
         self._silent[newcomer] = None
         self._look_at(newcomer, is_heard=False)
+
+    def _give_time(self, newcomer: Newcomer) -> None:
+        """As long as a head may take, for each phase: hello, turn, handshake."""
+        newcomer.deadline_at = self._server.clock() + self._server.live.timeouts.client_head_ns
+        self._server.wheel.watch(newcomer)
 
     # --- the hello --------------------------------------------------------------------------
 
@@ -220,6 +225,7 @@ class Handshakes:
         if is_heard:
             self._loop.remove_reader(newcomer.sock)
             newcomer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        self._give_time(newcomer)
         self._ready.setdefault(newcomer.address, {})[newcomer] = None
         self._ready_count += 1
         if self._timer is None:
@@ -272,17 +278,15 @@ class Handshakes:
     # --- the handshake ----------------------------------------------------------------------
 
     def _shake(self, newcomer: Newcomer) -> None:
-        self._server.wheel.forget(newcomer)
-        newcomer.deadline_at = 0
+        self._give_time(newcomer)
         client = ClientConnection(self._server)
         self._shaking[client] = newcomer
-        timeout_s = max(0.1, self._server.live.timeouts.client_head_ns / NS_PER_S)
         newcomer.task = self._loop.create_task(
             self._loop.connect_accepted_socket(
                 lambda: cast("asyncio.Protocol", client),
                 newcomer.sock,
                 ssl=self._context,
-                ssl_handshake_timeout=timeout_s,
+                ssl_handshake_timeout=_NO_TIMEOUT_S,
             )
         )
         newcomer.task.add_done_callback(partial(self._on_shaken, client))
@@ -291,6 +295,7 @@ class Handshakes:
         """The handshake is over: from here on it is a client."""
         newcomer = self._shaking.pop(client, None)
         if newcomer is not None:
+            self._server.wheel.forget(newcomer)
             self._reception.crowd.remove(newcomer)
 
     def _on_shaken(self, client: ClientConnection, task: asyncio.Task[object]) -> None:
@@ -298,6 +303,7 @@ class Handshakes:
             task.exception()  # it left, or cannot speak TLS: nobody is there to be told
         newcomer = self._shaking.pop(client, None)
         if newcomer is not None:
+            self._server.wheel.forget(newcomer)
             self._reception.forget(newcomer)
 
     # --- the end ----------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class WireServer:
         self._groups: dict[str, UpstreamGroup] = {}
         self._events: list[str] = []
         self._context: ssl.SSLContext | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._second_at = 0
         self._is_short = False
         self._table: CellTable | None = None
@@ -285,14 +285,26 @@ class WireServer:
     # --- time -------------------------------------------------------------------------------
 
     def _on_tick(self) -> None:
+        """Look at the sockets, then turn to this instant: the loop may have stood still, and what
+        came in time is still to be read. One look, so that nothing is put off for ever.
+        """
+        # What is called soon may come before that look; what is called from there comes after.
+        self._timer = self.loop.call_soon(self._look_first, self.clock())
+
+    def _look_first(self, now: Instant) -> None:
+        self._timer = self.loop.call_soon(self._on_looked, now)
+
+    def _on_looked(self, now: Instant) -> None:
         try:
-            self.turn()
+            self._turn(now)
         finally:
             self._timer = self.loop.call_later(self.wheel.tick_ns / NS_PER_S, self._on_tick)
 
     def turn(self) -> None:
         """Let time pass: tell everybody whose deadline has passed."""
-        now = self.clock()
+        self._turn(self.clock())
+
+    def _turn(self, now: Instant) -> None:
         for item in self.wheel.advance(now):
             # One that was due may have moved, or taken away, the deadline of another.
             if 0 < item.deadline_at <= now:

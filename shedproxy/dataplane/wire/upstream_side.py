@@ -22,7 +22,6 @@ from shedproxy.dataplane.wire.framing import (
 from shedproxy.dataplane.wire.head_memory import ResponseHeads
 from shedproxy.dataplane.wire.pool import Upstream
 from shedproxy.dataplane.wire.target import Target, bound_silence
-from shedproxy.dataplane.wire.timer_wheel import TICK_NS
 from shedproxy.dataplane.wire.tokens import ResponseTokens
 from shedproxy.dataplane.wire.upstream_end import UpstreamEnd
 from shedproxy.observability.fault import Fault
@@ -37,8 +36,6 @@ __all__ = ["UpstreamConnection"]
 RESPONSE_HEAD_SIZE_MAX: Final = 64 * 1024
 _NONE: Final = int(BodyKind.NONE)
 _SIZED: Final = int(BodyKind.SIZED)
-LATE_NS: Final = 2 * TICK_NS
-"""A deadline that is noticed later than this was held up."""
 INTERIM_ANSWERS_MAX = 16
 """More 1xx answers than this to one request are an attack or a loop."""
 
@@ -46,7 +43,7 @@ INTERIM_ANSWERS_MAX = 16
 class UpstreamConnection(UpstreamEnd):
     """The protocol towards an upstream. Whose turn it is: `exchange`, or None while idle."""
 
-    __slots__ = ("_body", "_buffer", "_heads", "_interims", "_put_off_to", "_seen")
+    __slots__ = ("_body", "_buffer", "_heads", "_interims", "_seen")
 
     def __init__(self, group: UpstreamGroup, entry: Upstream[Any], target: Target) -> None:
         super().__init__(group, entry, target)
@@ -54,8 +51,6 @@ class UpstreamConnection(UpstreamEnd):
         self._buffer = b""
         self._seen = 0
         self._interims = 0
-        self._put_off_to = -1
-        """The deadline that what was not read yet has been given; -1: none was."""
         self._heads = ResponseHeads(group.answer_fields)
 
     # --- asyncio.BufferedProtocol -----------------------------------------------------------
@@ -195,12 +190,6 @@ class UpstreamConnection(UpstreamEnd):
             return
         exchange = self.exchange
         if self._paused_at:
-            return
-        is_late = now - self.deadline_at > LATE_NS and self.deadline_at != self._put_off_to
-        if is_late and self.is_readable():
-            # The loop stood still: what came meanwhile is read first, once.
-            self.deadline_at = self._put_off_to = now
-            self.group.wheel.watch(self)
             return
         if exchange.outlast(now, self):
             return

@@ -25,27 +25,6 @@ async def test_an_answer_may_come_byte_by_byte(still) -> None:
     assert not upstream.is_closed
 
 
-async def test_an_answer_that_came_while_the_loop_stood_still_is_read_first(still) -> None:
-    bench = still(timeouts={"response_ns": seconds(1)})
-    client = bench.client()
-    upstream = await bench.ask(client, GET)
-    reads, writes = os.pipe()
-    os.write(writes, b"x")
-    upstream.socket.fileno = lambda: reads
-    bench.clock.advance(seconds(3))
-    bench.server.turn()
-    assert client.take() == b"", "nobody has looked yet"
-    upstream.protocol.data_received(OK)
-    assert client.take().startswith(b"HTTP/1.1 200 ")
-    await bench.ask(client, GET)
-    bench.clock.advance(seconds(3))
-    bench.server.turn()
-    await bench.advance(seconds(0.05))
-    assert client.take().startswith(b"HTTP/1.1 504 "), "once, and what comes is no answer"
-    os.close(reads)
-    os.close(writes)
-
-
 @pytest.mark.parametrize("extra", [b"X", OK], ids=["one-byte", "a-second-answer"])
 async def test_a_connection_with_anything_left_over_is_not_used_again(still, extra) -> None:
     bench = still()
