@@ -287,8 +287,10 @@ def _snapshot(content: dict[str, Any]) -> str:
     """What is in force, how old, and what was refused."""
     if content["revision"]:
         text = f"revision {content['revision']}, {content['digest'][:19]}"
+    elif content["awaited_s"]:
+        text = f"none yet: not ready for {_length(content['awaited_s'])} more at most"
     else:
-        text = "none: the settings are served"
+        text = "none: the settings are served, which know of no moved key"
     if content["age_s"] is not None:
         text += f", fetched {_length(content['age_s'])} ago"
     if content["is_stale"]:

@@ -373,6 +373,7 @@ METRICS = (
     ),
     gauge("shedproxy.snapshot.age", "s", "Time since the snapshot was fetched and found good."),
     gauge("shedproxy.snapshot.stale", "1", "1 when that is too long ago, or it has expired."),
+    gauge("shedproxy.snapshot.absent", "1", "1 while there is none and the settings are served."),
     counter("shedproxy.snapshot.pulls", "{pull}", "Fetches, by what became of them.", PULL),
     counter("shedproxy.snapshot.refusals", "{snapshot}", "Snapshots refused, by reason.", REFUSAL),
     counter(

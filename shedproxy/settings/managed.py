@@ -40,6 +40,11 @@ class SnapshotSettings(Section):
     move_period: Annotated[Duration, at_least("100ms")] = preset("200ms")
     """Time between two fetches while a key changes its cell (`shedproxy control move-tenant`), if
     that is shorter: requests of that key wait for some of them."""
+    first_wait: Annotated[Duration, at_least("0s")] = preset("60s")
+    """An instance without any good snapshot (an empty or damaged folder, and a source that is away)
+    is not ready for so long after its start, and asks every second. Then it serves by these
+    settings, which know of no moved key, and says so in log, status and metrics: a fleet must be
+    able to start without its store."""
     timeout: Annotated[Duration, at_least("100ms")] = preset("5s")
     """For one fetch, and for one report."""
     size_max: Size = preset("16MiB", ge=256 * 1024, le=64 * 1024 * 1024)

@@ -82,12 +82,13 @@ def judge_readiness(
     is_draining: bool,
     upstreams: Mapping[str, bool],
     shed_everything: str,
+    awaited: str = "",
 ) -> Report:
-    """Fails while starting, draining, without a live worker or a healthy upstream.
+    """Fails while starting, draining, without a live worker, a healthy upstream or what is awaited.
 
     `upstreams` maps each upstream that was heard of to its health; an empty one says nothing
     (nobody tried yet, or there are none). `shed_everything` says why nothing was served for a
-    while, "" when something was.
+    while, "" when something was; `awaited` what is missing before it may serve, "" when nothing is.
     """
     live = sum(beat.is_serving and beat.age_ns <= bound for beat in beats)
     healthy = sum(upstreams.values())
@@ -103,6 +104,7 @@ def judge_readiness(
                 f"{healthy} of {len(upstreams)} healthy" if upstreams else "none tried yet",
             ),
             Check("serving", not shed_everything, shed_everything or "yes"),
+            Check("policy", not awaited, awaited or "yes"),
         ),
     )
 

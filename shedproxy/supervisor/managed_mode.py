@@ -169,6 +169,11 @@ class ManagedMode:
         if self._traffic.is_due(now):
             self._traffic.feed(now, served_by_class(counters()))
 
+    def awaited(self) -> str:
+        """What is missing before this instance may serve; "": nothing."""
+        left_s = self.feed.awaited_s
+        return f"no snapshot yet, waiting {left_s:g} s more at most" if left_s else ""
+
     def samples(self) -> Iterator[Sample]:
         """The series of the metric table."""
         yield from self.feed.samples()

@@ -114,6 +114,7 @@ class LiveOperations:
                 for url, ok in health.items()
             },
             shed_everything=self._shed.verdict(),
+            awaited="" if self._managed is None else self._managed.awaited(),
         )
 
     def samples(self) -> Iterator[Sample]:

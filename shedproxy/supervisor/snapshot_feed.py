@@ -2,7 +2,9 @@
 
 Changed or not, every period does the same work: that of the worst day is done every day. Nothing
 waits for it: what is in force stays through every failure, and its age is said and alarmed about. A
-start takes the copy on disk, and asks the source first only where there has never been one.
+start takes the copy on disk, and asks the source first only where there has never been one: then
+nobody here knows which keys were moved, so the instance is not ready until the first snapshot is
+in, or `first_wait` is over. Then it serves by the settings: no fleet may hang on its store.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Any
 
-from shedproxy.clock import wall_seconds
-from shedproxy.core import NS_PER_S, to_seconds
+from shedproxy.clock import Clock, monotonic_now, wall_seconds
+from shedproxy.core import NS_PER_S, Instant, Nanos, seconds, to_seconds
 from shedproxy.errors import Problem
 from shedproxy.observability.reading import Sample, sample_of
 from shedproxy.settings import SnapshotSettings
@@ -26,6 +28,9 @@ from shedproxy.supervisor.snapshot_judge import Accepted, SnapshotJudge
 __all__ = ["SnapshotFeed", "phase_of"]
 
 Report = Callable[[str, dict[str, Any]], None]
+
+_FIRST_PERIOD = seconds(1)
+"""Between two fetches while the first snapshot is waited for."""
 
 
 def phase_of(instance: str, period_ns: int) -> int:
@@ -46,6 +51,7 @@ class SnapshotFeed:
         put_in_force: takes what was accepted; `is_new`: it is another one than before.
         report: takes an event and its facts.
         wall: seconds since the epoch.
+        clock: tells the time.
     """
 
     def __init__(
@@ -59,8 +65,13 @@ class SnapshotFeed:
         put_in_force: Callable[[Accepted, bool], None],
         report: Report,
         wall: Callable[[], float] = wall_seconds,
+        clock: Clock = monotonic_now,
     ) -> None:
         self._settings = settings
+        self._clock = clock
+        self._awaited_until = Instant(0)
+        """The first snapshot is waited for until then."""
+        self._is_absence_said = False
         self._place = place
         self._judge = judge
         self._kept = kept
@@ -121,7 +132,9 @@ class SnapshotFeed:
             return
         await self.pull()
         if self.in_force is None:
-            self._report("no snapshot", {"serving": "the settings", "source": self.shown_source})
+            self._awaited_until = Instant(self._clock() + self._settings.first_wait)
+            source = self.shown_source
+            self._report("no snapshot", {"source": source, "not_ready_s": self.awaited_s})
 
     async def run(self, on_period: Callable[[], Any]) -> None:
         """Fetch in every period, at this instance's point of it, until cancelled.
@@ -130,6 +143,7 @@ class SnapshotFeed:
         """
         broken = ""
         while True:
+            self._say_absence()
             await asyncio.sleep(self._until_next())
             why = ""
             try:
@@ -189,6 +203,17 @@ class SnapshotFeed:
         """Since the last good fetch; None: there was none."""
         return None if self._good_at is None else max(0.0, self._wall() - self._good_at)
 
+    @property
+    def awaited_s(self) -> float:
+        """How long the first snapshot will be waited for at most, from now; 0: it is not."""
+        left_ns = 0 if self.in_force is not None else self._awaited_until - self._clock()
+        return round(to_seconds(Nanos(max(0, left_ns))), 1)
+
+    @property
+    def is_absent(self) -> bool:
+        """There is no good one, and the settings are served."""
+        return self.in_force is None and self.awaited_s == 0
+
     # --- read-outs ------------------------------------------------------------------------------
 
     def view(self) -> dict[str, Any]:
@@ -199,6 +224,7 @@ class SnapshotFeed:
             "source": self.shown_source,
             "instance": self.instance,
             "revision": 0 if snapshot is None else snapshot.revision,
+            "awaited_s": self.awaited_s,
             "highest_revision": self.highest,
             "digest": "" if accepted is None else accepted.digest,
             "key": "" if accepted is None else accepted.key,
@@ -226,6 +252,7 @@ class SnapshotFeed:
         if self.age_s is not None:
             yield sample_of("shedproxy.snapshot.age", self.age_s)
         yield sample_of("shedproxy.snapshot.stale", float(self._is_stale))
+        yield sample_of("shedproxy.snapshot.absent", float(self.is_absent))
         for result, count in self._pulls.items():
             yield sample_of("shedproxy.snapshot.pulls", count, result)
         for refusal, count in self._refusals.items():
@@ -307,6 +334,15 @@ class SnapshotFeed:
             facts: dict[str, Any] = {"revision": self.revision, "is_expired": is_expired}
             self._report(event, {**facts, "age_s": None if age_s is None else round(age_s, 1)})
 
+    def _say_absence(self) -> None:
+        if self.is_absent and not self._is_absence_said:
+            self._is_absence_said = True
+            facts = {
+                "source": self.shown_source,
+                "unknown": "limits of the fleet, keys that were moved",
+            }
+            self._report("serving without snapshot", facts)
+
     def _until_next(self) -> float:
         """Seconds; the same point of every period by the wall, whenever the process started."""
         period_ns = self._settings.period
@@ -314,6 +350,8 @@ class SnapshotFeed:
         left_ns = (self._phase_ns - now_ns) % period_ns or period_ns
         if self.in_force is not None and self.in_force.has_moves:
             left_ns = min(left_ns, self._settings.move_period)
+        if self.awaited_s:
+            left_ns = min(left_ns, _FIRST_PERIOD)
         return left_ns / NS_PER_S
 
 

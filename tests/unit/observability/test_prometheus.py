@@ -46,6 +46,7 @@ EXTRA = [
     sample_of("shedproxy.snapshot.revision", 7),
     sample_of("shedproxy.snapshot.age", 3.5),
     sample_of("shedproxy.snapshot.stale", 1.0),
+    sample_of("shedproxy.snapshot.absent", 0.0),
     sample_of("shedproxy.snapshot.pulls", 4, "good"),
     sample_of("shedproxy.snapshot.refusals", 2, "replayed"),
     sample_of("shedproxy.snapshot.reports", 5, "sent"),

@@ -32,7 +32,7 @@ BY_SUPERVISOR = {
     "shedproxy.calibration.alarm",
     "shedproxy.calibration.drift",
     *(f"shedproxy.snapshot.{name}" for name in ("age", "pulls", "refusals", "reports")),
-    *(f"shedproxy.snapshot.{name}" for name in ("revision", "stale")),
+    *(f"shedproxy.snapshot.{name}" for name in ("revision", "stale", "absent")),
     "shedproxy.worker.heartbeat.age",
     "shedproxy.worker.baseline",
     "shedproxy.worker.connections.open",

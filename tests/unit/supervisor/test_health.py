@@ -52,6 +52,8 @@ def test_not_ready_while_starting_draining_or_without_worker_or_upstream():
     assert not readiness(beat(age_s=99)).ok
     assert not readiness(beat(is_serving=False)).ok
     assert not readiness(beat(), upstreams={"http://a": False}).ok
+    waiting = readiness(beat(), awaited="no snapshot yet")
+    assert "[-] policy: no snapshot yet" in waiting.text(verbose=False)
 
 
 def test_ready_before_an_upstream_was_tried_and_with_one_healthy():

@@ -95,6 +95,15 @@ def test_draining_fails_readiness_not_liveness(bench):
     assert bench.operations.status()["state"] == "draining"
 
 
+def test_without_the_policy_of_its_fleet_an_instance_is_not_ready(bench):
+    waiting = ["no snapshot yet"]
+    bench.operations._managed = SimpleNamespace(awaited=lambda: "".join(waiting))
+    assert not bench.operations.readiness().ok
+    assert bench.operations.liveness().ok
+    waiting.clear()
+    assert bench.operations.readiness().ok
+
+
 def test_refusing_everything_for_a_while_fails_readiness(bench):
     meter = Meter(bench.page.worker(0).slots)
     for _ in range(40):

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from harness.snapshots import Fleet, document_of, moving_document
 
-from shedproxy.core import MovePhase, motion_place, seconds
+from shedproxy.core import Instant, MovePhase, motion_place, seconds
 from shedproxy.observability.metric_table import METRICS
 from shedproxy.settings import load_settings
 from shedproxy.snapshot import Document, SnapshotRefusal
@@ -70,6 +70,7 @@ class Bench:
             put_in_force=lambda accepted, is_new: self.put.append((accepted.revision, is_new)),
             report=lambda event, facts: self.events.append((event, facts)),
             wall=lambda: self.now,
+            clock=lambda: Instant(round(self.now * 1e9)),
         )
 
     def said(self, event: str) -> list[dict]:
@@ -203,6 +204,58 @@ async def test_without_any_copy_that_is_good_the_settings_serve(bench, fleet, tm
     assert after.put == []
     assert len(after.said("snapshot copy refused")) == 3
     assert len(after.said("no snapshot")) == 1
+    assert after.feed.awaited_s == 60
+
+
+def sampled(bench: Bench, name: str) -> list[float]:
+    return [value for metric, _, value in bench.feed.samples() if metric.name == name]
+
+
+async def in_periods(bench: Bench, times: list[float], monkeypatch) -> None:
+    """Run from one of these instants to the next, a period each."""
+    left = iter(times)
+
+    async def sleep(_length: float) -> None:
+        bench.now = next(left, None)
+        if bench.now is None:
+            raise asyncio.CancelledError
+
+    async def on_period() -> None:
+        pass
+
+    monkeypatch.setattr("shedproxy.supervisor.snapshot_feed.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await bench.feed.run(on_period)
+
+
+async def test_without_any_snapshot_it_waits_for_one_for_a_while_and_then_serves(
+    bench, monkeypatch
+):
+    start = bench.now
+    await bench.feed.boot()
+    assert bench.feed.awaited_s == bench.feed.view()["awaited_s"] == 60
+    assert bench.said("no snapshot")[0]["not_ready_s"] == 60
+    assert bench.feed._until_next() <= 1, "it asks more often meanwhile"
+    assert sampled(bench, "shedproxy.snapshot.absent") == [0]
+    await in_periods(bench, [start + 30, start + 59.5], monkeypatch)
+    bench.now = start + 59.5
+    assert bench.feed.awaited_s == 0.5
+    assert not bench.said("serving without snapshot")
+    await in_periods(bench, [start + 60, start + 70, start + 80], monkeypatch)
+    bench.now = start + 80
+    assert bench.feed.awaited_s == 0
+    assert len(bench.said("serving without snapshot")) == 1
+    assert sampled(bench, "shedproxy.snapshot.absent") == [1]
+
+
+async def test_the_first_snapshot_ends_the_wait(bench, fleet):
+    await bench.feed.boot()
+    await bench.pull(b"junk")
+    assert bench.feed.awaited_s == 60, "what is refused is none"
+    await bench.pull(fleet.of(document_of(7), 1))
+    assert bench.feed.awaited_s == 0
+    assert not bench.feed.is_absent
+    assert sampled(bench, "shedproxy.snapshot.absent") == [0]
 
 
 async def test_the_first_start_of_all_fetches_once(bench, fleet):
