@@ -70,7 +70,10 @@ def publish(
     if as_json:
         print_json(answer)
         return
-    typer.echo(f"published {answer['digest']} (revision {answer['revision']})")
+    forced = ", forced: hosts take it whatever it refuses" if answer.get("force") else ""
+    typer.echo(f"published {answer['digest']} (revision {answer['revision']}{forced})")
+    if force and not answer.get("force", True):
+        typer.echo("  hosts run it already, without --force: that changes nothing")
     typer.echo(f"  shedproxy control promote {answer['digest'][:19]}")
 
 
@@ -116,7 +119,8 @@ def promote(
     order |= {"requests": requests} if requests else {}
     order |= {"miss": miss} if miss is not None else {}
     answer = give_order("promote", order, why, revision, url, token_file)
-    say(answer, f"promoting {digest}: shedproxy control status", as_json=as_json)
+    forced = " (forced: hosts take it whatever it refuses)" if answer.get("force") else ""
+    say(answer, f"promoting {digest}{forced}: shedproxy control status", as_json=as_json)
 
 
 @control.command(

@@ -74,7 +74,8 @@ def print_audit(content: dict[str, Any]) -> None:
 def _print_promotion(promotion: dict[str, Any]) -> None:
     where = f" in zone {promotion['zone']}" if promotion["zone"] else ""
     typer.echo(
-        f"promoting {promotion['digest'][:_DIGEST]}: {promotion['phase']},"
+        f"promoting {promotion['digest'][:_DIGEST]}{' (forced)' if promotion['force'] else ''}:"
+        f" {promotion['phase']},"
         f" {promotion['scope']}{where}"
         f" (step {promotion['step']}), {promotion['hosts_moved']} of {promotion['hosts']} hosts"
     )

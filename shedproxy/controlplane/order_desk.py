@@ -62,7 +62,9 @@ class OrderDesk:
         """
         if order.published is not None:
             after, data = await self.publish(fleet, order.published, who)
-            return after, {"digest": release_digest(data)}
+            digest = release_digest(data)
+            release = after.release(digest)
+            return after, {"digest": digest, "force": release is not None and release.is_forced}
         if order.asked is not None:
             placings = tuple((await self._placings(await self._used(fleet))).values())
             return move_tenant(fleet, order.asked, placings, rules=self._rules, now_s=self._wall())

@@ -180,8 +180,12 @@ def _promote(parts: _Parts, _why: str, rules: RolloutRules) -> Order:
         # What is under way keeps the rules of which nothing is said now.
         rollout = fleet.book.rollout
         kept = replace(rules if rollout is None else rollout.rules, **said)
-        told = {"requests": kept.requests_min, "miss": kept.miss}
-        return orders.promote(fleet, digest, first=first, rules=kept), told
+        after = orders.promote(fleet, digest, first=first, rules=kept)
+        assert after.book.rollout is not None
+        release = after.release(after.book.rollout.digest)
+        is_forced = release is not None and release.is_forced
+        told = {"requests": kept.requests_min, "miss": kept.miss, "force": is_forced}
+        return after, told
 
     return Order(verb="", why="", apply=apply, facts={"digest": digest, "first": first})
 

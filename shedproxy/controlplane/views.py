@@ -74,11 +74,12 @@ def audit_view(entries: Iterable[Entry]) -> list[dict[str, Any]]:
 
 
 def _promotion(fleet: Fleet, rollout: Rollout, seen: Seen) -> dict[str, Any]:
-    stage = rollout.stages[rollout.stage]
+    stage, release = rollout.stages[rollout.stage], fleet.release(rollout.digest)
     watch = fleet.watch if seen.watch is None else seen.watch
     proven = proof(watch, miss=rollout.rules.miss)
     return {
         "digest": rollout.digest,
+        "force": release is not None and release.is_forced,
         "phase": rollout.phase.name.lower().replace("_", " "),
         "scope": stage.scope.label,
         "zone": stage.zone,

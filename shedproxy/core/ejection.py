@@ -247,7 +247,11 @@ class _Step:
             if held is not None:
                 # Its bullet is spent.
                 if has_room(self.ledger, cell):
-                    held = replace(held, reason=reason)
+                    # Whoever was asked for another host and sent none is asked again, under the
+                    # same key: who heard of it does it once.
+                    is_missed = held.errand is Errand.ASKED and not held.newcomer
+                    errand = Errand.NONE if is_missed else held.errand
+                    held = replace(held, reason=reason, errand=errand)
                     self._turn(held, BulletState.OUT, Act.EJECT)
                 else:
                     self._spare(cell, host, reason)

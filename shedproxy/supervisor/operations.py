@@ -164,10 +164,15 @@ class LiveOperations:
         return self._watch.view()
 
     async def order_host(self, order: HostOrder, *, who: str) -> dict[str, Any]:
-        """Take a host out by hand, put it back, or write a bullet off; logged with who asked."""
-        if self._configuration.is_managed:
+        """Take a host out by hand, put it back, or write a bullet off; logged with who asked.
+
+        Bullets are kept on this host alone, and no snapshot can write one off.
+        """
+        if self._configuration.is_managed and order.action != "forgive":
             raise OrderInvalidError(
-                "", "the policy comes in signed snapshots: hosts cannot be ordered about here"
+                "",
+                "the policy comes in signed snapshots: hosts cannot be drained here; publish"
+                " settings without the host (bullets can be forgiven here)",
             )
         return await self._watch.order(order, who=who)
 

@@ -124,10 +124,12 @@ class SnapshotFeed:
                 continue
             with contextlib.suppress(OSError):
                 self._good_at = copy.file.stat().st_mtime
+            # Without the highest revision on disk the next fetch puts everything there again.
+            self._kept_digest = accepted.copy_digest if self.highest else b""
             self.highest = max(self.highest, accepted.revision)
             if copy is not found[0]:
                 await self._make_current(copy)
-            self.kept_table, self._kept_digest = accepted.table_version, accepted.copy_digest
+            self.kept_table = accepted.table_version
             self._activate(accepted)
             return
         await self.pull()

@@ -104,8 +104,8 @@ class SnapshotJudge:
             highest: the highest revision that was ever in force here.
             in_force: what is now; the same once more is never implausible.
             is_copy: it was in force here before, and is not implausible either. One that is not
-                the newest holds the keys that move in it, because nobody here knows any more
-                whether the newer one gave them away.
+                known to be the newest (`highest` is more, or 0: lost) holds the keys that move in
+                it, because nobody here knows any more whether a newer one gave them away.
 
         Raises:
             SnapshotRefusedError: with the reason and every problem.
@@ -115,7 +115,7 @@ class SnapshotJudge:
         snapshot = read_snapshot(envelope)
         if not is_copy:
             _refuse_replay(snapshot.revision, envelope.digest, highest, in_force)
-        elif snapshot.revision < highest and snapshot.table:
+        elif not 0 < highest <= snapshot.revision and snapshot.table:
             snapshot = _held(snapshot)
         if says_nothing(snapshot.document) and not snapshot.table:
             raise SnapshotRefusedError.of(

@@ -117,6 +117,15 @@ def test_what_was_published_is_promoted_by_a_few_digits(cli):
     assert "shedproxy control promote sha256:3f3f3f3f3f3f" in cli("publish", "edge.toml")
 
 
+def test_that_a_release_is_forced_is_said(cli):
+    assert "changes nothing" not in cli("publish", "edge.toml", "--force")
+    cli.answer = (200, {"revision": 9, "digest": DIGEST, "force": True})
+    assert "forced" in cli("publish", "edge.toml")
+    assert "forced" in cli("promote", "3f")
+    cli.answer = (200, {"revision": 9, "digest": DIGEST, "force": False})
+    assert "changes nothing" in cli("publish", "edge.toml", "--force")
+
+
 def test_a_file_that_cannot_be_read_is_said(cli, tmp_path):
     assert "cannot read gone.toml" in cli("publish", "gone.toml", code=1)
     (tmp_path / "edge.toml").write_bytes(b"\xff")

@@ -15,7 +15,7 @@ FLEET = {
     "store": {"ok": True, "why": ""},
     "base": f"sha256:{'01' * 32}",
     "promotion": {
-        "digest": DIGEST, "phase": "baking", "scope": "cell", "zone": "a", "step": "2 of 4",
+        "digest": DIGEST, "force": True, "phase": "baking", "scope": "cell", "zone": "a", "step": "2 of 4",
         "hosts_moved": 2, "hosts": 8, "watched_s": 90.0, "bake_s": 3600.0, "requests": 70,
         "requests_min": 1000, "cause": "",
         "evidence": [{"of": "errors", "candidate": [3, 70], "control": [1, 700], "times": 4.5,
@@ -38,7 +38,10 @@ FLEET = {
 def test_a_fleet_is_shown_with_what_is_under_way(capsys):
     print_fleet(FLEET)
     text = capsys.readouterr().out
-    assert "promoting sha256:3f3f3f3f3f3f: baking, cell in zone a (step 2 of 4), 2 of 8" in text
+    assert (
+        "promoting sha256:3f3f3f3f3f3f (forced): baking, cell in zone a (step 2 of 4), 2 of 8"
+        in text
+    )
     assert "watched 90s of 1h, 70 of 1000 requests" in text
     assert "errors: 3 of 70, and 1 of 700 without it (evidence 4.5, 25% of the proof" in text
     assert "away      zone b, for 9m" in text

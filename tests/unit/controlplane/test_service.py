@@ -100,6 +100,19 @@ async def test_who_publishes_what_runs_already_changes_nothing_by_that(fleet):
     assert fleet.digest_at("p1") == before
 
 
+async def test_that_a_release_is_forced_is_told_and_shown_wherever_it_is_used(fleet):
+    digest = await fleet.publish(8)
+    again = await fleet.order("publish", texts={"": settings(8)}, force=True)
+    assert (again["digest"], again["force"]) == (digest, True)
+    assert (await fleet.order("promote", digest=digest[:19]))["force"] is True
+    entries = await fleet.service.audit(2)
+    assert [(e.act.verb, e.act.facts["force"]) for e in entries] == [
+        ("publish", False), ("publish", True), ("promote", True)
+    ]  # fmt: skip
+    running = await fleet.order("publish", texts={"": settings(7)}, force=True)
+    assert running["force"] is False, "what runs stays as it is, and that is told"
+
+
 async def test_what_is_refused_is_in_the_audit_with_its_cause(fleet):
     with pytest.raises(OrderRefusedError, match="no cell z"):
         await fleet.order("quarantine-cell", cell="z", who="bob", why="it burns")

@@ -124,6 +124,17 @@ def test_one_bullet_comes_back_at_a_time():
     assert acts(step(ledger, proven)[1]) == [("reload", "h1")]
 
 
+def test_who_was_asked_for_a_host_and_sent_none_is_asked_again_at_the_next_outage():
+    asking = {"replaces": True}
+    ledger, _ = step(step(Ledger(), cell(20, **asking))[0], cell(20, 3, **asking))
+    ledger, deeds = step(ledger, change(cell(**asking), "h3", may_return=True))
+    assert acts(deeds) == [("return", "h3")]
+    ledger, deeds = step(ledger, cell(20, 3, **asking))
+    assert acts(deeds) == [("eject", "h3"), ("ask", "h3")]
+    assert deeds[-1].bullet.serial == 1, "under the same key: who heard of it does it once"
+    assert step(ledger, cell(20, 3, **asking))[1] == []
+
+
 def test_a_new_host_is_up_before_the_old_one_is_ended_and_pays_for_it():
     asking = {"replaces": True}
     ledger, deeds = step(step(Ledger(), cell(20, **asking))[0], cell(20, 3, **asking))

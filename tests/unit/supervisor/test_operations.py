@@ -13,7 +13,7 @@ from shedproxy.observability.ring import RefusalRing
 from shedproxy.supervisor.configuration import Configuration
 from shedproxy.supervisor.inspection import Inspection
 from shedproxy.supervisor.operations import LiveOperations
-from shedproxy.supervisor.orders import ModeOrder, OrderInvalidError, ZoneOrder
+from shedproxy.supervisor.orders import HostOrder, ModeOrder, OrderInvalidError, ZoneOrder
 from shedproxy.supervisor.process import WorkerState
 
 pytestmark = pytest.mark.anyio
@@ -93,6 +93,21 @@ def test_draining_fails_readiness_not_liveness(bench):
     assert bench.operations.liveness().ok
     assert not bench.operations.readiness().ok
     assert bench.operations.status()["state"] == "draining"
+
+
+async def test_in_managed_mode_a_bullet_can_be_forgiven_and_no_host_drained(bench, monkeypatch):
+    orders = []
+
+    async def order(order, *, who):
+        orders.append((order.action, who))
+        return {}
+
+    monkeypatch.setattr(Configuration, "is_managed", True)
+    bench.operations._watch.order = order
+    await bench.operations.order_host(HostOrder(action="forgive", serial=7), who="ann")
+    with pytest.raises(OrderInvalidError, match="publish settings without the host"):
+        await bench.operations.order_host(HostOrder(action="drain", host="http://h"), who="ann")
+    assert orders == [("forgive", "ann")]
 
 
 def test_without_the_policy_of_its_fleet_an_instance_is_not_ready(bench):

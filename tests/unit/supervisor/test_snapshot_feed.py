@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from harness.snapshots import Fleet, document_of, moving_document
 
-from shedproxy.core import Instant, MovePhase, motion_place, seconds
+from shedproxy.core import CellTable, Instant, MovePhase, motion_place, seconds
 from shedproxy.observability.metric_table import METRICS
 from shedproxy.settings import load_settings
 from shedproxy.snapshot import Document, SnapshotRefusal
@@ -193,6 +193,20 @@ async def test_the_good_copy_takes_the_place_of_a_damaged_one(bench, fleet, tmp_
     assert [copy.data for copy in after.kept.read()] == [one, one]
     await after.pull(three)
     assert [copy.data for copy in after.kept.read()] == [three, one]
+
+
+async def test_with_the_highest_revision_lost_too_marked_keys_are_held(bench, fleet, tmp_path):
+    marked, held = (motion_place(0, 1, phase) for phase in (MovePhase.MARKED, MovePhase.HELD))
+    data = fleet.of(moving_document(marked, 4), 3)
+    await bench.pull(data)
+    await bench.pull(fleet.of(moving_document(1, 5), 4))
+    for name in ("highest.json", "current.snapshot"):
+        (tmp_path / "kept" / name).write_bytes(b"junk")
+    after = await again(bench, fleet, tmp_path)
+    assert CellTable(after.feed.in_force.snapshot.table).find(7) == held
+    await after.pull(data)
+    assert CellTable(after.feed.in_force.snapshot.table).find(7) == marked, "the source knows"
+    assert after.kept.highest() == 3, "and it is on the disk again"
 
 
 async def test_without_any_copy_that_is_good_the_settings_serve(bench, fleet, tmp_path):

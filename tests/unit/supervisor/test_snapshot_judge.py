@@ -61,7 +61,7 @@ def test_a_copy_that_is_not_the_newest_holds_what_was_marked(fleet):
     """The newer one, which is lost, may have given the key away."""
     marked, held = (motion_place(0, 1, phase) for phase in (MovePhase.MARKED, MovePhase.HELD))
     data = fleet.of(moving_document(marked, 4), 3)
-    for highest, place in ((3, marked), (4, held)):
+    for highest, place in ((3, marked), (4, held), (0, held)):
         accepted = judge_of(fleet).judge(data, highest=highest, is_copy=True)
         assert CellTable(accepted.snapshot.table).find(7) == place
         assert (accepted.table_version, accepted.has_moves) == (4, True)
