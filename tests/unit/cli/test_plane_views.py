@@ -15,7 +15,8 @@ FLEET = {
     "store": {"ok": True, "why": ""},
     "base": f"sha256:{'01' * 32}",
     "promotion": {
-        "digest": DIGEST, "force": True, "phase": "baking", "scope": "cell", "zone": "a", "step": "2 of 4",
+        "digest": DIGEST, "force": True, "phase": "baking", "scope": "cell", "zone": "a",
+        "step": "2 of 4",
         "hosts_moved": 2, "hosts": 8, "watched_s": 90.0, "bake_s": 3600.0, "requests": 70,
         "requests_min": 1000, "cause": "",
         "evidence": [{"of": "errors", "candidate": [3, 70], "control": [1, 700], "times": 4.5,
