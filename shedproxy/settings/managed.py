@@ -24,8 +24,9 @@ InstanceName = Annotated[
 
 class SnapshotSettings(Section):
     """Managed mode: the policy comes in signed snapshots, and nothing else changes it but the
-    break-glass `shedproxy mode off` or `observe`, which ends by itself. Read at the start only;
-    needs shedproxy[control].
+    break-glass `shedproxy mode off` or `observe`, which ends by itself. A reload takes what is the
+    host's own (certificate, upstreams where the snapshot names none, control, log, telemetry), and
+    names what it does not take. Read at the start only; needs shedproxy[control].
     """
 
     source: SnapshotUrl = ""

@@ -22,6 +22,7 @@ from shedproxy.core import Instant, Mode, Nanos, seconds, to_seconds
 from shedproxy.errors import ConfigInvalidError, DocumentInvalidError, Problem
 from shedproxy.settings import Loaded, load_settings
 from shedproxy.snapshot import Document, number_cells
+from shedproxy.supervisor.local_settings import not_taken
 from shedproxy.supervisor.rehearsal import rehearse
 from shedproxy.supervisor.zone_shifts import ZoneShifts
 
@@ -97,6 +98,9 @@ class Configuration:
         """Called with the mode in force when an override begins or ends, and why."""
         self.on_result: Callable[[ReloadResult], None] = lambda _result: None
         """Called after every attempt to reload."""
+        self.localize: Callable[[Document], Document] = lambda document: document
+        """Gives what is in force as it is with a new document of the settings (managed mode);
+        raises DocumentInvalidError when that cannot be run."""
         self.last_result = ReloadResult(ok=True, cause="start", revision=1, wall=wall_seconds())
         self._applied_at: Instant | None = None
         self._asked: list[tuple[str, asyncio.Future[ReloadResult]]] = []
@@ -253,8 +257,8 @@ class Configuration:
             problems = (Problem(message=f"{error.filename}: {error.strerror}"),)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not end what serves well
             problems = (Problem(message=f"cannot be read: {type(error).__name__}: {error}"),)
-        if self.is_managed and loaded is not None and loaded.document != self.loaded.document:
-            loaded, problems = None, (_MANAGED,)
+        if self.is_managed and loaded is not None:
+            loaded, problems = self._localized(loaded)
         needs_restart: tuple[str, ...] = ()
         if loaded is None:
             self.refusals += 1
@@ -275,6 +279,17 @@ class Configuration:
         )
         self.on_result(self.last_result)
         return self.last_result
+
+    def _localized(self, loaded: Loaded) -> tuple[Loaded | None, tuple[Problem, ...]]:
+        """What is the host's own is taken, if nothing else has changed."""
+        if problems := not_taken(self.loaded, loaded):
+            return None, problems
+        try:
+            document = self.localize(loaded.document)
+        except DocumentInvalidError as error:
+            return None, tuple(error.problems)
+        self._managed = document if self._managed is not None else None
+        return loaded, ()
 
     async def _end_overrides(self) -> None:
         while True:
@@ -341,17 +356,11 @@ def _needs_restart(before: Loaded, after: Loaded) -> tuple[str, ...]:
     return tuple(changed)
 
 
-_MANAGED = Problem(
-    message="the policy comes in signed snapshots: a change of it in the settings is not taken",
-    path=("snapshot", "source"),
-    help="publish it in a snapshot; `shedproxy mode off --for 10m` is there for emergencies",
-)
-
 _START_ONLY: dict[str, tuple[str, ...]] = {
     "server": ("listen", "workers", "state_file"),
     "control": ("listen",),
     "snapshot": (
         *("source", "keys", "folder", "period", "timeout", "size_max", "stale_after", "shed_max"),
-        *("instance", "report", "token_file"),
+        *("instance", "report", "token_file", "first_wait", "move_period"),
     ),
 }

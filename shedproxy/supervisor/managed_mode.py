@@ -21,8 +21,9 @@ from shedproxy.supervisor.configuration import Configuration
 from shedproxy.supervisor.fleet import Fleet
 from shedproxy.supervisor.move_watch import HostMoves
 from shedproxy.supervisor.recent_traffic import RecentTraffic, served_by_class
+from shedproxy.supervisor.rehearsal import rehearse
 from shedproxy.supervisor.snapshot_feed import SnapshotFeed
-from shedproxy.supervisor.snapshot_judge import Accepted, SnapshotJudge
+from shedproxy.supervisor.snapshot_judge import Accepted, SnapshotJudge, document_here
 from shedproxy.supervisor.table_board import TableBoard
 from shedproxy.supervisor.upward import Upward
 
@@ -85,6 +86,8 @@ class ManagedMode:
             report=report,
         )
 
+        configuration.localize = self._localized
+
     async def boot(self) -> None:
         """Find something to serve by.
 
@@ -92,17 +95,8 @@ class ManagedMode:
             ConfigInvalidError: there is nothing.
         """
         await self.feed.boot()
-        upstreams = self._configuration.document.proxy.upstreams
-        if self._needs_upstream and not any(each.urls for each in upstreams):
-            raise ConfigInvalidError(
-                [
-                    Problem(
-                        message="there is no upstream, and no snapshot that names one",
-                        path=("snapshot", "source"),
-                        help="name one to serve by meanwhile: shedproxy run http://127.0.0.1:8000",
-                    )
-                ]
-            )
+        if self._needs_upstream:
+            _require_upstream(self._configuration.document)
 
     async def run(
         self, samples: Callable[[], Iterable[Sample]], facts: Callable[[], dict[str, Any]]
@@ -197,6 +191,19 @@ class ManagedMode:
         elif table:
             self.on_table()
 
+    def _localized(self, local: Document) -> Document:
+        """What is in force, with the certificate and upstreams of these settings."""
+        accepted, document = self.feed.in_force, local
+        if accepted is not None:
+            is_mapped = self.tables is not None
+            document = document_here(accepted.snapshot, local, maps_tables=is_mapped)
+            rehearse(document)
+        if self._needs_upstream:
+            _require_upstream(document)
+        if accepted is not None:
+            self._adopted = replace(document, revision=0)
+        return document
+
     def _open(self, url: str) -> Place:
         url = url.replace("{instance}", self._instance)
         return open_place(url, timeout=self._settings.timeout, token=self._token)
@@ -207,6 +214,20 @@ class ManagedMode:
             return Path(file).read_text(encoding="utf-8").strip() if file else ""
         except (OSError, ValueError):
             return ""
+
+
+def _require_upstream(document: Document) -> None:
+    if any(each.urls for each in document.proxy.upstreams):
+        return
+    raise ConfigInvalidError(
+        [
+            Problem(
+                message="there is no upstream, and no snapshot that names one",
+                path=("snapshot", "source"),
+                help="name one to serve by meanwhile: shedproxy run http://127.0.0.1:8000",
+            )
+        ]
+    )
 
 
 def report_url(settings: SnapshotSettings) -> str:

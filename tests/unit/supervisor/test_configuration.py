@@ -289,7 +289,9 @@ async def test_managed_nothing_but_a_snapshot_and_the_break_glass_changes_the_po
         file.write_text(file.read_text().replace("limit = 7", "limit = 8"))
         result = await configuration.request_reload("request")
         assert not result.ok
-        assert "signed snapshots" in result.problems[0].message
+        (problem,) = result.problems
+        assert "signed snapshots: a change of cell.default.limit" in problem.message
+        assert (problem.source, problem.line) == (str(file), 3)
         assert configuration.document.policy == document.policy
         policy = dataclasses.replace(document.policy, mode=Mode.OBSERVE)
         configuration.adopt(dataclasses.replace(document, policy=policy))

@@ -25,17 +25,14 @@ class Bench:
         self.fleet = Fleet(tmp_path)
         self.store = tmp_path / "store"
         self.store.mkdir()
-        self.configuration = Configuration(
-            None,
-            environ={},
-            overrides={
-                "cell.default.upstream": [upstream] if upstream else None,
-                "snapshot.source": f"file://{self.store}/{{instance}}/current",
-                "snapshot.keys": [str(self.fleet.public)],
-                "snapshot.folder": str(tmp_path / "kept"),
-                "snapshot.instance": "edge-1",
-            },
-        )
+        self.overrides = {
+            "cell.default.upstream": [upstream] if upstream else None,
+            "snapshot.source": f"file://{self.store}/{{instance}}/current",
+            "snapshot.keys": [str(self.fleet.public)],
+            "snapshot.folder": str(tmp_path / "kept"),
+            "snapshot.instance": "edge-1",
+        }
+        self.configuration = Configuration(None, environ={}, overrides=self.overrides)
         self.events: list[tuple[str, dict]] = []
         self.managed = ManagedMode(
             self.configuration,
@@ -72,6 +69,30 @@ async def test_the_policy_is_that_of_the_snapshot_and_reports_lie_beside_it(tmp_
         "shedproxy.snapshot.age",
         "shedproxy.snapshot.reports",
     }
+    bench.managed.close()
+
+
+async def test_a_reload_takes_the_hosts_own_upstreams_and_leaves_the_policy(tmp_path):
+    bench = Bench(tmp_path)
+    bench.publish(bench.fleet.of(document_of(7, upstream=""), 3))
+    await bench.managed.boot()
+    configuration = bench.configuration
+    assert configuration.document.proxy.upstreams[0].urls == ("http://127.0.0.1:9",)
+    other = {**bench.overrides, "cell.default.upstream": ["http://127.0.0.1:8"]}
+    configuration._overrides = other
+    assert (await configuration._reload("request")).ok
+    assert configuration.document.proxy.upstreams[0].urls == ("http://127.0.0.1:8",)
+    assert configuration.document.policy.cells[0].limit.maximum == 7
+    revision = configuration.revision
+    await bench.managed.feed.pull()
+    assert configuration.revision == revision, "the next period finds it in force"
+    configuration._overrides = {**other, "cell.default.upstream": None}
+    result = await configuration._reload("request")
+    assert "no upstream" in result.problems[0].message
+    configuration._overrides = {**other, "cell.default.limit": 9}
+    result = await configuration._reload("request")
+    assert "cell.default.limit" in result.problems[0].message
+    assert configuration.document.proxy.upstreams[0].urls == ("http://127.0.0.1:8",)
     bench.managed.close()
 
 
