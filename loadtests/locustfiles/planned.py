@@ -180,11 +180,23 @@ class Planned(OpenLoopUser):
     def _play_closed(self) -> None:
         plan = self.plan
         share, rest = divmod(plan["concurrency"], plan["users"])
-        for _ in range(share + (plan["place"] < rest)):
+        count = share + (plan["place"] < rest)
+        rate_rps = plan["rate_max_rps"]
+        # Seconds between two requests, and how much of what was not used may be made up for.
+        self.gap_least_s = plan["concurrency"] / count / rate_rps if rate_rps and count else 0.0
+        self.slack_s = (count - 1) * self.gap_least_s
+        self.turn_at = self.begun_at
+        for _ in range(count):
             self._spawn(self._keep_asking, plan["number"])
 
     def _keep_asking(self, number: int) -> None:
         while self.plan["number"] == number and (now := time.perf_counter()) < self.end_at:
+            if self.gap_least_s:
+                now, turn_at = max(now, self.turn_at), max(now - self.slack_s, self.turn_at)
+                self.turn_at = turn_at + self.gap_least_s
+                if now >= self.end_at:
+                    return
+                wait_until(now)
             self._ask(self._draw(), now)
 
     def _spawn(self, *call: Any) -> None:

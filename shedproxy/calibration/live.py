@@ -94,6 +94,7 @@ class LivePlayer:
             not_sent_max=order.not_sent_max if order.then_rps is None else None,
             schedule=schedule,
             concurrency=order.concurrency,
+            rate_max_rps=order.rate_max_rps,
             seed=order.seed,
             below=self._requests.below,
         )

@@ -164,6 +164,7 @@ class LocustPlayer:
             "users": self._users,
             "rate_rps": order.planned_rps,
             "concurrency": order.concurrency,
+            "rate_max_rps": order.rate_max_rps,
             "length_s": length_s,
             "then_rps": order.then_rps,
             "then_s": (order.then_ns or 0) / NS_PER_S,

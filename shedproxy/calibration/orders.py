@@ -22,6 +22,8 @@ class Order:
     """The least that is cut off at the start."""
     seed: int
     concurrency: int | None = None
+    rate_max_rps: float | None = None
+    """Closed: fewer are in flight where more than this would be sent a second."""
     planned_rps: float | None = None
     in_flight_max: int = 4_000
     """Open: arrivals beyond are not sent, but counted."""

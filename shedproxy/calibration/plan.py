@@ -50,6 +50,8 @@ _OVERLOAD_LEVELS = (1.1, 1.3)
 _OVERLOAD_MAX_S = 3.0
 _PASS_MIN_S = 3.0
 _SWEEP_MIN_S = 0.7
+_HELD_BACK = 0.97
+"""Of the cap on the rate: a closed step that does so much was held back by it."""
 _CAPPED = "the cap on rate or requests in flight was reached before the service's capacity"
 _BACKLOG_S = 2.0
 """An open step ends once so many seconds of work are in flight."""
@@ -75,6 +77,8 @@ class _Known:
     last: Step
     concurrency: int = 1
     """At which that was seen."""
+    rate_max_rps: float | None = None
+    """Never to be exceeded."""
 
     @property
     def knee(self) -> float:
@@ -93,6 +97,11 @@ class _Known:
         if rates:
             self.rate_rps = math.fsum(rates) / len(rates)
 
+    def is_at_cap(self, step: Step) -> bool:
+        """Whether the cap on the rate held it back: then it does not tell what the service does."""
+        most = math.inf if self.rate_max_rps is None else self.rate_max_rps
+        return step.throughput_rps > (most if step.planned_rps else _HELD_BACK * most)
+
 
 def saturating_concurrency(steps: Sequence[Step]) -> int | None:
     """The concurrency at which capacity is read: the one that the passes spent most time at."""
@@ -109,7 +118,12 @@ def step_orders(plan: Plan, rng: RandomSource) -> Orders:
     idle = yield _idle_order(plan, rng)
     if idle.latency is None:
         return Outcome(stopped_by="no answer with success came from the idle service")
-    known = _Known(idle_ns=idle.latency.mean_ns, rate_rps=idle.throughput_rps, last=idle)
+    known = _Known(
+        idle_ns=idle.latency.mean_ns,
+        rate_rps=idle.throughput_rps,
+        last=idle,
+        rate_max_rps=plan.rate_max_rps,
+    )
     stopped_by = yield from _search(plan, rng, known)
     if stopped_by:
         return Outcome(stopped_by=stopped_by)
@@ -125,7 +139,7 @@ def step_orders(plan: Plan, rng: RandomSource) -> Orders:
             step = yield order
             steps.append(step)
             known.last = step
-            if plan.rate_max_rps is not None and step.throughput_rps > plan.rate_max_rps:
+            if known.is_at_cap(step):
                 return Outcome(stopped_by=_CAPPED)
         known.see(steps)
     return Outcome()
@@ -140,6 +154,7 @@ def _idle_order(plan: Plan, rng: RandomSource) -> Order:
         settle_ns=seconds(0.2),
         seed=_draw_seed(rng),
         concurrency=1,
+        rate_max_rps=plan.rate_max_rps,
     )
 
 
@@ -163,7 +178,7 @@ def _search(plan: Plan, rng: RandomSource, known: _Known) -> Generator[Order, St
         if step.failed_count > _ERRORS_MAX * step.offered_count or step.ended_early:
             known.concurrency = gained_nothing_at or known.concurrency
             return "" if level > 2 else f"errors with {level} requests in flight"
-        if plan.rate_max_rps is not None and step.throughput_rps > plan.rate_max_rps:
+        if known.is_at_cap(step):
             return _CAPPED
         gain = step.throughput_rps / best.throughput_rps
         if gain >= GAIN_MIN:
@@ -196,6 +211,7 @@ def _closed_order(
         settle_ns=seconds(settle_s),
         seed=_draw_seed(rng),
         concurrency=level,
+        rate_max_rps=known.rate_max_rps,
     )
 
 
@@ -216,12 +232,12 @@ def _open_order(
     )
 
 
-def _sweep_levels(known: _Known) -> list[int]:
+def _sweep_levels(known: _Known, most: int) -> list[int]:
     """Concurrencies below and above the knee; with 1 of the idle step at least six."""
     knee = max(2, round(known.knee))
     wanted = {2, round(knee / 2), knee, round(1.5 * knee), 2 * known.concurrency}
     wanted |= {3, 6} if len(wanted - {1, known.concurrency}) < 5 else set()
-    return sorted(level for level in wanted if level > 1 and level != known.concurrency)
+    return sorted(level for level in wanted if 1 < level <= most and level != known.concurrency)
 
 
 def _pass_orders(
@@ -238,10 +254,10 @@ def _pass_orders(
         _closed_order(Phase.CLOSED, number, known.concurrency, saturated_s, known, rng)
         for _ in range(2)
     ]
-    levels = _sweep_levels(known)
+    levels = _sweep_levels(known, plan.in_flight_max or _CONCURRENCY_MAX)
     sweep_s = length_s * _SWEEP_SHARE
     # Short of time each pass takes every other level, or every third.
-    stride = min(len(levels), max(1, math.ceil(len(levels) * _SWEEP_MIN_S / sweep_s)))
+    stride = max(1, min(len(levels), math.ceil(len(levels) * _SWEEP_MIN_S / sweep_s)))
     chosen = levels[(number - 1) % stride :: stride]
     orders += [
         _closed_order(Phase.CLOSED, number, level, sweep_s / len(chosen), known, rng)

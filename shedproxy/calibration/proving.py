@@ -2,7 +2,7 @@
 
 Beyond capacity a run is followed by load that the service can carry, so that the recovery is seen.
 A run with shedding lasts until chance moves its goodput by little; one without is short, so that
-nobody is held in collapse.
+nobody is held in collapse. The whole has a bound in time, whatever the service does.
 """
 
 from __future__ import annotations
@@ -20,22 +20,29 @@ from shedproxy.calibration.measurement import GeneratorHealth, Phase, Plan, Step
 from shedproxy.calibration.orders import Order, Played
 from shedproxy.calibration.results import Aftermath, VerificationRun
 from shedproxy.calibration.verdict import LOAD_RATIOS
+from shedproxy.clock import Clock, monotonic_now
 from shedproxy.core import NS_PER_S, Nanos, seconds
 from shedproxy.loadgen.demo import ProxyProcess
 
-__all__ = ["Proof", "proof_length_s", "proof_ratios", "proving_runs", "recovery"]
+__all__ = ["Proof", "UnprovedError", "proof_length_s", "proof_ratios", "proving_runs", "recovery"]
 
 _BIN_NS = seconds(0.5)
 _RECOVERED = 0.95
 _SETTLE_S = 1.0
 _AFTER_RATIO = 0.8
 _CALM_TURNS, _CALM_RATIO = 60, 2
+_BOUND_RATIO, _BOUND_MORE_S = 2.0, 60.0
+"""All runs may take so many times what they should, and so much more for what is worked off."""
 _IN_FLIGHT_MAX = 20_000
 _ERROR = 0.01
 """Standard error of goodput, as a share of it, that a run with shedding may have."""
 _BARE_S, _QUICK_BARE_S = 8.0, 4.0
 _LENGTH_MAX_S, _QUICK_LENGTH_MAX_S = 120.0, 30.0
 """Nobody is kept waiting for longer: at 200/s and a cv of 2 it leaves an error of 1.3 %."""
+
+
+class UnprovedError(Exception):
+    """The runs were given up; the message says why, in a sentence."""
 
 
 class OrderPlayer(Protocol):
@@ -61,6 +68,18 @@ class Proof:
     bare_s: float
     after_s: float
 
+    def run_s(self, ratio: float, *, is_shedding: bool) -> float:
+        """How long a run at this load plays."""
+        length_s = self.length_s if is_shedding else self.bare_s
+        return length_s + (self.after_s if ratio > 1 else 0.0)
+
+    @property
+    def bound_s(self) -> float:
+        """No run is begun that would end later than this."""
+        ratios = proof_ratios(self.plan, self.capacity_rps)
+        played_s = sum(self.run_s(r, is_shedding=on) for r in ratios for on in (False, True))
+        return _BOUND_RATIO * played_s + _BOUND_MORE_S
+
 
 def proof_length_s(*, capacity_rps: float, cv: float, is_quick: bool) -> tuple[float, float]:
     """How long to run with shedding and without; `cv` is that of the service times.
@@ -79,6 +98,19 @@ def proof_ratios(plan: Plan, capacity_rps: float) -> list[float]:
     return [ratio for ratio in LOAD_RATIOS if ratio * capacity_rps <= most]
 
 
+class _Proxied(Protocol):
+    url: str
+
+
+class ProxyMaker(Protocol):
+    """Makes a proxy before an upstream, with these settings."""
+
+    def __call__(
+        self, upstream: str, file: Path, *, is_shedding: bool
+    ) -> AbstractContextManager[_Proxied]:
+        """A proxy for a `with` block."""
+
+
 class _ConfiguredProxy(ProxyProcess):
     def __init__(self, upstream: str, file: Path, *, is_shedding: bool) -> None:
         super().__init__(upstream)
@@ -86,31 +118,49 @@ class _ConfiguredProxy(ProxyProcess):
         self._command += [f"--config={file}", mode]
 
 
-def proving_runs(proof: Proof) -> Iterator[VerificationRun]:
+def proving_runs(
+    proof: Proof,
+    *,
+    proxy: ProxyMaker | None = None,
+    clock: Clock = monotonic_now,
+) -> Iterator[VerificationRun]:
     """Off and on at each of `proof_ratios`, the service left to recover between.
 
     Raises:
         RuntimeError: the proxy does not start.
+        UnprovedError: the service is not there any more, or it all takes longer than its bound.
     """
+    open_proxy = proxy or _ConfiguredProxy
+    end_at = clock() + seconds(proof.bound_s)
+    before = ""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "shedproxy.toml"
         file.write_text(proof.settings)
         with proof.open_player(proof.target) as bare:
             for ratio in proof_ratios(proof.plan, proof.capacity_rps):
                 for is_shedding in (False, True):
-                    _calm(proof, bare)
+                    _calm(proof, bare, before, is_over=lambda: clock() > end_at)
+                    run_ns = seconds(proof.run_s(ratio, is_shedding=is_shedding))
+                    if clock() + run_ns > end_at:
+                        raise UnprovedError(
+                            "the verification was given up: its runs take longer than the "
+                            f"{proof.bound_s:.0f} s that they may"
+                        )
                     with (
-                        _ConfiguredProxy(proof.target, file, is_shedding=is_shedding) as proxy,
-                        proof.open_player(proxy.url) as player,
+                        open_proxy(proof.target, file, is_shedding=is_shedding) as proxied,
+                        proof.open_player(proxied.url) as player,
                     ):
                         yield _run(proof, player, ratio, is_shedding=is_shedding)
+                    before = f" after {ratio:g}x, shedding {'on' if is_shedding else 'off'}"
 
 
-def _calm(proof: Proof, player: OrderPlayer) -> None:
+def _calm(proof: Proof, player: OrderPlayer, before: str, *, is_over: Callable[[], bool]) -> None:
     """One request at a time at the service itself, until what the run before left is worked off.
 
-    Not through the proxy: it would learn a service that is busy with what nobody waits for.
+    Not through the proxy: it would learn a service that is busy with what nobody waits for. One
+    that is slow for good is not waited for any longer; one that does not answer is left alone.
     """
+    is_there, tries = False, 0
     order = Order(
         phase=Phase.IDLE,
         pass_number=0,
@@ -118,12 +168,20 @@ def _calm(proof: Proof, player: OrderPlayer) -> None:
         settle_ns=seconds(0),
         seed=1,
         concurrency=1,
+        rate_max_rps=proof.plan.rate_max_rps,
     )
-    for _ in range(_CALM_TURNS):
+    while tries < _CALM_TURNS and not is_over():
+        tries += 1
         played = player.play(order)
         latencies = sorted(row.done_at - row.sent_at for row in played.rows if row.status == 200)
+        is_there = bool(latencies)
         if latencies and latencies[len(latencies) // 2] <= _CALM_RATIO * proof.alone_ns:
             return
+    if not is_there:
+        raise UnprovedError(
+            "the verification was given up: no answer with success came from the service in "
+            f"{tries} tries{before}"
+        )
 
 
 def _run(proof: Proof, player: OrderPlayer, ratio: float, *, is_shedding: bool) -> VerificationRun:

@@ -21,7 +21,7 @@ from shedproxy.cli.calibrate_beside import (
     streams_asked,
     streams_held,
 )
-from shedproxy.cli.calibrate_engine import check_engine, order_player, prove, runs_wanted
+from shedproxy.cli.calibrate_engine import INTERRUPTED, check_engine, order_player, prove
 from shedproxy.cli.calibrate_observed import observed_calibration
 from shedproxy.cli.exit_codes import EXIT_INCONCLUSIVE, EXIT_INTERRUPTED
 from shedproxy.cli.load_target import check_target, generator_count, request_set
@@ -140,17 +140,14 @@ def _measured(
                 beside = replace(beside, residents=residents)
                 calibration = _conclude(target, plan, measured, started_s, beside)
             if verifies and calibration.thresholds is not None:
-                runs = prove(target, plan, chosen, calibration, view.proving)
+                runs, measured.stopped_by = prove(target, plan, chosen, calibration, view.proving)
                 beside = replace(beside, runs=runs)
-                assert calibration.findings.capacity_rps is not None
-                if len(runs) < runs_wanted(plan, calibration.findings.capacity_rps.value):
-                    measured.stopped_by = _INTERRUPTED
                 # Of somebody's tasks nobody knows how to send one alone.
                 if len(runs) == 2 * len(LOAD_RATIOS) and not plan.locustfile:
                     refusal = price_refusals(target, plan, chosen, calibration)
                     beside = replace(beside, refusal=refusal)
         except KeyboardInterrupt:
-            measured.stopped_by = _INTERRUPTED
+            measured.stopped_by = INTERRUPTED
         return _conclude(target, plan, measured, started_s, beside)
 
 
@@ -179,7 +176,7 @@ def _hand_over(
     for file in dict.fromkeys(filter(None, (diff, write))):
         print_problems(list(build_problems(calibration, file)))
     is_conclusive = calibration.verdict.confidence is not Confidence.INCONCLUSIVE
-    is_interrupted = calibration.provenance.stopped_by == _INTERRUPTED
+    is_interrupted = calibration.provenance.stopped_by == INTERRUPTED
     if write is not None and is_conclusive and not is_interrupted:
         try:
             write_profile(calibration, write)
@@ -193,9 +190,6 @@ def _hand_over(
         raise typer.Exit(EXIT_INCONCLUSIVE)
     if is_interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
-
-
-_INTERRUPTED = "interrupted"
 
 
 def _measure(
@@ -224,7 +218,7 @@ def _measure(
                 on_step=on_step,
             )
     except KeyboardInterrupt:
-        measured.stopped_by = _INTERRUPTED
+        measured.stopped_by = INTERRUPTED
 
 
 def _conclude(

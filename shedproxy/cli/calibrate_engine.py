@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from shedproxy.calibration.locust_player import LocustPlayer, LocustRequest
     from shedproxy.calibration.measurement import Plan
     from shedproxy.calibration.orders import Order, Played
-    from shedproxy.calibration.proving import OrderPlayer
+    from shedproxy.calibration.proving import OrderPlayer, Proof
     from shedproxy.calibration.results import Calibration, VerificationRun
     from shedproxy.loadgen.crew import Crew
     from shedproxy.loadgen.requests import RequestSet
 
-__all__ = ["ENGINES", "check_engine", "locust_requests", "order_player", "prove", "runs_wanted"]
+__all__ = ["ENGINES", "INTERRUPTED", "check_engine", "locust_requests", "order_player", "prove"]
 
 ENGINES = ("builtin", "locust")
+INTERRUPTED = "interrupted"
 
 
 def check_engine(engine: str, master: str | None, locustfile: Path | None = None) -> str:
@@ -115,21 +116,16 @@ def _crew(plan: Plan) -> Iterator[Crew | None]:
         yield crew
 
 
-def runs_wanted(plan: Plan, capacity_rps: float) -> int:
-    """Of a verification that is not interrupted: off and on at each load."""
-    from shedproxy.calibration.proving import proof_ratios
-
-    return 2 * len(proof_ratios(plan, capacity_rps))
-
-
 def prove(
     target: str,
     plan: Plan,
     chosen: RequestSet,
     calibration: Calibration,
     on_run: Callable[[int, int], None],
-) -> tuple[VerificationRun, ...]:
-    """The same load through the proxy; `on_run` is told how many runs of how many are done.
+) -> tuple[tuple[VerificationRun, ...], str]:
+    """The same load through the proxy, and why it was given up, or "".
+
+    `on_run` is told how many runs of how many are done.
 
     Our own player makes it, but somebody's own tasks are Locust's to run, by processes here. Loads
     above the plan's cap on the rate are left out; so is what comes after an interruption.
@@ -138,19 +134,11 @@ def prove(
         StartupError: the proxy does not start.
     """
     from shedproxy.calibration.live import LivePlayer
-    from shedproxy.calibration.profile_file import with_profile
-    from shedproxy.calibration.proving import Proof, proof_length_s, proving_runs
+    from shedproxy.calibration.proving import UnprovedError, proof_ratios, proving_runs
 
-    assert calibration.findings.capacity_rps is not None
     # Clients of the overload give up soon: a service in collapse is not held there.
     deadline_ns = Nanos(max(seconds(1), 2 * plan.slo.latency_ns))
-    capacity_rps = calibration.findings.capacity_rps.value
-    alone = calibration.findings.routes[0]
-    length_s, bare_s = proof_length_s(
-        capacity_rps=capacity_rps, cv=alone.law.cv if alone.law else 1.0, is_quick=plan.is_quick
-    )
     runs: list[VerificationRun] = []
-    count = runs_wanted(plan, capacity_rps)
     with _crew(plan) as crew:
 
         def open_player(url: str) -> AbstractContextManager[OrderPlayer]:
@@ -160,28 +148,49 @@ def prove(
                 LivePlayer(url, chosen, deadline_ns=deadline_ns, arrivals=plan.arrivals, crew=crew)
             )
 
-        proof = Proof(
-            plan=plan,
-            target=target,
-            settings=with_profile(calibration, ""),
-            capacity_rps=capacity_rps,
-            open_player=open_player,
-            alone_ns=Nanos(round(alone.baseline.value)),
-            length_s=length_s,
-            bare_s=bare_s,
-            after_s=3.0 if plan.is_quick else 5.0,
-        )
+        proof = _proof(target, plan, calibration, open_player)
+        count = 2 * len(proof_ratios(plan, proof.capacity_rps))
         try:
             for run in proving_runs(proof):
                 runs.append(run)
                 on_run(len(runs), count)
         except KeyboardInterrupt:
-            pass
+            return tuple(runs), INTERRUPTED
+        except UnprovedError as problem:
+            return tuple(runs), str(problem)
         except RuntimeError as problem:
             raise StartupError(
                 f"the proxy did not start for the verification: {problem}"
             ) from problem
-    return tuple(runs)
+    return tuple(runs), ""
+
+
+def _proof(
+    target: str,
+    plan: Plan,
+    calibration: Calibration,
+    open_player: Callable[[str], AbstractContextManager[OrderPlayer]],
+) -> Proof:
+    from shedproxy.calibration.profile_file import with_profile
+    from shedproxy.calibration.proving import Proof, proof_length_s
+
+    assert calibration.findings.capacity_rps is not None
+    capacity_rps = calibration.findings.capacity_rps.value
+    alone = calibration.findings.routes[0]
+    length_s, bare_s = proof_length_s(
+        capacity_rps=capacity_rps, cv=alone.law.cv if alone.law else 1.0, is_quick=plan.is_quick
+    )
+    return Proof(
+        plan=plan,
+        target=target,
+        settings=with_profile(calibration, ""),
+        capacity_rps=capacity_rps,
+        open_player=open_player,
+        alone_ns=Nanos(round(alone.baseline.value)),
+        length_s=length_s,
+        bare_s=bare_s,
+        after_s=3.0 if plan.is_quick else 5.0,
+    )
 
 
 def locust_requests(chosen: RequestSet) -> list[LocustRequest]:

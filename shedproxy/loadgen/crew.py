@@ -47,10 +47,11 @@ def deal(program: Program, count: int, rng: RandomSource, *, in_turns: bool) -> 
         schedules[place % count if in_turns else int(rng.random() * count)].append(arrival)
     parts = []
     for place, schedule in enumerate(schedules):
-        concurrency = None
+        concurrency, rate = None, program.rate_max_rps
         if program.concurrency is not None:
             share, rest = divmod(program.concurrency, count)
             concurrency = share + (place < rest)
+            rate = None if rate is None else rate * concurrency / program.concurrency
         if schedule or concurrency:
             most = program.not_sent_max
             parts.append(
@@ -58,6 +59,7 @@ def deal(program: Program, count: int, rng: RandomSource, *, in_turns: bool) -> 
                     program,
                     schedule=schedule,
                     concurrency=concurrency,
+                    rate_max_rps=rate,
                     in_flight_max=max(1, program.in_flight_max // count),
                     not_sent_max=None if most is None else max(1, most // count),
                     seed=program.seed + place,

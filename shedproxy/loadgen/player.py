@@ -19,6 +19,7 @@ from shedproxy.clock import Clock, monotonic_now
 from shedproxy.core import Criticality, Instant, Nanos, milliseconds
 from shedproxy.loadgen.alarm import Alarm
 from shedproxy.loadgen.client import LoadConnection
+from shedproxy.loadgen.pace import Pace
 from shedproxy.workload import Row
 from shedproxy.workload.results import percentile
 
@@ -108,6 +109,7 @@ class Player:
         self._concurrency = 0
         self._stop_at = Instant(0)
         self._draw: Callable[[], Criticality] | None = None
+        self._pace: Pace | None = None
         self.rows: list[Row] = []
         self.ended_early_at: Instant | None = None
         """When more than `not_sent_max` were not sent."""
@@ -131,14 +133,22 @@ class Player:
         return self._health()
 
     async def play_closed(
-        self, concurrency: int, *, length_ns: Nanos, draw: Callable[[], Criticality]
+        self,
+        concurrency: int,
+        *,
+        length_ns: Nanos,
+        draw: Callable[[], Criticality],
+        rate_max_rps: float | None = None,
     ) -> PlayerHealth:
         """Keep so many requests in flight for `length_ns`, wait for the last ones.
 
-        `draw` says which request is next. Latency of a closed loop hides what a stall delayed.
+        `draw` says which request is next; fewer are in flight where more than `rate_max_rps` would
+        be sent otherwise. Latency of a closed loop hides what a stall delayed.
         """
         now = self._clock()
         self._concurrency, self._stop_at, self._draw = concurrency, Instant(now + length_ns), draw
+        if rate_max_rps is not None:
+            self._pace = Pace(rate_max_rps, burst_count=concurrency, begin_at=now)
         self._refill(now)
         await self._run(None, iter(()), now)
         return self._health()
@@ -181,6 +191,10 @@ class Player:
         if self._draw is None or now >= self._stop_at:
             return
         while self._in_flight < self._concurrency:
+            if self._pace is not None:
+                if now < self._pace.free_at:
+                    return
+                self._pace.take(now)
             call = _Call(self._draw(), now)
             self._in_flight += 1
             self._deadlines.append(call)
@@ -220,6 +234,8 @@ class Player:
         wake_at = now + _LONGEST_PAUSE_NS
         if due is not None:
             wake_at = min(wake_at, started_at + due[0])
+        if self._pace is not None and self._in_flight < self._concurrency:
+            wake_at = min(wake_at, self._pace.free_at)
         if self._deadlines:
             wake_at = min(wake_at, self._deadlines[0].intended_at + self._deadline_ns)
         return Instant(wake_at)

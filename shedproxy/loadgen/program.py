@@ -62,6 +62,8 @@ class Program:
     schedule: Sequence[tuple[Nanos, int]] = ()
     """(offset from the start, number of the message), rising."""
     concurrency: int | None = None
+    rate_max_rps: float | None = None
+    """Closed: never more than so many a second."""
     seed: int = 1
     """Of what a closed program sends."""
     below: tuple[float, ...] = ()
@@ -127,7 +129,12 @@ async def perform(
         # Numbers of messages go where the player otherwise has classes.
         rng = random.Random(program.seed)  # noqa: S311 - a repeatable workload, not a secret
         draw = cast("Callable[[], Criticality]", drawing_by_weight(program.below, rng))
-        run = player.play_closed(program.concurrency, length_ns=program.length_ns, draw=draw)
+        run = player.play_closed(
+            program.concurrency,
+            length_ns=program.length_ns,
+            draw=draw,
+            rate_max_rps=program.rate_max_rps,
+        )
     watching = asyncio.create_task(_tell(watch, started_at, program.length_ns))
     try:
         health = await run
@@ -188,6 +195,7 @@ def encode_program(program: Program) -> bytes:
         "in_flight_max": program.in_flight_max,
         "not_sent_max": program.not_sent_max,
         "concurrency": program.concurrency,
+        "rate_max_rps": program.rate_max_rps,
         "seed": program.seed,
         "below": program.below,
         "sizes": list(sizes.items()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -117,3 +118,33 @@ def test_a_cap_on_the_rate_holds() -> None:
     assert "cap" in outcome
     _, outcome = rehearsed(a_plan(in_flight_max=1), seed=4)
     assert "cap" in outcome
+
+
+def test_every_closed_step_keeps_to_the_caps() -> None:
+    plan, orders = a_plan(rate_max_rps=500.0, in_flight_max=5), []
+    rehearsal = step_orders(plan, random.Random(1))
+    order = next(rehearsal)
+    with suppress(StopIteration):
+        while True:
+            orders.append(order)
+            rate = 50 * min(order.concurrency or 4, 4)
+            step = (
+                open_step(order.planned_rps or 1, p99_ms=30)
+                if order.concurrency is None
+                else closed_step(order.concurrency, rate)
+            )
+            order = rehearsal.send(replace(step, phase=order.phase, pass_number=order.pass_number))
+    closed = [order for order in orders if order.concurrency is not None]
+    assert {order.rate_max_rps for order in closed} == {500.0}
+    assert max(order.concurrency or 0 for order in closed) <= 5
+    assert max(order.pass_number for order in closed) >= 3
+
+
+def test_a_step_that_the_cap_held_back_is_no_measure() -> None:
+    orders = step_orders(a_plan(rate_max_rps=200.0), random.Random(1))
+    next(orders)
+    orders.send(closed_step(1, 50))
+    orders.send(closed_step(2, 100))
+    with pytest.raises(StopIteration) as end:
+        orders.send(closed_step(4, 199))
+    assert "cap" in end.value.value.stopped_by

@@ -59,6 +59,8 @@ def test_a_closed_level_is_split_and_nobody_is_asked_for_nothing() -> None:
     assert len({part.seed for part in parts}) == 3
     assert [part.in_flight_max for part in parts] == [3, 3, 3]
     assert len(deal(program(concurrency=2), 3, rng, in_turns=False)) == 2
+    paced = deal(program(concurrency=5, rate_max_rps=100.0), 3, rng, in_turns=False)
+    assert [part.rate_max_rps for part in paced] == [40, 40, 20]
 
 
 def test_two_play_one_plan_on_one_clock_and_a_dead_one_is_a_fault_once() -> None:

@@ -37,8 +37,8 @@ def test_both_survive_the_way_between_processes() -> None:
         schedule=[(Nanos(0), 7), (milliseconds(3), 0)], not_sent_max=4, seed=9, below=(0.5, 2.0)
     )
     assert decode_program(encode_program(sent)) == sent
-    closed = program(concurrency=3)
-    assert decode_program(encode_program(closed)).concurrency == 3
+    closed = program(concurrency=3, rate_max_rps=7.5, schedule=[])
+    assert decode_program(encode_program(closed)) == closed
     came = Performance(
         rows=[SentRow(7, Instant(1), Instant(2), Instant(3), 200)],
         started_at=Instant(0),
@@ -81,6 +81,15 @@ def test_a_closed_program_keeps_so_many_in_flight() -> None:
         done = asyncio.run(perform(program(url=station.url, concurrency=2)))
     assert 30 <= done.planned_count <= 61
     assert done.stopped_at == done.started_at + seconds(0.3)
+
+
+def test_a_closed_program_never_sends_more_than_its_cap() -> None:
+    with Station(slots=4, service_ms=1) as station:
+        plan = program(url=station.url, concurrency=3, rate_max_rps=100.0)
+        done = asyncio.run(perform(plan))
+    offsets = [row.intended_at - done.started_at for row in done.rows]
+    assert 10 < len(offsets) <= 31
+    assert all(sent <= 1 + at / 1e7 for sent, at in enumerate(sorted(offsets), 1))
 
 
 def test_arrivals_beyond_the_cap_end_it_early() -> None:
