@@ -42,7 +42,8 @@ Arrivals = Annotated[str, typer.Option(help="poisson or constant.")]
 Repeats = Annotated[int | None, typer.Option(min=3, max=50, help="Passes.")]
 Seed = Annotated[int, typer.Option(help="Of arrivals and order.")]
 MaxRate = Annotated[
-    float | None, typer.Option(min=1.0, help="Requests per second never to be exceeded, in any step.")
+    float | None,
+    typer.Option(min=1.0, help="Requests per second never to be exceeded, in any step."),
 ]
 MaxInFlight = Annotated[
     int, typer.Option(min=0, help="Requests in flight never to be exceeded; 0: 1024 closed.")
