@@ -178,23 +178,23 @@ class ClientEnd(Timed):
         self._begin_end()
         self.transport.close()
 
-    def linger(self) -> None:
+    def linger(self, length_ns: int = LINGER_NS) -> None:
         """The same, but first read on for a moment, so that the answer is not lost to a reset."""
         if self.is_closed:
             return
         if self.is_half_closed:
             self.end()
             return
-        self._begin_end()
+        self._begin_end(length_ns)
         self._lingered = 0
         self.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
-    def _begin_end(self) -> None:
+    def _begin_end(self, length_ns: int = LINGER_NS) -> None:
         self.is_ending = True
         self.start_write_watch()
-        self.deadline_at = self.server.clock() + LINGER_NS
+        self.deadline_at = self.server.clock() + length_ns
         self.server.wheel.watch(self)
 
     def on_end_deadline(self, now: Instant) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shedproxy.clock import wall_seconds
-from shedproxy.core import Instant
+from shedproxy.core import NS_PER_MS, Instant, Nanos, RejectReason
 from shedproxy.dataplane.wire.client_body import ClientBody
 from shedproxy.dataplane.wire.http_date import http_date
 from shedproxy.observability.fault import Fault
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from shedproxy.dataplane.wire.tunnel import Tunnel
     from shedproxy.dataplane.wire.upstreams import UpstreamGroup
 
-__all__ = ["ClientPlace"]
+__all__ = ["FIRST_WORD_NS", "ClientPlace"]
+
+FIRST_WORD_NS = Nanos(500 * NS_PER_MS)
+"""How long a drain waits for handshakes, for the first request of a new connection, and for the
+rest of a head that has begun."""
+_LAST_WORD_NS = Nanos(250 * NS_PER_MS)
+"""And how long for who is told that no more is waited for."""
 
 
 class ClientPlace(ClientBody):
@@ -135,11 +141,42 @@ class ClientPlace(ClientBody):
         self.end()
         return kind
 
-    def answer_fault(self, fault: Fault, head: bytes | bytearray) -> None:
-        """Answer a head that is no request of ours, or not all of one."""
-        is_head = head.lstrip(b"\r\n").startswith(b"HEAD ")
+    # --- the head ---------------------------------------------------------------------------
+
+    @property
+    def head_patience_ns(self) -> Nanos:
+        """How long a head may take from its first byte on."""
+        bound_ns = self.server.live.timeouts.client_head_ns
+        return min(bound_ns, FIRST_WORD_NS) if self.server.is_draining else bound_ns
+
+    def say_goodbye(self, *, idle_for_ns: int) -> None:
+        """Draining: close when nothing is under way, nor was for so long, nor waits unread."""
+        timeouts = self.server.live.timeouts
+        if self._seen and self.server.is_draining:
+            self.wake_at(self.deadline_at - timeouts.client_head_ns + self.head_patience_ns)
+        if self.is_busy or self._buffer:
+            return
+        idle_ns = self.server.clock() + timeouts.client_idle_ns - self.deadline_at
+        if idle_ns >= idle_for_ns and not self.has_unread():
+            self.end()
+
+    def turn_away(self) -> None:
+        """Draining: a head that has begun, if any, is refused, and its end not waited for."""
+        if not self._seen:
+            return
+        is_head = self._forget_head(self._buffer)
+        self.server.reception.tell(self, RejectReason.DRAINING, (), head=is_head)
+        self.linger(_LAST_WORD_NS)
+
+    def _forget_head(self, head: bytes | bytearray) -> bool:
+        """Nothing of it is to be read any more; whether it asked for a head only."""
         self._buffer = b""
         self._seen = 0
+        return head.lstrip(b"\r\n").startswith(b"HEAD ")
+
+    def answer_fault(self, fault: Fault, head: bytes | bytearray) -> None:
+        """Answer a head that is no request of ours, or not all of one."""
+        is_head = self._forget_head(head)
         self.server.on_bad_head(self, fault)
         date = http_date(wall_seconds())
         rejections = self.server.live.rejections

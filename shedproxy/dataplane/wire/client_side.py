@@ -213,7 +213,7 @@ class ClientConnection(ClientPlace):
             self.end()
             return
         if not self._seen:
-            self.deadline_at = self.server.clock() + self.server.live.timeouts.client_head_ns
+            self.deadline_at = self.server.clock() + self.head_patience_ns
             self.server.wheel.watch(self)
         fault = begun_head_fault(data, self._seen)
         if fault is not None:
@@ -367,14 +367,6 @@ class ClientConnection(ClientPlace):
         ahead, self._buffer = bytes(self._buffer), b""
         return ahead
 
-    def say_goodbye(self, *, idle_for_ns: int) -> None:
-        """Draining: close when nothing is under way, nor was for so long, nor waits unread."""
-        if self.is_busy or self._buffer:
-            return
-        idle_ns = self.server.clock() + self.server.live.timeouts.client_idle_ns - self.deadline_at
-        if idle_ns >= idle_for_ns and not self.has_unread():
-            self.end()
-
     # --- time -------------------------------------------------------------------------------
 
     def on_deadline(self, now: Instant) -> None:
@@ -393,6 +385,8 @@ class ClientConnection(ClientPlace):
             self.check_body(self.exchange, now)
         elif self._body is not None:
             self.linger()
+        elif self._seen and self.server.is_draining:
+            self.turn_away()
         elif self._seen:
             self._refuse_head(Fault.HEAD_TIMEOUT, self._buffer)
         elif not self.is_write_blocked:

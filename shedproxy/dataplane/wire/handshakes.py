@@ -325,15 +325,22 @@ class Handshakes:
         newcomer.sock.close()
         self._reception.forget(newcomer)
 
+    def hurry(self, patience_ns: int) -> None:
+        """Draining: so long for who shakes hands, and since its coming for who is silent."""
+        now = self._server.clock()
+        for newcomer in self._all():
+            began_at = newcomer.since if newcomer in self._silent else now
+            newcomer.deadline_at = min(newcomer.deadline_at, began_at + patience_ns)
+            self._server.wheel.watch(newcomer)
+
     def close(self) -> None:
         """Stop accepting and let go of everybody whose handshake is not over."""
         self.stop()
         if self._timer is not None:
             self._timer.cancel()
-        lines = (tuple(line) for line in tuple(self._ready.values()))
-        for newcomer in (
-            *self._silent,
-            *self._shaking.values(),
-            *(n for line in lines for n in line),
-        ):
+        for newcomer in self._all():
             self.drop(newcomer)
+
+    def _all(self) -> list[Newcomer]:
+        lines = self._ready.values()
+        return [*self._silent, *self._shaking.values(), *(one for line in lines for one in line)]

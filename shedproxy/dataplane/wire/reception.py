@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from shedproxy.core import NS_PER_S, Nanos, RejectReason, RequestInfo
 from shedproxy.dataplane.wire.backlog import take_waiting
+from shedproxy.dataplane.wire.client_place import ClientPlace
 from shedproxy.dataplane.wire.client_side import ClientConnection
 from shedproxy.dataplane.wire.crowd import Crowd
 from shedproxy.dataplane.wire.handshakes import Handshakes, Newcomer
@@ -205,12 +206,23 @@ class Reception:
             client.cut()
             return
         self._refused[client] = None
+        self.tell(client, reason, numbers)
+        client.linger()
+
+    def tell(
+        self,
+        client: ClientPlace,
+        reason: RejectReason,
+        numbers: tuple[int, ...],
+        *,
+        head: bool = False,
+    ) -> None:
+        """Refuse what is no request, or not yet one, and say why."""
         driver = self._server.driver
         rejected = driver.reject(_NOBODY, reason, numbers)
         refusal_id = driver.ring.text_of(rejected.record_id)
         rejections = self._server.live.rejections
-        client.write(rejections.wire(rejected, refusal_id, head=False, keep_alive=False))
-        client.linger()
+        client.write(rejections.wire(rejected, refusal_id, head=head, keep_alive=False))
 
     # --- going ------------------------------------------------------------------------------
 
@@ -226,6 +238,11 @@ class Reception:
             self.clients.pop(member, None)
         if self._emptied is not None and not self.crowd and not self._emptied.done():
             self._emptied.set_result(None)
+
+    def hurry_handshakes(self, patience_ns: Nanos) -> None:
+        """Draining: so long for who shakes hands, and since its coming for who is silent."""
+        if self._handshakes is not None:
+            self._handshakes.hurry(patience_ns)
 
     async def until_empty(self, length_ns: Nanos) -> None:
         """Wait until nobody is connected, at most so long."""

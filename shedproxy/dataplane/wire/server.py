@@ -9,10 +9,11 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 
 from shedproxy.clock import Clock, monotonic_now, wall_seconds
-from shedproxy.core import NS_PER_MS, NS_PER_S, CellTable, Instant, Nanos
+from shedproxy.core import NS_PER_S, CellTable, Instant, Nanos
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.key_moves import Present
 from shedproxy.dataplane.wire.client_end import ClientEnd
+from shedproxy.dataplane.wire.client_place import FIRST_WORD_NS
 from shedproxy.dataplane.wire.client_side import ClientConnection
 from shedproxy.dataplane.wire.field_memory import AnswerFields
 from shedproxy.dataplane.wire.live import Live
@@ -33,8 +34,6 @@ _READ_SIZE = 32 * 1024
 """Most bytes of an answer that one read takes, and so what a reader that stalls makes us hold.
 Larger reads make large answers no cheaper."""
 _SECOND_NS = NS_PER_S
-_FIRST_WORD_NS = Nanos(500 * NS_PER_MS)
-"""How long a drain waits for handshakes, and for the first request of a new connection."""
 _AT_ONCE = Nanos(0)
 
 
@@ -204,7 +203,7 @@ class WireServer:
         """
         self.is_announcing = True
         # Who is new may have a request on the way, or be shaking hands.
-        patience_ns = min(grace_ns, _FIRST_WORD_NS)
+        patience_ns = min(grace_ns, FIRST_WORD_NS)
         await self.reception.close_listeners(patience_ns)
         # Who was answered a moment ago may be asking again already: the next answer says good-bye.
         self._say_goodbye(
@@ -213,11 +212,14 @@ class WireServer:
         await self.reception.until_empty(patience_ns)
         self.is_draining = True
         self._say_goodbye(tuple(self.clients))
+        self.reception.hurry_handshakes(patience_ns)
         await self.reception.until_empty(Nanos(grace_ns - patience_ns))
         left = tuple(self.clients)
         for client in left:
             if client.exchange is not None:
                 client.exchange.fail(Fault.UPSTREAM_TIMEOUT)
+            else:
+                client.turn_away()
         if left:
             # One turn of the loop, so that the last answers leave.
             await asyncio.sleep(0)

@@ -305,6 +305,73 @@ async def test_a_drain_shakes_hands_with_who_was_connected(bench, answering, fil
     assert await asyncio.wait_for(draining, 10) == 0
 
 
+async def test_a_drain_waits_half_a_second_for_the_rest_of_a_head(bench, answering) -> None:
+    """And for half a second from the first byte of one that begins meanwhile, but no longer."""
+    upstream = await bench.upstream(answering(OK))
+    proxy = await bench.proxy(upstream.url)
+    slow, late, quick = [await proxy.connect() for _ in range(3)]
+    assert (await late.ask(GET)).status == 200
+    for client in (slow, quick):
+        client.send(b"HEAD / HTTP/1.1\r\n" if client is slow else GET[:9])
+    await eventually_async(lambda: sum(end._seen > 0 for end in proxy.server.clients) == 2)
+    began = asyncio.get_running_loop().time()
+    draining = asyncio.create_task(proxy.server.drain(seconds(10)))
+    await asyncio.sleep(0.2)
+    late.send(GET[:9])
+    quick.send(GET[9:])
+    assert (await quick.answer()).status == 200
+    refusal = await slow.answer(head=True)
+    assert (refusal.status, refusal.field("connection")) == (503, "close")
+    assert refusal.field("shedproxy-reason") == "draining"
+    assert int(refusal.field("retry-after")) >= 1
+    assert await slow.rest() == b"", "a HEAD has no body"
+    late.send(GET[9:])
+    assert (await late.answer()).status == 200
+    assert await asyncio.wait_for(draining, 10) == 0
+    assert asyncio.get_running_loop().time() - began < 2, "the bound of a head is 5 s"
+
+
+async def test_a_head_that_begins_when_all_others_have_gone_has_no_longer(bench, answering) -> None:
+    go = asyncio.Event()
+    upstream = await bench.upstream(answering_after(go, OK))
+    proxy = await bench.proxy(upstream.url)
+    client = await proxy.connect()
+    client.send(GET)
+    await eventually_async(lambda: upstream.heads)
+    proxy.server.is_draining = True  # but not announcing: it answers, and keeps the connection
+    (end,) = proxy.server.clients
+    client.send(GET[:9])
+    await eventually_async(lambda: end._buffer)
+    go.set()
+    assert (await client.answer()).status == 200
+    assert (await client.answer()).status == 503
+
+
+@pytest.mark.parametrize("said", [0, 9], ids=["silent", "half-a-hello"])
+async def test_a_drain_does_not_wait_for_a_hello(bench, files, said) -> None:
+    tls = TlsDocument(cert=files["cert"], key=files["key"])
+    proxy = await bench.proxy("http://127.0.0.1:9", proxy={"tls": tls})
+    client = await proxy.connect()
+    client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"[:said])
+    await eventually_async(lambda: len(proxy.server.reception.crowd) == 1)
+    assert await asyncio.wait_for(proxy.server.drain(seconds(10)), 3) == 0
+    await client.rest()
+
+
+async def test_a_drain_does_not_wait_for_the_rest_of_a_handshake(bench, files) -> None:
+    tls = TlsDocument(cert=files["cert"], key=files["key"])
+    proxy = await bench.proxy("http://127.0.0.1:9", proxy={"tls": tls})
+    client = await proxy.connect()
+    outgoing = ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(
+            ssl.MemoryBIO(), outgoing, server_hostname="localhost"
+        ).do_handshake()
+    client.send(outgoing.read())
+    await client.reader.readexactly(1)
+    assert await asyncio.wait_for(proxy.server.drain(seconds(10)), 3) == 0
+
+
 @pytest.mark.fault("K13")
 async def test_a_renewed_certificate_is_shown_after_a_reload(
     bench, answering, tmp_path, figure
@@ -344,11 +411,14 @@ async def test_a_drain_ends_at_its_grace_with_an_answer_for_the_rest(bench) -> N
     """H2."""
     upstream = await bench.upstream(hang)
     proxy = await bench.proxy(upstream.url)
-    client = await proxy.connect()
+    client, slow = await proxy.connect(), await proxy.connect()
     client.send(GET)
+    slow.send(GET[:9])
     await eventually_async(lambda: upstream.heads)
-    assert await asyncio.wait_for(proxy.server.drain(milliseconds(100)), 10) == 1
+    await eventually_async(lambda: any(end._seen for end in proxy.server.clients))
+    assert await asyncio.wait_for(proxy.server.drain(milliseconds(100)), 10) == 2
     assert (await client.answer()).status == 504
+    assert (await slow.answer()).status == 503
     await proxy.idle()
 
 
