@@ -13,10 +13,19 @@ import socket
 import ssl
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["BODY_SIZE", "DOWNLOAD_SIZE", "Honest", "Seen", "percentile", "readers", "senders"]
+__all__ = [
+    "BODY_SIZE",
+    "DOWNLOAD_SIZE",
+    "Honest",
+    "Seen",
+    "percentile",
+    "readers",
+    "senders",
+    "slow_readers",
+]
 
 BODY_SIZE = 1024 * 1024
 DOWNLOAD_SIZE = 16 * 1024 * 1024
@@ -34,39 +43,71 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 @contextlib.contextmanager
-def _sockets(port: int, count: int) -> Iterator[list[socket.socket]]:
+def _sockets(port: int, count: int, *, is_narrow: bool = False) -> Iterator[list[socket.socket]]:
+    """Connections; narrow ones have small segments and windows, so that little is in flight."""
     with contextlib.ExitStack() as stack:
-        yield [
-            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
-            for _ in range(count)
-        ]
+        socks = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in socks:
+            if is_narrow:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.settimeout(5)
+            sock.connect(("127.0.0.1", port))
+        yield socks
 
 
 @contextlib.asynccontextmanager
-async def senders(port: int, count: int, *, period_s: float = 0.5):
-    """Requests whose body comes byte by byte; one that is answered or closed sends no more."""
+async def _steps(
+    socks: list[socket.socket], step: Callable[[socket.socket], object], period_s: float
+):
+    """Each of them takes a step in each period, until it is answered or closed."""
 
-    async def trickle(socks: list[socket.socket]) -> None:
+    async def walk() -> None:
         left = set(socks)
         while left:
             await asyncio.sleep(period_s)
             for sock in tuple(left):
                 try:
-                    sock.send(b"x", socket.MSG_NOSIGNAL)
+                    step(sock)
+                except BlockingIOError:
+                    continue
                 except OSError:
                     left.discard(sock)
 
+    task = asyncio.create_task(walk())
+    try:
+        yield socks
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@contextlib.asynccontextmanager
+async def senders(
+    port: int, count: int, *, at_once: int = 0, piece: int = 1, period_s: float = 0.5
+):
+    """Requests whose body comes piece by piece, but for what of it comes `at_once`."""
     with _sockets(port, count) as socks:
         for sock in socks:
+            sock.sendall(_POST + b"x" * at_once)
             sock.setblocking(False)
-            sock.send(_POST)
-        task = asyncio.create_task(trickle(socks))
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        send = b"x" * piece
+        async with _steps(socks, lambda sock: sock.send(send, socket.MSG_NOSIGNAL), period_s):
+            yield socks
+
+
+@contextlib.asynccontextmanager
+async def slow_readers(
+    port: int, count: int, *, piece: int, period_s: float, is_narrow: bool = True
+):
+    """Requests for 16 MiB that are read piece by piece."""
+    with _sockets(port, count, is_narrow=is_narrow) as socks:
+        for sock in socks:
+            sock.sendall(_GET)
+            sock.setblocking(False)
+        async with _steps(socks, lambda sock: sock.recv(piece), period_s):
+            yield socks
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Honest success beside slow clients: 64 trickled bodies, then 32 readers that stall on 16 MiB.
 
+Then 24 of both just above the least rate: 66 kB of a body and 400 B/s of it, 400 B/s of an answer.
+
 Every proxy may have 16 requests at the service, by its own means: shedproxy by its limit, nginx by
 limit_conn, HAProxy by maxconn, Envoy by its circuit breakers. The service is event-driven and has
 room for all. Honest clients are measured from 3 s after the stall begins.
@@ -19,11 +21,12 @@ from pathlib import Path
 from benchmarks import peers
 from benchmarks.method import NotMeasuredError, Report, Row, Spread
 from benchmarks.servers import Server, running
-from benchmarks.slow_client_load import Honest, readers, senders
+from benchmarks.slow_client_load import Honest, readers, senders, slow_readers
 
 __all__ = ["measure"]
 
-LIMIT, SENDERS, READERS, RATE = 16, 64, 32, 100
+LIMIT, SENDERS, READERS, TRICKLERS, RATE = 16, 64, 32, 24, 100
+_TRICKLE = {"piece": 100, "period_s": 0.25}
 SETTLE_S = 3.0
 _SHEDPROXY = f'[cell.default.limit]\nalgorithm = "fixed"\ninitial = {LIMIT}\n'
 
@@ -69,6 +72,14 @@ async def _measure(server: Server, scale: float) -> list[tuple[str, float]]:
             await honest.run(SETTLE_S)
             beside_readers = await honest.run(4 * scale)
             growth = server.memory_bytes() - before
+        await honest.run(1)
+        async with senders(server.port, TRICKLERS, at_once=66_000, **_TRICKLE):
+            await honest.run(SETTLE_S)
+            beside_uploads = await honest.run(3 * scale)
+        await honest.run(1)
+        async with slow_readers(server.port, TRICKLERS, **_TRICKLE):
+            await honest.run(SETTLE_S)
+            beside_downloads = await honest.run(3 * scale)
     finally:
         honest.close()
     return [
@@ -78,6 +89,10 @@ async def _measure(server: Server, scale: float) -> list[tuple[str, float]]:
         ("beside readers, success %", 100 * beside_readers.success),
         ("beside readers, p99 ms", beside_readers.p99_ms),
         ("KiB a reader", growth / READERS / 1024),
+        ("beside uploads at 400 B/s, success %", 100 * beside_uploads.success),
+        ("beside uploads at 400 B/s, p99 ms", beside_uploads.p99_ms),
+        ("beside downloads at 400 B/s, success %", 100 * beside_downloads.success),
+        ("beside downloads at 400 B/s, p99 ms", beside_downloads.p99_ms),
     ]
 
 
@@ -104,9 +119,12 @@ def measure(*, quick: bool) -> Report:
                 rows += [Row(f"{name}: {what}", Spread.of([value])) for what, value in values]
     return Report(
         title=f"{RATE} honest requests/s beside {SENDERS} trickled bodies, then {READERS} readers"
-        f" stalled on 16 MiB, at limit {LIMIT}",
+        f" stalled on 16 MiB, then {TRICKLERS} of both at 400 B/s, at limit {LIMIT}",
         unit="success in %, p99 of the answered in ms (inf: none), memory in KiB",
         rows=rows,
         absent=absent,
-        notes=[f"KiB a reader is over all {READERS}, of whom {LIMIT} at most had a slot at a time"],
+        notes=[
+            f"KiB a reader is over all {READERS}, of whom {LIMIT} at most had a slot at a time",
+            "uploads at 400 B/s have sent 66 kB before; honest requests are counted from 3 s on",
+        ],
     )

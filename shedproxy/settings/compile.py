@@ -255,6 +255,7 @@ def _proxy(settings: Settings, cells: dict[str, CellSettings]) -> ProxyDocument:
             client_idle_ns=timeouts.client_idle,
             client_write_ns=timeouts.client_write,
             body_rate_min=server.body_rate_min,
+            contended_rate_min=server.contended_rate_min,
             pool_idle_ns=timeouts.pool_idle,
             tunnel_idle_ns=timeouts.tunnel_idle,
         ),

@@ -155,6 +155,11 @@ class ServerSettings(Section):
     """Request body (413 above); 0: unbounded, streamed."""
     body_rate_min: int = preset(240, ge=0)
     """Bytes per second that a body must keep once its request holds a slot, after 5 s."""
+    contended_rate_min: Size = preset("16KiB", ge=0, le=1024 * 1024 * 1024)
+    """Per second. While others wait for a slot of its cell, a client that sends a body or reads an
+    answer more slowly loses its own, the slowest first (408, or a reset). It counts on average, for
+    all the time in which the client was the one to be waited for, after 1.5 s. 0: any rate will
+    do. Streams hold no slot and may be slow."""
     permit_body_size: Size = preset("64KiB", ge=1)
     """A request takes its slot when its body is complete or when this much of it is in."""
     buffer_size: Size = preset("256KiB", ge=16 * 1024, le=1024 * 1024 * 1024)

@@ -139,6 +139,9 @@ class Timeouts:
     """A client that reads nothing for this long while data waits is dropped."""
     body_rate_min: int = 240
     """Bytes per second a request body must keep once it holds a permit, after 5 s of grace."""
+    contended_rate_min: int = 16 * 1024
+    """Bytes per second that a client must have sent or read on average, after 1.5 s of grace, to
+    keep its slot while others of its cell wait for one; 0: any rate will do."""
     pool_idle_ns: Nanos = field(default_factory=lambda: seconds(15))
     """An unused upstream connection is closed after this long."""
     tunnel_idle_ns: Nanos = field(default_factory=lambda: seconds(3600))

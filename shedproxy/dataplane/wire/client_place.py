@@ -1,7 +1,7 @@
 """Whether a client keeps its slot, and its connection, while others want them.
 
-It loses the slot when it does not move (`stalls`), and the connection when it only keeps the worker
-waiting and there is no room for others (`crowd`).
+It loses the slot when it moves too slowly or not at all (`stalls`), and the connection when it only
+keeps the worker waiting and there is no room for others (`crowd`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from shedproxy.clock import wall_seconds
 from shedproxy.core import NS_PER_MS, Instant, Nanos, RejectReason
 from shedproxy.dataplane.wire.client_body import ClientBody
 from shedproxy.dataplane.wire.http_date import http_date
+from shedproxy.dataplane.wire.tcp_state import unacknowledged
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.meter import Eviction, ProcessCounter
 
@@ -86,12 +87,22 @@ class ClientPlace(ClientBody):
 
     @property
     def is_awaited(self) -> bool:
-        return self.is_write_blocked or (self._body is not None and not self.is_reading_paused)
+        if self._body is not None and not self.is_reading_paused:
+            return True
+        exchange = self.exchange
+        upstream = None if exchange is None else exchange.upstream
+        # What the upstream still has may fit: then the slot does not wait for the client.
+        return self.is_write_blocked and upstream is not None and upstream.is_paused
 
     @property
     def moved(self) -> int:
         received = 0 if self.exchange is None else self.exchange.received
-        return received + self.written - self.transport.get_write_buffer_size()
+        sock = self.transport.get_extra_info("socket")
+        # The kernel takes a lot at a time, so that what it has says little of a slow reader.
+        held = self.transport.get_write_buffer_size() + (
+            0 if sock is None else unacknowledged(sock)
+        )
+        return received + self.written - held
 
     def end_stalled(self) -> None:
         exchange = self.exchange

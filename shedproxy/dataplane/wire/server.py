@@ -313,7 +313,12 @@ class WireServer:
                 self._tell(item, now)
             elif item.deadline_at:
                 self.wheel.watch(item)
-        self.stalls.turn(now, rate_min=self.live.timeouts.body_rate_min)
+        timeouts = self.live.timeouts
+        self.stalls.turn(
+            now,
+            rate_min=timeouts.body_rate_min,
+            contended_rate_min=timeouts.contended_rate_min,
+        )
         if now >= self._second_at:
             self._second_at = now + _SECOND_NS
             self._on_second()

@@ -1,8 +1,10 @@
-"""Clients that hold a slot and do not move: readers of an answer, senders of a body.
+"""Clients that hold a slot and move slowly or not at all: readers of an answer, senders of a body.
 
 With nobody waiting they may take the time that the timeouts give them. While others wait for a slot
-of the same cell, who has not kept the minimum rate for `STALL_NS` is ended, least moved first, and
-no more of them than others wait. Pure bookkeeping: time is an argument, ending is the client's.
+of the same cell, no more of them than others wait are ended: first those that have not kept the
+minimum rate for `STALL_NS`, then those below the contended rate on average, the slowest first. The
+average is over the time in which they were awaited while they held the slot: time that the proxy or
+the upstream took is not theirs. Pure bookkeeping: time is an argument, ending is the client's.
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
 __all__ = ["LOOK_NS", "STALL_NS", "Holder", "Stalls"]
 
 STALL_NS = 1500 * NS_PER_MS
-"""Without progress for so long, while others wait, a client loses its slot."""
+"""Without progress for so long, while others wait, a client loses its slot. It may be so far behind
+the contended rate, too."""
 LOOK_NS = 250 * NS_PER_MS
 """Between two looks."""
+_CREDIT_NS = 2 * LOOK_NS
+"""Most time that one look counts: what is longer, the loop stood still."""
 
 
 class Holder(Protocol):
@@ -33,18 +38,25 @@ class Holder(Protocol):
 
     @property
     def moved(self) -> int:
-        """Bytes of its exchange that it has read and sent; never falls."""
+        """Bytes that it has read and sent; only how they grow counts."""
 
     def end_stalled(self) -> None:
         """End its exchange."""
 
 
 class _Mark:
-    __slots__ = ("at", "moved")
+    """What is known of one holder."""
+
+    __slots__ = ("awaited_ns", "began", "looked_at", "moved", "still_ns")
 
     def __init__(self, moved: int, at: Instant) -> None:
+        self.began = moved
+        self.awaited_ns = 0
+        """How long it has been awaited, and had moved `began` before."""
         self.moved = moved
-        self.at = at
+        self.still_ns = 0
+        """How long it has been awaited since it had moved so much, hardly moving."""
+        self.looked_at = at
 
 
 class Stalls:
@@ -69,29 +81,42 @@ class Stalls:
         """Its exchange is over."""
         self._marks.pop(holder, None)
 
-    def turn(self, now: Instant, *, rate_min: int) -> None:
-        """Let time pass; `rate_min` is in bytes per second."""
+    def turn(self, now: Instant, *, rate_min: int, contended_rate_min: int) -> None:
+        """Let time pass; rates are in bytes per second, and 0 asks for none."""
         if not self._marks or now < self._look_at:
             return
         self._look_at = now + LOOK_NS
         least = max(1, rate_min * STALL_NS // NS_PER_S)
-        stalled: dict[str, list[tuple[int, Holder]]] = {}
+        slow: dict[str, list[tuple[bool, int, Holder]]] = {}
         for holder, mark in self._marks.items():
+            passed_ns = min(now - mark.looked_at, _CREDIT_NS)
+            mark.looked_at = now
+            cell = holder.held_cell
+            if cell is None:
+                continue
             moved = holder.moved
-            if not holder.is_awaited or moved - mark.moved >= least:
+            if not holder.is_awaited:
                 mark.moved = moved
-                mark.at = now
-            elif now - mark.at >= STALL_NS:
-                cell = holder.held_cell
-                if cell is not None:
-                    stalled.setdefault(cell, []).append((moved, holder))
-        for cell, holders in stalled.items():
+                mark.still_ns = 0
+                continue
+            mark.awaited_ns += passed_ns
+            if moved - mark.moved >= least:
+                mark.moved = moved
+                mark.still_ns = 0
+            else:
+                mark.still_ns += passed_ns
+            came = (moved - mark.began) * NS_PER_S
+            is_moving = mark.still_ns < STALL_NS
+            if not is_moving or came < contended_rate_min * (mark.awaited_ns - STALL_NS):
+                rate = came // mark.awaited_ns
+                slow.setdefault(cell, []).append((is_moving, rate, holder))
+        for cell, holders in slow.items():
             # Counted before the first goes: each end may let one of them run.
             count = self._waiting(cell)
-            for _, holder in sorted(holders, key=_moved)[:count]:
+            for _, _, holder in sorted(holders, key=_speed)[:count]:
                 if holder.held_cell is not None:
                     holder.end_stalled()
 
 
-def _moved(entry: tuple[int, Holder]) -> int:
-    return entry[0]
+def _speed(entry: tuple[bool, int, Holder]) -> tuple[bool, int]:
+    return entry[:2]

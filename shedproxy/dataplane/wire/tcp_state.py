@@ -1,10 +1,13 @@
-"""Whether the peer of a connection that nobody reads from has left: the kernel knows."""
+"""What the kernel knows of a connection: whether its peer has left, what that has not taken."""
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import sys
+import termios
 
-__all__ = ["has_left"]
+__all__ = ["has_left", "unacknowledged"]
 
 _TCP_CLOSE, _TCP_CLOSE_WAIT = 7, 8
 
@@ -21,3 +24,15 @@ def has_left(sock: socket.socket, *, or_half: bool) -> bool:
     except OSError:
         return True
     return state[0] == _TCP_CLOSE or (or_half and state[0] == _TCP_CLOSE_WAIT)
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """Bytes that were given to the kernel and that the peer's has not acknowledged.
+
+    0 where nobody knows. Of a unix socket it is the memory that they take.
+    """
+    try:
+        size: bytes = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError):  # of one that is closed
+        return 0
+    return int.from_bytes(size, sys.byteorder)

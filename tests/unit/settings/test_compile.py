@@ -47,6 +47,7 @@ target_size_max = "9KiB"
 field_count_max = 50
 body_size_max = "1MiB"
 body_rate_min = 100
+contended_rate_min = "2KiB"
 permit_body_size = "1KiB"
 buffer_size = "64KiB"
 via = "edge"
@@ -268,6 +269,7 @@ def test_every_setting_of_the_proxy_arrives(written):
         "pool_idle_ns": seconds(8),
         "tunnel_idle_ns": seconds(9),
         "body_rate_min": 100,
+        "contended_rate_min": 2048,
     }
     assert (proxy.connections_max, proxy.requests_per_connection_max) == (7, 8)
     assert (proxy.connections_per_address_max, proxy.handshake_rate_max) == (6, 9)

@@ -8,6 +8,10 @@ from shedproxy.observability.fault import Fault
 from shedproxy.observability.meter import ProcessCounter
 
 RATE_MIN = 240
+CONTENDED = 16 * 1024
+LOOK_SIZE = CONTENDED * LOOK_NS // seconds(1)
+"""What is just enough in one look."""
+SOME = b"x" * 20_000
 GET = b"GET / HTTP/1.1\r\nHost: e\r\n\r\n"
 
 
@@ -25,9 +29,10 @@ class Client:
 
 
 class Watch:
-    """A `Stalls` with a clock; `waiting` is by cell."""
+    """A `Stalls` with a clock; `waiting` is by cell. Without `contended` any progress will do."""
 
-    def __init__(self, **waiting: int) -> None:
+    def __init__(self, *, contended: int = 0, **waiting: int) -> None:
+        self.contended = contended
         self.waiting = waiting
         self.now = 0
         self.stalls = Stalls(lambda cell: self.waiting.get(cell, 0))
@@ -39,10 +44,14 @@ class Watch:
     def turn(self, length_ns: int, moving: dict[Client, int] | None = None) -> None:
         """Let time pass look by look; `moving` clients move that many bytes in each."""
         for _ in range(-(-length_ns // LOOK_NS)):
-            self.now += LOOK_NS
             for client, size in (moving or {}).items():
                 client.moved += size
-            self.stalls.turn(self.now, rate_min=RATE_MIN)
+            self.look(LOOK_NS)
+
+    def look(self, passed_ns: int) -> None:
+        """One look after so long."""
+        self.now += passed_ns
+        self.stalls.turn(self.now, rate_min=RATE_MIN, contended_rate_min=self.contended)
 
 
 def test_with_nobody_waiting_a_client_may_take_its_time() -> None:
@@ -68,12 +77,11 @@ def test_while_others_wait_who_has_stood_still_is_ended() -> None:
 
 def test_no_more_are_ended_than_wait_and_the_least_moved_first() -> None:
     watch = Watch(default=2)
-    clients = [Client(str(moved)) for moved in (300, 100, 200)]
-    for client in clients:
-        client.moved = int(client.name)
+    clients = [Client(str(moved)) for moved in (3000, 1000, 2000)]
     watch.clients(*clients)
+    watch.turn(LOOK_NS, {client: int(client.name) for client in clients})
     watch.turn(STALL_NS)
-    assert [client.name for client in clients if client.is_ended] == ["100", "200"]
+    assert [client.name for client in clients if client.is_ended] == ["1000", "2000"]
 
 
 def test_a_rate_above_the_least_is_progress_and_one_below_is_none() -> None:
@@ -121,6 +129,105 @@ def test_who_is_watched_twice_goes_on_and_who_is_forgotten_is_not_looked_at() ->
     assert len(watch.stalls) == 0
     watch.turn(STALL_NS)
     assert not client.is_ended
+
+
+def test_a_loop_that_stood_still_did_not_see_whether_they_moved() -> None:
+    watch = Watch(default=5, contended=CONTENDED)
+    still, slow = Client("still"), Client("slow")
+    watch.clients(still, slow)
+    watch.turn(2 * LOOK_NS, {slow: LOOK_SIZE})
+    watch.look(seconds(60))
+    assert not (still.is_ended or slow.is_ended)
+
+
+# --- below the contended rate ---------------------------------------------------------------
+
+
+def test_while_others_wait_who_is_below_the_contended_rate_is_ended() -> None:
+    watch, quick, slow = Watch(default=5, contended=CONTENDED), Client("quick"), Client("slow")
+    watch.clients(quick, slow)
+    moving = {quick: LOOK_SIZE, slow: LOOK_SIZE - LOOK_SIZE // 10}
+    watch.turn(seconds(14), moving)
+    assert not slow.is_ended, "1.5 s are given, and so it is 10 % of 15 s"
+    watch.turn(seconds(60), moving)
+    assert (quick.is_ended, slow.is_ended) == (False, True)
+
+
+def test_with_nobody_waiting_any_rate_above_the_least_will_do() -> None:
+    watch, client = Watch(contended=CONTENDED), Client("a")
+    watch.clients(client)
+    watch.turn(seconds(60), {client: 100})
+    assert not client.is_ended
+    watch.waiting["default"] = 1
+    watch.turn(LOOK_NS, {client: 100})
+    assert client.is_ended
+
+
+def test_without_a_contended_rate_any_rate_above_the_least_will_do() -> None:
+    watch, client = Watch(default=1), Client("a")
+    watch.clients(client)
+    watch.turn(seconds(60), {client: 100})
+    assert not client.is_ended
+
+
+def test_the_slowest_go_first_and_before_them_who_stands_still() -> None:
+    watch = Watch(default=0, contended=CONTENDED)
+    third, second, fine, first = map(Client, ("third", "second", "fine", "first"))
+    watch.clients(third, second, fine, first)
+    watch.turn(LOOK_NS, {first: 4 * LOOK_SIZE})
+    watch.turn(seconds(20), {third: 200, second: 100, fine: LOOK_SIZE})
+    for expected in ("first", "second", "third"):
+        watch.waiting["default"] = 1
+        ended = {client.name for client in (third, second, fine, first) if client.is_ended}
+        watch.turn(LOOK_NS, {third: 200, second: 100, fine: LOOK_SIZE})
+        now = {client.name for client in (third, second, fine, first) if client.is_ended}
+        assert now - ended == {expected}
+    watch.waiting["default"] = 5
+    watch.turn(seconds(5), {fine: LOOK_SIZE})
+    assert not fine.is_ended
+
+
+def test_what_was_quick_at_first_counts() -> None:
+    watch, client = Watch(default=1, contended=CONTENDED), Client("a")
+    watch.clients(client)
+    watch.turn(LOOK_NS, {client: 10 * CONTENDED})
+    watch.turn(seconds(11), {client: 100})
+    assert not client.is_ended
+    watch.turn(seconds(1), {client: 100})
+    assert client.is_ended
+
+
+def test_time_in_which_the_others_had_to_move_is_not_the_clients() -> None:
+    """An upstream takes one look's worth in ten looks, from a client that is just quick enough."""
+    watch, client = Watch(default=1, contended=CONTENDED), Client("a")
+    watch.clients(client)
+    for _ in range(40):
+        client.is_awaited = True
+        watch.turn(LOOK_NS, {client: LOOK_SIZE})
+        client.is_awaited = False
+        watch.turn(9 * LOOK_NS)
+    assert not client.is_ended
+
+
+def test_a_loop_that_is_late_each_time_blames_nobody_for_all_of_it() -> None:
+    """A look in two seconds, and what a client sends in a fourth of that time."""
+    watch, client = Watch(default=1, contended=CONTENDED), Client("a")
+    watch.clients(client)
+    for _ in range(40):
+        client.moved += CONTENDED // 2
+        watch.look(seconds(2))
+    assert not client.is_ended
+
+
+def test_time_without_a_slot_does_not_count() -> None:
+    watch, client = Watch(default=1, contended=CONTENDED), Client("a", None)
+    watch.clients(client)
+    watch.turn(seconds(60))
+    client.held_cell = "default"
+    watch.turn(STALL_NS - LOOK_NS, {client: 100})
+    assert not client.is_ended
+    watch.turn(2 * LOOK_NS, {client: 100})
+    assert client.is_ended
 
 
 # --- with real connections ------------------------------------------------------------------
@@ -179,3 +286,63 @@ async def test_an_exchange_that_ends_is_not_watched_any_more(still) -> None:
     upstream.protocol.data_received(b"cd")
     assert len(bench.server.stalls) == 0
     assert bench.cell.in_flight == 0
+
+
+@pytest.mark.anyio
+async def test_an_upload_below_the_contended_rate_gives_its_slot_to_who_waits(still) -> None:
+    """With nobody waiting it goes on; then it is told, its upstream closed, and it is counted."""
+    bench = still(limit=1, permit_body_size=10)
+    sender = bench.client()
+    head = b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 99999\r\n\r\n"
+    upstream = await bench.ask(sender, head + b"x" * 10)
+
+    async def trickle(length_ns: int) -> None:
+        for _ in range(length_ns // LOOK_NS):
+            sender.protocol.data_received(b"x" * 100)
+            await bench.advance(LOOK_NS)
+
+    await trickle(seconds(6))
+    assert not sender.take()
+    waiter = bench.client()
+    waiter.protocol.data_received(GET)
+    await trickle(LOOK_NS)
+    assert sender.take().startswith(b"HTTP/1.1 408 ")
+    assert upstream.is_closed
+    assert bench.upstreams[-1].protocol.exchange is waiter.protocol.exchange
+    meter = bench.driver.meter
+    assert meter.counted(ProcessCounter.EVICTED_UPLOAD) == 1
+    assert meter.faults(0, Fault.SLOW_CLIENT) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("rate", [0, 16 * 1024])
+async def test_a_reader_below_the_contended_rate_gives_its_slot_to_who_waits(still, rate) -> None:
+    """Unless any rate will do. Its answer is cut, and no work is left behind."""
+    bench = still(limit=1, timeouts={"contended_rate_min": rate})
+    reader = bench.client()
+    reader.is_stuck = True
+    upstream = await bench.ask(reader, GET)
+    upstream.protocol.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n" + SOME)
+    waiter = bench.client()
+    waiter.protocol.data_received(GET)
+    for _ in range(STALL_NS // LOOK_NS + 3):
+        reader.buffered -= 100
+        await bench.advance(LOOK_NS)
+    assert reader.is_aborted == upstream.is_closed == (rate > 0)
+    assert bench.driver.meter.counted(ProcessCounter.EVICTED_READER) == (rate > 0)
+    assert bench.cell.zombies == 0
+    assert (bench.upstreams[-1].protocol.exchange is waiter.protocol.exchange) == (rate > 0)
+
+
+@pytest.mark.anyio
+async def test_a_reader_of_what_the_upstream_does_not_send_is_not_to_blame(still) -> None:
+    """The rest fits: the slot waits for the upstream, whatever the client does."""
+    bench = still(limit=1)
+    reader = bench.client()
+    reader.is_stuck = True
+    upstream = await bench.ask(reader, GET)
+    upstream.protocol.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\nab")
+    waiter = bench.client()
+    waiter.protocol.data_received(GET)
+    await bench.advance(2 * STALL_NS)
+    assert not (reader.is_aborted or upstream.is_closed)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 
 import pytest
 
-from shedproxy.dataplane.wire.tcp_state import has_left
+from shedproxy.dataplane.wire.tcp_state import has_left, unacknowledged
 from shedproxy.testing import eventually
 
 
@@ -49,3 +50,26 @@ def test_a_closed_socket_has_nobody_and_a_unix_socket_tells_nothing(pair) -> Non
     other.close()
     assert not has_left(one, or_half=True)
     one.close()
+
+
+def test_what_the_other_kernel_has_not_taken_is_known_to_the_byte(pair) -> None:
+    """However much ours has taken."""
+    client, server = pair
+    server.setblocking(False)
+    sent = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sent += server.send(bytes(65536))
+    left = unacknowledged(server)
+    assert 0 < left < sent
+    seen = 0
+    while seen < sent:
+        seen += len(client.recv(sent))
+        assert unacknowledged(server) <= left
+    eventually(lambda: unacknowledged(server) == 0)
+
+
+def test_of_a_closed_socket_nothing_is_held(pair) -> None:
+    _, server = pair
+    server.close()
+    assert unacknowledged(server) == 0
