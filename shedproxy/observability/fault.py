@@ -43,7 +43,8 @@ class Fault(enum.IntEnum):
     CLIENT_GONE = 15
     """The client left before the answer was complete; nobody reads the status."""
     SLOW_CLIENT = 16
-    """The client sent its body below the minimum rate, or did not read the answer."""
+    """The client sent its body below the minimum rate or did not read the answer; or it did either
+    more slowly than it has to while others wait for its slot."""
     INTERNAL = 17
     """A defect of ours; logged with its traceback."""
     METHOD_NOT_ALLOWED = 18

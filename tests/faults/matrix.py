@@ -58,8 +58,8 @@ U25 | loss, delay and reordering on the way | slower, without errors; the limit 
 C1 | reset while the body is being sent | the upstream never sees a complete request, the slot is back within 100 ms
 C2 | reset while waiting for the answer | the upstream's connection is closed within a second, the slot is back, and it counts as a client's leaving
 C3 | the head comes slowly | 408 at `timeouts.client_head`, without ever holding a slot
-C4 | the body comes slowly | no slot until 64 KiB are in; below `body_rate_min` it is ended
-C5 | the answer is read slowly or not at all | a bounded buffer, a deadline for progress, and the slot back when the upstream is done
+C4 | the body comes slowly | no slot until 64 KiB are in; below `body_rate_min` it is ended, and below `contended_rate_min` while others wait
+C5 | the answer is read slowly or not at all | a bounded buffer, a deadline for progress, the slot back when the upstream is done, or below `contended_rate_min` while others wait
 C6 | thousands of idle connections | little memory each and no slot
 C7 | sixteen requests in one go | answered in order, one at a time per connection
 C8 | nonsense after a good request | the good one is answered, then 400 and the end
