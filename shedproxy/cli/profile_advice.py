@@ -31,7 +31,6 @@ def profile_problems(
         profile = cell.profile
         if not profile.id:
             continue
-        # Not of the document: it has no profile in which the knee was not seen.
         fitted = profile.fitted_at
         age_s = wall_s - datetime.fromisoformat(fitted).timestamp() if fitted else 0.0
         if age_s * NS_PER_S > profile.expires_after:

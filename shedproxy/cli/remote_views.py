@@ -171,7 +171,7 @@ def print_profiles(cells: Sequence[dict[str, Any]]) -> None:
             (
                 cell["name"],
                 profile["id"],
-                f"{profile['age_days']} days" + (", expired" if profile["is_expired"] else ""),
+                _age(profile),
                 profile["weight"],
                 "-" if profile["slowdown"] is None else f"{profile['slowdown']:.2f}",
                 profile["alarm"] or "-",
@@ -180,6 +180,12 @@ def print_profiles(cells: Sequence[dict[str, Any]]) -> None:
             if (profile := cell.get("profile")) is not None
         ],
     )
+
+
+def _age(profile: dict[str, Any]) -> str:
+    if profile["age_days"] is None:
+        return "-"
+    return f"{profile['age_days']} days" + (", expired" if profile["is_expired"] else "")
 
 
 def print_mode(content: dict[str, Any]) -> None:

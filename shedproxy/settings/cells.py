@@ -237,9 +237,9 @@ def _time(value: str) -> str:
 
 
 class ProfileSettings(Section):
-    """What `shedproxy calibrate --write` measured, and what the limits of the cell rest on. It is
-    compared with live traffic; an alarm says when the service is no longer that. Lists are value,
-    and the bounds of its 95 % interval.
+    """What `shedproxy calibrate --write` measured, and what the limits of the cell rest on. With a
+    capacity and a knee it is compared with live traffic; an alarm says when the service is no
+    longer that. Lists are value, and the bounds of its 95 % interval.
     """
 
     version: Literal[1] = 1
@@ -255,7 +255,7 @@ class ProfileSettings(Section):
     ] = ""
     """When, in UTC."""
     expires_after: Annotated[Duration, at_least("1s")] = preset("720h")
-    """Then `shedproxy check` warns, and so does the proxy, where the profile has a knee."""
+    """Then `shedproxy check` warns, and so does the proxy."""
     fingerprint: str = ""
     """Of the machine that measured, and of the build that was measured, where it was named."""
     build: str = preset("", examples=["2026.11.3"])

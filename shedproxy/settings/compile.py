@@ -63,20 +63,18 @@ def compile_document(settings: Settings) -> Document:
         reject=_reject(settings),
         proxy=_proxy(settings, cells),
         profiles=tuple(
-            _profile(name, cell.profile)
-            for name, cell in cells.items()
-            if cell.profile.id and cell.profile.capacity and cell.profile.knee
+            _profile(name, cell.profile) for name, cell in cells.items() if cell.profile.id
         ),
     )
 
 
 def _profile(cell: str, profile: ProfileSettings) -> CellProfile:
-    fitted = profile.fitted_at
+    fitted, has_curve = profile.fitted_at, bool(profile.capacity and profile.knee)
     return CellProfile(
         cell=cell,
         id=profile.id,
-        capacity_rps=profile.capacity[0],
-        knee_in_flight=profile.knee[0],
+        capacity_rps=profile.capacity[0] if has_curve else 0.0,
+        knee_in_flight=profile.knee[0] if has_curve else 0.0,
         cv=profile.scatter,
         weight=profile.weight,
         fitted_at_s=datetime.fromisoformat(fitted).timestamp() if fitted else 0.0,

@@ -11,7 +11,11 @@ __all__ = ["CellProfile"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellProfile:
-    """Of `weight` healthy upstreams together. `id` names the calibration."""
+    """Of `weight` healthy upstreams together. `id` names the calibration.
+
+    Where its knee was not seen, a profile says how old it is and no more: `capacity_rps` and
+    `knee_in_flight` are 0.
+    """
 
     cell: str = "default"
     id: str = ""
@@ -23,3 +27,8 @@ class CellProfile:
     fitted_at_s: float = 0.0
     """Seconds since the epoch."""
     expires_after_ns: Nanos = field(default_factory=lambda: seconds(30 * 86_400))
+
+    @property
+    def has_curve(self) -> bool:
+        """Whether live traffic can be held against it."""
+        return self.capacity_rps > 0 and self.knee_in_flight > 0

@@ -60,10 +60,11 @@ class DriftMonitor:
     ) -> None:
         self._report = report
         self._wall = wall
-        self._watches: dict[str, tuple[CellProfile, DriftWatch]] = {}
+        self._watches: dict[str, tuple[CellProfile, DriftWatch | None]] = {}
+        """By cell; no watch where the profile has no curve to hold traffic against."""
         self._told: set[str] = set()
-        self._expired: set[str] = set()
-        """Profiles whose age was told."""
+        self._expired: set[tuple[str, str]] = set()
+        """Cells and profiles whose age was told."""
 
     def feed(
         self,
@@ -76,18 +77,19 @@ class DriftMonitor:
         profiles = {profile.cell: profile for profile in document.profiles}
         self._watches = {
             cell: known if (known := self._watches.get(cell)) and known[0] == profile
-            else (profile, DriftWatch(profile))
+            else (profile, DriftWatch(profile) if profile.has_curve else None)
             for cell, profile in profiles.items()
         }  # fmt: skip
-        if not self._watches:
-            return
-        by_cell = counts()
-        for cell, (profile, watch) in self._watches.items():
+        for cell, profile in profiles.items():
+            self._tell_age(cell, profile)
+        watched = {cell: one for cell, (_, one) in self._watches.items() if one is not None}
+        by_cell = counts() if watched else {}
+        for cell, watch in watched.items():
             if cell not in by_cell:
                 continue
-            ratio = healthy.get(cell, profile.weight) / profile.weight
+            weight = profiles[cell].weight
+            ratio = healthy.get(cell, weight) / weight
             state = watch.feed(now, by_cell[cell], healthy_ratio=ratio)
-            self._tell_age(cell, profile)
             if state.is_alarm and cell not in self._told:
                 self._told.add(cell)
                 self._report("profile drift", {"cell": cell, "message": watch.words(self._wall())})
@@ -95,15 +97,20 @@ class DriftMonitor:
                 self._told.discard(cell)
 
     def _tell_age(self, cell: str, profile: CellProfile) -> None:
-        if profile.fitted_at_s and self._is_expired(profile) and profile.id not in self._expired:
-            self._expired.add(profile.id)
+        if self._is_expired(profile) and (cell, profile.id) not in self._expired:
+            self._expired.add((cell, profile.id))
             facts = {"cell": cell, "profile": profile.id, "age_days": self._age_days(profile)}
             self._report("profile expired", facts)
 
     def _is_expired(self, profile: CellProfile) -> bool:
-        return (self._wall() - profile.fitted_at_s) * NS_PER_S > profile.expires_after_ns
+        return (
+            profile.fitted_at_s > 0
+            and (self._wall() - profile.fitted_at_s) * NS_PER_S > profile.expires_after_ns
+        )
 
-    def _age_days(self, profile: CellProfile) -> int:
+    def _age_days(self, profile: CellProfile) -> int | None:
+        if not profile.fitted_at_s:
+            return None
         return max(0, int((self._wall() - profile.fitted_at_s) / 86_400))
 
     def view(self, cell: str) -> dict[str, Any] | None:
@@ -112,23 +119,26 @@ class DriftMonitor:
         if known is None:
             return None
         profile, watch = known
-        state = watch.state
+        slowdown = None if watch is None else watch.state.ratio
         return {
             "id": profile.id,
             "age_days": self._age_days(profile),
             "is_expired": self._is_expired(profile),
             "weight": profile.weight,
-            "capacity_per_second": profile.capacity_rps,
-            "slowdown": None if state.ratio is None else round(state.ratio, 3),
-            "alarm": watch.words(self._wall()) or None,
+            "capacity_per_second": profile.capacity_rps or None,
+            "slowdown": None if slowdown is None else round(slowdown, 3),
+            "alarm": None if watch is None else watch.words(self._wall()) or None,
         }
 
     def samples(self) -> Iterator[Sample]:
         """The gauges of all calibrated cells."""
         for cell, (profile, watch) in self._watches.items():
+            if profile.fitted_at_s:
+                age_s = max(0.0, self._wall() - profile.fitted_at_s)
+                yield sample_of("shedproxy.calibration.age", age_s, cell)
+            if watch is None:
+                continue
             state = watch.state
-            age_s = max(0.0, self._wall() - profile.fitted_at_s)
-            yield sample_of("shedproxy.calibration.age", age_s, cell)
             if state.ratio is not None:
                 yield sample_of("shedproxy.calibration.drift", state.ratio, cell)
             yield sample_of("shedproxy.calibration.alarm", float(state.is_alarm), cell)

@@ -216,7 +216,7 @@ class OutlierWatch:
             for url, zone in zip(upstream.urls, zones, strict=True)
         )
         profile = next((each for each in document.profiles if each.cell == cell), None)
-        if profile is not None:
+        if profile is not None and profile.has_curve:
             each_rps = profile.capacity_rps / profile.weight
         else:
             each_rps = capacity / max(1, self._in_service(cell, hosts))

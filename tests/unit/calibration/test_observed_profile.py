@@ -60,7 +60,8 @@ def test_without_a_knee_it_is_a_floor_and_no_more(tmp_path: Path) -> None:
     changes, profile = profile_of(calibration, tmp_path / "a.toml")
     assert set(changes) == {"cell.default.limit.initial", "cell.default.limit.min"}
     assert changes["cell.default.limit.min"] == str(int(calibration.observed.highest_in_flight))
-    assert profile is None
+    assert profile is not None
+    assert not profile.has_curve
 
 
 def test_too_little_is_nothing_to_write() -> None:

@@ -31,6 +31,8 @@ def test_a_profile_is_shown_with_its_age(capsys):
     out = capsys.readouterr().out
     assert "31 days, expired" in out
     assert "ab12" in out
+    print_profiles([{"name": "c", "profile": {**profile, "age_days": None, "is_expired": False}}])
+    assert "days" not in capsys.readouterr().out
     print_profiles([{"name": "b", "profile": None}])
     assert capsys.readouterr().out == ""
 

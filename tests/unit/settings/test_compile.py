@@ -298,6 +298,10 @@ def test_a_profile_is_what_the_proxy_compares_itself_with(written):
         expires_after_ns=seconds(7200),
     )
     assert written.load(TEXT).document.profiles == (profile,)
+    [floor] = written.load('[cell.default.profile]\nid = "f"\nknee = [4.0]').document.profiles
+    assert floor == CellProfile(id="f")
+    assert profile.has_curve
+    assert not floor.has_curve
     assert written.load("").document.profiles == ()
 
 

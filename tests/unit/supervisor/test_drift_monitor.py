@@ -66,6 +66,31 @@ def test_a_profile_that_has_expired_is_told_once() -> None:
     assert view["is_expired"]
 
 
+def test_a_profile_without_a_curve_has_an_age_and_no_drift() -> None:
+    """Nothing ended yet, and nothing could be said of it: it expires all the same."""
+    told: list[tuple[str, dict[str, Any]]] = []
+    monitor = DriftMonitor(
+        lambda event, values: told.append((event, dict(values))), wall=lambda: 40 * DAY
+    )
+    floor = CellProfile(id="f", fitted_at_s=DAY)
+    for n in range(3):
+        monitor.feed(Instant(n), Document(profiles=(floor,)), dict, {})
+    assert told == [("profile expired", {"cell": "default", "profile": "f", "age_days": 39})]
+    view = monitor.view("default")
+    assert view is not None
+    assert (view["is_expired"], view["capacity_per_second"]) == (True, None)
+    assert (view["slowdown"], view["alarm"]) == (None, None)
+    [age] = monitor.samples()
+    assert (age.metric.name, age.value) == ("shedproxy.calibration.age", 39 * DAY)
+    # One that does not say when it was made has no age.
+    monitor.feed(Instant(3), Document(profiles=(CellProfile(id="g"),)), dict, {})
+    view = monitor.view("default")
+    assert view is not None
+    assert not view["is_expired"]
+    assert len(told) == 1
+    assert list(monitor.samples()) == []
+
+
 def test_a_new_profile_begins_anew_and_none_is_no_view() -> None:
     monitor, _ = fed(300)
     other = replace(PROFILE, id="y", capacity_rps=30.0)
