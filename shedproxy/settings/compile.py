@@ -247,6 +247,7 @@ def _proxy(settings: Settings, cells: dict[str, CellSettings]) -> ProxyDocument:
         timeouts=Timeouts(
             connect_ns=timeouts.connect,
             response_ns=timeouts.response,
+            expect_continue_ns=timeouts.expect_continue,
             upstream_idle_ns=timeouts.upstream_idle,
             client_head_ns=timeouts.client_head,
             client_body_ns=timeouts.client_body,

@@ -84,6 +84,10 @@ class TimeoutsSettings(Section):
     """To an upstream, TLS handshake included."""
     response: Annotated[Duration, at_least("1ms")] = preset("60s")
     """From the request sent to the head of the upstream's answer."""
+    expect_continue: Duration = preset("1s")
+    """`Expect: 100-continue` of a body larger than `permit_body_size`, or of unknown length, is the
+    upstream's to answer; one that says nothing for this long is taken to let the body come. 0s asks
+    no upstream: the proxy lets it come as soon as it has admitted the request."""
     upstream_idle: Annotated[Duration, at_least("1ms")] = preset("60s")
     """Between two reads of an answer; streams and tunnels are exempt."""
     pool_idle: Annotated[Duration, at_least("1ms")] = preset("15s")
@@ -161,7 +165,8 @@ class ServerSettings(Section):
     all the time in which the client was the one to be waited for, after 1.5 s. 0: any rate will
     do. Streams hold no slot and may be slow."""
     permit_body_size: Size = preset("64KiB", ge=1)
-    """A request takes its slot when its body is complete or when this much of it is in."""
+    """A request takes its slot when its body is complete or when this much of it is in; one that
+    expects 100-continue for more takes it before (`timeouts.expect_continue`)."""
     buffer_size: Size = preset("256KiB", ge=16 * 1024, le=1024 * 1024 * 1024)
     """Held for a side that does not read. An upload is paused when so much waits for the upstream;
     the rest of an answer is read ahead of its client when it is known to fit, which frees the slot.

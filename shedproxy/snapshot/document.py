@@ -127,6 +127,8 @@ class Timeouts:
     """To an upstream, TLS handshake included."""
     response_ns: Nanos = field(default_factory=lambda: seconds(60))
     """From the request sent to the upstream's answer head."""
+    expect_continue_ns: Nanos = field(default_factory=lambda: seconds(1))
+    """How long an upstream that is asked whether a body may come may say nothing; 0: none is."""
     upstream_idle_ns: Nanos = field(default_factory=lambda: seconds(60))
     """Between two reads of an answer body (not on streams and tunnels)."""
     client_head_ns: Nanos = field(default_factory=lambda: seconds(10))

@@ -25,7 +25,11 @@ from shedproxy.snapshot import (
 
 __all__ = ["Benches"]
 
-QUICK = {"connect_ns": milliseconds(500), "response_ns": seconds(5)}
+QUICK = {
+    "connect_ns": milliseconds(500),
+    "response_ns": seconds(5),
+    "expect_continue_ns": milliseconds(100),
+}
 RULES = (
     Rule(name="search", match=Match(path=("/search/**",)), criticality=Criticality.SHEDDABLE),
     Rule(name="checkout", match=Match(path=("/checkout/**",)), criticality=Criticality.CRITICAL),

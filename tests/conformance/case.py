@@ -54,6 +54,8 @@ class RequestCase(Case):
     """The requests that reach the upstream, and no other."""
     statuses: tuple[int, ...] = ()
     """Of the answers the client gets, interim ones included."""
+    waits: bool = False
+    """The client sends what follows its first segment after a 100 only."""
     is_kept: bool = False
     """The client's connection is open after them and serves a request more; else it is closed."""
     answers: Mapping[str, str | None] = field(default_factory=dict)

@@ -7,7 +7,7 @@ import select
 import socket
 from dataclasses import dataclass, field
 
-from conformance.case import AnswerCase, Case
+from conformance.case import AnswerCase, Case, RequestCase
 from conformance.recorder import SENTINEL, Recorder
 from conformance.strict import MalformedError, Message, read_answer
 
@@ -98,7 +98,13 @@ def observe(port: int, recorder: Recorder, case: Case, *, patience: float = 2.0)
     seen = Observation()
     client = _Client(port)
     try:
-        client.send(*case.sent)
+        if isinstance(case, RequestCase) and case.waits:
+            client.send(case.sent[0])
+            _read_answers(client, case, seen, patience, until=100)
+            if seen.statuses[-1:] == (100,):
+                client.send(*case.sent[1:])
+        else:
+            client.send(*case.sent)
         _read_answers(client, case, seen, patience)
         _see_end(client, case, recorder, seen, port, patience)
     except MalformedError as error:
@@ -111,9 +117,12 @@ def observe(port: int, recorder: Recorder, case: Case, *, patience: float = 2.0)
     return seen
 
 
-def _read_answers(client: _Client, case: Case, seen: Observation, patience: float) -> None:
+def _read_answers(
+    client: _Client, case: Case, seen: Observation, patience: float, *, until: int = 0
+) -> None:
+    """As many as the case expects, or up to one with the status `until`."""
     wanted = len(case.statuses)
-    while len(seen.answers) < wanted:
+    while len(seen.answers) < wanted and (not until or seen.statuses[-1:] != (until,)):
         answer = client.answer(is_head=case.is_head, patience=patience)
         if answer is None:
             return

@@ -24,6 +24,8 @@ class Script:
     """Close after the answer."""
     is_early: bool = False
     """Answer as soon as the head is there, and read no more of the request."""
+    on_expect: bytes = b""
+    """What is said to the head of a request with Expect, before its body has come."""
 
 
 @dataclass
@@ -34,6 +36,8 @@ class Line:
     sock: socket.socket
     is_deaf: bool = False
     """It has answered early, and reads no more requests."""
+    has_asked: bool = False
+    """It has said to the present request what it says on an Expect."""
     ended: threading.Event = field(default_factory=threading.Event)
     problems: list[str] = field(default_factory=list)
 
@@ -122,12 +126,19 @@ class Recorder:
                 return b""
             found = read_request(buffer)
             if found is None:
+                self._ask(line, head[0] if head[1] else b"")
                 return buffer
+            line.has_asked = False
             request, rest = found
             self._answer(line, request, buffer[: len(buffer) - len(rest)])
             buffer = rest
             if not buffer:
                 return b""
+
+    def _ask(self, line: Line, head: bytes) -> None:
+        if not line.has_asked and b"\r\nexpect: " in head.lower():
+            line.has_asked = True
+            line.sock.sendall(self.script.on_expect)
 
     def _answer(self, line: Line, request: Message, raw: bytes) -> None:
         request.connection = line.number

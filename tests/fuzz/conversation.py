@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fuzz.expectations import check_silence
 from fuzz.world import World
 
 from shedproxy.core import NS_PER_MS, CellPolicy, LimitPolicy, Policy, QueuePolicy, seconds
@@ -50,6 +51,7 @@ _CODES = "".join(OPERATIONS)
 _OK = b"HTTP/1.1 200 OK\r\n"
 _HOST = b" HTTP/1.1\r\nHost: e\r\n"
 _CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+_EXPECT = b"Expect: 100-continue\r\n"
 _UPGRADE = b"Connection: upgrade\r\nUpgrade: websocket\r\n"
 
 ANSWERS = (
@@ -64,6 +66,8 @@ ANSWERS = (
     b"HTTP/1.0 200 OK\r\n\r\n@@@@",
     b"HTTP/1.1 304 N\r\nContent-Length: 99\r\nETag: @@@@\r\n\r\n",
     _OK + b"Content-Length: 9\r\n\r\n@@@@",
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 413 No\r\nContent-Length: 4\r\n\r\n@@@@",
 )
 
 DICTIONARY = (
@@ -74,14 +78,17 @@ DICTIONARY = (
             b"c1POST /b" + _HOST + b"Content-Length: 5\r\n\r\nhello",
             b"cpPUT /" + _HOST + _CHUNKED,
             b"c0GET /w" + _HOST + _UPGRADE + b"\r\n",
+            b"c0POST /e" + _HOST + _EXPECT + b"Content-Length: 300\r\n\r\n",
+            b"c1PUT /e" + _HOST + _EXPECT + _CHUNKED,
+            b"u0HTTP/1.1 100 Continue\r\n\r\n",
             b"u0" + _OK + b"Content-Length: 8\r\n\r\n@@@@",
             b"f0xxxxxxxxxxxxxxxxxxxxxxxx",
             b"F0yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
-            *b"a00 a01 a04 a05 a06 apx t03 t06 t08 d00 d01 d02 d03 l01 N0 D0 up cq".split(),
+            *b"a00 a01 a04 a05 a06 a0; a0< apx t03 t06 t08 d00 d01 d02 d03 l01 N0 D0 up cq".split(),
             *b"r0 e0 b0 g0 n0 R0 E0 B0 G0 Rp".split(),
         )
     ),
-    b"Expect: 100-continue\r\n",
+    _EXPECT,
     b" HTTP/1.0\r\n",
     b"HEAD ",
     b"@@@@",
@@ -107,6 +114,7 @@ def _document(
     }
     urls = tuple(f"http://10.0.0.{number + 1}:80" for number in range(upstreams))
     cancels = proxy.pop("cancels", "auto")
+    timeouts["expect_continue_ns"] = proxy.pop("expect_ns", seconds(1))
     size = {"permit_body_size": 200, "buffer_size": 800, "head_size_max": 1500}
     return Document(
         policy=Policy(
@@ -127,8 +135,8 @@ def _document(
 
 DOCUMENTS = (
     _document(),
-    _document(limit=1, connections=1),
-    _document(upstreams=2, cancels="true", permit_body_size=1),
+    _document(limit=1, connections=1, expect_ns=0),
+    _document(upstreams=2, cancels="true", permit_body_size=1, expect_ns=300 * NS_PER_MS),
     _document(limit=1, queue=1, body_size_max=60),
     _document(requests_per_connection_max=2, connections_max=2),
     _document(limit=3, connections=1, permit_body_size=10_000, preserve_host=False),
@@ -177,6 +185,8 @@ class Conversation:
     def __init__(self, data: bytes) -> None:
         self.number, self.steps = steps_of(data)
         self.world = World(DOCUMENTS[self.number])
+        self.documents = [DOCUMENTS[self.number]]
+        """Every configuration that requests may have been served by."""
         self.current: dict[int, object] = {}
         """The connection of each client now."""
         self.marks: dict[bytes, tuple[object, int]] = {}
@@ -204,7 +214,8 @@ class Conversation:
         elif what == "d":
             self.world.dial = DIALS[pick(said, len(DIALS))]
         elif what == "l":
-            self.world.server.apply(DOCUMENTS[pick(said, len(DOCUMENTS))])
+            self.documents.append(DOCUMENTS[pick(said, len(DOCUMENTS))])
+            self.world.server.apply(self.documents[-1])
         elif what == "N":
             self.world.server.announce()
         elif not self.has_drained:
@@ -288,7 +299,9 @@ class Conversation:
         for transport in (*world.clients, *world.upstreams):
             transport.unstick()
         world.rest()
-        world.advance(seconds(8), seconds(2))
+        world.advance(seconds(2))
+        check_silence(self)
+        world.advance(seconds(6), seconds(2))
         for transport in (*world.upstreams, *world.clients):
             transport.unstick()
             transport.end()

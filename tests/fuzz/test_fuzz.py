@@ -9,6 +9,7 @@ from fuzz.targets import TARGETS
 from shedproxy.dataplane.wire import body, exchange, framing
 from shedproxy.dataplane.wire.accounting import Accounting
 from shedproxy.dataplane.wire.client_end import ClientEnd
+from shedproxy.dataplane.wire.upload import Upload
 from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
 
 CORPUS_BYTES_MAX = 1 << 20
@@ -88,6 +89,24 @@ def test_exchange_sees_a_cut_that_looks_like_the_end(monkeypatch) -> None:
 def test_exchange_sees_a_last_chunk_that_was_not_there(monkeypatch) -> None:
     monkeypatch.setattr(exchange, "encode_chunk", lambda piece: framing.encode_chunk(piece) * 2)
     assert "DifferenceError: answer body" in failures("exchange")
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "why"),
+    [
+        ("is_for_upstream_to_ask", property(lambda self: True), "or of a small body"),
+        (
+            "is_for_upstream_to_ask",
+            property(lambda self: False),
+            "100 before an upstream has the head",
+        ),
+        ("continue_at", property(lambda self: 1, lambda self, at: None), "said so"),
+        ("continue_at", property(lambda self: 0, lambda self, at: None), "waits for ever"),
+    ],
+)
+def test_exchange_sees_who_is_asked_for_a_body_and_when(monkeypatch, name, broken, why) -> None:
+    monkeypatch.setattr(Upload, name, broken)
+    assert any(why in failure for failure in failures("exchange"))
 
 
 def test_a_failure_is_made_small_and_can_be_replayed(monkeypatch, tmp_path) -> None:

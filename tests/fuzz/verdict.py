@@ -7,10 +7,10 @@ the proxy is asked but its books: permits, slots, connections, timers.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from fuzz.conversation import DOCUMENTS, Conversation
+from fuzz.expectations import judge_expectations
 from fuzz.messages import DifferenceError, compare_fields, expect
 from fuzz.model import Answer, Request, read_answers, read_requests
 
@@ -49,6 +49,8 @@ class Forwarded:
     request: Request
     at: int
     """When its head was there."""
+    continues: list[int] = field(default_factory=list)
+    """When the proxy had read each 100 of the answer."""
     answer: Answer | None = None
     is_answer_sound: bool = False
 
@@ -87,6 +89,7 @@ def judge(conversation: Conversation) -> None:
     for side in sides.values():
         judge_client(conversation, side, forwarded)
     judge_marks(conversation, sides, forwarded)
+    judge_expectations(conversation, sides, forwarded)
 
 
 # --- books --------------------------------------------------------------------------------------
@@ -166,7 +169,7 @@ def read_upstream(transport, sides: dict[object, ClientSide]) -> list[Forwarded]
         [message.method for message in messages],
         has_ended=transport.end_was_heard,
     )
-    found = [Forwarded(transport, one, time_of(transport, one.body_begin)) for one in messages]
+    found = [Forwarded(transport, one, transport.sent_at(one.body_begin)) for one in messages]
     if found and is_ping(found[0].request):
         expect(len(found) == 1, "a request after a ping", found[1:])
         return []
@@ -174,6 +177,11 @@ def read_upstream(transport, sides: dict[object, ClientSide]) -> list[Forwarded]
     for one, answer in zip(found, finals, strict=False):
         one.answer = answer
         one.is_answer_sound = True
+    index = 0
+    for answer in answers.messages:
+        if answer.status == 100 and index < len(found):
+            found[index].continues.append(transport.heard_at(answer.end))
+        index += answer.status >= 200
     switched = next((one for one in answers.messages if one.status == 101), None)
     if switched is not None:
         index = sum(one.end <= switched.begin for one in finals)
@@ -202,12 +210,6 @@ def check_tunnel(transport, request: Request, switched: Answer, side: ClientSide
     expect(heard.startswith(down), "tunnel, down", heard, down)
 
 
-def time_of(transport, offset: int) -> int:
-    """When the peer had been given so many bytes."""
-    index = bisect_left(transport.pieces, offset, key=lambda piece: piece[1])
-    return transport.pieces[index][0]
-
-
 def owner_of(one: Forwarded, sides: dict[object, ClientSide]) -> tuple[object, int]:
     """Whose request this is: by the address it came from, and by what was answered before."""
     claimed = one.request.all(b"x-forwarded-for")
@@ -215,7 +217,7 @@ def owner_of(one: Forwarded, sides: dict[object, ClientSide]) -> tuple[object, i
     for transport, side in sides.items():
         if transport.address.encode() != claimed[0]:
             continue
-        before = [x for x in side.finals if x.is_whole and time_of(transport, x.end) < one.at]
+        before = [x for x in side.finals if x.is_whole and transport.sent_at(x.end) < one.at]
         index = len(before)
         if index < len(side.requests) and side.requests[index].path == one.request.target:
             began = side.requests[index]

@@ -10,6 +10,8 @@ import asyncio
 import errno
 import os
 import socket
+import sys
+from bisect import bisect_left
 from collections import deque
 from functools import lru_cache, partial
 
@@ -129,6 +131,8 @@ class Transport:
         """Whether the proxy wrote before it had read a byte: it refuses the connection."""
         self.pieces: list[tuple[int, int]] = []
         """At what number of the world `sent` had grown to what length."""
+        self.heard_pieces: list[tuple[int, int]] = []
+        """The same of `heard`: when what came was read."""
         self.pending = 0
         """How much of it the peer has not taken."""
         self.inbox: deque[bytes] = deque()
@@ -241,6 +245,14 @@ class Transport:
 
     # --- the peer ---------------------------------------------------------------------------
 
+    def sent_at(self, length: int) -> int:
+        """The number of the world at which the peer had been given so many bytes."""
+        return _number_at(self.pieces, length)
+
+    def heard_at(self, length: int) -> int:
+        """The number at which the proxy had read so many; one after all others if it never has."""
+        return _number_at(self.heard_pieces, length)
+
     @property
     def is_here(self) -> bool:
         """Whether the peer can still say something."""
@@ -290,6 +302,7 @@ class Transport:
         while self.inbox and self.is_reading:
             data = self.inbox.popleft()
             self.heard += data
+            self.heard_pieces.append((self.world.next_number(), len(self.heard)))
             self._call(self.protocol.data_received, data)
         if not self.is_reading or self.inbox:
             return
@@ -300,6 +313,11 @@ class Transport:
             self.end_was_heard = True
             if not self._call(self.protocol.eof_received):
                 self.close()
+
+
+def _number_at(pieces: list[tuple[int, int]], length: int) -> int:
+    index = bisect_left(pieces, length, key=lambda piece: piece[1])
+    return pieces[index][0] if index < len(pieces) else sys.maxsize
 
 
 # `is_closing` is a method of transports and a flag of ours: the protocol sees the method.
@@ -350,7 +368,7 @@ class World:
         """What becomes of the next connects: ok, refused, silent, late."""
         self.is_kind = False
         """Whether new upstream connections get a good answer at once, to whatever is asked."""
-        self._number = 0
+        self._times: list[int] = []
 
     def __enter__(self) -> World:
         self.loop = Loop(self.clock)
@@ -385,8 +403,13 @@ class World:
         self.loop.close()
 
     def next_number(self) -> int:
-        self._number += 1
-        return self._number
+        """Numbers give everything that happens an order."""
+        self._times.append(self.clock())
+        return len(self._times)
+
+    def clock_at(self, number: int) -> int:
+        """What the clock said when that number was given."""
+        return self._times[number - 1]
 
     # --- connections ------------------------------------------------------------------------
 

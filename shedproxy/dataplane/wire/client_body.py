@@ -40,6 +40,11 @@ class ClientBody(ClientEnd):
         self._rate = RateWatch(received, now)
         self.wake_at(self._rate.ends_at)
 
+    def restart_body(self, now: Instant) -> None:
+        """The client was told to begin: its time begins."""
+        self._body_at = now
+        self.wake_at(now + self.server.live.timeouts.client_body_ns)
+
     def hold_body(self) -> None:
         """The upstream, or the queue, does not take more of the body now."""
         if self._rate is not None:
@@ -58,7 +63,12 @@ class ClientBody(ClientEnd):
 
     def check_body(self, exchange: Exchange, now: Instant) -> None:
         """A deadline has passed: is the client slow, or gone?"""
-        if self._body is not None and not self.is_reading_paused:
+        if exchange.continue_at and self._body is not None:
+            if now < exchange.continue_at:
+                self.wake_at(exchange.continue_at)
+            elif exchange.upstream is not None:
+                exchange.ask_for_body()
+        if self._body is not None and not self.is_reading_paused and not exchange.is_unasked:
             timeouts = self.server.live.timeouts
             idle_at = self._body_at + timeouts.client_body_ns
             if now >= idle_at:

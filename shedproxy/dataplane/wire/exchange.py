@@ -32,7 +32,7 @@ from shedproxy.dataplane.wire.framing import (
     encode_chunk,
 )
 from shedproxy.dataplane.wire.head_memory import answer_head
-from shedproxy.dataplane.wire.headers import CONTINUE, answer_body, last_chunk
+from shedproxy.dataplane.wire.headers import answer_body, last_chunk
 from shedproxy.dataplane.wire.tokens import RequestTokens, ResponseTokens
 from shedproxy.dataplane.wire.tunnel import Tunnel
 from shedproxy.dataplane.wire.upload import Upload
@@ -62,7 +62,6 @@ class Exchange(Upload):
         "_is_client_kept",
         "_left_ns",
         "_out",
-        "has_continued",
         "is_upstream_kept",
         "key",
         "trailers",
@@ -83,7 +82,6 @@ class Exchange(Upload):
         """The hash of its key, if that changes its cell; see `KeyMoves`."""
         self._out = _NONE
         """How the client is told where the answer ends."""
-        self.has_continued = False
         self.is_upstream_kept = self._is_client_kept = False
         self.trailers: Headers = ()
         """What stood after a chunked answer."""
@@ -94,7 +92,7 @@ class Exchange(Upload):
         """The head is in, and was classified. It was decided on too, unless its body is to come or
         something may be in its way; `key` is the hash of its key, if that changes its cell.
         """
-        live, client, framing = self.live, self.client, self.framing
+        live, framing = self.live, self.framing
         self._place(read, group)
         self.key = key
         group.clients += 1
@@ -114,7 +112,9 @@ class Exchange(Upload):
         if size_max and framing.length > size_max:
             self.fail(Fault.BODY_TOO_LARGE)
             return
-        if self._is_body_complete:
+        if framing.expect_continue:
+            self.is_unasked = self.is_for_upstream_to_ask
+        if self._is_body_complete or self.is_unasked:
             self.arrive()
             return
         if not is_held:
@@ -128,8 +128,7 @@ class Exchange(Upload):
                 self.refuse(rejected)
                 return
         if framing.expect_continue:
-            self.has_continued = True
-            client.write(CONTINUE)
+            self.ask_for_body()
 
     def _place(self, read: Read, group: UpstreamGroup) -> None:
         self.info, self.flow_hash, self._cohort, self._left_ns, _ = read
@@ -262,9 +261,7 @@ class Exchange(Upload):
             if not is_complete:
                 self._held = None
         if not is_complete:
-            self._uploads_since = now
-            self.client.watch_rate(self.received, now)
-            self.client.watch_stall(now)
+            self.await_body(now)
         upstream.begin(self, head, complete=is_complete, deadline_at=self.answer_by(now))
         if not is_complete and not upstream.is_write_blocked:
             self.client.take_body()
@@ -272,8 +269,11 @@ class Exchange(Upload):
     # --- the answer -------------------------------------------------------------------------
 
     def on_interim(self, tokens: ResponseTokens, framing: ResponseFraming) -> None:
-        """A 1xx answer. The 100 is ours to give; HTTP/1.0 knows none of them."""
-        if tokens.status != 100 and self.tokens.version_minor:
+        """A 1xx answer. 100 is for who expects it; HTTP/1.0 knows none of them."""
+        if tokens.status == 100:
+            if self.is_upstream_asked:
+                self.ask_for_body()
+        elif self.tokens.version_minor:
             self.client.write(self._answer_head(tokens, framing, keep_alive=True))
 
     def on_head(
@@ -289,6 +289,7 @@ class Exchange(Upload):
         assert permit is not None
         self.live.driver.respond(permit)
         self._held = None
+        self.continue_at = 0
         self.status = tokens.status
         self.is_upstream_kept = framing.keep_alive
         if framing.is_event_stream and not permit.is_resident:

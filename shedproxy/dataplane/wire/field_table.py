@@ -87,7 +87,7 @@ CONTENT_PREFIX = b"content-"
 REQUEST_ACTIONS: dict[bytes, int] = {
     **dict.fromkeys(END_TO_END, PASS),
     **dict.fromkeys(HOP_BY_HOP, DROP),
-    # Host is written first; the proxy answers Expect itself.
+    # Host is written first; Expect is written anew where an upstream is asked.
     b"host": DROP,
     b"expect": DROP,
     b"x-forwarded-for": FORWARDED_FOR,

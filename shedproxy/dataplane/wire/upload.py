@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from shedproxy.core import NS_PER_MS, Instant
 from shedproxy.dataplane.wire.ending import IDEMPOTENT, Ending
 from shedproxy.dataplane.wire.framing import LAST_CHUNK, BodyKind, RequestFraming, encode_chunk
-from shedproxy.dataplane.wire.headers import build_request_head
+from shedproxy.dataplane.wire.headers import CONTINUE, build_request_head
 from shedproxy.dataplane.wire.tokens import RequestTokens
 from shedproxy.observability.fault import Fault
 
@@ -28,7 +28,17 @@ _CHUNKED: Final = int(BodyKind.CHUNKED)
 class Upload(Ending):
     """What of the request is here, and what of it is gone."""
 
-    __slots__ = ("_held", "_is_arrived", "_is_body_complete", "_uploads_since", "received")
+    __slots__ = (
+        "_held",
+        "_is_arrived",
+        "_is_body_complete",
+        "_uploads_since",
+        "continue_at",
+        "has_continued",
+        "is_unasked",
+        "is_upstream_asked",
+        "received",
+    )
 
     def __init__(
         self,
@@ -46,6 +56,14 @@ class Upload(Ending):
         self._uploads_since = 0
         self.received = 0
         """Bytes of the request body that have come."""
+        self.is_unasked = False
+        """The client waits for the upstream's word before it begins its body."""
+        self.continue_at = 0
+        """When it is told to send it anyway; 0: it was, or is owed no 100."""
+        self.has_continued = False
+        """It was told to send its body."""
+        self.is_upstream_asked = False
+        """The present upstream was asked whether it wants the body."""
 
     def take_body(self, body: bytes) -> None:
         """The whole body came with the head."""
@@ -59,8 +77,14 @@ class Upload(Ending):
 
     @property
     def is_replayable(self) -> bool:
-        """Whether it may be sent again: it changes nothing twice, and all of it is still here."""
-        return self.method in IDEMPOTENT and self._is_body_complete and self._held is not None
+        """Whether it may be sent again: it changes nothing twice, and all of it is still here, or
+        its body was not begun.
+        """
+        return (
+            self.method in IDEMPOTENT
+            and self._held is not None
+            and (self._is_body_complete or not self.received)
+        )
 
     def build_head(self, upstream: UpstreamConnection, left_ns: int) -> bytes:
         """The head for this upstream; `left_ns` until the deadline, -1 without one."""
@@ -77,12 +101,14 @@ class Upload(Ending):
                 authority=upstream.authority,
                 criticality=criticality,
             )
-        added = b""
+        added: list[bytes] = []
         if live.forwards_pressure:
-            added = b"shedproxy-pressure: %.2f" % live.driver.pressure(info.cell)
+            added.append(b"shedproxy-pressure: %.2f" % live.driver.pressure(info.cell))
         if self.home_cell:
-            origin = b"shedproxy-spilled-from: " + self.home_cell.encode()
-            added = b"%b\r\n%b" % (added, origin) if added else origin
+            added.append(b"shedproxy-spilled-from: " + self.home_cell.encode())
+        self.is_upstream_asked = self.is_unasked
+        if self.is_unasked:
+            added.append(b"expect: 100-continue")
         return build_request_head(
             live.header_context,
             tokens.method,
@@ -95,7 +121,7 @@ class Upload(Ending):
             criticality=criticality,
             retries=self.retries,
             time_left_ms=left_ns // NS_PER_MS if left_ns >= 0 else -1,
-            added=added,
+            added=b"\r\n".join(added),
         )
 
     def answer_by(self, now: Instant) -> int:
@@ -124,6 +150,9 @@ class Upload(Ending):
         upstream = self.upstream
         if upstream is not None:
             now = self.live.clock()
+            self._held = None
+            if self.is_unasked:
+                self._begin_upload(now)
             if complete:
                 self.stalled_ns += now - self._uploads_since
             data = self.encode_upload([piece], complete)
@@ -133,6 +162,7 @@ class Upload(Ending):
                 deadline_at=self.answer_by(now),
             )
             return
+        self.is_unasked = False
         if self._held is not None and piece:
             self._held.append(piece)
         if not self._is_arrived:
@@ -140,6 +170,49 @@ class Upload(Ending):
                 self.arrive()
         elif not complete:
             self.client.hold_body()
+
+    # --- Expect: 100-continue ---------------------------------------------------------------
+
+    @property
+    def is_for_upstream_to_ask(self) -> bool:
+        """Whether a body is so large that its request takes its slot first: then the upstream may
+        say whether it wants it. A smaller one is in before anybody works on it.
+        """
+        live = self.live
+        size_max = self.framing.length if self.framing.length >= 0 else live.body_size_max
+        is_small = 0 < size_max <= live.proxy.permit_body_size
+        return live.timeouts.expect_continue_ns > 0 and not is_small
+
+    def await_body(self, now: Instant) -> None:
+        """The head goes to an upstream, and the body does not end here."""
+        if self.framing.expect_continue and not self.has_continued:
+            # Who has sent a part of it may wait with the rest.
+            self.continue_at = now + self.live.timeouts.expect_continue_ns
+            self.client.wake_at(self.continue_at)
+        if not self.is_unasked:
+            self._begin_upload(now)
+
+    def ask_for_body(self) -> None:
+        """Send a 100: the body is wanted, or nobody says that it is not."""
+        self.has_continued = True
+        self.continue_at = 0
+        self.client.write(CONTINUE)
+        upstream = self.upstream
+        if self.is_unasked and upstream is not None:
+            now = self.live.clock()
+            # What the upstream thought about does not count against the client, nor the other way.
+            upstream.send(b"", complete=False, deadline_at=self.answer_by(now))
+            self.client.restart_body(now)
+            self._begin_upload(now)
+
+    def _begin_upload(self, now: Instant) -> None:
+        """From now on it is the client that the upstream waits for."""
+        self.is_unasked = False
+        self._uploads_since = now
+        self.client.watch_rate(self.received, now)
+        self.client.watch_stall(now)
+
+    # --- flow -------------------------------------------------------------------------------
 
     def on_upload_blocked(self) -> None:
         """The upstream does not take more of the body."""

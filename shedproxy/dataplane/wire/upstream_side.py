@@ -147,7 +147,7 @@ class UpstreamConnection(UpstreamEnd):
             self.group.wheel.watch(self)
         if not data:
             return
-        if self._unsent or (not self.has_answered and self.is_open and self.is_readable()):
+        if self._unsent or (self._body is None and self.is_open and self.is_readable()):
             self.hold_back(data)
         else:
             self.transport.write(data)

@@ -1,14 +1,13 @@
-"""What ends at this hop: Connection and what it lists, TE, Upgrade, Expect."""
+"""What ends at this hop: Connection and what it lists, TE, Upgrade."""
 
 from __future__ import annotations
 
 from conformance.case import Case, Read, RequestCase, passes, refused
 from conformance.cases.message import get, post
-from conformance.recorder import PLAIN, Script
+from conformance.recorder import Script
 
 HOP = "RFC 9110 7.6.1"
 UPGRADE = "RFC 9110 7.8"
-EXPECT = "RFC 9110 10.1.1"
 TE = "RFC 9110 10.1.4"
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "
 WEBSOCKET = (
@@ -253,51 +252,5 @@ CASES: list[Case] = [
         statuses=(502,),
         script=Script(answer=(SWITCH + b"websocket\r\n\r\n",)),
         advisory="nghttpx CVE-2026-58055",
-    ),
-    # --- Expect
-    passes(
-        "100-continue, the body after it",
-        EXPECT,
-        post(b"Content-Length: 5", b"Expect: 100-continue", body=b""),
-        b"hello",
-        method="POST",
-        body=b"hello",
-        statuses=(100, 200),
-        fields={"expect": None},
-        note="a gateway answers as an origin server does: 100 once admission lets the body come",
-    ),
-    passes(
-        "100-continue in capitals",
-        EXPECT,
-        post(b"Content-Length: 5", b"Expect: 100-CONTINUE"),
-        method="POST",
-        body=b"hello",
-        statuses=(100, 200),
-        fields={"expect": None},
-    ),
-    passes(
-        "100-continue without a body", EXPECT, get(b"Expect: 100-continue"), fields={"expect": None}
-    ),
-    passes(
-        "100-continue in HTTP/1.0 is ignored",
-        EXPECT,
-        post(b"Content-Length: 5", b"Expect: 100-continue", version=b"HTTP/1.0"),
-        method="POST",
-        body=b"hello",
-        fields={"expect": None},
-        is_kept=False,
-    ),
-    refused("another expectation", EXPECT, 417, get(b"Expect: tea")),
-    refused("100-continue and another", EXPECT, 417, get(b"Expect: 100-continue, tea")),
-    refused("100-continue with a value", EXPECT, 417, get(b"Expect: 100-continue=1")),
-    refused("an empty expectation", EXPECT, 417, get(b"Expect:")),
-    passes(
-        "an early answer to a body that waits for 100",
-        EXPECT,
-        post(b"Content-Length: 5", b"Expect: 100-continue"),
-        method="POST",
-        body=b"hello",
-        script=Script(answer=(PLAIN,)),
-        statuses=(100, 200),
     ),
 ]

@@ -164,7 +164,7 @@ CASES: list[Case] = [
         EARLY,
         get(),
         script=Script(answer=(b"HTTP/1.1 100 Continue\r\n\r\n" + PLAIN,)),
-        note="Expect is answered by us, so that nobody waits for this one",
+        note="nobody expects it: no client has to know what to make of it",
     ),
     passes(
         "103 with a length has no body",

@@ -61,6 +61,7 @@ client_idle = "3s"
 client_write = "4s"
 connect = "5s"
 response = "6s"
+expect_continue = "500ms"
 upstream_idle = "7s"
 pool_idle = "8s"
 tunnel_idle = "9s"
@@ -265,6 +266,7 @@ def test_every_setting_of_the_proxy_arrives(written):
         "client_write_ns": seconds(4),
         "connect_ns": seconds(5),
         "response_ns": seconds(6),
+        "expect_continue_ns": milliseconds(500),
         "upstream_idle_ns": seconds(7),
         "pool_idle_ns": seconds(8),
         "tunnel_idle_ns": seconds(9),
