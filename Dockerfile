@@ -25,8 +25,10 @@ ENV PATH=/opt/shedproxy/bin:$PATH \
     SHEDPROXY_CONTROL__LISTEN=127.0.0.1:9900
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-# The control listener is loopback inside the container; probes of an orchestrator need a reachable
-# address and then a token file: SHEDPROXY_CONTROL__LISTEN=0.0.0.0:9900, SHEDPROXY_CONTROL__TOKEN_FILE=...
+# The control listener is loopback inside the container, where `docker exec NAME shedproxy mode observe` gives
+# orders: they are for this user and root, by a key in /dev/shm, which --read-only leaves writable. Probes of an
+# orchestrator need a reachable address and then a token file: SHEDPROXY_CONTROL__LISTEN=0.0.0.0:9900,
+# SHEDPROXY_CONTROL__TOKEN_FILE=...
 HEALTHCHECK --interval=10s --timeout=2s --start-period=5s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9900/livez', timeout=2)"]
 ENTRYPOINT ["shedproxy"]

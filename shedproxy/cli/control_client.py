@@ -42,6 +42,9 @@ class ControlError(Exception):
 class ControlClient:
     """One control listener. Proxies and other settings of the environment do not apply.
 
+    Without a token, the order key of a listener on loopback is shown, when it asks for it and this
+    user can read it (`shedproxy.listening.order_key`).
+
     Args:
         url: where it is.
         token: to be shown; "" for none.
@@ -113,8 +116,14 @@ class ControlClient:
         Raises:
             ControlError: nothing answers, it is no control listener, or it refused.
         """
+
+        def send() -> httpx2.Response:
+            return self._http.request(method, path, params=tuple(query or ()), json=body)
+
         try:
-            answer = self._http.request(method, path, params=tuple(query or ()), json=body)
+            answer = send()
+            if answer.status_code == 401 and self._found_order_key(answer):
+                answer = send()
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise ControlError(
                 f"nothing answers at {self._shown}: {_ERRNO.sub('', str(error))}\n  {self._advice}",
@@ -134,6 +143,29 @@ class ControlClient:
             return content
         raise self._refusal(path, answer, content)
 
+    def _found_order_key(self, answer: httpx2.Response) -> bool:
+        """Whether there is a key to be shown from now on, to the very address that answered."""
+        file = (_read_object(answer) or {}).get("order_key")
+        stream = answer.extensions.get("network_stream")
+        where = None if stream is None else stream.get_extra_info("server_addr")
+        url = self._http.base_url
+        if (
+            "authorization" in self._http.headers
+            or not isinstance(file, str)
+            or not isinstance(where, tuple)
+            or url.scheme != "http"
+        ):
+            return False
+        from shedproxy.listening import address_of, read_order_key
+
+        # A name may stand for several addresses, and each may be somebody else's.
+        host, port = where[:2]
+        key = read_order_key(file, address_of(host, port))
+        if key:
+            self._http.base_url = url.copy_with(host=host, port=port)
+            self._http.headers["authorization"] = f"Bearer {key}"
+        return bool(key)
+
     def _refusal(
         self, path: str, answer: httpx2.Response, content: dict[str, Any] | None
     ) -> ControlError:
@@ -148,7 +180,7 @@ class ControlClient:
                 f"{self._shown} has no {path}: this is no {self._name} of shedproxy, or one of"
                 " another version"
             )
-        if answer.status_code in {401, 403}:
+        if answer.status_code in {401, 403} and "order_key" not in content:
             detail += "\n  pass the token with --token-file"
         is_usage = answer.status_code in {400, 422}
         return ControlError(detail, is_usage=is_usage, content=content)

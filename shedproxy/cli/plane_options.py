@@ -24,7 +24,7 @@ TokenFile = Annotated[
         "--token-file",
         envvar="SHEDPROXY_CONTROL_PLANE_TOKEN_FILE",
         metavar="FILE",
-        help="File with your token.",
+        help="File with your token. Without any, the user of the control plane gives orders.",
     ),
 ]
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="For the audit.")]

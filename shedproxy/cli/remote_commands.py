@@ -46,7 +46,8 @@ TokenFile = Annotated[
         "--token-file",
         envvar="SHEDPROXY_CONTROL__TOKEN_FILE",
         metavar="FILE",
-        help="File with the token that the control listener asks for.",
+        help="File with the token that the control listener asks for. On its host the user of the"
+        " proxy, and root, need none.",
     ),
 ]
 For = Annotated[str, typer.Option("--for", metavar="TIME", help="How long, like 10m; at most 7d.")]

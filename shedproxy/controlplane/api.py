@@ -30,9 +30,11 @@ from shedproxy.listening import (
     Refusal,
     guarded,
     json_answer,
+    peer_of,
     problem,
     problem_handlers,
     read_object,
+    refused,
 )
 
 __all__ = ["WAITING_MAX", "make_api"]
@@ -153,10 +155,13 @@ def _asked(
     """By somebody who may; `verb` is None for who only looks."""
 
     async def endpoint(request: Request) -> Response:
-        person = persons.identify(request.headers, changes=verb is not None)
+        peer = peer_of(request.scope)
+        person = persons.identify(request.headers, peer, changes=verb is not None)
         if isinstance(person, Refusal):
-            note(request, "", verb or "look", person.detail, person.status)
-            return problem(person.status, person.title, person.detail, headers=person.headers)
+            # Commands that show nothing ask for the key in this way.
+            if not person.order_key or "authorization" in request.headers:
+                note(request, "", verb or "look", person.detail, person.status)
+            return refused(person)
         if verb is not None and not person.may(verb):
             detail = f"{person.name} is {person.role}, and may not {verb}"
             note(request, person.name, verb, detail, 403)

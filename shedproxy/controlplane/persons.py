@@ -19,6 +19,8 @@ from shedproxy.listening import (
     NO_PAGES,
     NOT_JSON,
     REBOUND,
+    OrderKey,
+    Peer,
     Refusal,
     bearer,
     is_json,
@@ -27,7 +29,7 @@ from shedproxy.listening import (
 )
 from shedproxy.settings import Role, TokenSettings
 
-__all__ = ["ANYBODY", "Person", "Persons", "check_listener", "is_loopback", "new_token"]
+__all__ = ["ANYBODY", "OWNER", "Person", "Persons", "check_listener", "is_loopback", "new_token"]
 
 _MAY: dict[str, frozenset[str]] = {
     "reader": frozenset(),
@@ -47,7 +49,9 @@ class Person:
         return self.role == "operator" or verb in _MAY[self.role]
 
 
-ANYBODY = Person(name="anybody on this host", role="operator")
+ANYBODY = Person(name="anybody on this host", role="reader")
+OWNER = Person(name="the user of the control plane", role="operator")
+"""Or root: who has the key of orders."""
 
 
 class Persons:
@@ -55,18 +59,25 @@ class Persons:
 
     Args:
         tokens: by name.
+        key: good where there are none.
         wall: seconds since the epoch.
     """
 
-    def __init__(self, tokens: Mapping[str, TokenSettings], wall: Callable[[], float]) -> None:
+    def __init__(
+        self, tokens: Mapping[str, TokenSettings], key: OrderKey, wall: Callable[[], float]
+    ) -> None:
         self._tokens = dict(tokens)
+        self._key = key
         self._wall = wall
 
-    def identify(self, headers: Mapping[str, str], *, changes: bool) -> Person | Refusal:
+    def identify(
+        self, headers: Mapping[str, str], peer: Peer, *, changes: bool
+    ) -> Person | Refusal:
         """Who it is, or why it is nobody.
 
         Args:
             headers: of the request.
+            peer: of its connection.
             changes: it asks for more than to look.
         """
         if changes and not is_own_page(headers):
@@ -74,7 +85,11 @@ class Persons:
         if changes and not is_json(headers):
             return NOT_JSON
         if not self._tokens:
-            return ANYBODY if is_local_name(headers.get("host", "")) else REBOUND
+            if self._key.is_shown(headers):
+                return OWNER
+            if not is_local_name(headers.get("host", "")):
+                return REBOUND
+            return _without_key(self._key, peer) if changes else ANYBODY
         shown = bearer(headers)
         if shown is None:
             return _refusal("send authorization: Bearer with your token")
@@ -92,6 +107,22 @@ class Persons:
                 f"the token of {found[0]} was good until {self._tokens[found[0]].until}"
             )
         return Person(name=found[0], role=self._tokens[found[0]].role)
+
+
+def _without_key(key: OrderKey, peer: Peer) -> Refusal:
+    file = key.file(peer.address)
+    if file:
+        detail = (
+            "orders are for the user of the control plane, and root: give them as that user, or"
+            f" show its key (curl -H @{file}), or make a token for every person: shedproxy control"
+            " token NAME"
+        )
+        return Refusal(status=401, title="Order key required", detail=detail, order_key=file)
+    detail = (
+        "this control plane takes no orders: there is no file for a key that its user alone can"
+        f" read ({key.why}); make a token for every person: shedproxy control token NAME"
+    )
+    return Refusal(status=403, title="No order key", detail=detail)
 
 
 def new_token() -> tuple[str, str]:

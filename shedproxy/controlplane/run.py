@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import sys
@@ -24,7 +25,7 @@ from shedproxy.controlplane.shelves import Shelves
 from shedproxy.controlplane.snapshot_maker import SnapshotMaker
 from shedproxy.core import Nanos, to_seconds
 from shedproxy.errors import StartupError
-from shedproxy.listening import AppServer
+from shedproxy.listening import AppServer, OrderKey, address_of
 from shedproxy.settings import ControlPlaneSettings
 from shedproxy.snapshot import Document
 from shedproxy.store import SigningKey, open_store
@@ -94,18 +95,25 @@ async def serve(
     check_listener(settings.listen, settings.token)
     service = make_service(settings, rehearse=rehearse, report=report)
     listener = _bind(settings.listen)
-    server = AppServer(make_api(service, Persons(settings.token, wall_seconds)), [listener])
+    address = address_of(*listener.getsockname()[:2])
+    # Where there is no token it is on loopback, or it would not have come this far.
+    key = OrderKey(() if settings.token else [address], os.environ)
+    if key.why:
+        report("no order key", {"why": key.why, "help": "shedproxy control token NAME"})
+    api = make_api(service, Persons(settings.token, key, wall_seconds))
+    server = AppServer(api, [listener])
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     rounds = asyncio.create_task(service.run(), name="rounds")
     await server.start()
-    host, port = listener.getsockname()[:2]
-    report("started", {"listening": f"{host}:{port}", "store": settings.store})
+    facts = {"listening": address, "order_key": key.file(), "store": settings.store}
+    report("started", facts)
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({rounds, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     rounds.cancel()
+    key.forget()
     await server.stop()
     listener.close()
     with contextlib.suppress(asyncio.CancelledError):

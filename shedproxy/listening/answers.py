@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shedproxy.listening.callers import Refusal
+
 __all__ = [
     "BODY_SIZE_MAX",
     "guarded",
@@ -17,6 +19,7 @@ __all__ = [
     "problem",
     "problem_handlers",
     "read_object",
+    "refused",
 ]
 
 BODY_SIZE_MAX = 16 * 1024
@@ -60,9 +63,10 @@ def problem(
     detail: str,
     *,
     errors: list[dict[str, Any]] | None = None,
+    order_key: str = "",
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """An RFC 9457 answer; `errors` name the places in the request."""
+    """An RFC 9457 answer; `errors` name the places in the request, `order_key` what lacks there."""
     content: dict[str, Any] = {
         "type": "about:blank",
         "title": title,
@@ -71,7 +75,20 @@ def problem(
     }
     if errors:
         content["errors"] = errors
+    if order_key:
+        content["order_key"] = order_key
     return JSONResponse(content, status, headers=headers, media_type="application/problem+json")
+
+
+def refused(refusal: Refusal) -> Response:
+    """That somebody may not."""
+    return problem(
+        refusal.status,
+        refusal.title,
+        refusal.detail,
+        order_key=refusal.order_key,
+        headers=refusal.headers,
+    )
 
 
 def json_answer(content: dict[str, Any], *, status: int = 200) -> Response:

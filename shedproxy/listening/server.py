@@ -5,15 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from shedproxy.listening.callers import PEER_USER
 
 __all__ = ["AppServer"]
 
 _STOP_BOUND = 2.0
 _HEAD_SIZE_MAX = 16 * 1024
+_CREDENTIALS = struct.Struct("3i")
+"""Process, user and group at the other end of a unix socket."""
+
+
+class _Protocol(H11Protocol):
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Note who it is, where the kernel says."""
+        super().connection_made(transport)
+        found: socket.socket = transport.get_extra_info("socket")
+        if found.family == socket.AF_UNIX:
+            said = found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            self.app_state = {**self.app_state, PEER_USER: _CREDENTIALS.unpack(said)[1]}
 
 
 class _Server(uvicorn.Server):
@@ -39,7 +55,7 @@ class AppServer:
         config = uvicorn.Config(
             app,
             # Strict, and with a bound on heads, which the other one that uvicorn has does without.
-            http="h11",
+            http=_Protocol,
             h11_max_incomplete_event_size=_HEAD_SIZE_MAX,
             ws="none",
             lifespan="off",

@@ -143,7 +143,8 @@ class ControlPlaneSettings(Section):
     promotion: PromotionSettings = PromotionSettings()
     move: MoveSettings = MoveSettings()
     token: dict[PersonName, TokenSettings] = preset({})
-    """Who may call, by name. Without any, everybody on this host may."""
+    """Who may call, by name. Without any, everybody on this host may look, and whoever runs as the
+    user of the control plane, or as root, may give orders."""
 
 
 def load_control_plane(file: Path) -> ControlPlaneSettings:

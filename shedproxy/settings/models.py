@@ -189,7 +189,8 @@ class ControlSettings(Section):
     """Keep it on loopback, or give a token file."""
     token_file: str = ""
     """File with the bearer token that changes (mode, reload, drain) must show, and that everything
-    but health must show where other hosts can reach the listener."""
+    but health must show where other hosts can reach the listener. Without it, changes are for the
+    user of the proxy and root, on this host alone: their commands find the key by themselves."""
     read_token_file: str = ""
     """File with a second token, which may read only: for whoever scrapes /metrics."""
     livez_bound: Annotated[Duration, at_least("100ms")] = preset("15s")

@@ -22,6 +22,7 @@ def render_banner(
     *,
     listening: Sequence[str],
     control: Sequence[str],
+    order_key: str = "",
     file: str = "",
     target: str = "",
 ) -> str:
@@ -36,6 +37,8 @@ def render_banner(
         ("control", f"{_url(where, 'http')}  (/livez /readyz /metrics /-/status)")
         for where in control
     ]
+    if order_key:
+        lines.append(("orders", f"by this user; the key is in {order_key}"))
     lines.append(("mode", f"{mode.label} - {_DOES[mode]}"))
     lines.append(("limit", _limit(document)))
     lines.append(("settings", file or "no file: flags, environment and defaults"))

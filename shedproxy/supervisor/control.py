@@ -16,12 +16,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from shedproxy.listening import (
-    Refusal,
     guarded,
     json_answer,
+    peer_of,
     problem,
     problem_handlers,
     read_object,
+    refused,
 )
 from shedproxy.supervisor.access import Access
 from shedproxy.supervisor.health import Report
@@ -143,7 +144,7 @@ def _get(path: str, show: Callable[[Request], Response], access: Access | None) 
     async def endpoint(request: Request) -> Response:
         refusal = None if access is None else access.refuse_read(request.headers)
         if refusal is not None:
-            return _refused(refusal)
+            return refused(refusal)
         try:
             return show(request)
         except OrderInvalidError as error:
@@ -158,9 +159,9 @@ def _post(
     access: Access,
 ) -> Route:
     async def endpoint(request: Request) -> Response:
-        refusal = access.refuse_change(request.headers)
+        refusal = access.refuse_change(request.headers, peer_of(request.scope))
         if refusal is not None:
-            return _refused(refusal)
+            return refused(refusal)
         try:
             return await change(request, await read_object(request))
         except OrderInvalidError as error:
@@ -192,10 +193,6 @@ def _explain_endpoint(operations: Operations) -> Callable[[Request], Response]:
         return json_answer(operations.explain(method, path, headers, refusal_id))
 
     return explain
-
-
-def _refused(refusal: Refusal) -> Response:
-    return problem(refusal.status, refusal.title, refusal.detail, headers=refusal.headers)
 
 
 def _health(report: Report, request: Request, access: Access) -> Response:

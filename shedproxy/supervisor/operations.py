@@ -66,6 +66,8 @@ class LiveOperations:
         self.is_draining = False
         self.listening: list[str] = []
         self.control: list[str] = []
+        self.order_key: Callable[[], str] = str
+        """Gives the file with the key of orders; "": there is none."""
 
     def sample(self) -> None:
         """Once a second: what readiness remembers, points of load, and whether profiles fit."""
@@ -142,6 +144,7 @@ class LiveOperations:
             ],
             "listening": self.listening,
             "control": self.control,
+            "order_key": self.order_key(),
             "mode": configuration.mode.label,
             "configured_mode": configuration.configured_mode.label,
             "override": self._override(),

@@ -20,14 +20,12 @@ from typing import Any
 from shedproxy.core import Memory, Mode, Nanos, to_seconds
 from shedproxy.dataplane.host_share import close_bells, make_bells
 from shedproxy.dataplane.share_page import SharePage
-from shedproxy.listening import AppServer
-from shedproxy.settings import Loaded, require_upstream
+from shedproxy.settings import ControlSettings, Loaded, require_upstream
 from shedproxy.snapshot import Document
-from shedproxy.supervisor.access import Access, access_by
 from shedproxy.supervisor.banner import render_banner
 from shedproxy.supervisor.bullet_file import bullet_file_of
 from shedproxy.supervisor.configuration import Configuration, ReloadResult
-from shedproxy.supervisor.control import make_app
+from shedproxy.supervisor.control_lane import ControlLane
 from shedproxy.supervisor.exporters import Exporters
 from shedproxy.supervisor.fleet import Fleet
 from shedproxy.supervisor.inspection import Inspection
@@ -115,9 +113,8 @@ class Supervisor:
         data: list[Listener] = []
         control: list[Listener] = []
         try:
-            environ = self._options.environ
-            data = bind_all(settings.server.listen, environ=environ)
-            control = bind_all([settings.control.listen], environ=environ)
+            data = bind_all(settings.server.listen, environ=self._options.environ)
+            control = bind_all([settings.control.listen], environ=self._options.environ)
             fleet = self._make_fleet(page, data, bells)
             await self._serve(page, fleet, data, control)
         finally:
@@ -177,17 +174,14 @@ class Supervisor:
         )
         operations = self._compose(inspection, fleet, rolling, watch)
         operations.listening = [listener.bound for listener in data]
-        operations.control = [listener.bound for listener in control]
-        access = self._access(control)
-        app = make_app(operations, access)
-        listener = AppServer(app, [bound.socket for bound in control])
+        lane = self._control_lane(control, operations)
         exporters = Exporters(
             self._configuration.loaded.settings,
             operations.samples,
             environ=self._options.environ,
         )
         self._handle_signals(rolling)
-        await listener.start()
+        await lane.start()
         tasks: set[asyncio.Task[None]] = set()
         try:
             if not await self._start(fleet):
@@ -219,7 +213,7 @@ class Supervisor:
             await rolling.cancel()
             await fleet.stop(in_hurry=self._hurry.is_set())
             await self._state.save(fleet.memory)
-            await listener.stop()
+            await lane.stop()
             await asyncio.to_thread(exporters.close)
 
     def _compose(
@@ -253,14 +247,18 @@ class Supervisor:
         configuration.on_result = self._on_reload
         return operations
 
-    def _access(self, control: list[Listener]) -> Access:
-        return access_by(
-            lambda: self._configuration.loaded.settings.control,
-            is_public=not all(listener.address.is_loopback for listener in control),
-        )
+    def _control_lane(self, control: list[Listener], operations: LiveOperations) -> ControlLane:
+        environ, report = self._options.environ, self._journal.report
+        lane = ControlLane(control, operations, self._control, environ=environ, report=report)
+        operations.control = [listener.bound for listener in control]
+        operations.order_key = lane.key.file
+        return lane
+
+    def _control(self) -> ControlSettings:
+        return self._configuration.loaded.settings.control
 
     def _stall_bound(self) -> Nanos:
-        return self._configuration.loaded.settings.control.stall_bound
+        return self._control().stall_bound
 
     def _grace(self) -> Nanos:
         return self._configuration.document.proxy.drain_grace_ns
@@ -288,6 +286,7 @@ class Supervisor:
             {
                 "listening": operations.listening,
                 "control": operations.control,
+                "order_key": operations.order_key(),
                 "config": str(self._configuration.file or ""),
                 "mode": self._configuration.mode.label,
                 "workers": settings.server.workers,
@@ -301,6 +300,7 @@ class Supervisor:
                     self._configuration.document,
                     listening=operations.listening,
                     control=operations.control,
+                    order_key=operations.order_key(),
                     file=str(self._configuration.file or ""),
                     target=self._options.target,
                 )

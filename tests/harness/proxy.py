@@ -43,12 +43,14 @@ class Shedproxy(Process):
         )
         self.ports: list[int] = []
         self.control_port = 0
+        self.order_key = ""
 
     def is_up(self) -> bool:
         if not self.ports:
             for event in self.events("started"):
                 self.ports = [int(where.rpartition(":")[2]) for where in event["listening"]]
                 self.control_port = int(event["control"][0].rpartition(":")[2])
+                self.order_key = event["order_key"]
         return bool(self.ports) and self.control("GET", "/readyz")[0] == 200
 
     @property
@@ -70,10 +72,13 @@ class Shedproxy(Process):
         return [event for event in found if event.get("event") == name]
 
     def control(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
-        """One request to the control listener."""
+        """One request to the control listener; orders with its key."""
         connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=10)
         try:
             headers = {"content-type": "application/json"} if method == "POST" else {}
+            if method == "POST" and self.order_key:
+                name, _, value = Path(self.order_key).read_text().partition(": ")
+                headers[name] = value.strip()
             content = json.dumps(body or {}).encode() if method == "POST" else None
             connection.request(method, path, content, headers)
             answer = connection.getresponse()

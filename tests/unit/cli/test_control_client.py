@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import http.server
+import json
 import socket
+import socketserver
 import threading
 
 import httpx2
 import pytest
 
 from shedproxy.cli.control_client import ControlClient, ControlError
+from shedproxy.listening import OrderKey, address_of, read_order_key
 
 
 def answering(status: int, content: object = None, text: str = "") -> httpx2.MockTransport:
@@ -154,3 +158,76 @@ def test_what_is_no_url_is_a_mistake_of_usage(url):
     with pytest.raises(ControlError) as caught:
         ControlClient(url)
     assert caught.value.is_usage
+
+
+class Guarded(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """Asks for the key of one that listens at `named`, by default of itself."""
+
+    daemon_threads = True
+
+    def __init__(self, folder, named: str = "") -> None:
+        super().__init__(("127.0.0.1", 0), _AsksForKey)
+        self.address = address_of(*self.server_address)
+        self.key = OrderKey((named or self.address,), {"XDG_RUNTIME_DIR": str(folder)})
+        self.shown: list[str | None] = []
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, args=(0.01,)).start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+        self.key.forget()
+
+
+class _AsksForKey(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.server.shown.append(self.headers["authorization"])
+        is_shown = self.server.key.is_shown({"authorization": self.headers["authorization"] or ""})
+        content = {} if is_shown else {"detail": "no", "order_key": self.server.key.file()}
+        body = json.dumps(content).encode()
+        self.send_response(200 if is_shown else 401)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_) -> None:
+        """Nothing."""
+
+
+def test_the_key_of_a_listener_is_found_when_it_asks_for_it(tmp_path):
+    with (
+        Guarded(tmp_path) as server,
+        ControlClient(f"http://localhost:{server.server_address[1]}") as client,
+    ):
+        assert client.ask("POST", "/-/drain", body={}) == {}
+        assert client.ask("POST", "/-/drain", body={}) == {}
+        secret = read_order_key(server.key.file(), server.address)
+        assert server.shown == [None, *[f"Bearer {secret}"] * 2]
+
+
+def test_a_listener_is_not_shown_the_key_of_another_one(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        named = address_of(*other.getsockname())
+        with (
+            Guarded(tmp_path, named) as server,
+            ControlClient(server.address) as client,
+            pytest.raises(ControlError, match="no"),
+        ):
+            client.ask("POST", "/-/drain", body={})
+        assert server.shown == [None]
+
+
+def test_who_brings_a_token_shows_nothing_else(tmp_path):
+    with (
+        Guarded(tmp_path) as server,
+        ControlClient(server.address, token="t0k") as client,
+        pytest.raises(ControlError) as caught,
+    ):
+        client.ask("POST", "/-/drain", body={})
+    assert server.shown == ["Bearer t0k"]
+    assert "--token-file" not in str(caught.value)

@@ -12,6 +12,7 @@ from harness.control_plane import PaperFleet, settings
 from shedproxy.controlplane.api import WAITING_MAX, make_api
 from shedproxy.controlplane.persons import Persons
 from shedproxy.controlplane.service import StoreGoneError
+from shedproxy.listening import OrderKey, read_order_key
 from shedproxy.settings import TokenSettings
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +32,8 @@ async def fleet(tmp_path):
 
 
 def client(fleet: PaperFleet, token: str = "ann") -> httpx2.AsyncClient:
-    api = make_api(fleet.service, Persons(TOKENS, wall=lambda: 0.0), clock=lambda: fleet.now_s)
+    persons = Persons(TOKENS, OrderKey((), {}), wall=lambda: 0.0)
+    api = make_api(fleet.service, persons, clock=lambda: fleet.now_s)
     return httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app=api),
         base_url="http://127.0.0.1",
@@ -89,6 +91,30 @@ async def test_who_is_a_reader_sees_and_who_is_nobody_does_not(fleet):
         assert (await http.get("/v1/status")).status_code == 401
         assert (await http.get("/v1/audit")).status_code == 401
         assert (await http.get("/livez")).status_code == 200
+
+
+async def test_without_tokens_a_guess_is_in_the_audit_and_no_question_for_the_key(fleet, tmp_path):
+    key = OrderKey(("127.0.0.1:9800",), {"XDG_RUNTIME_DIR": str(tmp_path)})
+    api = make_api(fleet.service, Persons({}, key, wall=lambda: 0.0), clock=lambda: fleet.now_s)
+    transport = httpx2.ASGITransport(app=api)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:9800") as http:
+        order = {"cell": "a"}
+        answer = await http.post("/v1/quarantine-cell", json=order)
+        assert (answer.status_code, answer.json()["order_key"]) == (401, key.file())
+        await fleet.period()
+        assert len(await fleet.service.audit(1)) == 1
+        guess = {"authorization": "Bearer guess"}
+        answer = await http.post("/v1/quarantine-cell", json=order, headers=guess)
+        assert answer.status_code == 401
+        await fleet.period()
+        entry = (await fleet.service.audit(1))[-1]
+        assert "orders are for the user of the control plane" in str(entry.act)
+        secret = read_order_key(key.file(), "127.0.0.1:9800")
+        right = {"authorization": f"Bearer {secret}"}
+        answer = await http.post("/v1/quarantine-cell", json=order, headers=right)
+        assert answer.status_code == 200
+        assert secret not in str(await fleet.service.audit(1))
+    key.forget()
 
 
 async def test_what_the_fleet_does_not_allow_is_a_conflict_with_the_way_on(fleet):

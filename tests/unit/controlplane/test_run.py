@@ -7,15 +7,17 @@ import json
 import os
 import signal
 import socket
+from pathlib import Path
 
 import httpx2
 import pytest
 from harness.control_plane import HOSTS, PaperFleet, settings
 
+from shedproxy.cli.plane_client import ask_plane
 from shedproxy.controlplane.run import make_service, serve, write_event
 from shedproxy.controlplane.verbs import Texts, read_host
 from shedproxy.errors import ConfigInvalidError, StartupError
-from shedproxy.settings import load_control_plane
+from shedproxy.settings import TokenSettings, load_control_plane
 from shedproxy.supervisor.rehearsal import rehearse
 from shedproxy.testing import eventually_async
 
@@ -58,9 +60,47 @@ async def test_it_serves_until_a_signal_and_says_so(control):
             return (await http.get(f"http://{address}/v1/status")).status_code == 200
 
         await eventually_async(is_read)
+        path = "/v1/quarantine-cell"
+        assert (await http.post(f"http://{address}{path}", json={"cell": "a"})).status_code == 401
+        await asyncio.to_thread(ask_plane, address, "", "POST", path, body={"cell": "a"})
+        entries = (await http.get(f"http://{address}/v1/audit")).json()["entries"]
+        assert entries[-1]["who"] == "the user of the control plane"
+    assert Path(events[0][1]["order_key"]).exists()
     os.kill(os.getpid(), signal.SIGTERM)
     await running
     assert events[-1][0] == "stopped"
+    assert not Path(events[0][1]["order_key"]).exists()
+
+
+async def test_with_tokens_there_is_no_key_besides(control):
+    events = []
+    tokens = {"ann": TokenSettings(sha256="0" * 64)}
+    running = asyncio.create_task(
+        serve(
+            control.model_copy(update={"token": tokens}),
+            rehearse=rehearse,
+            report=lambda event, facts: events.append((event, facts)),
+        )
+    )
+    await eventually_async(lambda: any(event == "started" for event, _ in events))
+    assert events[0][1]["order_key"] == ""
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
+
+
+async def test_without_a_folder_it_starts_and_says_that_nobody_gives_orders(
+    control, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("shedproxy.listening.order_key._folders", lambda _: [tmp_path / "a" / "b"])
+    events = []
+    running = asyncio.create_task(
+        serve(control, rehearse=rehearse, report=lambda event, facts: events.append((event, facts)))
+    )
+    await eventually_async(lambda: any(event == "started" for event, _ in events))
+    assert events[0][0] == "no order key"
+    assert "No such file" in events[0][1]["why"]
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
 
 
 async def test_it_does_not_start_where_it_cannot_or_must_not_listen(control):

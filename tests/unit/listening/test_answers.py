@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx2
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from shedproxy.listening import guarded, json_answer, problem_handlers, read_object
+from shedproxy.listening import (
+    Refusal,
+    guarded,
+    json_answer,
+    problem_handlers,
+    read_object,
+    refused,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -53,3 +62,11 @@ async def test_a_body_is_an_object_or_a_problem(body, status, detail):
 async def test_unknown_paths_are_problems():
     async with client() as http:
         assert (await http.get("/x")).json()["title"] == "Not found"
+
+
+def test_who_may_not_is_told_where_the_key_is_if_there_is_one():
+    answer = refused(Refusal(status=401, title="T", detail="D", order_key="/run/key"))
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert json.loads(answer.body)["order_key"] == "/run/key"
+    answer = refused(Refusal(status=403, title="T", detail="D"))
+    assert "order_key" not in json.loads(answer.body)

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from shedproxy.listening import REBOUND, Refusal, bearer, is_json, is_local_name, is_own_page
+from shedproxy.listening import (
+    PEER_USER,
+    REBOUND,
+    Peer,
+    Refusal,
+    address_of,
+    bearer,
+    is_json,
+    is_local_name,
+    is_own_page,
+    peer_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,3 +57,21 @@ def test_a_name_that_anybody_can_own_is_not_local(host, is_local):
 def test_who_must_show_a_token_is_told_how():
     assert Refusal(status=401, title="", detail="").headers == {"www-authenticate": "Bearer"}
     assert REBOUND.headers is None
+
+
+@pytest.mark.parametrize(
+    ("scope", "peer"),
+    [
+        ({"server": ("127.0.0.1", 9900)}, Peer(address="127.0.0.1:9900")),
+        ({"server": ("::1", 9900), "state": {}}, Peer(address="[::1]:9900")),
+        ({"server": ("/run/control", None), "state": {PEER_USER: 7}}, Peer(user=7)),
+        ({"server": None}, Peer()),
+    ],
+)
+def test_a_connection_has_an_address_or_a_user_at_its_other_end(scope, peer):
+    assert peer_of(scope) == peer
+
+
+def test_addresses_are_written_as_in_urls():
+    assert address_of("127.0.0.1", 1) == "127.0.0.1:1"
+    assert address_of("::1", 1) == "[::1]:1"

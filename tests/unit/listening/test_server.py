@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import asyncio
+import os
+import socket
+import stat
+import tempfile
+from pathlib import Path
+
 import httpx2
 import pytest
 from starlette.responses import PlainTextResponse
 
-from shedproxy.listening import AppServer
+from shedproxy.listening import AppServer, peer_of
 from shedproxy.supervisor.sockets import bind_all, close_all
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -33,6 +40,41 @@ async def test_answers_on_the_sockets_it_was_given_until_stopped(tmp_path):
     async with httpx2.AsyncClient(trust_env=False) as http:
         with pytest.raises(httpx2.ConnectError):
             await http.get(url)
+
+
+@pytest.mark.parametrize("user", [os.geteuid(), *([65534] if os.geteuid() == 0 else [])])
+async def test_the_kernel_says_who_is_at_the_other_end_of_a_unix_socket(user):
+    async def app(scope, receive, send):
+        await PlainTextResponse(repr(peer_of(scope)))(scope, receive, send)
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = f"{folder}/control"
+        listeners = bind_all([f"unix:{path}", "127.0.0.1:0"])
+        control = AppServer(app, [listener.socket for listener in listeners])
+        await control.start()
+        Path(path).chmod(stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO)
+        try:
+            with socket.socket(socket.AF_UNIX) as caller:
+                os.seteuid(user)
+                try:
+                    caller.connect(path)
+                finally:
+                    os.seteuid(os.getuid())
+                caller.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                answer = await asyncio.to_thread(_read_all, caller)
+            assert answer.endswith(f"Peer(address='', user={user})")
+            async with httpx2.AsyncClient(trust_env=False) as http:
+                answer = (await http.get(listeners[1].url)).text
+            assert answer == f"Peer(address='{listeners[1].bound}', user=None)"
+        finally:
+            await control.stop()
+            close_all(listeners)
+
+
+def _read_all(caller: socket.socket) -> str:
+    with caller.makefile("rb") as stream:
+        return stream.read().decode()
 
 
 async def test_stop_before_start_is_harmless():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
 import httpx2
 import pytest
 
 from shedproxy.core import Mode, seconds
+from shedproxy.listening import PEER_USER, OrderKey, read_order_key
 from shedproxy.supervisor.access import Access
 from shedproxy.supervisor.control import make_app
 from shedproxy.supervisor.health import Check, Report
@@ -79,9 +81,23 @@ class Scripted:
 
 
 @contextlib.asynccontextmanager
-async def client(operations, *, token: str = "", needs_token: bool = False, host="127.0.0.1:9900"):
-    app = make_app(operations, Access(token=lambda: token, needs_token=needs_token))
-    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+async def client(
+    operations,
+    *,
+    token: str = "",
+    needs_token: bool = False,
+    host="127.0.0.1:9900",
+    user: int | None = os.geteuid(),
+    key: OrderKey | None = None,
+):
+    key = key or OrderKey((), {})
+    app = make_app(operations, Access(token=lambda: token, needs_token=needs_token, key=key))
+
+    async def through_socket(scope, receive, send):
+        state = {} if user is None else {PEER_USER: user}
+        await app({**scope, "state": state}, receive, send)
+
+    transport = httpx2.ASGITransport(through_socket, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url=f"http://{host}") as opened:
         yield opened
 
@@ -212,9 +228,10 @@ async def test_drain_is_accepted():
         assert operations.asked == ["drain"]
 
 
-@pytest.mark.parametrize(
-    "path", ["/-/mode", "/-/zone", "/-/reload", "/-/restart", "/-/drain", "/-/upstreams"]
-)
+CHANGES = ("/-/mode", "/-/zone", "/-/reload", "/-/restart", "/-/drain", "/-/upstreams")
+
+
+@pytest.mark.parametrize("path", CHANGES)
 async def test_a_web_page_cannot_change_anything(path):
     operations = Scripted()
     async with client(operations) as http:
@@ -237,6 +254,36 @@ async def test_with_a_token_only_its_bearer_may():
         assert (await http.post("/-/drain", headers=wrong)).status_code == 401
         right = {**JSON, "authorization": "Bearer s3cret"}
         assert (await http.post("/-/drain", headers=right)).status_code == 202
+
+
+async def test_without_a_token_only_who_has_the_key_may_and_all_may_read(tmp_path):
+    operations = Scripted()
+    key = OrderKey(("127.0.0.1:9900",), {"XDG_RUNTIME_DIR": str(tmp_path)})
+    async with client(operations, user=None, key=key) as http:
+        for path in READS:
+            assert (await http.get(path)).status_code == 200
+        operations.asked.clear()
+        for path in CHANGES:
+            answer = await http.post(path, json={})
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+            file = answer.json()["order_key"]
+            assert file == key.file()
+        assert operations.asked == []
+        secret = read_order_key(file, "127.0.0.1:9900")
+        assert secret not in answer.text
+        right = {**JSON, "authorization": f"Bearer {secret}"}
+        assert (await http.post("/-/drain", headers=right)).status_code == 202
+    key.forget()
+
+
+async def test_another_user_at_the_unix_socket_reads_only():
+    operations = Scripted()
+    async with client(operations, user=54321) as http:
+        assert (await http.get("/-/status")).status_code == 200
+        answer = await http.post("/-/drain", headers=JSON)
+        assert (answer.status_code, operations.asked) == (403, [])
+        assert "order_key" not in answer.json()
 
 
 READS = ("/metrics", "/-/status", "/-/config", "/-/points", "/-/explain?path=/a")
