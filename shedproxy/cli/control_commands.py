@@ -198,7 +198,8 @@ def clone_cell(
     """Make another cell like one that there is."""
     order = {"source": source, "cell": cell, "hosts": host}
     answer = give_order("clone-cell", order, why, revision, url, token_file)
-    say(answer, f"cell {cell} is like {source}, with {len(host)} hosts", as_json=as_json)
+    count = f"{len(host)} host{'' if len(host) == 1 else 's'}"
+    say(answer, f"cell {cell} is like {source}, with {count}", as_json=as_json)
 
 
 @control.command(

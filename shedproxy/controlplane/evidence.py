@@ -36,6 +36,7 @@ from typing import Final
 
 from shedproxy.controlplane.gates import KINDS, MARGIN, harm_at
 from shedproxy.controlplane.peers import Arm, Likeness, Peers, drawn, sum_arms
+from shedproxy.snapshot import Signed
 
 __all__ = [
     "REQUESTS_MIN",
@@ -65,7 +66,7 @@ class Gate:
 
     trials: int = 0
     events: int = 0
-    logs: tuple[float, ...] = (0.0,) * len(_RATIOS)
+    logs: tuple[Signed, ...] = (Signed(0.0),) * len(_RATIOS)
     """Logarithm of the likelihood of each of `_RATIOS` over that of `MARGIN`, events taken to be
     independent."""
 
@@ -230,7 +231,7 @@ def _added(watch: Watch, place: int, candidate: tuple[int, int], control: tuple[
         # By what was known before: what a period says must not choose its own weight.
         most = _GAIN_MAX * watch.width(place)
         gains = [min(most, gain) for gain in gains]
-    logs = tuple(before + gain for before, gain in zip(gate.logs, gains, strict=True))
+    logs = tuple(Signed(before + gain) for before, gain in zip(gate.logs, gains, strict=True))
     return Gate(trials=gate.trials + served, events=gate.events + events, logs=logs)
 
 

@@ -158,6 +158,11 @@ class Ledger:
         data = b"%s\n%s\n" % (line, state)
         if len(data) > _SIZE_MAX:
             raise OSError(f"revision {revision} would have {len(data)} bytes: {_SIZE_MAX} at most")
+        try:
+            _read_head(data, revision)
+        except LedgerDamagedError as error:
+            # Whoever starts next would stand before it for ever.
+            raise OSError(f"not written, as nobody could read it: {error}") from error
         failure: OSError | None = None
         try:
             is_ours = await self._store.create(_name(revision), data)

@@ -273,8 +273,8 @@ def _checked_host(name: str, cell: str, zone: str, place: str) -> Host:
         raise _invalid(
             place,
             f"{name!r} is no name of a host",
-            help_text="as the host's own snapshot.instance: letters, digits, . _ and -; like"
-            " edge-1 or edge-1=cell-a@zone-b",
+            help_text="as the host's own snapshot.instance: letters, digits, . _ and -; its cell"
+            " and zone come as --cell and --zone with add-host, as edge-1=cell-a@zone-b elsewhere",
         )
     if not _CELL.fullmatch(cell):
         raise _invalid(place, f"{cell!r} is no name of a cell")

@@ -23,6 +23,7 @@ from shedproxy.snapshot.cell_routing import (
 )
 from shedproxy.snapshot.codec import (
     DOCUMENT_SIZE_MAX,
+    Signed,
     decode_body,
     decode_document,
     document_digest,
@@ -122,6 +123,7 @@ __all__ = [
     "Rule",
     "RuleTable",
     "Sign",
+    "Signed",
     "Snapshot",
     "SnapshotRefusal",
     "SnapshotRefusedError",

@@ -3,7 +3,7 @@
 The envelope names the format and carries a SHA-256 digest of the document in canonical JSON, so a
 cut or altered copy is refused. Fields that this version does not know are ignored, fields that are
 missing have their defaults, a newer schema is refused whole. Enum members travel by label, lengths
-of time as nanoseconds; no number in a document is negative.
+of time as nanoseconds; no number in a document is negative, unless it is `Signed`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from shedproxy.snapshot.document import Document
 
 __all__ = [
     "DOCUMENT_SIZE_MAX",
+    "Signed",
     "decode_body",
     "decode_document",
     "document_digest",
@@ -36,6 +37,9 @@ __all__ = [
 
 DOCUMENT_SIZE_MAX = 4 * 1024 * 1024
 """Bytes; a longer document is refused before it is parsed."""
+
+Signed = typing.NewType("Signed", float)
+"""A number that may be less than nothing."""
 
 _T = typing.TypeVar("_T")
 _Path = tuple[str, ...]
@@ -243,6 +247,8 @@ def _dataclass_decoder(cls: type[Any]) -> _Decoder:
 @functools.cache
 def _decoder_of(hint: Any) -> _Decoder:
     """The decoder for one annotation; the forms that occur in documents, and no others."""
+    if hint is Signed:
+        return _signed
     if isinstance(hint, typing.NewType):
         return _decoder_of(hint.__supertype__)
     origin = typing.get_origin(hint)
@@ -333,6 +339,13 @@ def _integer(value: Any, path: _Path, problems: _Problems) -> Any:
 def _number(value: Any, path: _Path, problems: _Problems) -> Any:
     if type(value) not in {int, float} or not 0 <= value <= _FLOAT_MAX:
         problems.append(_problem(path, f"expected a number from 0, found {_shown(value)}"))
+        return value
+    return float(value)
+
+
+def _signed(value: Any, path: _Path, problems: _Problems) -> Any:
+    if type(value) not in {int, float} or not -_FLOAT_MAX <= value <= _FLOAT_MAX:
+        problems.append(_problem(path, f"expected a number, found {_shown(value)}"))
         return value
     return float(value)
 

@@ -7,6 +7,7 @@ whole or not at all in both, and `create` succeeds for one of all who try.
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -114,6 +115,11 @@ def _failure(error: Exception) -> OSError:
     return OSError(_first_line(error))
 
 
+_TOOK = re.compile(r" in [0-9.]+[mµn]?s\b")
+
+
 def _first_line(error: Exception) -> str:
-    """Without the client's own trace, which goes on for many lines."""
-    return str(error).partition("\n")[0]
+    """Without the client's own trace, which goes on for many lines, and without how long it took:
+    the same failure is said once, and has the same words each time.
+    """
+    return _TOOK.sub("", str(error).partition("\n")[0])

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import socket
+import subprocess
 import sys
 
 import pytest
-from harness.control_plane import PaperFleet
+from harness.control_plane import PaperFleet, settings
 from harness.process import Listening, free_port
+from typer.testing import CliRunner
 
+from shedproxy.cli.main import app
 from shedproxy.controlplane.fleet import Cell, Fleet
 from shedproxy.controlplane.ledger import Act, Ledger
 from shedproxy.core import milliseconds, seconds
 from shedproxy.store import PlaceFailedError, open_place, open_store
+from shedproxy.testing import eventually_async
 
 pytestmark = [pytest.mark.anyio, pytest.mark.peers("moto")]
 
@@ -119,6 +125,99 @@ async def test_a_store_that_is_gone_or_silent_is_a_failure_in_time(bucket, monke
             monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
             place = open_place(f"{bucket}/current", timeout=milliseconds(300))
             began = asyncio.get_running_loop().time()
-            with pytest.raises(PlaceFailedError):
-                await place.read(100)
+            said = set()
+            for _ in range(2):
+                with pytest.raises(PlaceFailedError) as caught:
+                    await place.read(100)
+                said.add(str(caught.value))
+            assert len(said) == 1, "the same words, so that it is logged once"
             assert asyncio.get_running_loop().time() - began < 3
+
+
+class Hosts:
+    """Three that take what they are given and say so; those with what was first fail at times."""
+
+    def __init__(self, folder, url: str) -> None:
+        folder.mkdir()
+        self.paper = PaperFleet(folder, url=url)
+        self.first: dict[str, str] = {}
+
+    async def run(self) -> None:
+        requests, errors = 0, dict.fromkeys(HOSTS, 0)
+        while True:
+            self.paper.now_s += 1
+            requests += 1000
+            for host in HOSTS:
+                now = await self.paper.pulled(host)
+                errors[host] += 20 * (now == self.first.setdefault(host, now))
+                self.paper._counts[host] = requests, errors[host]
+                await self.paper.report(host)
+            await asyncio.sleep(0.05)
+
+
+HOSTS = ("p1", "p2", "q1")
+
+
+def plane(folder) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "shedproxy", "control", "run", "control.toml"]
+    return subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
+
+
+async def test_a_control_plane_over_it_is_killed_in_a_promotion_and_goes_on(
+    bucket, tmp_path, monkeypatch
+):
+    """All by the command line, as its users do."""
+    monkeypatch.chdir(tmp_path)
+    store, port = f"{bucket}/live", free_port()
+    for limit in (7, 8):
+        (tmp_path / f"{limit}.toml").write_text(settings(limit))
+
+    async def control(*words: str) -> str:
+        done = await asyncio.to_thread(CliRunner().invoke, app, ["control", *words])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    async def status() -> dict:
+        return json.loads(await control("status", "--json"))
+
+    async def is_there() -> bool:
+        with contextlib.suppress(AssertionError):
+            return bool(await status())
+        return False
+
+    async def is_watched() -> bool:
+        entries = json.loads(await control("audit", "--all", "--json"))["entries"]
+        return any(entry["verb"] == "watch" for entry in entries)
+
+    async def is_over() -> bool:
+        return (await status())["promotion"] is None
+
+    named = [part for name in ("p1=a@p", "p2=a@p", "q1=b@q") for part in ("--host", name)]
+    await control("init", "7.toml", "--store", store, "--listen", f"127.0.0.1:{port}", *named)
+    (tmp_path / "control.toml").write_text(
+        'period = "100ms"\n' + (tmp_path / "control.toml").read_text()
+    )
+    monkeypatch.setenv("SHEDPROXY_CONTROL_PLANE", f"http://127.0.0.1:{port}")
+    (token,) = tmp_path.glob("*.token")
+    monkeypatch.setenv("SHEDPROXY_CONTROL_PLANE_TOKEN_FILE", str(token))
+    running, hosts = plane(tmp_path), asyncio.create_task(Hosts(tmp_path / "hosts", store).run())
+    try:
+        await eventually_async(is_there, within_s=20)
+        base = (await status())["base"]
+        published = json.loads(await control("publish", "8.toml", "--json"))["digest"]
+        await control("promote", published, "--bake", "4s")
+        await eventually_async(is_watched, within_s=20)
+        running.kill()
+        await asyncio.to_thread(running.wait)
+        running = plane(tmp_path)
+        await eventually_async(is_there, within_s=20)
+        assert (await status())["promotion"]["digest"] == published
+        await control("roll-back", "--why", "seen enough")
+        await eventually_async(is_over, within_s=20)
+        assert ((await status())["base"], (await status())["refused"]) == (base, [published])
+        assert "rolled back" in await control("audit")
+    finally:
+        hosts.cancel()
+        await asyncio.gather(hosts, return_exceptions=True)
+        running.terminate()
+        assert await asyncio.to_thread(running.wait, 20) == 0

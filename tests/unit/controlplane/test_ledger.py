@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from shedproxy.controlplane.fleet import Cell, Fleet
+from shedproxy.controlplane.fleet import Cell, Fleet, MovedKey
 from shedproxy.controlplane.ledger import Act, Head, Ledger, LedgerDamagedError
 from shedproxy.core import seconds
 from shedproxy.store import open_store
@@ -54,6 +54,14 @@ async def test_a_revision_follows_the_one_that_it_was_made_from(ledger):
     assert (await ledger.head()) == head
     assert (head.revision, head.fleet) == (3, fleet_of(3))
     assert await ledger.head(known=head) is head
+
+
+async def test_what_nobody_could_read_is_not_written(ledger, store):
+    head = await grow(ledger, 1)
+    bad = Fleet(moved=(MovedKey(key="0f", demand_rps=-1.0),))
+    with pytest.raises(OSError, match=r"nobody could read it.*demand_rps"):
+        await ledger.append(head, act(2), bad)
+    assert await ledger.head() == head
 
 
 async def test_one_of_all_who_try_makes_the_next_revision(store):

@@ -272,6 +272,17 @@ async def test_a_control_plane_that_is_replaced_in_the_middle_is_not_missed(flee
     assert fleet.service.head.fleet.book.base == digest
 
 
+async def test_who_follows_reads_what_speaks_for_a_release_too(fleet):
+    for host in ("p2", "q1"):
+        fleet.bad[fleet.digest_at(host)] = 2
+    await fleet.order("promote", digest=await fleet.publish(8))
+    for _ in range(6):
+        await fleet.period()
+    head = fleet.service.head
+    assert min(log for gate in head.fleet.watch.gates for log in gate.logs) < 0
+    assert await Ledger(fleet.store).head() == head
+
+
 async def test_what_hosts_pull_is_put_back_when_it_is_lost(fleet):
     shutil.rmtree(fleet.folder / "fleet/hosts")
     for _ in range(61):

@@ -29,6 +29,7 @@ from shedproxy.snapshot import (
     Match,
     ProxyDocument,
     Rule,
+    Signed,
     TlsDocument,
     UpstreamDocument,
     decode_document,
@@ -312,3 +313,21 @@ def test_a_part_that_does_not_fit_is_refused_with_every_problem():
     with pytest.raises(DocumentInvalidError) as caught:
         from_plain(Policy, {"mode": "loud", "salt": -1})
     assert [problem.path for problem in caught.value.problems] == [("mode",), ("salt",)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """Something with a number that may be less than nothing."""
+
+    value: Signed
+
+
+@pytest.mark.parametrize("value", [-1.5, 0, 2.5])
+def test_a_signed_number_may_be_less_than_nothing(value):
+    assert from_plain(Balance, to_plain(Balance(value=Signed(value)))) == Balance(value=value)
+
+
+@pytest.mark.parametrize("value", [True, "1", float("inf"), float("-inf"), float("nan")])
+def test_a_signed_number_is_a_number(value):
+    with pytest.raises(DocumentInvalidError, match="value: expected a number"):
+        from_plain(Balance, {"value": value})
