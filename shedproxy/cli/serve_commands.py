@@ -33,7 +33,9 @@ Listen = Annotated[
 ]
 Control = Annotated[
     str | None,
-    typer.Option("--control", metavar="ADDR", help="Listener of health, metrics and status."),
+    typer.Option(
+        "--control", metavar="ADDR", help="Listener of health, metrics, status and orders."
+    ),
 ]
 Limit = Annotated[
     int | None,
