@@ -362,8 +362,8 @@ class AdmissionController(Spilling):
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
-        return self._queue.length
+        """Requests in the queue; of those that wait in other workers, one of each."""
+        return self._queue.length + (0 if self._share is None else self._share.claims())
 
     def stats(self) -> CellStats:
         """A read-out of the cell."""

@@ -167,6 +167,15 @@ class CellShare:
         if since != self._claimed:
             self._claimed = self._claims[self._own] = since
 
+    def claims(self) -> int:
+        """In how many other workers somebody waits, and would come if he were woken."""
+        claims, count = self._claims.tolist(), 0
+        for worker in range(self._workers):
+            claim = claims[worker]
+            if claim and worker != self._own and claim != self._passed_over[worker]:
+                count += 1
+        return count
+
     def first(self) -> int:
         """The other worker that has waited longest for a slot, if longer than we; or -1."""
         claims, own = self._claims.tolist(), self._own

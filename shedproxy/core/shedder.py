@@ -299,7 +299,7 @@ class Shedder:
         return self._cells.get(cell, self._fallback).pressure()
 
     def waiting(self, cell: str) -> int:
-        """Requests in its queue."""
+        """Requests in its queue; of those that wait in other workers, one of each."""
         return self._cells.get(cell, self._fallback).waiting
 
     def stats(self) -> ShedderStats:

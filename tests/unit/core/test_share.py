@@ -56,6 +56,19 @@ def test_a_free_slot_goes_to_whoever_went_longest_without():
     assert not three.must_yield(Instant(30), 1)
 
 
+def test_of_those_who_wait_elsewhere_each_worker_is_counted_once():
+    """But for one that does not come for what is free."""
+    subject = begun(3, limit=1, arrivals=(0, 1, 1, 2))
+    assert [shedder.waiting("default") for shedder in subject.shedders] == [2, 3, 2]
+    (one, two, three), _ = host(3)
+    two.claim(10)
+    three.claim(20)
+    assert (one.claims(), two.claims()) == (2, 1)
+    assert one.must_yield(Instant(30), 1)
+    assert one.must_yield(Instant(30 + LOOK_NS), 1)
+    assert one.claims() == 1
+
+
 def test_what_is_free_beyond_a_slot_for_each_that_waits_longer_is_nobodys():
     (one, two, three), _ = host(3)
     two.claim(10)
@@ -270,7 +283,7 @@ class Host:
 
     @property
     def waiting(self) -> int:
-        return sum(shedder.waiting("default") for shedder in self.shedders)
+        return sum(shedder.stats().cells[0].queue_length for shedder in self.shedders)
 
     def assert_right(self) -> None:
         assert self.in_flight == sum(self.words.values[: len(self.workers)])
