@@ -4,7 +4,9 @@ Each cell has a service of its own, whose work is timers. In rounds whose order 
 cell has what the others have (calm), the same again (calm again, which shows what chance does), and
 three times its capacity (loud). The others are sent the same arrivals in all three. Their requests
 come from a process of their own, and are timed from when they were sent, so that it is the proxy
-that is measured.
+that is measured. With `--flood` the loud cell is not sent three times its capacity but what one
+process asks for without ever waiting, most of which is refused: by one worker, whose loop that
+takes. What the others' answers took longer by is then held against a bound in ms.
 
 Exit code 0: the others' p99 is within ten per cent of what it is without, and none of their
 requests was refused or lost. 1: it is not. 2: the two calm parts differ by more than that, and the
@@ -18,7 +20,7 @@ import json
 import math
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.configured_proxy import ConfiguredProxy
+from loadtests.flood import KINDS, Flood
 from shedproxy.core import Nanos, seconds, to_milliseconds
 from shedproxy.loadgen.crew import Crew
 from shedproxy.loadgen.program import Performance, Program
@@ -51,6 +54,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--factor", type=float, default=3.0, help="of the loud cell  [default: %(default)s]")
     add("--slots", type=int, default=4, help="of each cell  [default: %(default)s]")
     add("--spill", action="store_true", help="the loud cell may spill to the next")
+    add("--flood", choices=KINDS, help="requests for the loud cell that never wait")
+    add("--connections", type=int, default=400, help="of the flood  [default: %(default)s]")
+    add("--ahead", type=int, default=1, help="requests of a flood's connection  [%(default)s]")
     add("--seed", type=int, default=1, help="[default: %(default)s]")
     add("--json", action="store_true", help="one object instead of lines")
 
@@ -68,15 +74,24 @@ class Arm:
     lag_ns: int = 0
     """99 % of the others' requests were sent within this, in the worst part."""
 
-    def note(self, others: Performance, loud: Performance) -> None:
-        """One part is over."""
+    def note(self, others: Performance) -> None:
+        """The others' side of a part is over."""
         served = [row for row in others.rows if row.status == 200]
         self.took_ns += [row.done_at - row.sent_at for row in served]
         self.missed += others.planned_count - len(served)
-        loud_served = sum(row.status == 200 for row in loud.rows)
-        self.loud_served += loud_served
-        self.loud_missed += loud.planned_count - loud_served
         self.lag_ns = max(self.lag_ns, *(each.lag_p99_ns for each in others.generators))
+
+    def note_loud(self, loud: Performance) -> None:
+        """The loud cell's side is over."""
+        served = sum(row.status == 200 for row in loud.rows)
+        self.loud_served += served
+        self.loud_missed += loud.planned_count - served
+
+    def note_flood(self, answered: Mapping[str, int]) -> None:
+        """The flood is over; it had so many answers by status."""
+        served = answered.get("200", 0)
+        self.loud_served += served
+        self.loud_missed += sum(answered.values()) - served
 
     def at(self, share: float) -> int:
         """A quantile of what the others' requests took."""
@@ -129,19 +144,33 @@ def measure(chosen: argparse.Namespace) -> dict[str, Arm]:
         pool = stack.enter_context(ThreadPoolExecutor(1))
         load_rps = chosen.load * capacity_rps
 
-        def part(seed: int, factor: float, length_ns: Nanos) -> tuple[Performance, Performance]:
+        def part(arm: Arm, seed: int, length_ns: Nanos, *, is_loud: bool) -> None:
             ours = _program(proxy.url, OTHERS, load_rps, length_ns, seed)
+            if is_loud and chosen.flood:
+                flood = Flood(
+                    proxy.port,
+                    f"/{CELLS[LOUD]}",
+                    kind=chosen.flood,
+                    connections=chosen.connections,
+                    ahead=chosen.ahead,
+                )
+                with flood:
+                    arm.note(quiet.perform(ours, random.Random(seed)))
+                arm.note_flood(flood.answered)
+                return
+            factor = chosen.factor if is_loud else chosen.load
             theirs = _program(proxy.url, (LOUD,), factor * capacity_rps, length_ns, seed + 1)
             going = pool.submit(loud.perform, theirs, random.Random(seed))
-            return quiet.perform(ours, random.Random(seed)), going.result()
+            arm.note(quiet.perform(ours, random.Random(seed)))
+            arm.note_loud(going.result())
 
         # A cell has to be watched for five seconds before it takes what others have no room for.
-        part(chosen.seed, chosen.factor, seconds(6 if chosen.spill else 2))
+        part(Arm(), chosen.seed, seconds(6 if chosen.spill else 2), is_loud=True)
         for number in range(chosen.rounds):
             turn = number % len(ARMS)
             for name in (*ARMS[turn:], *ARMS[:turn]):
-                factor = chosen.factor if name == "loud" else chosen.load
-                arms[name].note(*part(chosen.seed + 1_000 * (number + 1), factor, length_ns))
+                seed = chosen.seed + 1_000 * (number + 1)
+                part(arms[name], seed, length_ns, is_loud=name == "loud")
     return arms
 
 

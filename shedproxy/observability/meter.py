@@ -45,6 +45,7 @@ _LIMIT_CHANGES: Final = LAYOUT.cells + LAYOUT.cell_limit_changes
 _RETRIES: Final = LAYOUT.cells + LAYOUT.cell_retries
 _RETRIES_DENIED: Final = LAYOUT.cells + LAYOUT.cell_retries_denied
 _SPILLED: Final = LAYOUT.cells + LAYOUT.cell_spilled
+_HELD: Final = LAYOUT.cells + LAYOUT.cell_held
 _GAUGES: Final = LAYOUT.cells + LAYOUT.cell_gauges
 _WAITS: Final = LAYOUT.cells + LAYOUT.cell_waits
 _DURATIONS: Final = LAYOUT.cells + LAYOUT.cell_durations
@@ -158,6 +159,16 @@ class Meter:
         """So many more requests went from, or came to, a cell that is not their own (SpillSide)."""
         self.slots[cell * _STRIDE + _SPILLED + side] += count
 
+    def on_held(self, cell: int, count: int, length_ns: int) -> None:
+        """So much waited for its turn of the loop, for so long in all; `cell` -1: it has none."""
+        slots = self.slots
+        if cell < 0:
+            slots[LAYOUT.process_counters + ProcessCounter.HELD] += count
+            slots[LAYOUT.process_counters + ProcessCounter.HELD_NS] += length_ns
+        else:
+            slots[cell * _STRIDE + _HELD] += count
+            slots[cell * _STRIDE + _HELD + 1] += length_ns
+
     def set_gauge(self, cell: int, gauge: int, value: int) -> None:
         """Publish the present value of a cell's Gauge."""
         self.slots[cell * _STRIDE + _GAUGES + gauge] = value
@@ -230,6 +241,11 @@ class Meter:
     def spilled(self, cell: int, side: int) -> int:
         """Requests that a cell sent away, or took of others."""
         return self.slots[cell * _STRIDE + _SPILLED + side]
+
+    def held(self, cell: int) -> tuple[int, int]:
+        """How much waited for its turn of the loop, for how many ns in all; cell -1: of none."""
+        at = cell * _STRIDE + _HELD if cell >= 0 else LAYOUT.process_counters + ProcessCounter.HELD
+        return self.slots[at], self.slots[at + 1]
 
     def _by_reason(self, start: int, reason: int | None) -> int:
         block = self.slots[start : start + 4 * _REASONS]

@@ -197,6 +197,9 @@ class ProcessCounter(enum.IntEnum):
     EVICTED_UPLOAD = 10
     """Clients by Eviction, in its order."""
     CONNECTIONS_DROPPED = 11
+    HELD = 12
+    HELD_NS = 13
+    """What waited for its turn of the loop and is of no cell: of new connections, and control."""
 
     @classmethod
     def of_eviction(cls, eviction: int) -> ProcessCounter:

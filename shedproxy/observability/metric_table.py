@@ -151,6 +151,14 @@ METRICS = (
         CELL,
         SPILL_SIDE,
     ),
+    counter(
+        "shedproxy.loop.held",
+        "{read}",
+        "What clients sent that waited for its cell's turn of the loop; no cell: sent by new"
+        " connections, or by those of control requests.",
+        CELL,
+    ),
+    counter("shedproxy.loop.held.time", "s", "How long all of it waited.", CELL, scale=NS_PER_S),
     gauge(
         "shedproxy.guests",
         "{request}",

@@ -72,6 +72,8 @@ class Layout:
     cell_retries: int
     cell_retries_denied: int
     cell_spilled: int
+    cell_held: int
+    """How much, and for how long."""
     cell_gauges: int
     cell_waits: int
     cell_durations: int
@@ -110,7 +112,8 @@ def make_layout(
     retries = limit_changes + causes
     retries_denied = retries + len(RetryCause)
     spilled = retries_denied + len(RetryDenial)
-    gauges = spilled + len(SpillSide)
+    held = spilled + len(SpillSide)
+    gauges = held + 2
     waits = gauges + len(Gauge)
     durations = waits + classes * len(WaitOutcome) * wait_stride
     stride = durations + classes * DURATION_OUTCOMES * duration_stride
@@ -129,6 +132,7 @@ def make_layout(
         cell_retries=retries,
         cell_retries_denied=retries_denied,
         cell_spilled=spilled,
+        cell_held=held,
         cell_gauges=gauges,
         cell_waits=waits,
         cell_durations=durations,
@@ -195,6 +199,8 @@ PROCESS_COUNTERS: dict[ProcessCounter, str] = {
     ProcessCounter.LOOP_STALLS: "shedproxy.runtime.loop_stalls",
     ProcessCounter.CPU_NS: "process.cpu.time",
     ProcessCounter.CONNECTIONS_DROPPED: "shedproxy.connections.dropped",
+    ProcessCounter.HELD: "shedproxy.loop.held",
+    ProcessCounter.HELD_NS: "shedproxy.loop.held.time",
     **dict.fromkeys(map(ProcessCounter.of_eviction, Eviction), "shedproxy.connections.evicted"),
 }
 
@@ -272,6 +278,8 @@ def _cell_series(layout: Layout) -> tuple[Series, ...]:
             for denial in RetryDenial
         ),
         *(Series(spilled, (side.name.lower(),), layout.cell_spilled + side) for side in SpillSide),
+        Series(metric_named("shedproxy.loop.held"), (), layout.cell_held),
+        Series(metric_named("shedproxy.loop.held.time"), (), layout.cell_held + 1),
         *(
             Series(metric_named(name), _CLASS_OF.get(gauge, ()), layout.cell_gauges + gauge)
             for gauge, name in CELL_GAUGES.items()

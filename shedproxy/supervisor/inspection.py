@@ -210,6 +210,7 @@ class Inspection:
         baseline = self._max(index, Gauge.BASELINE_NS)
         cause = self._max(index, Gauge.LIMIT_CAUSE)
         meters = self._meters
+        held = [meter.held(index) for meter in meters]
         return {
             **numbers,
             "disagreement": disagreement(self._fleet.workers, meters, index),
@@ -219,6 +220,8 @@ class Inspection:
             "rejected": sum(meter.rejected(index) for meter in meters),
             "would_reject": sum(meter.would_reject(index) for meter in meters),
             "goodput": sum(meter.goodput(index) for meter in meters),
+            "held": sum(count for count, _ in held),
+            "held_ms": to_milliseconds(Nanos(sum(length_ns for _, length_ns in held))),
         }
 
     def _worker(self, worker: WorkerProcess) -> dict[str, Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from shedproxy.dataplane.wire.exchange import Exchange
     from shedproxy.dataplane.wire.server import WireServer
     from shedproxy.dataplane.wire.tunnel import Tunnel
+    from shedproxy.dataplane.wire.turns import Party
     from shedproxy.dataplane.wire.upstreams import UpstreamGroup
 
 __all__ = ["FIRST_WORD_NS", "ClientPlace"]
@@ -34,7 +35,16 @@ _LAST_WORD_NS = Nanos(250 * NS_PER_MS)
 class ClientPlace(ClientBody):
     """Is the `Holder` of `stalls` and the `Member` of `crowd`."""
 
-    __slots__ = ("_buffer", "_cell_left", "_is_watched", "_seen", "served", "tunnel")
+    __slots__ = (
+        "_buffer",
+        "_cell_left",
+        "_is_watched",
+        "_seen",
+        "is_held",
+        "party",
+        "served",
+        "tunnel",
+    )
 
     def __init__(self, server: WireServer) -> None:
         super().__init__(server)
@@ -45,6 +55,10 @@ class ClientPlace(ClientBody):
         """A head begun, or what was sent ahead."""
         self._seen = 0
         """Bytes of a begun head that hold no end of it."""
+        self.party: Party | None = None
+        """With whom it takes turns, see `turns`; None: nothing is known of it."""
+        self.is_held = False
+        """What it has sent waits for that turn."""
         self._is_watched = False
         self._cell_left: UpstreamGroup | None = None
         """The cell whose answer it has not taken yet, and that nothing else is left of."""
@@ -131,7 +145,7 @@ class ClientPlace(ClientBody):
         exchange = self.exchange
         if exchange is not None:
             return exchange.started_at if exchange.is_collecting else None
-        if self._body is not None or (self._buffer and not self._seen):
+        if self.is_held or self._body is not None or (self._buffer and not self._seen):
             return None
         timeouts = self.server.live.timeouts
         is_idle = self.served and not self._seen

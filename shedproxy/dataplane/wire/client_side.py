@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
-from shedproxy.core import NS_PER_S, Decision, Instant, Rejected
+from shedproxy.core import NS_PER_S, Decision, Instant, Lane, Rejected
 from shedproxy.dataplane.wire.body import BodyReader
 from shedproxy.dataplane.wire.client_end import PROBE_NS
-from shedproxy.dataplane.wire.client_place import ClientPlace
+from shedproxy.dataplane.wire.client_turns import ClientTurns
 from shedproxy.dataplane.wire.exchange import Exchange
 from shedproxy.dataplane.wire.framing import (
     BodyKind,
@@ -36,6 +36,7 @@ __all__ = ["ClientConnection"]
 
 _NONE: Final = int(BodyKind.NONE)
 _SIZED: Final = int(BodyKind.SIZED)
+_CONTROL: Final = Lane.CONTROL
 DISCARD_SIZE_MAX = 64 * 1024
 DISCARD_NS = NS_PER_S
 """A refused body of at most this size and time is read and thrown away; else the end is near."""
@@ -43,7 +44,7 @@ TURN_REQUESTS_MAX: Final = 16
 """Requests of one connection that are refused, one after the other, in one turn of the loop."""
 
 
-class ClientConnection(ClientPlace):
+class ClientConnection(ClientTurns):
     """HTTP/1.1 towards a client."""
 
     __slots__ = (
@@ -82,23 +83,16 @@ class ClientConnection(ClientPlace):
             self.discard(len(data))
         elif self._body is not None:
             self._feed_body(self._body, data)
-        elif self.exchange is None and not self.is_write_blocked:
-            if self._buffer:
-                buffer = bytearray(self._buffer) if type(self._buffer) is bytes else self._buffer
-                buffer += data
-                self._advance(buffer)
+        elif self.exchange is None and not (self.is_write_blocked or self.is_held):
+            turns = self.server.turns
+            if turns is None:
+                self.advance(self.joined(data) if self._buffer else data)
             else:
-                self._advance(data)
+                self.advance_in_turn(turns, data)
         elif self.tunnel is not None:
             self.tunnel.on_client_data(data)
         else:
-            self._buffer = bytes(self._buffer) + data
-            if len(self._buffer) <= self.server.live.proxy.head_size_max:
-                return
-            if self.exchange is None:
-                self.pause_reading()
-            else:
-                self.go_deaf()
+            self.keep(data)
 
     def eof_received(self) -> bool:
         if self.tunnel is not None:
@@ -108,7 +102,7 @@ class ClientConnection(ClientPlace):
             return False
         if exchange is None:
             # Whole requests that were sent ahead still get their answers.
-            self.is_half_closed = bool(self._buffer) and not self._seen
+            self.is_half_closed = bool(self._buffer) and (self.is_held or not self._seen)
             return self.is_half_closed
         if exchange.is_streaming:
             # It may be silent for hours, and who only listens has no reason to say good-bye. It
@@ -157,10 +151,11 @@ class ClientConnection(ClientPlace):
 
     # --- requests ---------------------------------------------------------------------------
 
-    def _advance(self, data: bytes | bytearray) -> None:
+    def advance(self, data: bytes | bytearray) -> None:
         """Serve what is in `data` until a request has to wait for something."""
         self._is_advancing = True
         left = TURN_REQUESTS_MAX
+        party = self.party
         try:
             while not self.is_closed:
                 if not self._begin_next(self.server.live, data):
@@ -169,9 +164,10 @@ class ClientConnection(ClientPlace):
                     return
                 data = self._buffer
                 left -= 1
-                if not left:
+                # What follows is of another cell than thought: that one's turn may be over.
+                if not left or self.party is not party:
                     self.pause_reading()
-                    self.server.loop.call_soon(self._go_on)
+                    self.server.loop.call_soon(self.go_on)
                     return
         except Exception:
             self.cut()
@@ -238,6 +234,9 @@ class ClientConnection(ClientPlace):
         )
         read = live.classify(tokens, framing, self.peer)
         info, flow_hash, cohort, left_ns, _ = read
+        turns = self.server.turns
+        if turns is not None:
+            self.party = turns.control if info.lane is _CONTROL else turns.party(info.cell)
         group, key = live.group_of(info.cell), live.moving_key()
         size_max = live.body_size_max
         decision: Decision | None = None
@@ -347,19 +346,8 @@ class ClientConnection(ClientPlace):
         server.wheel.watch(self)
         if self._buffer and not self._is_advancing:
             # Not at once: a client that sends ahead must not keep the loop from the others.
-            server.loop.call_soon(self._go_on)
+            server.loop.call_soon(self.go_on)
         elif self.is_reading_paused:
-            self.resume_reading()
-
-    def _go_on(self) -> None:
-        """Serve what was sent ahead."""
-        if self.is_busy or self.is_write_blocked or self.is_closed or self.is_ending:
-            return
-        data, self._buffer = self._buffer, b""
-        if data:
-            self._seen = 0
-            self._advance(data)
-        if (self._seen or not self._buffer) and not self.is_busy:
             self.resume_reading()
 
     def take_ahead(self) -> bytes:
@@ -381,6 +369,8 @@ class ClientConnection(ClientPlace):
                 self.cut()
             else:
                 self.give_up_reader(self.exchange)
+        elif self.is_held:
+            self.wake_at(now + PROBE_NS)
         elif self.exchange is not None:
             self.check_body(self.exchange, now)
         elif self._body is not None:

@@ -21,6 +21,7 @@ from shedproxy.dataplane.wire.reception import Reception
 from shedproxy.dataplane.wire.stalls import Stalls
 from shedproxy.dataplane.wire.timer_wheel import Timed, TimerWheel
 from shedproxy.dataplane.wire.tls import renew, server_context
+from shedproxy.dataplane.wire.turns import Turns
 from shedproxy.dataplane.wire.upstreams import UNBOUNDED, UpstreamGroup
 from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.observability.access_log import AccessLog, AccessRecord, format_event
@@ -76,7 +77,11 @@ class WireServer:
         self._second_at = 0
         self._is_short = False
         self._table: CellTable | None = None
+        self._turns = Turns(clock, self._wake_turns)
+        self.turns: Turns | None = None
+        """Who may work when; None: there is one cell, and nobody to take turns with."""
         self.live = self._compile(driver.document)
+        self._take_turns()
         self._turn_moves()
 
     @property
@@ -95,6 +100,7 @@ class WireServer:
         self.live = self._compile(document)
         self.reception.on_applied()
         self.driver.apply(document)
+        self._take_turns()
         self._turn_moves()
 
     def _compile(self, document: Document) -> Live:
@@ -132,6 +138,14 @@ class WireServer:
         self.log.configure(proxy.access_log, proxy.access_log_share)
         live.classifier.take_table(self._table)
         return live
+
+    def _take_turns(self) -> None:
+        cells = [cell.name for cell in self.live.document.policy.cells]
+        self._turns.keep(cells)
+        self.turns = self._turns if len(cells) > 1 else None
+
+    def _wake_turns(self) -> None:
+        self.loop.call_soon(self._turns.serve)
 
     def on_healthy_weight(self, group: UpstreamGroup, weight: int) -> None:
         """So many upstreams of a cell are in service: each weighs one."""
@@ -344,6 +358,9 @@ class WireServer:
             meter.set_gauge(index, Gauge.UPSTREAMS_HEALTHY, healthy)
             meter.set_gauge(index, Gauge.UPSTREAMS, total)
             self._tell_weight(cell, group)
+        for party in self._turns.parties():
+            index = self.driver.cell_index(party.cell) if party.cell else -1
+            meter.on_held(index, *party.take_held())
         meter.set_process(ProcessGauge.CONNECTIONS, len(self.clients))
         meter.set_process(ProcessGauge.TUNNELS, self.tunnels)
         meter.set_process(ProcessGauge.UPSTREAM_CONNECTIONS, self.upstream_connections)

@@ -118,6 +118,13 @@ def test_what_cells_send_each_other_is_counted_by_side(meter):
     assert meter.spilled(1, SpillSide.TAKEN) == 0
 
 
+def test_what_waited_for_its_turn_is_counted_with_its_time(meter):
+    meter.on_held(2, 3, 5 * MS)
+    meter.on_held(2, 1, MS)
+    meter.on_held(-1, 2, MS)
+    assert [meter.held(cell) for cell in (-1, 1, 2)] == [(2, MS), (0, 0), (4, 6 * MS)]
+
+
 def test_goodput_is_what_the_caller_says_it_is(meter):
     meter.on_finished(1, Criticality.CRITICAL, 200, MS, True)
     meter.on_finished(1, Criticality.CRITICAL, 200, MS, False)
