@@ -24,7 +24,10 @@ from shedproxy.calibration.usl import LEVELS_MIN, fit_usl
 from shedproxy.core import NS_PER_S
 from shedproxy.workload import RandomSource
 
-__all__ = ["fit_capacity", "fit_findings"]
+__all__ = ["NO_OPEN_STEPS", "fit_capacity", "fit_findings"]
+
+NO_OPEN_STEPS = "rate within the SLO: no open step counts"
+"""What is missing when nothing is known of the objective."""
 
 _STEPS_MIN = 3
 _BETTER_MIN, _BETTER_LEVEL = 0.03, 0.9999
@@ -153,7 +156,7 @@ def _merged_mean(steps: Sequence[Step]) -> tuple[float, float]:
 
 def _slo_missing(steps: Sequence[Step], plan: Plan) -> str:
     if not open_levels(steps):
-        return "rate within the SLO: no open step counts"
+        return NO_OPEN_STEPS
     return (
         f"rate within the SLO: not even the lowest rate played kept p{100 * plan.slo.percentile:g} "
         f"and errors within it"

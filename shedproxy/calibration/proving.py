@@ -11,13 +11,14 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from shedproxy.calibration.digest import digest, percentiles_of
-from shedproxy.calibration.measurement import GeneratorHealth, Phase, Plan, StepState
+from shedproxy.calibration.measurement import Phase, Plan, StepState
 from shedproxy.calibration.orders import Order, Played
+from shedproxy.calibration.proxy_signals import summarise_signals, watching
 from shedproxy.calibration.results import Aftermath, VerificationRun
 from shedproxy.calibration.verdict import LOAD_RATIOS
 from shedproxy.clock import Clock, monotonic_now
@@ -100,6 +101,7 @@ def proof_ratios(plan: Plan, capacity_rps: float) -> list[float]:
 
 class _Proxied(Protocol):
     url: str
+    control_port: int | None
 
 
 class ProxyMaker(Protocol):
@@ -150,7 +152,10 @@ def proving_runs(
                         open_proxy(proof.target, file, is_shedding=is_shedding) as proxied,
                         proof.open_player(proxied.url) as player,
                     ):
-                        yield _run(proof, player, ratio, is_shedding=is_shedding)
+                        with watching(proxied.control_port) as watch:
+                            run = _run(proof, player, ratio, is_shedding=is_shedding)
+                        seen = watch.seen if watch is not None else ()
+                        yield replace(run, signals=summarise_signals(seen))
                     before = f" after {ratio:g}x, shedding {'on' if is_shedding else 'off'}"
 
 
@@ -210,6 +215,9 @@ def _run(proof: Proof, player: OrderPlayer, ratio: float, *, is_shedding: bool) 
         if row.status in {429, 503} and row.intended_at < played.stopped_at
     )
     goodput_rps = step.goodput_rps
+    reasons = list(step.reasons) if step.state is StepState.VOID else []
+    if not_sent := step.health.not_sent_count:
+        reasons.append(f"{not_sent} arrivals were not sent: no connection, or too many in flight")
     return VerificationRun(
         load_ratio=ratio,
         is_shedding=is_shedding,
@@ -233,13 +241,9 @@ def _run(proof: Proof, player: OrderPlayer, ratio: float, *, is_shedding: bool) 
             if ratio > 1
             else None
         ),
-        is_void=step.state is StepState.VOID or _is_starved(step.health),
-        reasons=step.reasons if step.state is StepState.VOID else (),
+        is_void=bool(reasons),
+        reasons=tuple(reasons),
     )
-
-
-def _is_starved(health: GeneratorHealth) -> bool:
-    return health.not_sent_count > 0
 
 
 def recovery(played: Played, latency_ns: Nanos) -> Nanos | None:

@@ -28,6 +28,7 @@ from shedproxy.calibration.measurement import (
 )
 from shedproxy.calibration.side_findings import (
     ObservedLoad,
+    ProxySignals,
     RefusalCost,
     ResidentLevel,
     ResidentsFit,
@@ -57,6 +58,7 @@ __all__ = [
     "Phase",
     "Plan",
     "Provenance",
+    "ProxySignals",
     "RefusalCost",
     "ResidentLevel",
     "ResidentsFit",
@@ -247,6 +249,9 @@ class VerificationRun:
     aftermath: Aftermath | None = None
     is_void: bool = False
     reasons: tuple[str, ...] = ()
+    """Why it is void."""
+    signals: ProxySignals | None = None
+    """Of the proxy; None: they were not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,5 @@
-"""What is found beside the capacity: points of a live proxy, residents, what a refusal costs.
+"""What is found beside the capacity: points of a live proxy, residents, what a refusal costs,
+what the proxy showed of itself.
 
 Part of the results (`calibration.results`), and with them of the report's schema.
 """
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from shedproxy.calibration.measurement import Interval
 from shedproxy.core import Nanos
 
-__all__ = ["ObservedLoad", "RefusalCost", "ResidentLevel", "ResidentsFit"]
+__all__ = ["ObservedLoad", "ProxySignals", "RefusalCost", "ResidentLevel", "ResidentsFit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,24 @@ class RefusalCost:
     (1 - r L) / (1 - r)."""
     full_ratio: float | None
     """Offered over capacity up to which one worker has CPU for everybody; None: not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxySignals:
+    """What the proxy showed of itself while load went through it."""
+
+    points: tuple[tuple[float, float, float, float], ...]
+    """(seconds since the first, limit, in flight, waiting), about once a second."""
+    cpu_ratio: float | None
+    """CPU of all workers over time, 1: a whole core."""
+    loop_lag_max_ns: Nanos
+    """How late a worker's event loop was at worst."""
+    queue_wait_mean_ns: Nanos | None
+    """Of those who waited for a slot and got one; None: nobody did."""
+    queue_wait_p99_ns: Nanos | None
+    """The bound of the bucket that holds it; None: nobody waited, or beyond all bounds."""
+    memory_bytes: int
+    """The most that all workers held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shedproxy.calibration.fit import NO_OPEN_STEPS
 from shedproxy.calibration.measurement import Confidence, Plan
 from shedproxy.calibration.results import Findings, Thresholds, Verdict, VerificationRun
 
@@ -40,6 +41,13 @@ def _broken(run: VerificationRun) -> str:
         kept = run.goodput_ratio
         return f"goodput {kept:.1%} at {run.load_ratio:g}x" if kept < GOODPUT_MIN else ""
     return f"{run.refused_count} refused at {run.load_ratio:g}x" if run.refused_count else ""
+
+
+def _slo_is_met(findings: Findings) -> bool | None:
+    if findings.slo_rps is not None:
+        return True
+    # Steps that count for nothing have not broken the objective.
+    return None if not findings.missing or NO_OPEN_STEPS in findings.missing else False
 
 
 def judge(
@@ -90,6 +98,6 @@ def judge(
         reasons=tuple(reasons),
         headline=f"{text}; limit {cell.start}, from {cell.floor} to {cell.ceiling}",
         limit=cell.start,
-        slo_is_met=findings.slo_rps is not None if findings.slo_latency or reasons else None,
+        slo_is_met=_slo_is_met(findings),
         is_verified=verified,
     )

@@ -19,6 +19,7 @@ from shedproxy.calibration.slo import Level, open_levels
 from shedproxy.cli.charts.markup import Html
 from shedproxy.cli.charts.panel import Chart, Key, Line, Panel, Values, panel_markup
 from shedproxy.cli.observed_views import observed_chart
+from shedproxy.cli.signal_views import signals_chart
 from shedproxy.core import NS_PER_MS, NS_PER_S
 
 __all__ = ["CHARTS", "band_lines", "between"]
@@ -367,6 +368,7 @@ CHARTS: Mapping[str, Callable[[Calibration], Html]] = {
     "observed": observed_chart,
     "rates": _rates,
     "verification": _verification,
+    "signals": signals_chart,
     "distribution": _distribution,
     "steadiness": _steadiness,
 }

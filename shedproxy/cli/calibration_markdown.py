@@ -26,7 +26,16 @@ _SHOWN = (
     "curve",
     "checks",
 )
-_FOLDED = ("concurrency", "rates", "objectives", "limits", "routes", "errors", "provenance")
+_FOLDED = (
+    "concurrency",
+    "rates",
+    "objectives",
+    "limits",
+    "routes",
+    "proxy",
+    "errors",
+    "provenance",
+)
 
 
 def calibration_as_markdown(calibration: Calibration, *, comparison: Table | None = None) -> str:

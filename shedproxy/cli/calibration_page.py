@@ -83,9 +83,10 @@ _PARTS = (
     ),
     _Part(
         title="Signals",
-        lead="Of the generator: a step in which it was late or busy is void. The service's own are"
-        " not taken.",
-        tables=("generator",),
+        lead="Of the proxy while load went through it, and of the generator: a step in which that"
+        " was late or busy is void. The service's own are not taken.",
+        chart="signals",
+        tables=("proxy", "generator"),
     ),
     _Part(title="Errors", tables=("errors",)),
     _Part(title="Provenance", tables=("provenance",)),

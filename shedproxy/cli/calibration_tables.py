@@ -25,6 +25,7 @@ from shedproxy.cli.calibration_numbers import (
 )
 from shedproxy.cli.charts.table import Cell, Table
 from shedproxy.cli.observed_views import observed_table
+from shedproxy.cli.signal_views import class_order, run_name, signals_table
 from shedproxy.core import NS_PER_MS, NS_PER_S
 
 __all__ = ["TABLES", "step_name"]
@@ -184,7 +185,7 @@ def _routes(calibration: Calibration) -> Table | None:
 def _verification(calibration: Calibration) -> Table | None:
     rows = [
         [
-            Cell(_run_name(run)),
+            Cell(run_name(run)),
             number_cell(run.offered_rps),
             number_cell(run.goodput_rps),
             percent_cell(run.goodput_ratio),
@@ -195,6 +196,7 @@ def _verification(calibration: Calibration) -> Table | None:
             ms_cell(run.latency.p99_ns if run.latency else None),
             ms_cell(run.refusal.p99_ns if run.refusal else None),
             Cell(_recovery(run)),
+            Cell("; ".join(run.reasons)),
         ]
         for run in calibration.verification
     ]
@@ -202,13 +204,8 @@ def _verification(calibration: Calibration) -> Table | None:
         rows,
         "Goodput with shedding off and on",
         "Run | Offered/s | Good/s | Of what can be | Served | Refused | Failed | p50, ms"
-        " | p99, ms | Refusal p99, ms | Recovery",
+        " | p99, ms | Refusal p99, ms | Recovery | Why void",
     )
-
-
-def _run_name(run: VerificationRun) -> str:
-    state = "on" if run.is_shedding else "off"
-    return f"{run.load_ratio:g} x, {state}" + (", void" if run.is_void else "")
 
 
 def _recovery(run: VerificationRun) -> str:
@@ -222,7 +219,7 @@ def _recovery(run: VerificationRun) -> str:
 def _classes(calibration: Calibration) -> Table | None:
     rows = [
         [
-            Cell(f"{_run_name(run)}: {each.name}"),
+            Cell(f"{run_name(run)}: {each.name}"),
             count_cell(each.offered_count),
             count_cell(each.served_count),
             percent_cell(each.served_count / each.offered_count if each.offered_count else None),
@@ -237,6 +234,7 @@ def _classes(calibration: Calibration) -> Table | None:
         rows,
         "What became of each class",
         "Run and class | Offered | Served | Served, % | Refused | p50, ms | p99, ms",
+        class_order(calibration),
     )
 
 
@@ -370,6 +368,7 @@ TABLES: dict[str, Callable[[Calibration], Table | None]] = {
     "checks": _checks,
     "steps": _steps,
     "generator": _generator,
+    "proxy": signals_table,
     "errors": _errors,
     "provenance": _provenance,
 }

@@ -23,6 +23,7 @@ from shedproxy.calibration.results import (
     Phase,
     Plan,
     Provenance,
+    ProxySignals,
     RefusalCost,
     ResidentLevel,
     ResidentsFit,
@@ -313,6 +314,20 @@ def _thresholds(slots: int) -> Thresholds:
     )  # fmt: skip
 
 
+def _signals(load: float, *, is_on: bool) -> ProxySignals:
+    return ProxySignals(
+        points=tuple(
+            (float(at), 8.0 + min(at, 4), 8 * min(1.0, load), 3.0 * at if load > 1 else 0.0)
+            for at in range(20)
+        ),
+        cpu_ratio=0.08 * load,
+        loop_lag_max_ns=Nanos(1_500_000),
+        queue_wait_mean_ns=Nanos(20_000_000) if is_on else None,
+        queue_wait_p99_ns=Nanos(100_000_000) if is_on else None,
+        memory_bytes=40_000_000,
+    )
+
+
 def _verification(capacity: float) -> tuple[VerificationRun, ...]:
     runs = []
     for load in (0.8, 1.5, 3.0):
@@ -340,6 +355,7 @@ def _verification(capacity: float) -> tuple[VerificationRun, ...]:
                     health=_HEALTH,
                     classes=_classes(count, served / count),
                     windows=_windows(good, 5.0, 30e6, 20),
+                    signals=_signals(load, is_on=is_on),
                     aftermath=None
                     if load < 1
                     else Aftermath(

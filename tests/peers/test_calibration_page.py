@@ -59,11 +59,11 @@ def painted(page: Browser) -> None:
 
 
 def test_every_chart_is_drawn(page: Browser) -> None:
-    """Nine charts of five panels, each with at least one line or dot in its colour."""
+    """Eleven charts of six panels, each with at least one line or dot in its colour."""
     painted(page)
-    assert page.run("document.querySelectorAll('.panel').length") == 5
+    assert page.run("document.querySelectorAll('.panel').length") == 6
     inked = page.run(_INKED)
-    assert len(inked) == 9
+    assert len(inked) == 11
     assert all(inked), inked
 
 

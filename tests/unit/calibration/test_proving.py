@@ -86,7 +86,7 @@ class Service:
 
     def prove(self) -> tuple[list[VerificationRun], str]:
         def proxy(upstream: str, file: Path, *, is_shedding: bool) -> nullcontext[SimpleNamespace]:
-            return nullcontext(SimpleNamespace(url=upstream))
+            return nullcontext(SimpleNamespace(url=upstream, control_port=None))
 
         proof = Proof(
             plan=self.plan, target="http://t", settings="", capacity_rps=100.0,

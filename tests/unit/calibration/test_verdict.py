@@ -8,6 +8,7 @@ import pytest
 from harness.calibrations import HEALTH, a_plan, latency
 
 from shedproxy.calibration.derive import derive_thresholds
+from shedproxy.calibration.fit import NO_OPEN_STEPS
 from shedproxy.calibration.measurement import Confidence, Interval
 from shedproxy.calibration.results import Check, Findings, VerificationRun
 from shedproxy.calibration.verdict import is_verified, judge
@@ -49,6 +50,19 @@ def test_a_doubt_that_holds_is_told_and_lowers_confidence(name, confidence) -> N
     assert verdict.confidence is confidence
     assert verdict.reasons == ("so it is",)
     assert verdict.is_verified is None
+
+
+@pytest.mark.parametrize(
+    ("missing", "is_met"),
+    [
+        ((NO_OPEN_STEPS,), None),
+        (("rate within the SLO: not even the lowest rate played kept p99",), False),
+    ],
+)
+def test_an_objective_is_broken_by_what_was_measured_only(missing, is_met) -> None:
+    found = replace(FOUND, slo_rps=None, slo_latency=None, missing=missing)
+    assert judge(found, a_plan(), THRESHOLDS).slo_is_met is is_met
+    assert judge(FOUND, a_plan(), THRESHOLDS).slo_is_met is True
 
 
 def test_too_little_is_no_answer() -> None:

@@ -19,7 +19,7 @@ def test_verdict_changes_and_tables_are_there_in_order() -> None:
     ]  # fmt: skip
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
-    assert text.count("<details>") == text.count("</details>") == 7
+    assert text.count("<details>") == text.count("</details>") == 8
 
 
 def test_a_comparison_is_added() -> None:

@@ -54,8 +54,8 @@ def test_sections_are_linked_from_the_head(page: Page) -> None:
     assert {(link or "")[1:] for link in links} <= ids
 
 
-def test_five_panels_have_data(page: Page) -> None:
-    assert len(page.data) == 5
+def test_six_panels_have_data(page: Page) -> None:
+    assert len(page.data) == 6
 
 
 def test_the_settings_are_there_to_be_copied(page: Page) -> None:

@@ -68,7 +68,7 @@ def test_verification_has_a_row_a_run(calibration: Calibration) -> None:
     assert column(shown, "Of what can be") == [
         run.goodput_ratio for run in calibration.verification
     ]
-    assert shown.rows[3][-1].text == "300 ms"
+    assert shown.rows[3][-2].text == "300 ms"
 
 
 def test_classes_are_counted_for_each_run(calibration: Calibration) -> None:
