@@ -209,7 +209,10 @@ class ProcessCounter(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label and every value it can have. `values` is empty for cells: those are configured."""
+    """A label and every value it can have.
+
+    `values` is empty where the table cannot list them: cells are configured, places found.
+    """
 
     name: str
     values: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 Every exporter reads this table, so that Prometheus and OpenTelemetry show the same series. Names
 and units follow the OpenTelemetry conventions; a Prometheus name is the usual translation of one.
 No tenant, path, client or id is ever a label: the number of series depends on the configuration
-alone, never on the traffic.
+alone, never on the traffic; places in the code are bounded too.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ __all__ = [
     "DURATION_BOUNDS",
     "LIMIT_CAUSES",
     "METRICS",
+    "PLACE",
     "WAIT_BOUNDS",
     "WORKER_STATES",
     "metric_named",
@@ -60,6 +61,8 @@ WORKER_STATES = ("starting", "serving", "announced", "draining", "stopped")
 CELL = Label("shedproxy.cell")
 DOMAIN = Label("shedproxy.domain")
 """A magazine: "cell:NAME", "zone:NAME" or "all"; as configured."""
+PLACE = Label("shedproxy.place")
+"""Where a loop stalled: at most 16 places "module:function", "stopped", "unknown" and "other"."""
 CLASS = Label("shedproxy.class", ("", *CLASSES))
 OUTCOME = Label("shedproxy.outcome", tuple(member.name.lower() for member in DecisionOutcome))
 REQUEST_OUTCOME = Label(
@@ -310,8 +313,15 @@ METRICS = (
         "shedproxy.worker.stalls",
         "{stall}",
         "Heartbeats that stayed away for longer than control.stall_bound; the log has the stacks.",
+        PLACE,
     ),
     counter("shedproxy.worker.stall.time", "s", "Time between the heartbeats around stalls."),
+    counter(
+        "shedproxy.supervisor.stalls",
+        "{stall}",
+        "Times the supervisor's own loop did not turn for so long.",
+        PLACE,
+    ),
     gauge(
         "shedproxy.worker.heartbeat.age",
         "s",

@@ -197,7 +197,7 @@ class ControlSettings(Section):
     """/livez fails once a worker's event loop has been blocked for this long."""
     stall_bound: Duration = preset("250ms")
     """A worker whose event loop has been blocked for this long (at least 200ms) is asked for its
-    stack by a signal; it is logged, and shown by status. 0s asks nobody."""
+    stack by a signal; it is logged, shown by status, and counted by place. 0s asks nobody."""
     paths: list[ControlPath] = preset(list(CONTROL_PATHS))
     """The service's own health paths: GET and HEAD of exactly these bypass admission."""
     budget: int = preset(16, ge=1, le=1000)

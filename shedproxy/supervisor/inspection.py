@@ -140,7 +140,10 @@ class Inspection:
         for state in WORKER_STATES:
             yield sample_of("shedproxy.workers", states[state], state)
         yield sample_of("shedproxy.worker.restarts", self._fleet.restarts)
-        yield sample_of("shedproxy.worker.stalls", self._stalls.count)
+        for place, count in self._stalls.places.counts():
+            yield sample_of("shedproxy.worker.stalls", count, place)
+        for place, count in self._stalls.own.places.counts():
+            yield sample_of("shedproxy.supervisor.stalls", count, place)
         yield sample_of("shedproxy.worker.stall.time", to_seconds(Nanos(self._stalls.total_ns)))
         ages = [self.heartbeat_age(worker) for worker in self._fleet.workers]
         yield sample_of("shedproxy.worker.heartbeat.age", to_seconds(max(ages)))

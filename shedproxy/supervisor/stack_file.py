@@ -7,10 +7,12 @@ import re
 import tempfile
 from typing import Self
 
-__all__ = ["FRAMES_MAX", "StackFile"]
+__all__ = ["FRAMES_MAX", "LOGGED_FRAMES", "StackFile"]
 
 FRAMES_MAX = 20
 """Innermost frames that are kept."""
+LOGGED_FRAMES = 8
+"""And those that are logged."""
 _SIZE_MAX = 64 * 1024
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$', re.MULTILINE)
 _CRASH = "Fatal Python error"

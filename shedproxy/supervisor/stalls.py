@@ -2,7 +2,8 @@
 
 A worker cannot say that it is stalled while it is. It is asked by a signal for the stack of its
 main thread, once per stall; the answer is logged and shown on the status page, and stalls are
-counted with their time. A system call that a library does not begin again may end by the signal.
+counted by place, and with their time. A system call that a library does not begin again may end by
+the signal.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from shedproxy.core import Instant, Nanos, milliseconds, seconds, to_millisecond
 from shedproxy.dataplane.share_page import SharePage, WorkerState
 from shedproxy.dataplane.stack import STACK_SIGNAL
 from shedproxy.supervisor.fleet import Fleet
+from shedproxy.supervisor.own_stalls import OwnStalls
 from shedproxy.supervisor.process import WorkerProcess
-from shedproxy.supervisor.stack_file import StackFile
+from shedproxy.supervisor.stack_file import LOGGED_FRAMES, StackFile
+from shedproxy.supervisor.stall_places import STOPPED, StallPlaces, place_of
 
 __all__ = ["Stall", "StallWatch"]
 
@@ -30,7 +33,6 @@ _BOUND_MIN = milliseconds(200)
 """Heartbeats come every 100 ms."""
 _ANSWER_POLLS = 20
 _ANSWER_POLL_S = 0.01
-_LOGGED_FRAMES = 8
 _LOG_PERIOD = seconds(10)
 """A worker that stalls in the same place again is logged once in this time."""
 _SERVING = frozenset({WorkerState.SERVING, WorkerState.ANNOUNCED, WorkerState.DRAINING})
@@ -94,6 +96,9 @@ class StallWatch:
         self._ended_ns = 0
         self.count = 0
         """Since the start, all workers."""
+        self.places = StallPlaces()
+        """The same by place, once it is known."""
+        self.own = OwnStalls(bound=bound, report=report, clock=clock)
 
     @property
     def total_ns(self) -> int:
@@ -108,6 +113,9 @@ class StallWatch:
 
     async def run(self) -> None:
         """Look until cancelled."""
+        await asyncio.gather(self._watch(), self.own.run())
+
+    async def _watch(self) -> None:
         while True:
             await asyncio.sleep(to_seconds(_PERIOD))
             for stall in self.look():
@@ -163,6 +171,7 @@ class StallWatch:
         worker = self._fleet.workers[stall.worker]
         if not stall.is_stopped and worker.pid == stall.pid and worker.stacks is not None:
             stall.stack = await _ask(worker.pid, worker.stacks)
+        self.places.count(STOPPED if stall.is_stopped else place_of(stall.stack))
         self._log(stall)
 
     def _log(self, stall: Stall) -> None:
@@ -177,7 +186,7 @@ class StallWatch:
         if stall.is_stopped:
             facts["why"] = "the process is stopped by a signal"
         else:
-            facts["stack"] = list(stall.stack[:_LOGGED_FRAMES])
+            facts["stack"] = list(stall.stack[:LOGGED_FRAMES])
         self._report("event loop stalled", facts)
 
 

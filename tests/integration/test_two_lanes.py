@@ -92,7 +92,9 @@ def test_a_blocked_application_does_not_block_the_control_listener(start, tmp_pa
     named = "match" if way == "c_code" else way
     assert any(frame.startswith(f"{named} (") for frame in stall["stack"])
     assert any("blocking.py:" in frame for frame in stall["stack"])
-    assert "shedproxy_worker_stall_time_seconds_total" in instance.http.get("/metrics").text
+    metrics = instance.http.get("/metrics").text
+    assert "shedproxy_worker_stall_time_seconds_total" in metrics
+    assert f'shedproxy_worker_stalls_total{{shedproxy_place="blocking:{named}"}} 1' in metrics
     eventually(lambda: instance.http.get("/livez").status_code == 200)
     eventually(lambda: instance.cell["admitted"] == 2)
 

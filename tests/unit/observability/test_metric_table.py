@@ -15,6 +15,7 @@ from shedproxy.observability.metric_table import (
     DOMAIN,
     DURATION_BOUNDS,
     METRICS,
+    PLACE,
     WAIT_BOUNDS,
     metric_named,
 )
@@ -49,7 +50,7 @@ def test_a_metric_has_a_unit_a_meaning_and_a_valid_name(metric):
 def test_the_number_of_series_is_bounded_whatever_the_traffic(metric):
     for label in metric.labels:
         assert not NEVER_LABELS.search(label.name)
-        assert label in {CELL, DOMAIN} or 1 <= len(label.values) <= 64
+        assert label in {CELL, DOMAIN, PLACE} or 1 <= len(label.values) <= 64
         assert len(set(label.values)) == len(label.values)
     assert CELLS_MAX == 64
 

@@ -26,6 +26,7 @@ BY_SUPERVISOR = {
     "shedproxy.mode",
     "shedproxy.config.reloads",
     "shedproxy.worker.restarts",
+    "shedproxy.supervisor.stalls",
     "shedproxy.worker.stalls",
     "shedproxy.worker.stall.time",
     "shedproxy.calibration.age",

@@ -24,6 +24,7 @@ from shedproxy.observability.ring import RefusalRing
 from shedproxy.snapshot import Document
 from shedproxy.supervisor.inspection import Inspection
 from shedproxy.supervisor.process import WorkerState
+from shedproxy.supervisor.stalls import StallWatch
 
 DOCUMENT = Document(policy=Policy(cells=(CellPolicy(), CellPolicy(name="slow"))))
 NOW = Instant(seconds(100))
@@ -55,7 +56,10 @@ def page():
 
 def inspect(page: SharePage, *workers) -> Inspection:
     fleet = SimpleNamespace(workers=workers or (fake_worker(0), fake_worker(1)), restarts=1)
-    stalls = SimpleNamespace(count=2, total_ns=seconds(3), last=lambda _: None)
+    stalls = StallWatch(page, fleet, bound=lambda: 0, report=print, clock=lambda: NOW)
+    stalls._ended_ns = seconds(3)
+    stalls.places.count("re:match")
+    stalls.own.places.count("stopped")
     return Inspection(page, fleet, stalls, clock=lambda: NOW)
 
 
@@ -152,7 +156,8 @@ def test_samples_hold_the_workers_series_and_the_supervisors(page):
     assert found["shedproxy.workers", ("starting",)] == 2
     assert found["shedproxy.worker.restarts", ()] == 1
     assert found["shedproxy.worker.heartbeat.age", ()] == 10
-    assert found["shedproxy.worker.stalls", ()] == 2
+    assert found["shedproxy.worker.stalls", ("re:match",)] == 1
+    assert found["shedproxy.supervisor.stalls", ("stopped",)] == 1
     assert found["shedproxy.worker.stall.time", ()] == 3
     assert found["shedproxy.limit", ("slow",)] == 0
 

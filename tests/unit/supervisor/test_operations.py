@@ -15,6 +15,7 @@ from shedproxy.supervisor.inspection import Inspection
 from shedproxy.supervisor.operations import LiveOperations
 from shedproxy.supervisor.orders import HostOrder, ModeOrder, OrderInvalidError, ZoneOrder
 from shedproxy.supervisor.process import WorkerState
+from shedproxy.supervisor.stalls import StallWatch
 
 pytestmark = pytest.mark.anyio
 
@@ -52,7 +53,7 @@ class Bench:
         self.configuration = Configuration(
             None, environ={}, overrides=overrides, clock=lambda: self.now
         )
-        stalls = SimpleNamespace(count=0, total_ns=0, last=lambda _: None)
+        stalls = StallWatch(page, self.fleet, bound=lambda: 0, report=print)
         self.rolling = SimpleNamespace(begin=self.restarts.append, view=lambda: {"state": "none"})
         self.operations = LiveOperations(
             self.configuration,

@@ -13,6 +13,7 @@ import pytest
 from shedproxy.core import Instant, milliseconds, seconds
 from shedproxy.dataplane.share_page import SharePage, WorkerState
 from shedproxy.supervisor.stack_file import StackFile
+from shedproxy.supervisor.stall_places import OTHER, STOPPED
 from shedproxy.supervisor.stalls import StallWatch
 from shedproxy.testing import eventually
 
@@ -115,6 +116,7 @@ async def test_a_stopped_process_is_not_asked_but_said(bench):
         await bench.watch.name(stall)
         process.kill()
     assert stall.is_stopped
+    assert dict(bench.watch.places.counts()) == {OTHER: 0, STOPPED: 1}
     (event, facts) = bench.events[0]
     assert (event, facts["why"]) == ("event loop stalled", "the process is stopped by a signal")
     bench.worker.stacks.close()
@@ -155,4 +157,5 @@ async def test_an_answer_is_the_stack(bench):
         process.kill()
     assert stall.stack[0].startswith("f (<string>:2)")
     assert bench.events[0][1]["stack"] == list(stall.stack)
+    assert dict(bench.watch.places.counts()) == {OTHER: 0, "<string>:f": 1}
     stacks.close()
