@@ -9,7 +9,7 @@ from fuzz.targets import TARGETS
 from shedproxy.dataplane.wire import body, exchange, framing
 from shedproxy.dataplane.wire.accounting import Accounting
 from shedproxy.dataplane.wire.client_end import ClientEnd
-from shedproxy.dataplane.wire.upload import Upload
+from shedproxy.dataplane.wire.upload import Expectation, Upload
 from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
 
 CORPUS_BYTES_MAX = 1 << 20
@@ -92,20 +92,16 @@ def test_exchange_sees_a_last_chunk_that_was_not_there(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "broken", "why"),
+    ("owner", "name", "broken", "why"),
     [
-        ("is_for_upstream_to_ask", property(lambda self: True), "or of a small body"),
-        (
-            "is_for_upstream_to_ask",
-            property(lambda self: False),
-            "100 before an upstream has the head",
-        ),
-        ("continue_at", property(lambda self: 1, lambda self, at: None), "said so"),
-        ("continue_at", property(lambda self: 0, lambda self, at: None), "waits for ever"),
+        (Upload, "is_for_upstream_to_ask", lambda self: True, "or of a small body"),
+        (Upload, "is_for_upstream_to_ask", lambda self: False, "before an upstream has the head"),
+        (Expectation, "continue_at", lambda self: 1, "before the upstream said so"),
+        (Expectation, "continue_at", lambda self: 0, "waits for ever"),
     ],
 )
-def test_exchange_sees_who_is_asked_for_a_body_and_when(monkeypatch, name, broken, why) -> None:
-    monkeypatch.setattr(Upload, name, broken)
+def test_exchange_sees_who_is_asked_for_a_body(monkeypatch, owner, name, broken, why) -> None:
+    monkeypatch.setattr(owner, name, property(broken, lambda self, value: None))
     assert any(why in failure for failure in failures("exchange"))
 
 

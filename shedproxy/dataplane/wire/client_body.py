@@ -35,6 +35,13 @@ class ClientBody(ClientEnd):
         """A request is under way, or the rest of a refused one is being thrown away."""
         return self.exchange is not None or self._body is not None
 
+    @property
+    def is_body_awaited(self) -> bool:
+        """Whether it is the client's turn to send more of its body."""
+        exchange = self.exchange
+        is_unasked = exchange is not None and exchange.is_unasked
+        return self._body is not None and not (self.is_reading_paused or is_unasked)
+
     def watch_rate(self, received: int, now: Instant) -> None:
         """From now on the body must keep the minimum rate."""
         self._rate = RateWatch(received, now)
@@ -63,12 +70,13 @@ class ClientBody(ClientEnd):
 
     def check_body(self, exchange: Exchange, now: Instant) -> None:
         """A deadline has passed: is the client slow, or gone?"""
-        if exchange.continue_at and self._body is not None:
-            if now < exchange.continue_at:
-                self.wake_at(exchange.continue_at)
-            elif exchange.upstream is not None:
-                exchange.ask_for_body()
-        if self._body is not None and not self.is_reading_paused and not exchange.is_unasked:
+        expecting = exchange.expecting
+        if expecting is not None and expecting.continue_at and not exchange.status:
+            if now < expecting.continue_at:
+                self.wake_at(expecting.continue_at)
+            elif exchange.upstream is not None and self._body is not None:
+                exchange.ask_for_body(expecting)
+        if self.is_body_awaited:
             timeouts = self.server.live.timeouts
             idle_at = self._body_at + timeouts.client_body_ns
             if now >= idle_at:

@@ -101,10 +101,9 @@ class ClientPlace(ClientBody):
 
     @property
     def is_awaited(self) -> bool:
-        exchange = self.exchange
-        is_unasked = exchange is not None and exchange.is_unasked
-        if self._body is not None and not self.is_reading_paused and not is_unasked:
+        if self.is_body_awaited:
             return True
+        exchange = self.exchange
         upstream = None if exchange is None else exchange.upstream
         # What the upstream still has may fit: then the slot does not wait for the client.
         return self.is_write_blocked and upstream is not None and upstream.is_paused

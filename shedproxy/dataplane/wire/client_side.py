@@ -312,7 +312,8 @@ class ClientConnection(ClientTurns):
         if body is None:
             return True
         exchange = self.exchange
-        if exchange is not None and exchange.framing.expect_continue and not exchange.has_continued:
+        expecting = None if exchange is None else exchange.expecting
+        if expecting is not None and not expecting.has_continued:
             return False
         return body.remaining <= DISCARD_SIZE_MAX
 

@@ -112,8 +112,9 @@ class Exchange(Upload):
         if size_max and framing.length > size_max:
             self.fail(Fault.BODY_TOO_LARGE)
             return
-        if framing.expect_continue:
-            self.is_unasked = self.is_for_upstream_to_ask
+        expecting = self.expecting
+        if expecting is not None:
+            expecting.is_unasked = self.is_for_upstream_to_ask
         if self._is_body_complete or self.is_unasked:
             self.arrive()
             return
@@ -127,8 +128,8 @@ class Exchange(Upload):
             if rejected is not None:
                 self.refuse(rejected)
                 return
-        if framing.expect_continue:
-            self.ask_for_body()
+        if expecting is not None:
+            self.ask_for_body(expecting)
 
     def _place(self, read: Read, group: UpstreamGroup) -> None:
         self.info, self.flow_hash, self._cohort, self._left_ns, _ = read
@@ -271,8 +272,8 @@ class Exchange(Upload):
     def on_interim(self, tokens: ResponseTokens, framing: ResponseFraming) -> None:
         """A 1xx answer. 100 is for who expects it; HTTP/1.0 knows none of them."""
         if tokens.status == 100:
-            if self.is_upstream_asked:
-                self.ask_for_body()
+            if self.expecting is not None and self.expecting.is_upstream_asked:
+                self.ask_for_body(self.expecting)
         elif self.tokens.version_minor:
             self.client.write(self._answer_head(tokens, framing, keep_alive=True))
 
@@ -289,7 +290,6 @@ class Exchange(Upload):
         assert permit is not None
         self.live.driver.respond(permit)
         self._held = None
-        self.continue_at = 0
         self.status = tokens.status
         self.is_upstream_kept = framing.keep_alive
         if framing.is_event_stream and not permit.is_resident:

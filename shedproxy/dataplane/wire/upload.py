@@ -19,10 +19,26 @@ if TYPE_CHECKING:
     from shedproxy.dataplane.wire.live import Live
     from shedproxy.dataplane.wire.upstream_side import UpstreamConnection
 
-__all__ = ["Upload"]
+__all__ = ["Expectation", "Upload"]
 
 _NONE: Final = int(BodyKind.NONE)
 _CHUNKED: Final = int(BodyKind.CHUNKED)
+
+
+class Expectation:
+    """What has become of a client's `Expect: 100-continue`."""
+
+    __slots__ = ("continue_at", "has_continued", "is_unasked", "is_upstream_asked")
+
+    def __init__(self) -> None:
+        self.is_unasked = False
+        """The client waits for the upstream's word before it begins its body."""
+        self.is_upstream_asked = False
+        """The present upstream was asked whether it wants the body."""
+        self.continue_at = 0
+        """When the client is told to send it if nobody says anything; 0: it was told."""
+        self.has_continued = False
+        """It was told."""
 
 
 class Upload(Ending):
@@ -33,10 +49,7 @@ class Upload(Ending):
         "_is_arrived",
         "_is_body_complete",
         "_uploads_since",
-        "continue_at",
-        "has_continued",
-        "is_unasked",
-        "is_upstream_asked",
+        "expecting",
         "received",
     )
 
@@ -56,14 +69,7 @@ class Upload(Ending):
         self._uploads_since = 0
         self.received = 0
         """Bytes of the request body that have come."""
-        self.is_unasked = False
-        """The client waits for the upstream's word before it begins its body."""
-        self.continue_at = 0
-        """When it is told to send it anyway; 0: it was, or is owed no 100."""
-        self.has_continued = False
-        """It was told to send its body."""
-        self.is_upstream_asked = False
-        """The present upstream was asked whether it wants the body."""
+        self.expecting = Expectation() if framing.expect_continue else None
 
     def take_body(self, body: bytes) -> None:
         """The whole body came with the head."""
@@ -106,9 +112,11 @@ class Upload(Ending):
             added.append(b"shedproxy-pressure: %.2f" % live.driver.pressure(info.cell))
         if self.home_cell:
             added.append(b"shedproxy-spilled-from: " + self.home_cell.encode())
-        self.is_upstream_asked = self.is_unasked
-        if self.is_unasked:
-            added.append(b"expect: 100-continue")
+        expecting = self.expecting
+        if expecting is not None:
+            expecting.is_upstream_asked = expecting.is_unasked
+            if expecting.is_unasked:
+                added.append(b"expect: 100-continue")
         return build_request_head(
             live.header_context,
             tokens.method,
@@ -132,6 +140,16 @@ class Upload(Ending):
             return min(at, permit.expires_at)
         return at
 
+    def outlast(self, now: Instant, upstream: UpstreamConnection) -> bool:
+        """As before; and no answer is late while the client takes its time with the body."""
+        if not (self.status or upstream.is_request_sent) and self.client.is_body_awaited:
+            at = self.answer_by(now)
+            if at > now:
+                upstream.deadline_at = at
+                upstream.group.wheel.watch(upstream)
+                return True
+        return super().outlast(now, upstream)
+
     def encode_upload(self, pieces: list[bytes], is_complete: bool) -> list[bytes]:
         """Pieces of the body as they go on; with the last of it, its end."""
         if self.framing.body != _CHUNKED:
@@ -147,11 +165,11 @@ class Upload(Ending):
         if proxy.body_size_max and self.received > proxy.body_size_max:
             self.fail(Fault.BODY_TOO_LARGE)
             return
-        upstream = self.upstream
+        upstream, expecting = self.upstream, self.expecting
         if upstream is not None:
             now = self.live.clock()
             self._held = None
-            if self.is_unasked:
+            if expecting is not None and expecting.is_unasked:
                 self._begin_upload(now)
             if complete:
                 self.stalled_ns += now - self._uploads_since
@@ -162,7 +180,8 @@ class Upload(Ending):
                 deadline_at=self.answer_by(now),
             )
             return
-        self.is_unasked = False
+        if expecting is not None:
+            expecting.is_unasked = False
         if self._held is not None and piece:
             self._held.append(piece)
         if not self._is_arrived:
@@ -172,6 +191,11 @@ class Upload(Ending):
             self.client.hold_body()
 
     # --- Expect: 100-continue ---------------------------------------------------------------
+
+    @property
+    def is_unasked(self) -> bool:
+        """Whether the client waits for a 100 and has not begun its body: nobody waits for it."""
+        return self.expecting is not None and self.expecting.is_unasked
 
     @property
     def is_for_upstream_to_ask(self) -> bool:
@@ -185,20 +209,21 @@ class Upload(Ending):
 
     def await_body(self, now: Instant) -> None:
         """The head goes to an upstream, and the body does not end here."""
-        if self.framing.expect_continue and not self.has_continued:
+        expecting = self.expecting
+        if expecting is not None and not expecting.has_continued:
             # Who has sent a part of it may wait with the rest.
-            self.continue_at = now + self.live.timeouts.expect_continue_ns
-            self.client.wake_at(self.continue_at)
+            expecting.continue_at = now + self.live.timeouts.expect_continue_ns
+            self.client.wake_at(expecting.continue_at)
         if not self.is_unasked:
             self._begin_upload(now)
 
-    def ask_for_body(self) -> None:
+    def ask_for_body(self, expecting: Expectation) -> None:
         """Send a 100: the body is wanted, or nobody says that it is not."""
-        self.has_continued = True
-        self.continue_at = 0
+        expecting.has_continued = True
+        expecting.continue_at = 0
         self.client.write(CONTINUE)
         upstream = self.upstream
-        if self.is_unasked and upstream is not None:
+        if expecting.is_unasked and upstream is not None:
             now = self.live.clock()
             # What the upstream thought about does not count against the client, nor the other way.
             upstream.send(b"", complete=False, deadline_at=self.answer_by(now))
@@ -207,7 +232,8 @@ class Upload(Ending):
 
     def _begin_upload(self, now: Instant) -> None:
         """From now on it is the client that the upstream waits for."""
-        self.is_unasked = False
+        if self.expecting is not None:
+            self.expecting.is_unasked = False
         self._uploads_since = now
         self.client.watch_rate(self.received, now)
         self.client.watch_stall(now)

@@ -142,6 +142,8 @@ class UpstreamConnection(UpstreamEnd):
     def send(self, data: bytes, *, complete: bool, deadline_at: int) -> None:
         """Send more of the request's body."""
         self.is_request_sent = complete
+        if complete and self._sent_at:
+            self._sent_at = self.group.clock()
         if self._body is None:
             self.deadline_at = deadline_at
             self.group.wheel.watch(self)

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
+from shedproxy.core import OutlierPolicy, milliseconds, seconds
 from shedproxy.snapshot import Classification, Match, Rule
 
 pytestmark = pytest.mark.anyio
 
 POST = b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 3\r\n\r\n"
+EXPECT = b"\r\nExpect: 100-continue\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CLOSED = Classification(rules=(Rule(match=Match(path=("/**",)), limit=0),))
 
@@ -73,3 +77,51 @@ async def test_one_that_is_too_large_is_refused_for_that(still) -> None:
     client = bench.client()
     client.protocol.data_received(POST + b"abc")
     assert client.take().startswith(b"HTTP/1.1 413 ")
+
+
+LARGE = POST.replace(b"Length: 3", b"Length: 200")
+
+
+@pytest.mark.parametrize("head", [LARGE, LARGE.replace(b"\r\n\r\n", EXPECT)], ids=["", "expected"])
+async def test_an_upstream_is_not_late_while_its_client_takes_its_time(still, head) -> None:
+    bench = still(permit_body_size=1, timeouts={"response_ns": seconds(2), "body_rate_min": 0})
+    client = bench.client()
+    client.protocol.data_received(head)
+    await bench.settle()
+    if head is not LARGE:
+        bench.upstreams[0].protocol.data_received(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await bench.advance(seconds(3))
+    upstream = await bench.ask(client, b"x")
+    await bench.advance(seconds(3))
+    client.protocol.data_received(b"x" * 100)
+    await bench.advance(seconds(3))
+    client.protocol.data_received(b"x" * 99)
+    await bench.advance(seconds(1))
+    upstream.protocol.data_received(OK)
+    assert client.take().endswith(b"\r\n\r\nok")
+
+
+async def test_but_it_is_when_it_does_not_take_the_body_or_has_it_all(still) -> None:
+    bench = still(permit_body_size=1, timeouts={"response_ns": seconds(2)})
+    for body, is_taken in ((b"x", False), (b"x" * 200, True)):
+        client = bench.client()
+        upstream = await bench.ask(client, LARGE + body)
+        if not is_taken:
+            upstream.protocol.pause_writing()
+        await bench.advance(seconds(2) + milliseconds(100))
+        assert client.take().startswith(b"HTTP/1.1 504 ")
+
+
+async def test_nor_is_it_slower_than_other_hosts_for_that(still) -> None:
+    urls = ("http://10.0.0.1:80", "http://10.0.0.2:80")
+    bench = still(
+        permit_body_size=1, upstream={"urls": urls, "outliers": OutlierPolicy(enabled=True)}
+    )
+    client = bench.client()
+    upstream = await bench.ask(client, LARGE + b"x")
+    bench.clock.advance(seconds(4))
+    client.protocol.data_received(b"x" * 199)
+    bench.clock.advance(milliseconds(1))
+    upstream.protocol.data_received(OK)
+    host = upstream.protocol.entry
+    assert (host.timed, host.log2_sum) == (1, math.log2(milliseconds(1)))
