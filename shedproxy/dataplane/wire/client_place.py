@@ -111,11 +111,11 @@ class ClientPlace(ClientBody):
     @property
     def moved(self) -> int:
         received = 0 if self.exchange is None else self.exchange.received
+        held = self.transport.get_write_buffer_size()
         sock = self.transport.get_extra_info("socket")
-        # The kernel takes a lot at a time, so that what it has says little of a slow reader.
-        held = self.transport.get_write_buffer_size() + (
-            0 if sock is None else unacknowledged(sock)
-        )
+        if sock is not None:
+            # The kernel takes a lot at a time, so that what it has says little of a slow reader.
+            held += unacknowledged(sock)
         return received + self.written - held
 
     def end_stalled(self) -> None:
