@@ -10,16 +10,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from shedproxy.calibration.results import Calibration, CellThresholds, Percentiles, RouteFit
+from shedproxy.calibration.results import (
+    Calibration,
+    CellThresholds,
+    LawFit,
+    Percentiles,
+    RouteFit,
+)
 from shedproxy.core import NS_PER_MS, Criticality, LimitPolicy, QueuePolicy
 from shedproxy.simulator.forecast import CellModel
-from shedproxy.workload.laws import LAWS
+from shedproxy.workload.laws import LAWS, coefficient_of_variation
 from shedproxy.workload.scenario import Law
 
-__all__ = ["CellLoad", "cell_models", "class_mix", "share_loads", "station_of"]
+__all__ = ["CellLoad", "cell_models", "class_mix", "law_of_scatter", "share_loads", "station_of"]
 
 _CLOSE = 0.08
 """A law whose Kolmogorov-Smirnov distance is larger is not taken: what was recorded is."""
+_ALIKE, _ALIKE_RATIO = 0.1, 0.25
+"""Nor is one whose cv is further from the measured one: that distance says little of a long tail,
+which is what percentiles are made of."""
 _RECORDED = 200
 _CEILING = 1000
 """Where none was found: the default of the settings."""
@@ -71,6 +80,7 @@ def cell_models(calibration: Calibration) -> list[CellModel] | None:
             ),
             queue=_queue_of(cell),
             deadline_ms=calibration.plan.deadline_ns / NS_PER_MS,
+            objective_ms=calibration.plan.slo.latency_ns / NS_PER_MS,
         )
         for cell in cells
     ]
@@ -102,10 +112,28 @@ def station_of(
 
 def _law_of(route: RouteFit) -> tuple[Law, float | None, tuple[float, ...]]:
     fit = route.law
-    if fit is not None and fit.name in LAWS and fit.name != "recorded" and fit.distance <= _CLOSE:
+    if fit is not None and fit.distance <= _CLOSE and _has_its_cv(fit):
         return cast("Law", fit.name), fit.cv if fit.name == "lognormal" else None, ()
     recorded = _recorded(route.latency)
     return ("recorded", None, recorded) if recorded else ("exponential", None, ())
+
+
+def law_of_scatter(cv: float) -> tuple[Law, float | None]:
+    """A law, and its cv where it takes one, where nothing but the cv is known."""
+    for name in ("constant", "exponential"):
+        if _is_alike(cv, coefficient_of_variation(name)):
+            return name, None
+    return "lognormal", cv
+
+
+def _has_its_cv(fit: LawFit) -> bool:
+    if fit.name not in LAWS or fit.name == "recorded":
+        return False
+    return fit.name == "lognormal" or _is_alike(fit.cv, coefficient_of_variation(fit.name))
+
+
+def _is_alike(cv: float, own: float) -> bool:
+    return abs(cv - own) <= max(_ALIKE, _ALIKE_RATIO * own)
 
 
 def _recorded(latency: Percentiles | None) -> tuple[float, ...]:

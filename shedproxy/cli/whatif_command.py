@@ -82,6 +82,9 @@ def whatif(
     shortened_s = min(length_s, max(_SHORTEST_S, _REQUESTS_MAX / offered_rps))
     if shortened_s < length_s:
         remarks.append(f"{shortened_s:.0f} s were simulated: {_REQUESTS_MAX:,} requests are enough")
+    objective_ms = loads[0].model.objective_ms
+    if objective_ms is not None:
+        remarks.append(f"in time, and good: within {objective_ms:g} ms, the objective")
     forecasts = [_forecast(each, mix, shortened_s, seed) for each in loads]
     if as_json:
         typer.echo(json.dumps(_as_plain(forecasts, loads, remarks), indent=2))
@@ -99,8 +102,10 @@ def _read(file: Path) -> tuple[list[CellModel], Sequence[tuple[Criticality, floa
 
     if file.suffix != ".toml":
         return _of_calibration(file, read_calibration(file))
-    remark = "service times: exponential, and critical requests only: a profile says neither"
-    return models_of_settings(file), [(Criticality.CRITICAL, 1.0)], [remark]
+    models = models_of_settings(file)
+    laws = ", ".join(dict.fromkeys(model.law for model in models))
+    remark = f"service times: {laws}, by the profile's scatter; critical requests only"
+    return models, [(Criticality.CRITICAL, 1.0)], [remark]
 
 
 def _of_calibration(
@@ -114,8 +119,16 @@ def _of_calibration(
             f"{file} has no capacity or no latency without load: calibrate again, with a larger"
             " --budget"
         )
-    law = models[0].law
-    return models, class_mix(calibration), [f"service times: {law}, as measured without load"]
+    return models, class_mix(calibration), [_law_remark(models[0], calibration)]
+
+
+def _law_remark(model: CellModel, calibration: Calibration) -> str:
+    remark = f"service times: {model.law}, as measured without load"
+    alone = next(each.latency for each in calibration.findings.routes if each.name == "*")
+    if model.law != "recorded" or alone is None:
+        return remark
+    known = 100 * (1 - 1 / max(2, alone.count))
+    return f"{remark} of {alone.count} requests: nothing is known of them beyond p{known:.4g}"
 
 
 def _with_limit(model: CellModel, limit: int) -> CellModel:

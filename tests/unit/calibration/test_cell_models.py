@@ -7,7 +7,13 @@ from dataclasses import replace
 import pytest
 from harness.sample_report import sample_calibration
 
-from shedproxy.calibration.cell_models import cell_models, class_mix, share_loads, station_of
+from shedproxy.calibration.cell_models import (
+    cell_models,
+    class_mix,
+    law_of_scatter,
+    share_loads,
+    station_of,
+)
 from shedproxy.calibration.results import Calibration, CellThresholds, Findings, LawFit, Thresholds
 from shedproxy.core import Criticality
 
@@ -34,19 +40,26 @@ def test_limits_and_deadline_are_those_of_the_calibration() -> None:
     assert model.capacity_rps == pytest.approx(SAMPLE.findings.capacity_rps.value)
     assert (model.limit.initial, model.limit.minimum, model.limit.maximum) == (12, 4, 16)
     assert model.queue.wait_max_ns == 80_000_000
-    assert model.deadline_ms == 2000
+    assert (model.deadline_ms, model.objective_ms) == (2000, 250)
 
 
 def test_a_law_that_fits_is_taken_and_else_what_was_recorded() -> None:
     close = cell_models(with_law(LawFit(name="lognormal", cv=1.7, distance=0.02)))
     assert close is not None
     assert (close[0].law, close[0].cv, close[0].recorded_ms) == ("lognormal", 1.7, ())
-    for law in (None, LawFit(name="exponential", cv=1.0, distance=0.2)):
+    unlike = LawFit(name="exponential", cv=1.4, distance=0.07)  # a log-normal of a few hundred
+    for law in (None, LawFit(name="exponential", cv=1.0, distance=0.2), unlike):
         far = cell_models(with_law(law))
         assert far is not None
         assert far[0].law == "recorded"
         assert len(far[0].recorded_ms) == 200
         assert sum(far[0].recorded_ms) / len(far[0].recorded_ms) == pytest.approx(20.4, rel=0.1)
+
+
+def test_a_scatter_alone_is_a_law_too() -> None:
+    assert law_of_scatter(0.05) == ("constant", None)
+    assert law_of_scatter(0.9) == ("exponential", None)
+    assert law_of_scatter(2.0) == ("lognormal", 2.0)
 
 
 def test_without_capacity_there_is_no_model() -> None:

@@ -37,6 +37,15 @@ def test_a_profile_is_a_station_with_the_limits_of_its_cell(tmp_path: Path) -> N
     assert (model.limit.initial, model.limit.maximum) == (5, 9)
 
 
+def test_scatter_and_objective_are_those_of_the_profile(tmp_path: Path) -> None:
+    text = (CELL + PROFILE).format(name="default")
+    (bare,) = models_of_settings(written(tmp_path, text))
+    assert (bare.law, bare.cv, bare.objective_ms) == ("exponential", None, None)
+    told = text + 'scatter = 1.8\nslo = "p99<250ms, errors<0.5%"\n'
+    (model,) = models_of_settings(written(tmp_path, told))
+    assert (model.law, model.cv, model.objective_ms) == ("lognormal", 1.8, 250)
+
+
 def test_settings_without_a_profile_say_how_to_have_one(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="calibrate URL --write"):
         models_of_settings(written(tmp_path, CELL.format(name="default")))

@@ -40,6 +40,15 @@ def test_below_capacity_everybody_is_served() -> None:
     assert found.offered_rps == pytest.approx(120, rel=0.1)
 
 
+def test_what_comes_after_the_objective_is_served_and_not_good() -> None:
+    found = ask(0.6)
+    strict = ask(0.6, replace(CELL, objective_ms=20.0))
+    (critical, _), (late, _) = found.classes, strict.classes
+    assert (late.admitted_ratio, late.p99_ms) == (critical.admitted_ratio, critical.p99_ms)
+    assert 0.4 < late.served_ratio < 0.64, "no more than the exponential's 0.63 below its mean"
+    assert strict.goodput_rps < 0.75 * found.goodput_rps
+
+
 def test_above_it_the_critical_are_and_the_others_get_the_rest() -> None:
     critical, sheddable = ask(2.0).classes
     assert critical.admitted_ratio > 0.98
