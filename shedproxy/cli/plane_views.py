@@ -25,6 +25,8 @@ def print_fleet(content: dict[str, Any]) -> None:
         typer.echo(f"store gone: {content['store']['why']}; what follows may be old")
     typer.echo(f"revision  {content['revision']}")
     typer.echo(f"base      {content['base'][:_DIGEST]}")
+    for whose, ahead_s in content.get("clocks_apart", {}).items():
+        typer.echo(f"clock     {whose} is {abs(ahead_s):g}s {'ahead' if ahead_s > 0 else 'behind'}")
     if content["promotion"] is not None:
         _print_promotion(content["promotion"])
     if content["move"] is not None:

@@ -74,6 +74,7 @@ def make_api(
                 now=clock(),
                 now_s=wall(),
                 trouble=service.trouble,
+                clocks=service.clocks.apart,
             )
         )
 

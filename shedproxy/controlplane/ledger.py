@@ -99,6 +99,8 @@ class Head:
     revision: int = 0
     digest: str = ""
     """Of its entry."""
+    at_s: float = 0.0
+    """When it was made, by the clock of who made it."""
     fleet: Fleet = field(default_factory=Fleet)
     raw: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     """The fleet as a newer version wrote it, with what is not known here; None: all is known."""
@@ -181,7 +183,7 @@ class Ledger:
         if not is_ours or is_past:
             return None
         digest = hashlib.sha256(line).hexdigest()
-        return Head(revision=revision, digest=digest, fleet=fleet, raw=raw)
+        return Head(revision=revision, digest=digest, at_s=act.at_s, fleet=fleet, raw=raw)
 
     async def compact(self, head: Head) -> None:
         """Put old entries on pages, and remove what only old fleets need. Safe at any time."""
@@ -328,7 +330,13 @@ def _read_head(data: bytes, revision: int) -> Head:
         raise LedgerDamagedError(f"revision {revision} of the ledger: {error}") from error
     is_known = not any(unknown_fields(raw, to_plain(fleet)))
     digest = hashlib.sha256(line).hexdigest()
-    return Head(revision=revision, digest=digest, fleet=fleet, raw=None if is_known else raw)
+    return Head(
+        revision=revision,
+        digest=digest,
+        at_s=plain["at_s"],
+        fleet=fleet,
+        raw=None if is_known else raw,
+    )
 
 
 def _check_chain(entries: list[Entry]) -> None:

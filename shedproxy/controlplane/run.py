@@ -75,6 +75,7 @@ def make_service(
         ),
         move=MoveRules(mark_s=to_seconds(move.mark), hold_s=to_seconds(move.hold)),
         move_period_ns=min(move.period, settings.period),
+        clocks_s=to_seconds(settings.clocks),
     )
     maker = SnapshotMaker(key.sign, rehearse)
     return FleetService(Ledger(store), Shelves(store, report), maker, rules, report=report)

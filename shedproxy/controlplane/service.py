@@ -15,6 +15,7 @@ from typing import Any
 
 from shedproxy.clock import Clock, monotonic_now, wall_seconds
 from shedproxy.controlplane import orders
+from shedproxy.controlplane.clocks import CONTROL_PLANE, ClockWatch
 from shedproxy.controlplane.fleet import Fleet, Host
 from shedproxy.controlplane.ledger import PAGE, Act, Entry, Head, Ledger, LedgerDamagedError
 from shedproxy.controlplane.move import MoveRules, missing
@@ -60,6 +61,8 @@ class ServiceRules:
     move: MoveRules
     move_period_ns: Nanos
     """Between two looks at the hosts that a move waits for."""
+    clocks_s: float = 2.0
+    """Clocks that are further apart are told of."""
 
 
 class FleetService:
@@ -102,6 +105,7 @@ class FleetService:
         where a key moves."""
         self.refusals = RefusalBook(self._act, report, clock)
         """What was refused before it was an order; it is written down in rounds."""
+        self.clocks = ClockWatch(rules.clocks_s, report, wall)
         self._desk = OrderDesk(shelves, maker, rules.move, wall)
         self._is_wanted = asyncio.Event()
         self._handed_out = 0
@@ -147,7 +151,7 @@ class FleetService:
         """
         async with self._using_store():
             for _ in range(_TRIES):
-                head = await self._refresh()
+                head = await self.refusals.write(await self._refresh(), self._commit)
                 act = self._act(who, order.verb, why=order.why, facts=dict(order.facts))
                 try:
                     fleet, told = await self._done(head, order, who)
@@ -269,6 +273,7 @@ class FleetService:
             head = await self._refresh()
             names = [host.name for host in head.fleet.hosts]
             reports = await self._shelves.reports(names)
+            self.clocks.look(reports, self.votes)
             self.votes = {
                 name: said for name in names if (said := reports.get(name, self.votes.get(name)))
             }
@@ -362,6 +367,7 @@ class FleetService:
         if head is not self.head:
             # Whoever was faster has watched the same time.
             self.head, self.seen = head, Seen()
+            self.clocks.saw(CONTROL_PLANE, head.at_s)
         return head
 
     async def _commit(self, head: Head | None, act: Act, fleet: Fleet) -> Head | None:
@@ -387,9 +393,8 @@ class FleetService:
         return after
 
     def _act(self, who: str, verb: str, **said: Any) -> Act:
-        at_s = round(self._wall(), 3)
-        return Act(id=str(uuid.uuid4()), at_s=at_s, who=who, verb=verb, **said)
+        return Act(id=str(uuid.uuid4()), at_s=round(self._wall(), 3), who=who, verb=verb, **said)
 
     def _say(self, act: Act) -> None:
-        facts = {"who": act.who, **({"why": act.why} if act.why else {}), **act.facts}
-        self._report(act.verb, facts)
+        why = {"why": act.why} if act.why else {}
+        self._report(act.verb, {"who": act.who, **why, **act.facts})

@@ -30,6 +30,7 @@ def fleet_view(
     now: Instant,
     now_s: float,
     trouble: str,
+    clocks: Mapping[str, float],
 ) -> dict[str, Any]:
     """All of it, for `shedproxy control status`."""
     fleet, rollout = head.fleet, head.fleet.book.rollout
@@ -37,6 +38,7 @@ def fleet_view(
     return {
         "revision": head.revision,
         "store": {"ok": not trouble, "why": trouble},
+        "clocks_apart": dict(clocks),
         "base": fleet.book.base,
         "promotion": None if rollout is None else _promotion(fleet, rollout, seen),
         "move": _move(fleet, votes, now_s),

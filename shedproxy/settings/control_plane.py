@@ -71,7 +71,7 @@ class TokenSettings(Section):
     role: Role = "operator"
     """What it may: reader, publisher or operator."""
     until: Annotated[str, AfterValidator(_time)] = ""
-    """Then it is worth nothing; "": it does not end."""
+    """Then it is worth nothing, by the clock of the control plane; "": it does not end."""
 
     @property
     def until_s(self) -> float:
@@ -111,7 +111,8 @@ class MoveSettings(Section):
     drain and `timeouts.response` together."""
     hold: Annotated[Duration, at_least("100ms")] = preset("4s")
     """How long its requests wait for those that are at work, or the move is given up. Hosts let
-    none wait for more than 10 s, nor beyond its deadline."""
+    none wait for more than 10 s, nor beyond its deadline. By the clock of a control plane: with
+    several that differ it lasts twice as long at most."""
     period: Annotated[Duration, at_least("50ms")] = preset("200ms")
     """Time between two looks at the hosts that a move waits for; no longer than `period`."""
 
@@ -140,6 +141,9 @@ class ControlPlaneSettings(Section):
     """A host whose reports stand still for so long is not heard of: six of its periods."""
     take_within: Annotated[Duration, at_least("1s")] = preset("2m")
     """A host that does not run by then what it is to run is in trouble."""
+    clocks: Annotated[Duration, at_least("100ms")] = preset("2s")
+    """Hosts and other control planes whose clocks are further from this one's are told of in status
+    and log: holds of moves, shifts of zones and tokens end by clocks."""
     promotion: PromotionSettings = PromotionSettings()
     move: MoveSettings = MoveSettings()
     token: dict[PersonName, TokenSettings] = preset({})

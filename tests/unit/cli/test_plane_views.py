@@ -13,6 +13,7 @@ HOST = {
 FLEET = {
     "revision": 9,
     "store": {"ok": True, "why": ""},
+    "clocks_apart": {"host e1": 12.5, "another control plane": -3.0},
     "base": f"sha256:{'01' * 32}",
     "promotion": {
         "digest": DIGEST, "force": True, "phase": "baking", "scope": "cell", "zone": "a",
@@ -43,6 +44,8 @@ def test_a_fleet_is_shown_with_what_is_under_way(capsys):
         "promoting sha256:3f3f3f3f3f3f (forced): baking, cell in zone a (step 2 of 4), 2 of 8"
         in text
     )
+    assert "clock     host e1 is 12.5s ahead" in text
+    assert "clock     another control plane is 3s behind" in text
     assert "watched 90s of 1h, 70 of 1000 requests" in text
     assert "errors: 3 of 70, and 1 of 700 without it (evidence 4.5, 25% of the proof" in text
     assert "away      zone b, for 9m" in text

@@ -75,6 +75,15 @@ async def test_nobody_does_what_is_not_his_and_the_audit_has_it(
     assert await fleet.service.audit(1) == [_, entry], "once"
 
 
+async def test_what_was_refused_before_an_order_stands_before_it_in_the_audit(fleet):
+    async with client(fleet, "bob") as http:
+        await http.post("/v1/quarantine-cell", json={"cell": "a"})
+    async with client(fleet) as http:
+        await http.post("/v1/quarantine-cell", json={"cell": "a"})
+    entries = await fleet.service.audit(2)
+    assert [(e.act.who, bool(e.act.refusal)) for e in entries] == [("bob", True), ("ann", False)]
+
+
 async def test_the_audit_has_who_sends_what_is_no_order(fleet):
     async with client(fleet) as http:
         headers = {"content-type": "application/json"}

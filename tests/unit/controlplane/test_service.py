@@ -521,3 +521,14 @@ async def test_what_was_seen_of_a_promotion_is_not_lost_by_a_move(with_cells):
     await fleet.service.look()
     assert moving(fleet) == "held"
     assert fleet.service.seen is seen
+
+
+async def test_two_control_planes_with_different_clocks_are_told_apart(fleet):
+    """Whoever is behind sees an entry of the future."""
+    other = fleet.another()
+    fleet.now_s += 60
+    await fleet.order("quarantine-cell", cell="a")
+    fleet.now_s -= 60
+    await other.round()
+    assert other.clocks.apart == {"another control plane": 60.0}
+    assert ("clock differs", {"whose": "another control plane", "ahead_s": 60.0}) in fleet.events

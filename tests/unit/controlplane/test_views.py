@@ -26,6 +26,7 @@ def view(fleet: PaperFleet) -> dict:
         now=now,
         now_s=fleet.now_s,
         trouble="",
+        clocks={"host p1": 12.5},
     )
 
 
@@ -33,6 +34,7 @@ async def test_a_promotion_is_shown_with_what_speaks_against_it(tmp_path):
     fleet = PaperFleet(tmp_path)
     await fleet.begin()
     assert view(fleet)["promotion"] is None
+    assert view(fleet)["clocks_apart"] == {"host p1": 12.5}
     digest = await fleet.publish(8)
     await fleet.order("promote", digest=digest)
     for _ in range(4):
