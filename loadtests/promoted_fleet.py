@@ -35,7 +35,7 @@ from shedproxy.core import (
     seconds,
 )
 from shedproxy.dataplane.classify import Classifier
-from shedproxy.observability.metric_table import DURATION_BOUNDS
+from shedproxy.observability.metric_labels import DURATION_BOUNDS
 from shedproxy.settings import load_settings
 from shedproxy.simulator.controllers.ours import OurControl
 from shedproxy.simulator.world import World

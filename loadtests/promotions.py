@@ -31,7 +31,7 @@ from shedproxy.controlplane.reconciling import Seen, note, step
 from shedproxy.controlplane.rollout import Book, Phase, RolloutRules, zones_in_flight
 from shedproxy.controlplane.sightings import Sightings
 from shedproxy.core import Instant, Nanos, seconds
-from shedproxy.observability.metric_table import DURATION_BOUNDS
+from shedproxy.observability.metric_labels import DURATION_BOUNDS
 from shedproxy.snapshot import StatusReport
 
 __all__ = ["KINDS", "Outcome", "add_options", "play", "run"]

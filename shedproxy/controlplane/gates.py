@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from shedproxy.observability.metric_table import DURATION_BOUNDS
+from shedproxy.observability.metric_labels import DURATION_BOUNDS
 
 __all__ = ["GATES", "KINDS", "MARGIN", "TRIALS", "Kind", "harm_at"]
 

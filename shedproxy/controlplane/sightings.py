@@ -15,7 +15,7 @@ from typing import Final
 from shedproxy.controlplane.fleet import Fleet
 from shedproxy.controlplane.peers import Arm, Peers
 from shedproxy.core import Instant, Nanos
-from shedproxy.observability.metric_table import DURATION_BOUNDS
+from shedproxy.observability.metric_labels import DURATION_BOUNDS
 from shedproxy.snapshot import StatusReport
 
 __all__ = ["UNKNOWN", "Interval", "Sighting", "Sightings", "arm_of"]

@@ -23,9 +23,9 @@ from collections.abc import Mapping
 from shedproxy.core import SHARE_FIELDS, Instant, Mode, reserve
 from shedproxy.errors import StartupError
 from shedproxy.observability.meter import clear_gauges
-from shedproxy.observability.metric_table import CELLS_MAX
 from shedproxy.observability.ring import RefusalRing, ring_size
 from shedproxy.observability.slot_layout import LAYOUT, layout_digest
+from shedproxy.snapshot import CELLS_MAX
 
 __all__ = ["SharePage", "WorkerState", "WorkerView", "memory_file"]
 

@@ -18,10 +18,7 @@ from shedproxy.observability.metric import (
     RequestOutcome,
     WaitOutcome,
 )
-from shedproxy.observability.metric_table import (
-    DURATION_BOUNDS,
-    WAIT_BOUNDS,
-)
+from shedproxy.observability.metric_labels import DURATION_BOUNDS, WAIT_BOUNDS
 from shedproxy.observability.slot_layout import DURATION_OUTCOMES, LAYOUT
 
 __all__ = ["Eviction", "Gauge", "Meter", "ProcessCounter", "ProcessGauge", "Slots", "clear_gauges"]

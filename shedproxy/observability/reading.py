@@ -12,14 +12,8 @@ from typing import NamedTuple
 
 from shedproxy.core import RejectReason
 from shedproxy.observability.metric import Gauge, Instrument, Merge, Metric, RequestOutcome
-from shedproxy.observability.metric_table import (
-    CELL,
-    CLASSES,
-    DURATION_BOUNDS,
-    METRICS,
-    WAIT_BOUNDS,
-    metric_named,
-)
+from shedproxy.observability.metric_labels import CELL, CLASSES, DURATION_BOUNDS, WAIT_BOUNDS
+from shedproxy.observability.metric_table import METRICS, metric_named
 from shedproxy.observability.slot_layout import CELL_SERIES, LAYOUT, PROCESS_SERIES, Series
 
 __all__ = ["HistogramValue", "Sample", "sample_of", "samples"]

@@ -26,15 +26,14 @@ from shedproxy.observability.metric import (
     SpillSide,
     WaitOutcome,
 )
-from shedproxy.observability.metric_table import (
-    CELLS_MAX,
+from shedproxy.observability.metric_labels import (
     CLASSES,
     DURATION_BOUNDS,
     LIMIT_CAUSES,
-    METRICS,
     WAIT_BOUNDS,
-    metric_named,
 )
+from shedproxy.observability.metric_table import METRICS, metric_named
+from shedproxy.snapshot import CELLS_MAX
 
 __all__ = [
     "CELL_GAUGES",

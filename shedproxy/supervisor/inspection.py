@@ -24,7 +24,7 @@ from shedproxy.core import (
 from shedproxy.dataplane.share_page import SharePage
 from shedproxy.observability.meter import Gauge, Meter
 from shedproxy.observability.metric import ProcessGauge
-from shedproxy.observability.metric_table import LIMIT_CAUSES, WORKER_STATES
+from shedproxy.observability.metric_labels import LIMIT_CAUSES, WORKER_STATES
 from shedproxy.observability.reading import Sample, sample_of, samples
 from shedproxy.observability.ring import RefusalRecord, RefusalRing, find_refusal
 from shedproxy.snapshot import Document

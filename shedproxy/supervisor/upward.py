@@ -15,7 +15,7 @@ import shedproxy
 from shedproxy.clock import wall_seconds
 from shedproxy.core import RejectReason
 from shedproxy.observability.fault import Fault
-from shedproxy.observability.metric_table import DURATION_BOUNDS
+from shedproxy.observability.metric_labels import DURATION_BOUNDS
 from shedproxy.observability.reading import HistogramValue, Sample, sample_of
 from shedproxy.snapshot import StatusReport, encode_report
 from shedproxy.store import Place, PlaceFailedError

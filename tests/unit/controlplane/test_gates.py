@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shedproxy.controlplane.gates import GATES, KINDS, MARGIN, TRIALS, harm_at
-from shedproxy.observability.metric_table import DURATION_BOUNDS
+from shedproxy.observability.metric_labels import DURATION_BOUNDS
 
 
 def test_every_gate_has_kinds_and_false_alarms_are_divided_over_them_evenly():

@@ -10,7 +10,7 @@ from shedproxy.controlplane.fleet import Edition, Fleet, Host
 from shedproxy.controlplane.gates import KINDS, TRIALS
 from shedproxy.controlplane.sightings import UNKNOWN, Interval, Sightings, arm_of
 from shedproxy.core import Instant, seconds
-from shedproxy.observability.metric_table import DURATION_BOUNDS
+from shedproxy.observability.metric_labels import DURATION_BOUNDS
 from shedproxy.snapshot import StatusReport
 
 

@@ -13,7 +13,7 @@ from shedproxy.dataplane.host_share import HostShare
 from shedproxy.dataplane.share_page import SharePage, WorkerState
 from shedproxy.errors import StartupError
 from shedproxy.observability.meter import Gauge, Meter
-from shedproxy.observability.metric_table import WORKER_STATES
+from shedproxy.observability.metric_labels import WORKER_STATES
 from shedproxy.observability.ring import RefusalRing, find_refusal
 
 WORKER = """

@@ -14,8 +14,8 @@ from shedproxy.observability.meter import (
     clear_gauges,
 )
 from shedproxy.observability.metric import RetryCause, RetryDenial, SpillSide
-from shedproxy.observability.metric_table import CELLS_MAX
 from shedproxy.observability.slot_layout import CELL_SERIES, LAYOUT
+from shedproxy.snapshot import CELLS_MAX
 
 MS = 1_000_000
 

@@ -7,9 +7,10 @@ import pytest
 from shedproxy.core import Criticality, RejectReason
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.meter import Gauge, Meter, ProcessCounter, ProcessGauge
-from shedproxy.observability.metric_table import CELLS_MAX, METRICS
+from shedproxy.observability.metric_table import METRICS
 from shedproxy.observability.reading import HistogramValue, sample_of, samples
 from shedproxy.observability.slot_layout import LAYOUT
+from shedproxy.snapshot import CELLS_MAX
 
 MS = 1_000_000
 

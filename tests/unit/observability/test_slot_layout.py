@@ -9,7 +9,8 @@ import pytest
 from shedproxy.core import Criticality, RejectReason
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.metric import Gauge, Instrument, ProcessCounter, ProcessGauge
-from shedproxy.observability.metric_table import CELL, CELLS_MAX, METRICS, metric_named
+from shedproxy.observability.metric_labels import CELL
+from shedproxy.observability.metric_table import METRICS, metric_named
 from shedproxy.observability.slot_layout import (
     CELL_GAUGES,
     CELL_SERIES,
@@ -20,6 +21,7 @@ from shedproxy.observability.slot_layout import (
     layout_digest,
     make_layout,
 )
+from shedproxy.snapshot import CELLS_MAX
 
 BY_SUPERVISOR = {
     "shedproxy.workers",

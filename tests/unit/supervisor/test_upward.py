@@ -9,7 +9,7 @@ import pytest
 from shedproxy.core import RejectReason
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.meter import Meter
-from shedproxy.observability.metric_table import DURATION_BOUNDS
+from shedproxy.observability.metric_labels import DURATION_BOUNDS
 from shedproxy.observability.reading import samples
 from shedproxy.snapshot import STATUS_REPORT_SIZE, decode_report
 from shedproxy.store import PlaceFailedError
