@@ -7,7 +7,8 @@ gives the interval (profile likelihood), where points near in time count as fewe
 correlation. No slots at all, so that latency is the same whatever the load, is tried too: where
 that is as good, no knee was seen, and all that may be claimed is that the service carried what it
 carried. Nor is a knee claimed beyond the loads that were there, nor from points in which a limit
-before the service kept requests from it. Pure.
+before the service kept requests from it; where that was most of them, what they show is a floor.
+Pure.
 """
 
 from __future__ import annotations
@@ -138,12 +139,14 @@ def fit_points(points: Sequence[LoadPoint]) -> ObservedFit:
     kept = [point for point in sound if _held_ratio(point) <= _HELD_MAX]
     held = len(sound) - len(kept)
     span_s = kept[-1].at_s - kept[0].at_s + kept[0].length_s if kept else 0.0
+    if len(kept) < POINTS_MIN and len(sound) >= POINTS_MIN and len(kept) >= _HIGHEST:
+        return _carried(sound, kept)
     if len(kept) < POINTS_MIN:
         return ObservedFit(
             point_count=len(kept),
             span_s=span_s,
             upstreams=upstreams,
-            missing=(_too_few(len(kept), upstreams), *([_left_out(held)] if held else [])),
+            missing=(_too_few(len(kept), upstreams), *([_always_held(held)] if held else [])),
         )
     highest = sorted(point.in_flight for point in kept)[-_HIGHEST]
     fastest = sorted(point.throughput_rps for point in kept)[-_HIGHEST]
@@ -166,6 +169,33 @@ def fit_points(points: Sequence[LoadPoint]) -> ObservedFit:
     )
 
 
+def _carried(sound: Sequence[LoadPoint], kept: Sequence[LoadPoint]) -> ObservedFit:
+    """A floor, of a service whose limit is mostly in use.
+
+    What it completed behind the limit it can complete; so many slots were busy with that (Little's
+    law) as its latency was when nobody was held back, which is that of a service with room. What
+    was in flight is no measure: beyond the knee it only waits.
+    """
+    fastest = sorted(point.throughput_rps for point in sound)[-_HIGHEST]
+    usual_s = sorted(point.latency_ms for point in kept)[_HIGHEST - 1] / 1e3
+    most = sorted(point.in_flight for point in sound)[-_HIGHEST]
+    return ObservedFit(
+        point_count=len(sound),
+        span_s=sound[-1].at_s - sound[0].at_s + sound[0].length_s,
+        upstreams=sound[0].upstreams,
+        highest_in_flight=min(most, fastest * usual_s),
+        highest_rps=fastest,
+        missing=(_cut_off(len(sound) - len(kept), len(sound), fastest),),
+    )
+
+
+def _cut_off(held: int, count: int, fastest_rps: float) -> str:
+    return (
+        f"in {held} of {count} points the limit made requests wait or refused them: the service "
+        f"carried {fastest_rps:.0f}/s, and what it could do beyond was cut off: floor only"
+    )
+
+
 def _held_ratio(point: LoadPoint) -> float:
     return (point.waited + point.refused) / (point.ended + point.refused)
 
@@ -174,6 +204,13 @@ def _left_out(count: int) -> str:
     return (
         f"{count} points more were left out, in which the limit made requests wait or refused them:"
         " what reached the service then was cut off"
+    )
+
+
+def _always_held(count: int) -> str:
+    return (
+        f"{_left_out(count)}; points of quieter hours would tell its latency, and points with a "
+        "higher limit.max, or of mode observe, what it can carry"
     )
 
 

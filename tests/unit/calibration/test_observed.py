@@ -77,7 +77,7 @@ def behind_a_limit(
         offered_rps = shares[n % len(shares)] * rng.uniform(0.95, 1.05) * slots / service_s
         chances = [1.0]
         for count in range(1, limit + room + 1):
-            chances.append(chances[-1] * offered_rps * service_s / min(count, slots))
+            chances.append(chances[-1] * offered_rps * service_s / min(count, slots, limit))
         chances = [chance / math.fsum(chances) for chance in chances]
         rate_rps = offered_rps * (1 - chances[-1])
         in_flight = math.fsum(min(count, limit) * chance for count, chance in enumerate(chances))
@@ -107,11 +107,26 @@ def test_no_knee_is_made_of_points_that_a_limit_cut_off() -> None:
     assert "points more were left out, in which the limit made requests wait" in fit.missing[1]
 
 
+@pytest.mark.parametrize(("limit", "carried"), [(6, 6), (12, 10), (200, 10)])
+def test_a_limit_that_held_requests_back_mostly_leaves_a_floor(limit: int, carried: int) -> None:
+    """Ten slots: no limit, however far beyond them, makes the floor higher than that."""
+    shares = (0.15, *[1.5, 2.0, 3.0] * 4)
+    fit = fit_points(behind_a_limit(10, 0.05, limit=limit, room=20, shares=shares))
+    assert fit.is_enough
+    assert fit.capacity_rps is None
+    assert fit.highest_in_flight == pytest.approx(carried, rel=0.03)
+    assert fit.highest_rps == pytest.approx(carried / 0.05, rel=0.03)
+    (missing,) = fit.missing
+    assert f"the service carried {fit.highest_rps:.0f}/s" in missing
+    assert missing.endswith("floor only")
+
+
 def test_a_limit_that_held_requests_back_all_the_time_leaves_not_enough_data() -> None:
     fit = fit_points(behind_a_limit(10, 0.05, limit=200, room=20, shares=(2.0,)))
     assert not fit.is_enough
     assert fit.missing[0].startswith("not enough data: 0 sound points")
     assert fit.missing[1].startswith("120 points more were left out")
+    assert "mode observe" in fit.missing[1], "what to do"
 
 
 def test_a_limit_that_held_nothing_back_costs_no_knee() -> None:
