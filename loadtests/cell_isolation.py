@@ -57,6 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--flood", choices=KINDS, help="requests for the loud cell that never wait")
     add("--connections", type=int, default=400, help="of the flood  [default: %(default)s]")
     add("--ahead", type=int, default=1, help="requests of a flood's connection  [%(default)s]")
+    add("--fresh", action="store_true", help="the others' requests come on new connections")
     add("--seed", type=int, default=1, help="[default: %(default)s]")
     add("--json", action="store_true", help="one object instead of lines")
 
@@ -112,15 +113,20 @@ def settings_text(urls: Sequence[str], *, slots: int = 4, spills: bool = False) 
 
 
 def _program(
-    url: str, cells: Sequence[int], rate_rps: float, length_ns: Nanos, seed: int
+    url: str,
+    cells: Sequence[int],
+    rate_rps: float,
+    length_ns: Nanos,
+    seed: int,
+    *,
+    fresh: bool = False,
 ) -> Program:
+    lines = "host: test\r\nconnection: close\r\n" if fresh else "host: test\r\n"
     rng = random.Random(seed)
     arrivals = poisson_arrivals(rate_rps=rate_rps * len(cells), duration_ns=length_ns, rng=rng)
     return Program(
         url=url,
-        messages={
-            cell: f"GET /{CELLS[cell]} HTTP/1.1\r\nhost: test\r\n\r\n".encode() for cell in cells
-        },
+        messages={cell: f"GET /{CELLS[cell]} HTTP/1.1\r\n{lines}\r\n".encode() for cell in cells},
         deadline_ns=_DEADLINE_NS,
         length_ns=length_ns,
         schedule=[(at, rng.choice(cells)) for at in arrivals],
@@ -145,7 +151,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Arm]:
         load_rps = chosen.load * capacity_rps
 
         def part(arm: Arm, seed: int, length_ns: Nanos, *, is_loud: bool) -> None:
-            ours = _program(proxy.url, OTHERS, load_rps, length_ns, seed)
+            ours = _program(proxy.url, OTHERS, load_rps, length_ns, seed, fresh=chosen.fresh)
             if is_loud and chosen.flood:
                 flood = Flood(
                     proxy.port,

@@ -144,7 +144,8 @@ class ClientPlace(ClientBody):
         exchange = self.exchange
         if exchange is not None:
             return exchange.started_at if exchange.is_collecting else None
-        if self.is_held or self._body is not None or (self._buffer and not self._seen):
+        is_ahead = self._buffer and not (self._seen or self.is_held)
+        if self._body is not None or is_ahead:
             return None
         timeouts = self.server.live.timeouts
         is_idle = self.served and not self._seen
@@ -153,11 +154,19 @@ class ClientPlace(ClientBody):
         )
 
     def evict(self) -> Eviction:
-        """End it to make room for others: with a 408 when something of a request had come."""
+        """End it to make room for others: with a 408 when something of a request had come, and a
+        503 when it waits for the turn of its cell.
+        """
         exchange = self.exchange
         if exchange is not None:
             exchange.fail(Fault.SLOW_CLIENT)
             kind = Eviction.BODY
+        elif self.is_held:
+            reception = self.server.reception
+            numbers = (len(reception.crowd), reception.connections_max)
+            is_head = self._forget_head(self._buffer)
+            reception.tell(self, RejectReason.CONNECTION_LIMIT, numbers, head=is_head)
+            kind = Eviction.IDLE if self.served else Eviction.HEAD
         elif self._seen:
             self.answer_fault(Fault.HEAD_TIMEOUT, self._buffer)
             kind = Eviction.HEAD

@@ -82,7 +82,11 @@ class ClientConnection(ClientTurns):
         if self.is_ending:
             self.discard(len(data))
         elif self._body is not None:
-            self._feed_body(self._body, data)
+            turns = self.server.turns
+            if turns is None:
+                self.feed_body(self._body, data)
+            else:
+                self.feed_in_turn(turns, self._body, data)
         elif self.exchange is None and not (self.is_write_blocked or self.is_held):
             turns = self.server.turns
             if turns is None:
@@ -264,7 +268,7 @@ class ClientConnection(ClientTurns):
         self.wake_at(now + live.timeouts.client_body_ns)
         exchange.begin(read, group, None, key)
         if len(data) > end and self._is_reading(body) and not self.is_ending:
-            self._feed_body(body, data[end:])
+            self.feed_body(body, data[end:])
         if self._is_reading(body) and exchange.is_collecting:
             self.resume_reading()  # what was sent ahead may have stopped it
 
@@ -277,7 +281,7 @@ class ClientConnection(ClientTurns):
         self.answer_fault(fault, head)
         self.linger()
 
-    def _feed_body(self, body: BodyReader, data: bytes) -> None:
+    def feed_body(self, body: BodyReader, data: bytes) -> None:
         exchange = self.exchange
         try:
             piece = body.feed(data)

@@ -4,6 +4,7 @@ is the turn of its cell (`turns`).
 
 from __future__ import annotations
 
+from shedproxy.dataplane.wire.body import BodyReader
 from shedproxy.dataplane.wire.client_place import ClientPlace
 from shedproxy.dataplane.wire.turns import Party, Turns
 
@@ -17,6 +18,10 @@ class ClientTurns(ClientPlace):
 
     def advance(self, data: bytes | bytearray) -> None:
         """Serve what is in `data` until a request has to wait for something."""
+        raise NotImplementedError
+
+    def feed_body(self, body: BodyReader, data: bytes) -> None:
+        """More of a body has come."""
         raise NotImplementedError
 
     def joined(self, data: bytes) -> bytes | bytearray:
@@ -50,6 +55,24 @@ class ClientTurns(ClientPlace):
         self.keep(data)
         self._hold(turns, party)
 
+    def feed_in_turn(self, turns: Turns, body: BodyReader, data: bytes) -> None:
+        """Take this of a body. While nobody has decided on it, the rest comes when it is the turn
+        of its cell; how many others there are is bounded by slots.
+        """
+        party = self.party or turns.newcomers
+        entered_at = self.server.clock()
+        self.feed_body(body, data)
+        turns.leave(party, entered_at)
+        exchange = self.exchange
+        if (
+            self._body is body
+            and exchange is not None
+            and exchange.is_collecting
+            and not (self.is_held or turns.enter(party))
+        ):
+            self.hold_body()
+            self._hold(turns, party)
+
     def _hold(self, turns: Turns, party: Party) -> None:
         self.is_held = True
         turns.hold(party, self)
@@ -57,7 +80,10 @@ class ClientTurns(ClientPlace):
     def on_turn(self) -> None:
         """What was held may go on."""
         self.is_held = False
-        if self._can_go_on():
+        exchange = self.exchange
+        if exchange is not None and exchange.is_collecting:
+            self.take_body()
+        elif self._can_go_on():
             self._serve_ahead()
 
     def go_on(self) -> None:

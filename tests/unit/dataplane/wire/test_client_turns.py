@@ -23,14 +23,15 @@ def late(path: str) -> bytes:
     return get(path, "X-Request-Timeout-Ms: 0")
 
 
-def with_cells(still):
+def with_cells(still, **proxy):
     """`/b` and `/b/ping` (the control lane) go to cell b, all others to the first one."""
     limit = LimitPolicy(algorithm="fixed", initial=10)
     rules = (
         Rule(match=Match(path=("/b",)), cell="b"),
         Rule(match=Match(path=("/b/ping",)), cell="b", lane=Lane.CONTROL),
     )
-    bench = still(timeouts={"client_idle_ns": seconds(5), "client_head_ns": seconds(2)})
+    timeouts = {"client_idle_ns": seconds(5), "client_head_ns": seconds(2)}
+    bench = still(timeouts=timeouts, **proxy)
     bench.one = bench.driver.document
     bench.two = replace(
         bench.one,
@@ -118,9 +119,9 @@ async def test_who_is_held_is_not_late_nor_in_the_way(still) -> None:
     bench.clock.advance(seconds(1))
     bench.server.turn()
     assert not client.is_closed
-    assert client.protocol.waits_since is None
     await bench.settle()
-    assert client.protocol.waits_since == bench.clock(), "from now on it is to send the rest"
+    await bench.advance(seconds(2) - milliseconds(50))
+    assert not client.is_closed, "it has all the time there is for the rest"
     client.protocol.data_received(late("/b")[-5:])
     assert client.take().startswith(b"HTTP/1.1 503 ")
 
@@ -140,7 +141,7 @@ async def test_a_head_gets_no_more_time_for_being_held(still) -> None:
     exhaust(bench)
     client.protocol.data_received(b"T")
     bench.server.turn()
-    assert (client.take(), client.protocol.waits_since) == (b"", None), "held, so not judged"
+    assert client.take() == b"", "held, so not judged"
     await bench.settle()
     await bench.advance(PROBE_NS + milliseconds(20))
     assert client.take().startswith(b"HTTP/1.1 408 ")
@@ -183,6 +184,55 @@ async def test_it_is_held_once_whatever_happens_meanwhile(still) -> None:
     assert (len(party.held), client.take()) == (1, b"")
     await bench.settle()
     assert client.take().count(b"HTTP/1.1 503 ") == 3
+
+
+async def test_who_is_held_makes_room_for_others_and_is_told_so(still) -> None:
+    bench = with_cells(still, connections_max=2)
+    loud, other = await asked_before(bench), bench.client("192.0.2.8")
+    await bench.ask(other, get("/a"))
+    exhaust(bench)
+    loud.protocol.data_received(late("/b"))
+    requests = bench.server.requests
+    newcomer = bench.client("192.0.2.9")
+    answer = loud.take()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"connection_limit" in answer
+    assert loud.is_closed
+    await bench.settle()
+    assert bench.server.requests == requests
+    newcomer.protocol.data_received(late("/a"))
+    assert newcomer.take().startswith(b"HTTP/1.1 503 ")
+
+
+async def test_a_body_without_a_slot_is_read_in_turn(still) -> None:
+    """Not read, it is not late either, and it still makes room for others."""
+    bench = with_cells(still)
+    client = await asked_before(bench)
+    began = bench.clock()
+    client.protocol.data_received(b"POST /b HTTP/1.1\r\nHost: e\r\nContent-Length: 3\r\n\r\n")
+    exhaust(bench)
+    client.protocol.data_received(b"1")
+    assert client.is_paused
+    assert client.protocol.waits_since == began
+    for _ in range(30):
+        bench.clock.advance(seconds(1))
+        bench.server.turn()
+    await bench.settle()
+    assert not client.is_paused
+    client.protocol.data_received(b"2")
+    upstream = await bench.ask(client, b"3")
+    assert upstream.take().endswith(b"\r\n\r\n123")
+
+
+async def test_a_body_with_a_slot_does_not_take_turns(still) -> None:
+    bench = with_cells(still, permit_body_size=1)
+    client = bench.client()
+    head = b"POST /b HTTP/1.1\r\nHost: e\r\nContent-Length: 9\r\n\r\n"
+    upstream = await bench.ask(client, head + b"12")
+    exhaust(bench)
+    client.protocol.data_received(b"3456789")
+    assert not client.is_paused
+    assert upstream.take().endswith(b"\r\n\r\n123456789")
 
 
 async def test_what_is_held_is_bounded_and_read_on_afterwards(still) -> None:
