@@ -25,7 +25,7 @@
 | A21 | bodies of refused requests read as requests | test_bodies.py |
 | A22 | 100 Continue for what is refused | test_bodies.py |
 | A23 | pipelining to queue inside one connection | integration/wire/test_wire_basics.py |
-| A24 | requests dearer to refuse than to send | integration/hostile/test_slow_clients.py |
+| A24 | requests dearer to refuse than to send | integration/hostile/test_costs.py |
 | A25 | flooding the hash tables of headers and tenants | test_tables.py |
 | A26 | deadlines of nonsense | test_claims.py |
 | A27 | X-Forwarded-For where the tenant is the address | test_claims.py |

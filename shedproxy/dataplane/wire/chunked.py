@@ -42,6 +42,26 @@ _RUN_COUNT = 256
 one-byte chunks costs little more than in one piece."""
 
 
+def _small_chunk() -> bytes:
+    """Matches one whole chunk of 1 to 255 bytes without extensions, whose size tells its length."""
+    digits = [b"%x" % digit if digit < 10 else b"[%x%X]" % (digit, digit) for digit in range(16)]
+
+    def ends(size: int) -> bytes:
+        return b"\r\n.{%d}\r\n" % size
+
+    def of(high: int) -> bytes:
+        longer = (digits[low] + ends(16 * high + low) for low in range(16))
+        return digits[high] + b"(?:" + b"|".join((ends(high), *longer)) + b")"
+
+    return b"0{0,13}+(?:" + b"|".join(map(of, range(1, 16))) + b")"
+
+
+_SMALL_SIZE_MAX = 255
+_SMALL_CHUNK = re.compile(_small_chunk(), re.DOTALL)
+_SMALL_CHUNKS = re.compile(b"(?:" + _small_chunk() + b"){4,1024}+", re.DOTALL)
+"""Chunks of different small sizes, which are found without a step of ours for each."""
+
+
 def encode_chunk(piece: bytes) -> bytes:
     """One chunk around `piece`; nothing for an empty one, which would end the body."""
     return b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
@@ -105,8 +125,8 @@ class ChunkedReader:
             elif self._state == _LINE:
                 start = position
                 position = self._read_line(raw, start)
-                if 2 < self._remaining <= 2 + _RUN_SIZE_MAX:
-                    position = self._read_run(raw, start, position, pieces)
+                if 2 < self._remaining <= 2 + _SMALL_SIZE_MAX:
+                    position = self._read_small(raw, start, position, pieces)
             elif self._state == _TRAILERS:
                 position = self._read_trailer(raw, position)
             else:
@@ -150,6 +170,21 @@ class ChunkedReader:
         self._remaining = size + 2
         self._state = _DATA if size else _TRAILERS
         return match.end()
+
+    def _read_small(self, raw: bytes, start: int, data_at: int, pieces: list[bytes]) -> int:
+        """Take many small chunks, the first of which begins at `start`; where to go on."""
+        if self._remaining <= 2 + _RUN_SIZE_MAX:
+            position = self._read_run(raw, start, data_at, pieces)
+            if position != data_at:
+                return position
+        found = _SMALL_CHUNKS.match(raw, start)
+        if found is None:
+            return data_at
+        chunks = _SMALL_CHUNK.findall(found[0])
+        pieces.append(b"".join([chunk[chunk.index(b"\n") + 1 : -2] for chunk in chunks]))
+        self._remaining = 0
+        self._state = _LINE
+        return found.end()
 
     def _read_run(self, raw: bytes, start: int, data_at: int, pieces: list[bytes]) -> int:
         """Take whole runs of chunks like the one whose line is at `start`; where to go on."""

@@ -39,10 +39,19 @@ def cost(port: int, pid: int, body: bytes) -> float:
         return (cpu_ns(pid) - before) / ROUNDS
 
 
-def test_a_body_of_one_byte_chunks_costs_a_bounded_multiple(serve) -> None:
-    """<= 20 x the same body in one piece."""
+def test_a_body_of_small_chunks_costs_a_bounded_multiple(serve) -> None:
+    """<= 20 x the same body in one piece; <= 150 x where no two chunks after another are alike."""
     proxy = serve()
     pid = proxy.worker_pid
-    whole = cost(proxy.port, pid, b"%x\r\n" % SIZE + b"x" * SIZE + b"\r\n0\r\n\r\n")
-    pieces = cost(proxy.port, pid, b"1\r\nx\r\n" * SIZE + b"0\r\n\r\n")
-    assert pieces <= 20 * whole, (whole, pieces)
+
+    def chunked(*sizes: int) -> float:
+        chunks = b"".join(b"%x\r\n%b\r\n" % (size, b"x" * size) for size in sizes)
+        count, rest = divmod(SIZE, sum(sizes))
+        tail = b"%x\r\n%b\r\n" % (rest, b"x" * rest) if rest else b""
+        return cost(proxy.port, pid, chunks * count + tail + b"0\r\n\r\n")
+
+    whole = chunked(SIZE)
+    alike = {size: chunked(size) / whole for size in (1, 16, 256)}
+    unlike = {sizes: chunked(*sizes) / whole for sizes in ((1, 2), (16, 17), (1, 255), (256, 257))}
+    assert all(multiple <= 20 for multiple in alike.values()), alike
+    assert all(multiple <= 150 for multiple in unlike.values()), unlike

@@ -241,3 +241,33 @@ def test_extensions_of_a_run_are_counted() -> None:
     raw = b"1;" + b"e" * 200 + b"\r\nx\r\n"
     with pytest.raises(HeadError):
         ChunkedReader().feed(raw * 300)
+
+
+SMALL = st.tuples(
+    st.binary(min_size=1, max_size=40) | st.sampled_from([b"\r\n", b"1\r\nx\r\n", b"z" * 255]),
+    st.sampled_from(["%x", "%X", "%03x", "%015x", "%016x"]),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(SMALL, min_size=1, max_size=60), st.lists(st.integers(0, 4000), max_size=4))
+def test_small_chunks_of_any_sizes_are_what_they_are_one_by_one(chunks, points) -> None:
+    data = b"".join(
+        (form % len(payload)).encode() + b"\r\n" + payload + b"\r\n" for payload, form in chunks
+    )
+    whole = (b"".join(payload for payload, _ in chunks), True, b"next")
+    assert read(data + b"0\r\n\r\nnext") == whole
+    assert read(*cuts(data + b"0\r\n\r\nnext", points)) == whole
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [b"3\r\nab\r\n", b"2\r\nabc\r\n", b"2\nab\r\n", b"+2\r\nab\r\n", b"2 \r\nab\r\n", b"g\r\nx\r\n"]
+    + [b"00000000000000002\r\nab\r\n", b"2\r\nab\n\n"],
+)
+@pytest.mark.parametrize("before", [0, 3, 4, 1030])
+def test_small_chunks_hide_nothing_that_is_broken(broken, before) -> None:
+    good = b"".join(b"%x\r\n%b\r\n" % (size, b"y" * size) for size in (1, 2, 3))
+    reader = ChunkedReader()
+    with pytest.raises(HeadError):
+        reader.feed(good * before + broken + good * 8)
