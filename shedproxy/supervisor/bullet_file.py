@@ -36,6 +36,8 @@ class BulletFile:
     """One file; "" keeps the ledger in memory only, where it ends with the process."""
 
     def __init__(self, file: str) -> None:
+        self.name = file
+        """As it was given."""
         self._path = Path(file) if file else None
         self.id = secrets.token_hex(8)
         """Names this ledger to an orchestrator that hears of several."""

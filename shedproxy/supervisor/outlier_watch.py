@@ -192,7 +192,8 @@ class OutlierWatch:
         except OSError as error:
             fault = error.strerror or str(error)
         if fault and fault != self._fault:
-            self._report("bullets not kept", {"why": fault, "help": _MEND_WRITE})
+            facts = {"file": self._file.name, "why": fault, "help": _MEND_WRITE}
+            self._report("bullets not kept", facts)
         self._fault = fault
         return not fault
 

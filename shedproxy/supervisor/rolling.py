@@ -64,7 +64,10 @@ class RollingRestart:
 
     async def _run(self) -> None:
         for index in range(len(self._fleet.workers)):
-            self._why = await self._fleet.replace(index, self._grace())
+            try:
+                self._why = await self._fleet.replace(index, self._grace())
+            except Exception as error:  # noqa: BLE001 - "running" would last for ever
+                self._why = f"{type(error).__name__}: {error}"
             if self._why:
                 self._state = "failed"
                 self._report("restart failed", {"worker": index, "why": self._why})

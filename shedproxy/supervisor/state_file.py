@@ -8,6 +8,7 @@ it ends a start or a run: what is wrong is said, with the mend.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import threading
@@ -28,7 +29,10 @@ PERIOD = seconds(10)
 """Least time between two writes."""
 
 _MEND_READ = "it is left as it is, and nothing is kept: remove it, or name another file"
-_MEND_WRITE = "tried again every 10 s: make its folder writable, or name another file"
+_MEND_WRITE = (
+    "until it can be, what is learnt ends with this process; tried again every 10 s: make its"
+    " folder writable, or name another file"
+)
 
 _NOT_OURS = "what was there at the start is there still"
 
@@ -97,6 +101,9 @@ class StateFile:
             self._say("state not read", _reason(error), _MEND_READ)
             return {}
         if state is None:
+            if not self._path.parent.is_dir():
+                self._fault = os.strerror(errno.ENOENT)
+                self._say("state not kept", self._fault, _MEND_WRITE)
             return {}
         self._kept = self._select(state.memory)
         age_s = round(max(0.0, self._wall() - state.written_at), 1)

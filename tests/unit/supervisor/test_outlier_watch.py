@@ -134,6 +134,7 @@ async def test_nothing_is_done_before_it_is_kept(tmp_path):
     await bench.run(20)
     assert bench.sent == []
     assert bench.said() == ["bullets not kept"]
+    assert bench.events[0][1]["file"] == str(tmp_path / "none" / "b")
     assert bench.watch.view()["fault"] == "No such file or directory"
     (tmp_path / "none").mkdir()
     await bench.run(1)

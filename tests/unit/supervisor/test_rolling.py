@@ -50,6 +50,28 @@ async def test_workers_are_replaced_in_order_and_one_restart_is_enough():
     assert [event for event, _ in bench.events] == ["restarting", "restarted"]
 
 
+async def test_one_that_breaks_is_a_failure_and_does_not_last():
+    bench = Bench()
+
+    async def broken(index, grace):
+        raise OSError(24, "Too many open files")
+
+    bench.fleet.replace = broken
+    bench.rolling.begin("x")
+    view = await asyncio.wait_for(bench.ended(), 5)
+    assert view == {
+        "state": "failed",
+        "replaced": 0,
+        "workers": 3,
+        "why": "OSError: [Errno 24] Too many open files",
+    }
+    assert bench.events[-1] == ("restart failed", {"worker": 0, "why": view["why"]})
+    await bench.rolling.cancel()
+    bench.fleet.replace = bench.replace
+    bench.rolling.begin("y")
+    assert (await bench.ended())["state"] == "done"
+
+
 async def test_it_ends_at_the_first_that_cannot_be_replaced_and_may_be_tried_again():
     bench = Bench("", "no app")
     bench.rolling.begin("x")

@@ -69,6 +69,22 @@ def test_nothing_there_is_nothing_to_say(tmp_path, name):
     assert told.events == []
 
 
+async def test_a_folder_that_is_not_there_is_said_at_once_and_once(tmp_path):
+    """Not at the first write, which comes when something was learnt, or never."""
+    file = tmp_path / "missing" / "state.json"
+    told = Told(file)
+    assert told.state.read() == {}
+    [(event, facts)] = told.events
+    assert event == "state not kept"
+    assert (facts["file"], facts["why"]) == (str(file), "No such file or directory")
+    assert "what is learnt ends with this process" in facts["help"]
+    await told.save(MEMORY)
+    assert len(told.events) == 1
+    file.parent.mkdir()
+    await told.save(MEMORY)
+    assert Told(file).state.read() == MEMORY
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
