@@ -230,6 +230,11 @@ def shift_zone(
     order = {"zone": zone, **({"back": True} if back else {"for": for_})}
     answer = give_order("shift-zone", order, why, revision, url, token_file)
     word = "is back" if back else f"is away for {for_}"
+    count = answer.get("upstreams")
+    if count == 0:
+        word += (
+            ", but the settings name no upstream there: only what hosts name themselves is moved"
+        )
     say(answer, f"zone {zone} {word}", as_json=as_json)
 
 

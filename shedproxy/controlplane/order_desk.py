@@ -72,6 +72,8 @@ class OrderDesk:
         after, told = order.apply(fleet, int(self._wall()))
         if fleet.book.rollout is None and after.book.rollout is not None:
             await self._check_up_to_date(fleet, after.book.rollout.digest)
+        for shift in set(after.shifts) - set(fleet.shifts):
+            told = {**told, "upstreams": await self._upstreams_in(fleet, shift.zone)}
         return await self._with_keys_in_place(fleet, after), told
 
     async def publish(self, fleet: Fleet, new: Texts, who: str) -> tuple[Fleet, bytes]:
@@ -109,6 +111,22 @@ class OrderDesk:
         return fleet, data
 
     # --- inside ---------------------------------------------------------------------------------
+
+    async def _upstreams_in(self, fleet: Fleet, zone: str) -> int:
+        """How many upstreams of a zone the settings that are used name; hosts may have their own,
+        so that a zone of hosts is one too.
+        """
+        placings = (await self._placings(await self._used(fleet))).values()
+        upstreams = {each for placing in placings for each in placing.upstreams}
+        zones = {there for _, there in upstreams} | {host.zone for host in fleet.hosts}
+        if zone not in zones:
+            raise OrderRefusedError(
+                "/zone",
+                f"no upstream and no host is in zone {zone}",
+                help_text=f"zones: {', '.join(sorted(zones - {''})) or 'none'}",
+                is_conflict=False,
+            )
+        return sum(there == zone for _, there in upstreams)
 
     async def _with_keys_in_place(self, before: Fleet, after: Fleet) -> Fleet:
         """Refuse what would give a host settings that do not go with moved keys."""

@@ -56,6 +56,11 @@ class SnapshotMaker:
             cells=frozenset(cell.name for cell in document.policy.cells),
             most_rps=most_rps(settings),
             placed_rps=placed_rps(settings),
+            upstreams=frozenset(
+                (url, zone)
+                for each in document.proxy.upstreams
+                for url, zone in zip(each.urls, each.zones or ("",) * len(each.urls), strict=True)
+            ),
             is_believed=not cells.key.startswith("header:") or bool(classification.trusted_peers),
         )
 

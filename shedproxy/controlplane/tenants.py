@@ -74,6 +74,8 @@ class Placing:
     """What they are to carry, as far as it is said."""
     is_believed: bool = True
     """Somebody is trusted to say the key."""
+    upstreams: frozenset[tuple[str, str]] = frozenset()
+    """URL and zone of each; empty: hosts have their own."""
 
 
 def move_tenant(

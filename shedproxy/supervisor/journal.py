@@ -52,6 +52,7 @@ _LEVEL_OF = {
     "snapshot stale": "warning",
     "snapshot copy refused": "error",
     "no snapshot": "warning",
+    "serving without snapshot": "error",
     "no order key": "warning",
     "no room for a table": "error",
     "report not sent": "warning",

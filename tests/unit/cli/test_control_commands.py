@@ -117,6 +117,13 @@ def test_what_was_published_is_promoted_by_a_few_digits(cli):
     assert "shedproxy control promote sha256:3f3f3f3f3f3f" in cli("publish", "edge.toml")
 
 
+def test_a_zone_without_upstreams_is_said_to_move_nothing(cli):
+    cli.answer = (200, {"revision": 9, "upstreams": 0})
+    assert "name no upstream there" in cli("shift-zone", "b")
+    cli.answer = (200, {"revision": 9, "upstreams": 2})
+    assert "no upstream" not in cli("shift-zone", "b")
+
+
 def test_that_a_release_is_forced_is_said(cli):
     assert "changes nothing" not in cli("publish", "edge.toml", "--force")
     cli.answer = (200, {"revision": 9, "digest": DIGEST, "force": True})

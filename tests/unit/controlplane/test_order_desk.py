@@ -6,6 +6,7 @@ import pytest
 from harness.control_plane import CELLS, PaperFleet, settings
 
 from shedproxy.controlplane.orders import OrderRefusedError
+from shedproxy.controlplane.verbs import Texts, read_host
 from shedproxy.snapshot import canonical_key, cell_hash, open_envelope, read_snapshot
 
 pytestmark = pytest.mark.anyio
@@ -175,3 +176,19 @@ async def test_a_release_does_not_take_back_what_others_have_changed_meanwhile(f
     assert limits == {20}
     await promoted(fleet, first)
     assert fleet.service.head.fleet.book.base == first, "who goes back knows what is taken back"
+
+
+async def test_a_zone_is_weighed_away_where_upstreams_are_and_it_is_told_how_many(tmp_path):
+    """Hosts and upstreams need not lie in the same zones."""
+    fleet = PaperFleet(tmp_path)
+    upstreams = """["http://127.0.0.1:9 zone=p", "http://127.0.0.1:8 zone=x"]"""
+    text = f'[cell.default]\nlimit = 7\nupstream = {upstreams}\nwaive = ["zone-headroom"]\n'
+    texts = Texts(texts={"": text}, names={})
+    await fleet.service.begin([read_host(each) for each in ("p1=a@p", "q1=a@q")], texts, who="ann")
+    error = await refusal(fleet, "shift-zone", zone="z")
+    assert (str(error), error.help) == ("no upstream and no host is in zone z", "zones: p, q, x")
+    for zone, count in (("x", 1), ("q", 0), ("p", 1)):
+        assert (await fleet.order("shift-zone", zone=zone))["upstreams"] == count
+        await fleet.order("shift-zone", zone=zone, back=True)
+    entries = await fleet.service.audit(3)
+    assert entries[0].act.facts["upstreams"] == 1

@@ -183,4 +183,3 @@ def test_one_zone_is_away_at_a_time_and_always_for_a_while():
     assert orders.shift_zone(fleet, "q", seconds(60), now_s=1060).shifts[0].zone == "q"
     assert orders.return_zone(fleet, "p").shifts == ()
     assert "not away" in str(refusal(orders.return_zone, fleet, "q"))
-    assert refusal(orders.shift_zone, FLEET, "z", seconds(1), now_s=0).help == "zones: p, q"
