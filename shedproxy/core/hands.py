@@ -4,7 +4,7 @@ Shuffle sharding: each tenant has a few of many upstreams, so that one whose req
 takes down its own hand, and hardly anybody has the same. The hand is the members with the highest
 keyed scores (rendezvous hashing; Thaler, Ravishankar 1998): the head of a shuffle of its own for
 each tenant, so that every hand is equally likely, and one member more or less changes only the
-hands that get or had it.
+hands that get or had it. A zone or a version more, or less, deals most hands anew.
 
 Over a lattice of zones and versions (as Route 53's Infima has it) a hand lies in compartments that
 share neither zone nor version, evenly, so that what loses a whole zone or a whole version leaves

@@ -21,6 +21,7 @@ __all__ = ["Place", "PlaceFailedError", "open_place", "shown_place"]
 
 T = TypeVar("T")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_QUERY = re.compile(r"(://[^?\s]*\?)\S+")
 
 
 class PlaceFailedError(OSError):
@@ -62,8 +63,10 @@ def open_place(url: str, *, timeout: Nanos, token: Callable[[], str] = lambda: "
 
 
 def shown_place(url: str) -> str:
-    """The URL as it may be shown: without user and password."""
-    return _USER_INFO.sub("***", url)
+    """The URL as it may be shown: without user and password, and without a query, which may be a
+    signature. What is no URL stays as it is.
+    """
+    return _QUERY.sub(r"\1***", _USER_INFO.sub("***", url))
 
 
 class _FilePlace:

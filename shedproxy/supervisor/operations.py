@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from shedproxy.observability.build import BUILD
 from shedproxy.observability.load_points import LoadPoints, load_counts
 from shedproxy.observability.prometheus import render_for
 from shedproxy.observability.reading import Sample, sample_of
+from shedproxy.store import shown_place
 from shedproxy.supervisor.configuration import Configuration, ReloadResult
 from shedproxy.supervisor.drift_monitor import DriftMonitor, counts_of
 from shedproxy.supervisor.explain import explain_head
@@ -311,13 +311,10 @@ class LiveOperations:
             yield from self._managed.samples()
 
 
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
-
-
 def _masked(value: Any) -> Any:
-    """Without the user and password that a URL may hold; tokens are in files and never here."""
+    """Without what a URL may hold of secrets; tokens are in files and never here."""
     if isinstance(value, str):
-        return _USER_INFO.sub("***", value)
+        return shown_place(value)
     return [_masked(item) for item in value] if isinstance(value, list) else value
 
 

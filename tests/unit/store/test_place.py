@@ -172,6 +172,8 @@ def test_a_store_without_an_object_is_no_place():
 
 def test_secrets_of_a_url_are_not_shown():
     assert shown_place("https://me:secret@host/a") == "https://***@host/a"
+    assert shown_place("https://host/a?sig=secret&x=1") == "https://host/a?***"
+    assert shown_place("/srv/what?/a") == "/srv/what?/a"
 
 
 def test_a_file_can_be_read_in_one_loop_after_another(tmp_path):

@@ -73,7 +73,7 @@ def bench():
     overrides = {
         "cell.default.limit": 10,
         "control.livez_bound": "2s",
-        "telemetry.endpoint": "http://user:secret@collector:4318",
+        "telemetry.endpoint": "http://user:secret@collector:4318/in?key=secret",
     }
     yield Bench(page, overrides)
     page.close()
@@ -194,7 +194,7 @@ def test_config_shows_sources_and_masks_what_a_url_hides(bench):
     assert values["control.livez_bound"]["value"] == "2s"
     assert values["control.livez_bound"]["source"] != "default"
     assert values["server.workers"] == {"value": 1, "source": "default"}
-    assert values["telemetry.endpoint"]["value"] == "http://***@collector:4318"
+    assert values["telemetry.endpoint"]["value"] == "http://***@collector:4318/in?***"
 
 
 async def test_a_mode_order_changes_the_mode_and_says_until_when(bench):
