@@ -56,11 +56,8 @@ def read_histogram_log(
             continue
         match = _LINE.fullmatch(line)
         if match is None:
-            raise source.invalid(
-                "not a line of start, length, maximum and histogram",
-                line=number,
-                help="logs of format 1.0 to 1.3 can be read",
-            )
+            said = "not a line of start, length, maximum and histogram"
+            raise source.invalid(said, line=number, help="logs of format 1.0 to 1.3 can be read")
         try:
             histogram = histogram_class.decode(match[5])
             whole.add(histogram)
@@ -70,14 +67,15 @@ def read_histogram_log(
                 line=number,
                 help="the line is cut off or was edited; leave it out",
             ) from error
-        points.append(_point(histogram, float(match[2]), float(match[3]), unit_ns))
+        start_s = source.number(match[2], line=number, what="a start")
+        length_s = source.number(match[3], line=number, what="a length")
+        points.append(_point(histogram, start_s, length_s, unit_ns))
     if not whole.get_total_count():
         raise source.invalid("a log without a single value")
     begun = min(point.started_at_ns for point in points)
     ended = max(point.started_at_ns + point.length_ns for point in points)
     version = _VERSION.search(source.text)
-    count = int(whole.get_total_count())
-    length_ns = Nanos(ended - begun)
+    count, length_ns = int(whole.get_total_count()), Nanos(ended - begun)
     return LoadRecord(
         tool="HdrHistogram log",
         version=version[1] if version else "",

@@ -14,7 +14,6 @@ Times are in milliseconds; `http_req_failed` counts as its "passes" (or "matches
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
@@ -25,7 +24,7 @@ from shedproxy.calibration.imports.load_record import (
     Loop,
     RouteRecord,
 )
-from shedproxy.calibration.imports.source_text import SourceText
+from shedproxy.calibration.imports.source_text import NUMBER_MAX, SourceText
 from shedproxy.calibration.results import Count
 from shedproxy.core import NS_PER_MS, NS_PER_S, Nanos
 
@@ -84,12 +83,13 @@ def read_k6_summary(source: SourceText, *, loop: Loop | None = None) -> LoadReco
             if "results" in value
             else "No p(99) in it: ask k6 for it with summaryTrendStats."
         )
+    notes += _crossed(source, value)
     total = RouteRecord(
         name="http_req_duration",
         request_count=count,
         failed_count=None if failed is None else _failed(source, failed, count),
         rate_rps=None if not length_s else count / length_s,
-        latency=_figures(source, duration),
+        latency=_figures(source, duration, "http_req_duration"),
     )
     return LoadRecord(
         tool="k6",
@@ -97,7 +97,7 @@ def read_k6_summary(source: SourceText, *, loop: Loop | None = None) -> LoadReco
         files=(source.name,),
         loop=loop or (Loop.UNKNOWN if dropped is None else Loop.OPEN),
         length_ns=Nanos(round(length_s * NS_PER_S)) if length_s else None,
-        users=users.get("max"),
+        users=None if "max" not in users else _value(source, users, "vus_max", "max"),
         total=total,
         routes=tuple(_routes(source, metrics)),
         errors=tuple(errors),
@@ -141,7 +141,7 @@ def _version(value: Mapping[str, Any]) -> str:
 
 def _is_number(value: Any) -> TypeGuard[float]:
     is_real = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_real and 0 <= value < math.inf
+    return is_real and 0 <= value <= NUMBER_MAX
 
 
 def _length_s(value: Mapping[str, Any], requests: Mapping[str, Any], count: int) -> float | None:
@@ -152,7 +152,8 @@ def _length_s(value: Mapping[str, Any], requests: Mapping[str, Any], count: int)
         if _is_number(length) and length:
             return float(length) / scale
     rate = requests.get("rate")
-    return count / float(rate) if _is_number(rate) and rate else None
+    length_s = count / float(rate) if _is_number(rate) and rate else 0.0
+    return length_s if _is_number(length_s) and length_s else None
 
 
 def _failed(source: SourceText, values: Mapping[str, Any], count: int) -> int:
@@ -163,11 +164,11 @@ def _failed(source: SourceText, values: Mapping[str, Any], count: int) -> int:
     return round(_value(source, values, "http_req_failed", key) * count)
 
 
-def _figures(source: SourceText, values: Mapping[str, Any]) -> LatencyFigures:
+def _figures(source: SourceText, values: Mapping[str, Any], metric: str) -> LatencyFigures:
     def ns(key: str) -> Nanos | None:
         if key not in values:
             return None
-        return Nanos(round(_value(source, values, "http_req_duration", key) * NS_PER_MS))
+        return Nanos(round(_value(source, values, metric, key) * NS_PER_MS))
 
     shares = {"med": 0.5}
     for key in values:
@@ -176,8 +177,36 @@ def _figures(source: SourceText, values: Mapping[str, Any]) -> LatencyFigures:
             shares[key] = round(float(match[1]) / 100, 9)
     found = {share: value for key, share in shares.items() if (value := ns(key)) is not None}
     return LatencyFigures(
-        mean_ns=ns("avg"), max_ns=ns("max"), percentiles=tuple(sorted(found.items()))
+        mean_ns=ns("avg"),
+        max_ns=ns("max"),
+        percentiles=source.checked(found.items(), line=source.line_of(f'"{metric}"')),
     )
+
+
+def _crossed(source: SourceText, value: Mapping[str, Any]) -> list[str]:
+    """A note on each threshold that the run did not keep, in the shapes that name them.
+
+    Beside a metric's values (`--summary-export`) true says that it was crossed; beside `values`
+    (`handleSummary`) there is an object that says `ok`.
+    """
+    metrics = value.get("metrics")
+    notes = []
+    for name, entry in metrics.items() if isinstance(metrics, dict) else ():
+        thresholds = entry.get("thresholds", {})
+        if not isinstance(thresholds, dict):
+            raise source.invalid(
+                f"thresholds of {name} are no object", line=source.line_of('"thresholds"')
+            )
+        for text, said in thresholds.items():
+            is_ok = said.get("ok") if isinstance(said, dict) else said
+            if not isinstance(is_ok, bool):
+                raise source.invalid(
+                    f"threshold {text!r} of {name} is neither kept nor crossed",
+                    line=source.line_of(f'"{text}"'),
+                )
+            if is_ok is not isinstance(said, dict):
+                notes.append(f"The run's own threshold was crossed: {name}, {text}.")
+    return notes
 
 
 def _routes(source: SourceText, metrics: Metrics) -> list[RouteRecord]:
@@ -194,7 +223,7 @@ def _routes(source: SourceText, metrics: Metrics) -> list[RouteRecord]:
                     request_count=count,
                     failed_count=None,
                     rate_rps=None,
-                    latency=_figures(source, values),
+                    latency=_figures(source, values, name),
                 )
             )
     return found

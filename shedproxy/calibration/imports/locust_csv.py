@@ -127,7 +127,7 @@ def _percentiles(source: SourceText, row: _Row) -> tuple[tuple[float, Nanos], ..
         match = _PERCENT.fullmatch(column)
         if match is not None and (value := _ms(source, row, column)) is not None:
             found.append((round(float(match[1]) / 100, 9), value))
-    return tuple(sorted(found))
+    return source.checked(found, line=row.line)
 
 
 def _routes(source: SourceText) -> list[RouteRecord]:

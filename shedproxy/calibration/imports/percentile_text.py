@@ -107,7 +107,7 @@ def _spectrum(source: SourceText, unit_ns: int) -> Iterator[tuple[float, Nanos, 
         if value < least:
             raise source.invalid("values fall here, and percentiles never do", line=number)
         least = value
-        yield share, Nanos(round(value * unit_ns)), int(match[3])
+        yield share, Nanos(round(value * unit_ns)), _count(source, match[3])
 
 
 def _buckets(rows: list[tuple[float, Nanos, int]]) -> tuple[tuple[Nanos, int], ...]:
@@ -133,11 +133,11 @@ def _read_hgrm(source: SourceText, unit: str, *, is_assumed: bool, loop: Loop | 
         length_ns=None,
         total=RouteRecord(
             name="all",
-            request_count=int(most[2]) if most else rows[-1][2],
+            request_count=_count(source, most[2]) if most else rows[-1][2],
             failed_count=None,
             rate_rps=None,
             latency=LatencyFigures(
-                mean_ns=Nanos(round(float(mean[1]) * unit_ns)) if mean else None,
+                mean_ns=Nanos(round(source.found(mean[1], "the mean") * unit_ns)) if mean else None,
                 max_ns=rows[-1][1],
                 percentiles=tuple((share, ns) for share, ns, _ in rows),
             ),
@@ -150,10 +150,15 @@ def _read_hgrm(source: SourceText, unit: str, *, is_assumed: bool, loop: Loop | 
 # --- wrk and wrk2 ------------------------------------------------------------------------------
 
 
-def _length(text: str) -> Nanos:
+def _count(source: SourceText, text: str) -> int:
+    return int(source.found(text, "a count"))
+
+
+def _length(source: SourceText, text: str) -> Nanos:
     match = _LENGTH.fullmatch(text)
-    assert match is not None
-    return Nanos(round(float(match[1]) * _LENGTHS_NS[match[2]]))
+    if match is None:
+        raise source.invalid(f"{text!r} is no length of time", line=source.line_of(text))
+    return Nanos(round(source.found(match[1], "a length of time") * _LENGTHS_NS[match[2]]))
 
 
 def _read_wrk(source: SourceText, kind: str, loop: Loop | None) -> LoadRecord:
@@ -164,30 +169,33 @@ def _read_wrk(source: SourceText, kind: str, loop: Loop | None) -> LoadRecord:
         raise source.invalid("wrk's totals are missing", help="copy its whole output")
     users, latency = _WRK_USERS.search(text), _WRK_LATENCY.search(text)
     shares = {
-        round(float(match[1]) / 100, 9): _length(match[2])
+        round(source.found(match[1], "a percentile") / 100, 9): _length(source, match[2])
         for line in whole.lines
         if (match := _WRK_SHARE.fullmatch(line)) is not None
     }
     rows = list(_spectrum(whole, NS_PER_MS)) if kind == "wrk2" else []
     shares |= {share: ns for share, ns, _ in rows}
-    errors = _wrk_errors(source.text)
-    count, length_ns = int(total[1]), _length(total[2])
+    errors = _wrk_errors(source)
+    count, length_ns = _count(source, total[1]), _length(source, total[2])
     notes = [] if shares else ["No percentiles in it: run wrk with --latency."]
     return LoadRecord(
         tool=kind,
         files=(source.name,),
         loop=loop or (Loop.OPEN if kind == "wrk2" else Loop.CLOSED),
         length_ns=length_ns,
-        users=float(users[1]) if users else None,
+        users=source.found(users[1], "connections") if users else None,
         total=RouteRecord(
             name="all",
             request_count=count,
             failed_count=sum(each.count for each in errors),
-            rate_rps=float(rate[1]),
+            rate_rps=source.found(rate[1], "Requests/sec"),
             latency=LatencyFigures(
-                mean_ns=_length(latency[1]) if latency else None,
-                max_ns=_length(latency[2]) if latency else None,
-                percentiles=tuple(sorted(shares.items())),
+                mean_ns=_length(source, latency[1]) if latency else None,
+                max_ns=_length(source, latency[2]) if latency else None,
+                # wrk2 says the same twice, and once rounded.
+                percentiles=tuple(sorted(shares.items()))
+                if rows
+                else source.checked(shares.items()),
             ),
         ),
         errors=tuple(errors),
@@ -196,18 +204,18 @@ def _read_wrk(source: SourceText, kind: str, loop: Loop | None) -> LoadRecord:
     )
 
 
-def _wrk_errors(text: str) -> list[Count]:
-    found = []
+def _wrk_errors(source: SourceText) -> list[Count]:
+    found, text = [], source.text
     socket, status = _WRK_SOCKET.search(text), _WRK_STATUS.search(text)
     if socket is not None:
         names = ("connect", "read", "write", "timeout")
         found = [
-            Count(name=name, count=int(count))
+            Count(name=name, count=_count(source, count))
             for name, count in zip(names, socket.groups(), strict=True)
-            if int(count)
+            if _count(source, count)
         ]
     if status is not None:
-        found.append(Count(name="status neither 2xx nor 3xx", count=int(status[1])))
+        found.append(Count(name="status neither 2xx nor 3xx", count=_count(source, status[1])))
     return found
 
 
@@ -215,18 +223,25 @@ def _wrk_errors(text: str) -> list[Count]:
 
 
 def _read_hey(source: SourceText, loop: Loop | None) -> LoadRecord:
-    facts = {name: float(value) for name, value in _HEY_FACT.findall(source.text)}
-    shares = tuple(
-        (round(float(share) / 100, 9), Nanos(round(float(value) * NS_PER_S)))
+    facts = {name: source.found(value, name) for name, value in _HEY_FACT.findall(source.text)}
+    read = [
+        (source.found(share, "a percentile") / 100, source.found(value, "a latency"))
         for share, value in _HEY_SHARE.findall(source.text)
-        if float(share)
+    ]
+    shares = source.checked(
+        (round(share, 9), Nanos(round(value * NS_PER_S))) for share, value in read if share
     )
     _, _, after = source.text.partition("Status code distribution:")
     answers, _, errors = after.partition("Error distribution:")
-    by_status = [(int(code), int(text.split()[0])) for code, text in _COUNTED.findall(answers)]
-    kinds = [Count(name=text.strip(), count=int(n)) for n, text in _COUNTED.findall(errors)]
+    by_status = [
+        (_count(source, code), _count(source, text.split()[0]))
+        for code, text in _COUNTED.findall(answers)
+    ]
+    kinds = [
+        Count(name=text.strip(), count=_count(source, n)) for n, text in _COUNTED.findall(errors)
+    ]
+    count = sum(n for _, n in by_status) + sum(each.count for each in kinds)
     kinds += [Count(name=f"status {code}", count=n) for code, n in by_status if code >= 400]
-    count = sum(n for _, n in by_status) + sum(int(n) for n, _ in _COUNTED.findall(errors))
     if not count or "Total" not in facts:
         raise source.invalid("hey's totals are missing", help="copy its whole output")
     in_all = round(facts.get("Requests/sec", 0.0) * facts["Total"])

@@ -42,6 +42,8 @@ def test_it_is_known_by_its_head_or_its_first_line() -> None:
 @pytest.mark.parametrize(("old", "new", "said"), [
     ("HIST", "TSIH", "cannot be decoded"),
     ("2.000,1.000", "2.000", "not a line of start"),
+    ("2.000,1.000", "2.000,1.0.0", "a length is '1.0.0'"),
+    ("2.000,1.000", "1.2.3,1.000", "a start is '1.2.3'"),
 ])  # fmt: skip
 def test_damage_is_named_with_its_line(old: str, new: str, said: str) -> None:
     lines = load_file(LOG).lines

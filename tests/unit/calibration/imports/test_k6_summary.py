@@ -64,6 +64,11 @@ def test_sub_metrics_are_routes() -> None:
         (('"count": 600', '"count": "x"'), "http_reqs has no count"),
         (('"count": 600', '"count": 0'), "no request in it"),
         (('"med": 20.9', '"med": null'), "http_req_duration has no med"),
+        (('"p(95)"', '"p(200)"'), "no 200th percentile"),
+        (('"p(95)": 23.75', '"p(95)": 3'), "percentile 95 is less than percentile 90"),
+        (('"max": 88.25', '"max": 1e308'), "http_req_duration has no max"),
+        (('"rate<0.01": false', '"rate<0.01": "no"'), "neither kept nor crossed"),
+        (('{\n    "rate<0.01": false\n   }', "3"), "thresholds of http_req_failed are no object"),
     ],
 )
 def test_damage_is_named_with_its_line(instead: tuple[str, str], said: str) -> None:
@@ -101,3 +106,31 @@ def test_a_length_that_is_none_is_not_known() -> None:
 def test_other_json_is_not_taken_for_it() -> None:
     assert not is_k6_summary([1])
     assert not is_k6_summary({"results": {"metrics": 3}})
+
+
+def test_users_that_are_no_number_are_refused() -> None:
+    text = load_file("k6_export.json").text
+    head, _, tail = text.partition('"vus_max"')
+    source = SourceText("s.json", head + '"vus_max"' + tail.replace('"max": 10', '"max": "x"'))
+    with pytest.raises(DocumentInvalidError, match="vus_max has no max: 'x'"):
+        read_k6_summary(source)
+
+
+def test_a_threshold_that_was_crossed_is_told() -> None:
+    kept = read_k6_summary(load_file("k6_export.json"))
+    assert not any("threshold" in note for note in kept.notes)
+    crossed = load_file("k6_export.json", instead=('"rate<0.01": false', '"rate<0.01": true'))
+    said = "The run's own threshold was crossed: http_req_failed, rate<0.01."
+    assert said in read_k6_summary(crossed).notes
+    ok = '"type": "rate",\n   "thresholds": {"rate<0.01": {"ok": %s}},'
+    for is_ok in (True, False):
+        instead = ('"type": "rate",', ok % str(is_ok).lower())
+        notes = read_k6_summary(load_file("k6_handle_summary.json", instead=instead)).notes
+        assert (said in notes) is not is_ok
+
+
+def test_a_rate_next_to_nothing_makes_no_length() -> None:
+    text = (
+        '{"metrics": {"http_req_duration": {"avg": 1}, "http_reqs": {"count": 9, "rate": 1e-320}}}'
+    )
+    assert read_k6_summary(SourceText("s.json", text)).length_ns is None

@@ -150,3 +150,22 @@ def test_a_percentile_that_is_no_share_is_named(share: str) -> None:
     with pytest.raises(DocumentInvalidError, match="a percentile is") as caught:
         read_percentile_text(SourceText("a.hgrm", text))
     assert caught.value.problems[0].line == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("wrk.txt", "in 10.01s", "in 1.2.3s", "a length of time is '1.2.3'"),
+        ("wrk.txt", "    200.11", "    2.0.0", "Requests/sec is '2.0.0'"),
+        ("wrk.txt", "99%   89.64ms", "200%   89.64ms", "no 200th percentile"),
+        ("wrk.txt", "99%   89.64ms", "99%   9.64ms", "percentile 99 is less than percentile 90"),
+        ("wrk.txt", "2003 requests", f"{'9' * 400} requests", "a count is '999"),
+        ("hey.txt", "1990 responses", "many responses", "a count is 'many'"),
+        ("hey.txt", "0.1212", "0.12.12", "Slowest is '0.12.12'"),
+        ("hey.txt", "99% in", "990% in", "no 990th percentile"),
+    ],
+)
+def test_what_was_edited_is_named(name: str, old: str, new: str, said: str) -> None:
+    with pytest.raises(DocumentInvalidError) as caught:
+        read_percentile_text(load_file(name, instead=(old, new)))
+    assert said in caught.value.problems[0].message
