@@ -6,7 +6,7 @@ three times its capacity (loud). The others are sent the same arrivals in all th
 come from a process of their own, and are timed from when they were sent, so that it is the proxy
 that is measured. With `--flood` the loud cell is not sent three times its capacity but what one
 process asks for without ever waiting, most of which is refused: by one worker, whose loop that
-takes. What the others' answers took longer by is then held against a bound in ms.
+takes.
 
 Exit code 0: the others' p99 is within ten per cent of what it is without, and none of their
 requests was refused or lost. 1: it is not. 2: the two calm parts differ by more than that, and the

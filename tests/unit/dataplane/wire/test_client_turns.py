@@ -230,9 +230,26 @@ async def test_a_body_with_a_slot_does_not_take_turns(still) -> None:
     head = b"POST /b HTTP/1.1\r\nHost: e\r\nContent-Length: 9\r\n\r\n"
     upstream = await bench.ask(client, head + b"12")
     exhaust(bench)
-    client.protocol.data_received(b"3456789")
+    client.protocol.data_received(b"345678")
     assert not client.is_paused
+    client.protocol.data_received(b"9")
     assert upstream.take().endswith(b"\r\n\r\n123456789")
+
+
+async def test_the_time_that_bodies_took_is_charged_too(still, monkeypatch) -> None:
+    bench = with_cells(still)
+    client = await asked_before(bench)
+    client.protocol.data_received(b"POST /b HTTP/1.1\r\nHost: e\r\nContent-Length: 3\r\n\r\n")
+    party = bench.server.turns.party("b")
+    before, feed = party.credit_ns, client.protocol.feed_body
+
+    def slow_feed(body, data: bytes) -> None:
+        bench.clock.advance(QUANTUM_NS // 3)
+        feed(body, data)
+
+    monkeypatch.setattr(type(client.protocol), "feed_body", lambda _, *given: slow_feed(*given))
+    client.protocol.data_received(b"1")
+    assert before - party.credit_ns == QUANTUM_NS // 3
 
 
 async def test_what_is_held_is_bounded_and_read_on_afterwards(still) -> None:
