@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from shedproxy.calibration.imports.load_record import (
     Loop,
     RouteRecord,
 )
-from shedproxy.calibration.imports.source_text import SourceText
+from shedproxy.calibration.imports.source_text import NUMBER_MAX, SourceText
 from shedproxy.core import NS_PER_MS, NS_PER_S, Nanos
 
 __all__ = ["is_locust_json", "read_locust_json"]
@@ -80,14 +79,13 @@ def read_locust_json(source: SourceText, *, loop: Loop | None = None) -> LoadRec
 def _number(source: SourceText, entry: Mapping[str, Any], key: str) -> float:
     value: Any = entry.get(key)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    number = float(value) if is_number else -1.0
-    if not 0 <= number < math.inf:
+    if not is_number or not 0 <= value <= NUMBER_MAX:
         raise source.invalid(
             f"entry {entry.get('name')!r} has no {key}",
             line=source.line_of(f'"{entry.get("name")}"'),
             help="export it with locust --json or --json-file",
         )
-    return number
+    return float(value)
 
 
 def _histogram(source: SourceText, entry: Mapping[str, Any]) -> Counter[Nanos]:

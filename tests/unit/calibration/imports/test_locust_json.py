@@ -52,6 +52,8 @@ def test_damage_is_named_with_its_line(instead: tuple[str, str], said: str) -> N
         {"last_request_timestamp": [1]},
         {"num_requests": math.nan},
         {"num_requests": math.inf},
+        {"num_requests": 10**400},
+        {"total_response_time": 1e308},
         {"start_time": math.nan},
     ],
 )
