@@ -112,7 +112,7 @@ def _metrics(source: SourceText, value: Mapping[str, Any]) -> dict[str, Mapping[
         entries = results["metrics"]
         if not all(isinstance(entry, dict) for entry in entries):
             raise source.invalid("metrics are objects", line=source.line_of('"metrics"'))
-        listed = {entry.get("name"): entry for entry in entries}
+        listed = {str(entry.get("name")): entry for entry in entries}
     else:
         listed = value["metrics"]
     found: dict[str, Mapping[str, Any]] = {}

@@ -87,6 +87,7 @@ def test_a_metric_that_is_no_object_is_refused() -> None:
     "text",
     [
         '{"results": {"metrics": [1]}}',
+        '{"results": {"metrics": [{"name": ["http_reqs"], "values": {"count": 1}}]}}',
         '{"metrics": {"http_req_duration": {"avg": 1}, "http_reqs": {"count": 1e400}}}',
     ],
 )
