@@ -284,9 +284,9 @@ def _zones_and_hands(settings: Settings, layers: Sequence[Layer]) -> Iterator[Pr
     placed = placed_rps(settings)
     for name, cell in settings.cell.items():
         path = ("cell", name)
-        here = hosts_by_zone(cell)
+        here = hosts_by_zone(cell.upstream)
         zones |= here.keys()
-        is_known = name in placed and host_rps(cell) is not None
+        is_known = name in placed and host_rps(cell, len(cell.upstream)) is not None
         if len(here) > 1 and not is_known and "zone-headroom" not in cell.waive:
             yield at_path(
                 layers,

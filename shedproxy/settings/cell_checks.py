@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from shedproxy.core import NS_PER_S
 from shedproxy.errors import Problem
@@ -17,7 +17,7 @@ from shedproxy.settings.upstream_compile import listed_hands
 from shedproxy.settings.upstreams import split_upstream
 from shedproxy.snapshot import canonical_key, written_key
 
-__all__ = ["check_cells", "host_rps", "hosts_by_zone", "most_rps", "placed_rps"]
+__all__ = ["check_cells", "host_rps", "hosts_by_zone", "most_rps", "placed_rps", "upstreams_of"]
 
 
 def check_cells(settings: Settings, check: Check) -> Iterator[Problem]:
@@ -91,7 +91,7 @@ def _check_hands(settings: Settings, check: Check) -> Iterator[Problem]:
                 related=(*path, "size"),
             )
             continue
-        upstreams = cell.upstream or cells_of(settings)["default"].upstream
+        upstreams = upstreams_of(settings, cell)
         wanted = len({canonical_key("header", tenant.encode()) for tenant in hands.tenants})
         dealt = len(listed_hands(cell, upstreams, settings.cells.secret))
         if hands.size < len(upstreams) and dealt < wanted:
@@ -157,12 +157,21 @@ def _check_sizes(settings: Settings, check: Check) -> Iterator[Problem]:
 
 def most_rps(settings: Settings) -> dict[str, float]:
     """The maximum of each cell, in requests per second, as far as it is known."""
-    cells = cells_of(settings)
     return {
-        name: each_rps * len(cell.upstream or cells["default"].upstream)
-        for name, cell in cells.items()
-        if (each_rps := host_rps(cell)) is not None
+        name: each_rps * hosts
+        for name, cell in cells_of(settings).items()
+        if (each_rps := host_rps(cell, hosts := _host_count(settings, cell))) is not None
     }
+
+
+def upstreams_of(settings: Settings, cell: CellSettings) -> list[str]:
+    """Where requests of a cell go: without upstreams of its own, to those of the default one."""
+    return cell.upstream or cells_of(settings)["default"].upstream
+
+
+def _host_count(settings: Settings, cell: CellSettings) -> int:
+    """Where nothing is said of upstreams (an app, or a host's own), as many as were measured."""
+    return len(upstreams_of(settings, cell)) or cell.profile.weight
 
 
 def placed_rps(settings: Settings) -> dict[str, float]:
@@ -188,10 +197,11 @@ def _placed_by(settings: Settings, name: str) -> Path:
 def _check_zones(settings: Settings, check: Check) -> Iterator[Problem]:
     placed = placed_rps(settings)
     for name, cell in settings.cell.items():
-        each_rps, demand_rps = host_rps(cell), placed.get(name)
+        upstreams, demand_rps = upstreams_of(settings, cell), placed.get(name)
+        each_rps = host_rps(cell, len(upstreams))
         if "zone-headroom" in cell.waive or demand_rps is None or each_rps is None:
             continue
-        room = zone_headroom(hosts_by_zone(cell), host_rps=each_rps, demand_rps=demand_rps)
+        room = zone_headroom(hosts_by_zone(upstreams), host_rps=each_rps, demand_rps=demand_rps)
         if room is None or room.is_enough:
             continue
         yield from check.error(
@@ -200,24 +210,26 @@ def _check_zones(settings: Settings, check: Check) -> Iterator[Problem]:
             note=f"{room.left_rps:.4g}/s would be left of {room.capacity_rps:.4g}/s, and"
             f" {room.demand_rps:.4g}/s are asked for: that takes {room.needed_rps:.4g}/s",
             help_text='add upstreams in other zones, or waive = ["zone-headroom"]',
-            related=("cell", name, "upstream"),
+            related=("cell", name if cell.upstream else "default", "upstream"),
         )
 
 
-def hosts_by_zone(cell: CellSettings) -> dict[str, int]:
-    """Upstreams of a cell by zone."""
-    zones = Counter(zone for _, zone, _ in map(split_upstream, cell.upstream))
+def hosts_by_zone(upstreams: Sequence[str]) -> dict[str, int]:
+    """Upstreams by zone."""
+    zones = Counter(zone for _, zone, _ in map(split_upstream, upstreams))
     return dict(zones) if any(zones) else {}
 
 
-def host_rps(cell: CellSettings) -> float | None:
-    """Requests per second that one upstream carries, by profile or by limit and baseline."""
+def host_rps(cell: CellSettings, hosts: int) -> float | None:
+    """Requests per second that one of a cell's `hosts` carries, by profile or by limit and
+    baseline.
+    """
     profile, limit = cell.profile, cell.limit
     rates = profile.slo_rate or profile.capacity
     if profile.id and rates:
         return rates[0] / profile.weight
     most = limit.initial if limit.algorithm == "fixed" else limit.max
     is_written = limit.algorithm == "fixed" or "max" in limit.model_fields_set
-    if is_written and most and limit.baseline and cell.upstream:
-        return most * NS_PER_S / limit.baseline / len(cell.upstream)
+    if is_written and most and limit.baseline and hosts:
+        return most * NS_PER_S / limit.baseline / hosts
     return None

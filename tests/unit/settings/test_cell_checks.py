@@ -64,6 +64,21 @@ def test_without_a_profile_limit_and_baseline_say_what_is_carried(written):
     assert not written.warnings(f"{text}demand = 200")
 
 
+def test_a_cell_without_upstreams_of_its_own_must_carry_its_demand_on_those_of_the_default(written):
+    text = (
+        f"[cells]\nkey = 'host'\nsecret = 's'\n[cell.default]\nupstream = {ZONES}\n"
+        "waive = ['zone-headroom']\n[cell.a]\n"
+    )
+    measured = "profile = { id = 'p', weight = 2, capacity = [200.0], knee = [2.0] }\n"
+    problem = written.problem(f"{text}{measured}demand = 201")
+    assert problem.message == 'cell "a" cannot lose zone x'
+    assert not written.warnings(f"{text}{measured}demand = 200")
+    bounded = "limit = { max = 30, baseline = '100ms' }\n"
+    assert "200/s would be left of 300/s" in written.problem(f"{text}{bounded}demand = 201").note
+    problem = written.problem(f"{text}{bounded}demand = 301\nwaive = ['zone-headroom']")
+    assert problem.note == "301/s, and its maximum is 300/s"
+
+
 def test_hands_need_a_secret(written):
     problem = written.problem("[headers]\ntenant = '@client'\n[cell.default]\nhands.size = 2")
     assert problem.message == 'cell "default": hands need cells.secret'
@@ -116,6 +131,16 @@ def test_a_demand_of_its_own_beyond_the_maximum_is_refused_whatever_is_waived(wr
     problem = written.problem(sized("", "demand = 201\nwaive = ['zone-headroom']"))
     assert problem.message == 'cell "a" has no room for what is placed on it'
     assert under(problem) == "201"
+
+
+def test_where_nobody_says_upstreams_a_cell_carries_what_was_measured(written):
+    text = "[cells]\nkey = 'host'\nsecret = 's'\n[cell.a]\n"
+    measured = "profile = { id = 'p', weight = 2, capacity = [200.0], knee = [2.0] }\n"
+    assert not written.warnings(f"{text}{measured}demand = 200")
+    problem = written.problem(f"{text}{measured}demand = 201")
+    assert problem.note == "201/s, and its maximum is 200/s"
+    problem = written.problem(f"{text}limit = {{ max = 30, baseline = '100ms' }}\ndemand = 301")
+    assert problem.note == "301/s, and its maximum is 300/s"
 
 
 def test_without_a_zone_a_part_of_what_all_ask_for_must_be_carried_too(written):
