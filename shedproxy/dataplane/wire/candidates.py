@@ -157,7 +157,7 @@ class Chooser(Generic[C]):
             if upstream.zone == self.own_zone:
                 rank = 0
                 near += 1
-                near_in_service += upstream.out_until is None
+                near_in_service += upstream.out_until is None and upstream.weight > 0
             if upstream in tried or not upstream.has_room(upstream.lane(lane), now):
                 continue
             if upstream.zone in lost_zones:

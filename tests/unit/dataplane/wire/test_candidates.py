@@ -67,6 +67,13 @@ def test_what_a_zone_has_lost_beyond_that_goes_elsewhere_in_proportion():
     assert Counter(take(chooser(), pool, 100)) == {"a": 56, "b": 44}
 
 
+def test_whom_the_supervisor_took_out_a_zone_has_lost_too():
+    pool = upstreams(*"aaaaabb")
+    for upstream in pool[:3]:
+        upstream.weight = 0
+    assert Counter(take(chooser(), pool, 100)) == {"a": 56, "b": 44}
+
+
 def test_without_any_other_zone_the_own_takes_all():
     pool = upstreams(*"aaaa")
     put_out(pool[0])
