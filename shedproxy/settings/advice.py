@@ -355,6 +355,17 @@ def _other_builds(settings: Settings, layers: Sequence[Layer]) -> Iterator[Probl
                 break
 
 
+def _managed(settings: Settings, layers: Sequence[Layer]) -> Iterator[Problem]:
+    if settings.snapshot.source and settings.mode != "enforce":
+        yield at_path(
+            layers,
+            ("mode",),
+            f"mode {settings.mode} ends when a snapshot is in force, which says the mode",
+            help_text=f"in an emergency: shedproxy mode {settings.mode} --for 10m",
+            severity="warning",
+        )
+
+
 _ADVISERS: tuple[_Adviser, ...] = (
     _shadowed_rules,
     _repeated_names,
@@ -369,4 +380,5 @@ _ADVISERS: tuple[_Adviser, ...] = (
     _zones_and_hands,
     _cancels,
     _other_builds,
+    _managed,
 )

@@ -127,3 +127,16 @@ def test_hands_without_tenants_are_warned_of(written):
 def test_an_own_zone_without_upstreams_is_warned_of(written):
     text = '[server]\nzone = "q"\n[cell.default]\nupstream = "http://a:1 zone=x"'
     assert [p.message for p in written.warnings(text)] == ["no upstream is in zone q"]
+
+
+def test_a_mode_that_snapshots_overrule_is_warned_of(written, under):
+    key = written.file.with_name("fleet.pub")
+    key.touch()
+    managed = f'[snapshot]\nsource = "/s"\nkeys = "{key}"\nfolder = "kept"\n'
+    assert written.warnings(f'mode = "enforce"\n{managed}') == []
+    (problem,) = written.warnings(f'mode = "off"\n{managed}')
+    assert problem.message == "mode off ends when a snapshot is in force, which says the mode"
+    assert problem.help == "in an emergency: shedproxy mode off --for 10m"
+    assert under(problem) == '"off"'
+    (problem,) = written.warnings(managed, environ={"SHEDPROXY_MODE": "observe"})
+    assert problem.source == "environment"
