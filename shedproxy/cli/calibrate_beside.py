@@ -56,6 +56,7 @@ def streams_asked(path: str, kind: str, most: int, requests: Path | None = None)
 
     Raises:
         typer.BadParameter: no such kind, or no path.
+        StartupError: the file cannot be read, or understood.
     """
     from shedproxy.loadgen.requests import RequestSetError, stream_from_toml
     from shedproxy.loadgen.residents import KINDS
@@ -64,7 +65,7 @@ def streams_asked(path: str, kind: str, most: int, requests: Path | None = None)
         try:
             path, kind = stream_from_toml(requests) or (path, kind)
         except RequestSetError as error:
-            raise typer.BadParameter(str(error)) from None
+            raise StartupError(str(error)) from None
     if kind not in KINDS:
         raise typer.BadParameter(
             f"{kind!r} is none of {', '.join(KINDS)}", param_hint="--streams-kind"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from shedproxy.cli.control_setup import add_setup
-from shedproxy.cli.output import end_failed
+from shedproxy.cli.output import end_unread
 from shedproxy.cli.plane_client import ask_plane, print_json
 from shedproxy.cli.plane_options import DEFAULT_URL, AsJson, Revision, TokenFile, Url, Why, say
 from shedproxy.cli.plane_options import order as give_order
@@ -64,7 +64,7 @@ def publish(
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        end_failed(f"cannot read {file}: {reason}")
+        end_unread(f"cannot read {file}: {reason}")
     order = {"texts": {cell: text}, "names": {cell: str(file)}, "force": force}
     answer = give_order("publish", order, why, revision, url, token_file)
     if as_json:

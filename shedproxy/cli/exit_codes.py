@@ -22,7 +22,8 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 """What was asked for makes no sense."""
 EXIT_CONFIG: Final = 3
-"""A file or setting is wrong, or the start failed by it."""
+"""A file or setting is wrong, a file that was named cannot be read or understood, or the start
+failed by it."""
 EXIT_INCONCLUSIVE: Final = 4
 """There is no result that could be trusted."""
 EXIT_REGRESSED: Final = 5

@@ -75,7 +75,7 @@ def make_plan(asked: Asked, chosen: RequestSet) -> LoadPlan:
 
     Raises:
         typer.BadParameter: the flags do not go together, or one says nothing; it says which.
-        StartupError: there is no such scenario.
+        StartupError: a file that it names cannot be read, or understood.
     """
     sources = [
         name
@@ -182,7 +182,10 @@ def _of_log(asked: Asked, file: Path) -> LoadPlan:
     speed = float(match[1]) if match else 0.0
     if not 0.001 <= speed <= 1000:
         raise ValueError(f"{asked.speed!r} is no speed: try 2x, or 0.5x")
-    reading = read_log(file, allowed=asked.allowed)
+    try:
+        reading = read_log(file, allowed=asked.allowed)
+    except RequestSetError as error:
+        raise StartupError(str(error)) from None
     mix, rng = Mix(parse_mix(asked.mix)), _rng(asked.seed, "classes")
     classes: list[Criticality] = [mix.draw(rng) for _ in reading.requests]
     specs, schedule = timed(reading.requests, speed=speed, classes=classes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 import typer
 
 from shedproxy.cli.exit_codes import EXIT_UNSAFE
+from shedproxy.errors import StartupError
 
 if TYPE_CHECKING:
-    from shedproxy.loadgen.requests import RequestSet
+    from shedproxy.loadgen.requests import RequestSet, RequestSpec
 
 __all__ = ["check_target", "generator_count", "is_loopback", "request_set"]
 
@@ -71,7 +72,8 @@ def request_set(
     """What to send, from every source that was named; GET / where none was.
 
     Raises:
-        typer.BadParameter: one of them says nothing that can be sent.
+        typer.BadParameter: a flag says nothing that can be sent.
+        StartupError: a file cannot be read, or understood.
     """
     from shedproxy.loadgen.openapi import requests_from_openapi
     from shedproxy.loadgen.requests import (
@@ -92,10 +94,19 @@ def request_set(
             (access_log, requests_from_log),
         ):
             if file is not None:
-                specs += read(file)
+                specs += _read(read, file)
         return RequestSet(specs or [RequestSpec()], parse_mix(mix))
     except RequestSetError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _read(read: Callable[[Path], list[RequestSpec]], file: Path) -> list[RequestSpec]:
+    from shedproxy.loadgen.requests import RequestSetError
+
+    try:
+        return read(file)
+    except RequestSetError as error:
+        raise StartupError(str(error)) from None
 
 
 def generator_count(text: str, target: str) -> int:

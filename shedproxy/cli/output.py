@@ -8,10 +8,10 @@ from typing import NoReturn
 
 import typer
 
-from shedproxy.cli.exit_codes import EXIT_FAILED
+from shedproxy.cli.exit_codes import EXIT_CONFIG, EXIT_FAILED
 from shedproxy.errors import Problem
 
-__all__ = ["end_failed", "print_problems"]
+__all__ = ["end_failed", "end_unread", "print_problems"]
 
 
 def print_problems(problems: Sequence[Problem]) -> None:
@@ -30,3 +30,13 @@ def end_failed(message: str) -> NoReturn:
     """
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(EXIT_FAILED) from None
+
+
+def end_unread(message: str) -> NoReturn:
+    """Say why a file that was named cannot be read, or understood, and end.
+
+    Raises:
+        typer.Exit: 3.
+    """
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(EXIT_CONFIG) from None

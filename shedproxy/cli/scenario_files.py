@@ -52,9 +52,14 @@ def find_scenario(named: str) -> Path:
     path = Path(named)
     if path.is_file():
         return path
+    if path.is_dir():
+        raise StartupError(f"{named} is a folder, and no scenario file")
     if path.suffix == ".toml" or len(path.parts) > 1:
         raise StartupError(f"there is no scenario file {named}")
-    folder = find_suite()
+    try:
+        folder = find_suite()
+    except StartupError as error:
+        raise StartupError(f"there is no scenario file {named}, and {error}") from None
     file = folder / f"{named}.toml"
     if file.is_file():
         return file
@@ -72,6 +77,9 @@ def read_scenario(file: Path) -> Scenario:
     if not file.exists():
         raise ConfigInvalidError([Problem(message=f"there is no file {file}", source=str(file))])
     layer = read_file(file)
+    if not layer.values:
+        message = f"{file} says nothing: a scenario has a [backend] and [[client]] tables"
+        raise ConfigInvalidError([Problem(message=message, source=str(file))])
     try:
         return decode_scenario(layer.values, name=file.stem)
     except TableInvalidError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from shedproxy.cli.exit_codes import EXIT_CONFIG, EXIT_FAILED
-from shedproxy.cli.output import end_failed, print_problems
+from shedproxy.cli.output import end_failed, end_unread, print_problems
 from shedproxy.clock import wall_seconds
 from shedproxy.errors import DocumentInvalidError, StartupError
 
@@ -114,7 +114,7 @@ def sign(
         is_forced=force,
     )
     if says_nothing(made.document) and not made.table:
-        end_failed(f"{source} says nothing: every host would refuse it as empty")
+        end_unread(f"{source} says nothing: every host would refuse it as empty")
     try:
         data = _or_end(
             lambda: encode_snapshot(made, [each.sign for each in signers], size=size_bytes)
@@ -289,7 +289,7 @@ def _read(file: Path, size: int = (64 << 20) + 1) -> bytes:
         with file.open("rb") as stream:
             return stream.read(size)
     except OSError as error:
-        end_failed(f"cannot read {file}: {error.strerror}")
+        end_unread(f"cannot read {file}: {error.strerror}")
 
 
 def _or_end(make: Callable[[], _T]) -> _T:
@@ -300,4 +300,4 @@ def _or_end(make: Callable[[], _T]) -> _T:
         print_problems(error.problems)
         raise typer.Exit(EXIT_CONFIG) from None
     except StartupError as error:
-        end_failed(str(error))
+        end_unread(str(error))

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from shedproxy.cli.output import end_failed
+from shedproxy.cli.output import end_unread
 
 __all__ = ["read_token"]
 
-_TOKEN = re.compile(r"[\x21-\x7e]*")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 def read_token(file: str) -> str:
     """What is in the file, without its line end; "" where none is named.
 
     Raises:
-        typer.Exit: 1, and it was said that the file cannot be read, or holds no token. What it
+        typer.Exit: 3, and it was said that the file cannot be read, or holds no token. What it
             holds is not shown.
     """
     if not file:
@@ -24,7 +24,7 @@ def read_token(file: str) -> str:
     try:
         token = Path(file).read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
-        end_failed(f"cannot read {file}: {error.strerror}")
+        end_unread(f"cannot read {file}: {error.strerror}")
     if not _TOKEN.fullmatch(token):
-        end_failed(f"{file} holds no token: one line of visible ASCII, without blanks")
+        end_unread(f"{file} holds no token: one line of visible ASCII, without blanks")
     return token

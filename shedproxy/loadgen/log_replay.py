@@ -80,7 +80,7 @@ def read_log(path: Path, *, allowed: Sequence[str] = ()) -> LogReading:
         with path.open(encoding="utf-8", errors="replace") as lines:
             _read(lines, methods, reading)
     except OSError as error:
-        raise RequestSetError(f"{path}: {error.strerror}") from error
+        raise RequestSetError(f"cannot read {path}: {error.strerror}") from error
     if not reading.requests:
         skipped = ", ".join(f"{count} {method}" for method, count in reading.skipped.items())
         raise RequestSetError(

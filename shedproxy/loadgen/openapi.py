@@ -56,7 +56,9 @@ def _read(path: Path) -> Any:
             return json.loads(text)
     except UnicodeDecodeError as error:
         raise RequestSetError(f"{path}: it is not UTF-8 text") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise RequestSetError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
         raise RequestSetError(f"{path}: {error}") from error
     try:
         import yaml  # noqa: PLC0415 - an extra

@@ -255,7 +255,9 @@ def _tables(path: Path) -> list[Any]:
         tables = tomllib.loads(path.read_text(encoding="utf-8")).get("request", [])
     except UnicodeDecodeError as error:
         raise RequestSetError(f"{path}: it is not UTF-8 text") from error
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise RequestSetError(f"cannot read {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
         raise RequestSetError(f"{path}: {error}") from error
     if not isinstance(tables, list) or not tables:
         raise RequestSetError(f"{path}: no [[request]] in it")
@@ -307,7 +309,7 @@ def requests_from_log(path: Path) -> list[RequestSpec]:
                 if request is not None and request[0].lower() in _SAFE:
                     counts[request] += 1
     except OSError as error:
-        raise RequestSetError(f"{path}: {error}") from error
+        raise RequestSetError(f"cannot read {path}: {error.strerror}") from error
     if not counts:
         raise RequestSetError(f"{path}: no line with a GET or HEAD request")
     return [

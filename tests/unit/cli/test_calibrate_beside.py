@@ -44,9 +44,9 @@ def test_a_file_of_requests_may_name_the_streams(tmp_path: Path) -> None:
     file.write_text('[[request]]\npath = "/a"\n')
     assert streams_asked("", "sse", 64, file).path == ""
     file.write_text('[[request]]\npath = "/a"\nstream = "sse"\nweight = 3\n')
-    with pytest.raises(typer.BadParameter, match="a path and no more"):
+    with pytest.raises(StartupError, match="a path and no more"):
         streams_asked("", "sse", 64, file)
-    with pytest.raises(typer.BadParameter, match="No such file"):
+    with pytest.raises(StartupError, match="No such file"):
         streams_asked("", "sse", 64, tmp_path / "none.toml")
 
 

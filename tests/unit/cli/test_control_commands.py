@@ -134,9 +134,9 @@ def test_that_a_release_is_forced_is_said(cli):
 
 
 def test_a_file_that_cannot_be_read_is_said(cli, tmp_path):
-    assert "cannot read gone.toml" in cli("publish", "gone.toml", code=1)
+    assert "cannot read gone.toml" in cli("publish", "gone.toml", code=3)
     (tmp_path / "edge.toml").write_bytes(b"\xff")
-    assert "not UTF-8" in cli("publish", "edge.toml", code=1)
+    assert "not UTF-8" in cli("publish", "edge.toml", code=3)
 
 
 def test_the_audit_leaves_out_what_was_only_watched(cli):

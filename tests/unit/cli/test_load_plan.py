@@ -96,13 +96,17 @@ def test_the_clients_of_a_scenario_are_those_of_the_simulator(tmp_path: Path) ->
         ({"rate": "1", "arrivals": "odd"}, "poisson or constant"),
         ({"rate": "1..2", "shape": "wave"}, "none of steady"),
         ({"rate": "1", "shape": "ramp"}, "between two rates"),
-        ({"log": Path("none.log")}, "No such file"),
         ({"rate": "0.001", "length": "1ms"}, "no arrival"),
     ],
 )
 def test_what_cannot_be_meant_is_said(asked: dict[str, object], says: str) -> None:
     with pytest.raises(typer.BadParameter, match=says):
         plan(**asked)
+
+
+def test_a_log_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="No such file"):
+        plan(log=tmp_path / "none.log")
 
 
 def test_a_speed_that_is_none_and_a_log_of_days_are_said(tmp_path: Path) -> None:

@@ -321,7 +321,7 @@ def test_the_token_is_read_from_its_file(cli, tmp_path):
     file.write_text("s3cret\n")
     assert cli("drain", "--token-file", str(file)).stdout == "draining\n"
     assert cli.asked[0].headers["authorization"] == "Bearer s3cret"
-    assert cli("drain", "--token-file", str(tmp_path / "none")).exit_code == 1
+    assert cli("drain", "--token-file", str(tmp_path / "none")).exit_code == 3
 
 
 def test_reload_says_what_is_in_force(cli):

@@ -99,7 +99,7 @@ def test_mistakes_are_located_and_explained(signed, tmp_path):
         "sign", "edge.toml", *arguments, "--size", "5MiB", code=2
     )
     signed("sign", "edge.toml", *arguments, "--expires-in", "soon", code=2)
-    assert "cannot read" in signed("show", "none.snapshot", code=1)
+    assert "cannot read" in signed("show", "none.snapshot", code=3)
     assert "not a snapshot" in signed("show", "edge.toml", code=3)
     signed("verify", "edge.snapshot", code=2)
 
@@ -107,6 +107,6 @@ def test_mistakes_are_located_and_explained(signed, tmp_path):
 def test_what_every_host_would_refuse_as_empty_is_not_signed(run, tmp_path):
     (tmp_path / "empty.toml").write_text("")
     run("keygen", "fleet")
-    said = run("sign", "empty.toml", "--key", "fleet.key", "--revision", "1", "--out", "x", code=1)
+    said = run("sign", "empty.toml", "--key", "fleet.key", "--revision", "1", "--out", "x", code=3)
     assert "empty.toml says nothing: every host would refuse it" in said
     assert not (tmp_path / "x").exists()

@@ -21,7 +21,7 @@ def test_a_file_that_is_not_there_is_named(
 ) -> None:
     with pytest.raises(typer.Exit) as ended:
         read_token(str(tmp_path / "t"))
-    assert ended.value.exit_code == 1
+    assert ended.value.exit_code == 3
     assert f"cannot read {tmp_path / 't'}" in capsys.readouterr().err
 
 
@@ -32,7 +32,7 @@ def test_what_no_header_can_carry_is_no_token_and_is_not_shown(
     (tmp_path / "t").write_bytes(content)
     with pytest.raises(typer.Exit) as ended:
         read_token(str(tmp_path / "t"))
-    assert ended.value.exit_code == 1
+    assert ended.value.exit_code == 3
     text = capsys.readouterr().err
     assert f"{tmp_path / 't'} holds no token" in text
     assert "s3cr" not in text
