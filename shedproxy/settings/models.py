@@ -86,8 +86,9 @@ class TimeoutsSettings(Section):
     """From the request sent to the head of the upstream's answer."""
     expect_continue: Duration = preset("1s")
     """`Expect: 100-continue` of a body larger than `permit_body_size`, or of unknown length, is the
-    upstream's to answer; one that says nothing for this long is taken to let the body come. 0s asks
-    no upstream: the proxy lets it come as soon as it has admitted the request."""
+    upstream's to answer; one that says nothing for this long, or half of the time that the request
+    has left, is taken to let the body come. 0s asks no upstream: the proxy lets it come as soon as
+    it has admitted the request."""
     upstream_idle: Annotated[Duration, at_least("1ms")] = preset("60s")
     """Between two reads of an answer; streams and tunnels are exempt."""
     pool_idle: Annotated[Duration, at_least("1ms")] = preset("15s")

@@ -101,8 +101,19 @@ def judge_continues(
             ones = [one for one in forwarded.get((transport, index), []) if one.at < at]
             must = all(asks(each, side.requests[index]) for each in conversation.documents)
             expect(bool(ones) or not must, "100 before an upstream has the head")
-            if ones and ones[-1].request.all(b"expect"):
+            was_asked = ones and ones[-1].request.all(b"expect")
+            if was_asked and not says_time(conversation, side.requests[index]):
                 judge_reason(conversation, ones[-1], at, count)
+
+
+def says_time(conversation: Conversation, request: Request) -> bool:
+    """Whether its deadline may come before an upstream has said nothing for as long as it may."""
+    names = {
+        name.encode()
+        for each in conversation.documents
+        for name in each.classification.deadline_headers
+    }
+    return any(request.all(name) for name in names)
 
 
 def judge_reason(conversation: Conversation, one: Forwarded, at: int, count: int) -> None:

@@ -230,8 +230,10 @@ class WireServer:
         await self.reception.until_empty(Nanos(grace_ns - patience_ns))
         left = tuple(self.clients)
         for client in left:
-            if client.exchange is not None:
-                client.exchange.fail(Fault.UPSTREAM_TIMEOUT)
+            exchange = client.exchange
+            if exchange is not None:
+                is_owed = exchange.is_collecting
+                exchange.fail(Fault.BODY_TIMEOUT if is_owed else Fault.UPSTREAM_TIMEOUT)
             else:
                 client.turn_away()
         if left:

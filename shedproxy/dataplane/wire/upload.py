@@ -212,7 +212,12 @@ class Upload(Ending):
         expecting = self.expecting
         if expecting is not None and not expecting.has_continued:
             # Who has sent a part of it may wait with the rest.
-            expecting.continue_at = now + self.live.timeouts.expect_continue_ns
+            patience_ns: int = self.live.timeouts.expect_continue_ns
+            permit = self.permit
+            if permit is not None and permit.expires_at is not None:
+                # Body and answer have to come in what is left, too.
+                patience_ns = min(patience_ns, max(0, permit.expires_at - now) // 2)
+            expecting.continue_at = now + patience_ns
             self.client.wake_at(expecting.continue_at)
         if not self.is_unasked:
             self._begin_upload(now)

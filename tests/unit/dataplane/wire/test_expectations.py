@@ -142,6 +142,23 @@ async def test_an_upstream_that_says_nothing_lets_the_body_come(still) -> None:
     assert stalled_ns >= milliseconds(100)
 
 
+async def test_of_a_deadline_an_upstream_that_says_nothing_has_half(still) -> None:
+    """The body and the answer have the rest."""
+    bench = still(**SIZE)
+    client = bench.client()
+    timed = LARGE.replace(b"Expect:", b"X-Request-Timeout-Ms: 400\r\nExpect:")
+    upstream = await bench.ask(client, timed)
+    assert ASK in upstream.take()
+    await bench.advance(milliseconds(175))
+    assert client.take() == b""
+    await bench.advance(milliseconds(50))
+    assert client.take() == CONTINUE
+    client.protocol.data_received(BODY)
+    assert upstream.take() == BODY
+    upstream.protocol.data_received(OK)
+    assert client.take().startswith(b"HTTP/1.1 200 ")
+
+
 async def test_other_interim_answers_go_through_before_100(still) -> None:
     bench = still(**SIZE)
     client = bench.client()

@@ -80,6 +80,17 @@ async def test_a_drain_answers_the_rest_at_its_grace(still) -> None:
     assert bench.cell.in_flight == 0
 
 
+async def test_a_drain_blames_no_upstream_for_a_body_that_did_not_come(still) -> None:
+    bench = still()
+    client = bench.client()
+    client.protocol.data_received(b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 9\r\n\r\n12")
+    assert await bench.server.drain(milliseconds(20)) == 1
+    answer = client.take()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"body_timeout" in answer
+    assert bench.dials == 0
+
+
 async def test_gauges_are_published_about_once_a_second(still) -> None:
     bench = still()
     bench.client()
