@@ -7,9 +7,13 @@ whole or not at all in both, and `create` succeeds for one of all who try.
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from shedproxy.core import Nanos, to_seconds
 from shedproxy.errors import StartupError
@@ -17,15 +21,25 @@ from shedproxy.store.extra import import_extra
 
 __all__ = ["ObjectStore", "open_store"]
 
+T = TypeVar("T")
+_AT_ONCE_MAX = 32
+"""More calls wait for one of these; one that hangs ends with the time of a request."""
+
 
 class ObjectStore:
-    """A bucket, or a folder in one. Every call raises OSError when it fails, and TimeoutError."""
+    """A bucket, or a folder in one. Every call raises OSError when it fails, and TimeoutError.
 
-    __slots__ = ("_obstore", "_store", "url")
+    Each call blocks in a thread of ours. What obstore has for event loops ends in threads of its
+    own, which touch Python objects a moment longer than anybody waits for: where that was the last
+    thing a program did, it aborted one time in four.
+    """
+
+    __slots__ = ("_obstore", "_store", "_threads", "url")
 
     def __init__(self, obstore: Any, store: Any, url: str) -> None:
         self._obstore = obstore
         self._store = store
+        self._threads = ThreadPoolExecutor(_AT_ONCE_MAX, thread_name_prefix="object-store")
         self.url = url
 
     async def get(self, name: str, size_max: int) -> bytes:
@@ -34,54 +48,58 @@ class ObjectStore:
         Raises:
             FileNotFoundError: there is none.
         """
-        try:
-            found = await self._obstore.get_async(self._store, name)
+
+        def get() -> bytes:
             pieces: list[bytes] = []
             size = 0
-            async for piece in found.stream(min_chunk_size=1 << 20):
+            for piece in self._obstore.get(self._store, name).stream(min_chunk_size=1 << 20):
                 pieces.append(bytes(piece))
                 size += len(piece)
                 if size > size_max:
                     break
-        except self._obstore.exceptions.BaseError as error:
-            raise _failure(error) from error
-        return b"".join(pieces)[: size_max + 1]
+            return b"".join(pieces)[: size_max + 1]
+
+        return await self._in_thread(get)
 
     async def put(self, name: str, data: bytes) -> None:
         """Make the object, or replace it."""
-        try:
-            await self._obstore.put_async(self._store, name, data)
-        except self._obstore.exceptions.BaseError as error:
-            raise _failure(error) from error
+        await self._in_thread(lambda: self._obstore.put(self._store, name, data))
 
     async def create(self, name: str, data: bytes) -> bool:
         """Make the object; False: there is one of this name already, and it stays as it is."""
-        try:
-            await self._obstore.put_async(self._store, name, data, mode="create")
-        except (FileExistsError, self._obstore.exceptions.AlreadyExistsError):
-            return False
-        except self._obstore.exceptions.BaseError as error:
-            raise _failure(error) from error
-        return True
+
+        def create() -> bool:
+            try:
+                self._obstore.put(self._store, name, data, mode="create")
+            except (FileExistsError, self._obstore.exceptions.AlreadyExistsError):
+                return False
+            return True
+
+        return await self._in_thread(create)
 
     async def delete(self, name: str) -> None:
         """Remove the object, if it is there."""
-        try:
-            await self._obstore.delete_async(self._store, name)
-        except FileNotFoundError:
-            return
-        except self._obstore.exceptions.BaseError as error:
-            raise _failure(error) from error
+
+        def delete() -> None:
+            with suppress(FileNotFoundError):
+                self._obstore.delete(self._store, name)
+
+        await self._in_thread(delete)
 
     async def names(self, prefix: str = "") -> list[str]:
         """Of all objects in a folder and below, in order."""
-        names: list[str] = []
+
+        def names() -> list[str]:
+            batches = self._obstore.list(self._store, prefix or None)
+            return sorted(entry["path"] for batch in batches for entry in batch)
+
+        return await self._in_thread(names)
+
+    async def _in_thread(self, do: Callable[[], T]) -> T:
         try:
-            async for batch in self._obstore.list(self._store, prefix or None):
-                names += [entry["path"] for entry in batch]
+            return await asyncio.get_running_loop().run_in_executor(self._threads, do)
         except self._obstore.exceptions.BaseError as error:
             raise _failure(error) from error
-        return sorted(names)
 
 
 def open_store(url: str, *, timeout: Nanos) -> ObjectStore:

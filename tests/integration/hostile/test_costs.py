@@ -40,7 +40,9 @@ def cost(port: int, pid: int, body: bytes) -> float:
 
 
 def test_a_body_of_small_chunks_costs_a_bounded_multiple(serve) -> None:
-    """<= 20 x the same body in one piece; <= 150 x where no two chunks after another are alike."""
+    """Alike, <= 20 x the same body in one piece; and where no two chunks after another are alike,
+    <= 25 x one-byte chunks (12 as it is; 118 without what reads these many at a time).
+    """
     proxy = serve()
     pid = proxy.worker_pid
 
@@ -51,7 +53,10 @@ def test_a_body_of_small_chunks_costs_a_bounded_multiple(serve) -> None:
         return cost(proxy.port, pid, chunks * count + tail + b"0\r\n\r\n")
 
     whole = chunked(SIZE)
-    alike = {size: chunked(size) / whole for size in (1, 16, 256)}
-    unlike = {sizes: chunked(*sizes) / whole for sizes in ((1, 2), (16, 17), (1, 255), (256, 257))}
+    bytewise = chunked(1)
+    alike = {1: bytewise / whole, 16: chunked(16) / whole, 256: chunked(256) / whole}
+    unlike = {
+        sizes: chunked(*sizes) / bytewise for sizes in ((1, 2), (16, 17), (1, 255), (256, 257))
+    }
     assert all(multiple <= 20 for multiple in alike.values()), alike
-    assert all(multiple <= 150 for multiple in unlike.values()), unlike
+    assert all(multiple <= 25 for multiple in unlike.values()), unlike

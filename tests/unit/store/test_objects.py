@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -45,6 +47,24 @@ async def test_what_is_too_large_is_got_one_byte_too_far(store):
 async def test_what_is_not_there_is_a_missing_file(store):
     with pytest.raises(FileNotFoundError):
         await store.get("a", 10)
+
+
+def test_a_program_whose_last_word_goes_to_a_store_ends_well(tmp_path):
+    """Of programs that waited for obstore's own threads one in four aborted."""
+    code = (
+        "import asyncio, sys\n"
+        "from shedproxy.store import open_store\n"
+        "async def main():\n"
+        "    store = open_store(sys.argv[1], timeout=10**9)\n"
+        "    await store.put('a', b'1')\n"
+        "    assert await store.names() == ['a']\n"
+        "asyncio.run(main())\n"
+    )
+    for _ in range(16):
+        ended = subprocess.run(
+            [sys.executable, "-c", code, f"file://{tmp_path}/store"], check=False
+        )
+        assert ended.returncode == 0
 
 
 @pytest.mark.parametrize("url", ["nope://bucket", "s3://"])
