@@ -22,7 +22,7 @@ HERE = shedproxy.__file__.removesuffix("__init__.py")
     ("stack", "place"),
     [
         ((), UNKNOWN),
-        (("slow (/home/anna/work/blocking.py:12)", "run (/home/anna/x.py:1)"), "blocking:slow"),
+        (("slow (/srv/app/blocking.py:12)", "run (/srv/app/x.py:1)"), "blocking:slow"),
         (("match (/usr/lib/python3.11/re/__init__.py:166)", "check (/srv/a/b.py:9)"), "b:check"),
         (
             ("recv (/opt/v/lib64/python3.12/site-packages/urllib3/util/ssl_.py:3)",),
@@ -32,7 +32,7 @@ HERE = shedproxy.__file__.removesuffix("__init__.py")
         ((f"turn ({HERE}dataplane/wire/server.py:300)",), "shedproxy.dataplane.wire.server:turn"),
         ((f"select ({LIBRARY}selectors.py:468)",), "selectors:select"),
         (("load (<frozen importlib._bootstrap>:1)", "a (<string>:1)"), "<string>:a"),
-        (("f (<doctest /home/anna/a.py>:1)",), "<doctest:f"),
+        (("f (<doctest /srv/app/a.py>:1)",), "<doctest:f"),
         (("<lambda> (C:\\Users\\x\\y.py:1)",), "y:<lambda>"),
         (('x"y\n{ (/a/ü b.py:1)',), "__b:x_y__"),
         ((f"{'f' * 500} (/a/{'m' * 500}.py:1)",), f"{'m' * 48}:{'f' * 31}"),
