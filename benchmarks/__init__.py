@@ -17,3 +17,6 @@ sys.path[:] = [entry for entry in _path if entry and Path(entry).resolve() != _R
 with contextlib.suppress(ImportError):  # an editable install is the checkout
     import shedproxy  # noqa: F401
 sys.path[:] = _path
+if getattr(sys.modules.get("shedproxy"), "__file__", None) is None:
+    # An editable install may leave a directory of data there, which is imported as a package.
+    sys.modules.pop("shedproxy", None)

@@ -65,6 +65,7 @@ _LOAD = ("rounds", "sizes", "connections", "heads", "peers")
 CHOICES = {
     "acceptance": ("rounds", "parts", "heads"),
     "decisions": ("rounds",),
+    "memory": ("rounds",),
     "middleware": ("rounds",),
     "snapshots": ("rounds",),
     "overload": ("shapes", "loads", "peers", "seconds"),

@@ -93,9 +93,16 @@ class Budget:
 
     target: float
     floor: float
+    is_least: bool = False
+    """Both are the least that will do: what is measured must not fall below."""
 
     def __str__(self) -> str:
-        return f"target {self.target:g}, floor {self.floor:g}"
+        sign = ">= " if self.is_least else ""
+        return f"target {sign}{self.target:g}, floor {sign}{self.floor:g}"
+
+    def reaches(self, value: float, bound: float) -> bool:
+        """Whether a value is on the right side of `target` or `floor`; nan is not."""
+        return value >= bound if self.is_least else value <= bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +131,8 @@ class Row:
         }
         if self.budget:
             line |= {"target": self.budget.target, "floor": self.budget.floor}
+            if self.budget.is_least:
+                line["is_least"] = True
         return line
 
 

@@ -154,6 +154,8 @@ class Outcomes:
     goodput: float
     p50_ms: float
     p99_ms: float
+    offered: int = 0
+    """How many came."""
 
 
 def play(
@@ -199,7 +201,7 @@ def _play(
     served = sorted(ns for ns in world.tally.latencies_ns if ns <= milliseconds(DEADLINE_MS))
     possible = shape.capacity_rps * min(1.0, load) * seconds
     p50, p99 = percentile(served, 0.5) or 0, percentile(served, 0.99) or 0
-    return Outcomes(len(served) / possible, p50 / 1e6, p99 / 1e6)
+    return Outcomes(len(served) / possible, p50 / 1e6, p99 / 1e6, world.tally.offered)
 
 
 def search(shape: Shape, *, seconds: float = 20.0, seeds: int = 2) -> tuple[Tuning, float]:

@@ -78,7 +78,7 @@ def _rows(runs: Sequence[dict[str, Any]], kind: str) -> list[Row]:
         for row in run[kind]:
             those = [math.nan if value is None else value for value in row["values"]]
             values.setdefault(row["name"], []).extend(those)
-            budgets[row["name"]] = Budget(row["target"], row["floor"]) if "floor" in row else None
+            budgets[row["name"]] = budget_of(row)
     return [Row(name, Spread.of(those), budgets[name]) for name, those in values.items()]
 
 
@@ -87,3 +87,10 @@ def _machine_text(machine: dict[str, Any]) -> str:
         f"{machine['system']}, {machine['processor']}, {machine['python']}, {machine['cores']}"
         f" cores, load average {machine['load_average']}, {machine['stolen_share']:.1%} stolen"
     )
+
+
+def budget_of(row: dict[str, Any]) -> Budget | None:
+    """The one that a saved row has, if any."""
+    if "floor" not in row:
+        return None
+    return Budget(row["target"], row["floor"], is_least=row.get("is_least", False))

@@ -17,7 +17,7 @@ from benchmarks.method import Budget, NotMeasuredError, Row, Spread, interval, r
 from benchmarks.overload import Cell, judge
 from benchmarks.overload_shapes import SHAPES, TUNED, QueueControl, Shape, play
 from benchmarks.refusal import possible_goodput
-from benchmarks.saved import put_together
+from benchmarks.saved import budget_of, put_together
 from shedproxy.simulator.controllers.fixed_limit import FixedControl
 
 pytestmark = pytest.mark.integration
@@ -40,7 +40,7 @@ def test_decisions_are_measured_for_every_algorithm_and_queue_length(root: Path)
     report = json.loads(done.stdout)
     assert report["benchmark"] == "decisions"
     assert report["quick"] is True
-    assert report["unit"] == "us per operation"
+    assert report["unit"] == "us per operation, or as the line says"
     assert report["absent"] == []
     assert report["machine"]["cores"] >= 1
     assert report["command"].endswith("-m benchmarks decisions --quick --json --rounds 2")
@@ -50,6 +50,7 @@ def test_decisions_are_measured_for_every_algorithm_and_queue_length(root: Path)
         assert f"admit and release, {algorithm}, tenants, deadlines" in names
     for waiters in (10, 100, 1000, 10_000):
         assert f"wait and release beside {waiters}, one flow" in names
+    assert "s for a million simulated requests, from 5000" in names
     for row in report["rows"]:
         assert 0 < row["min"] <= row["median"] <= row["max"]
         assert row["rounds"] == len(row["values"]) == 2
@@ -71,7 +72,9 @@ def test_middleware_is_measured_beside_others_and_its_budget(root: Path, tmp_pat
     for name in ("a middleware of nothing", "slowapi", "OpenTelemetry, metrics"):
         assert "floor" not in rows[f"added in process by {name}"]
     added = rows["added in process by ShedMiddleware"]
-    assert added["target"] < added["floor"]
+    assert (added["target"], added["floor"]) == (4, 4)
+    claimed = "added in process by ShedMiddleware, trusted claims, tenants, rules"
+    assert "floor" not in rows[claimed], "what is promised is of the plain one"
     assert report["absent"] == []
 
 
@@ -289,4 +292,14 @@ def test_memory_is_of_worker_and_supervisor(root: Path):
     report = json.loads(run(root, "memory", "--quick", "--json").stdout)
     rows = {row["name"]: row for row in report["rows"]}
     assert 5 < rows["a worker, idle"]["median"] < rows["the supervisor, idle"]["median"] < 200
-    assert rows["a worker beside 500 idle connections"]["floor"] == 120
+    assert rows["a worker beside idle connections, 500"]["floor"] == 120
+
+
+def test_a_bound_that_is_the_least_is_met_from_above_and_kept():
+    budget = Budget(target=0.97, floor=0.97, is_least=True)
+    assert budget.reaches(0.98, budget.floor)
+    assert not budget.reaches(0.96, budget.floor)
+    assert not budget.reaches(math.nan, budget.floor)
+    row = Row("goodput", Spread.of([0.98]), budget)
+    assert budget_of(row.as_json()) == budget
+    assert budget_of(Row("us", Spread.of([1.0])).as_json()) is None
