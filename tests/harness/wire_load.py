@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from harness.own_time import own_time
+
 __all__ = ["GET", "POST", "Load", "Reply", "quantile"]
 
 GET = b"GET / HTTP/1.1\r\nHost: e\r\n\r\n"
@@ -22,14 +24,14 @@ class Reply:
 
     request: bytes
     began_s: float
+    ended_s: float
+    """Both by the monotonic clock."""
+    ended_own_s: float
     took_s: float
+    """Both by `own_time`: proxy, upstream and clients are one thread."""
     status: int
     """0: cut, or closed without an answer."""
     head: bytes = b""
-
-    @property
-    def ended_s(self) -> float:
-        return self.began_s + self.took_s
 
 
 class Load:
@@ -92,14 +94,16 @@ class Load:
             self._left -= 1
             if client is None:
                 client = await self._proxy.connect()
-            request, began = self._make(), time.monotonic()
+            request, began_s, began_own_s = self._make(), time.monotonic(), own_time()
             status, head = 0, b""
             try:
                 answer = await client.ask(request)
                 status, head = answer.status, answer.head
             except (asyncio.IncompleteReadError, OSError):  # a timeout of the client too
                 pass
-            self.replies.append(Reply(request, began, time.monotonic() - began, status, head))
+            ended_s, ended_own_s = time.monotonic(), own_time()
+            took_s = ended_own_s - began_own_s
+            self.replies.append(Reply(request, began_s, ended_s, ended_own_s, took_s, status, head))
             if not status or b"onnection: close" in head:
                 client.close()
                 client = None
@@ -110,6 +114,6 @@ class Load:
 
 
 def quantile(replies: list[Reply], share: float) -> float:
-    """How long a share of them took at most, in seconds."""
+    """How long a share of them took at most, in seconds of `own_time`."""
     took = sorted(reply.took_s for reply in replies)
     return took[min(len(took) - 1, int(len(took) * share))]

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 import pytest
 import trustme
 from harness.process import HERE, Process, memory_bytes
 
-from benchmarks.slow_client_load import Honest
+from benchmarks.slow_client_load import Honest, Seen
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
 RATE = 2000
+PACE = 200
+"""What `server.tls.handshake_rate_max` is unless it is set."""
+BURST_S = 0.05
+"""What was not used of so much of it may come at once."""
+ROUNDS = 5
 
 
 @pytest.fixture(scope="module")
@@ -34,55 +39,92 @@ def tls_config(authority: trustme.CA, tmp_path: Path) -> str:
     return f'[server.tls]\ncert = "{file}"\nkey = "{file}"\n'
 
 
-@contextmanager
-def flood(port: int, home: Path) -> Iterator[Process]:
-    class Flood(Process):
-        def is_up(self) -> bool:
-            return self.text().startswith("flooding")
+class Decoy(Process):
+    """Takes the connections of strangers, and does nothing for them."""
 
-        def end(self) -> float:
-            """Stop; how many handshakes were begun per second."""
-            assert self._process is not None
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            self._process.wait(timeout=self.STOP_S)
-            return float(self.text().split()[-1])
+    def __init__(self, home: Path) -> None:
+        command = [sys.executable, "-P", HERE / "deaf_server.py"]
+        super().__init__("decoy", command, home=home, stdin=True)
 
-    command = [sys.executable, "-P", HERE / "hello_flood.py", str(port), f"--rate={RATE}"]
-    with Flood("flood", command, home=home, stdin=True) as running:
-        yield running
+    def is_up(self) -> bool:
+        return self.text().startswith("port ")
+
+    @property
+    def port(self) -> int:
+        return int(self.text().split()[1])
+
+
+class Flood(Process):
+    """Strangers at a rate, who go where they are sent."""
+
+    def __init__(self, port: int, home: Path) -> None:
+        command = [sys.executable, "-P", HERE / "hello_flood.py", str(port), f"--rate={RATE}"]
+        super().__init__("flood", command, home=home, stdin=True)
+
+    def is_up(self) -> bool:
+        return self.text().startswith("flooding")
+
+    def turn_to(self, port: int) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"%d\n" % port)
+        self._process.stdin.flush()
+
+    def end(self) -> tuple[float, dict[str, int]]:
+        """Stop; how many came per second, and how many were answered by each port."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=self.STOP_S)
+        found = json.loads(self.text().splitlines()[-1])
+        return found["rate"], found["answered"]
 
 
 async def test_a_flood_of_handshakes_leaves_open_connections_their_time(
     serve, tls_config, authority, tmp_path
 ) -> None:
-    """2 000 a second: traffic on open connections is answered, its p99 within 1.5 x, and whoever
-    comes when it is over is let in at once.
+    """2 000 a second: as many are begun as the pace lets through, traffic on open connections is
+    answered, its p99 within 1.5 x, and whoever comes when it is over is let in at once.
 
-    The flood is as steady as the clock: what it costs is seen in each of three windows, what
-    something else on the machine costs is not; calm is what it was before it or after it.
+    Calm is the same flood at a server that only closes its connections, in turn with the flood
+    here: what 2 000 connections a second take from a machine, and what else is done on it, is in
+    both. What else is done comes and goes and can only lengthen what is seen; the flood is there in
+    each of its windows. So it is judged by the best of them, and calm by its median.
     """
     proxy = serve(tls_config)
     pid = proxy.worker_pid
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    honest = Honest(proxy.port, rate=100, tls=context)
+    honest = Honest(proxy.port, rate=300, tls=context)
+    calm: list[Seen] = []
+    flooded: list[Seen] = []
+    flooded_s = 0.0
+    growth = 0
     try:
-        await honest.open(50)
+        await honest.open(100)
         await honest.run(0.5)
-        idle = await honest.run(2)
         before = memory_bytes(pid)
-        with flood(proxy.port, tmp_path) as strangers:
-            seen = [await honest.run(1.2) for _ in range(3)]
-            growth = memory_bytes(pid) - before
-            assert strangers.end() > 0.9 * RATE
-        after = await honest.run(2)
+        with Decoy(tmp_path) as decoy, Flood(decoy.port, tmp_path) as strangers:
+            for _ in range(ROUNDS):
+                await honest.run(0.2)
+                calm.append(await honest.run(0.8))
+                strangers.turn_to(proxy.port)
+                began = time.perf_counter()
+                await honest.run(0.2)
+                flooded.append(await honest.run(0.8))
+                growth = max(growth, memory_bytes(pid) - before)
+                strangers.turn_to(decoy.port)
+                flooded_s += time.perf_counter() - began
+            rate, answered = strangers.end()
     finally:
         honest.close()
-    assert not [failure for window in seen for failure in window.failures]
-    p99s_ms = [window.p99_ms for window in seen]
-    idle_ms = max(idle.p99_ms, after.p99_ms)
-    assert min(p99s_ms) <= 1.5 * idle_ms, (idle_ms, p99s_ms)
+    # A busy machine may not have 2 000 to give; they are many times the pace all the same.
+    assert rate > 0.5 * RATE
+    let_in = PACE * (flooded_s + BURST_S * ROUNDS)
+    assert 0 < answered[str(proxy.port)] < 1.1 * let_in, (answered, let_in)
+    assert not [failure for window in flooded for failure in window.failures]
+    calm_ms, flooded_ms = ([one.p99_ms for one in windows] for windows in (calm, flooded))
+    assert min(flooded_ms) <= 1.5 * median(calm_ms), (calm_ms, flooded_ms)
     assert growth < 64 * 1024**2
     began = time.perf_counter()
     async with asyncio.timeout(5):
