@@ -11,11 +11,7 @@ from benchmarks import peers
 from benchmarks.overload_shapes import Tuning
 from benchmarks.servers import Server
 
-__all__ = ["OURS", "PEERS", "REFUSER", "adaptive_concurrency", "start"]
-
-OURS = "shedproxy"
-REFUSER = "refuse all"
-"""nginx `return 503`: what a refusal takes on this machine where nothing is decided."""
+__all__ = ["PEERS", "adaptive_concurrency", "start"]
 
 FORWARD_TO = "BENCHMARKS_FORWARD_TO"
 """The port that `benchmarks.apps.forward` hands requests on to."""
@@ -57,7 +53,7 @@ def _uvicorn(home: Path, up: int, tuning: Tuning) -> Server:
 
 
 PEERS: Mapping[str, Callable[[Path, int, Tuning], Server | None]] = {
-    OURS: lambda home, up, _: peers.shedproxy(home, up),
+    "shedproxy": lambda home, up, _: peers.shedproxy(home, up),
     "nothing": lambda home, up, _: peers.nginx_proxy(home, up),
     "nginx limit_conn": lambda home, up, tuning: peers.nginx_proxy(
         home, up, limit=tuning.nginx_limit
@@ -72,7 +68,6 @@ PEERS: Mapping[str, Callable[[Path, int, Tuning], Server | None]] = {
         home, up, filters=[adaptive_concurrency(is_tuned=True)]
     ),
     "uvicorn limit": _uvicorn,
-    REFUSER: lambda home, _up, _tuning: peers.nginx_refusing(home),
 }
 """By name: `nothing` is nginx without a limit."""
 

@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 GET = b"GET / HTTP/1.1\r\nHost: e\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 LENGTH = 500_000
+SERVICE_MS = 60
+DEADLINE_S = 2.0
 
 
 def posted(is_chunked: bool, size: int) -> bytes:
@@ -134,9 +136,12 @@ async def test_clients_that_leave_the_queue_take_no_slot(bench, figure) -> None:
 def test_idle_connections_cost_little_and_no_slot(tmp_path, figure) -> None:
     """A thousand that are silent, and a thousand that were served and stay."""
     count = 1000
+    patient = (
+        '[server.timeouts]\nclient_head = "5m"\nclient_idle = "5m"\n'  # until the last is there
+    )
     with (
         Service(home=tmp_path, slots=4, service_ms=1) as service,
-        Shedproxy(service.url, home=tmp_path) as proxy,
+        Shedproxy(service.url, home=tmp_path, config=patient) as proxy,
         ExitStack() as stack,
     ):
         before = memory_bytes(proxy.worker_pid)
@@ -184,14 +189,25 @@ def served(proxy: Shedproxy) -> bool:
 
 @pytest.mark.fault("C11")
 def test_a_retry_storm_costs_no_goodput(tmp_path, figure) -> None:
-    """Twice the capacity asks, and whoever is refused asks three times more at once."""
+    """Twice the capacity asks, and whoever is refused asks three times more at once.
+
+    The service is slow: a few hundred tries a second leave the processors idle, so that what is
+    lost was lost by decisions.
+    """
     with (
-        Station(slots=4, service_ms=20) as station,
+        Station(slots=4, service_ms=SERVICE_MS) as station,
         Shedproxy(station.url, home=tmp_path) as proxy,
     ):
-        crowd = Crowd(proxy.port, rate_rps=2 * station.capacity_rps, for_s=6, seed=1, retries=3)
+        crowd = Crowd(
+            proxy.port,
+            rate_rps=2 * station.capacity_rps,
+            for_s=8,
+            seed=1,
+            retries=3,
+            deadline_s=DEADLINE_S,
+        )
         asyncio.run(crowd.play())
-        goodput = crowd.goodput_rps(2, 6) / station.capacity_rps
+        goodput = crowd.goodput_rps(3, 8) / station.capacity_rps
     values = sorted(int(value) for value in crowd.retry_after)
     assert goodput >= 0.9
     assert len(values) >= 5
@@ -213,20 +229,27 @@ def test_one_greedy_tenant_leaves_the_others_their_share(tmp_path, figure) -> No
     async def play(port: int, share_rps: float) -> list[Crowd]:
         rates = [0.6 * share_rps] * 4 + [20 * share_rps]
         crowds = [
-            Crowd(port, rate_rps=rate, for_s=6, seed=n, headers=[f"x-tenant: t{n}"])
+            Crowd(
+                port,
+                rate_rps=rate,
+                for_s=8,
+                seed=n,
+                deadline_s=DEADLINE_S,
+                headers=[f"x-tenant: t{n}"],
+            )
             for n, rate in enumerate(rates)
         ]
         return await asyncio.gather(*(crowd.play() for crowd in crowds))
 
     with (
-        Station(slots=4, service_ms=20) as station,
+        Station(slots=4, service_ms=SERVICE_MS) as station,
         Shedproxy(station.url, home=tmp_path, config=config) as proxy,
     ):
         *others, greedy = asyncio.run(play(proxy.port, station.capacity_rps / 5))
-    settled = [call for crowd in others for call in crowd.told if call.intended_s >= 2]
+    settled = [call for crowd in others for call in crowd.told if call.intended_s >= 3]
     served_ratio = sum(call.status == 200 for call in settled) / len(settled)
     assert served_ratio >= 0.95
     figure(
         f"of 0.6 of a share each the others got {served_ratio:.1%}, "
-        f"the greedy one {greedy.served_ratio(2):.1%} of 20 shares"
+        f"the greedy one {greedy.served_ratio(3):.1%} of 20 shares"
     )

@@ -1,26 +1,29 @@
 """Asks URLs again and again, and prints how long each answer took, as JSON; ends with its stdin.
 
 A process of its own, so that the load which a test makes in its own process does not delay it. One
-thread and one connection per URL; a failure is any answer but 200, and any broken connection.
+thread and one connection per URL; a failure is any answer but 200, and any broken connection. Times
+are without what this process and those of `--waits-of` wait for a processor: `harness/own_time`.
 """
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import json
 import os
-import sys
 import threading
-import time
 from urllib.parse import urlsplit
+
+from harness.own_time import own_time
 
 PERIOD_S = 0.02
 
 
 class Probe(threading.Thread):
-    def __init__(self, url: str, end: threading.Event) -> None:
+    def __init__(self, url: str, pids: list[int], end: threading.Event) -> None:
         super().__init__()
         self.url = url
+        self.pids = pids
         self.end = end
         self.took: list[float] = []
         self.failures: list[str] = []
@@ -29,7 +32,7 @@ class Probe(threading.Thread):
         parts = urlsplit(self.url)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
         while not self.end.wait(PERIOD_S):
-            began = time.perf_counter()
+            began = own_time(*self.pids)
             try:
                 connection.request("GET", parts.path)
                 answer = connection.getresponse()
@@ -40,7 +43,7 @@ class Probe(threading.Thread):
             else:
                 if answer.status != 200:
                     self.failures.append(f"status {answer.status}")
-            self.took.append(time.perf_counter() - began)
+            self.took.append(own_time(*self.pids) - began)
         connection.close()
 
     def result(self) -> dict[str, object]:
@@ -55,8 +58,12 @@ class Probe(threading.Thread):
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("urls", nargs="+")
+    parser.add_argument("--waits-of", type=int, nargs="*", default=[])
+    options = parser.parse_args()
     end = threading.Event()
-    probes = [Probe(url, end) for url in sys.argv[1:]]
+    probes = [Probe(url, options.waits_of, end) for url in options.urls]
     for probe in probes:
         probe.start()
     print("probing", flush=True)

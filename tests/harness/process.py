@@ -184,11 +184,15 @@ class Service(Process):
 
 
 class Prober(Process):
-    """Asks URLs while it is entered; `end` gives, by path, what `harness/prober.py` measured."""
+    """Asks URLs while it is entered; `end` gives, by path, what `harness/prober.py` measured.
 
-    def __init__(self, urls: Sequence[str], *, home: Path) -> None:
-        command = [sys.executable, "-P", HERE / "prober.py", *urls]
-        super().__init__("prober", command, home=home, stdin=True)
+    `pids` are those who answer: what they wait for a processor is not in the times.
+    """
+
+    def __init__(self, urls: Sequence[str], *, home: Path, pids: Sequence[int] = ()) -> None:
+        command = [sys.executable, "-P", HERE / "prober.py", *urls, "--waits-of", *map(str, pids)]
+        path = {"PYTHONPATH": str(HERE.parent)}
+        super().__init__("prober", command, home=home, environ=path, stdin=True)
 
     def is_up(self) -> bool:
         return self.text().startswith("probing")

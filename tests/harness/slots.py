@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 
-__all__ = ["SERVICE_S", "Load", "Station"]
+__all__ = ["SERVICE_S", "Load", "Station", "busy", "mean_held"]
 
 SERVICE_S = 0.02
 REQUEST = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -32,6 +32,12 @@ class Station:
         assert self._server is not None
         self._server.close()
         await asyncio.sleep(0.05)
+
+    def take_seconds(self) -> Counter[int]:
+        """For how long how much was asked for since the last call."""
+        self._move(0)
+        seconds, self.seconds = self.seconds, Counter()
+        return seconds
 
     def _move(self, step: int) -> None:
         now = time.monotonic()
@@ -98,3 +104,22 @@ class Load:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def mean_held(seconds: Counter[int]) -> float:
+    """How much was asked for at once, on average."""
+    return sum(held * part for held, part in seconds.items()) / sum(seconds.values())
+
+
+async def busy(station: Station, load: Load, for_s: float) -> tuple[float, Counter[int]]:
+    """How much the station had at once, and for how long how much.
+
+    The first is the best of four parts of the time: a slot that nobody may use is not used in any
+    of them, and a machine that is busy with others leaves slots empty in some.
+    """
+    parts = []
+    station.take_seconds()
+    for _ in range(4):
+        await load.rate(for_s / 4)
+        parts.append(station.take_seconds())
+    return max(map(mean_held, parts)), sum(parts, Counter())

@@ -38,14 +38,14 @@ def test_control_answers_fast_at_five_times_the_load(tmp_path: Path) -> None:
         Shedproxy(service.url, home=tmp_path) as proxy,
     ):
         urls = [proxy.control_url + path for path in CONTROL] + [proxy.url + "/healthz"]
-        with Prober(urls, home=tmp_path) as prober:
+        with Prober(urls, home=tmp_path, pids=[proxy.pid, proxy.worker_pid]) as prober:
             goodput_rps = play(proxy.url, rate_rps=5 * service.capacity_rps, for_s=4)
             found = prober.end()
         assert proxy.cell()["rejected"] > 1000, "that was no overload"
     assert goodput_rps > service.capacity_rps / 2
     assert set(found) == {*CONTROL, "/healthz"}
     for path, result in found.items():
-        assert result["count"] > 50, (path, result)
+        assert result["count"] > 20, (path, result)
         assert result["failures"] == 0, (path, result)
         assert result["p99_ms"] < 50, (path, result)
 
@@ -60,13 +60,13 @@ def test_control_listener_answers_fast_while_a_worker_stands_still(tmp_path: Pat
         urls = [proxy.control_url + path for path in ("/livez", "/metrics", "/-/status")]
         os.kill(stopped, signal.SIGSTOP)
         try:
-            with Prober(urls, home=tmp_path) as prober:
+            with Prober(urls, home=tmp_path, pids=[proxy.pid]) as prober:
                 time.sleep(2)
                 found = prober.end()
         finally:
             os.kill(stopped, signal.SIGCONT)
         assert proxy.worker_pid == stopped, "the worker was restarted within its bound"
     for path, result in found.items():
-        assert result["count"] > 50, (path, result)
+        assert result["count"] > 20, (path, result)
         assert result["failures"] == 0, (path, result)
         assert result["p99_ms"] < 100, (path, result)

@@ -10,11 +10,11 @@ import json
 import random
 import re
 import signal
-import time
 from dataclasses import replace
 
 import pytest
 from harness.beside import in_thread
+from harness.own_time import own_time
 from harness.snapshots import Fleet, document_of
 
 from shedproxy.core import BUCKETS, build_cell_table
@@ -109,16 +109,16 @@ async def test_with_the_store_gone_every_process_starts_from_disk_alone(managed,
     managed.store.rename(managed.folder / "gone")
     proxy.signal(signal.SIGKILL)
     await in_thread(proxy.process.wait)
-    began = time.perf_counter()
+    began = own_time()
     proxy = await managed.start()
-    took = time.perf_counter() - began
+    took = own_time(proxy.process.pid, await in_thread(proxy.worker_pid)) - began
     async with load(await in_thread(lambda: proxy.address), 4) as after:
         await eventually_async(lambda: after.ok > 50)
     assert after.errors == []
     assert set(after.statuses) == {200}
     status = (await managed.status())["snapshot"]
     assert status["revision"] == 1
-    assert took < 4, "2 s, on a machine that is busy with other tests"
+    assert took < 4, "2 s, on a machine that is slow"
 
 
 async def test_no_bad_snapshot_is_ever_in_force_and_each_is_reported(managed, tmp_path):

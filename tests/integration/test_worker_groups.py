@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from harness.beside import in_thread
 from harness.process import Listening, free_port
-from harness.slots import SERVICE_S, Load
+from harness.slots import Load, mean_held
 
 from shedproxy.testing import eventually_async
 
@@ -65,8 +66,8 @@ class Server(Listening):
         lines = self.notes.read_text().splitlines()
         return [(int(at), int(who), int(step)) for at, who, step in map(str.split, lines)]
 
-    def held(self, since: int, dead: int = 0) -> Counter[int]:
-        """How long how much was in flight since then, in seconds; a dead worker's work is over."""
+    def held(self, since: int, until: int, dead: int = 0) -> Counter[int]:
+        """How long how much was in flight then, in seconds; a dead worker's work is over."""
         steps = sorted(self.steps())
         if dead:
             died_at = max(at for at, who, _ in steps if who == dead)
@@ -75,7 +76,7 @@ class Server(Listening):
         now, before = 0, steps[0][0]
         seconds: Counter[int] = Counter()
         for at, _, step in steps:
-            if at > since:
+            if since < at <= until:
                 seconds[now] += (at - max(before, since)) / 1e9
             now, before = now + step, at
         return seconds
@@ -103,24 +104,33 @@ def assert_kept(seconds: Counter[int]) -> None:
     assert above <= 0.01 * sum(seconds.values())
 
 
+async def played(server: Server, load: Load, for_s: float, dead: int = 0) -> list[Counter[int]]:
+    """How long how much was in flight, in each of four parts of the time."""
+    marks = [server.last_at()]
+    for _ in range(4):
+        await load.rate(for_s / 4)
+        marks.append(server.last_at())
+    parts = [server.held(since, until, dead) for since, until in itertools.pairwise(marks)]
+    return [part for part in parts if part]
+
+
 async def test_all_workers_keep_one_limit_and_a_killed_one_leaks_no_slot(server: Server):
+    """A slot that is lost is not used in any part of the time; a machine that is busy with others
+    leaves slots empty in some.
+    """
     load = Load()
     await load.connect(server.port, CLIENTS)
     await load.rate(0.3)
-    since = server.last_at()
-    rate = await load.rate(2.0)
-    seconds = server.held(since)
-    print(f"{server.name}: {rate:.1f}/s; {dict(seconds)}")
-    assert_kept(seconds)
-    assert rate >= 0.8 * LIMIT / SERVICE_S
+    parts = await played(server, load, 2.0)
+    print(f"{server.name}: {parts}")
+    assert_kept(sum(parts, Counter()))
+    assert max(map(mean_held, parts)) >= 0.8 * LIMIT
     victim = Counter(who for _, who, _ in server.steps()).most_common(1)[0][0]
     os.kill(victim, signal.SIGKILL)
     await eventually_async(lambda: {who for _, who, _ in server.steps()[-40:]} - {victim})
     await asyncio.sleep(0.3)
-    since = server.last_at()
-    rate = await load.rate(1.0)
-    seconds = server.held(since, dead=victim)
-    print(f"{server.name} after a kill: {rate:.1f}/s; {dict(seconds)}")
-    assert_kept(seconds)
-    assert seconds[LIMIT] >= 0.8 * sum(seconds.values())
+    parts = await played(server, load, 1.6, dead=victim)
+    print(f"{server.name} after a kill: {parts}")
+    assert_kept(sum(parts, Counter()))
+    assert max(map(mean_held, parts)) >= 0.8 * LIMIT, "3 of 4 would be 0.75"
     await load.end()
