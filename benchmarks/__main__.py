@@ -4,7 +4,7 @@
     python -m benchmarks middleware     what ShedMiddleware adds to a request, in process
     python -m benchmarks proxy          CPU of a proxied request, beside others
     python -m benchmarks refusal        CPU of a refused request, beside others
-    python -m benchmarks acceptance     the ratios that have a target; exit 1: a floor is missed
+    python -m benchmarks acceptance     what has a bound; exit 1: a floor is missed, 2: void
     python -m benchmarks memory         of worker and supervisor: idle, connections, tenants
     python -m benchmarks overload       goodput and latency beside nginx, HAProxy, Envoy and uvicorn
     python -m benchmarks snapshots      a period of managed mode, however much changed; the swap
@@ -61,14 +61,15 @@ BENCHMARKS = {
 
 
 SHOW = "show"
-_LOAD = ("rounds", "sizes", "connections", "heads", "peers")
+_OVERLOAD = ("seed", "shapes", "loads", "seconds", "completions", "beside")
+_LOAD = ("rounds", "sizes", "connections", "heads", "apart", "peers")
 CHOICES = {
-    "acceptance": ("rounds", "parts", "heads"),
+    "acceptance": ("rounds", "parts", "heads", "peers", *_OVERLOAD),
     "decisions": ("rounds",),
     "memory": ("rounds",),
     "middleware": ("rounds",),
     "snapshots": ("rounds",),
-    "overload": ("shapes", "loads", "peers", "seconds"),
+    "overload": ("rounds", "peers", *_OVERLOAD),
     "proxy": _LOAD,
     "refusal": _LOAD,
     "tls": ("rounds", "peers"),
@@ -76,6 +77,8 @@ CHOICES = {
     "workers": ("rounds", "parts", "seconds"),
 }
 """What each can be told."""
+KEEPS = ("acceptance", "overload")
+"""Those that last for hours save what they have on the way."""
 
 
 def options() -> argparse.Namespace:
@@ -88,7 +91,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="show: of --save")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.add_argument("--quick", action="store_true", help="fewer, shorter rounds: a trial run")
-    parser.add_argument("--rounds", type=int, default=0, help="of each figure; not overload")
+    parser.add_argument("--rounds", type=int, default=0, help="of each figure")
     parser.add_argument("--save", type=Path, metavar="FILE", help="JSON with every raw row")
     parser.add_argument("--peers", nargs="+", default=[], help="programs, as the table names them")
     parts = (*acceptance.PARTS, workers.CPU, *workers.PARTS)
@@ -99,10 +102,14 @@ def options() -> argparse.Namespace:
     some.add_argument("--sizes", default="", help="some of 128,16k,post16k")
     some.add_argument("--connections", default="", help="as 16,64,512")
     some.add_argument("--heads", default="", choices=("alike", "differ"), help="both if not said")
-    only = parser.add_argument_group("overload; workers: seconds")
+    some.add_argument("--apart", type=int, default=0, help="ms that a connection pauses; not those")
+    only = parser.add_argument_group("overload, also of acceptance; workers: seconds")
     only.add_argument("--shapes", nargs="+", default=[], help="services, as 4x20ms")
     only.add_argument("--loads", nargs="+", type=float, default=[], help="over capacity")
     only.add_argument("--seconds", type=float, help="of each cell")
+    only.add_argument("--completions", type=int, default=0, help="a cell lasts until so many")
+    only.add_argument("--beside", type=int, default=0, help="so many light cells at a time")
+    only.add_argument("--seed", type=int, default=1, help="of the first round")
     only.add_argument("--search", action="store_true", help="find the settings of peers anew")
     chosen = parser.parse_args()
     if bool(chosen.files) is not (chosen.name == SHOW):
@@ -139,16 +146,23 @@ def main() -> int:
     if chosen.name == SHOW:
         return show(chosen.files)
     how = {choice: getattr(chosen, choice) for choice in CHOICES.get(chosen.name, ())}
+
+    def keep(report: Any) -> None:
+        if chosen.save:
+            told = report.as_json(chosen.name, command(), quick=chosen.quick)
+            chosen.save.write_text(json.dumps(told, indent=1) + "\n")
+
+    if chosen.name in KEEPS:
+        how["keep"] = keep
     try:
         report: Any = BENCHMARKS[chosen.name](quick=chosen.quick, **how)
     except NotMeasuredError as error:
         print(f"{chosen.name}: not measured: {error}", file=sys.stderr)
         return 1
+    keep(report)
     told = report.as_json(chosen.name, command(), quick=chosen.quick)
-    if chosen.save:
-        chosen.save.write_text(json.dumps(told, indent=1) + "\n")
     print(json.dumps(told, indent=1) if chosen.json else report.as_text(command()))
-    return 0 if getattr(report, "is_met", True) else 1
+    return int(getattr(report, "exit_code", 0))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ __all__ = [
     "in_turns",
     "parsed",
     "repeated",
+    "run_wrk",
     "sampled",
     "take_turns",
 ]
@@ -57,7 +58,8 @@ WRONG_MAX = 0.001
 STOLEN_MAX = 0.05
 """Share of the machine's time that a hypervisor may have given to others in a run."""
 SATURATED = 0.9
-"""Share of its core from which a server counts as busy."""
+"""Share of the time that a server or generator ran, or waited for its core, from which it counts as
+busy: it never had nothing to do."""
 REPEATS = 2
 """Of a void run."""
 
@@ -85,16 +87,20 @@ class Traffic:
     size: str = "128"
     connections: int = 16
     heads: str = DIFFERENT
+    pause_ms: int = 0
+    """What each connection does nothing for after an answer: as many requests a second for all."""
 
     def __str__(self) -> str:
-        return f"{SAYS[self.size]}, {self.connections} connections, {self.heads}"
+        said = f"{SAYS[self.size]}, {self.connections} connections, {self.heads}"
+        return f"{said}, {self.pause_ms} ms apart" if self.pause_ms else said
 
     def script(self) -> str:
         """For wrk."""
         method, path = REQUESTS[self.size]
         body = 'wrk.body = string.rep("x", 16384)\n' if method == "POST" else ""
         heads = _DIFFERENT.replace("{path}", path) if self.heads == DIFFERENT else ""
-        return f'wrk.method = "{method}"\n{body}{heads}'
+        pause = f"function delay() return {self.pause_ms} end\n" if self.pause_ms else ""
+        return f'wrk.method = "{method}"\n{body}{heads}{pause}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,19 @@ class Sample:
     stolen: float
     faults: tuple[str, ...]
     """Why it is void."""
+    server_waited: float = 0.0
+    """Share of the run that it waited for its core, as did the generator; older rows have none."""
+    generator_waited: float = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the server had nothing to do for a part of the time."""
+        return self.server_busy + self.server_waited < SATURATED
+
+    @property
+    def is_generator_full(self) -> bool:
+        """Whether the generator always had something to do."""
+        return self.generator_busy + self.generator_waited >= SATURATED
 
 
 @dataclass(slots=True)
@@ -160,17 +179,37 @@ class Turns:
         lines += [f"{name} gave {count} wrong answers" for name, count in wrong.items()]
         return lines + self._idle()
 
-    def _idle(self) -> list[str]:
-        """A server that waits for the generator wakes up more often, and costs more per request."""
-        busy: dict[str, list[float]] = {}
+    def kept_waiting(self, traffic: object, server: str) -> str:
+        """Why its cost flatters whoever is compared with it; "": it was as busy as it can be.
+
+        A server that has nothing to do goes to sleep and is woken more often, for less each time.
+        """
+        rows = self._sound().get((server, str(traffic)), [])
+        shares = [row.server_busy + row.server_waited for row in rows]
+        if not rows or statistics.median(shares) >= SATURATED:
+            return ""
+        is_full = statistics.median([row.is_generator_full for row in rows]) >= 0.5
+        by_whom = " by a generator that was saturated" if is_full else ""
+        return f"{server} was kept waiting{by_whom}"
+
+    def _sound(self) -> dict[tuple[str, str], list[Sample]]:
+        found: dict[tuple[str, str], list[Sample]] = {}
         for sample in self.samples:
             if not sample.faults:
-                busy.setdefault(f"{sample.server}, {sample.traffic}", []).append(sample.server_busy)
-        return [
-            f"not saturated, busy for {statistics.median(shares):.0%} of its core: {name}"
-            for name, shares in busy.items()
-            if statistics.median(shares) < SATURATED
-        ]
+                found.setdefault((sample.server, sample.traffic), []).append(sample)
+        return found
+
+    def _idle(self) -> list[str]:
+        """A server that waits for the generator wakes up more often, and costs more per request."""
+        lines = []
+        for (server, traffic), rows in self._sound().items():
+            if self.kept_waiting(traffic, server):
+                busy = statistics.median([row.server_busy for row in rows])
+                full = " (the generator was)" if rows[0].is_generator_full else ""
+                lines.append(
+                    f"not saturated{full}, busy for {busy:.0%} of its core: {server}, {traffic}"
+                )
+        return lines
 
 
 def parsed(text: str, status: int) -> Seen:
@@ -222,13 +261,18 @@ def repeated(run: Callable[[], Sample]) -> list[Sample]:
     return samples
 
 
-def _run(server: Server, traffic: Traffic, script: Path, seconds: int) -> Sample:
+def run_wrk(server: Server, traffic: Traffic, script: Path, seconds: int) -> Sample:
+    """What it costs the server while wrk asks it for so long.
+
+    Raises:
+        NotMeasuredError: there is no wrk.
+    """
     wrk = program("wrk")
     if wrk is None:
         raise NotMeasuredError("wrk is not on this machine")
     url = server.url.rstrip("/") + REQUESTS[traffic.size][1]
     command = [wrk, "-t1", f"-c{traffic.connections}", f"-d{seconds}s", url, "-s", script]
-    stolen, before_ns, began_at = Stolen(), server.cpu_ns(), time.perf_counter()
+    stolen, before, began_at = Stolen(), server.times_ns(), time.perf_counter()
     with on_other_core():
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     times: list[tuple[int, int]] = [(0, 0)]
@@ -238,7 +282,7 @@ def _run(server: Server, traffic: Traffic, script: Path, seconds: int) -> Sample
         said, _ = process.communicate(timeout=seconds + 20)
     finally:
         looking.cancel()
-    spent_ns = server.cpu_ns() - before_ns
+    spent_ns, queued_ns = (now - then for now, then in zip(server.times_ns(), before, strict=True))
     looking.join()
     took_ns = (time.perf_counter() - began_at) * 1e9
     busy_ns, waited_ns = times[-1]
@@ -254,16 +298,18 @@ def _run(server: Server, traffic: Traffic, script: Path, seconds: int) -> Sample
         generator_busy=round(busy_ns / (seconds * 0.9e9), 3),
         stolen=round(share, 4),
         faults=faults(seen, stolen=share, waited=waited_ns / (seconds * 0.9e9)),
+        server_waited=round(queued_ns / took_ns, 3),
+        generator_waited=round(waited_ns / (seconds * 0.9e9), 3),
     )
 
 
 def sampled(server: Server, traffic: object, load: Callable[[], Seen]) -> Sample:
     """What it costs the server while this process itself makes the load."""
-    stolen, before_ns, began_at = Stolen(), server.cpu_ns(), time.perf_counter()
+    stolen, before, began_at = Stolen(), server.times_ns(), time.perf_counter()
     ran_ns, waited_ns = task_times_ns(os.getpid())
     seen = load()
     took_ns = (time.perf_counter() - began_at) * 1e9
-    spent_ns = server.cpu_ns() - before_ns
+    spent_ns, queued_ns = (now - then for now, then in zip(server.times_ns(), before, strict=True))
     ran_since_ns, waited_since_ns = task_times_ns(os.getpid())
     share = stolen.share()
     return Sample(
@@ -276,6 +322,8 @@ def sampled(server: Server, traffic: object, load: Callable[[], Seen]) -> Sample
         generator_busy=round((ran_since_ns - ran_ns) / took_ns, 3),
         stolen=round(share, 4),
         faults=faults(seen, stolen=share, waited=(waited_since_ns - waited_ns) / took_ns),
+        server_waited=round(queued_ns / took_ns, 3),
+        generator_waited=round((waited_since_ns - waited_ns) / took_ns, 3),
     )
 
 
@@ -288,7 +336,7 @@ def take_turns(cells: Sequence[Cell], home: Path, *, rounds: int, seconds: int =
         scripts[cell.traffic].write_text(cell.traffic.script())
 
     def run(server: Server, traffic: Traffic) -> Sample:
-        return _run(server, traffic, scripts[traffic], seconds)
+        return run_wrk(server, traffic, scripts[traffic], seconds)
 
     return in_turns(cells, run, rounds=rounds)
 

@@ -1,286 +1,137 @@
 """Goodput and latency under overload, beside peers: who serves what the service can, and how soon.
 
-Open-loop Poisson arrivals, timed from when they were due, meet a service whose departures are
-computed (`loadgen.station`), through one program at a time. Every cell of the table begins with a
-cold start: a new service, a new proxy, one request to see that it is up. Peers with a number to set
-have the one that `--search` found for this very service.
+Every cell begins with a cold start and lasts until a figure rests on enough answers
+(`overload_cells`). A round plays each cell once, programs in turn, with a seed of its own. What is
+judged are ratios inside the rounds, beside the peer that is best by the median of all of them.
+Peers with a number to set have the one that `--search` found for this very service. Cells that are
+nothing but waiting run side by side if asked; all others alone.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import random
-import re
-import resource
-import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import uvloop
+from benchmarks.environment import how_it_runs, machine, machine_text, versions
+from benchmarks.load import REPEATS
+from benchmarks.method import Budget, NotMeasuredError, Row, Spread
+from benchmarks.overload_cells import Cell, Job, run_cell
+from benchmarks.overload_healthy import (
+    CONNECTIONS,
+    HEALTHY_PEERS,
+    HEALTHY_S,
+    Healthy,
+    measure_healthy,
+)
+from benchmarks.overload_peers import OURS, PEERS, REFUSER
+from benchmarks.overload_shapes import REACHES, SHAPES, search
+from benchmarks.side_by_side import side_by_side, takes_s
+from benchmarks.verdicts import Line, exit_code, lines_text
 
-from benchmarks.method import NotMeasuredError, machine_text
-from benchmarks.overload_peers import PEERS, start
-from benchmarks.overload_shapes import DEADLINE_MS, REACHES, SHAPES, TUNED, Shape, search
-from benchmarks.peers import upstream
-from benchmarks.servers import OTHER_CORE, free_port, program, running
-from shedproxy.clock import monotonic_now
-from shedproxy.core import NS_PER_MS, NS_PER_S, Criticality, Nanos, milliseconds
-from shedproxy.loadgen.client import LoadConnection
-from shedproxy.loadgen.player import Player
-from shedproxy.loadgen.station import Station
-from shedproxy.workload.results import percentile
+__all__ = ["HEALTHY", "OverloadReport", "measure", "plan", "searched", "together"]
 
-__all__ = ["Cell", "OverloadReport", "Verdict", "judge", "measure"]
-
-OURS = "shedproxy"
-HEALTHY_PEERS = (OURS, "Envoy")
-HEALTHY_S = 5
+HEALTHY = "healthy"
+"""Among the shapes: a service that has enough of everything."""
 LOADS = (0.5, 1.5, 3.0, 10.0)
-SECONDS, QUICK_SECONDS = 10.0, 1.0
-REQUESTS_MAX = 40_000
-"""More in a cell and it lasts less long."""
-LATE_MS = 1.0
-"""At the 99th percentile, or a tenth of the service time: later, and a cell is void."""
-BUSY = 0.9
-"""Share of its core beyond which a generator saturates."""
-P99_WITHIN = 1.5
-_WAITED = frozenset((b"queue_timeout", b"evicted"))
+ROUNDS = 9
+COMPLETIONS = 2_000
+"""What a figure rests on at least."""
+LEAST_S, QUICK_S = 10.0, 1.0
+OVERHEAD_S = 3.0
+"""Of a cell: what has to be started and ended, and the last deadline."""
+SLOW_RPS, BESIDE_RPS = 100.0, 600.0
+"""Offered to a cell that may run beside others, and to all of these together."""
+
+GOODPUT = Budget(target=REACHES, floor=REACHES, is_least=True)
+P99 = Budget(target=1.5, floor=1.5)
+TOLD_MS = Budget(target=2.0, floor=2.0)
+TOLD_LEAST_MS = 1.0
+"""A round in which even the refuser took longer says nothing of refusals."""
+REFUSED_PERCENT = Budget(target=0.1, floor=0.1)
+TITLE = "goodput = answers within 1 s over the lesser of capacity and load; cold start in"
+
+Place = tuple[str, float]
 
 
-class _Asking(LoadConnection):
-    """Knows by the reason of a refusal whether it was one on arrival."""
+@dataclass(slots=True, kw_only=True)
+class OverloadReport:
+    """All cells, void ones included, and what they say."""
 
-    has_waited = False
-
-    def send(self, request: bytes) -> None:
-        self.has_waited = False
-        super().send(request)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """httptools: a field of the answer."""
-        if name.lower() == b"shedproxy-reason":
-            self.has_waited = value in _WAITED
-
-
-class _Player(Player):
-    """Keeps the latencies of those that were refused when they arrived."""
-
-    connection_type = _Asking
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url, deadline_ns=milliseconds(DEADLINE_MS))
-        self.on_arrival_ns: list[int] = []
-
-    def _record(self, call: Any, status: int) -> None:
-        super()._record(call, status)
-        if status in {429, 503} and not call.connection.has_waited:
-            # From sending: how late the generator was says nothing of the refusal.
-            self.on_arrival_ns.append(self.rows[-1].done_at - call.sent_at)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One program before one service at one load. Times in ms; None: there were none."""
-
-    shape: str
-    load: float
-    peer: str
-    goodput: float
-    """Answers in time over what could be answered, from 0 to about 1."""
-    p50_ms: float | None
-    p99_ms: float | None
-    refused_share: float
-    refusal_p99_ms: float | None
-    faults: tuple[str, ...] = ()
-    """Why the cell is void."""
-
-    def as_text(self) -> str:
-        def ms(value: float | None) -> str:
-            return "-" if value is None else f"{value:.1f}"
-
-        void = f"  VOID: {'; '.join(self.faults)}" if self.faults else ""
-        return (
-            f"  {self.shape:<15} {self.load:>4g}x {self.peer:<16} {self.goodput:>7.3f}"
-            f" {ms(self.p50_ms):>8} {ms(self.p99_ms):>8} {self.refused_share:>8.1%}"
-            f" {ms(self.refusal_p99_ms):>8}{void}"
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Ours beside the best peer at one shape and load."""
-
-    shape: str
-    load: float
-    goodput_ratio: float
-    """Our goodput over the best of a peer."""
-    p99_ratio: float
-    """Our p99 over the least of the peers that reach `REACHES` of the best goodput."""
+    cells: list[Cell] = field(default_factory=list)
+    healthy: list[Healthy] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    builds: Sequence[str] = field(default_factory=lambda: [how_it_runs()])
 
     @property
-    def is_met(self) -> bool:
-        return self.goodput_ratio >= REACHES and self.p99_ratio <= P99_WITHIN
+    def lines(self) -> list[Line]:
+        """What has a bound."""
+        return [*_judged(self.cells), *_judged_healthy(self.healthy)]
 
-    def as_text(self) -> str:
-        return (
-            f"  {self.shape:<15} {self.load:>4g}x goodput {self.goodput_ratio:.3f}"
-            f" (>= {REACHES:g}), p99 {self.p99_ratio:.2f} (<= {P99_WITHIN:g})"
-            f"  {'met' if self.is_met else 'MISSED'}"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Healthy:
-    """So many connections, each with one request at a time, and none too many for the service."""
-
-    connections: int
-    peer: str
-    refused_share: float
-
-    def as_text(self) -> str:
-        return f"  {self.connections:>3} connections  {self.peer:<16} {self.refused_share:>8.3%}"
-
-
-def judge(cells: Sequence[Cell]) -> list[Verdict]:
-    """Ours against the peers in each shape at each load above capacity; void cells say nothing."""
-    verdicts = []
-    places = dict.fromkeys((cell.shape, cell.load) for cell in cells if cell.load > 1)
-    for place in places:
-        valid = [cell for cell in cells if (cell.shape, cell.load) == place and not cell.faults]
-        ours = [cell for cell in valid if cell.peer == OURS]
-        peers = [cell for cell in valid if cell.peer != OURS and cell.p99_ms is not None]
-        if not ours or not peers:
-            continue
-        best = max(cell.goodput for cell in peers)
-        least = min(cell.p99_ms or 0 for cell in peers if cell.goodput >= REACHES * best)
-        own = ours[0]
-        p99_ratio = math.inf if own.p99_ms is None else own.p99_ms / least
-        verdicts.append(Verdict(*place, own.goodput / best if best else 1.0, p99_ratio))
-    return verdicts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OverloadReport:
-    """All cells, and what they say."""
-
-    cells: Sequence[Cell]
-    absent: Sequence[str]
-    healthy: Sequence[Healthy] = ()
+    @property
+    def exit_code(self) -> int:
+        """As `verdicts.exit_code`; 0 where there is nothing to judge by."""
+        lines = self.lines
+        return exit_code(lines) if lines else 0
 
     def as_text(self, command: str) -> str:
-        lines = [f"$ {command}", machine_text(), ""]
-        lines += [
-            "goodput = answers within 1 s over the lesser of capacity and load; cold start in"
+        return "\n".join([f"$ {command}", machine_text(), *self.tables()])
+
+    def tables(self) -> list[str]:
+        """Lines: the figures, the verdicts, and what belongs to them."""
+        return [
+            *_cells_text(self.cells),
+            *_healthy_text(self.healthy),
+            *(["", *lines_text(self.lines, "within a round")] if self.lines else []),
+            "",
+            *self.builds,
+            *([f"beside {', '.join(map(' '.join, self.versions.items()))}"] * bool(self.versions)),
+            *(f"not on this machine: {name}" for name in self.absent),
+            *_void([*self.cells, *self.healthy]),
         ]
-        heads = ("p50 ms", "p99 ms", "refused", "told p99")
-        numbers = " ".join(f"{head:>8}" for head in heads)
-        lines.append(f"  {'service':<15} {'load':>5} {'through':<16} {'goodput':>7} {numbers}")
-        lines += [cell.as_text() for cell in self.cells]
-        verdicts = judge(self.cells)
-        lines += ["", f"{OURS} over the best peer"] if verdicts else []
-        lines += [verdict.as_text() for verdict in verdicts]
-        if self.healthy:
-            lines += ["", "refused before a service of less than a millisecond"]
-        lines += [healthy.as_text() for healthy in self.healthy]
-        lines += [f"not on this machine: {name}" for name in self.absent]
-        return "\n".join(lines)
 
     def as_json(self, name: str, command: str, *, quick: bool) -> dict[str, Any]:
         return {
             "benchmark": name,
             "command": command,
-            "machine": machine_text(),
             "quick": quick,
-            "cells": [cell.as_json() for cell in self.cells],
-            "verdicts": [
-                asdict(verdict) | {"is_met": verdict.is_met} for verdict in judge(self.cells)
-            ],
-            "healthy": [asdict(one) for one in self.healthy],
-            "absent": list(self.absent),
+            "title": TITLE,
+            "unit": "as each line says",
+            "machine": machine() | {"versions": dict(self.versions)},
+            "rows": [row.as_json() for row in _rows(self.cells)],
+            "ratios": [line.as_json() for line in self.lines],
+            "absent": self.absent,
+            "notes": _void([*self.cells, *self.healthy]),
+            "samples": [asdict(one) for one in (*self.cells, *self.healthy)],
         }
 
 
-def arrivals(rate_rps: float, seconds: float, seed: int) -> Iterator[tuple[Nanos, Criticality]]:
-    """Poisson, the same for all programs."""
-    chance = random.Random(seed)
-    at_s = 0.0
-    while (at_s := at_s + chance.expovariate(rate_rps)) < seconds:
-        yield Nanos(round(at_s * NS_PER_S)), Criticality.CRITICAL
-
-
-def run_cell(shape: Shape, load: float, peer: str, *, seconds: float) -> Cell | None:
-    """None: the program is not on this machine."""
-    rate_rps = shape.capacity_rps * load
-    seconds = min(seconds, REQUESTS_MAX / rate_rps)
-    with (
-        tempfile.TemporaryDirectory(prefix="overload-") as home,
-        Station(slots=shape.slots, service_ms=shape.service_ms, law=shape.law) as station,
-    ):
-        server = start(peer, Path(home), int(station.url.rpartition(":")[2]), TUNED[shape.name])
-        if server is None:
-            return None
-        with running([server]):
-            player = _Player(f"http://127.0.0.1:{server.port}/")
-            before, began_at = _cpu_s(), monotonic_now()
-            health = uvloop.run(player.play(arrivals(rate_rps, seconds, seed=1)))
-            busy = (_cpu_s() - before) * NS_PER_S / (monotonic_now() - began_at)
-            report = station.report()
-    late_ns = max(LATE_MS, shape.service_ms / 10) * NS_PER_MS
-    lags = {"generator": health.send_lag_p99_ns, "service": report.lateness_p99_ns}
-    faults = [f"{who} {ns / NS_PER_MS:.1f} ms late" for who, ns in lags.items() if ns > late_ns]
-    if busy > BUSY:
-        faults.append(f"generator {busy:.0%} busy")
-    if health.not_sent:
-        faults.append(f"{health.not_sent} not sent")
-    deadline_ns = milliseconds(DEADLINE_MS)
-    served = [row for row in player.rows if row.status == 200 and row.latency_ns <= deadline_ns]
-    latencies = sorted(row.latency_ns for row in served)
-    # Else what is under way at the end would come on top, most of it where everybody waits.
-    good = sum(row.done_at <= began_at + seconds * NS_PER_S for row in served)
-    refused = sum(row.status in {429, 503} for row in player.rows)
-    return Cell(
-        shape=shape.name,
-        load=load,
-        peer=peer,
-        goodput=good / (shape.capacity_rps * min(1.0, load) * seconds),
-        p50_ms=_ms(percentile(latencies, 0.50)),
-        p99_ms=_ms(percentile(latencies, 0.99)),
-        refused_share=refused / max(1, len(player.rows)),
-        refusal_p99_ms=_ms(percentile(sorted(player.on_arrival_ns), 0.99)),
-        faults=tuple(faults),
-    )
-
-
-def _ms(ns: int | None) -> float | None:
-    return None if ns is None else ns / NS_PER_MS
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+# --- what is measured ---------------------------------------------------------------------------
 
 
 def measure(
     *,
     quick: bool,
+    rounds: int = 0,
+    seed: int = 1,
     shapes: Sequence[str] = (),
     loads: Sequence[float] = (),
     peers: Sequence[str] = (),
     seconds: float | None = None,
+    completions: int = 0,
+    beside: int = 0,
+    keep: Callable[[OverloadReport], None] = lambda _: None,
 ) -> OverloadReport:
-    """Cells one after another, peers in turn at each place.
+    """Round by round; `keep` is called with what there is after each.
 
     Raises:
         NotMeasuredError: there is no such shape or peer, or a program does not start.
     """
-    for given, known in ((shapes, SHAPES), (peers, PEERS)):
+    for given, known in ((shapes, (*SHAPES, HEALTHY)), (peers, PEERS)):
         unknown = set(given) - set(known)
         if unknown:
             raise NotMeasuredError(
@@ -288,44 +139,98 @@ def measure(
             )
     if quick:
         shapes, loads = shapes or ("4x20ms",), loads or (3.0,)
-        peers = peers or (OURS, "nothing")
-    # Servers have the other core; the generator and the service share this one.
-    os.sched_setaffinity(0, OTHER_CORE or os.sched_getaffinity(0))
-    length = seconds or (QUICK_SECONDS if quick else SECONDS)
-    healthy = [] if quick or shapes or loads else measure_healthy(peers)
-    cells, absent = [], []
-    for shape in shapes or SHAPES:
-        for load in loads or LOADS:
-            for peer in peers or PEERS:
-                cell = run_cell(SHAPES[shape], load, peer, seconds=length)
-                if cell is not None:
-                    cells.append(cell)
-                elif peer not in absent:
-                    absent.append(peer)
-    return OverloadReport(cells=cells, absent=absent, healthy=healthy)
+        peers, seconds = peers or ("nothing",), seconds or QUICK_S
+    rounds = rounds or (1 if quick else ROUNDS)
+    names = list(dict.fromkeys((OURS, *(peers or PEERS), REFUSER)))
+    chosen = [name for name in shapes or (*SHAPES, HEALTHY) if name != HEALTHY]
+    is_healthy = HEALTHY in (shapes or (HEALTHY,))
+    answers = completions or COMPLETIONS
+    report = OverloadReport(versions=versions(("nginx", "HAProxy", "Envoy", "wrk"), ("uvicorn",)))
+
+    def fits(busy: Sequence[Job], job: Job) -> bool:
+        rates = [each.rate_rps for each in (*busy, job)]
+        is_light = max(rates) <= SLOW_RPS and sum(rates) <= BESIDE_RPS
+        return not busy or (is_light and len(busy) < max(1, beside))
+
+    def on_done(job: Job, cell: Cell | None) -> Job | None:
+        if cell is None:
+            if job.peer not in report.absent:
+                report.absent.append(job.peer)
+            return None
+        report.cells.append(cell)
+        print(_progress(job, cell), file=sys.stderr, flush=True)
+        if cell.faults and job.attempt <= REPEATS and not quick:
+            return replace(job, attempt=job.attempt + 1)
+        return None
+
+    jobs = [
+        plan(
+            chosen,
+            loads or LOADS,
+            names,
+            round_=number,
+            seed=seed + number - 1,
+            completions=answers,
+            seconds=seconds,
+        )
+        for number in range(1, rounds + 1)
+    ]
+    print(_estimate(jobs[0], fits, names if is_healthy else (), rounds), file=sys.stderr)
+    for number, some in enumerate(jobs, start=1):
+        here = [job for job in some if job.peer not in report.absent]
+        side_by_side(here, run_cell, fits=fits, on_done=on_done)
+        if is_healthy:
+            report.healthy += measure_healthy(names, number, answers=answers)
+        keep(report)
+    return report
 
 
-def measure_healthy(peers: Sequence[str] = ()) -> list[Healthy]:
-    """What is refused before an nginx that answers at once, to clients that ask again at once."""
-    wrk, found = program("wrk"), []
-    with tempfile.TemporaryDirectory(prefix="overload-") as folder:
-        home, port = Path(folder), free_port()
-        service = upstream(home, port)
-        if service is None or wrk is None:
-            return []
-        for connections in (8, 16, 64):
-            for peer in (name for name in HEALTHY_PEERS if name in (peers or HEALTHY_PEERS)):
-                server = start(peer, home, port, next(iter(TUNED.values())))
-                if server is None:
-                    continue
-                command = [wrk, "-t1", f"-c{connections}", f"-d{HEALTHY_S}s", server.url]
-                with running([service, server]):
-                    done = subprocess.run(command, capture_output=True, text=True, check=True)
-                answered = re.search(r"(\d+) requests in ", done.stdout)
-                refused = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
-                share = int(refused[1]) / int(answered[1]) if refused and answered else 0.0
-                found.append(Healthy(connections, peer, share))
-    return found
+def plan(
+    shapes: Sequence[str],
+    loads: Sequence[float],
+    peers: Sequence[str],
+    *,
+    round_: int = 1,
+    seed: int = 1,
+    completions: int = COMPLETIONS,
+    seconds: float | None = None,
+) -> list[Job]:
+    """One round: what is light enough to have company first and the longest of it before others.
+
+    Else a long one would run alone at the end.
+    """
+    jobs = []
+    for name in shapes:
+        for load in loads:
+            answered_rps = SHAPES[name].capacity_rps * min(1.0, load)
+            length = seconds or max(LEAST_S, math.ceil(completions / answered_rps))
+            jobs += [
+                Job(shape=name, load=load, peer=peer, round=round_, seed=seed, seconds=length)
+                for peer in peers
+                # It serves nobody; beside a service that is not full nobody is told no.
+                if peer != REFUSER or load > 1
+            ]
+    light = [job for job in jobs if job.rate_rps <= SLOW_RPS]
+    light.sort(key=lambda job: -job.seconds)
+    return light + [job for job in jobs if job.rate_rps > SLOW_RPS]
+
+
+def _estimate(
+    jobs: Sequence[Job], fits: Callable[..., bool], healthy: Sequence[str], rounds: int
+) -> str:
+    cells_s = takes_s(jobs, lambda job: job.seconds + OVERHEAD_S, fits=fits)
+    count = len(CONNECTIONS) * sum(name in HEALTHY_PEERS for name in healthy)
+    round_s = cells_s + count * (HEALTHY_S + 2)
+    return (
+        f"overload: {rounds} rounds of {len(jobs) + count} cells, {round_s / 60:.1f} minutes each:"
+        f" {rounds * round_s / 60:.0f} minutes, and more where cells are void"
+    )
+
+
+def _progress(job: Job, cell: Cell) -> str:
+    void = f"  void: {'; '.join(cell.faults)}" if cell.faults else ""
+    which = f"{job.shape} {job.load:g}x {job.peer}"
+    return f"  round {job.round}: {which}: goodput {cell.goodput:.3f}{void}"
 
 
 def searched() -> str:
@@ -339,3 +244,196 @@ def searched() -> str:
             f"   best mean goodput {best:.3f}"
         )
     return "\n".join(lines)
+
+
+def together(runs: Sequence[dict[str, Any]]) -> OverloadReport:
+    """One report of the rounds of several that were saved."""
+    whole = OverloadReport(
+        absent=list(dict.fromkeys(name for run in runs for name in run["absent"])),
+        versions={k: v for run in runs for k, v in run["machine"]["versions"].items()},
+        builds=[*dict.fromkeys(run["machine"]["build"] for run in runs)],
+    )
+    former = 0
+    for run in runs:
+        for sample in run["samples"]:
+            how = sample | {
+                "round": former + sample["round"],
+                "faults": tuple(sample["faults"]),
+            }
+            if "shape" in sample:
+                whole.cells.append(Cell(**how))
+            else:
+                whole.healthy.append(Healthy(**how))
+        former += max((sample["round"] for sample in run["samples"]), default=0)
+    return whole
+
+
+# --- what it says -------------------------------------------------------------------------------
+
+
+def _by_round(rows: Sequence[Any]) -> dict[Any, dict[int, Any]]:
+    """The last run of each in its round; a void one among them has no value."""
+    found: dict[Any, dict[int, Any]] = {}
+    for row in rows:
+        found.setdefault(row.key, {})[row.round] = row
+    return found
+
+
+def _values(rows: Mapping[int, Any], value: Callable[[Any], float | None]) -> list[float]:
+    """One a round, nan for a void one and where there was none."""
+    values = [math.nan if row.faults else value(row) for row in rows.values()]
+    return [math.nan if each is None else each for each in values]
+
+
+def _median(rows: Mapping[int, Any], value: Callable[[Any], float | None]) -> float:
+    return Spread.of(_values(rows, value)).median
+
+
+def _ratios(
+    ours: Mapping[int, Cell], theirs: Mapping[int, Cell], value: Callable[[Cell], float | None]
+) -> list[float]:
+    return [
+        above / below if below else math.nan
+        for number in ours
+        if number in theirs
+        for above, below in [_values({1: ours[number], 2: theirs[number]}, value)]
+    ]
+
+
+def _judged(cells: Sequence[Cell]) -> Iterator[Line]:
+    """Ours against the peers in each shape at each load above capacity."""
+    found = _by_round(cells)
+    for shape, load in dict.fromkeys((cell.shape, cell.load) for cell in cells if cell.load > 1):
+        ours = found.get((shape, load, OURS), {})
+        peers = {
+            peer: rows
+            for (*place, peer), rows in found.items()
+            if tuple(place) == (shape, load) and peer not in {OURS, REFUSER}
+        }
+        where = f"{shape} at {load:g}x"
+        if ours and peers:
+            yield from _judged_beside(where, ours, peers)
+        refuser = found.get((shape, load, REFUSER))
+        if ours and refuser and any(cell.told for cell in ours.values()):
+            values = [
+                told if least < TOLD_LEAST_MS else math.nan
+                for number in ours
+                if number in refuser
+                for told, least in [
+                    _values({1: ours[number], 2: refuser[number]}, lambda cell: cell.told_p99_ms)
+                ]
+            ]
+            name = f"ms until a refusal on arrival is told, p99, {where}"
+            yield Line(Row(name, Spread.of(values or [math.nan]), TOLD_MS))
+
+
+def _judged_beside(
+    where: str, ours: Mapping[int, Cell], peers: Mapping[str, Mapping[int, Cell]]
+) -> Iterator[Line]:
+    goodputs = {peer: _median(rows, lambda cell: cell.goodput) for peer, rows in peers.items()}
+    sound = {peer: goodput for peer, goodput in goodputs.items() if not math.isnan(goodput)}
+    if not sound:
+        yield Line(Row(f"goodput, {OURS} / the best peer, {where}", Spread.of([math.nan]), GOODPUT))
+        return
+    best = max(sound, key=sound.__getitem__)
+    ratios = _ratios(ours, peers[best], lambda cell: cell.goodput)
+    yield Line(Row(f"goodput, {OURS} / {best}, {where}", Spread.of(ratios or [math.nan]), GOODPUT))
+    p99s_ms = {
+        peer: _median(peers[peer], lambda cell: cell.p99_ms)
+        for peer, goodput in sound.items()
+        if goodput >= REACHES * sound[best]
+    }
+    served = {peer: p99_ms for peer, p99_ms in p99s_ms.items() if not math.isnan(p99_ms)}
+    if not served:
+        return
+    least = min(served, key=served.__getitem__)
+    # Who serves nobody has no p99: that is no void round, and misses.
+    ratios = _ratios(
+        ours, peers[least], lambda cell: math.inf if cell.p99_ms is None else cell.p99_ms
+    )
+    yield Line(Row(f"p99, {OURS} / {least}, {where}", Spread.of(ratios or [math.nan]), P99))
+
+
+def _judged_healthy(healthy: Sequence[Healthy]) -> Iterator[Line]:
+    for (connections, peer), rows in _by_round(healthy).items():
+        if peer == OURS:
+            name = f"% refused before a healthy service, {connections} connections"
+            values = _values(rows, lambda one: 100 * one.refused / one.answered)
+            yield Line(Row(name, Spread.of(values), REFUSED_PERCENT))
+
+
+_FIGURES: Mapping[str, Callable[[Cell], float | None]] = {
+    "goodput": lambda cell: cell.goodput,
+    "p50, ms": lambda cell: cell.p50_ms,
+    "p99, ms": lambda cell: cell.p99_ms,
+    "refused, %": lambda cell: 100 * cell.refused_share,
+    "told p99, ms": lambda cell: cell.told_p99_ms,
+}
+
+
+def _rows(cells: Sequence[Cell]) -> Iterator[Row]:
+    for (shape, load, peer), rows in _by_round(cells).items():
+        for figure, value in _FIGURES.items():
+            yield Row(f"{figure}, {peer}, {shape} at {load:g}x", Spread.of(_values(rows, value)))
+
+
+def _cells_text(cells: Sequence[Cell]) -> list[str]:
+    if not cells:
+        return []
+    heads = (
+        f"  {'service':<15} {'load':>5} {'through':<16} {'goodput':>21} {'p50 ms':>8}"
+        f" {'p99 ms':>25} {'refused%':>8} {'told p99':>9} {'told':>6}   n"
+    )
+    lines = ["", f"{TITLE}; median [least - greatest] of the rounds", heads]
+    found = _by_round(cells)
+    for shape, load, peer in sorted(found, key=_order):
+        rows = found[shape, load, peer]
+        goodput, p50, p99, refused, told = (
+            Spread.of(_values(rows, value)) for value in _FIGURES.values()
+        )
+        count = statistics.median([row.told for row in rows.values()])
+        lines.append(
+            f"  {shape:<15} {load:>4g}x {peer:<16} {_spread(goodput, 3):>21} {_one(p50):>8}"
+            f" {_spread(p99, 1):>25} {_one(refused):>8} {_one(told, 2):>9} {count:>6g}"
+            f" {goodput.rounds:>3}"
+        )
+    return lines
+
+
+def _order(key: tuple[str, float, str]) -> tuple[int, float, int]:
+    """As the services are listed, whatever ran first."""
+    shape, load, peer = key
+    return list(SHAPES).index(shape), load, list(PEERS).index(peer)
+
+
+def _healthy_text(healthy: Sequence[Healthy]) -> list[str]:
+    if not healthy:
+        return []
+    lines = ["", "refused before a service that answers at once, to closed connections"]
+    for (connections, peer), rows in _by_round(healthy).items():
+        share = Spread.of(_values(rows, lambda one: 100 * one.refused / one.answered))
+        took = Spread.of(_values(rows, lambda one: one.service_us))
+        lines.append(
+            f"  {connections:>3} connections  {peer:<16} {_spread(share, 3):>25} %"
+            f"   {_one(took)} us an answer of the service   {share.rounds} rounds"
+        )
+    return lines
+
+
+def _spread(spread: Spread, digits: int) -> str:
+    if not spread.rounds:
+        return "-"
+    return f"{spread.median:.{digits}f} [{spread.least:.{digits}f} - {spread.greatest:.{digits}f}]"
+
+
+def _one(spread: Spread, digits: int = 1) -> str:
+    return f"{spread.median:.{digits}f}" if spread.rounds else "-"
+
+
+def _void(rows: Sequence[Any]) -> list[str]:
+    count: dict[tuple[str, str], int] = {}
+    for row in rows:
+        for fault in row.faults:
+            key = (", ".join(map(str, row.key)), fault.partition(":")[0])
+            count[key] = count.get(key, 0) + 1
+    return [f"void: {name}: {why} ({runs} runs)" for (name, why), runs in count.items()]

@@ -11,7 +11,11 @@ from benchmarks import peers
 from benchmarks.overload_shapes import Tuning
 from benchmarks.servers import Server
 
-__all__ = ["PEERS", "adaptive_concurrency", "start"]
+__all__ = ["OURS", "PEERS", "REFUSER", "adaptive_concurrency", "start"]
+
+OURS = "shedproxy"
+REFUSER = "refuse all"
+"""nginx `return 503`: what a refusal takes on this machine where nothing is decided."""
 
 FORWARD_TO = "BENCHMARKS_FORWARD_TO"
 """The port that `benchmarks.apps.forward` hands requests on to."""
@@ -53,7 +57,7 @@ def _uvicorn(home: Path, up: int, tuning: Tuning) -> Server:
 
 
 PEERS: Mapping[str, Callable[[Path, int, Tuning], Server | None]] = {
-    "shedproxy": lambda home, up, _: peers.shedproxy(home, up),
+    OURS: lambda home, up, _: peers.shedproxy(home, up),
     "nothing": lambda home, up, _: peers.nginx_proxy(home, up),
     "nginx limit_conn": lambda home, up, tuning: peers.nginx_proxy(
         home, up, limit=tuning.nginx_limit
@@ -68,6 +72,7 @@ PEERS: Mapping[str, Callable[[Path, int, Tuning], Server | None]] = {
         home, up, filters=[adaptive_concurrency(is_tuned=True)]
     ),
     "uvicorn limit": _uvicorn,
+    REFUSER: lambda home, _up, _tuning: peers.nginx_refusing(home),
 }
 """By name: `nothing` is nginx without a limit."""
 

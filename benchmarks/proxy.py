@@ -6,6 +6,7 @@ The 512 connections stand beside the 16 of the same server and round: what many 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def measure(
     sizes: str = "",
     connections: str = "",
     heads: str = "",
+    apart: int = 0,
     peers: Sequence[str] = (),
 ) -> Report:
     usual = USUAL[:1] if quick else USUAL
@@ -75,7 +77,7 @@ def measure(
         )
     kinds = [f"heads {heads}"] if heads else list(HEADS)
     names = list(dict.fromkeys((PROXY, *(peers or PEERS))))
-    cells = [(Traffic(size, count, kind)) for kind in kinds for size, count in usual]
+    cells = [Traffic(size, count, kind, apart) for kind in kinds for size, count in usual]
     with before_an_upstream(PEERS, names) as (home, here, absent):
         servers = list(here.values())
         turns = take_turns(
@@ -119,7 +121,7 @@ def growth(turns: Turns) -> list[Row]:
     """What many connections cost, times few, for every server."""
     found: list[Row] = []
     for traffic, by_name in turns.values.items():
-        few: Any = turns.values.get(Traffic(traffic.size, FEW, traffic.heads))
+        few: Any = turns.values.get(replace(traffic, connections=FEW))
         if traffic.connections != MANY or few is None:
             continue
         for name, times in by_name.items():

@@ -94,6 +94,7 @@ def measure(
     sizes: str = "",
     connections: str = "",
     heads: str = "",
+    apart: int = 0,
     peers: Sequence[str] = (),
 ) -> Report:
     usual = sizes.split(",") if sizes else ["128"] if quick else ["128", "post16k"]
@@ -102,7 +103,9 @@ def measure(
     names = list(dict.fromkeys((PROXY, *(peers or PEERS))))
     with before_an_upstream(PEERS, names) as (home, here, absent):
         servers = list(here.values())
-        traffic = [Traffic(size, count, k) for k in kinds for size in usual for count in counts]
+        traffic = [
+            Traffic(size, count, k, apart) for k in kinds for size in usual for count in counts
+        ]
         turns = take_turns(
             [Cell(each, servers) for each in traffic],
             home,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import acceptance, overload
 from benchmarks.load import Sample, Turns
 from benchmarks.method import Budget, NotMeasuredError, Report, Row, Spread
 
@@ -34,7 +35,7 @@ def as_text(files: Sequence[Path], command: str) -> str:
     return "\n".join([f"$ {command}", *ran, *machines, *report.tables()])
 
 
-def put_together(runs: Sequence[dict[str, Any]]) -> Report:
+def put_together(runs: Sequence[dict[str, Any]]) -> Any:
     """One report of the rounds of all.
 
     Raises:
@@ -42,6 +43,10 @@ def put_together(runs: Sequence[dict[str, Any]]) -> Report:
     """
     if len({run["benchmark"] for run in runs}) != 1:
         raise NotMeasuredError("these are runs of different benchmarks")
+    if runs[0]["benchmark"] == "overload":
+        return overload.together(runs)
+    if runs[0]["benchmark"] == "acceptance":
+        return acceptance.together(runs, _rows(runs, "lines"))
     turns = [Turns(samples=_samples(run)) for run in runs]
     whole = Turns(samples=[sample for each in turns for sample in each.samples])
     said = [

@@ -160,7 +160,12 @@ class Server:
 
     def cpu_ns(self) -> int:
         """Run time of all threads of the process and of those it started, so far."""
-        return sum(map(_run_time_ns, _tree(self.pid)))
+        return self.times_ns()[0]
+
+    def times_ns(self) -> tuple[int, int]:
+        """The same, and how long they waited for a core."""
+        times = [task_times_ns(pid) for pid in _tree(self.pid)]
+        return sum(ran for ran, _ in times), sum(waited for _, waited in times)
 
     def memory_bytes(self) -> int:
         """Resident memory of the process and of those it started."""
@@ -239,7 +244,3 @@ def task_times_ns(pid: int) -> tuple[int, int]:
             words = entry.read_text().split()
             ran, waited = ran + int(words[0]), waited + int(words[1])
     return ran, waited
-
-
-def _run_time_ns(pid: int) -> int:
-    return task_times_ns(pid)[0]

@@ -26,7 +26,7 @@ import uvloop
 from benchmarks import peers
 from benchmarks.environment import Stolen
 from benchmarks.load import STOLEN_MAX
-from benchmarks.overload import arrivals
+from benchmarks.overload_cells import arrivals
 from benchmarks.servers import Server, on_other_core, running
 from loadtests.held import held, in_accept_queue
 from shedproxy.clock import monotonic_now

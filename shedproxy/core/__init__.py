@@ -72,7 +72,14 @@ from shedproxy.core.request import (
 from shedproxy.core.retry_budget import RetryBudget
 from shedproxy.core.sentences import explain_refusal
 from shedproxy.core.sharding import mix64
-from shedproxy.core.share import LOOK_NS, SHARE_FIELDS, SILENT_NS, CellShare, reserve
+from shedproxy.core.share import (
+    LOOK_NS,
+    SHARE_FIELDS,
+    SHARE_WORDS,
+    SILENT_NS,
+    CellShare,
+    reserve,
+)
 from shedproxy.core.shedder import Shedder
 from shedproxy.core.spill import LENT_SHARE, WATCH_NS, SpillBar, SpillBook
 from shedproxy.core.stats import CellStats, ShedderStats
@@ -102,6 +109,7 @@ __all__ = [
     "NS_PER_US",
     "RANKS",
     "SHARE_FIELDS",
+    "SHARE_WORDS",
     "SILENT_NS",
     "WATCH_NS",
     "Act",

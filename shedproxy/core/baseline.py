@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from shedproxy.core.series import DecayedMean, SampleMean
@@ -232,6 +233,10 @@ class BaselineTable:
 
     def __len__(self) -> int:
         return len(self._routes)
+
+    def routes(self) -> Iterable[str]:
+        """Those with a baseline of their own."""
+        return self._routes.keys()
 
     def calibrate(self, given_ns: int | None) -> None:
         """Take a calibrated baseline, or return to the learnt ones (None). No news: no change."""

@@ -16,8 +16,9 @@ from shedproxy.core.limits import make_estimator
 from shedproxy.core.limits.adaptive import AdaptiveLimit
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.policy import LimitPolicy
+from shedproxy.core.relay import CENSORED, LEFT, ORPHANED, OVERLOAD, SAMPLE
 from shedproxy.core.sharding import NO_PLACE
-from shedproxy.core.share import CellShare
+from shedproxy.core.share import LOOK_NS, CellShare
 from shedproxy.core.units import Instant
 from shedproxy.core.window import Window
 
@@ -45,6 +46,7 @@ class LimitLoop:
         "_estimator",
         "_in_flight_last",
         "_led",
+        "_listen_at",
         "_low",
         "_low_max",
         "_low_since",
@@ -89,6 +91,8 @@ class LimitLoop:
         self.share: CellShare | None = None
         """Of several workers one leads; the others take its limit."""
         self._led = True
+        self._listen_at = now
+        """When we hear what others have measured, while we lead."""
         self._samples_wanted = Window.samples_wanted(self.limit)
         self._set_low(now=now)
         self.last_change: LimitChange | None = None
@@ -114,8 +118,9 @@ class LimitLoop:
         if admitted_at < self._valid_from:
             return True
         self._in_flight_last = in_flight
-        if self.share is not None:
-            self.share.on_sample()
+        share = self.share
+        if share is not None:
+            share.on_sample()
         if is_served:
             self._unserved = 0
         heavy = self.heavy
@@ -124,6 +129,27 @@ class LimitLoop:
             known_ns = abs(self._baselines.judge(route))
             if known_ns and heavy.take(place, rtt_ns / known_ns):
                 return True
+        baseline_ns = self._measure(route, rtt_ns, in_flight, admitted_at, now)
+        if place >= 0 and baseline_ns and not is_heavy:
+            heavy.take(place, rtt_ns / abs(baseline_ns))
+        if share is not None:
+            if not self._led:
+                kind = SAMPLE if is_served else ORPHANED
+                share.relay.tell(kind, route, rtt_ns, in_flight, admitted_at, now)
+            elif now >= self._listen_at:
+                return True
+        window = self._window
+        # What `is_ready` would find out for nearly every request, without asking it.
+        return (
+            window.sample_count >= self._samples_wanted
+            or now >= window.old_at
+            or window.overload_count > 0
+        )
+
+    def _measure(
+        self, route: str, rtt_ns: int, in_flight: int, admitted_at: Instant, now: Instant
+    ) -> int:
+        """Put a latency into the window; the baseline of its route as `BaselineTable` gives it."""
         low_in_flight = 0
         if in_flight < self._low_max and (
             in_flight < self._low
@@ -132,24 +158,18 @@ class LimitLoop:
         ):
             low_in_flight = in_flight + 1
         baseline_ns = self._baselines.observe(route, rtt_ns, low_in_flight, now)
-        if place >= 0 and baseline_ns and not is_heavy:
-            heavy.take(place, rtt_ns / abs(baseline_ns))
-        window = self._window
         if baseline_ns > 0:
-            window.add(rtt_ns, baseline_ns, in_flight)
+            self._window.add(rtt_ns, baseline_ns, in_flight)
         else:
-            window.add(rtt_ns, -baseline_ns, in_flight)
-            window.add_provisional()
-        # What `is_ready` would find out for nearly every request, without asking it.
-        return (
-            window.sample_count >= self._samples_wanted
-            or now >= window.old_at
-            or window.overload_count > 0
-        )
+            self._window.add(rtt_ns, -baseline_ns, in_flight)
+            self._window.add_provisional()
+        return baseline_ns
 
     def on_censored(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
         """Nobody saw the end of the work, which took longer than `elapsed_ns`."""
         # Where all leave there is no other sample: without this one nothing would be learnt again.
+        if not self._led:
+            self._relay(CENSORED, route, elapsed_ns, now)
         baseline_ns = self._baselines.observe_censored(route, elapsed_ns, now)
         is_judged = self._window.add_censored(elapsed_ns, abs(baseline_ns), self._in_flight_last)
         if is_judged and baseline_ns < 0:
@@ -158,14 +178,23 @@ class LimitLoop:
     def on_left(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
         """The client left after `elapsed_ns`, without an answer."""
         # Who leaves early says nothing of the service.
-        if 2 * elapsed_ns >= self._baselines.expected_ns(route):
-            self._unserved += 1
-            if self._unserved >= _UNSERVED_MAX and isinstance(self._estimator, AdaptiveLimit):
-                self._unserved = 0
-                self._take(self._estimator.halve(now=now))
+        if 2 * elapsed_ns < self._baselines.expected_ns(route):
+            return
+        if self._led:
+            self._count_unserved(now)
+        else:
+            self._relay(LEFT, route, elapsed_ns, now)
+
+    def _count_unserved(self, now: Instant) -> None:
+        self._unserved += 1
+        if self._unserved >= _UNSERVED_MAX and isinstance(self._estimator, AdaptiveLimit):
+            self._unserved = 0
+            self._take(self._estimator.halve(now=now))
 
     def on_overload(self, *, now: Instant) -> None:
         """Timeout, refused connection, 503 or 504: hard evidence, no latency."""
+        if not self._led:
+            self._relay(OVERLOAD, "", 0, now)
         self._window.add_overload()
 
     def on_limit_reached(self) -> None:
@@ -228,9 +257,38 @@ class LimitLoop:
             self.limit = int(clamp_limit(limit, self._policy))
             self._samples_wanted = Window.samples_wanted(self.limit)
         elif leads and not self._led:
+            share.relay.skip()
             self._estimator = make_estimator(replace(self._policy, initial=self.limit))
             self._set_low(now=now)
         self._led = leads
+        if leads and now >= self._listen_at:
+            self._listen_at = Instant(now + LOOK_NS)
+            if self._policy.algorithm != "fixed":
+                self._listen(share, now)
+
+    def _relay(self, kind: int, route: str, elapsed_ns: int, now: Instant) -> None:
+        if self.share is not None:
+            self.share.relay.tell(kind, route, elapsed_ns, self._in_flight_last, now, now)
+
+    def _listen(self, share: CellShare, now: Instant) -> None:
+        """Learn what the other workers have measured."""
+        relay, baselines, window = share.relay, self._baselines, self._window
+        relay.learn(baselines.routes(), len(baselines))
+        for kind, route, elapsed_ns, in_flight, admitted_at in relay.take():
+            if kind == OVERLOAD:
+                window.add_overload()
+            elif kind == LEFT:
+                self._count_unserved(now)
+            elif not route:
+                continue  # we have no baseline for it
+            elif kind == CENSORED:
+                self.on_censored(route, elapsed_ns, now=now)
+            else:
+                if kind == SAMPLE:
+                    self._unserved = 0
+                self._measure(route, elapsed_ns, in_flight, admitted_at, now)
+                if in_flight + 1 >= self.limit:
+                    window.limit_was_reached = True
 
     def leave(self, parts: int, *, now: Instant) -> None:
         """The words are lost: go on alone, with an equal part of the limit in force."""

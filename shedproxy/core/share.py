@@ -8,9 +8,9 @@ first. Of what is free each that waits longer has one slot, the rest is for whoe
 that does not come for its slot (it is dead, frozen or busy) is passed over, and what one has in
 flight that has told nothing for two seconds is not counted: others get its slots.
 
-The limit is that of one worker, the leader, whose samples are the most; the others follow, and
-begin where it was when they lead. Numbers of the leader count for more, so that two workers with
-much the same traffic do not take turns.
+The limit is that of one worker, the leader, whose samples are the most; the others follow, hand on
+to it what they measure (`core/relay`), and begin where it was when they lead. Numbers of the leader
+count for more, so that two workers with much the same traffic do not take turns.
 """
 
 from __future__ import annotations
@@ -18,13 +18,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from shedproxy.core.relay import RELAY_WORDS, SampleRelay
 from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
 
-__all__ = ["LOOK_NS", "SHARE_FIELDS", "SILENT_NS", "CellShare", "reserve"]
+__all__ = ["LOOK_NS", "SHARE_FIELDS", "SHARE_WORDS", "SILENT_NS", "CellShare", "reserve"]
 
 SHARE_FIELDS: Final = 6
 """Words of a worker per cell: in flight, waiting since, limit, evidence, told at, and what of it in
 flight is of other cells."""
+
+SHARE_WORDS: Final = SHARE_FIELDS + RELAY_WORDS
+"""With the ring by which it hands on what it measures (`core/relay`), which comes after all fields
+of all workers."""
 
 _TOLD: Final = 4
 
@@ -52,7 +57,8 @@ class CellShare:
     """One worker's view of one cell of the page.
 
     Args:
-        words: `SHARE_FIELDS` rows of `workers` integers of eight bytes, shared by all.
+        words: `SHARE_FIELDS` rows of `workers` integers of eight bytes, shared by all; then
+            `RELAY_WORDS` of each worker.
         workers: how many have words, successors included.
         own: which words are ours.
         parts: among how many workers the limit is told apart in metrics.
@@ -81,6 +87,7 @@ class CellShare:
         "_yields_since",
         "_yields_to",
         "leader",
+        "relay",
     )
 
     def __init__(
@@ -96,6 +103,10 @@ class CellShare:
         rows = [words[row * workers : (row + 1) * workers] for row in range(SHARE_FIELDS)]
         self._in_flight, self._claims, self._limits, self._evidence, self._told = rows[:-1]
         self._guests = rows[-1]
+        start = SHARE_FIELDS * workers
+        rings = words[start : start + RELAY_WORDS * workers]
+        self.relay = SampleRelay(rings, workers=workers, own=own)
+        """What the workers have measured."""
         self._both = words[0 : 2 * workers]
         """In flight and claims: to read one word costs as much as to read them all."""
         self._claimed = self._claims[own]

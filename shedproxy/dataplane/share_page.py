@@ -20,7 +20,7 @@ import os
 import struct
 from collections.abc import Mapping
 
-from shedproxy.core import SHARE_FIELDS, Instant, Mode, reserve
+from shedproxy.core import SHARE_FIELDS, SHARE_WORDS, Instant, Mode, reserve
 from shedproxy.errors import StartupError
 from shedproxy.observability.meter import clear_gauges
 from shedproxy.observability.ring import RefusalRing, ring_size
@@ -30,7 +30,7 @@ from shedproxy.snapshot import CELLS_MAX
 __all__ = ["SharePage", "WorkerState", "WorkerView", "memory_file"]
 
 _MAGIC = b"shedpage"
-_VERSION = 3
+_VERSION = 4
 _HEADER = struct.Struct("<8sIIIIQ")
 """Magic, version, digest of the slot layout, workers, capacity of a ring, bytes per worker."""
 
@@ -179,7 +179,7 @@ class SharePage:
                 _view_of(whole, index, stride, ring_capacity) for index in range(workers)
             ]
             start = _HEADER_SIZE + workers * stride
-            with whole[start : start + CELLS_MAX * SHARE_FIELDS * workers * 8] as block:
+            with whole[start : start + CELLS_MAX * SHARE_WORDS * workers * 8] as block:
                 self._shared = block.cast("q")
 
     @classmethod
@@ -249,7 +249,7 @@ class SharePage:
 
     def share_words(self, cell: int) -> memoryview[int]:
         """The words of all workers for a cell, by its number (below `CELLS_MAX`)."""
-        size = SHARE_FIELDS * len(self._views)
+        size = SHARE_WORDS * len(self._views)
         return self._shared[cell * size : (cell + 1) * size]
 
     def reset(self, index: int) -> None:
@@ -258,8 +258,11 @@ class SharePage:
         What it had in flight is over: its connections ended with it.
         """
         self._views[index].reset()
-        for word in range(index, len(self._shared), len(self._views)):
-            self._shared[word] = 0
+        workers = len(self._views)
+        # What it has measured stays true, and to touch its rings would make memory of them.
+        for start in range(0, len(self._shared), SHARE_WORDS * workers):
+            for row in range(SHARE_FIELDS):
+                self._shared[start + row * workers + index] = 0
 
     def reserve(self, index: int, limits: Mapping[int, int], now: Instant) -> None:
         """Write for a worker that has no page: it lives, and has these slots of each cell."""
@@ -290,7 +293,7 @@ def _worker_stride(ring_capacity: int) -> int:
 
 def _page_size(workers: int, stride: int) -> int:
     """All of it: the workers' regions, and the words that they share."""
-    shared = CELLS_MAX * SHARE_FIELDS * workers * 8
+    shared = CELLS_MAX * SHARE_WORDS * workers * 8
     return _HEADER_SIZE + workers * stride + -(-shared // _PAGE) * _PAGE
 
 

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import json
 import math
+import operator
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.acceptance import Line
-from benchmarks.load import Sample, Traffic, Turns, faults, parsed, repeated
+from benchmarks.acceptance import at_one_rate
+from benchmarks.load import Cell, Sample, Traffic, Turns, faults, parsed, repeated
 from benchmarks.method import Budget, NotMeasuredError, Row, Spread, interval, ratio
-from benchmarks.overload import Cell, judge
+from benchmarks.overload import OverloadReport, plan
+from benchmarks.overload_cells import Cell as Overloaded
+from benchmarks.overload_healthy import Healthy
 from benchmarks.overload_shapes import SHAPES, TUNED, QueueControl, Shape, play
 from benchmarks.refusal import possible_goodput
 from benchmarks.saved import budget_of, put_together
+from benchmarks.servers import Server
+from benchmarks.side_by_side import side_by_side, takes_s
+from benchmarks.verdicts import Line, exit_code
 from shedproxy.simulator.controllers.fixed_limit import FixedControl
 
 pytestmark = pytest.mark.integration
@@ -84,39 +92,157 @@ def test_unknown_benchmark_is_a_usage_error(root: Path):
     assert "decisions" in done.stderr
 
 
-def test_overload_is_played_from_a_cold_start_and_says_what_it_saw(root: Path):
-    arguments = ("overload", "--quick", "--json", "--peers", "shedproxy")
-    report = json.loads(run(root, *arguments).stdout)
-    [cell] = report["cells"]
-    assert (cell["shape"], cell["load"], cell["peer"]) == ("4x20ms", 3.0, "shedproxy")
-    assert 0.5 < cell["goodput"] < 1.1
-    assert 0 < cell["p50_ms"] <= cell["p99_ms"] <= 1000
-    assert 0.4 < cell["refused_share"] < 0.8
-    assert report["verdicts"] == [], "there is no peer to judge by"
+def test_overload_is_played_from_a_cold_start_and_says_what_it_saw(root: Path, tmp_path: Path):
+    file = tmp_path / "overload.json"
+    done = run(root, "overload", "--quick", "--peers", "nothing", "--save", str(file))
+    assert "1 rounds of 3 cells" in done.stderr, "how long it takes is said before"
+    report = json.loads(file.read_text())
+    cells = {cell["peer"]: cell for cell in report["samples"]}
+    assert list(cells) == ["shedproxy", "nothing", "refuse all"]
+    ours, refuser = cells["shedproxy"], cells["refuse all"]
+    assert (ours["shape"], ours["load"], ours["seed"]) == ("4x20ms", 3.0, 1)
+    assert 0.5 < ours["goodput"] < 1.1
+    assert 0 < ours["p50_ms"] <= ours["p99_ms"] <= 1000
+    assert 0.4 < ours["refused_share"] < 0.8
+    assert (refuser["goodput"], refuser["told"]) == (0, refuser["asked"])
+    verdicts = {line["name"]: line["verdict"] for line in report["ratios"]}
+    assert "ms until a refusal on arrival is told, p99, 4x20ms at 3x" in verdicts
+    assert done.returncode in {0, 1, 2}
+    # Put together with itself it has every round twice.
+    shown = run(root, "show", str(file), str(file))
+    assert shown.returncode == 0, shown.stderr
+    twice = put_together([report, report])
+    assert all(line in shown.stdout for line in twice.tables())
+    assert [cell.round for cell in twice.cells] == [1, 1, 1, 2, 2, 2]
 
 
-def seen(peer: str, goodput: float, p99_ms: float, *faults: str) -> Cell:
-    return Cell(
+def seen(
+    peer: str, goodput: float, p99_ms: float | None, *faults: str, number: int = 1
+) -> Overloaded:
+    return Overloaded(
         shape="4x20ms",
         load=3.0,
         peer=peer,
+        round=number,
+        seed=number,
+        seconds=10.0,
+        asked=6000,
+        served=2000,
         goodput=goodput,
         p50_ms=20.0,
         p99_ms=p99_ms,
         refused_share=0.6,
-        refusal_p99_ms=None,
+        told=100,
+        told_p99_ms=0.5,
+        generator_busy=0.1,
+        send_lag_p99_ms=0.1,
+        service_lag_p99_ms=0.1,
+        stolen=0.0,
         faults=faults,
     )
+
+
+def verdicts(*cells: Overloaded) -> list[tuple[str, float, str]]:
+    lines = OverloadReport(cells=list(cells)).lines
+    return [
+        (line.row.name.partition(", 4x20ms")[0], line.row.spread.median, line.verdict)
+        for line in lines
+    ]
 
 
 def test_overload_is_judged_by_the_peers_that_reach_the_best_goodput():
     """The quickest of all serves too few, and what is void says nothing."""
     peers = [seen("a", 1.0, 40), seen("b", 0.98, 30), seen("c", 0.5, 20), seen("d", 1.2, 1, "late")]
-    [verdict] = judge([seen("shedproxy", 0.98, 45), *peers])
-    assert (verdict.goodput_ratio, verdict.p99_ratio, verdict.is_met) == (0.98, 1.5, True)
-    [verdict] = judge([seen("shedproxy", 0.96, 45), *peers])
-    assert not verdict.is_met
-    assert judge([seen("shedproxy", 1.0, 45, "late"), *peers]) == []
+    assert verdicts(seen("shedproxy", 0.98, 45), *peers) == [
+        ("goodput, shedproxy / a", 0.98, "target met"),
+        ("p99, shedproxy / b", 1.5, "target met, near"),
+    ]
+    goodput, _ = verdicts(seen("shedproxy", 0.96, 45), *peers)
+    assert goodput == ("goodput, shedproxy / a", 0.96, "FLOOR MISSED")
+    goodput, p99 = verdicts(seen("shedproxy", 1.0, 45, "late"), *peers)
+    assert goodput[2] == p99[2] == "void"
+    # Nobody was served: that is no void round.
+    assert verdicts(seen("shedproxy", 0.0, None), *peers)[1][1:] == (math.inf, "FLOOR MISSED")
+
+
+def test_overload_is_judged_inside_rounds_by_the_last_run_of_each():
+    """Round 2 was twice as slow for all, and its first run was void."""
+    rows = [
+        *(seen("shedproxy", 0.98, 40), seen("a", 1.0, 40)),
+        *(seen("shedproxy", 0.1, 900, "late", number=2), seen("shedproxy", 0.49, 80, number=2)),
+        seen("a", 0.5, 80, number=2),
+    ]
+    report = OverloadReport(cells=rows)
+    goodput, p99 = report.lines
+    assert goodput.row.spread.values == (0.98, 0.98)
+    assert p99.row.spread.values == (1.0, 1.0)
+    assert report.exit_code == 0
+    missed = OverloadReport(cells=[seen("shedproxy", 0.9, 40), seen("a", 1.0, 40)])
+    assert missed.exit_code == 1
+    void = OverloadReport(cells=[seen("shedproxy", 0.9, 40, "late"), seen("a", 1.0, 40)])
+    assert void.exit_code == 2
+
+
+def test_refusals_are_timed_only_where_refusing_everything_is_quick():
+    ours = [seen("shedproxy", 0.98, 40), replace(seen("shedproxy", 1, 9, number=2), told_p99_ms=9)]
+    refuser = [seen("refuse all", 0, None), replace(seen("refuse all", 0, None), round=2)]
+    assert verdicts(*ours, refuser[0], replace(refuser[1], told_p99_ms=1.5)) == [
+        ("ms until a refusal on arrival is told, p99", 0.5, "target met")
+    ]
+    [(_, median, verdict)] = verdicts(*ours, *refuser)
+    assert (median, verdict[:12]) == (4.75, "FLOOR MISSED")
+
+
+def healthy(refused: int, *faults: str) -> Healthy:
+    return Healthy(
+        connections=8,
+        peer="shedproxy",
+        round=1,
+        answered=10_000,
+        refused=refused,
+        service_us=50.0,
+        server_busy=1.0,
+        generator_busy=0.4,
+        stolen=0.0,
+        faults=faults,
+    )
+
+
+def test_nobody_but_one_in_a_thousand_is_refused_before_a_healthy_service():
+    assert OverloadReport(healthy=[healthy(1)]).exit_code == 0
+    assert OverloadReport(healthy=[healthy(20)]).exit_code == 1
+    assert OverloadReport(healthy=[healthy(20, "few answers: 3")]).exit_code == 2
+
+
+def test_cells_last_until_a_figure_rests_on_enough_and_the_light_come_first():
+    jobs = plan(["4x5ms", "2x200ms"], [0.5, 3.0], ["shedproxy", "refuse all"])
+    lasting = {(job.shape, job.load): job.seconds for job in jobs}
+    assert lasting == {
+        ("2x200ms", 0.5): 400,
+        ("2x200ms", 3.0): 200,
+        ("4x5ms", 0.5): 10,
+        ("4x5ms", 3.0): 10,
+    }
+    assert [job.shape for job in jobs] == 3 * ["2x200ms"] + 3 * ["4x5ms"]
+    assert all(job.load > 1 for job in jobs if job.peer == "refuse all")
+    assert {job.seconds for job in plan(["2x200ms"], [3.0], ["a"], seconds=5.0)} == {5.0}
+
+
+def test_jobs_that_fit_run_side_by_side_and_the_void_again_at_once():
+    def fits(busy: Sequence[int], job: int) -> bool:
+        return sum(busy) + job <= 3
+
+    done: list[tuple[int, int]] = []
+
+    def on_done(job: int, result: int) -> int | None:
+        done.append((job, result))
+        return 1 if job == 4 and len(done) < 3 else None
+
+    side_by_side([4, 5], operator.neg, fits=fits, on_done=on_done)
+    assert done == [(4, -4), (1, -1), (5, -5)]
+    assert takes_s([1, 1, 1, 1], lambda _: 10.0, fits=fits) == 20.0
+    with pytest.raises(NotMeasuredError, match="died"):
+        side_by_side([0], os._exit, fits=fits, on_done=on_done)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=lambda shape: shape.name)
@@ -222,6 +348,58 @@ def test_a_line_is_met_by_its_median_and_says_when_the_floor_is_near(values, ver
     line = Line(Row("a / b", Spread.of(values), Budget(target=1.6, floor=2.0)))
     assert line.verdict == verdict
     assert line.is_met is ("met" in verdict)
+
+
+def test_a_line_that_is_flattered_may_miss_and_does_not_meet():
+    budget = Budget(target=1.6, floor=2.0)
+    good = Line(Row("a / b", Spread.of([1.5]), budget), "b was kept waiting")
+    assert (good.verdict, good.is_met) == ("not judged: b was kept waiting", False)
+    bad = Line(Row("a / b", Spread.of([2.5]), budget), "b was kept waiting")
+    sound = Line(Row("a / b, 1 ms apart", Spread.of([1.7]), budget))
+    void = Line(Row("c / d", Spread.of([math.nan]), budget))
+    assert bad.is_missed
+    assert exit_code([good, sound]) == 0
+    assert exit_code([bad, sound, void]) == 1
+    assert exit_code([good]) == exit_code([sound, void]) == exit_code([]) == 2
+
+
+def server(name: str) -> Server:
+    return Server(name, [], port=1, home=Path())
+
+
+def test_who_was_kept_waiting_is_asked_again_at_a_rate_that_all_can_keep():
+    """Who runs or waits for its core all the time was not."""
+    traffic = Traffic(connections=64)
+    rows = [
+        replace(sample(), traffic=str(traffic), server="shedproxy"),
+        replace(sample(), traffic=str(traffic), server="nginx", server_busy=0.8),
+        replace(
+            sample(), traffic=str(traffic), server="Envoy", server_busy=0.5, server_waited=0.45
+        ),
+    ]
+    turns = Turns(samples=rows)
+    assert turns.kept_waiting(traffic, "nginx") == "nginx was kept waiting"
+    assert turns.kept_waiting(traffic, "Envoy") == turns.kept_waiting(traffic, "shedproxy") == ""
+    [again] = at_one_rate([Cell(traffic, [server(row.server) for row in rows])], turns)
+    assert again.traffic == replace(traffic, pause_ms=4)
+    assert "function delay() return 4 end" in again.traffic.script()
+    assert [one.name for one in again.servers] == ["shedproxy", "nginx"]
+    full = replace(rows[1], generator_waited=0.45)
+    assert Turns(samples=[full]).kept_waiting(traffic, "nginx") == (
+        "nginx was kept waiting by a generator that was saturated"
+    )
+
+
+def test_acceptance_has_the_bounds_of_what_it_is_made_of(root: Path, tmp_path: Path):
+    file = tmp_path / "acceptance.json"
+    arguments = ("acceptance", "--quick", "--parts", "overload", "--peers", "nothing")
+    done = run(root, *arguments, "--save", str(file))
+    assert done.returncode in {0, 1, 2}, done.stderr
+    names = [line["name"] for line in json.loads(file.read_text())["lines"]]
+    assert any(name.startswith("overload: goodput, shedproxy / ") for name in names)
+    shown = run(root, "show", str(file), str(file))
+    assert shown.returncode == 0, shown.stderr
+    assert all(name in shown.stdout for name in names)
 
 
 def test_what_a_refusal_costs_bounds_the_goodput():

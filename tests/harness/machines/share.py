@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from harness.explorer import Space, explore
-from shedproxy.core import SHARE_FIELDS, CellShare
+from shedproxy.core import SHARE_FIELDS, SHARE_WORDS, CellShare
 
 __all__ = ["Order", "World", "walk"]
 
@@ -98,8 +98,11 @@ class _Turn:
     def __init__(self, world: World, own: int) -> None:
         self._world, self._own = world, own
         workers = len(world.at)
-        words = bytearray(b"".join(word.to_bytes(8, "little") for word in world.words))
+        words = bytearray(SHARE_WORDS * workers * 8)
         self._page = memoryview(words).cast("q")
+        self._said = self._page[: len(world.words)]
+        for word, value in enumerate(world.words):
+            self._said[word] = value
         self.bells = list(world.bells)
         self.share = CellShare(
             self._page, workers=workers, own=own, parts=workers, part=own, wake=self._wake
@@ -111,7 +114,7 @@ class _Turn:
     def then(self, at: str, running: int) -> World:
         return replace(
             self._world,
-            words=tuple(self._page),
+            words=tuple(self._said),
             at=_put(self._world.at, self._own, at),
             bells=tuple(self.bells),
             running=_put(self._world.running, self._own, running),

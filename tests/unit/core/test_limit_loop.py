@@ -15,7 +15,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from shedproxy.core import NS_PER_MS, NS_PER_S, Instant, LimitPolicy, milliseconds
+from shedproxy.core import (
+    NS_PER_MS,
+    NS_PER_S,
+    SHARE_WORDS,
+    CellShare,
+    Instant,
+    LimitPolicy,
+    milliseconds,
+)
 from shedproxy.core.limit_loop import LimitLoop
 from shedproxy.core.limits.adaptive import AdaptiveLimit
 from shedproxy.core.limits.protocol import LimitCause, LimitChange
@@ -674,3 +682,117 @@ def test_what_was_measured_before_a_heavy_tenant_was_known_is_forgotten() -> Non
     assert loop.heavy.is_heavy(places[0])
     assert min(counts) < 40
     assert estimator._evidence.strain < 1.1
+
+
+class Host:
+    """Two workers with one limit; the first leads, because it has measured more."""
+
+    def __init__(self, policy: LimitPolicy | None = None) -> None:
+        words = memoryview(bytearray(SHARE_WORDS * 2 * 8)).cast("q")
+        self.now = NS_PER_S
+        self.loops = []
+        for own in range(2):
+            loop = LimitLoop(policy or LimitPolicy(initial=64), now=Instant(self.now))
+            loop.share = CellShare(
+                words, workers=2, own=own, parts=2, part=own, wake=lambda worker: None
+            )
+            self.loops.append(loop)
+        self.leader, self.follower = self.loops
+        self.finish(self.leader, count=9)
+        self.look()
+        self.look()
+
+    def finish(self, loop: LimitLoop, *, count: int = 1, is_served: bool = True) -> bool:
+        """So many answers after 20 ms; whether the last asks for a look at the limit."""
+        asks = False
+        for _ in range(count):
+            self.now += MS
+            admitted_at = Instant(self.now - 20 * MS)
+            loop._valid_from = Instant(0)
+            asks = loop.on_sample(
+                "r", 20 * MS, 63, admitted_at, Instant(self.now), is_served=is_served
+            )
+        return asks
+
+    def look(self) -> None:
+        """Each sees who leads, and what is new."""
+        self.now += 100 * MS
+        for loop in self.loops:
+            assert loop.share is not None
+            loop.share.elect(loop.limit, Instant(self.now))
+            loop.update(64, Instant(self.now))
+
+
+def test_what_a_follower_measures_is_in_the_leaders_window() -> None:
+    host = Host()
+    before = host.leader._window.sample_count
+    host.finish(host.follower, count=5)
+    host.leader.update(64, Instant(host.now))
+    assert host.leader._window.sample_count == before + 5
+    assert host.leader._window.limit_was_reached
+    host.finish(host.leader, count=3)
+    host.follower.update(64, Instant(host.now))
+    assert host.follower._window.sample_count == 5
+
+
+def test_a_leader_asks_for_a_look_as_often_as_it_is_to_hear_the_others() -> None:
+    host = Host()
+    asks = []
+    for _ in range(20):
+        asks.append(host.finish(host.leader))
+        if asks[-1]:
+            host.leader.update(64, Instant(host.now))
+    assert 0 < sum(asks[:10]) <= 4
+
+
+def test_what_a_follower_measures_of_routes_that_the_leader_does_not_know_is_left_out() -> None:
+    host = Host()
+    before = host.leader._window.sample_count
+    host.follower.on_sample("other", 20 * MS, 63, Instant(host.now), Instant(host.now + 20 * MS))
+    host.now += 100 * MS
+    host.leader.update(64, Instant(host.now))
+    assert host.leader._window.sample_count == before
+
+
+def test_hard_evidence_of_a_follower_is_evidence_for_the_leader() -> None:
+    host = Host()
+    for _ in range(4):
+        host.follower.on_overload(now=Instant(host.now))
+    host.look()
+    assert host.leader.last_change is not None
+    assert host.leader.last_change.cause is LimitCause.OVERLOAD
+    host.look()
+    assert host.follower.limit == host.leader.limit < 64
+
+
+def test_a_client_that_left_a_follower_teaches_the_leader_what_it_took_at_least() -> None:
+    host = Host(LimitPolicy(initial=64, baseline_ns=20 * MS))
+    before = host.leader._window.sample_count
+    host.follower.on_censored("r", 30 * MS, now=Instant(host.now))
+    host.now += 6 * MS
+    host.leader.update(64, Instant(host.now))
+    assert host.leader._window.sample_count == before + 1
+
+
+def test_where_all_leave_both_workers_count_them_together() -> None:
+    """Sixteen at each, in turn, and nobody is served: half the limit."""
+    host = Host()
+    for number in range(16):
+        for loop in host.loops:
+            host.now += MS
+            loop.on_left("r", 40 * MS, now=Instant(host.now))
+        if number == 8:
+            # The end of work that nobody waits for is an answer to nobody, wherever it is seen.
+            host.finish(host.follower, is_served=False)
+        host.leader.update(64, Instant(host.now))
+    host.look()
+    assert host.leader.limit == host.follower.limit == 32
+
+
+def test_a_fixed_limit_needs_nobodys_samples() -> None:
+    host = Host(LimitPolicy(algorithm="fixed", initial=64))
+    before = host.leader._window.sample_count
+    host.finish(host.follower, count=5)
+    host.leader.update(64, Instant(host.now))
+    assert host.leader._window.sample_count == before
+    assert not any(host.finish(host.leader) for _ in range(3))

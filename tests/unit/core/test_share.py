@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
+from harness.words import Killed, Words
 
 from shedproxy.core import (
     LOOK_NS,
     SHARE_FIELDS,
+    SHARE_WORDS,
     SILENT_NS,
     CellShare,
     Criticality,
@@ -30,7 +32,7 @@ SECOND = 1_000_000_000
 
 def host(workers: int) -> tuple[list[CellShare], list[int]]:
     """Views of one cell, and who was woken."""
-    words = memoryview(bytearray(SHARE_FIELDS * workers * 8)).cast("q")
+    words = memoryview(bytearray(SHARE_WORDS * workers * 8)).cast("q")
     woken: list[int] = []
     shares = [
         CellShare(words, workers=workers, own=own, parts=workers, part=own, wake=woken.append)
@@ -179,55 +181,11 @@ def test_who_leaves_goes_on_with_a_part_of_the_limit():
 # worker does something as a whole, or the worker is killed.
 
 
-class Killed(BaseException):
-    """The worker ends here and now."""
-
-
-class Row:
-    """The words of one field."""
-
-    def __init__(self, words: Words, start: int, stop: int) -> None:
-        self._words, self._start, self._count = words, start, stop - start
-
-    def __getitem__(self, index: int) -> int:
-        self._words.on_access()
-        return self._words.values[self._start + index]
-
-    def __setitem__(self, index: int, value: int) -> None:
-        self._words.on_access()
-        self._words.values[self._start + index] = value
-
-    def __iter__(self) -> Iterator[int]:
-        return (self[index] for index in range(self._count))
-
-    def tolist(self) -> list[int]:
-        """One after the other, as processes do."""
-        return list(self)
-
-
-class Words:
-    """All words of a cell."""
-
-    def __init__(self, count: int) -> None:
-        self.values = [0] * count
-        self.accesses = 0
-        self.interruptions: list[tuple[int, Callable[[], None]]] = []
-        """At so many accesses from the start: do this, once."""
-
-    def __getitem__(self, rows: slice) -> Row:
-        return Row(self, rows.start, rows.stop)
-
-    def on_access(self) -> None:
-        self.accesses += 1
-        if self.interruptions and self.accesses == self.interruptions[0][0]:
-            self.interruptions.pop()[1]()
-
-
 class Host:
     """Workers that share a fixed limit, with bells that ring when nothing else happens."""
 
     def __init__(self, workers: int, limit: int) -> None:
-        self.words = Words(SHARE_FIELDS * workers)
+        self.words = Words(SHARE_WORDS * workers)
         self.limit = limit
         self.workers = range(workers)
         self.now = SECOND
@@ -272,7 +230,7 @@ class Host:
 
     def kill(self, worker: int) -> None:
         """Its words are cleared, and its successor begins."""
-        for word in range(worker, len(self.words.values), len(self.workers)):
+        for word in range(worker, SHARE_FIELDS * len(self.workers), len(self.workers)):
             self.words.values[word] = 0
         self.running[worker] = []
         self.shedders[worker] = self._start(worker)
