@@ -13,8 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
+import sys
+from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import machine
 from loadtests.health import health_json, health_text
 from loadtests.intentions import chance_of, intentions, run_out
 from shedproxy.core import Criticality, Instant, milliseconds, seconds
@@ -31,7 +35,6 @@ __all__ = ["add_options", "compare", "simulate"]
 EXIT_DIFFERS, EXIT_VOID = 1, 2
 REQUESTS_MAX = 200_000
 """Of one load."""
-_LIVE_SEED = 1
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -50,8 +53,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--service-ms", type=float, default=20.0, help=f"mean work{default}")
     add("--law", choices=[law for law in LAWS if law != "recorded"], default="exponential")
     add("--seeds", type=int, default=5, help=f"simulated runs a load{default}")
+    add(
+        "--seed", type=int, default=1, help=f"of the first live run, and of simulated ones{default}"
+    )
+    add("--runs", type=int, default=1, help=f"live runs a load, a seed each{default}")
     add("--noise-us", type=float, default=0.0, help=f"mean delay of simulated proxies{default}")
-    add("--json", action="store_true", help="one object a load instead of a table")
+    add("--json", action="store_true", help="one object a run instead of a table")
+    add(
+        "--save", type=Path, metavar="FILE", help="JSON with the command, the machine and every run"
+    )
 
 
 def compare(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -60,19 +70,30 @@ def compare(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if not chosen.json:
         print(_heading(chosen), flush=True)
     has_void = has_different = False
+    kept: list[dict[str, Any]] = []
     for load in chosen.loads:
         scenario = _scenario(chosen, load)
-        run = play_scenario(scenario, intentions(scenario, _LIVE_SEED), seed=_LIVE_SEED)
-        comparison = Comparison(
-            live=run.summary,
-            simulated=[simulate(scenario, seed) for seed in range(1, chosen.seeds + 1)],
-            capacity_rps=run.capacity_rps,
-        )
-        has_void |= bool(run.faults)
-        has_different |= bool(comparison.disagreements) and not run.faults
-        shown = _as_json(load, run, comparison) if chosen.json else _row(load, run, comparison)
-        print(shown, flush=True)
+        seeds = range(chosen.seed, chosen.seed + chosen.seeds)
+        simulated = [simulate(scenario, seed) for seed in seeds]
+        for seed in range(chosen.seed, chosen.seed + chosen.runs):
+            run = play_scenario(scenario, intentions(scenario, seed), seed=seed)
+            comparison = Comparison(
+                live=run.summary, simulated=simulated, capacity_rps=run.capacity_rps
+            )
+            has_void |= bool(run.faults)
+            has_different |= bool(comparison.disagreements) and not run.faults
+            kept.append(_as_json(load, seed, run, comparison))
+            shown = json.dumps(kept[-1]) if chosen.json else _row(load, run, comparison)
+            print(shown, flush=True)
+            if chosen.save:
+                _save(chosen.save, kept)
     return EXIT_DIFFERS if has_different else EXIT_VOID if has_void else 0
+
+
+def _save(file: Path, runs: list[dict[str, Any]]) -> None:
+    command = shlex.join([Path(sys.executable).name, "-m", "loadtests", *sys.argv[1:]])
+    whole = {"command": command, "machine": machine(), "runs": runs}
+    file.write_text(json.dumps(whole, indent=1) + "\n")
 
 
 def simulate(scenario: Scenario, seed: int) -> Summary:
@@ -111,6 +132,8 @@ def _check(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         parser.error("--loads takes up to 10 loads, each above 0 and at most 20")
     if not 1 <= chosen.seeds <= 20:
         parser.error("--seeds takes 1 to 20")
+    if chosen.seed < 0 or not 1 <= chosen.runs <= 20:
+        parser.error("--seed takes 0 or more, --runs 1 to 20")
     if not (chosen.slots >= 1 and 0 < chosen.service_ms < math.inf and chosen.noise_us >= 0):
         parser.error("--slots takes 1 or more, --service-ms a time above 0, --noise-us 0 or more")
     if max(chosen.loads) * chosen.slots / chosen.service_ms * 1000 * chosen.length > REQUESTS_MAX:
@@ -168,17 +191,16 @@ def _verdict(run: LiveRun, comparison: Comparison) -> str:
     return "agree"
 
 
-def _as_json(load: float, run: LiveRun, comparison: Comparison) -> str:
+def _as_json(load: float, seed: int, run: LiveRun, comparison: Comparison) -> dict[str, Any]:
     def figure(of: Figure) -> dict[str, Any]:
         return {"live": round(of.live, 4), "simulated": [round(each, 4) for each in of.simulated]}
 
-    return json.dumps(
-        {
-            "load": load,
-            "capacity_rps": run.capacity_rps,
-            "goodput_ratio": figure(comparison.goodput),
-            "p99_ms": figure(comparison.p99_ms),
-            "disagreements": comparison.disagreements,
-            **health_json(run),
-        }
-    )
+    return {
+        "load": load,
+        "seed": seed,
+        "capacity_rps": run.capacity_rps,
+        "goodput_ratio": figure(comparison.goodput),
+        "p99_ms": figure(comparison.p99_ms),
+        "disagreements": comparison.disagreements,
+        **health_json(run),
+    }

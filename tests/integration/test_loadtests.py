@@ -59,11 +59,18 @@ def test_a_scenario_file_is_played(root: Path, tmp_path: Path):
     assert report["generator"]["send_lag_p99_ms"] >= 0
 
 
-def test_live_is_compared_with_simulated(root: Path):
+def test_live_is_compared_with_simulated(root: Path, tmp_path: Path):
     """A calm load of two seconds: everything is served, here and there."""
-    done = run(root, "reality", "--loads", "0.4", "--for", "2", "--seeds", "2", "--json")
+    file = tmp_path / "reality.json"
+    arguments = ("--loads", "0.4", "--for", "2", "--seeds", "2", "--seed", "7", "--json")
+    done = run(root, "reality", *arguments, "--save", file)
     assert done.returncode in {0, 1, 2}, done.stderr
     report = json.loads(done.stdout)
+    kept = json.loads(file.read_text())
+    assert kept["runs"] == [report]
+    assert "reality" in kept["command"]
+    assert kept["machine"]["cores"] >= 1
+    assert report["seed"] == 7
     assert report["load"] == 0.4
     assert report["goodput_ratio"]["simulated"] == [1, 1]
     assert report["goodput_ratio"]["live"] > 0.95
