@@ -17,7 +17,9 @@
     python -m loadtests promotions              good and bad releases, and how far they come
     python -m loadtests reality                 the same load live and simulated, compared
     python -m loadtests refusals                how refusals reach their clients at 3 x capacity
+    python -m loadtests retries                 five layers of retries, and throttles of clients
     python -m loadtests restarts                restarts and reloads under load, and what they lose
+    python -m loadtests shop                    six services and five APIs in a surge
 
 Every step starts a fresh service and a fresh proxy with defaults, so each includes a cold start.
 """
@@ -46,6 +48,8 @@ from loadtests import (
     reality,
     refusals,
     restarts,
+    retries,
+    shop,
 )
 from shedproxy.core import Criticality, seconds, to_milliseconds
 from shedproxy.loadgen.demo import Demo
@@ -66,6 +70,8 @@ COMMANDS: Mapping[str, tuple[ModuleType, Callable[..., int]]] = {
     "reality": (reality, reality.compare),
     "refusals": (refusals, refusals.refusals),
     "restarts": (restarts, restarts.run),
+    "retries": (retries, retries.run),
+    "shop": (shop, shop.run),
 }
 """Beside the sweep of overload, which has no name: what describes each, and what runs it."""
 

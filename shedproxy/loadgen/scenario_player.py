@@ -27,7 +27,7 @@ Intention = tuple[Nanos, Criticality]
 _PLAYED_OF_BACKEND = frozenset(("kind", "slots", "service_ms", "law", "cv", "recorded_ms"))
 _PLAYED_OF_CLIENT = frozenset((
     "arrivals", "burst_every_ms", "burst_factor", "burst_ms", "cohort", "criticality", "load",
-    "name", "ramp", "rate_rps", "requests", "schedule", "start_s", "stop_s",
+    "name", "quiet_factor", "ramp", "rate_rps", "requests", "schedule", "start_s", "stop_s",
 ))  # fmt: skip
 # The noise of a simulated proxy stands for what a live one has anyway.
 _PLAYED_OF_PROXY = frozenset(("noise_us", "keeps_memory"))

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import accumulate
 
-from shedproxy.core import COHORTS, NS_PER_MS, NS_PER_S, Criticality, Nanos, RequestInfo
+from shedproxy.core import COHORTS, NS_PER_MS, NS_PER_S, Criticality, Lane, Nanos, RequestInfo
 from shedproxy.simulator.call import Call, CallState
 from shedproxy.simulator.engine import Engine
 from shedproxy.simulator.tally import End, Tally
@@ -229,6 +229,7 @@ class Population:
             route=spec.route,
             cell=spec.cell,
             criticality=criticality,
+            lane=Lane.CONTROL if spec.lane == "control" else Lane.DATA,
             cost=spec.cost,
             is_retry=is_retry,
         )
@@ -357,6 +358,7 @@ def rate_curve(spec: ClientSpec, capacity_rps: float) -> RateCurve:
         burst_every_ms=spec.burst_every_ms,
         burst_ms=spec.burst_ms,
         burst_factor=spec.burst_factor,
+        quiet_factor=spec.quiet_factor,
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, Criticality
 from shedproxy.simulator.backend.service import capacity_rps
+from shedproxy.simulator.promised_figures import promised_figures
 from shedproxy.simulator.statistics import jain_index, max_min_shares, mean, median
 from shedproxy.simulator.tally import Tally
 from shedproxy.simulator.world import World
@@ -67,6 +68,7 @@ def measure(world: World, references: References) -> dict[str, float]:
     found |= _latencies(tally, references.p99_calm_ns)
     found |= _shares(tally)
     found |= _of_work(world, references.oracle)
+    found |= promised_figures(world, references.oracle)
     fairness = _fairness(tally, oracle)
     if fairness is not None:
         found["fairness"] = fairness

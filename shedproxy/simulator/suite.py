@@ -203,5 +203,6 @@ def _expected(scenario: Scenario, client: ClientSpec) -> float:
         now = until
     bursts = 1.0
     if client.burst_every_ms:
-        bursts += client.burst_ms / client.burst_every_ms * (client.burst_factor - 1)
+        share = client.burst_ms / client.burst_every_ms
+        bursts = share * client.burst_factor + (1 - share) * client.quiet_factor
     return min(most, count * bursts * client.calls_per_task * client.session_pages)

@@ -41,6 +41,8 @@ class ClientCount:
     offered: int = 0
     ended: int = 0
     served: int = 0
+    latency_max_ns: int = 0
+    """Of those served."""
 
 
 class Tally:
@@ -145,6 +147,7 @@ class Tally:
                 return
             self.served += 1
             client.served += 1
+            client.latency_max_ns = max(client.latency_max_ns, now - arrived_at)
             self.class_served[criticality] += 1
         elif end is End.REFUSED:
             self.refused += 1

@@ -40,6 +40,8 @@ class Sample:
     capacity_rps: float
     inside: int
     """Calls at the backend, those that nobody waits for included."""
+    demand_ratio: float
+    """Demand over capacity as the controllers show it; NaN where one does not."""
 
 
 class Checking(Protocol):
@@ -194,9 +196,15 @@ class World:
                 baseline_ns=sum(reading.baseline_ns for reading in readings) // count,
                 capacity_rps=self.backend.capacity_now_rps(),
                 inside=self.backend.inside,
+                demand_ratio=sum(map(_demand_ratio, self.proxies)) / count,
             )
         )
         self.engine.at(self.engine.now + step_ns, self._sample, step_ns)
+
+
+def _demand_ratio(proxy: Proxy) -> float:
+    show: Callable[[], float] | None = getattr(proxy.controller, "demand_ratio", None)
+    return math.nan if show is None else show()
 
 
 def _on_done(call: Call, status: int) -> None:

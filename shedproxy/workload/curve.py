@@ -19,7 +19,14 @@ _RAMP_STEP_NS = 100 * NS_PER_MS
 class RateCurve:
     """A piecewise constant rate over time in ns; `at` may be asked for every arrival."""
 
-    __slots__ = ("_burst_every_ns", "_burst_factor", "_burst_ns", "_points", "_rates")
+    __slots__ = (
+        "_burst_every_ns",
+        "_burst_factor",
+        "_burst_ns",
+        "_points",
+        "_quiet_factor",
+        "_rates",
+    )
 
     def __init__(
         self,
@@ -32,6 +39,7 @@ class RateCurve:
         burst_every_ms: float = 0.0,
         burst_ms: float = 0.0,
         burst_factor: float = 1.0,
+        quiet_factor: float = 1.0,
     ) -> None:
         """`rate_rps` times the factors of `schedule`: (at second, factor), rising in time."""
         steps = [(0, 1.0), *((round(at * NS_PER_S), factor) for at, factor in schedule)]
@@ -51,11 +59,13 @@ class RateCurve:
         self._burst_every_ns = round(burst_every_ms * NS_PER_MS)
         self._burst_ns = round(burst_ms * NS_PER_MS)
         self._burst_factor = burst_factor
+        self._quiet_factor = quiet_factor
 
     @property
     def highest_rps(self) -> float:
         """The most that it ever asks for."""
-        return max(self._rates) * (max(1.0, self._burst_factor) if self._burst_every_ns else 1.0)
+        factor = max(self._quiet_factor, self._burst_factor) if self._burst_every_ns else 1.0
+        return max(self._rates) * factor
 
     def arrivals(self, *, duration_ns: Nanos, rng: RandomSource | None) -> Iterator[Nanos]:
         """Offsets from the start, rising: Poisson at this rate, or without chance one for each
@@ -92,6 +102,7 @@ class RateCurve:
                 rate *= self._burst_factor
                 until = min(until, now - phase + every)
             else:
+                rate *= self._quiet_factor
                 until = min(until, now - phase + every - self._burst_ns)
         return rate, until
 

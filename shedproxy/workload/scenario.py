@@ -87,6 +87,8 @@ class ClientSpec:
     burst_ms: float = 0.0
     burst_factor: float = 1.0
     """Every so often, for so long, so many times the load."""
+    quiet_factor: float = 1.0
+    """So many times the load between bursts; 0: the population is on and off."""
     start_s: float = 0.0
     stop_s: float | None = None
     requests: int | None = None
@@ -115,6 +117,8 @@ class ClientSpec:
     backoff_ms: float = 0.0
     """Before the second attempt, doubling, with full jitter; 0: at once."""
     retries_until_served: bool = False
+    lane: Literal["data", "control"] = "data"
+    """`control`: health checks, which pass by admission."""
     route: str = "default"
     service_factor: float = 1.0
     """This route's mean service over the backend's."""
@@ -133,6 +137,7 @@ class EventSpec:
     at_s: float
     what: Literal[
         "service",
+        "service_ramp",
         "slots",
         "pause",
         "pauses",
@@ -151,20 +156,21 @@ class EventSpec:
         "lose_control_plane",
         "move_tenant",
     ]
-    """`service`: mean service x `factor` from now on (`for_s`: then back). `slots`: slots of each
-    host x `factor`. `pause`: nothing moves for `for_s`. `pauses`: every `every_s` for `for_s`
-    until `until_s`. `outage`: a `share` of the calls (all by default) is refused at once (503) for
-    `for_s`. `timeouts`: a `share` of the calls never gets an answer, for `for_s`. `fast_failures`:
-    a `share` of the calls fails at once with a 500, for `for_s`. `cold_cache`: service x `factor`,
-    falling back to 1 as `for_s` passes. `downstream`: `factor` ms more of waiting that holds no
-    slot, for `for_s`. `lock`: from now on `share` of the requests work under the lock.
-    `lose_hosts` / `add_hosts`: `count` of them; new ones are slower by `factor` for `for_s`.
-    `restart_proxy`: number `count` starts anew. `churn_proxies`: one restarts every `every_s` until
-    `until_s`. `stall_proxy`: the loop of every proxy stands still for `for_s`.
+    """`service`: mean service x `factor` from now on (`for_s`: then back). `service_ramp`: the
+    same, reached evenly within `for_s`, to stay. `slots`: slots of each host x `factor`.
+    `pause`: nothing moves for `for_s`. `pauses`: every `every_s` for `for_s` until `until_s`.
+    `outage`: a `share` of the calls (all by default) is refused at once (503) for `for_s`.
+    `timeouts`: a `share` of the calls never gets an answer, for `for_s`. `fast_failures`: a
+    `share` of the calls fails at once with a 500, for `for_s`. `cold_cache`: service x
+    `factor`, falling back to 1 as `for_s` passes. `downstream`: `factor` ms more of waiting
+    that holds no slot, for `for_s`. `lock`: from now on `share` of the requests work under the
+    lock. `lose_hosts` / `add_hosts`: `count` of them; new ones are slower by `factor` for
+    `for_s`. `restart_proxy`: number `count` starts anew. `churn_proxies`: one restarts every
+    `every_s` until `until_s`. `stall_proxy`: the loop of every proxy stands still for `for_s`.
 
     Of cells: `lose_zone`: the hosts of a `zone` are gone for `for_s`. `lose_control_plane`: for
-    `for_s` no table comes and no report is heard. `move_tenant`: the one named `tenant` is to be
-    moved to `cell`."""
+    `for_s` no table comes and no report is heard. `move_tenant`: the one named `tenant` is to
+    be moved to `cell`."""
     for_s: float = 0.0
     factor: float = 1.0
     share: float = 1.0

@@ -31,7 +31,16 @@ _ONLY_WITH = {
 _PLAIN_BACKEND = BackendSpec()
 
 _NEEDS_LENGTH = frozenset(
-    ("pause", "pauses", "outage", "timeouts", "fast_failures", "cold_cache", "stall_proxy")
+    (
+        "pause",
+        "pauses",
+        "outage",
+        "timeouts",
+        "fast_failures",
+        "cold_cache",
+        "service_ramp",
+        "stall_proxy",
+    )
 )
 _NEEDS_INTERVAL = frozenset(("pauses", "churn_proxies"))
 _MACHINES = ("slots", "sharing", "usl")
@@ -172,9 +181,10 @@ def _check_times(
         _check_instant(times[-1], scenario, (*path, "schedule"), findings)
     if client.ramp and not times:
         findings.add((*path, "ramp"), f"ramp of {owner} needs a schedule to climb along")
-    if client.burst_factor != 1.0 and not 0 < client.burst_ms < client.burst_every_ms:
+    changes = [key for key in ("burst_factor", "quiet_factor") if getattr(client, key) != 1.0]
+    if changes and not 0 < client.burst_ms < client.burst_every_ms:
         findings.add(
-            (*path, "burst_factor"),
+            (*path, changes[0]),
             f"bursts of {owner} need burst_ms above 0 and below burst_every_ms",
         )
 

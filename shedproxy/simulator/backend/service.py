@@ -29,6 +29,8 @@ _CONCURRENCY_MAX = 1000
 _COLD_STEPS = 20
 """A cold cache warms in so many steps."""
 
+_RAMP_STEPS = 50
+
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 
@@ -248,6 +250,7 @@ class Backend:
         """Let something happen to it, at the time that the event says or now."""
         actions: dict[str, Callable[[EventSpec], None]] = {
             "service": self._change_service,
+            "service_ramp": self._climb_service,
             "slots": self._change_slots,
             "pause": self._pause,
             "pauses": self._pause_often,
@@ -289,6 +292,19 @@ class Backend:
         self._set_factor()
         if event.for_s:
             self._later(event, self._end_service)
+
+    def _climb_service(self, event: EventSpec) -> None:
+        """Step by step from what it is to the factor."""
+        began, length = self._engine.now, max(1, round(event.for_s * NS_PER_S))
+        low = self._service_factor
+
+        def climb(step: int) -> None:
+            self._service_factor = low + (event.factor - low) * step / _RAMP_STEPS
+            self._set_factor()
+            if step < _RAMP_STEPS:
+                self._engine.at(began + length * (step + 1) // _RAMP_STEPS, climb, step + 1)
+
+        climb(0)
 
     def _end_service(self, _event: EventSpec) -> None:
         self._service_factor = 1.0

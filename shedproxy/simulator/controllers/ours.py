@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from shedproxy.core import (
     CellPolicy,
     Criticality,
@@ -35,6 +37,11 @@ class OurControl(Shedder):
             refused_share=first.shed_share,
             baseline_ns=first.baseline_ns,
         )
+
+    def demand_ratio(self) -> float:
+        """Demand over capacity of its first cell, as exported; NaN before capacity is known."""
+        cell = self.stats().cells[0]
+        return cell.offered_rps / cell.capacity_rps if cell.capacity_rps else math.nan
 
 
 def our_policy(scenario: Scenario, *, with_profile: bool) -> Policy:

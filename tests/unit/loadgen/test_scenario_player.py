@@ -117,7 +117,16 @@ def test_every_key_of_a_client_is_played_or_refused() -> None:
     """A key that is added to the language is refused until somebody says that it is played."""
     played = {
         *("name", "arrivals", "load", "rate_rps", "schedule", "ramp", "burst_every_ms"),
-        *("burst_ms", "burst_factor", "start_s", "stop_s", "requests", "criticality", "cohort"),
+        *(
+            "burst_ms",
+            "burst_factor",
+            "quiet_factor",
+            "start_s",
+            "stop_s",
+            "requests",
+            "criticality",
+            "cohort",
+        ),
     }
     for key in {field.name for field in fields(ClientSpec)} - played:
         client = replace(PLAYABLE.client[0], **{key: "something else"})

@@ -32,9 +32,9 @@ GROUPS = {
     "Vector's tests", "Other projects' tests", "Cells and zones",
 }  # fmt: skip
 SOURCES = {
-    "AWS Builders' Library": 10, "Aperture": 4, "BBR": 1, "Breakwater": 72, "Cinnamon": 6,
-    "DAGOR": 17, "Envoy": 4, "Facebook": 1, "Google SRE book": 3, "Kubernetes": 5, "Linkerd": 1,
-    "Metastable failures": 6, "Netflix": 8, "Open versus closed": 4, "Palantir dialogue": 3,
+    "AWS Builders' Library": 10, "Aperture": 4, "BBR": 1, "Breakwater": 180, "Cinnamon": 10,
+    "DAGOR": 29, "Envoy": 4, "Facebook": 1, "Google SRE book": 3, "Kubernetes": 5, "Linkerd": 1,
+    "Metastable failures": 13, "Netflix": 8, "Open versus closed": 4, "Palantir dialogue": 3,
     "Protego": 1, "Skipper": 2, "Universal Scalability Law": 2, "Vector": 13, "brpc": 1,
     "failsafe-go": 3, "folly": 2, "tripwire": 2,
 }  # fmt: skip
@@ -46,7 +46,9 @@ METRICS = {
     "goodput_ratio", "p50_ms", "p99_ms", "p99_ratio", "refused_ratio", "false_refusal_ratio",
     "inversion_ratio", "fairness", "recovery_s", "drift_ratio", "baseline_drift_ratio", "limit_max",
     "in_flight_mean", "spare_used_ratio", "task_optimum_ratio", "wasted_ratio", "completions",
-    "sessions_ratio", "proxy_fairness",
+    "sessions_ratio", "proxy_fairness", "refused_share_sd", "refused_share_range",
+    "refused_settling_s", "dip_ratio", "demand_error_ratio", "oldest_served_ms",
+    "clients_max_min_ratio",
 }  # fmt: skip
 
 
@@ -75,6 +77,7 @@ def known_figures(scenario: Scenario) -> set[str]:
         METRICS
         | {f"class_served_ratio.{word}" for word in classes}
         | {f"client_served_ratio.{client.name}" for client in scenario.client}
+        | {f"client_latency_max_ms.{c.name}" for c in scenario.client if c.lane == "control"}
     )
 
 

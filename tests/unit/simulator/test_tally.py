@@ -45,6 +45,7 @@ def test_an_intention_ends_in_one_of_five_ways(end: End, took_ns: int, place: st
     assert getattr(tally, place) == 1
     client = tally.clients["a"]
     assert (client.offered, client.ended, client.served) == (1, 1, place == "served")
+    assert client.latency_max_ns == (took_ns if place == "served" else 0)
     assert tally.class_ended[HIGH] == 1
     assert tally.class_served[HIGH] == client.served
 

@@ -64,3 +64,10 @@ def test_bursts_end_with_the_load() -> None:
     """Whoever waits for the next change waits for ever, and is told so."""
     curve = RateCurve(10.0, stop_s=1, burst_every_ms=1000, burst_ms=200, burst_factor=5)
     assert curve.at(1.5 * NS_PER_S) == (0.0, math.inf)
+
+
+def test_between_its_bursts_a_population_may_be_silent() -> None:
+    """On and off: nothing for 0.8 s, then its rate for 0.2."""
+    on_off = {"burst_every_ms": 1000, "burst_ms": 200, "quiet_factor": 0}
+    assert stretches(2, **on_off) == [(0, 0), (0.8, 10), (1, 0), (1.8, 10)]
+    assert RateCurve(10.0, **on_off).highest_rps == 10

@@ -39,6 +39,8 @@ def problems_of(text: str) -> list[tuple[str, str]]:
         (CLIENT + "schedule = [[2, 1], [60, 2]]", "client.0.schedule", "before the end"),
         (CLIENT + "ramp = true", "client.0.ramp", "needs a schedule"),
         (CLIENT + "burst_factor = 3", "client.0.burst_factor", "burst_ms above 0"),
+        (CLIENT + "quiet_factor = 0", "client.0.quiet_factor", "burst_ms above 0"),
+        ('[[event]]\nwhat = "service_ramp"\nat_s = 1', "event.0", "needs for_s above 0"),
         ('[backend]\nlaw = "recorded"', "backend.law", "needs lengths"),
         ("[backend]\nrecorded_ms = [1]", "backend.recorded_ms", 'law = "recorded"'),
         ("[backend]\ncv = 3", "backend.cv", "lognormal"),

@@ -73,6 +73,21 @@ def test_a_wait_for_somebody_else_holds_no_slot() -> None:
     assert bench.run() == [(200, 10), (200, 1060), (200, 1070), (200, 3010)]
 
 
+def test_service_becomes_slower_by_and_by_and_stays_so() -> None:
+    """Twice as long within a second: half way after half of it."""
+    bench = Bench(event("service_ramp", factor=2, for_s=1))
+    bench.submit_at(500, 1505, 3000)
+    assert bench.run() == [(200, 510), (200, 1520), (200, 3020)]
+
+
+def test_a_ramp_begins_where_the_last_one_ended() -> None:
+    down = EventSpec(at_s=1, what="service_ramp", factor=3, for_s=1)
+    up = EventSpec(at_s=4, what="service_ramp", factor=1, for_s=1)
+    bench = Bench(down, up)
+    bench.submit_at(4001, 4505, 6000)
+    assert bench.run() == [(200, 4031), (200, 4525), (200, 6010)]
+
+
 def test_service_becomes_slower_and_comes_back() -> None:
     bench = Bench(event("service", factor=3, for_s=1))
     bench.submit_at(0, 1500, 2500)
