@@ -42,6 +42,17 @@ class _Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         self.answers.set()
 
+    def close_now(self, sockets: list[socket.socket]) -> None:
+        """What `shutdown` does in the end, when it was not given the time."""
+        for server in self.servers:
+            server.close()
+        for sock in sockets:
+            sock.close()
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
+        for task in tuple(self.server_state.tasks):
+            task.cancel()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals are those of who runs it."""
@@ -87,3 +98,5 @@ class AppServer:
             self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+        if not done:
+            self._server.close_now(self._sockets)

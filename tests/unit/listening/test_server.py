@@ -42,6 +42,28 @@ async def test_answers_on_the_sockets_it_was_given_until_stopped(tmp_path):
             await http.get(url)
 
 
+async def test_it_is_closed_even_when_there_was_no_time_for_an_end_in_order(monkeypatch):
+    """The loop stood still for longer than the bound, or an answer takes for ever."""
+    monkeypatch.setattr("shedproxy.listening.server._STOP_BOUND", 0.0)
+    begun = asyncio.Event()
+
+    async def app(scope, receive, send):
+        begun.set()
+        await asyncio.Event().wait()
+
+    (listener,) = bind_all(["127.0.0.1:0"])
+    control = AppServer(app, [listener.socket])
+    await control.start()
+    reader, writer = await asyncio.open_connection(*listener.socket.getsockname())
+    writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    await begun.wait()
+    await control.stop()
+    assert listener.socket.fileno() == -1
+    assert await reader.read() == b""
+    writer.close()
+    close_all([listener])
+
+
 @pytest.mark.parametrize("user", [os.geteuid(), *([65534] if os.geteuid() == 0 else [])])
 async def test_the_kernel_says_who_is_at_the_other_end_of_a_unix_socket(user):
     async def app(scope, receive, send):
