@@ -78,7 +78,7 @@ CHOICES = {
 }
 """What each can be told."""
 KEEPS = ("acceptance", "overload")
-"""Those that last for hours save what they have on the way."""
+"""Those that last for hours save what they have on the way; their exit code 1 is a verdict."""
 
 
 def options() -> argparse.Namespace:
@@ -158,7 +158,7 @@ def main() -> int:
         report: Any = BENCHMARKS[chosen.name](quick=chosen.quick, **how)
     except NotMeasuredError as error:
         print(f"{chosen.name}: not measured: {error}", file=sys.stderr)
-        return 1
+        return 2 if chosen.name in KEEPS else 1
     keep(report)
     told = report.as_json(chosen.name, command(), quick=chosen.quick)
     print(json.dumps(told, indent=1) if chosen.json else report.as_text(command()))

@@ -64,6 +64,8 @@ class OverloadReport:
     cells: list[Cell] = field(default_factory=list)
     healthy: list[Healthy] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    """What did not start or died."""
     versions: Mapping[str, str] = field(default_factory=dict)
     builds: Sequence[str] = field(default_factory=lambda: [how_it_runs()])
 
@@ -78,6 +80,11 @@ class OverloadReport:
         lines = self.lines
         return exit_code(lines) if lines else 0
 
+    @property
+    def notes(self) -> list[str]:
+        """What was void or failed."""
+        return [*_void([*self.cells, *self.healthy]), *self.failed]
+
     def as_text(self, command: str) -> str:
         return "\n".join([f"$ {command}", machine_text(), *self.tables()])
 
@@ -91,7 +98,7 @@ class OverloadReport:
             *self.builds,
             *([f"beside {', '.join(map(' '.join, self.versions.items()))}"] * bool(self.versions)),
             *(f"not on this machine: {name}" for name in self.absent),
-            *_void([*self.cells, *self.healthy]),
+            *self.notes,
         ]
 
     def as_json(self, name: str, command: str, *, quick: bool) -> dict[str, Any]:
@@ -105,8 +112,8 @@ class OverloadReport:
             "rows": [row.as_json() for row in _rows(self.cells)],
             "ratios": [line.as_json() for line in self.lines],
             "absent": self.absent,
-            "notes": _void([*self.cells, *self.healthy]),
-            "samples": [asdict(one) for one in (*self.cells, *self.healthy)],
+            "notes": self.notes,
+            "samples": [*map(asdict, self.cells), *map(asdict, self.healthy)],
         }
 
 
@@ -129,7 +136,7 @@ def measure(
     """Round by round; `keep` is called with what there is after each.
 
     Raises:
-        NotMeasuredError: there is no such shape or peer, or a program does not start.
+        NotMeasuredError: there is no such shape or peer, or no nginx before which to be healthy.
     """
     for given, known in ((shapes, (*SHAPES, HEALTHY)), (peers, PEERS)):
         unknown = set(given) - set(known)
@@ -152,14 +159,20 @@ def measure(
         is_light = max(rates) <= SLOW_RPS and sum(rates) <= BESIDE_RPS
         return not busy or (is_light and len(busy) < max(1, beside))
 
-    def on_done(job: Job, cell: Cell | None) -> Job | None:
+    def on_done(job: Job, cell: Cell | NotMeasuredError | None) -> Job | None:
         if cell is None:
             if job.peer not in report.absent:
                 report.absent.append(job.peer)
             return None
-        report.cells.append(cell)
-        print(_progress(job, cell), file=sys.stderr, flush=True)
-        if cell.faults and job.attempt <= REPEATS and not quick:
+        if isinstance(cell, NotMeasuredError):
+            # Another program may have taken its port meanwhile: no reason to give up hours.
+            report.failed.append(f"not measured: {', '.join(map(str, job.key))}: {cell}")
+            print(f"  {report.failed[-1]}", file=sys.stderr, flush=True)
+        else:
+            report.cells.append(cell)
+            print(_progress(job, cell), file=sys.stderr, flush=True)
+        is_void = isinstance(cell, NotMeasuredError) or bool(cell.faults)
+        if is_void and job.attempt <= REPEATS and not quick:
             return replace(job, attempt=job.attempt + 1)
         return None
 
@@ -250,6 +263,7 @@ def together(runs: Sequence[dict[str, Any]]) -> OverloadReport:
     """One report of the rounds of several that were saved."""
     whole = OverloadReport(
         absent=list(dict.fromkeys(name for run in runs for name in run["absent"])),
+        failed=[note for run in runs for note in run["notes"] if note.startswith("not measured")],
         versions={k: v for run in runs for k, v in run["machine"]["versions"].items()},
         builds=[*dict.fromkeys(run["machine"]["build"] for run in runs)],
     )

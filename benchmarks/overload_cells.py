@@ -82,6 +82,11 @@ class Job:
     attempt: int = 1
 
     @property
+    def key(self) -> tuple[str, float, str]:
+        """Whose value it makes in its round."""
+        return self.shape, self.load, self.peer
+
+    @property
     def rate_rps(self) -> float:
         """What is offered."""
         return SHAPES[self.shape].capacity_rps * self.load

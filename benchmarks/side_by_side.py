@@ -28,8 +28,7 @@ def side_by_side(
 ) -> None:
     """Run all, in order; `on_done` gets each with its result, and may give one to run at once.
 
-    Raises:
-        NotMeasuredError: one of them did, or its process died; the others are ended.
+    The result of one that raised NotMeasuredError, or whose process died, is a NotMeasuredError.
     """
     # Not forked: a process that measures inherits neither loops nor what is to be collected.
     context = multiprocessing.get_context("spawn")
@@ -44,9 +43,9 @@ def side_by_side(
                 process.start()
                 there.close()
                 busy[here] = (process, job)
-            for here in wait(list(busy)):
-                process, job = busy.pop(here)
-                again = on_done(job, _received(here, job))
+            for ended in wait(list(busy)):
+                process, job = busy.pop(ended)
+                again = on_done(job, _received(ended, job))
                 process.join()
                 if again is not None:
                     pending.appendleft(again)
@@ -59,23 +58,20 @@ def side_by_side(
 
 def _received(here: Any, job: Any) -> Any:
     try:
-        found, result = here.recv()
+        return here.recv()
     except EOFError:
-        raise NotMeasuredError(f"a process died: {job}") from None
+        return NotMeasuredError(f"a process died: {job}")
     finally:
         here.close()
-    if not found:
-        raise NotMeasuredError(result)
-    return result
 
 
 def _child(there: Connection, run: Callable[[Any], Any], job: Any) -> None:
     # In order: else the servers that it has started would outlive it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        there.send((True, run(job)))
+        there.send(run(job))
     except NotMeasuredError as error:
-        there.send((False, str(error)))
+        there.send(error)
 
 
 def takes_s(jobs: Sequence[Any], length_s: Callable[[Any], float], *, fits: Fits) -> float:
