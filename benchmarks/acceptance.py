@@ -17,12 +17,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import uvloop
+
 from benchmarks import decisions, memory, middleware, overload, proxy, refusal, workers
 from benchmarks.environment import how_it_runs, machine, machine_text, versions
 from benchmarks.load import HEADS, Cell, Traffic, Turns, take_turns
-from benchmarks.method import NotMeasuredError, Row, ratio
+from benchmarks.method import Budget, NotMeasuredError, Row, Spread, ratio
 from benchmarks.peers import before_an_upstream
 from benchmarks.verdicts import Line, exit_code, lines_text
+from loadtests.restarts import live_rounds
 
 __all__ = ["PARTS", "Acceptance", "measure", "together"]
 
@@ -33,12 +36,15 @@ REPORTED: Mapping[str, Any] = {
     "workers": workers,
     "memory": memory,
 }
-OVERLOAD = "overload"
-PARTS = (*LOADED, *REPORTED, OVERLOAD)
+RESTARTS, OVERLOAD = "restarts", "overload"
+PARTS = (*LOADED, *REPORTED, RESTARTS, OVERLOAD)
 ROUND_S = {
     "proxy": 45, "refusal": 30, "decisions": 10, "middleware": 25, "workers": 125, "memory": 50,
 }  # fmt: skip
 """What a round takes, compiled and on a quiet machine; `overload` says itself."""
+RESTARTS_COUNT, RESTARTS_S = 50, 80
+"""Rolling restarts and reloads, after each of which every one of two workers is killed: once."""
+_LOST = Budget(target=0, floor=0)
 _OURS = {proxy.PROXY, refusal.MIDDLEWARE}
 _PER_MS = 16
 """Connections that pause so long for each millisecond: sixteen thousand requests a second at most,
@@ -121,12 +127,15 @@ def measure(
     rounds = rounds or (1 if quick else 9)
     found = Acceptance()
     usual_s = rounds * sum(ROUND_S.get(part, 0) for part in parts or PARTS)
+    usual_s += RESTARTS_S * (RESTARTS in (parts or PARTS))
     if not quick:
         print(f"acceptance: {usual_s / 60:.0f} minutes, without overload", file=sys.stderr)
     for part in parts or PARTS:
         try:
             if part in LOADED:
                 _measure_loaded(found, part, rounds=rounds, heads=heads, quick=quick)
+            elif part == RESTARTS:
+                _measure_restarts(found, 1 if quick else RESTARTS_COUNT)
             elif part == OVERLOAD:
                 _measure_overload(found, keep, rounds=rounds, quick=quick, **how)
             else:
@@ -148,6 +157,15 @@ def _add(found: Acceptance, part: str, lines: Any, report: Any) -> None:
     found.notes += told["notes"]
     # Who is absent from these is beside ours, not part of a bound.
     found.notes += [f"{part}: not on this machine: {name}" for name in report.absent]
+
+
+def _measure_restarts(found: Acceptance, count: int) -> None:
+    """As `python -m loadtests restarts`: who was with a killed worker is no loss of another's."""
+    done = uvloop.run(live_rounds(count, workers=2, clients=16, with_kills=True))
+    name = f"requests lost, {done.restarts} rolling restarts and reloads, {done.kills} kills"
+    found.lines.append(Line(Row(f"{RESTARTS}: {name}", Spread.of([len(done.lost)]), _LOST)))
+    found.notes.append(done.text())
+    found.samples.append(vars(done))
 
 
 def _measure_overload(
