@@ -30,7 +30,13 @@ from shedproxy.dataplane.wire.tokens import (
     read_response,
 )
 
-__all__ = ["compare_answers", "compare_requests"]
+__all__ = [
+    "FIELD_COUNT_MAX",
+    "TARGET_SIZE_MAX",
+    "check_request",
+    "compare_answers",
+    "compare_requests",
+]
 
 PEER, AUTHORITY, CRITICALITY = b"192.0.2.7", b"10.0.0.1:80", b"critical"
 TARGET_SIZE_MAX, FIELD_COUNT_MAX = 512, 32
@@ -69,8 +75,16 @@ def compare_requests(
         field_count_max=FIELD_COUNT_MAX,
         before=before,
     )
-    if quick is None:
-        return None
+    return None if quick is None else check_request(head, quick, fields, context)
+
+
+def check_request(
+    head: bytes,
+    quick: tuple[RequestTokens, RequestFraming],
+    fields: RequestFields,
+    context: HeaderContext,
+) -> RequestTokens:
+    """What a quick way made of the head is what the careful one reads and writes."""
     careful = careful_request(head)
     wanted: dict[bytes, bytes] = {}
     for name, value in careful[0].headers:

@@ -117,6 +117,11 @@ class Field:
             self._line = b"".join((b"\r\n", name, b": ", value))
         return self._line
 
+    @property
+    def has_likes(self) -> bool:
+        """Whether its name alone says what it is, so that `like` has an answer."""
+        return bool(self._start)
+
     def like(self, line: bytes) -> Field | None:
         """The field of a line of the same name; None where that has to be looked at as a whole."""
         start = self._start

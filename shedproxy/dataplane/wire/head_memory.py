@@ -18,6 +18,12 @@ from shedproxy.dataplane.wire.framing import (
     request_framing,
     response_framing,
 )
+from shedproxy.dataplane.wire.head_shape import (
+    NOT_ALIKE,
+    RequestShape,
+    differing_fields,
+    shape_of,
+)
 from shedproxy.dataplane.wire.headers import HeaderContext, build_response_head
 from shedproxy.dataplane.wire.plain_heads import (
     plain_tail,
@@ -41,19 +47,26 @@ __all__ = ["REMEMBERED_SIZE_MAX", "RequestHeads", "ResponseHeads", "answer_head"
 REMEMBERED_SIZE_MAX: Final = 1024
 """A head of at most this size is remembered."""
 _END: Final = b"\r\n\r\n"
+_USES_MIN: Final = 16
+"""A shape that fewer heads have was not worth making."""
+_COMPARED_MAX: Final = 8
+"""Without one after so many heads none is looked for: they are those of many clients."""
 
 
 class RequestHeads:
     """Reads the request heads of one client connection, and writes the usual ones on."""
 
     __slots__ = (
+        "_compared",
         "_context",
         "_criticality",
+        "_differing",
         "_found",
         "_head",
         "_host",
         "_live",
         "_odd",
+        "_shape",
         "_tail",
         "end",
     )
@@ -62,6 +75,12 @@ class RequestHeads:
         self._head = b""
         self._live: Live | None = None
         self._found: tuple[RequestTokens, RequestFraming]
+        self._differing = NOT_ALIKE
+        """The fields in which the head remembered last differed from the one before it."""
+        self._shape: RequestShape | None = None
+        """Of the head that is remembered."""
+        self._compared = 0
+        """Heads since there was a shape that was worth making."""
         self._odd = b""
         """What `recall` did not take, and the plain way therefore does not either."""
         self.end = 0
@@ -115,6 +134,7 @@ class RequestHeads:
             if framing.path != tokens.target:
                 tokens.take_host(framing.host)
             found = tokens, framing
+            self._differing, self._shape = NOT_ALIKE, None
             self._remember(head, found)
         return found
 
@@ -123,6 +143,15 @@ class RequestHeads:
             # What was learnt of a head holds for one configuration only, and that one may go.
             self._live = live
             self._head = b""
+            self._differing, self._shape, self._compared = NOT_ALIKE, None, 0
+        shape = self._shape
+        if shape is not None:
+            found = shape.read(head, self._found, live.target_size_max)
+            if found is not None:
+                self._remember(head, found)
+                return found
+            if shape.uses >= _USES_MIN:
+                self._compared = 0
         found = read_plain_request(
             head,
             live.request_fields,
@@ -130,9 +159,32 @@ class RequestHeads:
             field_count_max=live.field_count_max,
             before=self._found[0] if self._head else None,
         )
-        if found is not None:
+        if found is not None and len(head) <= REMEMBERED_SIZE_MAX:
+            if self._compared < _COMPARED_MAX:
+                self._compared += 1
+                self._compare(found[0])
+            else:
+                self._shape = None
             self._remember(head, found)
         return found
+
+    def _compare(self, tokens: RequestTokens) -> None:
+        """See where it differs from the head before it; what differed there as well is a shape."""
+        differing = NOT_ALIKE
+        lines = tokens.lines
+        before = self._found[0] if self._head else None
+        self._shape = None
+        if (
+            before is not None
+            and lines is not None
+            and before.lines is not None
+            and before.method == tokens.method
+        ):
+            differing = differing_fields(before.lines, lines)
+            if differing >= 0 and self._differing >= 0 and not differing & ~self._differing:
+                differing = self._differing
+                self._shape = shape_of(lines, differing)
+        self._differing = differing
 
     def _remember(self, head: bytes, found: tuple[RequestTokens, RequestFraming]) -> None:
         if len(head) <= REMEMBERED_SIZE_MAX:

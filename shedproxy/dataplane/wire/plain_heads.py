@@ -37,6 +37,7 @@ __all__ = [
     "plain_tail",
     "read_plain_request",
     "read_plain_response",
+    "target_after",
     "write_plain_request",
     "write_plain_response",
 ]
@@ -122,7 +123,7 @@ def _read_first(
         method = before.method
         if first == known.first:
             return method, before.target
-    target = _target_after(method, first)
+    target = target_after(method, first)
     if target:
         return method, target
     match = PLAIN_REQUEST_LINE.fullmatch(first)
@@ -132,7 +133,7 @@ def _read_first(
     return method, target
 
 
-def _target_after(method: bytes, first: bytes) -> bytes:
+def target_after(method: bytes, first: bytes) -> bytes:
     """What `PLAIN_REQUEST_LINE` finds, where the method is that of the request before.
 
     Empty where it is not.
