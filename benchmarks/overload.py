@@ -41,10 +41,11 @@ ROUNDS = 9
 COMPLETIONS = 2_000
 """What a figure rests on at least."""
 LEAST_S, QUICK_S = 10.0, 1.0
-OVERHEAD_S = 3.0
-"""Of a cell: what has to be started and ended, and the last deadline."""
-SLOW_RPS, BESIDE_RPS = 100.0, 600.0
-"""Offered to a cell that may run beside others, and to all of these together."""
+READY_S, END_S = 2.5, 1.0
+"""What starting a cell takes, and its last deadline."""
+LIGHT_MS, LIGHT_RPS, BESIDE_RPS = 100.0, 100.0, 600.0
+"""What the service of a cell takes at least and is offered at most that runs beside others, and
+what is offered to all of these together."""
 
 GOODPUT = Budget(target=REACHES, floor=REACHES, is_least=True)
 P99 = Budget(target=1.5, floor=1.5)
@@ -155,9 +156,10 @@ def measure(
     report = OverloadReport(versions=versions(("nginx", "HAProxy", "Envoy", "wrk"), ("uvicorn",)))
 
     def fits(busy: Sequence[Job], job: Job) -> bool:
-        rates = [each.rate_rps for each in (*busy, job)]
-        is_light = max(rates) <= SLOW_RPS and sum(rates) <= BESIDE_RPS
-        return not busy or (is_light and len(busy) < max(1, beside))
+        all_ = (*busy, job)
+        is_room = len(all_) <= max(1, beside) and sum(one.rate_rps for one in all_) <= BESIDE_RPS
+        # Those that last longer than others would run on alone.
+        return is_room and all(_is_light(one) and one.seconds == job.seconds for one in all_)
 
     def on_done(job: Job, cell: Cell | NotMeasuredError | None) -> Job | None:
         if cell is None:
@@ -208,10 +210,7 @@ def plan(
     completions: int = COMPLETIONS,
     seconds: float | None = None,
 ) -> list[Job]:
-    """One round: what is light enough to have company first and the longest of it before others.
-
-    Else a long one would run alone at the end.
-    """
+    """One round: what is light enough to have company first, the longest of it before others."""
     jobs = []
     for name in shapes:
         for load in loads:
@@ -223,15 +222,20 @@ def plan(
                 # It serves nobody; beside a service that is not full nobody is told no.
                 if peer != REFUSER or load > 1
             ]
-    light = [job for job in jobs if job.rate_rps <= SLOW_RPS]
+    light = [job for job in jobs if _is_light(job)]
     light.sort(key=lambda job: -job.seconds)
-    return light + [job for job in jobs if job.rate_rps > SLOW_RPS]
+    return light + [job for job in jobs if not _is_light(job)]
+
+
+def _is_light(job: Job) -> bool:
+    """Nothing but waiting, and a millisecond more or less is nothing to it."""
+    return SHAPES[job.shape].service_ms >= LIGHT_MS and job.rate_rps <= LIGHT_RPS
 
 
 def _estimate(
     jobs: Sequence[Job], fits: Callable[..., bool], healthy: Sequence[str], rounds: int
 ) -> str:
-    cells_s = takes_s(jobs, lambda job: job.seconds + OVERHEAD_S, fits=fits)
+    cells_s = takes_s(jobs, lambda job: job.seconds + END_S, ready_s=READY_S, fits=fits)
     count = len(CONNECTIONS) * sum(name in HEALTHY_PEERS for name in healthy)
     round_s = cells_s + count * (HEALTHY_S + 2)
     return (

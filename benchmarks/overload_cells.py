@@ -10,7 +10,7 @@ import os
 import random
 import resource
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,8 +135,11 @@ def arrivals(rate_rps: float, seconds: float, seed: int) -> Iterator[tuple[Nanos
         yield Nanos(round(at_s * NS_PER_S)), Criticality.CRITICAL
 
 
-def run_cell(job: Job) -> Cell | None:
-    """Play it in this process, which goes to the core of the generator. None: not installed."""
+def run_cell(job: Job, begin: Callable[[], None]) -> Cell | None:
+    """Play it in this process, which goes to the core of the generator. None: not installed.
+
+    `begin` is called when everything has started.
+    """
     os.sched_setaffinity(0, OTHER_CORE or os.sched_getaffinity(0))
     shape, seconds = SHAPES[job.shape], job.seconds
     with (
@@ -150,6 +153,7 @@ def run_cell(job: Job) -> Cell | None:
         if server is None:
             return None
         with running([server]):
+            begin()
             player = _Player(f"http://127.0.0.1:{server.port}/")
             stolen, before, began_at = Stolen(), _cpu_s(), monotonic_now()
             health = uvloop.run(player.play(arrivals(job.rate_rps, seconds, job.seed)))

@@ -1,14 +1,16 @@
-"""Jobs, each in a process of its own: one after the other, or several that disturb nobody."""
+"""Jobs, each in a process of its own: one after the other, or several at a time.
+
+Those that run at a time are made ready one by one, and begin together when the last is: no program
+is started while another is measured.
+"""
 
 from __future__ import annotations
 
-import heapq
 import multiprocessing
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection, wait
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from benchmarks.method import NotMeasuredError
@@ -17,69 +19,95 @@ __all__ = ["side_by_side", "takes_s"]
 
 Fits = Callable[[Sequence[Any], Any], bool]
 """Whether one more may run beside those that do."""
+_READY = "ready"
 
 
 def side_by_side(
     jobs: Sequence[Any],
-    run: Callable[[Any], Any],
+    run: Callable[[Any, Callable[[], None]], Any],
     *,
     fits: Fits,
     on_done: Callable[[Any, Any], Any],
 ) -> None:
     """Run all, in order; `on_done` gets each with its result, and may give one to run at once.
 
-    The result of one that raised NotMeasuredError, or whose process died, is a NotMeasuredError.
+    `run` gets the job and a function to call when it is ready; that returns when all are. The
+    result of one that raised NotMeasuredError, or whose process died, is a NotMeasuredError.
     """
+    pending = deque(jobs)
+    while pending:
+        batch = _next(pending, fits)
+        again = [on_done(job, result) for job, result in _run(batch, run)]
+        pending.extendleft(reversed([job for job in again if job is not None]))
+
+
+def takes_s(
+    jobs: Sequence[Any], length_s: Callable[[Any], float], *, ready_s: float, fits: Fits
+) -> float:
+    """How long all take if each is ready after `ready_s`, lasts its length, and is not repeated."""
+    pending, whole_s = deque(jobs), 0.0
+    while pending:
+        batch = _next(pending, fits)
+        whole_s += ready_s * len(batch) + max(map(length_s, batch))
+    return whole_s
+
+
+def _next(pending: deque[Any], fits: Fits) -> list[Any]:
+    """The first, and those after it that may run beside."""
+    batch = [pending.popleft()]
+    while pending and fits(batch, pending[0]):
+        batch.append(pending.popleft())
+    return batch
+
+
+def _run(
+    batch: Sequence[Any], run: Callable[[Any, Callable[[], None]], Any]
+) -> Iterator[tuple[Any, Any]]:
     # Not forked: a process that measures inherits neither loops nor what is to be collected.
     context = multiprocessing.get_context("spawn")
-    pending = deque(jobs)
-    busy: dict[Any, tuple[Any, Any]] = {}
+    processes: list[Any] = []
+    ready: list[tuple[Any, Any]] = []
     try:
-        while pending or busy:
-            while pending and (not busy or fits([job for _, job in busy.values()], pending[0])):
-                job = pending.popleft()
-                here, there = context.Pipe(duplex=False)
-                process = context.Process(target=_child, args=(there, run, job))
-                process.start()
-                there.close()
-                busy[here] = (process, job)
-            for ended in wait(list(busy)):
-                process, job = busy.pop(ended)
-                again = on_done(job, _received(ended, job))
-                process.join()
-                if again is not None:
-                    pending.appendleft(again)
+        for job in batch:
+            here, there = context.Pipe()
+            process = context.Process(target=_child, args=(there, run, job))
+            process.start()
+            processes.append(process)
+            there.close()
+            said = _received(here, job)
+            if said == _READY:
+                ready.append((job, here))
+            else:
+                yield job, said
+        for _, here in ready:
+            here.send(None)
+        for job, here in ready:
+            yield job, _received(here, job)
+        for process in processes:
+            process.join()
     finally:
-        for process, _ in busy.values():
+        for process in processes:
             process.terminate()
-        for process, _ in busy.values():
+        for process in processes:
             process.join()
 
 
 def _received(here: Any, job: Any) -> Any:
     try:
         return here.recv()
-    except EOFError:
+    except (EOFError, OSError):
         return NotMeasuredError(f"a process died: {job}")
-    finally:
-        here.close()
 
 
-def _child(there: Connection, run: Callable[[Any], Any], job: Any) -> None:
+def _child(there: Any, run: Callable[[Any, Callable[[], None]], Any], job: Any) -> None:
     # In order: else the servers that it has started would outlive it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+    def begin() -> None:
+        there.send(_READY)
+        there.recv()
+
     try:
-        there.send(run(job))
+        there.send(run(job, begin))
     except NotMeasuredError as error:
         there.send(error)
-
-
-def takes_s(jobs: Sequence[Any], length_s: Callable[[Any], float], *, fits: Fits) -> float:
-    """How long all take if each takes its length, and none is repeated."""
-    now_s = 0.0
-    busy: list[tuple[float, int, Any]] = []
-    for number, job in enumerate(jobs):
-        while busy and not fits([each for *_, each in busy], job):
-            now_s = heapq.heappop(busy)[0]
-        heapq.heappush(busy, (now_s + length_s(job), number, job))
-    return max((end_s for end_s, *_ in busy), default=0.0)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import operator
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -228,22 +227,40 @@ def test_cells_last_until_a_figure_rests_on_enough_and_the_light_come_first():
     assert {job.seconds for job in plan(["2x200ms"], [3.0], ["a"], seconds=5.0)} == {5.0}
 
 
-def test_jobs_that_fit_run_side_by_side_and_the_void_again_at_once():
-    def fits(busy: Sequence[int], job: int) -> bool:
-        return sum(busy) + job <= 3
+def opposite(job: int, begin: Callable[[], None]) -> int:
+    begin()
+    return -job
 
+
+def ends(_job: int, _begin: Callable[[], None]) -> None:
+    os._exit(1)
+
+
+def cannot(_job: int, _begin: Callable[[], None]) -> None:
+    raise NotMeasuredError("no port")
+
+
+def fits(busy: Sequence[int], job: int) -> bool:
+    return sum(busy) + job <= 3
+
+
+def test_jobs_that_fit_run_side_by_side_and_the_void_again_at_once():
     done: list[tuple[int, int]] = []
 
     def on_done(job: int, result: int) -> int | None:
         done.append((job, result))
-        return 1 if job == 4 and len(done) < 3 else None
+        return 1 if job == 2 else None
 
-    side_by_side([4, 5], operator.neg, fits=fits, on_done=on_done)
-    assert done == [(4, -4), (1, -1), (5, -5)]
-    assert takes_s([1, 1, 1, 1], lambda _: 10.0, fits=fits) == 20.0
-    failed: list[object] = []
-    side_by_side([0], os._exit, fits=fits, on_done=lambda _, result: failed.append(result))
-    assert "died" in str(failed)
+    side_by_side([2, 1, 5], opposite, fits=fits, on_done=on_done)
+    assert done == [(2, -2), (1, -1), (1, -1), (5, -5)]
+    assert takes_s([1, 1, 1, 1], lambda _: 10.0, ready_s=1.0, fits=fits) == 24.0
+
+
+@pytest.mark.parametrize(("run_it", "why"), [(ends, "a process died: 1"), (cannot, "no port")])
+def test_a_job_that_fails_costs_only_itself(run_it: Callable[..., None], why: str):
+    failed: list[str] = []
+    side_by_side([1, 1], run_it, fits=fits, on_done=lambda _, error: failed.append(str(error)))
+    assert failed == [why, why]
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=lambda shape: shape.name)
