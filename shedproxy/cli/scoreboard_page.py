@@ -8,6 +8,7 @@ from typing import Any
 from shedproxy.cli.charts.markup import Html, element, join
 from shedproxy.cli.charts.page import render_page
 from shedproxy.cli.scoreboard_cells import scenario_link, title_of
+from shedproxy.cli.scoreboard_margin import margin_table
 from shedproxy.cli.scoreboard_metrics import show_count, show_percent, show_score
 from shedproxy.cli.scoreboard_scenarios import scenario_sections
 from shedproxy.cli.scoreboard_tables import matrix_table, overall_table
@@ -29,6 +30,7 @@ def render_scoreboard(board: Board) -> str:
     sections = {
         "Verdict": _verdict(board, verdict),
         "Overall": overall_table(board, verdict),
+        "Margin to the best": margin_table(board),
         "Scenarios by controller": matrix_table(board, verdict, controllers),
         _SCENARIOS: _scenarios(board, verdict, controllers),
         "Method": _method(board),

@@ -17,6 +17,7 @@ from shedproxy.cli.scoreboard_cells import (
     scrolling,
     title_of,
 )
+from shedproxy.cli.scoreboard_margin import excess_lines
 from shedproxy.cli.scoreboard_metrics import (
     METRICS,
     SCORE,
@@ -72,6 +73,7 @@ def _section(
         *_text(scenario),
         _facts(scenario),
         _results_table(scenario, yardsticks),
+        *(element("p", line, class_="hint") for line in excess_lines(scenario)),
         _expectations(scenario),
         _violations(scenario),
     ]

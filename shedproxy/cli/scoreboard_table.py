@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shedproxy.cli.scoreboard_cells import title_of
+from shedproxy.cli.scoreboard_margin import excess_lines, margin_lines
 from shedproxy.cli.scoreboard_metrics import METRICS, NOTHING, OVERALL, Metric, show_score
 from shedproxy.cli.scoreboard_verdict import (
     OURS,
@@ -45,6 +46,9 @@ def render_table(board: Board) -> RenderableType:
     else:
         for scenario in board["scenarios"]:
             parts += ["", Text(title_of(scenario)), _scenario(scenario, verdict.yardsticks)]
+            parts += map(Text, excess_lines(scenario))
+    if margin := [Text(line) for line in margin_lines(board)]:
+        parts += ["", *margin]
     parts += ["", *_summary(verdict, len(board["scenarios"]))]
     return Group(*parts)
 

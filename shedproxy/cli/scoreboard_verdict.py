@@ -92,6 +92,9 @@ def read_verdict(board: Board) -> Verdict:
     """Weigh a board (schema 1)."""
     standings = _standings(board)
     headline, remarks = _words(standings)
+    if board.get("measured") == "refusals":
+        headline = "Refusals only: nothing is scored."
+    remarks = (*_lead(board.get("lead")), *remarks)
     expectations = list(_expectations(board))
     return Verdict(
         headline=headline,
@@ -165,6 +168,16 @@ def _words(standings: Sequence[Standing]) -> tuple[str, tuple[str, ...]]:
         if yardstick.is_yardstick and yardstick.score is not None
     ]
     return headline, tuple(remarks)
+
+
+def _lead(lead: Mapping[str, Any] | None) -> Iterator[str]:
+    """By how much the first is ahead of the second where both met the same requests."""
+    if lead is not None:
+        touch = "clear of 0" if lead["low"] > 0 else "not clear of 0"
+        yield (
+            f"{lead['first']} less {lead['second']}, in pairs: {lead['difference']:+.4f}"
+            f" ({lead['low']:+.4f} to {lead['high']:+.4f}), {touch}."
+        )
 
 
 def _gap(one: Standing, other: Standing) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shedproxy.simulator.margin import margin_section
+from shedproxy.simulator.pooled import pooled_figures
 from shedproxy.simulator.registry import YARDSTICKS
 from shedproxy.simulator.scoring import RULES, WEIGHTS, check_expectation, spread
-from shedproxy.simulator.statistics import Interval, bootstrap, mean, median
+from shedproxy.simulator.statistics import Interval, bootstrap, interval_of, mean, median, resamples
 from shedproxy.simulator.suite import JobResult
 from shedproxy.workload import RandomSource
 from shedproxy.workload.scenario import Scenario
@@ -38,6 +40,8 @@ _OVERALL_MEANS = (
     "fairness",
 )
 _OVERALL_MEDIANS = ("p99_ratio", "recovery_s")
+_RESAMPLES = 1_000
+"""For the interval of a score of one scenario."""
 _LEVEL = 0.0005
 _SERIES_MAX = 4
 """Controllers whose course is kept for each scenario of a board of several: the best ones."""
@@ -52,6 +56,8 @@ class About:
     python: str
     generated_count: int = 0
     generated_seed: int = 0
+    measured: str = "everything"
+    """Or `refusals`: no oracle was run but that of our queue."""
 
 
 def make_board(
@@ -62,7 +68,7 @@ def make_board(
     rng: RandomSource,
 ) -> dict[str, Any]:
     """The board of what was run, in terms of JSON. Scenarios without any result are left out."""
-    by_scenario = {
+    by_scenario: dict[str, Sequence[JobResult]] = {
         scenario.name: sorted(
             (result for result in results if result.scenario == scenario.name),
             key=lambda result: result.seed,
@@ -78,8 +84,9 @@ def make_board(
         "seeds": sorted({result.seed for result in results}),
         "python": about.python,
         "scoring": {"rules": list(RULES), "weights": dict(WEIGHTS)},
+        "measured": about.measured,
         "scenarios": [
-            _scenario(scenario, by_scenario[scenario.name], is_only=len(shown) == 1)
+            _scenario(scenario, by_scenario[scenario.name], rng, is_only=len(shown) == 1)
             for scenario in shown
         ],
     }
@@ -89,7 +96,11 @@ def make_board(
             "seed": about.generated_seed,
             "note": "Drawn at random from wide ranges; nothing was tuned to them.",
         }
-    if len(shown) > 1:
+    if about.measured == "everything":
+        margin = margin_section(shown, by_scenario, rng)
+        if margin is not None:
+            board["margin"] = margin
+    if len(shown) > 1 and about.measured == "everything":
         board |= _overall(shown, by_scenario, board["scenarios"], rng)
     return board
 
@@ -103,10 +114,12 @@ def has_failed(board: Mapping[str, Any]) -> bool:
     )
 
 
-def _scenario(scenario: Scenario, jobs: Sequence[JobResult], *, is_only: bool) -> dict[str, Any]:
+def _scenario(
+    scenario: Scenario, jobs: Sequence[JobResult], rng: RandomSource, *, is_only: bool
+) -> dict[str, Any]:
     names = list(dict.fromkeys(name for job in jobs for name in job.runs))
     capacity = jobs[0].capacity_rps
-    results = [_result(scenario, name, jobs) for name in names]
+    results = [_result(scenario, name, jobs, rng) for name in names]
     return {
         "name": scenario.name,
         "title": scenario.title or scenario.name,
@@ -129,7 +142,9 @@ def _middle(values: Sequence[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def _result(scenario: Scenario, name: str, jobs: Sequence[JobResult]) -> dict[str, Any]:
+def _result(
+    scenario: Scenario, name: str, jobs: Sequence[JobResult], rng: RandomSource
+) -> dict[str, Any]:
     runs = [job.runs[name] for job in jobs if name in job.runs]
     values: dict[str, list[float]] = {}
     for run in runs:
@@ -137,17 +152,26 @@ def _result(scenario: Scenario, name: str, jobs: Sequence[JobResult]) -> dict[st
             if math.isfinite(value):
                 values.setdefault(figure, []).append(value)
     pairs = {figure: spread(figure, found)._asdict() for figure, found in values.items()}
+    pooled = pooled_figures([run.counts for run in runs], rng)
+    for figure, found in pooled.items():
+        # What is too few at a seed is looked at over all of them.
+        if len(values.get(figure, ())) < len(runs):
+            values[figure] = [found["value"]]
     scores = [run.score for run in runs if run.score is not None]
+    score = _score(scores, rng)
     parts: dict[str, list[float]] = {}
     for run in runs:
         for part, value in run.parts.items():
             parts.setdefault(part, []).append(value)
     return {
         "controller": name,
-        "score": mean(scores) if scores else None,
+        "score": None if score is None else score.value,
+        "score_low": None if score is None or len(scores) < 2 else score.low,
+        "score_high": None if score is None or len(scores) < 2 else score.high,
         **{figure: pairs.get(figure) for figure in _OF_RESULT},
         "parts": {part: mean(found) for part, found in parts.items()},
         "figures": {figure: pair for figure, pair in pairs.items() if figure not in _OF_RESULT},
+        "pooled": pooled,
         "expectations": [
             check_expectation(expectation, values.get(expectation.metric, []))._asdict()
             for expectation in scenario.expect
@@ -155,6 +179,14 @@ def _result(scenario: Scenario, name: str, jobs: Sequence[JobResult]) -> dict[st
         ],
         "violations": list(dict.fromkeys(words for run in runs for words in run.violations)),
     }
+
+
+def _score(scores: Sequence[float], rng: RandomSource) -> Interval | None:
+    """The mean over the seeds, with its interval."""
+    if not scores:
+        return None
+    draws = resamples(len(scores), rng=rng, times=_RESAMPLES if len(scores) > 1 else 1)
+    return interval_of(lambda places: mean([scores[place] for place in places]), len(scores), draws)
 
 
 def _series(

@@ -290,6 +290,8 @@ class Population:
             pause_ns = 0
             if spec.backoff_ms:
                 ceiling_ns = spec.backoff_ms * NS_PER_MS * 2 ** (task.attempt - 1)
+                if spec.backoff_max_ms is not None:
+                    ceiling_ns = min(ceiling_ns, spec.backoff_max_ms * NS_PER_MS)
                 pause_ns = int(self._reacts.random() * ceiling_ns)
             elif spec.retries_until_served:
                 pause_ns = _REFUSED_PAUSE_NS

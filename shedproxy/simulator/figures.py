@@ -1,7 +1,9 @@
 """What one run comes to, in named figures, beside the oracle's run of the same seed.
 
 Shares are of what ended in the scored time (see `tally`). A figure that does not apply is absent,
-and so is one that rests on too few requests: `ENOUGH` of them, for a percentile of its own answers.
+and so is one that rests on too few requests: `ENOUGH` of them, for a percentile of its own answers,
+for what a class or a client got of its own requests. What is too few at one seed may be enough at
+all of them together: `counts` has the sums.
 """
 
 from __future__ import annotations
@@ -16,14 +18,31 @@ from shedproxy.simulator.backend.service import capacity_rps
 from shedproxy.simulator.promised_figures import promised_figures
 from shedproxy.simulator.statistics import jain_index, max_min_shares, mean, median
 from shedproxy.simulator.tally import Tally
-from shedproxy.simulator.world import World
+from shedproxy.simulator.world import Sample, World
 from shedproxy.workload.results import percentile
 from shedproxy.workload.scenario import Scenario
 
-__all__ = ["ENOUGH", "References", "measure", "possible_rps", "recovery_s"]
+__all__ = [
+    "ENOUGH",
+    "QUEUE_ORACLE_REFUSED",
+    "REFUSED",
+    "Counts",
+    "References",
+    "counts",
+    "measure",
+    "measure_refusals",
+    "possible_rps",
+    "recoveries_s",
+    "refused_ratio",
+]
 
 ENOUGH = 2_000
 """Requests that a figure rests on at least."""
+
+REFUSED = "refused"
+QUEUE_ORACLE_REFUSED = "refused by the queue's oracle"
+Counts = dict[str, tuple[int, int]]
+"""By name: requests of which something is true, of how many that ended."""
 
 _ALLOWED_FACTOR = 2
 _ALLOWED_MORE_NS = 10 * NS_PER_MS
@@ -49,11 +68,7 @@ class References:
 def measure(world: World, references: References) -> dict[str, float]:
     """Every figure of a run that applies, by name."""
     tally, oracle = world.tally, references.oracle.tally
-    found = _of_samples(world)
-    found["completions"] = float(tally.calls_served)
-    if tally.ended:
-        found["served_ratio"] = tally.served / tally.ended
-        found["refused_ratio"] = tally.refused / tally.ended
+    found = _of_samples(world) | measure_refusals(world, references.queue_oracle)
     if min(oracle.ended, tally.ended) < ENOUGH:
         return found
     goodput, possible = goodput_rps(world), possible_rps(references.oracle)
@@ -61,12 +76,9 @@ def measure(world: World, references: References) -> dict[str, float]:
     if possible:
         found["goodput_ratio"] = goodput / possible
         found["regret"] = 1 - goodput / possible
-    excess = tally.refused / tally.ended - _refused_ratio(references.queue_oracle.tally)
-    found["false_refusal_ratio"] = max(0.0, excess)
     if tally.has_classes and tally.calls:
         found["inversion_ratio"] = tally.inverted / tally.calls
     found |= _latencies(tally, references.p99_calm_ns)
-    found |= _shares(tally)
     found |= _of_work(world, references.oracle)
     found |= promised_figures(world, references.oracle)
     fairness = _fairness(tally, oracle)
@@ -74,10 +86,41 @@ def measure(world: World, references: References) -> dict[str, float]:
         found["fairness"] = fairness
     if len(world.proxies) > 1:
         found["proxy_fairness"] = jain_index([proxy.served for proxy in world.proxies])
-    slowest = recovery_s(world.scenario, tally.served_at, oracle.served_at)
-    if slowest is not None:
-        found["recovery_s"] = slowest
+    recoveries = recoveries_s(world.scenario, tally.served_at, oracle.served_at)
+    for number, length_s in enumerate(recoveries, 1):
+        found[f"recovery_s.{number}"] = length_s
+    if recoveries:
+        found["recovery_s"] = max(recoveries)
     return found
+
+
+def measure_refusals(world: World, queue_oracle: World) -> dict[str, float]:
+    """What of a run needs no other reference than our queue behind the true limit."""
+    tally = world.tally
+    found = {"completions": float(tally.calls_served)}
+    if tally.ended:
+        found["served_ratio"] = tally.served / tally.ended
+        found["refused_ratio"] = refused_ratio(tally)
+    if min(queue_oracle.tally.ended, tally.ended) >= ENOUGH:
+        excess = refused_ratio(tally) - refused_ratio(queue_oracle.tally)
+        found["false_refusal_ratio"] = max(0.0, excess)
+    for name, (served, ended) in _shares(tally).items():
+        if ended >= ENOUGH:
+            found[name] = served / ended
+    for name, count in tally.clients.items():
+        # A number of requests, not a share: it means something of few, too.
+        found[f"client_missed.{name}"] = float(count.ended - count.served)
+    return found
+
+
+def counts(world: World, queue_oracle: World) -> Counts:
+    """What may be added up over seeds, however few it is at one: refusals, and shares by name."""
+    tally, beside = world.tally, queue_oracle.tally
+    return {
+        REFUSED: (tally.refused, tally.ended),
+        QUEUE_ORACLE_REFUSED: (beside.refused, beside.ended),
+        **_shares(tally),
+    }
 
 
 def scored_s(world: World) -> float:
@@ -90,12 +133,13 @@ def goodput_rps(world: World) -> float:
     return world.tally.served / scored_s(world)
 
 
-def _refused_ratio(tally: Tally) -> float:
+def refused_ratio(tally: Tally) -> float:
+    """Share that was refused of what ended; 0 of nothing."""
     return tally.refused / tally.ended if tally.ended else 0.0
 
 
 def _of_samples(world: World) -> dict[str, float]:
-    """Levels over the scored time, and drift over the whole run."""
+    """Levels over the scored time, drift over the whole run, growth over its events."""
     samples = world.samples
     scored_from = world.tally.scored_from or 0
     scored = [sample for sample in samples if sample.at_ns >= scored_from]
@@ -107,6 +151,13 @@ def _of_samples(world: World) -> dict[str, float]:
         if all(math.isfinite(limit) for limit in limits):
             found["limit_mean"] = mean(limits)
             found["limit_max"] = max(limits)
+        found |= _of_filling(scored)
+    growth = _limit_growth(world.scenario, samples)
+    if growth is not None:
+        found["limit_growth"] = growth
+    worst = _worst_baseline_ratio(samples)
+    if worst is not None:
+        found["baseline_worst_ratio"] = worst
     for name, values in (
         ("drift_ratio", [sample.limit for sample in samples]),
         ("baseline_drift_ratio", [float(sample.baseline_ns) for sample in samples]),
@@ -128,6 +179,66 @@ def _drift(values: Sequence[float]) -> float | None:
     return after / before - 1
 
 
+def _of_filling(samples: Sequence[Sample]) -> dict[str, float]:
+    """How full the backend was, over what keeps it just busy: all calls, and those nobody counts.
+
+    A call that its controller does not count any more is one that was abandoned.
+    """
+    known = [s for s in samples if math.isfinite(s.best_inside) and s.best_inside > 0]
+    if not known:
+        return {}
+    ratios = [sample.inside / sample.best_inside for sample in known]
+    uncounted = [max(0, s.inside - s.in_flight) / s.best_inside for s in known]
+    return {
+        "inside_mean_ratio": mean(ratios),
+        "inside_max_ratio": max(ratios),
+        "uncounted_max_ratio": max(uncounted),
+    }
+
+
+def _limit_growth(scenario: Scenario, samples: Sequence[Sample]) -> float | None:
+    """The highest limit during an event over the last one before it, less 1; of several the most.
+
+    Events that begin and end count; None where there is none, or nothing was seen before it.
+    """
+    found = []
+    for event in scenario.event:
+        begin_ns = event.at_s * NS_PER_S
+        end_ns = begin_ns + event.for_s * NS_PER_S
+        before = [sample.limit for sample in samples if sample.at_ns <= begin_ns]
+        during = [sample.limit for sample in samples if begin_ns < sample.at_ns <= end_ns]
+        if before and during and math.isfinite(max(before[-1], *during)) and before[-1] > 0:
+            found.append(max(during) / before[-1] - 1)
+    return max(found, default=None)
+
+
+def _worst_baseline_ratio(samples: Sequence[Sample]) -> float | None:
+    """Of several proxies the one whose baseline rose most, over what it had in the second tenth.
+
+    A proxy that starts anew is compared with the one it replaces. The median of each later tenth
+    counts, so that a baseline which is wrong for a tenth of the run is seen.
+    """
+    tenth = len(samples) // 10
+    if not tenth or len(samples[0].baselines_ns) < 2:
+        return None
+    found = []
+    for index in range(len(samples[0].baselines_ns)):
+        column = [sample.baselines_ns[index] for sample in samples]
+        before = _median_known(column[tenth : 2 * tenth])
+        later = (
+            _median_known(column[start : start + tenth])
+            for start in range(2 * tenth, len(column) - tenth + 1, tenth)
+        )
+        if before is not None:
+            found += [value / before for value in later if value is not None]
+    return max(found, default=None)
+
+
+def _median_known(values: Sequence[int]) -> float | None:
+    known = [float(value) for value in values if value]
+    return median(known) if known else None
+
+
 def _latencies(tally: Tally, p99_calm_ns: int | None) -> dict[str, float]:
     found: dict[str, float] = {}
     latencies, waits = sorted(tally.latencies_ns), sorted(tally.refusal_waits_ns)
@@ -144,16 +255,16 @@ def _latencies(tally: Tally, p99_calm_ns: int | None) -> dict[str, float]:
     return found
 
 
-def _shares(tally: Tally) -> dict[str, float]:
-    """What each class and population was served of what it wanted."""
+def _shares(tally: Tally) -> Counts:
+    """What each class and population was served, of what it wanted."""
     found = {
-        f"class_served_ratio.{criticality.label}": tally.class_served[criticality] / ended
+        f"class_served_ratio.{criticality.label}": (tally.class_served[criticality], ended)
         for criticality in Criticality
         if (ended := tally.class_ended[criticality])
     }
     for name, count in tally.clients.items():
         if count.ended:
-            found[f"client_served_ratio.{name}"] = count.served / count.ended
+            found[f"client_served_ratio.{name}"] = (count.served, count.ended)
     return found
 
 
@@ -213,26 +324,26 @@ def _fairness(tally: Tally, oracle: Tally) -> float | None:
     return jain_index(got) if len(got) > 1 else None
 
 
-def recovery_s(
+def recoveries_s(
     scenario: Scenario, served_at: Sequence[int], oracle_at: Sequence[int]
-) -> float | None:
-    """The longest time from an instant of `recovers_from_s` until all is well again.
+) -> list[float]:
+    """The time from each instant of `recovers_from_s` until all is well again.
 
     All is well when in every window of the next second the run answers 95 % of what the oracle
     does, less twice the root of it for chance. A window is 100 ms, or as long as the oracle takes
     for 100 answers on average. What is not well again before the next instant, or the end, counts
-    as having taken until then.
+    as having taken until then. Nothing where there is no trigger.
     """
     if not scenario.recovers_from_s or len(oracle_at) < 2:
-        return None
+        return []
     end_ns = round(scenario.duration_s * NS_PER_S)
     mean_gap_ns = (oracle_at[-1] - oracle_at[0]) / (len(oracle_at) - 1)
     window_ns = max(_RECOVERY_WINDOW_NS, round(_RECOVERY_COUNT * mean_gap_ns))
     starts = [round(at_s * NS_PER_S) for at_s in scenario.recovers_from_s]
-    return max(
+    return [
         _recovery_ns(served_at, oracle_at, start, until, window_ns) / NS_PER_S
         for start, until in zip(starts, [*starts[1:], end_ns], strict=True)
-    )
+    ]
 
 
 def _recovery_ns(

@@ -18,7 +18,7 @@ from shedproxy.simulator.world import World
 from shedproxy.workload.results import percentile
 from shedproxy.workload.scenario import ClientSpec, Scenario
 
-__all__ = ["MakeChance", "calm_scenario", "run_references"]
+__all__ = ["MakeChance", "calm_scenario", "run_queue_oracle", "run_references"]
 
 MakeChance = Callable[[int], Chance]
 """Streams of chance of a seed. A function of a module, so that processes can share it."""
@@ -33,24 +33,37 @@ def run_references(
     scenario: Scenario, seed: int, make_chance: MakeChance, *, sample_count: int
 ) -> References:
     """The oracle's run, that of our queue behind the true limit, and what is calm latency."""
-
-    def run(factory: Callable[[World, Instant, int], Controller]) -> World:
-        world = World(
-            scenario=scenario,
-            make_controller=factory,
-            chance=make_chance(seed),
-            salt=seed,
-            sample_count=sample_count,
-        )
-        world.run()
-        return world
-
     calm = calm_scenario(scenario)
     return References(
-        oracle=run(oracle_factory()),
-        queue_oracle=run(queue_oracle_factory()),
+        oracle=_run(scenario, oracle_factory(), seed, make_chance, sample_count),
+        queue_oracle=run_queue_oracle(scenario, seed, make_chance, sample_count=sample_count),
         p99_calm_ns=None if calm is None else _calm_p99_ns(calm, seed, make_chance),
     )
+
+
+def run_queue_oracle(
+    scenario: Scenario, seed: int, make_chance: MakeChance, *, sample_count: int = 0
+) -> World:
+    """The run of our queue behind the true limit alone: all that refusals are compared with."""
+    return _run(scenario, queue_oracle_factory(), seed, make_chance, sample_count)
+
+
+def _run(
+    scenario: Scenario,
+    factory: Callable[[World, Instant, int], Controller],
+    seed: int,
+    make_chance: MakeChance,
+    sample_count: int,
+) -> World:
+    world = World(
+        scenario=scenario,
+        make_controller=factory,
+        chance=make_chance(seed),
+        salt=seed,
+        sample_count=sample_count,
+    )
+    world.run()
+    return world
 
 
 def calm_scenario(scenario: Scenario) -> Scenario | None:
@@ -103,14 +116,7 @@ def _calm_p99_ns(scenario: Scenario, seed: int, make_chance: MakeChance) -> int 
     """The lesser 99th percentile of nobody deciding and of the oracle."""
     found = []
     for factory in (_nobody, oracle_factory()):
-        world = World(
-            scenario=scenario,
-            make_controller=factory,
-            chance=make_chance(seed),
-            salt=seed,
-            sample_count=0,
-        )
-        world.run()
+        world = _run(scenario, factory, seed, make_chance, 0)
         p99_ns = percentile(sorted(world.tally.latencies_ns), 0.99)
         if p99_ns is not None:
             found.append(p99_ns)

@@ -9,6 +9,7 @@ favour: ours is told nothing (`shedproxy`), or what calibration would have measu
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 from shedproxy.core import (
@@ -35,6 +36,7 @@ from shedproxy.simulator.controllers.vector_arc import VectorArcControl
 from shedproxy.simulator.controllers.vegas import VegasControl
 from shedproxy.simulator.oracle import OracleControl
 from shedproxy.simulator.queue_oracle import QueueOracleControl
+from shedproxy.simulator.true_profile import profile_of
 from shedproxy.simulator.world import ControllerFactory, World
 from shedproxy.workload.laws import coefficient_of_variation
 
@@ -87,7 +89,8 @@ def _ours(world: World, now: Instant, _index: int) -> Controller:
 
 
 def _profiled(world: World, now: Instant, _index: int) -> Controller:
-    return make_ours(world.scenario, now=now, with_profile=True)
+    scenario = replace(world.scenario, profile=profile_of(world.scenario))
+    return make_ours(scenario, now=now, with_profile=True)
 
 
 def _none(_world: World, _now: Instant, _index: int) -> Controller:

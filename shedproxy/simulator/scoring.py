@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from shedproxy.simulator.figures import ENOUGH
-from shedproxy.simulator.statistics import median
+from shedproxy.simulator.statistics import median, median_interval
 from shedproxy.workload.scenario import Expectation
 
 __all__ = [
     "RULES",
     "WEIGHTS",
     "Met",
-    "Pair",
+    "Spread",
     "check_expectation",
     "score_of",
     "score_parts",
@@ -64,10 +64,12 @@ A run's score is the weighted mean of the parts that apply, a scenario's the mea
 the overall one the mean over the scenarios that are open to all. The 95 % intervals resample
 scenarios, and seeds within them, in pairs.
 
-A figure that rests on fewer than {ENOUGH:,} requests is left out.
+A figure that rests on fewer than {ENOUGH:,} requests is left out; what a class or a client got is
+taken of all seeds together where it is fewer at one. Intervals of figures resample seeds.
 
 Controllers are told slots, service time and deadline, as a favour; shedproxy is told nothing.
-shedproxy-profile and fixed are yardsticks that know the capacity, and take no place.
+shedproxy-profile has the profile that a calibration without error would have written, fixed the
+true number of slots: they are yardsticks that know the capacity, and take no place.
 """
 
 RULES: Sequence[str] = tuple(
@@ -95,11 +97,13 @@ _HIGH_IS_GOOD = (
 _NEAR_0_IS_GOOD = ("drift_ratio", "baseline_drift_ratio")
 
 
-class Pair(NamedTuple):
-    """A figure over the seeds."""
+class Spread(NamedTuple):
+    """A figure over the seeds, and where its median lies with 95 % confidence."""
 
     median: float
     worst: float
+    low: float | None
+    high: float | None
 
 
 class Met(NamedTuple):
@@ -144,12 +148,14 @@ def score_of(parts: Mapping[str, float]) -> float | None:
     return sum(WEIGHTS[name] * part for name, part in parts.items()) / weight
 
 
-def spread(name: str, values: Sequence[float]) -> Pair:
-    """A figure of one seed or more: the one in the middle, and the worst."""
+def spread(name: str, values: Sequence[float]) -> Spread:
+    """A figure of one seed or more: the one in the middle, and the worst; two have an interval."""
+    low, high = median_interval(values) or (None, None)
     if name.startswith(_NEAR_0_IS_GOOD):
-        return Pair(median(values), max(values, key=abs))
-    worst = min(values) if name.startswith(_HIGH_IS_GOOD) else max(values)
-    return Pair(median(values), worst)
+        worst = max(values, key=abs)
+    else:
+        worst = min(values) if name.startswith(_HIGH_IS_GOOD) else max(values)
+    return Spread(median(values), worst, low, high)
 
 
 def check_expectation(expectation: Expectation, values: Sequence[float]) -> Met:

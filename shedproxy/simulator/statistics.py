@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from shedproxy.workload import RandomSource
 
-__all__ = ["Interval", "bootstrap", "jain_index", "max_min_shares", "mean", "median"]
+__all__ = [
+    "Interval",
+    "bootstrap",
+    "interval_of",
+    "jain_index",
+    "max_min_shares",
+    "mean",
+    "median",
+    "median_interval",
+    "resamples",
+]
 
 RESAMPLES = 2_000
 _TAIL = 0.025
@@ -97,6 +108,49 @@ def bootstrap(
         for other in names[place + 1 :]
     }
     return intervals, differences
+
+
+def resamples(count: int, *, rng: RandomSource, times: int = RESAMPLES) -> list[list[int]]:
+    """Places of `count` things, drawn with replacement as many at a time, so many times."""
+    return [[int(rng.random() * count) for _ in range(count)] for _ in range(times)]
+
+
+def interval_of(
+    statistic: Callable[[Sequence[int]], float], count: int, draws: Sequence[Sequence[int]]
+) -> Interval:
+    """A statistic of `count` things, given their places, with its interval over `draws` of them."""
+    return _interval(statistic(range(count)), [statistic(places) for places in draws])
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Where the median lies with 95 % confidence, by the bootstrap; None of fewer than two.
+
+    The distribution of the median of endless resamples is known (Efron 1979): it is at most the
+    k-th of n values when enough of n draws, each with a chance of k/n, are. Of an even number the
+    lower end is that of the lower of the two in the middle, the upper end that of the upper one.
+    """
+    if len(values) < 2:
+        return None
+    low, high = _median_places(len(values))
+    ordered = sorted(values)
+    return ordered[low], ordered[high]
+
+
+@lru_cache(256)
+def _median_places(count: int) -> tuple[int, int]:
+    lower, upper = (count + 1) // 2, count // 2 + 1
+    low = next(k for k in range(1, count + 1) if _chance_of_so_many(count, k, lower) >= _TAIL)
+    high = next(k for k in range(1, count + 1) if _chance_of_so_many(count, k, upper) >= 1 - _TAIL)
+    return low - 1, high - 1
+
+
+def _chance_of_so_many(count: int, favourable: int, at_least: int) -> float:
+    """That of `count` draws among `count` at least so many are of the favourable ones."""
+    share = favourable / count
+    return math.fsum(
+        math.comb(count, hits) * share**hits * (1 - share) ** (count - hits)
+        for hits in range(at_least, count + 1)
+    )
 
 
 def _interval(value: float, drawn: Sequence[float]) -> Interval:

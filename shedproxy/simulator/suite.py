@@ -7,7 +7,7 @@ of processes: whoever calls `run_job` may do so anywhere and in any order.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,20 +15,45 @@ from shedproxy.simulator.backend.service import capacity_rps
 from shedproxy.simulator.cells.job import run_cells
 from shedproxy.simulator.checkers import Checkers
 from shedproxy.simulator.clients import rate_curve
-from shedproxy.simulator.figures import measure, possible_rps
-from shedproxy.simulator.references import MakeChance, run_references
+from shedproxy.simulator.figures import (
+    Counts,
+    counts,
+    measure,
+    measure_refusals,
+    possible_rps,
+    refused_ratio,
+)
+from shedproxy.simulator.references import MakeChance, run_queue_oracle, run_references
 from shedproxy.simulator.registry import CONTROLLERS, OURS, PROFILED, controller_factory
 from shedproxy.simulator.scoring import score_of, score_parts
 from shedproxy.simulator.series import run_series, shared_series
+from shedproxy.simulator.true_profile import profile_of
 from shedproxy.simulator.vector_figures import VectorFigures
-from shedproxy.simulator.world import UNBOUNDED_RPS, World
+from shedproxy.simulator.world import UNBOUNDED_RPS, Checking, World
 from shedproxy.workload.scenario import ClientSpec, Scenario
 
-__all__ = ["Job", "JobResult", "RunResult", "controllers_of", "expected_requests", "run_job"]
+__all__ = [
+    "Job",
+    "JobResult",
+    "RunResult",
+    "controllers_of",
+    "expected_requests",
+    "is_of_refusals",
+    "run_job",
+]
 
 _VECTOR_PREFIXES = ("server_", "rtt_")
 _VECTOR_SUFFIXES = ("_mode",)
 """Figures that are taken as Vector takes them, and only where a scenario bounds one of them."""
+_OF_REFUSALS = (
+    "completions",
+    "served_ratio",
+    "refused_ratio",
+    "false_refusal_",
+    "class_served_ratio.",
+    "client_served_ratio.",
+    "client_missed.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +66,8 @@ class Job:
     is_checked: bool = False
     sample_count: int = 200
     with_series: bool = False
+    only_refusals: bool = False
+    """No oracle is run but the one of our queue, and what needs no other is measured."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +79,8 @@ class RunResult:
     score: float | None
     violations: list[str]
     series: dict[str, Any] | None = None
+    counts: Counts = field(default_factory=dict)
+    """What may be added up over seeds."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,7 +99,7 @@ class JobResult:
 def controllers_of(scenario: Scenario, wanted: Sequence[str] = ()) -> tuple[str, ...]:
     """Who runs in a scenario: those wanted, or all, as far as the scenario is open to them.
 
-    Ours always are. Without a profile there is none to be told.
+    Ours always are; with a profile, where there is a capacity that it could tell of.
     """
     if scenario.cell:
         # What is asked there is asked of ours: the others know no cells.
@@ -81,7 +110,7 @@ def controllers_of(scenario: Scenario, wanted: Sequence[str] = ()) -> tuple[str,
         name
         for name in names
         if (not scenario.controllers or name in open_to)
-        and (name != PROFILED or scenario.profile is not None)
+        and (name != PROFILED or profile_of(scenario) is not None)
     )
 
 
@@ -95,8 +124,10 @@ def run_job(job: Job, make_chance: MakeChance) -> JobResult:
     scenario = job.scenario
     if scenario.cell:
         return _run_cells(job, make_chance)
+    if job.only_refusals:
+        return _run_refusals(job, make_chance)
     references = run_references(scenario, job.seed, make_chance, sample_count=job.sample_count)
-    refused_ratio = _refused_ratio(references.queue_oracle)
+    possible_refusals = refused_ratio(references.queue_oracle.tally)
     oracle = measure(references.oracle, references)
     oracle["goodput_rps"] = possible_rps(references.oracle)
     result = JobResult(
@@ -111,16 +142,47 @@ def run_job(job: Job, make_chance: MakeChance) -> JobResult:
     for name in job.controllers:
         world, extra = _run(job, name, make_chance)
         figures = measure(world, references) | extra
-        parts = score_parts(figures, queue_oracle_refused_ratio=refused_ratio)
-        checkers = world.checkers
+        parts = score_parts(figures, queue_oracle_refused_ratio=possible_refusals)
         result.runs[name] = RunResult(
             figures=figures,
             parts=parts,
             score=score_of(parts),
-            violations=checkers.violations if isinstance(checkers, Checkers) else [],
+            violations=_violations(world),
             series=run_series(world) if job.with_series else None,
+            counts=counts(world, references.queue_oracle),
         )
     return result
+
+
+def _run_refusals(job: Job, make_chance: MakeChance) -> JobResult:
+    """What is refused beyond what our queue refuses: half the runs, and nothing kept of them."""
+    queue_oracle = run_queue_oracle(job.scenario, job.seed, make_chance)
+    result = JobResult(
+        scenario=job.scenario.name,
+        seed=job.seed,
+        capacity_rps=capacity_rps(job.scenario.backend),
+        oracle={},
+    )
+    for name in job.controllers:
+        checkers = Checkers if job.is_checked else None
+        world = _world(job, name, make_chance, make_checkers=checkers, sample_count=0)
+        result.runs[name] = RunResult(
+            figures=measure_refusals(world, queue_oracle),
+            parts={},
+            score=None,
+            violations=_violations(world),
+            counts=counts(world, queue_oracle),
+        )
+    return result
+
+
+def is_of_refusals(metric: str) -> bool:
+    """Whether a figure is measured where no oracle is run but the one of our queue."""
+    return metric.startswith(_OF_REFUSALS)
+
+
+def _violations(world: World) -> list[str]:
+    return world.checkers.violations if isinstance(world.checkers, Checkers) else []
 
 
 def _run_cells(job: Job, make_chance: MakeChance) -> JobResult:
@@ -144,34 +206,39 @@ def _run_cells(job: Job, make_chance: MakeChance) -> JobResult:
 
 def _run(job: Job, name: str, make_chance: MakeChance) -> tuple[World, dict[str, float]]:
     """A controller's run; where the scenario bounds Vector's figures, those too, from another."""
-
-    def world(**more: Any) -> World:
-        made = World(
-            scenario=job.scenario,
-            make_controller=controller_factory(name),
-            chance=make_chance(job.seed),
-            salt=job.seed,
-            **more,
-        )
-        made.run()
-        return made
-
     extra: dict[str, float] = {}
     if any(_is_vector_s(expectation.metric) for expectation in job.scenario.expect):
-        watched = world(make_checkers=VectorFigures, sample_count=0)
+        watched = _world(job, name, make_chance, make_checkers=VectorFigures, sample_count=0)
         assert isinstance(watched.checkers, VectorFigures)
         extra = watched.checkers.figures()
     checkers = Checkers if job.is_checked else None
-    return world(make_checkers=checkers, sample_count=job.sample_count), extra
+    world = _world(job, name, make_chance, make_checkers=checkers, sample_count=job.sample_count)
+    return world, extra
+
+
+def _world(
+    job: Job,
+    name: str,
+    make_chance: MakeChance,
+    *,
+    make_checkers: Callable[[World], Checking] | None = None,
+    sample_count: int,
+) -> World:
+    """A controller's run, over."""
+    world = World(
+        scenario=job.scenario,
+        make_controller=controller_factory(name),
+        chance=make_chance(job.seed),
+        salt=job.seed,
+        make_checkers=make_checkers,
+        sample_count=sample_count,
+    )
+    world.run()
+    return world
 
 
 def _is_vector_s(metric: str) -> bool:
     return metric.startswith(_VECTOR_PREFIXES) or metric.endswith(_VECTOR_SUFFIXES)
-
-
-def _refused_ratio(world: World) -> float:
-    tally = world.tally
-    return tally.refused / tally.ended if tally.ended else 0.0
 
 
 def expected_requests(scenario: Scenario) -> float:

@@ -42,6 +42,10 @@ class Sample:
     """Calls at the backend, those that nobody waits for included."""
     demand_ratio: float
     """Demand over capacity as the controllers show it; NaN where one does not."""
+    best_inside: float = math.inf
+    """So many there keep it just busy."""
+    baselines_ns: tuple[int, ...] = ()
+    """Of each proxy; 0: it has none."""
 
 
 class Checking(Protocol):
@@ -197,6 +201,8 @@ class World:
                 capacity_rps=self.backend.capacity_now_rps(),
                 inside=self.backend.inside,
                 demand_ratio=sum(map(_demand_ratio, self.proxies)) / count,
+                best_inside=self.backend.best_limit(),
+                baselines_ns=tuple(reading.baseline_ns for reading in readings),
             )
         )
         self.engine.at(self.engine.now + step_ns, self._sample, step_ns)

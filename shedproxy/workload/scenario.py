@@ -116,6 +116,8 @@ class ClientSpec:
     attempts: int = 1
     backoff_ms: float = 0.0
     """Before the second attempt, doubling, with full jitter; 0: at once."""
+    backoff_max_ms: float | None = None
+    """It does not double beyond this."""
     retries_until_served: bool = False
     lane: Literal["data", "control"] = "data"
     """`control`: health checks, which pass by admission."""

@@ -33,6 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     suite.mkdir(parents=True)
     (suite / "met.toml").write_text(OVERLOAD.format(bound=0.5))
     (suite / "missed.toml").write_text(OVERLOAD.format(bound=2))
+    (suite / "few.toml").write_text('controllers = ["vegas"]\n' + OVERLOAD.format(bound=0.5))
     return tmp_path
 
 
@@ -84,7 +85,7 @@ def test_the_board_says_how_it_was_made() -> None:
 def test_files_and_folders_and_generated_ones_may_be_named(folder: Path) -> None:
     (folder / "own.toml").write_text(OVERLOAD.format(bound=0.5))
     board = board_of(
-        "own.toml", "loadtests/scenarios", "--generated", "1", "--controller", "fixed",
+        "own.toml", "met", "missed", "--generated", "1", "--controller", "fixed",
         "--seeds", "1",
     )  # fmt: skip
     names = [scenario["name"] for scenario in board["scenarios"]]
@@ -143,7 +144,7 @@ def test_an_interruption_before_the_first_result_shows_nothing(
         (["met", "--controller", "vegs"], "did you mean vegas?"),
         (["met", "--controller", "xyz"], "there are: shedproxy"),
         (["met", "--seeds", "0"], "--seeds"),
-        (["met", "--controller", "shedproxy-profile"], "no scenario is open to any of these"),
+        (["few", "--controller", "aimd"], "no scenario is open to any of these"),
         (["met", "--html", "no/page.html"], "there is no folder no"),
     ],
 )
@@ -160,7 +161,7 @@ def test_an_expectation_of_nobody_is_an_error(folder: Path) -> None:
 
 
 def test_all_are_run_unless_some_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from shedproxy.simulator.registry import CONTROLLERS, PROFILED
+    from shedproxy.simulator.registry import CONTROLLERS
 
     seen: list[Any] = []
 
@@ -171,6 +172,46 @@ def test_all_are_run_unless_some_are_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(simulate_command, "_results", nothing)
     simulate("met", "--seeds", "2")
     simulate("met", "--controller", "vegas", "--controller", "all", "--seeds", "1", "--check")
-    everybody = tuple(name for name in CONTROLLERS if name != PROFILED)
-    assert [job.controllers for job in seen] == [everybody] * 3
+    assert [job.controllers for job in seen] == [tuple(CONTROLLERS)] * 3
     assert [job.is_checked for job in seen] == [False, False, True]
+
+
+def test_another_seed_of_the_generator_draws_fresh_scenarios() -> None:
+    def generated(*arguments: str) -> dict[str, Any]:
+        return board_of("--generated", "1", "--controller", "fixed", "--seeds", "1", *arguments)
+
+    first, second, again = (
+        generated(), generated("--generator-seed", "7"), generated("--generator-seed", "7")
+    )  # fmt: skip
+    assert first["generated"]["seed"] == 1
+    assert second["generated"]["seed"] == 7
+    assert second["scenarios"] == again["scenarios"]
+    assert second["scenarios"][0]["oracle"] != first["scenarios"][0]["oracle"]
+    text = simulate(
+        "--generated", "1", "--generator-seed", "7", "--controller", "fixed", "--seeds", "1"
+    ).stdout
+    assert "1 generated scenarios, drawn from seed 7" in text
+
+
+def test_the_table_says_where_ours_is_behind_the_best() -> None:
+    result = simulate("met", "--controller", "shedproxy", "--controller", "none", "--seeds", "1")
+    words = " ".join(result.stdout.split())
+    assert "Margin of shedproxy to the best of none: within 1 point on 1 of 1 named" in words
+    assert "not run: aimd, gradient2, vegas, envoy-gradient, cinnamon" in words
+
+
+def test_refusals_alone_are_counted_over_all_seeds() -> None:
+    result = simulate("met", "--controller", "shedproxy", "--seeds", "2", "--refusals")
+    assert result.exit_code == 0
+    words = " ".join(result.stdout.split())
+    assert "Refusals only" in words
+    assert "same queue at the true limit, all seeds together: shedproxy +" in words
+    board = board_of("missed", "--controller", "fixed", "--seeds", "1", "--refusals")
+    (found,) = board["scenarios"][0]["results"]
+    assert found["pooled"]["false_refusal_excess"]["requests"] > 5_000
+    assert found["expectations"] == [], "goodput is not measured"
+
+
+def test_a_table_of_one_scenario_says_where_the_rules_are() -> None:
+    result = simulate("met", "--controller", "fixed", "--seeds", "1")
+    assert "loadtests/README.md, Scoring rules" in " ".join(result.stdout.split())

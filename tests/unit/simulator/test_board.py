@@ -11,6 +11,7 @@ from harness.worlds import chance_of
 
 from shedproxy.cli.scoreboard_page import render_scoreboard
 from shedproxy.simulator.board import About, has_failed, make_board
+from shedproxy.simulator.figures import QUEUE_ORACLE_REFUSED, REFUSED
 from shedproxy.simulator.suite import Job, JobResult, RunResult, run_job
 from shedproxy.workload.scenario import Expectation, Scenario
 
@@ -79,9 +80,12 @@ def test_figures_are_the_median_and_the_worst_of_the_seeds() -> None:
     board = board_of([job("x", seed, a=score) for seed, score in ((1, 0.9), (2, 0.5), (3, 0.8))])
     (result,) = board["scenarios"][0]["results"]
     assert result["score"] == pytest.approx((0.9 + 0.5 + 0.8) / 3)
-    assert result["goodput_ratio"] == {"median": 0.8, "worst": 0.5}
-    assert result["p99_ms"] == {"median": pytest.approx(120), "worst": 150}
-    assert result["figures"]["limit_max"] == {"median": 2, "worst": 3}
+    assert result["score_low"] == pytest.approx(0.5, abs=0.11)
+    assert result["score_high"] == pytest.approx(0.9)
+    assert result["goodput_ratio"] == {"median": 0.8, "worst": 0.5, "low": 0.5, "high": 0.9}
+    assert result["p99_ms"]["median"] == pytest.approx(120)
+    assert result["p99_ms"]["worst"] == 150
+    assert result["figures"]["limit_max"] == {"median": 2, "worst": 3, "low": 1, "high": 3}
     assert result["recovery_s"] is None
     assert board["scenarios"][0]["oracle"] == {
         "goodput_rps": 200, "p99_ms": 50, "refused_ratio": None,
@@ -175,3 +179,39 @@ def test_generated_scenarios_are_told_of() -> None:
     about = About(version="1", command="c", python="3", generated_count=7, generated_seed=1)
     board = make_board([Scenario(name="x")], [job("x", 1, a=1.0)], about, rng=random.Random(1))
     assert board["generated"]["count"] == 7
+
+
+def counted(seed: int, **counts: tuple[int, int]) -> JobResult:
+    run = RunResult(figures={}, parts={}, score=None, violations=[], counts=dict(counts))
+    return JobResult(scenario="x", seed=seed, capacity_rps=200.0, oracle={}, runs={"a": run})
+
+
+def test_what_is_too_few_at_a_seed_is_bounded_over_all_of_them() -> None:
+    share = "class_served_ratio.critical"
+    scenario = Scenario(expect=(Expectation(metric=share, at_least=0.9, by=("a",)),))
+    board = board_of([counted(n, **{share: (950, 1_000)}) for n in (1, 2)], x=scenario)
+    (result,) = board["scenarios"][0]["results"]
+    assert result["expectations"][0]["actual"] == 0.95
+    assert result["pooled"][share]["requests"] == 2_000
+    few = board_of([counted(1, **{share: (950, 1_000)})], x=scenario)
+    assert has_failed(few), "a thousand say nothing"
+
+
+def test_refusals_alone_are_shown_without_a_score() -> None:
+    about = About(version="1", command="c", python="3", measured="refusals")
+    results = [
+        counted(n, **{REFUSED: (30, 3_000), QUEUE_ORACLE_REFUSED: (0, 3_000)}) for n in (1, 2)
+    ]
+    board = make_board([Scenario(name="x")], results, about, rng=random.Random(1))
+    assert "margin" not in board
+    assert board["measured"] == "refusals"
+    assert "a +1.0000 % (+1.0000 to +1.0000) of 6,000 requests" in render_scoreboard(board)
+
+
+def test_the_board_has_the_margin_to_the_best_of_the_usual_ones() -> None:
+    board = board_of([job(name, 1, shedproxy=0.9, vegas=0.95) for name in ("x", "y")])
+    assert board["margin"]["named"] == {"scenarios": 2, "within": 0}
+    page = render_scoreboard(board)
+    assert "within 1 point on 0 of 2 named scenarios" in page
+    assert "Not run: none, aimd, gradient2, envoy-gradient, cinnamon." in page
+    assert "margin" not in board_of([job("x", 1, shedproxy=0.9, fixed=0.95)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -155,6 +156,16 @@ def test_backoff_is_drawn_below_a_doubling_ceiling() -> None:
     assert sum(second) / 300 == pytest.approx(50, rel=0.15)
     assert max(second) <= 100
     assert sum(by_attempt[3]) / 300 - 2 == pytest.approx(150, rel=0.15)
+
+
+def test_backoff_does_not_double_beyond_its_bound() -> None:
+    bench = Bench(
+        *[End.REFUSED] * 900, arrivals="at_once", requests=1, attempts=900, backoff_ms=10,
+        backoff_max_ms=20,
+    )  # fmt: skip
+    bench.run()
+    instants = [call.arrived_at / MS for call in bench.calls]
+    assert max(later - at for at, later in pairwise(instants)) <= 22
 
 
 def test_some_try_until_they_are_served() -> None:

@@ -19,7 +19,14 @@ from shedproxy.simulator.registry import (
     controller_factory,
     oracle_factory,
 )
-from shedproxy.workload.scenario import BackendSpec, EventSpec, ProfileSpec, ProxySpec, Scenario
+from shedproxy.workload.scenario import (
+    BackendSpec,
+    ClientSpec,
+    EventSpec,
+    ProfileSpec,
+    ProxySpec,
+    Scenario,
+)
 
 MIXED = steady(
     2.0,
@@ -113,3 +120,10 @@ def test_vector_s_own_server_meets_vector_s_own_client() -> None:
     assert isinstance(adaptive, VectorArcControl)
     assert adaptive.reading().limit == 1
     assert pinned.reading().limit == 10
+
+
+def test_with_a_profile_ours_starts_where_the_truth_says() -> None:
+    scenario = Scenario(backend=BackendSpec(slots=16), client=(ClientSpec(rate_rps=1.0),))
+    for name, limit in ((PROFILED, 20), ("fixed", 16)):
+        reading = run_world(scenario, controller_factory(name)).proxies[0].controller.reading()
+        assert reading.limit == limit

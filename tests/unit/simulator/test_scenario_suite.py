@@ -12,7 +12,7 @@ from harness.worlds import chance_of, ours, run_world
 
 from shedproxy.simulator.backend.service import capacity_rps
 from shedproxy.simulator.controllers.vector_arc import VectorArcControl
-from shedproxy.simulator.scoring import check_expectation
+from shedproxy.simulator.scoring import RULES, WEIGHTS, check_expectation
 from shedproxy.simulator.suite import Job, run_job
 from shedproxy.simulator.vector_figures import VectorFigures
 from shedproxy.simulator.world import World
@@ -49,6 +49,8 @@ METRICS = {
     "sessions_ratio", "proxy_fairness", "refused_share_sd", "refused_share_range",
     "refused_settling_s", "dip_ratio", "demand_error_ratio", "oldest_served_ms",
     "clients_max_min_ratio",
+    "false_refusal_excess", "baseline_worst_ratio",
+    "limit_growth", "inside_mean_ratio", "inside_max_ratio", "uncounted_max_ratio",
 }  # fmt: skip
 
 
@@ -75,8 +77,11 @@ def known_figures(scenario: Scenario) -> set[str]:
     classes = {word for client in scenario.client for word, _ in client.criticality}
     return (
         METRICS
+        | ({"server_in_flight_mean"} if scenario.backend.kind == "knee" else set())
+        | {f"recovery_s.{number + 1}" for number in range(len(scenario.recovers_from_s))}
         | {f"class_served_ratio.{word}" for word in classes}
         | {f"client_served_ratio.{client.name}" for client in scenario.client}
+        | {f"client_missed.{client.name}" for client in scenario.client}
         | {f"client_latency_max_ms.{c.name}" for c in scenario.client if c.lane == "control"}
     )
 
@@ -106,7 +111,7 @@ def test_recovery_is_expected_from_some_instant() -> None:
     expecting = {
         name
         for name, scenario in SUITE.items()
-        if any(expectation.metric == "recovery_s" for expectation in scenario.expect)
+        if any(expectation.metric.startswith("recovery_s") for expectation in scenario.expect)
     }
     assert len(expecting) > 15
     assert expecting <= {name for name, scenario in SUITE.items() if scenario.recovers_from_s}
@@ -156,6 +161,13 @@ def test_example_of_the_readme_is_a_scenario() -> None:
     assert decode_scenario(tomllib.loads(example)).name == "steps-example"
 
 
+def test_readme_has_the_rules_of_scoring_as_they_are() -> None:
+    text = " ".join((ROOT / "loadtests" / "README.md").read_text().split())
+    assert [rule for rule in RULES if rule not in text] == []
+    for name, weight in WEIGHTS.items():
+        assert f"{name} {weight:.0%}".replace("%", " %") in text
+
+
 def test_generated_files_are_what_the_generator_writes() -> None:
     """`python -m loadtests.make_grid` after a change to it, and no file of a family by hand."""
     make_grid = runpy.run_path(str(ROOT / "loadtests" / "make_grid.py"))
@@ -194,6 +206,19 @@ def test_worlds_of_cells_are_as_expected(name: str) -> None:
     result = run_job(Job(scenario=SUITE[name], seed=1, controllers=("shedproxy",)), chance_of)
     figures = result.runs["shedproxy"].figures
     for expectation in SUITE[name].expect:
+        assert check_expectation(expectation, [figures[expectation.metric]]).is_met, expectation
+
+
+@pytest.mark.parametrize("name", [n for n in SUITE if n.endswith("-with-ceiling")])
+def test_with_a_ceiling_ours_keeps_the_server_of_vector_full_and_no_fuller(name: str) -> None:
+    """Vector's own input, and bounds on the one that is told the profile."""
+    scenario = SUITE[name]
+    assert scenario.client[0].requests == 500
+    assert {expectation.by for expectation in scenario.expect} == {("shedproxy-profile",)}
+    job = Job(scenario=scenario, seed=1, controllers=("shedproxy-profile",))
+    figures = run_job(job, chance_of).runs["shedproxy-profile"].figures
+    assert figures["completions"] == 500
+    for expectation in scenario.expect:
         assert check_expectation(expectation, [figures[expectation.metric]]).is_met, expectation
 
 

@@ -6,7 +6,16 @@ import random
 
 import pytest
 
-from shedproxy.simulator.statistics import bootstrap, jain_index, max_min_shares, mean, median
+from shedproxy.simulator.statistics import (
+    bootstrap,
+    interval_of,
+    jain_index,
+    max_min_shares,
+    mean,
+    median,
+    median_interval,
+    resamples,
+)
 
 
 def test_the_median_is_the_middle_or_between_the_two() -> None:
@@ -71,3 +80,34 @@ def test_equal_chance_gives_equal_intervals_and_nothing_gives_none() -> None:
     assert runs[0] == runs[1]
     assert bootstrap({}, rng=random.Random(5)) == ({}, {})
     assert bootstrap({"a": []}, rng=random.Random(5)) == ({}, {})
+
+
+@pytest.mark.parametrize("count", [2, 5, 6, 20, 41])
+def test_the_interval_of_a_median_is_that_of_resampling_it(count: int) -> None:
+    """The closed form against chance; of an even number it may be the wider one."""
+    rng = random.Random(3)
+    values = [rng.random() for _ in range(count)]
+    drawn = sorted(
+        median([values[place] for place in places])
+        for places in resamples(count, rng=rng, times=20_000)
+    )
+    low, high = median_interval(values) or (0.0, 0.0)
+    beyond = sum(value < low for value in drawn), sum(value > high for value in drawn)
+    assert max(beyond) <= 0.03 * len(drawn)
+    if count % 2:
+        within = sorted(values)
+        tighter = within[within.index(low) + 1] if low != within[-1] else low
+        assert sum(value < tighter for value in drawn) >= 0.02 * len(drawn)
+
+
+def test_one_value_has_no_interval() -> None:
+    assert median_interval([1.0]) is None
+
+
+def test_an_interval_of_any_statistic_is_of_its_resamples() -> None:
+    values = [float(number) for number in range(100)]
+    draws = resamples(100, rng=random.Random(1), times=1_000)
+    found = interval_of(lambda places: mean([values[p] for p in places]), 100, draws)
+    assert found.value == 49.5
+    assert found.value - found.low == pytest.approx(1.96 * 2.89, rel=0.15)
+    assert found.high - found.value == pytest.approx(1.96 * 2.89, rel=0.15)

@@ -11,7 +11,13 @@ from harness.worlds import chance_of, steady
 
 from shedproxy.core import Instant, Permit, RequestInfo
 from shedproxy.simulator.registry import CONTROLLERS, OURS, PROFILED
-from shedproxy.simulator.suite import Job, controllers_of, expected_requests, run_job
+from shedproxy.simulator.suite import (
+    Job,
+    controllers_of,
+    expected_requests,
+    is_of_refusals,
+    run_job,
+)
 from shedproxy.workload.scenario import (
     BackendSpec,
     ClientSpec,
@@ -84,10 +90,25 @@ def test_figures_of_vector_are_taken_where_a_scenario_bounds_one() -> None:
     assert "server_in_flight_max" not in figures["vector-arc"].figures
 
 
+def test_refusals_alone_are_those_of_a_whole_job() -> None:
+    """At half the cost: the same counts, no score, no course, nothing of an oracle."""
+    job = Job(scenario=OVERLOAD, seed=3, controllers=(OURS,))
+    whole = run_job(job, chance_of).runs[OURS]
+    result = run_job(replace(job, only_refusals=True), chance_of)
+    alone = result.runs[OURS]
+    assert alone.counts == whole.counts
+    assert alone.figures.items() <= whole.figures.items()
+    assert all(map(is_of_refusals, alone.figures))
+    assert not is_of_refusals("goodput_ratio")
+    assert (alone.score, alone.parts, result.oracle, result.series) == (None, {}, {}, None)
+
+
 def test_all_run_where_a_scenario_is_open_to_all() -> None:
     profiled = replace(OVERLOAD, profile=ProfileSpec(start=4))
     assert controllers_of(profiled) == tuple(CONTROLLERS)
-    assert PROFILED not in controllers_of(OVERLOAD)
+    assert controllers_of(OVERLOAD) == tuple(CONTROLLERS), "a profile follows from the truth"
+    unbounded = replace(OVERLOAD, backend=BackendSpec(kind="knee"))
+    assert PROFILED not in controllers_of(unbounded)
     assert controllers_of(OVERLOAD, ("vegas", OURS)) == ("vegas", OURS)
 
 
