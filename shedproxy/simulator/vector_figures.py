@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from shedproxy.core import (
@@ -44,9 +45,11 @@ class VectorFigures:
         self._rtt_at: int | None = None
         self._rtts_ns: list[tuple[int, int]] = []
         """(round trip, time since the one before)."""
+        self._watched: list[Controller] = []
 
     def watch(self, controller: Controller) -> Controller:
         """The same controller, whose permits and successes are seen here."""
+        self._watched.append(controller)
         return _Watched(controller, self)
 
     def after_event(self) -> None:
@@ -58,7 +61,8 @@ class VectorFigures:
         self._hold((world.backend.inside, in_flight, limit), world.engine.now)
 
     def figures(self) -> dict[str, float]:
-        """By name: `<level>_max`, `_mean`, `_mode`, and `rtt_min_s`, `rtt_max_s`, `rtt_mean_s`.
+        """By name: `<level>_max`, `_mean`, `_mode`, and `rtt_min_s`, `rtt_max_s`, `rtt_mean_s`, and
+        `rtt_averaged_min_s` and so on: of the means that Vector's limiter judged by.
 
         The levels are server_in_flight, server_rate (started within a second), in_flight and limit.
         What there was nothing of is left out.
@@ -69,15 +73,13 @@ class VectorFigures:
             for name, level in zip(names, (*self._levels, self._rate), strict=True)
             for figure, value in level.figures().items()
         }
-        weight_ns = sum(weight for _, weight in self._rtts_ns)
-        if weight_ns:
-            lengths = [rtt for rtt, _ in self._rtts_ns]
-            found["rtt_min_s"] = min(lengths) / NS_PER_S
-            found["rtt_max_s"] = max(lengths) / NS_PER_S
-            found["rtt_mean_s"] = (
-                sum(rtt * weight for rtt, weight in self._rtts_ns) / weight_ns / NS_PER_S
-            )
-        return found
+        found |= _weighted("rtt", self._rtts_ns)
+        averaged = [
+            (rtt_ns, now - before)
+            for controller in self._watched
+            for (before, _), (now, rtt_ns) in pairwise(getattr(controller, "averaged_ns", ()))
+        ]
+        return found | _weighted("rtt_averaged", averaged)
 
     def note_start(self, now: Instant) -> None:
         """A request was let through to the server."""
@@ -114,6 +116,19 @@ class VectorFigures:
         if self._rate_at is not None:
             self._rate.add(len(self._started), now - self._rate_at)
         self._rate_at = now
+
+
+def _weighted(name: str, lengths: Sequence[tuple[float, int]]) -> dict[str, float]:
+    """Of lengths in ns, each with the time it counts for."""
+    weight_ns = sum(weight for _, weight in lengths)
+    if not weight_ns:
+        return {}
+    values = [length for length, _ in lengths]
+    return {
+        f"{name}_min_s": min(values) / NS_PER_S,
+        f"{name}_max_s": max(values) / NS_PER_S,
+        f"{name}_mean_s": sum(v * weight for v, weight in lengths) / weight_ns / NS_PER_S,
+    }
 
 
 class _Level:

@@ -90,6 +90,8 @@ class VectorArcControl(Ledger):
         self._queue: OrderedDict[int, Ticket] = OrderedDict()
         self._past = EwmaVariance(ewma_alpha)
         """Of the mean latencies, in ns."""
+        self.averaged_ns: list[tuple[Instant, float]] = []
+        """When it judged, and the mean latency it judged by."""
         self._judge_at = 0.0
         self._rtt_sum_ns = 0
         self._rtt_count = 0
@@ -169,6 +171,8 @@ class VectorArcControl(Ledger):
             if rtt_ns is not None:
                 self._judge_at = now + self._past.update(rtt_ns)
             return
+        if rtt_ns is not None:
+            self.averaged_ns.append((now, rtt_ns))
         self._move(rtt_ns, past_ns)
         self._judge_at = now + (past_ns if rtt_ns is None else self._past.update(rtt_ns))
         self._rtt_sum_ns = self._rtt_count = 0
