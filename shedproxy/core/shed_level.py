@@ -1,9 +1,9 @@
 """Overload of a cell: when it has begun, how long the queue may be then, and who is not let in.
 
 While demand is below capacity the queue is the buffer of bursts: long, and nobody is refused.
-Overload begins when the waiters already there would take most of the longest wait (`_BEGIN_SHARE`),
-because refusals are then inevitable; it ends when a row of arrivals met none. In between three
-rules hold:
+Overload begins when the waiters already there would take most of the longest wait (`BEGIN_SHARE`),
+or the oldest have been passed by for so long while the queue swelled (`queues.swell`), because
+refusals are then inevitable; it ends when a row of arrivals met none. In between three rules hold:
 
 1. **A short queue per level.** Overloaded by x = demand of the level and better ones over capacity,
    a queue needs only so many waiters that it hardly ever runs dry. In the diffusion limit a queue
@@ -38,10 +38,10 @@ from shedproxy.core.queues import UNBOUNDED
 from shedproxy.core.request import LEVELS
 from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
 
-__all__ = ["ShedLevel", "queue_needed"]
+__all__ = ["BEGIN_SHARE", "ShedLevel", "queue_needed"]
 
-_BEGIN_SHARE: Final = 0.75
-"""Overload begins when the queue takes this share of the longest wait."""
+BEGIN_SHARE: Final = 0.75
+"""Overload begins when the queue takes this share of the longest wait, or the oldest had it."""
 _QUIET: Final = 64
 """Arrivals in a row without a refusal that end it, if demand is not clearly above capacity."""
 _QUIET_LOAD: Final = 1.05
@@ -191,7 +191,7 @@ class ShedLevel:
         capacity_rps = demand.capacity_rps
         self.begin_length = UNBOUNDED
         if capacity_rps > 0:
-            length = int(capacity_rps * wait_max_ns * _BEGIN_SHARE / NS_PER_S)
+            length = int(capacity_rps * wait_max_ns * BEGIN_SHARE / NS_PER_S)
             self.begin_length = max(2, length)
         # Until somebody has waited there is nothing to follow closely.
         rate = capacity_rps or demand.offered_rps

@@ -23,6 +23,7 @@ from shedproxy.core.queues import UNBOUNDED
 from shedproxy.core.request import LEVEL_BITS, RANKS, RequestInfo
 from shedproxy.core.screening import Screening
 from shedproxy.core.share import CellShare
+from shedproxy.core.shed_level import BEGIN_SHARE
 from shedproxy.core.spill import SpillBook
 from shedproxy.core.units import Instant
 
@@ -98,7 +99,7 @@ class Waiting(Screening):
             if length * 4 >= self._begin_length and self._limits.is_probing:
                 # The probe is what filled it, and nobody shall be refused for that.
                 self._limits.stop_probing(now=now)
-            elif length >= self._begin_length:
+            elif length >= self._begin_length or self._has_swollen(now):
                 self._begin_overload(now)
         wait_max_ns = self._wait_max_ns
         if level.is_overloaded:
@@ -127,6 +128,15 @@ class Waiting(Screening):
             self.look_for_room(now)
         self._count(request, place)
         return ticket
+
+    def _has_swollen(self, now: Instant) -> bool:
+        """Whether the oldest have been passed by for most of the longest wait.
+
+        A queue that swells gently keeps them for longer than its length tells, and refusals are
+        as inevitable then.
+        """
+        since = self._queue.passed_by_since()
+        return since is not None and now - since >= self._wait_max_ns * BEGIN_SHARE
 
     def _make_room(self, ticket: Ticket, victim: Ticket, now: Instant) -> Rejected | None:
         """The queue was full and answered with a victim: tell it, or refuse the newcomer."""
@@ -199,6 +209,9 @@ class Waiting(Screening):
             bound = level.ahead_max[victim.rank >> LEVEL_BITS]
             numbers = (bound, victim.rank, RANKS, now - victim.arrived_at)
             verdicts.append(self._refuse_waiter(victim, _EVICTED, numbers, now, ahead))
+        for victim in queue.overdue(level.wait_max_ns, now):
+            waited = (now - victim.arrived_at, level.wait_max_ns[victim.rank >> LEVEL_BITS])
+            verdicts.append(self._refuse_waiter(victim, RejectReason.QUEUE_TIMEOUT, waited, now))
         return verdicts
 
     def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
@@ -226,6 +239,8 @@ class Waiting(Screening):
         if self._must_trim:
             verdicts.extend(self._trim(now))
         slots = self._slot_share() if queue.length > 1 else None
+        # In overload the queue is short, and first come first served.
+        is_swelling = not self._level.is_overloaded and queue.is_swelling()
         while queue.length:
             # As `_has_room`, before the queue is asked.
             free = UNBOUNDED
@@ -236,7 +251,7 @@ class Waiting(Screening):
                     return verdicts
             if share is not None and share.must_yield(now, self._limits.limit - in_flight):
                 break
-            ticket = queue.pop(now, free, slots)
+            ticket = queue.pop(now, free, slots, is_swelling)
             if ticket is None:
                 if share is None:
                     return verdicts

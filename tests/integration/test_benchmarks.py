@@ -65,6 +65,16 @@ def test_decisions_are_measured_for_every_algorithm_and_queue_length(root: Path)
         assert row["min"] <= low <= high <= row["max"]
 
 
+def test_overload_is_simulated_beside_peers_that_know_the_service(root: Path):
+    done = run(root, "overload", "--simulate", "--quick", "--json", "--shapes", "4x20ms")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert [place["load"] for place in report["places"]] == [1.5, 2, 3, 5, 10]
+    for place in report["places"]:
+        assert place["peer_p99_ms"] >= 20
+        assert len(place["goodput_ratios"]) == len(place["p99_ratios"]) == 1
+
+
 def test_middleware_is_measured_beside_others_and_its_budget(root: Path, tmp_path: Path):
     """Text names the command, the machine and the spread; what is kept has the rows."""
     file = tmp_path / "middleware.json"

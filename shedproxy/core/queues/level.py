@@ -212,15 +212,20 @@ class Level:
         by_rank = self._by_rank
         if by_rank is None:
             by_rank = self._by_rank = [
-                (ticket.rank, -ticket.serial, ticket)
-                for shard in self._shards
-                if shard is not None
-                for ticket in shard.waiters
+                (ticket.rank, -ticket.serial, ticket) for ticket in self._waiters()
             ]
             heapq.heapify(by_rank)
         while by_rank[0][2].queue_slot is None:
             heapq.heappop(by_rank)
         return by_rank[0][2]
+
+    def by_rank(self) -> Sequence[Ticket]:
+        """All waiters, the lowest rank first, the oldest of equals."""
+        return sorted(self._waiters(), key=_rank_and_serial)
+
+    def _waiters(self) -> list[Ticket]:
+        shards = [shard for shard in self._shards if shard is not None]
+        return [ticket for shard in shards for ticket in shard.waiters]
 
     def forget_ranks(self) -> None:
         """Keep nothing of those that left: nobody waits."""
@@ -241,3 +246,7 @@ class Level:
     def shortest_queued(self, hand: Sequence[int]) -> int:
         """Waiting cost of the shard that a newcomer with this hand would join."""
         return self._queued[self._shortest(hand)]
+
+
+def _rank_and_serial(ticket: Ticket) -> tuple[int, int]:
+    return ticket.rank, ticket.serial

@@ -4,6 +4,7 @@ A level is criticality x (retry, first try), which is `rank // 512`. Nothing in 
 better level waits. Inside a level flows share by cost and a flow may use its hand of shards only
 (`level`). A level that has not been empty for `lifo_after_ns` serves newest first (adaptive LIFO,
 Maurer, "Fail at Scale", 2015): under a standing queue the oldest would be answered too late anyway.
+So does any level where the caller says so, which it may while the queue swells (`swell`).
 
 When the queue is full a newcomer takes the place of the waiter of lowest rank, the newest of
 equals, if it ranks strictly higher: two ranks prove every eviction. Bounded is the whole queue and,
@@ -26,6 +27,7 @@ from shedproxy.core.decision import Ticket
 from shedproxy.core.fair_share import SlotShare
 from shedproxy.core.policy import QueuePolicy
 from shedproxy.core.queues.level import UNBOUNDED, Level
+from shedproxy.core.queues.swell import Swell
 from shedproxy.core.request import LEVEL_BITS, LEVELS, RANKS
 from shedproxy.core.sharding import deal_shards, mix64
 from shedproxy.core.units import Instant
@@ -71,6 +73,7 @@ class PriorityQueue:
         "_levels",
         "_lifo_after_ns",
         "_occupied",
+        "_swell",
         "length",
     )
 
@@ -81,6 +84,7 @@ class PriorityQueue:
         """Bit i: level i is not empty."""
         # Keeps tickets that left until they come up or outnumber the waiters.
         self._expiries: list[tuple[Instant, int, Ticket]] = []
+        self._swell = Swell()
         self._levels = tuple(Level(index, policy.shards + 1) for index in range(LEVELS))
         self._set_policy(policy)
 
@@ -126,6 +130,7 @@ class PriorityQueue:
         level.add(ticket, self._hand_of(flow_hash) if flow_hash else _ANONYMOUS_HAND, now)
         self._occupied |= 1 << level.index
         self.length += 1
+        self._swell.rise(self.length)
         expiries = self._expiries
         heapq.heappush(expiries, (ticket.expires_at, ticket.serial, ticket))
         if len(expiries) > 2 * self.length + _STALE_MAX:
@@ -137,18 +142,21 @@ class PriorityQueue:
         now: Instant,
         cost_max: int = UNBOUNDED,
         slots: SlotShare | None = None,
+        newest: bool = False,
     ) -> Ticket | None:
         """The best waiter, removed; None when it costs more than `cost_max`, or nobody waits.
 
-        Those that are over their share of `slots` come after others of their level. It may have
+        Of its level it is the oldest; if asked for, and in a starved level, the `newest`. Those
+        that are over their share of `slots` come after others of their level. It may have
         expired: `expire` comes first.
         """
         if not self.length:
             return None
         level = self._levels[self._occupied.bit_length() - 1]
-        is_newest = now - level.busy_since >= self._lifo_after_ns
+        is_newest = newest or now - level.busy_since >= self._lifo_after_ns
         ticket = level.take(is_newest, cost_max, slots)
         if ticket is not None:
+            self._swell.serve()
             self._count_out(level)
         return ticket
 
@@ -178,6 +186,20 @@ class PriorityQueue:
         while expiries and expiries[0][2].queue_slot is None:
             heapq.heappop(expiries)
         return expiries[0][0] if expiries else None
+
+    def is_swelling(self) -> bool:
+        """Whether it grows because clearly more is asked for than is served."""
+        return self._swell.is_on(self.length)
+
+    def passed_by_since(self) -> Instant | None:
+        """Since when newer ones have been served before the oldest waiter; None: they are not.
+
+        The oldest is the one that expires first, as it is where all may wait equally long.
+        """
+        swell, length = self._swell, self.length
+        if not (swell.is_on(length) and swell.is_gentle(length)):
+            return None
+        return None if self.next_expiry_at() is None else self._expiries[0][2].arrived_at
 
     def worst_rank(self) -> int:
         """The highest rank that evicts nobody: what a newcomer to a full queue has to exceed.
@@ -243,17 +265,27 @@ class PriorityQueue:
     def trim(self, ahead_max: Sequence[int]) -> list[tuple[Ticket, int]]:
         """Take out the lowest ranks until each level has at most `ahead_max` with better ones.
 
-        Returns each of them with how many waited of its level and better ones.
+        Of equals the oldest go: they have the least time left. Returns each of them with how many
+        waited of its level and better ones. O(waiters log waiters).
         """
         victims = []
         for level, most in zip(self._levels, ahead_max, strict=True):
-            while level.length:
-                ahead = self.length_from(level.index << LEVEL_BITS)
-                if ahead <= most:
-                    break
-                victim = level.lowest()
+            ahead = self.length_from(level.index << LEVEL_BITS)
+            for victim in level.by_rank()[: max(0, ahead - most)]:
                 self._discard(victim)
                 victims.append((victim, ahead))
+                ahead -= 1
+        return victims
+
+    def overdue(self, wait_max_ns: Sequence[int], now: Instant) -> list[Ticket]:
+        """Take out those that have waited longer than a level may from now on. O(waiters)."""
+        victims = []
+        for level, most_ns in zip(self._levels, wait_max_ns, strict=True):
+            if level.length and most_ns < UNBOUNDED:
+                for ticket in level.by_rank():
+                    if now - ticket.arrived_at > most_ns:
+                        self._discard(ticket)
+                        victims.append(ticket)
         return victims
 
     def _worst_level(self) -> Level:
@@ -274,6 +306,7 @@ class PriorityQueue:
 
     def _count_out(self, level: Level) -> None:
         self.length -= 1
+        self._swell.fall(self.length)
         if not level.length:
             self._occupied ^= 1 << level.index
             level.forget_ranks()

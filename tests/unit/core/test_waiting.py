@@ -141,6 +141,84 @@ def test_a_burst_that_can_be_served_in_time_is_served_whole(warm) -> None:
     assert service.cell.in_flight == 0
 
 
+def arrive_every(service: Service, gap_ns: int, until: int) -> list:
+    """At equal distances; what each was told."""
+    decisions = []
+    while service.now + gap_ns <= until:
+        service.run(service.now + gap_ns)
+        decisions.append(service.arrive())
+    return decisions
+
+
+def test_while_the_queue_swells_the_newest_are_served(warm) -> None:
+    """At three times capacity: once it is no chance they wait for next to nothing, where first come
+    first served would let each wait for longer than the one before, up to 110 ms."""
+    service = warm()
+    service.waits_ns.clear()
+    arrive_every(service, milliseconds(10) // 3, service.now + milliseconds(170))
+    assert not service.refused
+    assert service.cell.queue_length > 20
+    assert max(service.waits_ns) <= milliseconds(60)
+    assert max(service.waits_ns[-8:]) <= SERVICE_NS // 4
+
+
+def test_after_a_burst_the_oldest_come_first_and_all_are_served(warm) -> None:
+    """Twice capacity for 300 ms: nobody waits longer than that, as first come first served."""
+    service = warm()
+    service.waits_ns.clear()
+    decisions = arrive_every(service, milliseconds(5), service.now + milliseconds(300))
+    service.run(service.now + seconds(1))
+    assert not service.refused
+    assert len(service.waits_ns) == len(decisions)
+    assert max(service.waits_ns) <= milliseconds(300 + 100)
+
+
+def test_who_is_passed_by_for_most_of_the_longest_wait_begins_overload(fixed) -> None:
+    """At 1.5 times capacity the queue would be that long after 750 ms; those that wait are told."""
+    service = Service(fixed(2), lambda: milliseconds(5))
+    for _ in range(50):
+        service.burst(4)
+        service.run(service.now + milliseconds(10))
+    began_at = service.now
+    while not service.level.is_overloaded:
+        service.run(service.now + milliseconds(5) // 3)
+        service.arrive(cohort=1000)
+    assert milliseconds(375) <= service.now - began_at <= milliseconds(560)
+    assert service.reasons() == {RejectReason.QUEUE_FULL: 1}, "the one that begins it"
+    service.run(service.now + milliseconds(5))
+    assert service.refused[1:]
+    assert service.cell.queue_length <= 13
+
+
+def test_who_has_waited_too_long_for_a_short_queue_is_told_when_overload_begins(fixed) -> None:
+    """Whatever its rank: it would be served late, in the place of somebody fresh."""
+    service = Service(fixed(2), lambda: milliseconds(5))
+    for _ in range(50):
+        service.burst(4)
+        service.run(service.now + milliseconds(10))
+    begun_at = service.now
+    while not service.level.is_overloaded:
+        service.run(service.now + milliseconds(5) // 3)
+        is_first = service.now - begun_at < milliseconds(200)
+        service.arrive(cohort=1000 if is_first else 10)
+    service.waits_ns.clear()
+    arrive_every(service, milliseconds(5) // 3, service.now + milliseconds(100))
+    assert RejectReason.QUEUE_TIMEOUT in service.reasons()
+    assert max(service.waits_ns) <= service.level.wait_max_ns[4]
+
+
+def test_a_pause_of_the_service_begins_it_by_length_alone(warm) -> None:
+    """Nobody is passed by while nothing is served."""
+    service = warm()
+    service.burst(2)
+    for permit in service.ends:
+        assert permit[0] > service.now
+    service.ends.clear()
+    arrive_every(service, milliseconds(20), service.now + milliseconds(480))
+    assert service.cell.queue_length == 24
+    assert not service.level.is_overloaded
+
+
 def test_one_more_begins_overload_and_the_rest_is_told_at_the_next_end_of_work(warm) -> None:
     """Refusals were inevitable: better now than after half a second."""
     service = warm()
@@ -421,7 +499,8 @@ def test_a_flood_of_one_tenant_keeps_the_cell_in_overload(fixed) -> None:
             longest = max(longest, service.cell.queue_length)
         return longest
 
-    assert flood(seconds(2)) > 140
+    assert flood(seconds(2)) > 80, "it is long before overload begins"
+    assert service.level.is_overloaded
     service.refused.clear()
     assert flood(seconds(12)) < 60
     assert service.reasons().most_common(1)[0][0] is RejectReason.FAIR_SHARE

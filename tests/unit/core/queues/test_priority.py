@@ -346,8 +346,62 @@ def test_a_trim_empties_a_level_before_it_touches_better_ones_within_their_bound
     for one in (*sheddable, *critical):
         queue.push(one, now=NOW)
     victims = queue.trim([2 if level < 4 else 100 for level in range(LEVELS)])
-    assert [one for one, _ in victims] == sheddable[::-1]
+    assert [one for one, _ in victims] == sheddable
     assert drain(queue) == critical
+
+
+def test_of_equals_a_trim_takes_the_oldest():
+    """They have the least time left, and who is left is served."""
+    queue = PriorityQueue(QueuePolicy())
+    waiting = [ticket(at=at) for at in range(5)]
+    for one in waiting:
+        queue.push(one, now=NOW)
+    assert [one for one, _ in queue.trim([2] * LEVELS)] == waiting[:3]
+    assert drain(queue) == waiting[3:]
+
+
+def test_who_has_waited_longer_than_its_level_may_is_overdue():
+    queue = PriorityQueue(QueuePolicy())
+    low = [ticket(Criticality.SHEDDABLE, at=at) for at in (0, 10, 20)]
+    high = [ticket(at=at) for at in (0, 10)]
+    for one in (*low, *high):
+        queue.push(one, now=NOW)
+    wait_max_ns = [UNBOUNDED] * LEVELS
+    wait_max_ns[level_of(low[0])] = 20
+    assert queue.overdue(wait_max_ns, Instant(30)) == low[:1]
+    assert drain(queue) == [*high, *low[1:]]
+
+
+def test_the_newest_is_served_if_asked_for():
+    """Of the best level, as ever."""
+    queue = PriorityQueue(QueuePolicy())
+    low, high = [ticket(Criticality.SHEDDABLE)], [ticket(), ticket()]
+    for one in (*high, *low):
+        queue.push(one, now=NOW)
+    assert queue.pop(now=NOW, newest=True) is high[1]
+    assert queue.pop(now=NOW) is high[0]
+
+
+def test_the_oldest_of_a_gentle_swell_is_passed_by():
+    """Not while nobody is served, and not when the queue falls."""
+    queue = PriorityQueue(QueuePolicy())
+
+    def come(count: int, at: int) -> None:
+        for _ in range(count):
+            queue.push(ticket(at=at), now=Instant(at))
+
+    come(16, at=1)
+    assert queue.is_swelling()
+    assert queue.passed_by_since() is None
+    for _ in range(16):
+        come(1, at=2)
+        queue.pop(now=Instant(2), newest=queue.is_swelling())
+    assert queue.is_swelling()
+    assert queue.passed_by_since() == 1
+    for _ in range(9):
+        queue.pop(now=Instant(3))
+    assert not queue.is_swelling()
+    assert queue.passed_by_since() is None
 
 
 def test_a_waiter_that_costs_too_much_holds_its_place():
@@ -508,7 +562,8 @@ def run_operation(queue: PriorityQueue, model: Model, now: Instant, operation: t
             for victim, ahead in queue.trim(ahead_max):
                 level = level_of(victim)
                 assert ahead == len(model.from_level(level)) > ahead_max[level]
-                assert victim is model.lowest_from(level)
+                lowest = min(model.from_level(level), key=lambda one: (one.rank, one.serial))
+                assert victim is lowest
                 waiting.remove(victim)
             for one in waiting:
                 assert len(model.from_level(level_of(one))) <= ahead_max[level_of(one)]

@@ -1,0 +1,109 @@
+"""A queue that swells: told from one that falls, and from one that wanders."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from shedproxy.core.queues.swell import Swell
+
+
+class Queue:
+    """Its length, and what a swell is told of it."""
+
+    def __init__(self) -> None:
+        self.swell = Swell()
+        self.length = 0
+
+    def come(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.length += 1
+            self.swell.rise(self.length)
+
+    def serve(self, count: int = 1) -> None:
+        for _ in range(count):
+            if self.length:
+                self.length -= 1
+                self.swell.serve()
+                self.swell.fall(self.length)
+
+    @property
+    def is_on(self) -> bool:
+        return self.swell.is_on(self.length)
+
+    def share_on(self, load: float, turns: int, rng: random.Random) -> float:
+        """Of so many services, before how many it swells, with Poisson arrivals between them."""
+        on = 0
+        for _ in range(turns):
+            until = 1.0
+            while (until := until - rng.expovariate(load)) > 0:
+                self.come()
+            on += self.is_on
+            self.serve()
+        return on / turns
+
+
+def test_a_few_are_no_swell() -> None:
+    queue = Queue()
+    queue.come(11)
+    assert not queue.is_on
+    queue.come()
+    assert queue.is_on
+
+
+def test_beyond_chance_it_swells_while_a_quarter_of_what_is_served_comes_on_top() -> None:
+    queue = Queue()
+    queue.come(12 + 8)
+    for _ in range(32):
+        assert queue.is_on
+        queue.serve()
+        queue.come()
+    queue.serve()
+    queue.come()
+    assert not queue.is_on, "8 more than chance have come on top of 33"
+
+
+def test_it_ends_when_the_queue_falls_and_begins_again_from_there() -> None:
+    queue = Queue()
+    queue.come(50)
+    queue.serve(8)
+    assert queue.is_on
+    queue.serve()
+    assert not queue.is_on
+    queue.come(12)
+    assert queue.is_on
+
+
+def test_who_leaves_unserved_makes_no_swell_gentle() -> None:
+    """In a pause of the service nobody is passed by, however many give up."""
+    queue = Queue()
+    queue.come(20)
+    for _ in range(5):
+        queue.length -= 1
+        queue.swell.fall(queue.length)
+    assert queue.is_on
+    assert not queue.swell.is_gentle(queue.length)
+
+
+def test_it_is_gentle_below_twice_what_is_served() -> None:
+    queue = Queue()
+    for _ in range(10):
+        queue.come(2)
+        queue.serve()
+    assert queue.swell.is_gentle(queue.length)
+    queue.come()
+    assert not queue.swell.is_gentle(queue.length)
+
+
+@pytest.mark.parametrize(("load", "least"), [(1.5, 0.7), (2.0, 0.9), (3.0, 0.97), (10.0, 0.99)])
+def test_a_flood_is_a_swell_most_of_the_time(load: float, least: float) -> None:
+    """The nearer to capacity, the longer it may be chance."""
+    rng = random.Random(3)
+    assert Queue().share_on(load, 500, rng) > least
+
+
+@pytest.mark.parametrize(("load", "most"), [(0.5, 0.0), (0.8, 0.01), (0.9, 0.04), (1.0, 0.08)])
+def test_chance_below_capacity_seldom_is_one(load: float, most: float) -> None:
+    rng = random.Random(3)
+    assert Queue().share_on(load, 20_000, rng) <= most
