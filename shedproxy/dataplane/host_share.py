@@ -75,6 +75,8 @@ class HostShare:
         self.why_lost = ""
         self._bells = bells
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._due: set[int] = set()
+        """Bells to be rung when this turn of the loop is over."""
 
     def cell(self, number: int) -> CellShare:
         """The words of a cell, by its number."""
@@ -88,10 +90,27 @@ class HostShare:
         )
 
     def _ring(self, region: int) -> None:
-        if self._bells:
-            # A counter that is full has been rung.
-            with contextlib.suppress(OSError):
-                os.eventfd_write(self._bells[region], 1)
+        """Once a turn of our loop: who is woken by the first of many answers that we have read runs
+        in our place, where workers share a core, and finds one slot where it could find many.
+        """
+        if not self._bells:
+            return
+        if self._loop is None:
+            self._ring_now(region)
+            return
+        if not self._due:
+            self._loop.call_soon(self._ring_due)
+        self._due.add(region)
+
+    def _ring_due(self) -> None:
+        for region in self._due:
+            self._ring_now(region)
+        self._due.clear()
+
+    def _ring_now(self, region: int) -> None:
+        # A counter that is full has been rung.
+        with contextlib.suppress(OSError):
+            os.eventfd_write(self._bells[region], 1)
 
     def join(self, shedder: Shedder, cells: Mapping[str, int]) -> None:
         """Let the cells count against the limit of all; `cells` says the number of each."""
@@ -114,3 +133,4 @@ class HostShare:
         if self._loop is not None:
             self._loop.remove_reader(self._bells[self._region])
             self._loop = None
+            self._ring_due()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
 
@@ -65,3 +66,37 @@ async def test_a_slot_that_one_frees_rings_the_bell_of_the_other(
     verdicts = shedders[1].tick(now=Instant(5))
     assert [type(verdict.decision) for verdict in verdicts] == [Permit]
     shares[1].stop()
+
+
+async def test_bells_are_rung_once_and_when_all_that_was_read_is_done(
+    page: SharePage, bells: tuple[int, ...]
+):
+    """Else the first of many answers would have another worker run in our place, for one slot."""
+    shares = [
+        HostShare(page, region=index, index=index, workers=2, bells=bells) for index in range(2)
+    ]
+    loop = asyncio.get_running_loop()
+    shares[0].listen(loop, lambda: None)
+    one, two = (share.cell(0) for share in shares)
+    two.claim(10)
+    for in_flight in (2, 1, 0):
+        one.put(in_flight)
+        one.pass_on(3)
+    with pytest.raises(BlockingIOError):
+        os.eventfd_read(bells[1])
+    await asyncio.sleep(0)
+    assert os.eventfd_read(bells[1]) == 1
+    one.pass_on(3)
+    # Who goes leaves no bell unrung.
+    shares[0].stop()
+    assert os.eventfd_read(bells[1]) == 1
+
+
+async def test_who_does_not_listen_yet_rings_at_once(page: SharePage, bells: tuple[int, ...]):
+    one, two = (
+        HostShare(page, region=index, index=index, workers=2, bells=bells).cell(0)
+        for index in range(2)
+    )
+    two.claim(10)
+    one.pass_on(1)
+    assert os.eventfd_read(bells[1]) == 1
