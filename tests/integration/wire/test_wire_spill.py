@@ -24,6 +24,7 @@ from shedproxy.core import (
     SpillBar,
     SpillPolicy,
     explain_refusal,
+    seconds,
 )
 from shedproxy.observability.metric import SpillSide
 from shedproxy.snapshot import (
@@ -45,6 +46,10 @@ UPLOAD = b"POST /a/low HTTP/1.1\r\nHost: e\r\nContent-Length: 4\r\n\r\n"
 OWN = b"GET /b HTTP/1.1\r\nHost: e\r\n\r\n"
 SERVICE_S = 0.02
 LIMIT = 12
+PATIENT = replace(
+    QUICK, response_ns=seconds(60), client_head_ns=seconds(60), client_body_ns=seconds(60)
+)
+"""The clock is put forward by seconds while requests are under way."""
 
 
 def cell(name: str, limit: int, **more) -> CellPolicy:
@@ -73,7 +78,7 @@ def document_for(a: Upstream, b: Upstream) -> Document:
         ),
         proxy=ProxyDocument(
             upstreams=(upstream("a", a.url), upstream("b", b.url)),
-            timeouts=QUICK,
+            timeouts=PATIENT,
             access_log="all",
         ),
     )
