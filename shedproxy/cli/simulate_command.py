@@ -12,10 +12,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from shedproxy.cli import simulate_options as options
 from shedproxy.cli.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 from shedproxy.errors import StartupError
 
@@ -35,53 +36,18 @@ _RULES_ARE = (
 
 
 def simulate(
-    scenarios: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="SCENARIO...", help="Names of the suite, files, or folders."),
-    ] = None,
-    suite: Annotated[
-        bool, typer.Option("--suite", help="Run every scenario of the suite.")
-    ] = False,
-    generated: Annotated[
-        int, typer.Option("--generated", metavar="N", min=0, help="Random scenarios besides.")
-    ] = 0,
-    generator_seed: Annotated[
-        int,
-        typer.Option(
-            "--generator-seed", metavar="N", min=0, help="Which ones: another draws fresh ones."
-        ),
-    ] = 1,
-    controllers: Annotated[
-        list[str] | None,
-        typer.Option("--controller", metavar="NAME", help="May be repeated.  [default: all]"),
-    ] = None,
-    seeds: Annotated[
-        int, typer.Option("--seeds", metavar="N", min=1, help="How often, each with other chance.")
-    ] = _SEEDS,
-    refusals: Annotated[
-        bool,
-        typer.Option(
-            "--refusals",
-            help="Only count refusals beyond those of the same queue at the true limit: twice as"
-            " fast, for many seeds. No score.",
-        ),
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Check invariants after every event: slower.")
-    ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", metavar="N", min=1, help="Processes.  [default: one a CPU]"),
-    ] = None,
-    sample: Annotated[
-        int, typer.Option("--sample", metavar="N", min=10, help="Points of time in charts.")
-    ] = 200,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of tables.")
-    ] = False,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write an offline page there.")
-    ] = None,
+    scenarios: options.Scenarios = None,
+    suite: options.Suite = False,
+    generated: options.Generated = 0,
+    generator_seed: options.GeneratorSeed = 1,
+    controllers: options.Controllers = None,
+    seeds: options.Seeds = _SEEDS,
+    refusals: options.Refusals = False,
+    check: options.Check = False,
+    jobs: options.Jobs = None,
+    sample: options.Sample = 200,
+    as_json: options.AsJson = False,
+    html: options.HtmlFile = None,
 ) -> None:
     """Run scenarios under controllers in virtual time, and compare them with an oracle.
 
