@@ -27,7 +27,12 @@ from shedproxy.cli.scoreboard_metrics import (
     show_score,
 )
 from shedproxy.cli.scoreboard_series import series_panel
-from shedproxy.cli.scoreboard_verdict import OURS, by_score, show_actual
+from shedproxy.cli.scoreboard_verdict import (
+    OURS,
+    by_score,
+    score_interval,
+    show_actual,
+)
 
 __all__ = ["scenario_sections"]
 
@@ -161,7 +166,7 @@ def _results_table(scenario: Scenario, yardsticks: frozenset[str]) -> Html:
         name = result["controller"]
         cells = [
             controller_cell(name, is_yardstick=name in yardsticks),
-            metric_cell(SCORE, result.get("score"), classes="score"),
+            metric_cell(SCORE, result.get("score"), below=score_interval(result), classes="score"),
         ]
         for metric in metrics:
             median, worst = _pair(result, metric)

@@ -22,6 +22,7 @@ from shedproxy.cli.scoreboard_verdict import (
     Verdict,
     by_score,
     read_verdict,
+    score_interval,
 )
 
 __all__ = ["render_table"]
@@ -110,13 +111,18 @@ def _overall(rows: Sequence[Mapping[str, Any]], standings: Sequence[Standing]) -
 def _scenario(scenario: Mapping[str, Any], yardsticks: frozenset[str]) -> _Scores:
     results = by_score(scenario["results"])
     metrics = [m for m in METRICS if any(r.get(m.key) is not None for r in results)]
+    intervals = [score_interval(result) for result in results]
+    has_intervals = any(intervals)
     lines = []
-    for result in results:
+    for result, interval in zip(results, intervals, strict=True):
         name = result["controller"]
         medians = {m.key: (result.get(m.key) or {}).get("median") for m in metrics}
         cells = [name, show_score(result.get("score"))]
+        if has_intervals:
+            cells.append((interval or NOTHING).replace(" to ", "-"))
         lines.append((_style(name, is_yardstick=name in yardsticks), cells, medians))
-    return _Scores(("Controller", "Score"), metrics, lines)
+    fixed = ("Controller", "Score", "Interval") if has_intervals else ("Controller", "Score")
+    return _Scores(fixed, metrics, lines)
 
 
 def _style(name: str, *, is_yardstick: bool) -> str:

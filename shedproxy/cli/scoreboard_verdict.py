@@ -8,7 +8,16 @@ from typing import Any
 
 from shedproxy.cli.scoreboard_metrics import show_plain, show_score
 
-__all__ = ["OURS", "Finding", "Loss", "Standing", "Verdict", "by_score", "read_verdict"]
+__all__ = [
+    "OURS",
+    "Finding",
+    "Loss",
+    "Standing",
+    "Verdict",
+    "by_score",
+    "read_verdict",
+    "score_interval",
+]
 
 Board = Mapping[str, Any]
 
@@ -112,6 +121,14 @@ def by_score(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(
         results, key=lambda result: (result.get("score") is None, -(result.get("score") or 0.0))
     )
+
+
+def score_interval(result: Mapping[str, Any]) -> str | None:
+    """`0.968 to 0.978` of a result's score over its seeds, where there is one."""
+    low, high = result.get("score_low"), result.get("score_high")
+    if low is None or high is None:
+        return None
+    return f"{show_score(low)} to {show_score(high)}"
 
 
 def _standings(board: Board) -> tuple[Standing, ...]:

@@ -96,3 +96,14 @@ def test_names_are_not_markup():
     )
     assert "[red]s" in text
     assert "[b]" in text
+
+
+def test_a_score_of_one_scenario_has_its_interval_over_the_seeds():
+    results = [
+        {"controller": "shedproxy", "score": 0.95, "score_low": 0.94, "score_high": 0.96},
+        {"controller": "none", "score": 0.5, "score_low": None, "score_high": None},
+    ]
+    text = printed({"scenarios": [{"name": "s", "results": results}]})
+    assert lines_with(text, "Controller") == [["Controller", "Score", "Interval"]]
+    assert lines_with(text, "none") == [["none", "0.500", "-"]]
+    assert ["shedproxy", "0.950", "0.940-0.960"] in lines_with(text, "shedproxy")
