@@ -114,12 +114,12 @@ def mean_held(seconds: Counter[int]) -> float:
 async def busy(station: Station, load: Load, for_s: float) -> tuple[float, Counter[int]]:
     """How much the station had at once, and for how long how much.
 
-    The first is the best of four parts of the time: a slot that nobody may use is not used in any
+    The first is the best of twelve parts of the time: a slot that nobody may use is not used in any
     of them, and a machine that is busy with others leaves slots empty in some.
     """
     parts = []
     station.take_seconds()
-    for _ in range(4):
-        await load.rate(for_s / 4)
+    for _ in range(12):
+        await load.rate(for_s / 12)
         parts.append(station.take_seconds())
     return max(map(mean_held, parts)), sum(parts, Counter())
