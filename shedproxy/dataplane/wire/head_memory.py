@@ -74,7 +74,7 @@ class RequestHeads:
     def __init__(self) -> None:
         self._head = b""
         self._live: Live | None = None
-        self._found: tuple[RequestTokens, RequestFraming]
+        self._found: tuple[RequestTokens, RequestFraming] | None = None
         self._differing = NOT_ALIKE
         """The fields in which the head remembered last differed from the one before it."""
         self._shape: RequestShape | None = None
@@ -95,10 +95,10 @@ class RequestHeads:
         No empty line is a field, so that the one there is the first.
         """
         size = len(self._head)
-        is_same = live is self._live
-        if is_same and data == self._head:
+        known = self._found if live is self._live else None
+        if known is not None and data == self._head:
             self.end = size
-            return self._found
+            return known
         if data.endswith(_END):
             if len(data) > live.head_size_max:
                 return None
@@ -107,11 +107,11 @@ class RequestHeads:
                 self._odd = data
             self.end = len(data)
             return found
-        if not is_same or not size or data[size - 4 : size] != _END:
+        if known is None or data[size - 4 : size] != _END:
             return None
         head = data[:size]
         self.end = size
-        return self._found if head == self._head else self._read_plain(head, live)
+        return known if head == self._head else self._read_plain(head, live)
 
     def read(self, head: bytes, live: Live) -> tuple[RequestTokens, RequestFraming]:
         """The head by the bounds of `live`.
@@ -119,8 +119,9 @@ class RequestHeads:
         Raises:
             HeadError: it is no request that is served.
         """
-        if live is self._live and head == self._head:
-            return self._found
+        known = self._found
+        if known is not None and live is self._live and head == self._head:
+            return known
         found = None if head is self._odd else self._read_plain(head, live)
         self._odd = b""
         if found is None:
@@ -142,11 +143,11 @@ class RequestHeads:
         if live is not self._live:
             # What was learnt of a head holds for one configuration only, and that one may go.
             self._live = live
-            self._head = b""
-            self._differing, self._shape, self._compared = NOT_ALIKE, None, 0
-        shape = self._shape
-        if shape is not None:
-            found = shape.read(head, self._found, live.target_size_max)
+            self._compared = 0
+            self._forget()
+        shape, known = self._shape, self._found
+        if shape is not None and known is not None:
+            found = shape.read(head, known, live.target_size_max)
             if found is not None:
                 self._remember(head, found)
                 return found
@@ -157,9 +158,9 @@ class RequestHeads:
             live.request_fields,
             target_size_max=live.target_size_max,
             field_count_max=live.field_count_max,
-            before=self._found[0] if self._head else None,
+            before=None if known is None else known[0],
         )
-        if found is not None and len(head) <= REMEMBERED_SIZE_MAX:
+        if found is not None:
             if self._compared < _COMPARED_MAX:
                 self._compared += 1
                 self._compare(found[0])
@@ -172,7 +173,7 @@ class RequestHeads:
         """See where it differs from the head before it; what differed there as well is a shape."""
         differing = NOT_ALIKE
         lines = tokens.lines
-        before = self._found[0] if self._head else None
+        before = None if self._found is None else self._found[0]
         self._shape = None
         if (
             before is not None
@@ -189,6 +190,13 @@ class RequestHeads:
     def _remember(self, head: bytes, found: tuple[RequestTokens, RequestFraming]) -> None:
         if len(head) <= REMEMBERED_SIZE_MAX:
             self._head, self._found = head, found
+        else:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Keep nothing of the head before this one: it may have had credentials."""
+        self._head, self._found = b"", None
+        self._differing, self._shape = NOT_ALIKE, None
 
     def write_plain(
         self,

@@ -188,8 +188,9 @@ def test_what_is_read_otherwise_ends_a_shape() -> None:
     heads.read(changed(b"4", b"7"), live())
     assert heads._shape is None
     heads = heads_with_a_shape()
-    long = heads.read(changed(b"4" * REMEMBERED_SIZE_MAX, b"7"), at)
-    assert heads._found is not long, "not remembered"
+    heads.read(changed(b"4" * REMEMBERED_SIZE_MAX, b"7"), at)
+    assert heads._shape is None
+    assert heads._found is None, "neither that one, nor the credentials of the one before it"
     assert heads.read(changed(b"5", b"7"), at)[0].found == {b"traceparent": b"5", b"host": b"e"}
 
 
