@@ -16,11 +16,12 @@ from typing import Final
 
 from shedproxy.core.sharding import PLACE_BITS
 
-__all__ = ["HeavyFlows"]
+__all__ = ["FLOW_BITS", "HeavyFlows"]
 
-_BITS: Final = 8
-_SIZE: Final = 1 << _BITS
-_SHIFT: Final = PLACE_BITS - _BITS
+FLOW_BITS: Final = 8
+"""Of a place, so many of the highest bits tell tenants apart."""
+_SIZE: Final = 1 << FLOW_BITS
+_SHIFT: Final = PLACE_BITS - FLOW_BITS
 _MEMORY: Final = 16
 """Samples of a tenant that its mean is of."""
 _SAMPLES_MIN: Final = 6

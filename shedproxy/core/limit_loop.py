@@ -125,23 +125,16 @@ class LimitLoop:
         share = self.share
         if share is not None:
             share.on_sample()
+            if not self._led:
+                # Of a heavy tenant too: the leader judges those of all workers.
+                kind = SAMPLE if is_served else ORPHANED
+                share.relay.tell(kind, route, rtt_ns, in_flight, admitted_at, now, place)
         if is_served:
             self._unserved = 0
-        heavy = self.heavy
-        is_heavy = place >= 0 and heavy.is_heavy(place)
-        if is_heavy:
-            known_ns = abs(self._baselines.judge(route))
-            if known_ns and heavy.take(place, rtt_ns / known_ns):
-                return True
-        baseline_ns = self._measure(route, rtt_ns, in_flight, admitted_at, now)
-        if place >= 0 and baseline_ns and not is_heavy:
-            heavy.take(place, rtt_ns / abs(baseline_ns))
-        if share is not None:
-            if not self._led:
-                kind = SAMPLE if is_served else ORPHANED
-                share.relay.tell(kind, route, rtt_ns, in_flight, admitted_at, now)
-            elif now >= self._listen_at:
-                return True
+        if not self._measure(route, rtt_ns, in_flight, admitted_at, now, place):
+            return True
+        if share is not None and self._led and now >= self._listen_at:
+            return True
         window = self._window
         # What `is_ready` would find out for nearly every request, without asking it.
         return (
@@ -151,9 +144,21 @@ class LimitLoop:
         )
 
     def _measure(
-        self, route: str, rtt_ns: int, in_flight: int, admitted_at: Instant, now: Instant
-    ) -> int:
-        """Put a latency into the window; the baseline of its route as `BaselineTable` gives it."""
+        self,
+        route: str,
+        rtt_ns: int,
+        in_flight: int,
+        admitted_at: Instant,
+        now: Instant,
+        place: int,
+    ) -> bool:
+        """Put a latency into the window; False: it is left out, its tenant is heavy."""
+        heavy = self.heavy
+        is_heavy = place >= 0 and heavy.is_heavy(place)
+        if is_heavy:
+            known_ns = abs(self._baselines.judge(route))
+            if known_ns and heavy.take(place, rtt_ns / known_ns):
+                return False
         low_in_flight = 0
         if in_flight < self._low_max and (
             in_flight < self._low
@@ -166,15 +171,20 @@ class LimitLoop:
             self._window.add(rtt_ns, baseline_ns, in_flight)
         else:
             self._window.add_provisional(rtt_ns, -baseline_ns, in_flight)
-        return baseline_ns
+        if place >= 0 and baseline_ns and not is_heavy:
+            heavy.take(place, rtt_ns / abs(baseline_ns))
+        return True
 
     def on_censored(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
         """Nobody saw the end of the work, which took longer than `elapsed_ns`."""
         # Where all leave there is no other sample: without this one nothing would be learnt again.
         if not self._led:
             self._relay(CENSORED, route, elapsed_ns, now)
+        self._measure_censored(route, elapsed_ns, self._in_flight_last, now)
+
+    def _measure_censored(self, route: str, elapsed_ns: int, in_flight: int, now: Instant) -> None:
         baseline_ns = self._baselines.observe_censored(route, elapsed_ns, now)
-        self._window.add_censored(elapsed_ns, baseline_ns, self._in_flight_last)
+        self._window.add_censored(elapsed_ns, baseline_ns, in_flight)
 
     def on_left(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
         """The client left after `elapsed_ns`, without an answer."""
@@ -192,10 +202,10 @@ class LimitLoop:
             self._unserved = 0
             self._take(self._estimator.halve(now=now))
 
-    def on_overload(self, *, now: Instant) -> None:
+    def on_overload(self, route: str, *, now: Instant) -> None:
         """Timeout, refused connection, 503 or 504: hard evidence, no latency."""
         if not self._led:
-            self._relay(OVERLOAD, "", 0, now)
+            self._relay(OVERLOAD, route, 0, now)
         self._window.add_overload()
 
     def on_limit_reached(self) -> None:
@@ -277,21 +287,26 @@ class LimitLoop:
         """Learn what the other workers have measured."""
         relay, baselines, window = share.relay, self._baselines, self._window
         relay.learn(baselines.routes(), len(baselines))
-        for kind, route, elapsed_ns, in_flight, admitted_at in relay.take():
+        heard = relay.take()
+        # Who came between whom, at several workers, we do not know: those who left are a row if
+        # nobody was served.
+        is_served = any(relayed.kind == SAMPLE for relayed in heard)
+        if is_served:
+            self._unserved = 0
+        for kind, route, elapsed_ns, in_flight, admitted_at, place in heard:
+            # Of a route that we have not seen we have no baseline. And as we do not hear of its
+            # answers, what speaks against the service would be heard alone.
+            if not route:
+                continue
             if kind == OVERLOAD:
                 window.add_overload()
             elif kind == LEFT:
-                self._count_unserved(now)
-            elif not route:
-                continue  # we have no baseline for it
+                if not is_served:
+                    self._count_unserved(now)
             elif kind == CENSORED:
-                self.on_censored(route, elapsed_ns, now=now)
-            else:
-                if kind == SAMPLE:
-                    self._unserved = 0
-                self._measure(route, elapsed_ns, in_flight, admitted_at, now)
-                if in_flight + 1 >= self.limit:
-                    window.limit_was_reached = True
+                self._measure_censored(route, elapsed_ns, in_flight, now)
+            elif self._measure(route, elapsed_ns, in_flight, admitted_at, now, place):
+                window.limit_was_reached |= in_flight + 1 >= self.limit
 
     def leave(self, parts: int, *, now: Instant) -> None:
         """The words are lost: go on alone, with an equal part of the limit in force."""
@@ -352,6 +367,9 @@ class LimitLoop:
             start = policy.initial if policy.algorithm == "fixed" else before
             initial = int(clamp_limit(start, policy))
             self._estimator = make_estimator(replace(policy, initial=initial))
+            if self.share is not None:
+                # Nobody heard what was told under a fixed limit: it is stale.
+                self.share.relay.skip()
         self._policy = policy
         self._baselines.calibrate(policy.baseline_ns)
         self._window.restart(now=now)

@@ -8,7 +8,8 @@ from there when it judges its window.
 A ring has one writer and one reader. The writer counts up after it has written; the reader leaves
 out what may have been overwritten while it read. A ring that nobody empties keeps the newest, and
 what is lost is a sample among many. So is what is above some 1600 a second: where so much is
-measured, the leader has as much of its own.
+measured, the leader has as much of its own. But of all that is told in a turn, one is kept for
+whoever was served: what speaks against the service must not be heard alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from shedproxy.core.heavy_flows import FLOW_BITS
+from shedproxy.core.sharding import NO_PLACE, PLACE_BITS
 from shedproxy.core.units import NS_PER_MS, Instant
 
 __all__ = [
@@ -41,7 +44,15 @@ _TURN_MOST: Final = 8
 _ROUTES_MAX: Final = 1024
 _PRIME: Final = 4_294_967_291
 """The largest below 2^32. `hash` of a route is another number in every process."""
-_IN_FLIGHT_MAX: Final = (1 << 24) - 1
+# The third word: kind, place, in flight and route, from the top. Its highest bit is a sign.
+_ROUTE_BITS: Final = 32
+_ROUTE_MASK: Final = (1 << _ROUTE_BITS) - 1
+_IN_FLIGHT_BITS: Final = 19
+_IN_FLIGHT_MAX: Final = (1 << _IN_FLIGHT_BITS) - 1
+_PLACE_AT: Final = _ROUTE_BITS + _IN_FLIGHT_BITS
+_PLACE_SHIFT: Final = PLACE_BITS - FLOW_BITS
+_PLACE_MASK: Final = (1 << FLOW_BITS + 1) - 1
+_KIND_AT: Final = _PLACE_AT + FLOW_BITS + 1
 
 
 SAMPLE: Final = 0
@@ -66,6 +77,8 @@ class Relayed(NamedTuple):
     in_flight: int
     """Of all workers, when it was admitted."""
     admitted_at: Instant
+    place: int
+    """The tenant's, as far as `core/heavy_flows` looks at it; `NO_PLACE`: nobody's."""
 
 
 class SampleRelay:
@@ -112,12 +125,14 @@ class SampleRelay:
         in_flight: int,
         admitted_at: Instant,
         now: Instant,
+        place: int = NO_PLACE,
     ) -> None:
         """Leave something for the leader, unless there was enough lately."""
         if now >= self._turn_ends_at:
             self._turn_ends_at = now + _TURN_NS
             self._turn_left = _TURN_MOST
-        if not self._turn_left:
+        # The last one is for whoever is served: of many who left it says that they were no row.
+        if self._turn_left <= (kind != SAMPLE):
             return
         self._turn_left -= 1
         number = self._numbers.get(route)
@@ -128,7 +143,12 @@ class SampleRelay:
         slot = start + 1 + written % _SLOTS * _SLOT_WORDS
         words[slot] = elapsed_ns
         words[slot + 1] = admitted_at
-        words[slot + 2] = kind << 56 | min(in_flight, _IN_FLIGHT_MAX) << 32 | number
+        words[slot + 2] = (
+            kind << _KIND_AT
+            | (place >> _PLACE_SHIFT) + 1 << _PLACE_AT
+            | min(in_flight, _IN_FLIGHT_MAX) << _ROUTE_BITS
+            | number
+        )
         words[start] = self._written = written + 1
 
     def skip(self) -> None:
@@ -169,10 +189,17 @@ class SampleRelay:
             range(first, written), taken, strict=True
         ):
             if serial >= oldest:
-                route = self._names.get(packed & 0xFFFF_FFFF, "")
-                in_flight = packed >> 32 & _IN_FLIGHT_MAX
-                kind = packed >> 56
-                found.append(Relayed(kind, route, elapsed_ns, in_flight, Instant(admitted_at)))
+                at = packed >> _PLACE_AT & _PLACE_MASK
+                found.append(
+                    Relayed(
+                        packed >> _KIND_AT,
+                        self._names.get(packed & _ROUTE_MASK, ""),
+                        elapsed_ns,
+                        packed >> _ROUTE_BITS & _IN_FLIGHT_MAX,
+                        Instant(admitted_at),
+                        at - 1 << _PLACE_SHIFT if at else NO_PLACE,
+                    )
+                )
 
     def _number(self, route: str) -> int:
         number = int.from_bytes(route.encode(), "little") % _PRIME

@@ -27,7 +27,7 @@ from shedproxy.core import (
 from shedproxy.core.limit_loop import LimitLoop
 from shedproxy.core.limits.adaptive import AdaptiveLimit
 from shedproxy.core.limits.protocol import LimitCause, LimitChange
-from shedproxy.core.sharding import place_of
+from shedproxy.core.sharding import PLACE_BITS, place_of
 
 MS = NS_PER_MS
 Draw = Callable[[random.Random, float], float]
@@ -227,7 +227,7 @@ class World:
     def _fail(self) -> None:
         self.overloads += 1
         self.in_flight -= 1
-        self.loop.on_overload(now=Instant(self.now))
+        self.loop.on_overload("r", now=Instant(self.now))
         self._after()
 
     def _end(self, job: Job) -> None:
@@ -685,19 +685,20 @@ def test_what_was_measured_before_a_heavy_tenant_was_known_is_forgotten() -> Non
 
 
 class Host:
-    """Two workers with one limit; the first leads, because it has measured more."""
+    """Workers with one limit; the first leads, because it has measured more."""
 
-    def __init__(self, policy: LimitPolicy | None = None) -> None:
-        words = memoryview(bytearray(SHARE_WORDS * 2 * 8)).cast("q")
+    def __init__(self, policy: LimitPolicy | None = None, *, count: int = 2) -> None:
+        words = memoryview(bytearray(SHARE_WORDS * count * 8)).cast("q")
         self.now = NS_PER_S
         self.loops = []
-        for own in range(2):
+        for own in range(count):
             loop = LimitLoop(policy or LimitPolicy(initial=64), now=Instant(self.now))
+            loop._valid_from = Instant(0)
             loop.share = CellShare(
-                words, workers=2, own=own, parts=2, part=own, wake=lambda worker: None
+                words, workers=count, own=own, parts=count, part=own, wake=lambda worker: None
             )
             self.loops.append(loop)
-        self.leader, self.follower = self.loops
+        self.leader, self.follower = self.loops[:2]
         self.finish(self.leader, count=9)
         self.look()
         self.look()
@@ -708,7 +709,6 @@ class Host:
         for _ in range(count):
             self.now += MS
             admitted_at = Instant(self.now - 20 * MS)
-            loop._valid_from = Instant(0)
             asks = loop.on_sample(
                 "r", 20 * MS, 63, admitted_at, Instant(self.now), is_served=is_served
             )
@@ -757,7 +757,7 @@ def test_what_a_follower_measures_of_routes_that_the_leader_does_not_know_is_lef
 def test_hard_evidence_of_a_follower_is_evidence_for_the_leader() -> None:
     host = Host()
     for _ in range(4):
-        host.follower.on_overload(now=Instant(host.now))
+        host.follower.on_overload("r", now=Instant(host.now))
     host.look()
     assert host.leader.last_change is not None
     assert host.leader.last_change.cause is LimitCause.OVERLOAD
@@ -796,3 +796,118 @@ def test_a_fixed_limit_needs_nobodys_samples() -> None:
     host.leader.update(64, Instant(host.now))
     assert host.leader._window.sample_count == before
     assert not any(host.finish(host.leader) for _ in range(3))
+
+
+def test_a_heavy_tenant_of_a_follower_is_left_out_by_the_leader() -> None:
+    """Whatever part of the tenants a worker sees: seven, and one of the follower's two has twenty
+    times the work.
+    """
+    places = [number * 17 + 3 << PLACE_BITS - 8 for number in range(7)]
+    parts = (places[:5], places[5:])
+    host = Host(LimitPolicy(initial=64, baseline_ns=20 * MS))
+    for turn in range(4000):
+        host.now += MS
+        for loop, tenants, every in zip(host.loops, parts, (1, 3), strict=True):
+            if turn % every == 0:
+                place = tenants[turn // every % len(tenants)]
+                rtt_ns = (400 if place == places[6] else 20) * MS
+                now = Instant(host.now)
+                loop.on_sample("r", rtt_ns, 63, Instant(now - rtt_ns), now, place=place)
+        if turn % 5 == 0:
+            host.leader.update(64, Instant(host.now))
+        if turn % 100 == 0:
+            host.look()
+    assert host.leader._led
+    assert host.leader.heavy.is_heavy(places[6])
+    assert not any(host.leader.heavy.is_heavy(place) for place in places[:6])
+    assert host.leader.limit >= 64
+
+
+def test_a_tenant_that_a_follower_leaves_out_is_judged_by_the_leader_too() -> None:
+    """The follower knows it for heavy by tenants that the leader does not see."""
+    places = [number * 17 + 3 << PLACE_BITS - 8 for number in range(6)]
+    host = Host(LimitPolicy(initial=64, baseline_ns=20 * MS))
+    for _ in range(100):
+        for place in places:
+            host.now += MS
+            rtt_ns = (400 if place == places[0] else 20) * MS
+            now = Instant(host.now)
+            host.follower.on_sample("r", rtt_ns, 63, Instant(now - rtt_ns), now, place=place)
+        host.leader.update(64, Instant(host.now))
+    assert host.follower.heavy.is_heavy(places[0])
+    assert host.leader.heavy.is_heavy(places[0])
+
+
+def test_a_few_503_of_a_route_that_only_followers_serve_do_not_move_the_limit() -> None:
+    """The leader hears nothing of its answers: it hears nothing of its failures either."""
+    host = Host()
+    for turn in range(2000):
+        host.finish(host.leader)
+        now = Instant(host.now)
+        host.follower.on_sample("other", 20 * MS, 30, Instant(now - 20 * MS), now)
+        if turn % 100 == 7:
+            host.follower.on_overload("other", now=now)
+        if turn % 5 == 0:
+            host.leader.update(64, now)
+        if turn % 100 == 0:
+            host.look()
+    assert host.leader._led
+    assert host.leader.limit >= 64
+
+
+@pytest.mark.parametrize("route", ["r", "other"])
+def test_whoever_is_served_at_a_follower_ends_the_row_of_those_who_left(route: str) -> None:
+    """Be it on a route that the leader does not know, or after more than a turn has room for."""
+    host = Host()
+    host.follower.on_sample(route, 20 * MS, 63, Instant(host.now - 20 * MS), Instant(host.now))
+    for _ in range(12):
+        host.now += 6 * MS
+        now = Instant(host.now)
+        for _ in range(31):
+            host.follower.on_left(route, 40 * MS, now=now)
+        host.follower.on_sample(route, 20 * MS, 63, Instant(now - 20 * MS), now)
+        host.leader.update(64, now)
+    assert host.leader.limit == 64
+
+
+def test_those_who_left_several_workers_are_no_row_while_another_serves() -> None:
+    """Who came between whom is not known of what is found at once."""
+    host = Host(count=7)
+    for loop in host.loops[1:]:
+        host.finish(loop)
+    host.leader.update(64, Instant(host.now))
+    host.now += 6 * MS
+    now = Instant(host.now)
+    for number in range(8):
+        for loop in host.loops[1:-1]:
+            loop.on_left("r", 40 * MS, now=now)
+        if number < 7:
+            host.loops[-1].on_sample("r", 20 * MS, 63, Instant(now - 20 * MS), now)
+    host.leader.update(64, now)
+    assert host.leader.limit == 64
+
+
+def test_a_client_that_left_counts_with_what_was_in_flight_where_it_left() -> None:
+    """Not with what the leader saw last."""
+    host = Host(LimitPolicy(initial=64, baseline_ns=20 * MS))
+    now = Instant(host.now)
+    host.leader._window.restart(now=now)
+    host.follower._in_flight_last = 7
+    host.follower.on_censored("r", 30 * MS, now=now)
+    host.now += 6 * MS
+    host.leader.update(64, Instant(host.now))
+    assert host.leader._window.sample_count == 1
+    assert host.leader._window._in_flight_max == 8
+
+
+def test_what_was_seen_before_a_time_with_a_fixed_limit_is_no_evidence_after_it() -> None:
+    host = Host()
+    for _ in range(7):
+        host.follower.on_overload("r", now=Instant(host.now))
+    fixed = LimitPolicy(algorithm="fixed", initial=64)
+    for policy in (fixed, LimitPolicy(initial=64)):
+        for loop in host.loops:
+            loop.apply(policy, now=Instant(host.now))
+        for _ in range(3):
+            host.look()
+    assert host.leader.limit == 64

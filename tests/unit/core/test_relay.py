@@ -11,7 +11,18 @@ import pytest
 from harness.words import Killed, Words
 
 from shedproxy.core import NS_PER_MS, Instant
-from shedproxy.core.relay import OVERLOAD, RELAY_WORDS, SAMPLE, Relayed, SampleRelay
+from shedproxy.core.heavy_flows import FLOW_BITS
+from shedproxy.core.relay import (
+    CENSORED,
+    LEFT,
+    ORPHANED,
+    OVERLOAD,
+    RELAY_WORDS,
+    SAMPLE,
+    Relayed,
+    SampleRelay,
+)
+from shedproxy.core.sharding import NO_PLACE, PLACE_BITS
 
 ROUTE = "/items"
 RING = 16
@@ -50,8 +61,8 @@ class Pair:
 
     def serials(self) -> list[int]:
         """What was taken, each found whole."""
-        for kind, route, elapsed_ns, in_flight, admitted_at in self.taken:
-            assert (kind, route) == (SAMPLE, ROUTE)
+        for kind, route, elapsed_ns, in_flight, admitted_at, place in self.taken:
+            assert (kind, route, place) == (SAMPLE, ROUTE, NO_PLACE)
             assert elapsed_ns == in_flight == admitted_at
         return [sample.elapsed_ns for sample in self.taken]
 
@@ -83,6 +94,18 @@ def test_more_than_a_turn_has_room_for_is_not_told():
         pair.writer.tell(SAMPLE, ROUTE, 1, 1, Instant(1), Instant(5))
     pair.take()
     assert len(pair.taken) == 8
+
+
+@pytest.mark.parametrize("kind", [ORPHANED, CENSORED, LEFT, OVERLOAD])
+def test_in_each_turn_there_is_room_to_tell_that_somebody_was_served(kind: int):
+    pair = Pair()
+    for kinds in (20 * [kind] + [SAMPLE], [SAMPLE] + 20 * [kind], 20 * [SAMPLE] + [kind]):
+        pair.now += 10 * NS_PER_MS
+        for each in kinds:
+            pair.writer.tell(each, ROUTE, 1, 1, Instant(1), Instant(pair.now))
+        taken = pair.reader.take()
+        assert SAMPLE in [relayed.kind for relayed in taken]
+        assert 7 <= len(taken) <= 8
 
 
 def test_a_new_leader_leaves_what_was_told_to_the_former():
@@ -118,10 +141,21 @@ def test_a_route_that_the_reader_has_not_seen_has_no_name():
 
 def test_large_numbers_come_out_as_they_went_in():
     pair = Pair()
-    pair.writer.tell(OVERLOAD, ROUTE, 1 << 62, 1 << 40, Instant((1 << 63) - 1), Instant(5))
-    assert pair.reader.take() == [
-        Relayed(OVERLOAD, ROUTE, 1 << 62, (1 << 24) - 1, Instant((1 << 63) - 1))
-    ]
+    last, most = Instant((1 << 63) - 1), (1 << PLACE_BITS) - 1
+    pair.writer.tell(OVERLOAD, ROUTE, 1 << 62, 1 << 40, last, Instant(5), most)
+    ((kind, route, elapsed_ns, in_flight, admitted_at, place),) = pair.reader.take()
+    assert (kind, route, elapsed_ns, admitted_at) == (OVERLOAD, ROUTE, 1 << 62, last)
+    assert in_flight == (1 << 19) - 1
+    assert place == (1 << FLOW_BITS) - 1 << PLACE_BITS - FLOW_BITS
+
+
+@pytest.mark.parametrize("index", [0, 1, 128, 255])
+def test_a_tenant_has_the_place_in_the_readers_table_that_it_has_in_the_writers(index: int):
+    pair = Pair()
+    shift = PLACE_BITS - FLOW_BITS
+    for place in (index << shift, (index + 1 << shift) - 1):
+        pair.writer.tell(ORPHANED, ROUTE, 1, 2, Instant(3), Instant(5), place)
+    assert pair.reader.take() == 2 * [Relayed(ORPHANED, ROUTE, 1, 2, Instant(3), index << shift)]
 
 
 def accesses_of(do: str, waiting: int) -> int:
