@@ -53,6 +53,10 @@ def reserve(words: memoryview[int], *, workers: int, own: int, slots: int, now: 
     words[_TOLD * workers + own] = now
 
 
+def _never(_worker: int) -> bool:
+    return False
+
+
 class CellShare:
     """One worker's view of one cell of the page.
 
@@ -64,6 +68,7 @@ class CellShare:
         parts: among how many workers the limit is told apart in metrics.
         part: which of these we are.
         wake: called with the worker to wake; it looks then.
+        is_due: whether a worker that was to be woken has yet to be told so.
     """
 
     __slots__ = (
@@ -73,6 +78,7 @@ class CellShare:
         "_evidence",
         "_guests",
         "_in_flight",
+        "_is_due",
         "_limits",
         "_own",
         "_part",
@@ -99,6 +105,7 @@ class CellShare:
         parts: int,
         part: int,
         wake: Callable[[int], None],
+        is_due: Callable[[int], bool] = _never,
     ) -> None:
         rows = [words[row * workers : (row + 1) * workers] for row in range(SHARE_FIELDS)]
         self._in_flight, self._claims, self._limits, self._evidence, self._told = rows[:-1]
@@ -116,6 +123,7 @@ class CellShare:
         self._parts = parts
         self._part = part
         self._wake = wake
+        self._is_due = is_due
         self._passed_over = [0] * workers
         """The claim that each worker did not come for."""
         self._yields_to = 0
@@ -202,13 +210,14 @@ class CellShare:
     def must_yield(self, now: Instant, free: int) -> bool:
         """Whether the slots that are free are others': each that waits longer than we has one.
 
-        The first of them is told so, and has `LOOK_NS` to come for it. What is free beyond that is
-        nobody's: one slot at a time, from worker to worker, would leave most of them unused.
+        The first of them is told so, and has `LOOK_NS` from then to come for it. What is free
+        beyond that is nobody's: one slot at a time, from worker to worker, would leave most of them
+        unused.
         """
         first = self.first()
         while first >= 0 and free <= self._ahead():
             claim = self._claims[first]
-            if claim != self._yields_to:
+            if claim != self._yields_to or self._is_due(first):
                 self._yields_to = claim
                 self._yields_since = now
             if now - self._yields_since < LOOK_NS:

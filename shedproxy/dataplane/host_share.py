@@ -1,8 +1,9 @@
 """What a worker shares with the others of its host: words of the page, and a bell for each worker.
 
 A bell is an eventfd that the worker's loop watches. It is rung by whoever frees a slot that another
-has waited for longest. A bell that cannot be rung is no loss but of time: who waits looks at the
-words again every few milliseconds.
+has waited for longest: once for all that a turn of its loop frees, or, in a turn that takes long,
+with the first slot that it frees after a millisecond. A bell that cannot be rung is no loss but of
+time: who waits looks at the words again every few milliseconds.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
-from shedproxy.core import CellShare, Shedder
+from shedproxy.clock import Clock, monotonic_now
+from shedproxy.core import NS_PER_MS, CellShare, Instant, Shedder
 from shedproxy.dataplane.share_page import SharePage
 
 __all__ = ["HostShare", "Share", "close_bells", "make_bells"]
+
+_DUE_NS: Final = NS_PER_MS
+"""In a turn of the loop that takes longer bells are rung in between."""
 
 
 def make_bells(count: int) -> tuple[int, ...]:
@@ -63,10 +68,18 @@ class HostShare:
         index: which of the workers it is.
         workers: how many there are, successors left out.
         bells: by region; () for none.
+        clock: tells how long a bell has been due.
     """
 
     def __init__(
-        self, page: SharePage, *, region: int, index: int, workers: int, bells: Sequence[int] = ()
+        self,
+        page: SharePage,
+        *,
+        region: int,
+        index: int,
+        workers: int,
+        bells: Sequence[int] = (),
+        clock: Clock = monotonic_now,
     ) -> None:
         self._page = page
         self._region = region
@@ -77,6 +90,8 @@ class HostShare:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._due: set[int] = set()
         """Bells to be rung when this turn of the loop is over."""
+        self._due_since = Instant(0)
+        self._clock = clock
 
     def cell(self, number: int) -> CellShare:
         """The words of a cell, by its number."""
@@ -87,20 +102,26 @@ class HostShare:
             parts=self.workers,
             part=self._index,
             wake=self._ring,
+            is_due=self._due.__contains__,
         )
 
     def _ring(self, region: int) -> None:
         """Once a turn of our loop: who is woken by the first of many answers that we have read runs
-        in our place, where workers share a core, and finds one slot where it could find many.
+        in our place, where workers share a core, and finds one slot where it could find many. On a
+        core of its own it would only wait: a turn that takes long rings before it ends.
         """
         if not self._bells:
             return
         if self._loop is None:
             self._ring_now(region)
             return
+        now = self._clock()
         if not self._due:
+            self._due_since = now
             self._loop.call_soon(self._ring_due)
         self._due.add(region)
+        if now - self._due_since > _DUE_NS:
+            self._ring_due()
 
     def _ring_due(self) -> None:
         for region in self._due:

@@ -101,6 +101,31 @@ def test_who_does_not_come_for_a_slot_is_passed_over_until_it_claims_anew():
     assert one.must_yield(Instant(101 + LOOK_NS), 1)
 
 
+def test_nobody_is_late_for_a_slot_before_it_is_told_of_it():
+    words = memoryview(bytearray(SHARE_WORDS * 2 * 8)).cast("q")
+    due: set[int] = set()
+    one, two = (
+        CellShare(
+            words,
+            workers=2,
+            own=own,
+            parts=2,
+            part=own,
+            wake=due.add,
+            is_due=due.__contains__,
+        )
+        for own in range(2)
+    )
+    two.claim(10)
+    one.pass_on(1)
+    assert due == {1}
+    assert one.must_yield(Instant(100), 1)
+    assert one.must_yield(Instant(100 + 2 * LOOK_NS), 1)
+    due.clear()
+    assert one.must_yield(Instant(99 + 3 * LOOK_NS), 1)
+    assert not one.must_yield(Instant(100 + 3 * LOOK_NS), 1)
+
+
 def test_the_parts_shown_of_a_limit_add_up_to_it():
     shares, _ = host(3)
     assert sum(share.part_of(10) for share in shares) == 10

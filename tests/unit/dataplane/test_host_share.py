@@ -7,13 +7,15 @@ import os
 
 import pytest
 
-from shedproxy.core import Instant, Outcome, Permit, Shedder
+from shedproxy.core import LOOK_NS, NS_PER_MS, Instant, Outcome, Permit, Shedder
 from shedproxy.dataplane.host_share import HostShare, close_bells, make_bells
 from shedproxy.dataplane.share_page import SharePage
 from shedproxy.testing import eventually_async
 from shedproxy.testing.builders import a_policy, a_request
 
 pytestmark = pytest.mark.anyio
+
+MS = NS_PER_MS
 
 
 @pytest.fixture
@@ -90,6 +92,47 @@ async def test_bells_are_rung_once_and_when_all_that_was_read_is_done(
     # Who goes leaves no bell unrung.
     shares[0].stop()
     assert os.eventfd_read(bells[1]) == 1
+
+
+async def test_a_turn_that_takes_long_rings_within_a_millisecond_of_slots_that_it_frees(
+    page: SharePage, bells: tuple[int, ...]
+):
+    now = MS
+    share = HostShare(page, region=0, index=0, workers=2, bells=bells, clock=lambda: Instant(now))
+    two = HostShare(page, region=1, index=1, workers=2).cell(0)
+    share.listen(asyncio.get_running_loop(), lambda: None)
+    one = share.cell(0)
+    two.claim(10)
+    rung = []
+    for _ in range(8):
+        one.pass_on(3)
+        try:
+            rung.append(os.eventfd_read(bells[1]))
+        except BlockingIOError:
+            rung.append(0)
+        now += MS // 2
+    assert rung == [0, 0, 0, 1, 0, 0, 0, 1]
+    share.stop()
+
+
+async def test_who_has_not_been_rung_yet_is_not_late_for_its_slot(
+    page: SharePage, bells: tuple[int, ...]
+):
+    """Its time to come begins when its bell is rung, however long the turn takes until then."""
+    share = HostShare(page, region=0, index=0, workers=2, bells=bells)
+    two = HostShare(page, region=1, index=1, workers=2).cell(0)
+    share.listen(asyncio.get_running_loop(), lambda: None)
+    one = share.cell(0)
+    two.claim(10)
+    one.put(3)
+    one.pass_on(4)
+    assert one.must_yield(Instant(MS), 1)
+    assert one.must_yield(Instant(MS + 6 * LOOK_NS), 1)
+    await asyncio.sleep(0)
+    assert os.eventfd_read(bells[1]) == 1
+    assert one.must_yield(Instant(MS + 7 * LOOK_NS - 1), 1)
+    assert not one.must_yield(Instant(MS + 7 * LOOK_NS), 1)
+    share.stop()
 
 
 async def test_who_does_not_listen_yet_rings_at_once(page: SharePage, bells: tuple[int, ...]):
