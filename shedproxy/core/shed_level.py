@@ -38,7 +38,7 @@ from shedproxy.core.queues import UNBOUNDED
 from shedproxy.core.request import LEVELS
 from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
 
-__all__ = ["BEGIN_SHARE", "ShedLevel", "queue_needed"]
+__all__ = ["BEGIN_SHARE", "LOAD_MIN", "ShedLevel", "queue_needed"]
 
 BEGIN_SHARE: Final = 0.75
 """Overload begins when the queue takes this share of the longest wait, or the oldest had it."""
@@ -47,7 +47,7 @@ _QUIET: Final = 64
 _QUIET_LOAD: Final = 1.05
 _THETA: Final = 4.5
 """An empty queue in exp(-theta) of the time: 1.1 %, of which the service's own queue hides most."""
-_LOAD_MIN: Final = 1.15
+LOAD_MIN: Final = 1.15
 """A load nearer to 1 would ask for an endless queue."""
 _DRY_SHARE: Final = 0.05
 """The queue may be empty for this part of the time; it is longer or shorter by the difference."""
@@ -87,7 +87,7 @@ def queue_needed(*, load: float, scatter: float, limit: int) -> float:
 
     `scatter` is the squared coefficient of variation of service times, `limit` the slots.
     """
-    needed = _THETA * (1.0 + scatter) / (2.0 * (max(_LOAD_MIN, load) - 1.0))
+    needed = _THETA * (1.0 + scatter) / (2.0 * (max(LOAD_MIN, load) - 1.0))
     return max(needed, _WAITERS_MIN, limit * _LIMIT_SHARE)
 
 
@@ -211,7 +211,7 @@ class ShedLevel:
         """Stretch the queues while they run dry although more than enough is asked for."""
         demand = self.demand
         dry = 0.0
-        if demand.offered_rps > _LOAD_MIN * demand.capacity_rps:
+        if demand.offered_rps > LOAD_MIN * demand.capacity_rps:
             dry = 1.0 - demand.busy_share
         stretch = self._stretch * math.exp(_STRETCH_GAIN * (dry - self._dry_share))
         self._stretch = min(_STRETCH_MAX, max(1.0, stretch))

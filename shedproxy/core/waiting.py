@@ -23,7 +23,7 @@ from shedproxy.core.queues import UNBOUNDED
 from shedproxy.core.request import LEVEL_BITS, RANKS, RequestInfo
 from shedproxy.core.screening import Screening
 from shedproxy.core.share import CellShare
-from shedproxy.core.shed_level import BEGIN_SHARE
+from shedproxy.core.shed_level import BEGIN_SHARE, LOAD_MIN
 from shedproxy.core.spill import SpillBook
 from shedproxy.core.units import Instant
 
@@ -130,13 +130,16 @@ class Waiting(Screening):
         return ticket
 
     def _has_swollen(self, now: Instant) -> bool:
-        """Whether the oldest have been passed by for most of the longest wait.
+        """Whether demand passes the oldest by, and has for most of the longest wait.
 
         A queue that swells gently keeps them for longer than its length tells, and refusals are
-        as inevitable then.
+        as inevitable then. Below capacity they are not: one burst after the other may swell it.
         """
         since = self._queue.passed_by_since()
-        return since is not None and now - since >= self._wait_max_ns * BEGIN_SHARE
+        if since is None or now - since < self._wait_max_ns * BEGIN_SHARE:
+            return False
+        demand = self._demand
+        return demand.offered_rps > LOAD_MIN * demand.capacity_rps
 
     def _make_room(self, ticket: Ticket, victim: Ticket, now: Instant) -> Rejected | None:
         """The queue was full and answered with a victim: tell it, or refuse the newcomer."""

@@ -227,6 +227,11 @@ class Level:
         shards = [shard for shard in self._shards if shard is not None]
         return [ticket for shard in shards for ticket in shard.waiters]
 
+    def oldest_at(self) -> Instant:
+        """When the oldest waiter came. The level is not empty. O(shards)."""
+        shards = [shard for shard in self._shards if shard is not None and shard.waiters]
+        return min([next(iter(shard.waiters)).arrived_at for shard in shards])
+
     def forget_ranks(self) -> None:
         """Keep nothing of those that left: nobody waits."""
         self._by_rank = None

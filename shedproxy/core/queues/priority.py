@@ -194,12 +194,12 @@ class PriorityQueue:
     def passed_by_since(self) -> Instant | None:
         """Since when newer ones have been served before the oldest waiter; None: they are not.
 
-        The oldest is the one that expires first, as it is where all may wait equally long.
+        O(shards) while they are.
         """
         swell, length = self._swell, self.length
-        if not (swell.is_on(length) and swell.is_gentle(length)):
+        if not length or not (swell.is_on(length) and swell.is_gentle(length)):
             return None
-        return None if self.next_expiry_at() is None else self._expiries[0][2].arrived_at
+        return min([level.oldest_at() for level in self._levels if level.length])
 
     def worst_rank(self) -> int:
         """The highest rank that evicts nobody: what a newcomer to a full queue has to exceed.
@@ -278,14 +278,23 @@ class PriorityQueue:
         return victims
 
     def overdue(self, wait_max_ns: Sequence[int], now: Instant) -> list[Ticket]:
-        """Take out those that have waited longer than a level may from now on. O(waiters)."""
+        """Take out those that have waited longer than a level may from now on, the best level first.
+
+        One stays where else somebody of a lesser level would be served next. O(waiters).
+        """
         victims = []
-        for level, most_ns in zip(self._levels, wait_max_ns, strict=True):
-            if level.length and most_ns < UNBOUNDED:
-                for ticket in level.by_rank():
-                    if now - ticket.arrived_at > most_ns:
-                        self._discard(ticket)
-                        victims.append(ticket)
+        is_kept = False
+        for level in reversed(self._levels):
+            late = []
+            if level.length and wait_max_ns[level.index] < UNBOUNDED:
+                most_ns = wait_max_ns[level.index]
+                late = [one for one in level.by_rank() if now - one.arrived_at > most_ns]
+                if len(late) == level.length < self.length and not is_kept:
+                    late.pop()
+            is_kept = is_kept or level.length > len(late)
+            for ticket in late:
+                self._discard(ticket)
+            victims += late
         return victims
 
     def _worst_level(self) -> Level:

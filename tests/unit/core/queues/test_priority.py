@@ -372,6 +372,21 @@ def test_who_has_waited_longer_than_its_level_may_is_overdue():
     assert drain(queue) == [*high, *low[1:]]
 
 
+def test_of_those_that_are_overdue_one_stays_that_is_better_than_who_would_be_served():
+    """Nobody of a lesser level comes before somebody better was told to go."""
+    queue = PriorityQueue(QueuePolicy())
+    low = [ticket(Criticality.SHEDDABLE, at=30) for _ in range(2)]
+    high = [ticket(at=at) for at in (0, 1, 2)]
+    for one in (*low, *high):
+        queue.push(one, now=NOW)
+    wait_max_ns = [20] * LEVELS
+    assert queue.overdue(wait_max_ns, Instant(40)) == high[:2]
+    assert drain(queue) == [high[2], *low]
+    for one in high:
+        queue.push(one, now=NOW)
+    assert queue.overdue(wait_max_ns, Instant(40)) == high, "nobody waits behind them"
+
+
 def test_the_newest_is_served_if_asked_for():
     """Of the best level, as ever."""
     queue = PriorityQueue(QueuePolicy())
@@ -390,7 +405,8 @@ def test_the_oldest_of_a_gentle_swell_is_passed_by():
         for _ in range(count):
             queue.push(ticket(at=at), now=Instant(at))
 
-    come(16, at=1)
+    come(15, at=1)
+    queue.push(ticket(at=2, expires=3), now=Instant(2))  # It expires first, and is not the oldest.
     assert queue.is_swelling()
     assert queue.passed_by_since() is None
     for _ in range(16):
