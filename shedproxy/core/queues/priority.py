@@ -278,7 +278,7 @@ class PriorityQueue:
         return victims
 
     def overdue(self, wait_max_ns: Sequence[int], now: Instant) -> list[Ticket]:
-        """Take out those that have waited longer than a level may from now on, the best level first.
+        """Take out those that have waited longer than their level may, the best level first.
 
         One stays where else somebody of a lesser level would be served next. O(waiters).
         """

@@ -4,9 +4,10 @@ A burst and the beginning of a flood look the same, and differ in what the order
 While a queue swells at x times capacity, first come first served makes each wait longer than the
 last one, for nothing: in a flood those that wait are refused in the end, and whoever was served
 meanwhile waited in vain. Newest first serves without a wait, and costs a burst little: as soon as
-the queue falls the oldest come first, and after a burst of length d nobody has waited longer than
-the greater of d and (x - 1) d, which is what first come first served makes of it too when x is 2
-or more. (Adaptive LIFO: Maurer, "Fail at Scale", 2015, which turns by length alone.)
+the queue is seen to fall (`_TURN`) the oldest come first, and after a burst of length d nobody has
+waited much longer than the greater of d and (x - 1) d, which is what first come first served makes
+of it too when x is 2 or more. After a pause of the service that moment makes waits longer.
+(Adaptive LIFO: Maurer, "Fail at Scale", 2015, which turns by length alone.)
 
 Counts are of waiters; it knows no time.
 """
