@@ -50,13 +50,17 @@ def test_what_is_not_known_is_no_reason() -> None:
 
 
 def test_a_service_that_bears_so_many_is_found_out() -> None:
-    # On a busy machine latency may double by itself; the bound on streams does not move.
+    # On a busy machine latency may grow by itself: fewer are found then, never more.
     calm = replace(SLO, latency_ns=milliseconds(2_000))
-    with StreamService(streams_max=13) as service:
-        plan = replace(PLAN, url=service.url, slo=calm, memory_max=None)
-        fit = find_residents(plan, RequestSet([RequestSpec()]))
-    assert fit.limit is not None
-    assert 8 <= fit.limit <= 13
+    for _ in range(3):
+        with StreamService(streams_max=13) as service:
+            plan = replace(PLAN, url=service.url, slo=calm, memory_max=None)
+            fit = find_residents(plan, RequestSet([RequestSpec()]))
+        assert fit.limit is not None
+        assert fit.limit <= 13
+        if fit.limit >= 8:
+            break
+    assert fit.limit >= 8
     assert fit.is_bound
     assert fit.reason.startswith(f"{fit.limit} streams did no harm; with ")
     assert fit.levels[0].open_count == 0
