@@ -192,9 +192,6 @@ class RouteLatency:
         scatter = max(low.scatter(), former.scatter())
         error = math.sqrt(scatter / low.count + scatter / max(former.weight, 1))
         step = math.log(low.value_ns / former.value_ns)
-        if step < 0:
-            # The error is of the new mean in parts of the former one, if that is still true.
-            step = low.value_ns / former.value_ns - 1.0
         # What ends first is what was short: of n in flight the n longest are not in yet.
         missing = scatter * self._low_in_flight / low.count if step < 0 else 0.0
         if abs(step) <= _CONFIRMED_ERRORS * error + missing:

@@ -31,8 +31,6 @@ _SCATTER_SAMPLES: Final = 8
 """A window of less knows nothing of scatter."""
 _SCATTER_TURNS: Final = 8
 """Windows over which scatter is averaged: one of some dozen samples knows it badly."""
-_SCATTER_PRIOR: Final = 32
-"""Samples that the first guess counts for; large windows know better than that at once."""
 
 _UNSERVED_MAX: Final = 32
 """So many of them, and the service works for nobody: half the limit, until somebody is served."""
@@ -55,7 +53,6 @@ class LimitLoop:
         "_low_steps",
         "_policy",
         "_samples_wanted",
-        "_scatter_count",
         "_unserved",
         "_valid_from",
         "_window",
@@ -83,7 +80,6 @@ class LimitLoop:
         self._in_flight_last = 0
         self._unserved = 0
         """Clients in a row that waited for long and left, with no answer to anybody between."""
-        self._scatter_count = 0
         self.scatter = 1.0
         """Variance of single latencies, in squared baselines: at most 4."""
         self.standing_share = 0.0
@@ -170,7 +166,8 @@ class LimitLoop:
         if baseline_ns > 0:
             self._window.add(rtt_ns, baseline_ns, in_flight)
         else:
-            self._window.add_provisional(rtt_ns, -baseline_ns, in_flight)
+            self._window.add(rtt_ns, -baseline_ns, in_flight)
+            self._window.add_provisional()
         if place >= 0 and baseline_ns and not is_heavy:
             heavy.take(place, rtt_ns / abs(baseline_ns))
         return True
@@ -184,7 +181,9 @@ class LimitLoop:
 
     def _measure_censored(self, route: str, elapsed_ns: int, in_flight: int, now: Instant) -> None:
         baseline_ns = self._baselines.observe_censored(route, elapsed_ns, now)
-        self._window.add_censored(elapsed_ns, baseline_ns, in_flight)
+        is_judged = self._window.add_censored(elapsed_ns, abs(baseline_ns), in_flight)
+        if is_judged and baseline_ns < 0:
+            self._window.add_provisional()
 
     def on_left(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
         """The client left after `elapsed_ns`, without an answer."""
@@ -242,9 +241,7 @@ class LimitLoop:
         )
         if summary.sample_count >= _SCATTER_SAMPLES:
             scatter = min(_SCATTER_MAX, summary.rtt_scatter)
-            self._scatter_count += summary.sample_count
-            gain = summary.sample_count / (_SCATTER_PRIOR + self._scatter_count)
-            self.scatter += (scatter - self.scatter) * max(gain, 1 / _SCATTER_TURNS)
+            self.scatter += (scatter - self.scatter) / _SCATTER_TURNS
             self._baselines.scatter = self.scatter
             self.typical_ns = summary.rtt_mean_ns
             standing = 1.0 - 1.0 / max(1.0, summary.rtt_ratio)

@@ -53,8 +53,7 @@ class WindowSummary:
     rtt_ratio: float = 0.0
     """Sum of latencies over sum of route baselines; 0.0 when no baseline is known."""
     rtt_scatter: float = 0.0
-    """Variance of single latencies about their route's baseline, in squared mean baselines; in
-    squared mean latencies of a window that is provisional."""
+    """Variance of single latencies about their route's baseline, in squared mean baselines."""
     learnt_count: int = 0
     """Samples that the baseline being learnt rests on."""
     learnt_ratio: float = 1.0
@@ -97,11 +96,7 @@ class Window:
         "_in_flight_max",
         "_in_flight_sum",
         "_known_count",
-        "_provisional_baseline_sum",
         "_provisional_count",
-        "_provisional_excess_square_sum",
-        "_provisional_excess_sum",
-        "_provisional_known_count",
         "_rtt_last_ns",
         "_rtt_sum",
         "_started_at",
@@ -124,10 +119,6 @@ class Window:
         self._known_count = 0
         self.overload_count = 0
         self._provisional_count = 0
-        self._provisional_known_count = 0
-        self._provisional_baseline_sum = 0
-        self._provisional_excess_sum = 0
-        self._provisional_excess_square_sum = 0
         self._rtt_sum = 0
         self._baseline_sum = 0
         self._excess_sum = 0
@@ -150,34 +141,23 @@ class Window:
             self._excess_sum += excess_ns
             self._excess_square_sum += excess_ns * excess_ns
 
-    def add_provisional(self, rtt_ns: int, baseline_ns: int, in_flight: int) -> None:
-        """As `add`, by a baseline that is not trusted yet, or by none (0).
-
-        It is judged only where most of the window's samples have no better: what is first known of
-        a route of long work is what was short of it.
-        """
-        self.add(rtt_ns, 0, in_flight)
-        self._provisional_count += 1
-        if baseline_ns:
-            excess_ns = rtt_ns - baseline_ns
-            self._provisional_known_count += 1
-            self._provisional_baseline_sum += baseline_ns
-            self._provisional_excess_sum += excess_ns
-            self._provisional_excess_square_sum += excess_ns * excess_ns
-
-    def add_censored(self, elapsed_ns: int, baseline_ns: int, in_flight: int) -> None:
+    def add_censored(self, elapsed_ns: int, baseline_ns: int, in_flight: int) -> bool:
         """The client left after `elapsed_ns`. It teaches something only above the baseline.
 
-        `baseline_ns` is negative while it is not trusted.
+        Returns whether it counts as a sample.
         """
         if 0 < baseline_ns < elapsed_ns:
             self.add(elapsed_ns, baseline_ns, in_flight)
-        elif 0 < -baseline_ns < elapsed_ns:
-            self.add_provisional(elapsed_ns, -baseline_ns, in_flight)
+            return True
+        return False
 
     def add_overload(self) -> None:
         """Hard evidence: a timeout, a refused connection, a 503 or 504 of the upstream."""
         self.overload_count += 1
+
+    def add_provisional(self) -> None:
+        """The sample just added was judged by a baseline that is not trusted yet, or by none."""
+        self._provisional_count += 1
 
     @staticmethod
     def samples_wanted(limit: int) -> int:
@@ -212,8 +192,6 @@ class Window:
     ) -> WindowSummary:
         """Summarise, and begin the next window at `now`. `in_flight` is that of now."""
         count = self.sample_count
-        if self._is_provisional:
-            self._judge_provisional()
         known = self._known_count
         elapsed_ns = max(1, now - self._started_at)
         self._rtt_last_ns = self._rtt_sum // count if count else self._rtt_last_ns
@@ -239,16 +217,6 @@ class Window:
         self.restart(now=now)
         return summary
 
-    @property
-    def _is_provisional(self) -> bool:
-        return self._provisional_count * 2 > self.sample_count
-
-    def _judge_provisional(self) -> None:
-        self._known_count += self._provisional_known_count
-        self._baseline_sum += self._provisional_baseline_sum
-        self._excess_sum += self._provisional_excess_sum
-        self._excess_square_sum += self._provisional_excess_square_sum
-
     def _scatter(self) -> float:
         known = self._known_count
         if known < 2:
@@ -256,7 +224,5 @@ class Window:
         # Of the excess over each route's baseline, so that a mix of fast and slow routes is not
         # taken for noise.
         spread = self._excess_square_sum - self._excess_sum * self._excess_sum / known
-        # A baseline of two or three samples may be wrong by much, and its square by more.
-        mean_sum = self._baseline_sum + (self._excess_sum if self._is_provisional else 0)
-        mean = max(1.0, mean_sum / known)
+        mean = self._baseline_sum / known
         return max(0.0, spread) / (known - 1) / (mean * mean)

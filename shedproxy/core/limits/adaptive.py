@@ -11,8 +11,8 @@ What makes that work on services whose single latencies scatter by more than the
   latency and too low a one throughput.
 - Small extra latency is noise, never queueing: a service of less than a millisecond is left alone.
 - The limit grows only when it was in the way.
-- Before a trusted baseline it ramps, by half with each window that objects to nothing, twofold if
-  others are refused, by the latency of its own beginning. Then it dips once, for the baseline.
+- Before a trusted baseline it ramps, by half with each window that objects to nothing, measured
+  against the latency of the ramp's own beginning. Then it dips once, to learn the baseline.
 - Latency that jumps asks for a trial at a higher limit. Where latency does not follow, the service
   is only slower (a slow downstream), and its present latency is the new baseline. Where it does, a
   dip tells lost capacity from longer work. While others are refused there is no trial: a dip at
@@ -30,9 +30,8 @@ from typing import Final
 from shedproxy.core.baseline import LOW_ALWAYS, low_in_flight
 from shedproxy.core.limits.episode import STEP_MIN, Ceiling, OverloadEpisode, has_overload
 from shedproxy.core.limits.evidence import Evidence
-from shedproxy.core.limits.probe import DIP_BASELINES, CheckClock, Dip, Pause, Trial, period_ns
+from shedproxy.core.limits.probe import CheckClock, Dip, Trial, period_ns
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit, rescaled_limit
-from shedproxy.core.limits.scatter import Scatter
 from shedproxy.core.limits.target import target_ns
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.units import NS_PER_S, Instant
@@ -40,9 +39,8 @@ from shedproxy.core.window import WindowSummary
 
 __all__ = ["AdaptiveLimit"]
 
-_GROWTH_MAX, _GROWTH_REFUSING = 1.5, 2.0
-"""Most the ramp rises in a window: from 8 to hundreds in ten of them, in six while others are
-refused, whom each window that is too low costs."""
+_GROWTH_MAX: Final = 1.5
+"""Most the ramp rises in a window: from 8 to hundreds in ten of them."""
 _SHRINK_MAX: Final = 0.5
 """Least of its level that is left where it ends."""
 _RISE_MAX: Final = 1.1
@@ -66,6 +64,8 @@ _RECENT: Final = 48.0
 """Samples in which a change must show, times 1 + scatter: soon, with three times that error."""
 _RECENT_SHARE: Final = 0.9
 """How full of them the recent evidence must be: scatter, and so their number, drifts."""
+_SCATTER_MAX, _SCATTER_GAIN = 100.0, 0.05
+"""More is a stall among the samples; a window of some dozen knows it badly, and weighs little."""
 _LATELY_ERRORS: Final = 1.5
 """Errors by which recent latency must lie below its target to be room."""
 _JUMP: Final = math.log(1.5)
@@ -76,6 +76,10 @@ _FASTER_RATIO: Final = 0.8
 """Latency below this many baselines: no load explains that, the baseline is wrong."""
 _SLOWER_BELOW: Final = 0.6
 """A dip when the limit fell to this share of where its fall began: that may be the baseline's."""
+_PAUSE_MIN, _PAUSE_MAX = 12, 768
+"""Windows between two probes: each costs something. Doubles when one found nothing."""
+_DIP_BASELINES: Final = 8
+"""Length of a dip that checks a baseline, in baselines: some turns of low in-flight."""
 _CHANGED: Final = 0.25
 """Share by which a dip must move the baseline to have found something: more than the margin."""
 _MOVES: Final = frozenset({LimitCause.HEADROOM, LimitCause.QUEUEING, LimitCause.OVERLOAD})
@@ -96,7 +100,7 @@ class AdaptiveLimit:
         """The ramp's beginning: what latency was at half the level or less."""
         self._first_target_ns = 1.0
         """What was aimed at when the ramp ended."""
-        self._scatter = Scatter()
+        self._scatter = 1.0
         self._is_ramping = True
         self._is_anchored = False
         """Whether the limit rests on a trusted baseline."""
@@ -106,7 +110,8 @@ class AdaptiveLimit:
         self._suspicions = 0
         self._quiet_until = Instant(0)
         self._checks = CheckClock()
-        self._pause = Pause()
+        self._pause = 0
+        self._pause_next = _PAUSE_MIN
         self._throughput_max = 0.0
         self._ceiling = Ceiling()
         self._episode: OverloadEpisode | None = None
@@ -149,7 +154,7 @@ class AdaptiveLimit:
         self._end_probes()
         self._rest_at(self._level)
         self._is_ramping = not self._is_anchored  # without a baseline only that can go on
-        self._pause.begin()
+        self._put_off()
         return LimitChange(before, self.limit, LimitCause.HEADROOM, now)
 
     def halve(self, *, now: Instant) -> LimitChange:
@@ -180,15 +185,16 @@ class AdaptiveLimit:
         if now < self._quiet_until:
             return LimitCause.STEADY
         self._throughput_max = max(self._throughput_max, window.throughput_rps)
-        self._pause.pass_window()
-        scatter = self._scatter.add(window)
+        self._pause -= 1
+        scatter = self._update_scatter(window)
         target = self._target_ns(window)
         self._evidence.add(window, target_ns=target, memory=_MEMORY * (1 + scatter))
         self._recent.add(window, target_ns=target, memory=_RECENT * (1 + scatter))
         if self._is_ramping:
             return self._ramp(window, scatter, now=now)
-        if self._is_check_due(window, now=now):
-            return self._relearn(window, now=now, seen=self._evidence)
+        can_check = window.is_overloaded and self._is_anchored
+        if self._checks.is_due(now=now, is_possible=can_check, period_min_ns=period_ns(window)):
+            return self._relearn(window, now=now)
         return self._look_for_change(window, scatter, now=now) or self._settle(
             window, scatter, now=now
         )
@@ -200,9 +206,13 @@ class AdaptiveLimit:
         first = self._first
         if (baseline_ns and not window.is_provisional) or not first.count:
             return target
-        by_first = float(target_ns(round(first.rtt_ns), first.error(self._scatter.value)))
+        by_first = float(target_ns(round(first.rtt_ns), first.error(self._scatter)))
         # While others are refused, a few samples without load are no baseline but a bound.
         return min(target, by_first) if baseline_ns and window.is_overloaded else by_first
+
+    def _update_scatter(self, window: WindowSummary) -> float:
+        self._scatter += (min(_SCATTER_MAX, window.rtt_scatter) - self._scatter) * _SCATTER_GAIN
+        return max(self._scatter, min(_SCATTER_MAX, window.baseline_scatter))
 
     def _ramp(self, window: WindowSummary, scatter: float, *, now: Instant) -> LimitCause:
         evidence = self._evidence
@@ -216,9 +226,8 @@ class AdaptiveLimit:
             self._evidence.reset()
             self._recent.reset()
             self._streak += 1
-            if self._streak >= 2:
-                return self._rise(_GROWTH_REFUSING if window.is_overloaded else _GROWTH_MAX)
-            return self._rise(min(_GROWTH_MAX, wanted / self._level))
+            is_clear = self._streak >= 2
+            return self._rise(_GROWTH_MAX if is_clear else min(_GROWTH_MAX, wanted / self._level))
         self._streak = 0
         if step < -_RAMP_END_ERRORS * error or evidence.count > _MEMORY * (1 + scatter) / 2:
             if not self._is_anchored:
@@ -277,7 +286,7 @@ class AdaptiveLimit:
 
     @property
     def _may_probe(self) -> bool:
-        return self._is_anchored and self._pause.is_over
+        return self._is_anchored and self._pause <= 0
 
     def _look_for_change(
         self, window: WindowSummary, scatter: float, *, now: Instant
@@ -309,25 +318,25 @@ class AdaptiveLimit:
         return LimitCause.STEADY
 
     def _move_in_trial(self, trial: Trial, window: WindowSummary, *, now: Instant) -> LimitCause:
-        scatter = self._scatter.add(window)
+        scatter = self._update_scatter(window)
         is_over = trial.is_over(window, target_ns=self._target_ns(window), scatter=scatter, now=now)
         self._level = trial.level
         if not is_over:
             return LimitCause.STEADY
         self._trial, self._level = None, trial.level_before
         if not trial.is_real:
-            self._pause.begin()
+            self._put_off()
             return LimitCause.STEADY
         if trial.is_saturated:
             return self._relearn(window, now=now)
         # Only slower: what latency is now is what it is without load.
-        length_ns = DIP_BASELINES * window.rtt_mean_ns
+        length_ns = _DIP_BASELINES * window.rtt_mean_ns
         self._dip = Dip(self._level, self._level, now=now, length_ns=length_ns)
         return LimitCause.RELEARNT
 
     def _doubt(self, window: WindowSummary, *, now: Instant) -> LimitCause:
         """The ramp ended by a baseline of a handful of samples: learn a better one, in time."""
-        if not (self._pause.is_over or window.is_overloaded):
+        if self._pause > 0 and not window.is_overloaded:
             return LimitCause.STEADY  # others are not refused yet, and none shall be for a dip
         # What was busy at the best throughput, if latency was that of the ramp's beginning (the
         # bandwidth-delay product of BBR): the ramp may have gone far beyond it.
@@ -337,34 +346,19 @@ class AdaptiveLimit:
         self._begin_dip(window, at_most=max(float(LOW_ALWAYS), busy), now=now)
         return LimitCause.QUEUEING
 
-    def _is_check_due(self, window: WindowSummary, *, now: Instant) -> bool:
-        least_ns = period_ns(window, level=self._level, low=low_in_flight(self.limit))
-        can_check = window.is_overloaded and self._is_anchored
-        return self._checks.is_due(now=now, is_possible=can_check, period_min_ns=least_ns)
-
-    def _relearn(
-        self, window: WindowSummary, *, now: Instant, seen: Evidence | None = None
-    ) -> LimitCause:
+    def _relearn(self, window: WindowSummary, *, now: Instant) -> LimitCause:
         # Long enough to tell, and equally long for all that stand before one service.
-        length_ns = DIP_BASELINES * window.baseline_mean_ns
-        self._begin_dip(window, now=now, length_ns=length_ns, seen=seen)
+        length_ns = _DIP_BASELINES * window.baseline_mean_ns
+        self._begin_dip(window, now=now, length_ns=length_ns)
         return LimitCause.RELEARNT
 
     def _begin_dip(
-        self,
-        window: WindowSummary,
-        *,
-        now: Instant,
-        at_most: float = math.inf,
-        length_ns: int = 0,
-        seen: Evidence | None = None,
+        self, window: WindowSummary, *, now: Instant, at_most: float = math.inf, length_ns: int = 0
     ) -> None:
-        # By the latest where something has changed, by all there is where it only may have.
-        seen = seen or (self._recent if self._recent.count else self._evidence)
+        seen = self._recent if self._recent.count else self._evidence
         wanted = seen.in_flight / seen.strain if seen.count else self._level
-        low = min(self._level, at_most, float(low_in_flight(self.limit)))
-        self._dip = Dip(wanted, self._level, now=now, length_ns=length_ns, low=low)
-        self._level = low
+        self._dip = Dip(wanted, self._level, now=now, length_ns=length_ns)
+        self._level = min(self._level, at_most, float(low_in_flight(self.limit)))
         self._forget()
 
     def _move_in_dip(self, dip: Dip, window: WindowSummary, *, now: Instant) -> LimitCause:
@@ -372,7 +366,9 @@ class AdaptiveLimit:
             return LimitCause.STEADY
         self._dip = None
         has_changed = abs(window.learnt_ratio - 1) > _CHANGED
-        self._pause.begin(has_found=has_changed)
+        if has_changed:
+            self._pause_next = _PAUSE_MIN
+        self._put_off()
         ratio = window.learnt_ratio
         if not self._is_anchored:
             target = target_ns(window.baseline_mean_ns, window.baseline_error)
@@ -390,6 +386,10 @@ class AdaptiveLimit:
             self._level = self._trial.level_before
         self._dip = self._trial = None
         self._forget()
+
+    def _put_off(self) -> None:
+        self._pause = self._pause_next
+        self._pause_next = min(2 * self._pause_next, _PAUSE_MAX)
 
     def _back_off(self, window: WindowSummary) -> LimitCause:
         """Less, as long as less helps."""

@@ -15,13 +15,8 @@ from shedproxy.core.limits.evidence import Evidence
 from shedproxy.core.units import NS_PER_S, Instant
 from shedproxy.core.window import WindowSummary
 
-__all__ = ["DIP_BASELINES", "CheckClock", "Dip", "Pause", "Trial", "period_ns"]
+__all__ = ["CheckClock", "Dip", "Trial", "period_ns"]
 
-DIP_BASELINES: Final = 8
-"""Length of a dip that checks a baseline, in baselines: some turns of low in-flight."""
-
-_PAUSE_MIN, _PAUSE_MAX = 12, 768
-"""Windows between two probes: each costs something. Doubles when one found nothing."""
 _TRIAL_FACTOR: Final = 1.5
 """How much higher a trial goes: enough to tell from noise, little enough to cost little."""
 _DIP_SAMPLES_MIN: Final = 16
@@ -48,56 +43,19 @@ is a multiple of the one before, so that who checks rarely meets who checks ofte
 _PUT_OFF_NS: Final = 2 * NS_PER_S
 """How long checks wait where somebody's requests have just turned out to be other work."""
 _CHECK_FACTOR: Final = 4
-_CHECK_COST: Final = 0.02
-"""Share of the work that checks may cost: of what is known well, and more by the error's square."""
-_USUAL: Final = 1.25
-"""The level over the slots that are busy at it, about: what a dip leaves idle is of these."""
-_WELL_KNOWN: Final = 0.1
-"""A baseline is known well to this relative error."""
 _CHECK_BASELINES: Final = 400
-"""Least time between two checks of one that is, in baselines,"""
+"""Least time between two checks, in baselines, of one that is well known: a check costs the work of
+six of them, which is 1.5 %."""
+_WELL_KNOWN: Final = 0.1
+"""To this relative error,"""
 _ALIKE: Final = 0.05
 """of latencies that scatter so little. Of others what is learnt first is what was short."""
 
 
-def period_ns(window: WindowSummary, *, level: float, low: int) -> int:
-    """The time between checks of a baseline that is worth their cost.
-
-    `window` says what the baseline is and how well it is known; a check goes from `level` slots to
-    `low`, which costs nothing where no more are busy.
-    """
-    idle = 1 - low / max(low, level / _USUAL)
-    worth = max(1.0, window.baseline_error / _WELL_KNOWN) ** 2
-    baselines = DIP_BASELINES * idle / (_CHECK_COST * worth)
-    if window.baseline_error <= _WELL_KNOWN and window.baseline_scatter <= _ALIKE:
-        baselines = max(baselines, _CHECK_BASELINES)
-    return round(baselines * window.baseline_mean_ns)
-
-
-class Pause:
-    """Windows to wait before the next probe: ever more while none finds anything."""
-
-    __slots__ = ("_left", "_next")
-
-    def __init__(self) -> None:
-        self._left = 0
-        self._next = _PAUSE_MIN
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the next probe may begin: at first it may."""
-        return self._left <= 0
-
-    def pass_window(self) -> None:
-        """One window less."""
-        self._left -= 1
-
-    def begin(self, *, has_found: bool = False) -> None:
-        """A probe is over; whether it has found that something changed."""
-        if has_found:
-            self._next = _PAUSE_MIN
-        self._left = self._next
-        self._next = min(2 * self._next, _PAUSE_MAX)
+def period_ns(window: WindowSummary) -> int:
+    """The time between checks of a baseline that is worth their cost."""
+    is_well_known = window.baseline_error <= _WELL_KNOWN and window.baseline_scatter <= _ALIKE
+    return _CHECK_BASELINES * window.baseline_mean_ns if is_well_known else 0
 
 
 class CheckClock:
@@ -139,17 +97,9 @@ class CheckClock:
 class Dip:
     """A time at low in-flight, to learn what latency is without load."""
 
-    __slots__ = ("_began_at", "_length_ns", "_low", "_samples", "_wanted", "level_before")
+    __slots__ = ("_began_at", "_length_ns", "_samples", "_wanted", "level_before")
 
-    def __init__(
-        self,
-        wanted: float,
-        level: float,
-        *,
-        now: Instant,
-        length_ns: int = 0,
-        low: float = math.inf,
-    ) -> None:
+    def __init__(self, wanted: float, level: float, *, now: Instant, length_ns: int = 0) -> None:
         """Begin at `now`, with `level` slots to return to.
 
         Args:
@@ -157,13 +107,10 @@ class Dip:
             level: the level before.
             now: its beginning.
             length_ns: how long it lasts at least; 0: until the baseline is known.
-            low: the level meanwhile. What was admitted with more in flight is not counted: after a
-                ramp that went far too high that alone would be all the samples that a dip may take.
         """
         self._began_at = now
         self._length_ns = length_ns
         self._wanted = wanted
-        self._low = math.ceil(low) if low < math.inf else low
         self._samples = 0
         self.level_before = level
         """The limit that was given up for it, in slots before rounding."""
@@ -173,8 +120,7 @@ class Dip:
 
         `is_known` says whether the baseline is trusted already.
         """
-        if window.in_flight_mean <= self._low:
-            self._samples += window.sample_count
+        self._samples += window.sample_count
         elapsed_ns = now - self._began_at
         if self._length_ns:
             # Of n in flight the longest are not in yet: without several turns they would be missed.

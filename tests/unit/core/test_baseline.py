@@ -159,18 +159,6 @@ def test_a_rise_of_a_quarter_is_what_others_hold_the_service_at(new_ms: float, k
     assert (table.baseline_ns("r") == 20 * MS) is kept
 
 
-def test_a_check_that_met_only_short_work_replaces_nothing() -> None:
-    """Of ten answers nine take 10 ms and one takes 110: 33 in a row are short once in 32 times."""
-    table = make_table(scatter=2.25)
-    for index in range(100):
-        learn(table, 110 * MS if index % 10 == 0 else 10 * MS, 1)
-    assert table.baseline_ns("r") == pytest.approx(20 * MS, rel=0.001)
-    table.distrust()
-    learn(table, 10 * MS, 33)
-    table.conclude()
-    assert table.baseline_ns("r") > 17 * MS
-
-
 def test_of_less_than_eight_samples_nothing_is_concluded() -> None:
     """The former baseline is back, with what little was seen."""
     table = make_table()

@@ -81,7 +81,8 @@ def test_the_summary_normalises_by_each_route() -> None:
 
 def test_without_a_baseline_there_is_no_ratio() -> None:
     window = Window(now=Instant(0))
-    window.add_provisional(5 * MS, 0, 0)
+    window.add(5 * MS, 0, 0)
+    window.add_provisional()
     summary = window.close(in_flight=0, now=Instant(1))
     assert (summary.rtt_ratio, summary.baseline_mean_ns, summary.rtt_scatter) == (0.0, 0, 0.0)
     assert (summary.sample_count, summary.provisional_count) == (1, 1)
@@ -95,32 +96,6 @@ def test_a_client_that_left_counts_only_when_it_waited_longer_than_the_baseline(
     summary = window.close(in_flight=0, now=Instant(1))
     assert summary.sample_count == 1
     assert summary.rtt_ratio == 5.0
-
-
-def test_what_is_not_trusted_is_judged_only_where_most_is_not() -> None:
-    """Of a new route of long work the first baseline is what was short of it."""
-    window = Window(now=Instant(0))
-    for _ in range(5):
-        window.add(5 * MS, 5 * MS, 1)
-        window.add_provisional(1000 * MS, 100 * MS, 1)
-    summary = window.close(in_flight=0, now=Instant(NS_PER_S))
-    assert (summary.rtt_ratio, summary.provisional_count) == (1.0, 5)
-    window.add(5 * MS, 5 * MS, 1)
-    for _ in range(2):
-        window.add_provisional(10 * MS, 5 * MS, 1)
-    summary = window.close(in_flight=0, now=Instant(2 * NS_PER_S))
-    assert summary.is_provisional
-    assert summary.rtt_ratio == 25 / 15
-
-
-def test_scatter_is_by_the_latencies_themselves_while_the_baseline_is_a_guess() -> None:
-    """One of two samples may be wrong by a factor of ten, and its square by a hundred."""
-    window = Window(now=Instant(0))
-    for rtt_ms in (90, 110) * 8:
-        window.add_provisional(rtt_ms * MS, 10 * MS, 1)
-    assert window.close(in_flight=0, now=Instant(NS_PER_S)).rtt_scatter == pytest.approx(
-        0.01, rel=0.1
-    )
 
 
 def test_closing_begins_anew() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
 from shedproxy.core.limits.evidence import Evidence
-from shedproxy.core.limits.probe import CheckClock, Dip, Pause, Trial, period_ns
+from shedproxy.core.limits.probe import CheckClock, Dip, Trial
 from shedproxy.core.window import WindowSummary
 
 MS = NS_PER_MS
@@ -114,39 +114,6 @@ def test_nor_longer_than_400_samples() -> None:
     dip = Dip(10, 20, now=NOW)
     assert not dip.is_over(seen(samples=399), is_known=False, now=NOW)
     assert dip.is_over(seen(samples=1), is_known=False, now=NOW)
-
-
-def test_what_was_admitted_before_it_fills_no_dip() -> None:
-    """Three times what a slot can hold, after a ramp that went too far, are 400 samples alone."""
-    dip = Dip(10, 500, low=90.5, now=NOW)
-    for _ in range(3):
-        assert not dip.is_over(seen(samples=200, in_flight=450), is_known=False, now=NOW)
-    assert not dip.is_over(seen(samples=399, in_flight=91), is_known=False, now=NOW)
-    assert dip.is_over(seen(samples=1, in_flight=91), is_known=False, now=NOW)
-
-
-@pytest.mark.parametrize(
-    ("level", "low", "error", "baselines"),
-    [(20, 6, 0.1, 250), (20, 6, 0.05, 250), (20, 6, 0.2, 62.5), (2.5, 2, 0.1, 0), (3, 3, 0.1, 0)],
-)
-def test_checks_cost_a_fiftieth_of_the_work_and_more_where_little_is_known(
-    level: float, low: int, error: float, baselines: float
-) -> None:
-    window = WindowSummary(baseline_mean_ns=100 * MS, baseline_error=error, baseline_scatter=1.0)
-    assert period_ns(window, level=level, low=low) == round(baselines * 100 * MS)
-
-
-def test_a_pause_doubles_while_nothing_is_found() -> None:
-    pause = Pause()
-    assert pause.is_over
-    lengths = []
-    for has_found in (False, False, False, True, False):
-        pause.begin(has_found=has_found)
-        lengths.append(0)
-        while not pause.is_over:
-            pause.pass_window()
-            lengths[-1] += 1
-    assert lengths == [12, 24, 48, 12, 24]
 
 
 def test_after_a_dip_the_level_is_what_was_wanted_by_what_was_learnt() -> None:
