@@ -36,8 +36,9 @@ def test_closed_and_open_orders_are_played_with_routes_and_classes() -> None:
         steady = LivePlayer(station.url, requests, deadline_ns=seconds(2), arrivals="constant")
         constant = steady.play(order(phase=Phase.OPEN, planned_rps=100.0))
         dropped = player.play(order(phase=Phase.OPEN, planned_rps=2000.0, in_flight_max=5))
-    # Two at a time, ten milliseconds each.
-    assert 60 <= len(closed.rows) <= 121
+    # Two at a time, ten milliseconds each, for 0.6 s; on a busy machine each takes longer.
+    assert len(closed.rows) <= 121
+    assert sum(row.done_at - row.sent_at for row in closed.rows) > seconds(0.8)
     assert {row.route for row in closed.rows} == {0, 1}
     assert {row.criticality for row in closed.rows if row.route == 1} == {Criticality.SHEDDABLE}
     assert all(row.status == 200 for row in closed.rows)
