@@ -30,7 +30,7 @@ from shedproxy.core import (
     Verdict,
     seconds,
 )
-from shedproxy.simulator.controllers.ledger import NO_VERDICTS, Ledger
+from shedproxy.simulator.controllers.ledger import QueueLedger
 from shedproxy.simulator.controllers.protocol import Reading
 
 __all__ = ["BreakwaterControl", "next_credit_pool"]
@@ -74,7 +74,7 @@ class _Client:
         self.seen_at = 0
 
 
-class BreakwaterControl(Ledger):
+class BreakwaterControl(QueueLedger):
     """Credits per client (flow), and a queue in front of `slots` cores, oldest first.
 
     Args:
@@ -99,7 +99,7 @@ class BreakwaterControl(Ledger):
         client_window: int = 64,
         client_idle_ns: Nanos = _IDLE_NS,
     ) -> None:
-        super().__init__()
+        super().__init__(slots)
         if slo_ns is None:
             slo_ns = Nanos(_SLO_FACTOR * (service_ns + rtt_ns))
         self.target_ns = Nanos(round(_TARGET_SHARE * slo_ns)) if target_ns is None else target_ns
@@ -108,7 +108,6 @@ class BreakwaterControl(Ledger):
         """Credits it means to have out."""
         self.issued = 0
         """Credits that clients hold: over-committed, they may be more than the pool."""
-        self._slots = slots
         self._rtt_ns = rtt_ns
         self._client_window = client_window
         self._client_idle_ns = client_idle_ns
@@ -117,7 +116,6 @@ class BreakwaterControl(Ledger):
         self._drained: OrderedDict[int, _Client] = OrderedDict()
         """Clients without any credit. The last gets the next one: the latest with demand; without
         demand they come first in, first out."""
-        self._queue: OrderedDict[int, Ticket] = OrderedDict()
         self._pool_moved_at = 0
 
     def arrive(
@@ -141,7 +139,7 @@ class BreakwaterControl(Ledger):
         deadline_at = None if time_left_ns is None else Instant(now + time_left_ns)
         if not self._queue and self.fits(request.cost, self._slots):
             return self.admit(request, now=now, flow_hash=flow_hash, expires_at=deadline_at)
-        ticket = self.ticket(
+        return self.join(
             request,
             now=now,
             expires_at=_NEVER,
@@ -149,8 +147,6 @@ class BreakwaterControl(Ledger):
             cohort=cohort,
             deadline_at=deadline_at,
         )
-        self._queue[ticket.serial] = ticket
-        return ticket
 
     def _delay_ns(self, now: Instant) -> int:
         """How long the oldest waiter has waited."""
@@ -240,25 +236,24 @@ class BreakwaterControl(Ledger):
         self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int = 0
     ) -> Sequence[Verdict]:
         """A response: the pool may move, its client is given credit, the oldest waiter runs."""
-        self.give_back(permit)
         self._move_pool(now)
         self._end(permit.flow_hash)
-        return self._serve(now) if self._queue else NO_VERDICTS
+        return super().release(permit, outcome, now=now)
 
     def _end(self, flow_hash: int) -> None:
         client = self._clients[flow_hash]
         client.pending -= 1
         self._grant(client, flow_hash)
 
-    def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
-        """A waiter went away; behind a wide one others may fit."""
-        if not self.leaves(ticket):
-            return NO_VERDICTS
-        del self._queue[ticket.serial]
+    def leaves(self, ticket: Ticket) -> bool:
+        """Note that a waiter goes away; its client may have its credit back."""
+        if not super().leaves(ticket):
+            return False
         self._end(ticket.flow_hash)
-        return self._serve(now) if self._queue else NO_VERDICTS
+        return True
 
-    def _serve(self, now: Instant) -> Sequence[Verdict]:
+    def serve(self, now: Instant) -> Sequence[Verdict]:
+        """Start who fits, the oldest first."""
         verdicts: list[Verdict] = []
         queue = self._queue
         while queue:

@@ -9,7 +9,6 @@ and N = 100 ms are the target and the interval of the first. Neither knows of pr
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from heapq import heappop, heappush
 
@@ -17,8 +16,6 @@ from shedproxy.core import (
     Decision,
     Instant,
     Nanos,
-    Outcome,
-    Permit,
     RejectReason,
     RequestInfo,
     Ticket,
@@ -26,7 +23,7 @@ from shedproxy.core import (
     Verdict,
     milliseconds,
 )
-from shedproxy.simulator.controllers.ledger import NO_VERDICTS, Ledger
+from shedproxy.simulator.controllers.ledger import QueueLedger
 from shedproxy.simulator.controllers.protocol import Reading
 
 __all__ = ["Codel", "CodelControl"]
@@ -89,7 +86,7 @@ class Codel:
         return min(100, 100 * self._wait_min_ns // (2 * self.target_ns))
 
 
-class CodelControl(Ledger):
+class CodelControl(QueueLedger):
     """A queue in front of `slots` threads, bounded in time only.
 
     Args:
@@ -102,10 +99,8 @@ class CodelControl(Ledger):
     def __init__(
         self, *, slots: int, target_ns: Nanos = _TARGET_NS, interval_ns: Nanos = _INTERVAL_NS
     ) -> None:
-        super().__init__()
-        self._slots = slots
+        super().__init__(slots)
         self._codel = Codel(target_ns=target_ns, interval_ns=interval_ns)
-        self._queue: OrderedDict[int, Ticket] = OrderedDict()
         self._queued_since = 0
         """When the queue was last empty, while it is not."""
         self._expiries: list[tuple[int, int, Ticket]] = []
@@ -128,7 +123,7 @@ class CodelControl(Ledger):
                 return self.admit(request, now=now, flow_hash=flow_hash, expires_at=deadline_at)
             self._queued_since = now
         wait_max_ns = self._codel.target_ns if self._stands(now) else self._codel.interval_ns
-        ticket = self.ticket(
+        ticket = self.join(
             request,
             now=now,
             expires_at=Instant(now + wait_max_ns),
@@ -136,27 +131,12 @@ class CodelControl(Ledger):
             cohort=cohort,
             deadline_at=deadline_at,
         )
-        queue[ticket.serial] = ticket
         heappush(self._expiries, (ticket.expires_at, ticket.serial, ticket))
         return ticket
 
     def _stands(self, now: Instant) -> bool:
         """Whether the queue has not been empty for longer than the interval."""
         return now - self._queued_since > self._codel.interval_ns
-
-    def release(
-        self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int = 0
-    ) -> Sequence[Verdict]:
-        """A thread is free: it takes the oldest waiter, or the newest of a standing queue."""
-        self.give_back(permit)
-        return self._serve(now) if self._queue else NO_VERDICTS
-
-    def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
-        """A waiter went away; behind a wide one others may fit."""
-        if not self.leaves(ticket):
-            return NO_VERDICTS
-        del self._queue[ticket.serial]
-        return self._serve(now) if self._queue else NO_VERDICTS
 
     def next_tick_at(self) -> Instant | None:
         """When the next waiter has waited long enough."""
@@ -165,11 +145,7 @@ class CodelControl(Ledger):
             heappop(expiries)
         return Instant(expiries[0][0]) if expiries else None
 
-    def tick(self, *, now: Instant) -> Sequence[Verdict]:
-        """Refuse those that have waited long enough."""
-        return self._serve(now) if self._queue else NO_VERDICTS
-
-    def _serve(self, now: Instant) -> Sequence[Verdict]:
+    def serve(self, now: Instant) -> Sequence[Verdict]:
         """Refuse who has waited too long, then fill the free threads."""
         verdicts: list[Verdict] = []
         queue = self._queue

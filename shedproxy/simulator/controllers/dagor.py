@@ -10,7 +10,6 @@ their own; here every refusal is that cheap.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 from shedproxy.core import (
@@ -18,17 +17,14 @@ from shedproxy.core import (
     Decision,
     Instant,
     Nanos,
-    Outcome,
-    Permit,
     RejectReason,
     RequestInfo,
-    Ticket,
     TicketState,
     Verdict,
     milliseconds,
     seconds,
 )
-from shedproxy.simulator.controllers.ledger import NO_VERDICTS, Ledger
+from shedproxy.simulator.controllers.ledger import QueueLedger
 from shedproxy.simulator.controllers.protocol import Reading
 
 __all__ = ["DagorControl", "admission_level", "priority_of"]
@@ -67,7 +63,7 @@ def admission_level(histogram: Sequence[int], expected: float) -> int:
     return level
 
 
-class DagorControl(Ledger):
+class DagorControl(QueueLedger):
     """An admission level, and behind it a queue in front of `slots` threads, oldest first.
 
     Args:
@@ -87,15 +83,13 @@ class DagorControl(Ledger):
         window_requests: int = _WINDOW_REQUESTS,
         timeout_ns: Nanos = _TASK_TIMEOUT_NS,
     ) -> None:
-        super().__init__()
+        super().__init__(slots)
         self.level = 0
         """Lowest priority that is admitted, 0..511."""
-        self._slots = slots
         self._wait_limit_ns = wait_limit_ns
         self._window_ns = window_ns
         self._window_requests = window_requests
         self._timeout_ns = timeout_ns
-        self._queue: OrderedDict[int, Ticket] = OrderedDict()
         self._window_ends_at = 0
         self._histogram = [0] * _LEVELS
         self._arrived = 0
@@ -126,7 +120,7 @@ class DagorControl(Ledger):
         if not self._queue and self.fits(request.cost, self._slots):
             self._wait_count += 1
             return self.admit(request, now=now, flow_hash=flow_hash, expires_at=deadline_at)
-        ticket = self.ticket(
+        return self.join(
             request,
             now=now,
             expires_at=Instant(now + self._timeout_ns),
@@ -134,8 +128,6 @@ class DagorControl(Ledger):
             cohort=cohort,
             deadline_at=deadline_at,
         )
-        self._queue[ticket.serial] = ticket
-        return ticket
 
     def _close_window(self, now: Instant) -> None:
         """Set the level from what the window saw, and begin the next one."""
@@ -151,29 +143,11 @@ class DagorControl(Ledger):
         self._wait_sum_ns = self._wait_count = 0
         self._window_ends_at = now + self._window_ns
 
-    def release(
-        self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int = 0
-    ) -> Sequence[Verdict]:
-        """A thread is free: it takes the oldest waiter."""
-        self.give_back(permit)
-        return self._serve(now) if self._queue else NO_VERDICTS
-
-    def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
-        """A waiter went away; behind a wide one others may fit."""
-        if not self.leaves(ticket):
-            return NO_VERDICTS
-        del self._queue[ticket.serial]
-        return self._serve(now) if self._queue else NO_VERDICTS
-
     def next_tick_at(self) -> Instant | None:
         """When the oldest waiter runs out of time."""
         return next(iter(self._queue.values())).expires_at if self._queue else None
 
-    def tick(self, *, now: Instant) -> Sequence[Verdict]:
-        """Refuse those that have waited for as long as a task may take."""
-        return self._serve(now) if self._queue else NO_VERDICTS
-
-    def _serve(self, now: Instant) -> Sequence[Verdict]:
+    def serve(self, now: Instant) -> Sequence[Verdict]:
         """From the oldest on: refuse who ran out of time, start who fits."""
         verdicts: list[Verdict] = []
         queue = self._queue

@@ -5,6 +5,7 @@ A controller adds what it decides by. Nothing here decides anything.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from shedproxy.core import (
@@ -21,7 +22,7 @@ from shedproxy.core import (
     rank_of,
 )
 
-__all__ = ["NO_VERDICTS", "Ledger"]
+__all__ = ["NO_VERDICTS", "Ledger", "QueueLedger"]
 
 NO_VERDICTS: Sequence[Verdict] = ()
 
@@ -156,3 +157,60 @@ class Ledger:
     def tick(self, *, now: Instant) -> Sequence[Verdict]:
         """Nothing to do."""
         return NO_VERDICTS
+
+
+class QueueLedger(Ledger):
+    """Base of those with a queue before a number of slots, in the order of arrival.
+
+    Args:
+        slots: 1 or more. A request wider than all of them runs alone.
+    """
+
+    def __init__(self, slots: int) -> None:
+        super().__init__()
+        self._slots = slots
+        self._queue: OrderedDict[int, Ticket] = OrderedDict()
+
+    def join(
+        self,
+        request: RequestInfo,
+        *,
+        now: Instant,
+        expires_at: Instant,
+        flow_hash: int = 0,
+        cohort: int = 0,
+        deadline_at: Instant | None = None,
+    ) -> Ticket:
+        """Wait behind all others."""
+        ticket = self.ticket(
+            request,
+            now=now,
+            expires_at=expires_at,
+            flow_hash=flow_hash,
+            cohort=cohort,
+            deadline_at=deadline_at,
+        )
+        self._queue[ticket.serial] = ticket
+        return ticket
+
+    def release(
+        self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int = 0
+    ) -> Sequence[Verdict]:
+        """A slot is free: waiters may run."""
+        self.give_back(permit)
+        return self.serve(now) if self._queue else NO_VERDICTS
+
+    def abandon(self, ticket: Ticket, *, now: Instant) -> Sequence[Verdict]:
+        """A waiter went away; behind a wide one others may fit."""
+        if not self.leaves(ticket):
+            return NO_VERDICTS
+        del self._queue[ticket.serial]
+        return self.serve(now) if self._queue else NO_VERDICTS
+
+    def tick(self, *, now: Instant) -> Sequence[Verdict]:
+        """Time has passed: some may have waited for long enough."""
+        return self.serve(now) if self._queue else NO_VERDICTS
+
+    def serve(self, now: Instant) -> Sequence[Verdict]:
+        """What becomes of those that wait, of whom there are some."""
+        raise NotImplementedError
