@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -118,6 +119,12 @@ class Load:
             connection.close()
 
 
+def accepts(path: str) -> bool:
+    """Whether somebody listens at this unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
 class Instance:
     """A `shedproxy` process, seen through its control listener."""
 
@@ -150,8 +157,8 @@ class Instance:
         def ready() -> bool:
             if self.process.poll() is not None:
                 raise SystemExit(f"it ended with {self.process.returncode}")
-            # httpx2 leaks a socket that cannot connect, so it first has somewhere to.
-            return Path(self.control).exists() and self.http.get("/readyz").status_code == 200
+            # httpx2 leaks a socket that cannot connect, and the file is there before who listens.
+            return accepts(self.control) and self.http.get("/readyz").status_code == 200
 
         eventually(ready, within_s=30, what="readiness")
         return self
