@@ -6,8 +6,12 @@ last one, for nothing: in a flood those that wait are refused in the end, and wh
 meanwhile waited in vain. Newest first serves without a wait, and costs a burst little: as soon as
 the queue is seen to fall (`_TURN`) the oldest come first, and after a burst of length d nobody has
 waited much longer than the greater of d and (x - 1) d, which is what first come first served makes
-of it too when x is 2 or more. After a pause of the service that moment makes waits longer.
-(Adaptive LIFO: Maurer, "Fail at Scale", 2015, which turns by length alone.)
+of it too when x is 2 or more. (Adaptive LIFO: Maurer, "Fail at Scale", 2015, which turns by length
+alone.)
+
+A queue that was short grows in a pause of the service as well, and the service then catches up. So
+what comes to a short queue while nobody is served counts for chance at most, however much it is:
+of a flood more comes with everybody who is served.
 
 Counts are of waiters; it knows no time.
 """
@@ -33,7 +37,7 @@ one of 25 falls (exp(-2 drift / variance) for each waiter), at 1.5 in one of 200
 class Swell:
     """Told the length after every change; constant time and memory."""
 
-    __slots__ = ("_peak", "_served", "_trough")
+    __slots__ = ("_come", "_peak", "_served", "_trough")
 
     def __init__(self) -> None:
         self._trough = 0
@@ -42,15 +46,21 @@ class Swell:
         """The most since then."""
         self._served = 0
         """Waiters served since then."""
+        self._come = 0
+        """Waiters that came since the last one was served."""
 
     def rise(self, length: int) -> None:
         """One more waits."""
+        self._come = come = self._come + 1
+        if come >= _CHANCE and length - come < _CHANCE:
+            self._trough += 1  # a pause, or a burst that nobody has had time to end
         if length > self._peak:  # noqa: PLR1730  # no call
             self._peak = length
 
     def serve(self) -> None:
         """One of them is served; `fall` follows."""
         self._served += 1
+        self._come = 0
 
     def fall(self, length: int) -> None:
         """One less waits."""

@@ -405,11 +405,13 @@ def test_the_oldest_of_a_gentle_swell_is_passed_by():
         for _ in range(count):
             queue.push(ticket(at=at), now=Instant(at))
 
-    come(15, at=1)
+    come(10, at=1)
     queue.push(ticket(at=2, expires=3), now=Instant(2))  # It expires first, and is not the oldest.
+    queue.pop(now=Instant(2))
+    come(8, at=2)
     assert queue.is_swelling()
     assert queue.passed_by_since() is None
-    for _ in range(16):
+    for _ in range(17):
         come(1, at=2)
         queue.pop(now=Instant(2), newest=queue.is_swelling())
     assert queue.is_swelling()

@@ -46,16 +46,51 @@ class Queue:
 
 def test_a_few_are_no_swell() -> None:
     queue = Queue()
+    queue.come(1)
+    queue.serve()
     queue.come(11)
     assert not queue.is_on
-    queue.come()
+    queue.serve()
+    queue.come(3)
+    assert queue.is_on, "13 more than when one was served"
+
+
+def test_what_comes_in_a_pause_to_a_short_queue_is_no_swell() -> None:
+    queue = Queue()
+    queue.come(200)
+    assert not queue.is_on
+    for _ in range(300):  # the service catches up, at 0.9 of its capacity
+        queue.serve(10)
+        queue.come(9)
+        assert not queue.is_on
+
+
+def test_a_pause_of_a_long_queue_does_not_end_its_swell() -> None:
+    queue = Queue()
+    for _ in range(20):
+        queue.come(2)
+        queue.serve()
+    queue.come(100)
     assert queue.is_on
+
+
+@pytest.mark.parametrize("batch", [4, 16, 64])
+def test_a_flood_of_work_that_ends_together_is_a_swell_from_the_second_time_on(batch: int) -> None:
+    """Of equal work that began together nobody is served in between, as in a pause."""
+    queue = Queue()
+    for turn in range(4):
+        queue.come(3 * batch)
+        assert queue.is_on or not turn
+        queue.serve(batch)
 
 
 def test_beyond_chance_it_swells_while_a_quarter_of_what_is_served_comes_on_top() -> None:
     queue = Queue()
-    queue.come(12 + 8)
-    for _ in range(32):
+    queue.come(10)
+    for _ in range(10):
+        queue.serve()
+        queue.come(2)
+    for _ in range(22):
         assert queue.is_on
         queue.serve()
         queue.come()
@@ -66,8 +101,10 @@ def test_beyond_chance_it_swells_while_a_quarter_of_what_is_served_comes_on_top(
 
 def test_it_ends_when_the_queue_falls_and_begins_again_from_there() -> None:
     queue = Queue()
-    queue.come(50)
-    queue.serve(8)
+    for _ in range(25):
+        queue.come(3)
+        queue.serve()
+    queue.serve(7)
     assert queue.is_on
     queue.serve()
     assert not queue.is_on
@@ -78,7 +115,9 @@ def test_it_ends_when_the_queue_falls_and_begins_again_from_there() -> None:
 def test_who_leaves_unserved_makes_no_swell_gentle() -> None:
     """In a pause of the service nobody is passed by, however many give up."""
     queue = Queue()
-    queue.come(20)
+    for _ in range(7):
+        queue.come(4)
+        queue.serve()
     for _ in range(5):
         queue.length -= 1
         queue.swell.fall(queue.length)
