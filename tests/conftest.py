@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 from harness.bad_network import is_possible
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["faults.plugin"]
+
+# The same examples every time, and nothing that a busy machine can miss: no time for an example, no
+# time for drawing one. `--hypothesis-profile=search` draws fresh ones for whoever looks for more.
+_untimed = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", _untimed)
+settings.register_profile("suite", _untimed, derandomize=True)
+settings.load_profile("suite")
 
 
 def _module(name: str) -> Callable[[], bool]:
