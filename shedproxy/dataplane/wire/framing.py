@@ -61,7 +61,7 @@ class BodyKind(enum.IntEnum):
 
 
 class RequestFraming:
-    """What a request head means. Never changed once made."""
+    """What a request head means. Never changed once made, while anybody has it."""
 
     __slots__ = (
         "body",
