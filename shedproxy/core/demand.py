@@ -4,6 +4,11 @@ Capacity is what ended per second *while somebody was waiting*: a stopwatch runs
 waiter to the last, so that a cell with spare slots is not taken for a slow one. It forgets over a
 thousand ends of work; the rate of demand over the time these take, ten seconds at most.
 
+Pace is the same without stalls: a service that pauses, in a collection of garbage say, ends nothing
+for a while and then goes on as before. Where load is low waiters are there in pauses only, so that
+capacity alone would tell what the pauses are like. How long a queue takes from now on is told by
+pace, how much has to be refused in the long run by capacity.
+
 Knows nothing of queues, limits or clocks: it is told counts and the time.
 """
 
@@ -22,6 +27,11 @@ __all__ = ["PPM", "Demand"]
 
 PPM: Final = 1_000_000
 
+_STALL_SERVICES: Final = 4
+"""No end of work for so many services of all slots is a stall: slots that began together end
+together, and a slow request ends late."""
+_STALL_CHANCE: Final = 12
+"""And for so many mean times between two ends: chance does that once in exp(12)."""
 _LEVEL_RANKS: Final = 1 << LEVEL_BITS
 _MEMORY_ENDS: Final = 1000.0
 _MEMORY_MIN_S: Final = 0.02
@@ -46,7 +56,9 @@ class Demand:
         "_offered_total",
         "_older",
         "_older_by_level",
+        "_paced_s",
         "_recent",
+        "_still_s",
         "_turned_arrivals",
         "_turned_at",
         "_updated_at",
@@ -79,6 +91,10 @@ class Demand:
         self._offered_s = 0.0
         self._ended_total = 0.0
         self._busy_s = 0.0
+        self._paced_s = 0.0
+        """As `_busy_s`, without stalls."""
+        self._still_s = 0.0
+        """Of busy periods since one in which something ended."""
 
     @property
     def offered_rps(self) -> float:
@@ -89,6 +105,16 @@ class Demand:
     def capacity_rps(self) -> float:
         """Slots whose work ends per second while somebody waits; 0 until somebody has."""
         return self._ended_total / self._busy_s if self._busy_s > 0 else 0.0
+
+    @property
+    def pace_rps(self) -> float:
+        """As `capacity_rps`, without stalls; 0 until somebody has waited and work has ended."""
+        return self._ended_total / self._paced_s if self._paced_s > 0 else 0.0
+
+    def stall_s(self, slots: int) -> float:
+        """From which time without an end of work on these slots stand still; infinite: unknown."""
+        rate = self.pace_rps or self.offered_rps
+        return (_STALL_SERVICES * slots + _STALL_CHANCE) / rate if rate > 0 else math.inf
 
     def on_arrival(self, rank: int, cost: int) -> None:
         """An arrival that is not over its tenant's share: it counts as demand, refused or not."""
@@ -107,8 +133,8 @@ class Demand:
             self._busy_ns += now - self.busy_since
             self.busy_since = -1
 
-    def update(self, now: Instant) -> None:
-        """Close a period."""
+    def update(self, now: Instant, slots: int = 1) -> None:
+        """Close a period, in which there were so many slots."""
         elapsed_s = (now - self._updated_at) / NS_PER_S
         self._updated_at = now
         if self.busy_since >= 0:
@@ -125,10 +151,19 @@ class Demand:
         self._offered_s = self._offered_s * kept + elapsed_s
         self._offered = 0
         if self.ended or self._busy_ns:
+            busy_s = self._busy_ns / NS_PER_S
+            is_stall = self._still_s >= self.stall_s(slots)
             # Capacity is forgotten by use alone: an idle hour says nothing about it.
             kept = math.exp(-self.ended / _MEMORY_ENDS)
             self._ended_total = self._ended_total * kept + self.ended
-            self._busy_s = self._busy_s * kept + self._busy_ns / NS_PER_S
+            self._busy_s = self._busy_s * kept + busy_s
+            if self.ended:
+                if not is_stall:
+                    self._paced_s += self._still_s
+                self._paced_s = self._paced_s * kept + busy_s
+                self._still_s = 0.0
+            else:
+                self._still_s += busy_s
             self.ended = self._busy_ns = 0
         arrivals = self.arrivals - self._turned_arrivals
         if arrivals >= _HISTORY or (

@@ -187,11 +187,11 @@ class ShedLevel:
             now: the instant.
         """
         demand = self.demand
-        demand.update(now)
-        capacity_rps = demand.capacity_rps
+        demand.update(now, limit)
+        capacity_rps, pace_rps = demand.capacity_rps, demand.pace_rps
         self.begin_length = UNBOUNDED
-        if capacity_rps > 0:
-            length = int(capacity_rps * wait_max_ns * BEGIN_SHARE / NS_PER_S)
+        if pace_rps > 0:
+            length = int(pace_rps * wait_max_ns * BEGIN_SHARE / NS_PER_S)
             self.begin_length = max(2, length)
         # Until somebody has waited there is nothing to follow closely.
         rate = capacity_rps or demand.offered_rps

@@ -139,7 +139,7 @@ class Waiting(Screening):
         if since is None or now - since < self._wait_max_ns * BEGIN_SHARE:
             return False
         demand = self._demand
-        return demand.offered_rps > LOAD_MIN * demand.capacity_rps
+        return demand.offered_rps > LOAD_MIN * demand.pace_rps
 
     def _make_room(self, ticket: Ticket, victim: Ticket, now: Instant) -> Rejected | None:
         """The queue was full and answered with a victim: tell it, or refuse the newcomer."""

@@ -89,6 +89,41 @@ def test_the_part_of_a_period_in_which_somebody_waited_is_known() -> None:
     assert demand.busy_share == 0
 
 
+def pause_among(still_s: float, slots: int) -> Demand:
+    """800 ends a second, then none for so long, then as many again; somebody waits all along."""
+    demand = Demand(now=START)
+    demand.saturate(START)
+    now_s = 0.0
+    for part_s, ends in ((0.5, 32), (still_s, 0), (0.5, 32)):
+        for _ in range(round(part_s / 0.04)):
+            now_s += 0.04
+            end(demand, ends)
+            demand.update(at(now_s), slots)
+    return demand
+
+
+def test_pace_leaves_out_a_pause_and_capacity_does_not() -> None:
+    """16 slots of which nothing ends in (4 x 16 + 12) / 800 s stand still."""
+    demand = pause_among(0.6, slots=16)
+    assert demand.stall_s(16) == pytest.approx(0.095)
+    assert demand.pace_rps == pytest.approx(800)
+    assert demand.capacity_rps < 600
+
+
+def test_slots_that_end_together_are_no_pause() -> None:
+    """The more slots there are the longer nothing may end."""
+    demand = pause_among(0.6, slots=128)
+    assert demand.pace_rps == pytest.approx(demand.capacity_rps)
+
+
+def test_what_a_stall_is_before_anybody_waited_is_told_by_demand() -> None:
+    demand = Demand(now=START)
+    assert demand.stall_s(4) == math.inf
+    ask(demand, 0, times=100)
+    demand.update(at(1))
+    assert demand.stall_s(4) == pytest.approx(0.28)
+
+
 def test_an_idle_hour_says_nothing_about_capacity() -> None:
     """But demand is then forgotten."""
     demand = Demand(now=START)

@@ -90,6 +90,16 @@ def test_overload_begins_at_three_quarters_of_the_longest_wait() -> None:
     assert measured({CRITICAL: 200}, capacity=3).begin_length == 2
 
 
+def test_a_pause_of_the_service_does_not_bring_overload_nearer() -> None:
+    """Afterwards the queue is served as fast as before."""
+    level = measured({CRITICAL: 200}, capacity=100)
+    update(level, 2)
+    level.demand.ended = 100
+    update(level, 3)
+    assert level.begin_length == 37
+    assert level.demand.capacity_rps < 70
+
+
 def test_without_a_capacity_there_is_no_length_at_which_it_begins() -> None:
     """Only the bound of the queue; whoever compares knows that one."""
     level = measured({CRITICAL: 1000}, capacity=0)
