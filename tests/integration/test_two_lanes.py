@@ -16,7 +16,9 @@ pytestmark = pytest.mark.integration
 
 READS = ("/livez", "/metrics", "/-/status")
 
-BLOCK_S = 3.0
+BLOCK_S = 6.0
+"""Time enough for ROUNDS, and to see the stall named, on a machine of half the speed."""
+ROUNDS = 15
 
 APPLICATION = f'''
 import ctypes, math, re, time
@@ -60,8 +62,9 @@ async def app(scope, receive, send):
 '''
 
 
-def p99(times: list[float]) -> float:
-    return times[int(len(times) * 0.99)]
+def p90(times: list[float]) -> float:
+    """Who waits for the block waits in every answer; a pause of the machine is in one or two."""
+    return times[int(len(times) * 0.9)]
 
 
 @pytest.mark.parametrize("way", ["sleep", "python_loop", "c_code", "c_call"])
@@ -79,11 +82,11 @@ def test_a_blocked_application_does_not_block_the_control_listener(start, tmp_pa
     client = threading.Thread(target=ask)
     client.start()
     eventually(lambda: instance.status["workers"][0]["heartbeat_age_s"] > 0.5, within_s=20)
-    times = instance.answer_times(READS, for_s=1.0)
-    print(f"blocked by {way}: p99 {p99(times) * 1e3:.1f} ms of {len(times)} answers")
+    times = instance.answer_times(READS, rounds=ROUNDS)
+    print(f"blocked by {way}: p90 {p90(times) * 1e3:.1f} ms of {len(times)} answers")
     # What is promised; it is thirty times what a quiet machine shows.
-    assert p99(times) < 0.1
-    assert len(times) > 20
+    assert p90(times) < 0.1
+    assert not answers, "it was blocked all the time"
     eventually(lambda: instance.http.get("/livez").status_code == 503, within_s=20)
     stall = instance.status["workers"][0]["last_stall"]
     client.join(60)
@@ -106,8 +109,8 @@ def test_a_stopped_worker_fails_liveness_beyond_its_bound_and_recovers(start):
     try:
         stopped_at = time.perf_counter()
         assert instance.http.get("/livez").status_code == 200
-        times = instance.answer_times(READS, for_s=1.0)
-        assert p99(times) < 0.5
+        times = instance.answer_times(READS, rounds=ROUNDS)
+        assert p90(times) < 0.1
         eventually(lambda: instance.http.get("/livez").status_code == 503, within_s=20)
         assert time.perf_counter() - stopped_at > 1.0
         assert "its loop is blocked" in instance.http.get("/livez?verbose").text

@@ -98,30 +98,30 @@ async def test_a_flood_of_handshakes_leaves_open_connections_their_time(
     honest = Honest(proxy.port, rate=300, tls=context)
     calm: list[Seen] = []
     flooded: list[Seen] = []
-    flooded_s = 0.0
     growth = 0
     try:
         await honest.open(100)
         await honest.run(0.5)
         before = memory_bytes(pid)
         with Decoy(tmp_path) as decoy, Flood(decoy.port, tmp_path) as strangers:
+            began = time.perf_counter()
             for _ in range(ROUNDS):
                 await honest.run(0.2)
                 calm.append(await honest.run(0.8))
                 strangers.turn_to(proxy.port)
-                began = time.perf_counter()
                 await honest.run(0.2)
                 flooded.append(await honest.run(0.8))
                 growth = max(growth, memory_bytes(pid) - before)
                 strangers.turn_to(decoy.port)
-                flooded_s += time.perf_counter() - began
             rate, answered = strangers.end()
+            took_s = time.perf_counter() - began
     finally:
         honest.close()
-    # A busy machine may not have 2 000 to give; they are many times the pace all the same.
-    assert rate > 0.5 * RATE
-    let_in = PACE * (flooded_s + BURST_S * ROUNDS)
-    assert 0 < answered[str(proxy.port)] < 1.1 * let_in, (answered, let_in)
+    # A busy machine may not have 2 000 to give. Half of them come here: without a pace twice as
+    # many would be answered as the whole time has room for.
+    assert rate > 4 * PACE
+    let_in = PACE * (took_s + BURST_S * ROUNDS)
+    assert 0 < answered[str(proxy.port)] < let_in, (answered, let_in)
     assert not [failure for window in flooded for failure in window.failures]
     calm_ms, flooded_ms = ([one.p99_ms for one in windows] for windows in (calm, flooded))
     assert min(flooded_ms) <= 1.5 * median(calm_ms), (calm_ms, flooded_ms)

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 
+from shedproxy.core import QueuePolicy, seconds
 from shedproxy.testing import eventually_async
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -115,7 +116,8 @@ async def test_calls_that_are_aborted_give_their_slots_back_and_end_the_work(ben
     """A12, C2: 20 x the limit, in every phase; the upstream hears of it within 200 ms."""
     work = Work(stops=True)
     upstream = await bench.upstream(work.serve, backlog=1024)
-    proxy = await bench.proxy(upstream.url, limit=LIMIT)
+    patient = {"queue": QueuePolicy(wait_max_ns=seconds(30))}
+    proxy = await bench.proxy(upstream.url, limit=LIMIT, cell=patient)
     rng = random.Random(6)
     resets: dict[bytes, float] = {}
 

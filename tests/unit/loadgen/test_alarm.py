@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -39,25 +37,16 @@ async def bell() -> AsyncIterator[Bell]:
 
 @pytest.mark.anyio
 async def test_it_rings_at_its_instant() -> None:
-    """Never before, and half of the time within 0.3 ms, or, on a busy machine, not much later than
-    the kernel wakes who sleeps for as long; three rounds.
+    """Never before, and ten times within 0.3 ms. What is rounded to milliseconds is 0.7 ms late
+    each time; a busy machine is late as well, but not always.
     """
     late: list[int] = []
-    slept: list[int] = []
     async with bell() as one:
-        for _ in range(3):
-            late, slept = [], []
-            for _ in range(25):
-                at = one.set_in(1.3)
-                late.append(await one.rung.get() - at)
-                at = monotonic_now() + milliseconds(1.3)
-                time.sleep(0.0013)
-                slept.append(monotonic_now() - at)
-            assert min(late) >= 0
-            most = max(milliseconds(0.3), 2 * statistics.median(slept))
-            if statistics.median(late) < most:
-                return
-    pytest.fail(f"{statistics.median(late)} ns late, the kernel {statistics.median(slept)} ns")
+        while sum(ns < milliseconds(0.3) for ns in late) < 10:
+            assert len(late) < 2000, sorted(late)
+            at = one.set_in(1.3)
+            late.append(await one.rung.get() - at)
+            assert late[-1] >= 0
 
 
 @pytest.mark.anyio
@@ -66,10 +55,9 @@ async def test_only_the_latest_setting_rings_and_once() -> None:
     async with bell() as one, bell() as other:
         one.set_in(1)
         one.set_in(6)
-        one.set_in(3)
+        latest = one.set_in(3)
         other.set_in(9)
-        first_at = monotonic_now()
-        assert await one.rung.get() >= first_at + milliseconds(2)
+        assert await one.rung.get() >= latest
         await other.rung.get()
         assert one.rung.empty()
 
