@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import socket
 from collections.abc import Callable
@@ -41,6 +42,7 @@ pytestmark = pytest.mark.integration
 
 SCHEDULES = 10_000
 AT_ONCE = 80
+ROUNDS_MAX = 10
 CHANGE_EVERY = 250
 """A new document (limit, queue, mode) is applied after this many schedules."""
 
@@ -115,23 +117,34 @@ async def play(seed: int, cancels: str, schedules: int) -> None:
     try:
         await server.start([listener])
         port = listener.getsockname()[1]
-        answers = await run_clients(
-            port, rng, schedules, lambda: server.apply(changed(driver.document, rng))
-        )
+        meter = driver.meter
+
+        def proves_something(answers: int) -> bool:
+            return (
+                answers > schedules / 8
+                and meter.admitted(0) > schedules / 8
+                and meter.rejected(0) > schedules / 20
+            )
+
+        # On a busy machine more of them run out of time before anything has become of them.
+        answers = 0
+        for _ in range(ROUNDS_MAX):
+            answers += await run_clients(
+                port, rng, schedules, lambda: server.apply(changed(driver.document, rng))
+            )
+            if proves_something(answers):
+                break
         with contextlib.suppress(AssertionError):
             await eventually_async(lambda: not left(server))
         assert not left(server), (seed, left(server))
         assert not errors, (seed, errors[:3])
-        meter = driver.meter
         assert meter.faults(0, Fault.INTERNAL) + meter.faults(-1, Fault.INTERNAL) == 0
         # Each that was let in has ended, or found no upstream in service and was refused after all.
         # Control requests are counted when they would have been refused, but not when they end.
         would_reject = meter.would_reject(0) - meter.would_reject(0, RejectReason.CONTROL_BUDGET)
         refused_late = meter.admitted(0) + would_reject - meter.finished(0)
         assert 0 <= refused_late <= meter.rejected(0, RejectReason.NO_UPSTREAM), seed
-        assert answers > schedules / 8, "the schedules are too wild to prove anything"
-        assert meter.admitted(0) > schedules / 8
-        assert meter.rejected(0) > schedules / 20
+        assert proves_something(answers), "the schedules are too wild"
     finally:
         driver.close()
         server.close()
@@ -174,6 +187,9 @@ async def run_clients(
 
 @pytest.mark.parametrize("cancels", ["true", "false"])
 def test_every_permit_comes_back_exactly_once(cancels: str) -> None:
-    """Clients leave at any byte, upstreams answer, stall, break off and lie, and all times out."""
-    seed = random.SystemRandom().randrange(1 << 32)
+    """Clients leave at any byte, upstreams answer, stall, break off and lie, and all times out.
+
+    `SCHEDULES_SEED` draws others; how they fall together is never the same.
+    """
+    seed = int(os.environ.get("SCHEDULES_SEED", "2026"))
     uvloop.run(play(seed, cancels, SCHEDULES // 2))

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import pytest
 from harness.beside import in_thread
-from harness.own_time import own_time
+from harness.own_time import own_time, waited_s
 from harness.snapshots import Fleet, document_of
 
 from shedproxy.core import BUCKETS, build_cell_table
@@ -243,6 +243,8 @@ async def test_a_table_of_many_pinned_keys_is_swapped_under_load_in_no_time(mana
 
     managed.publish(signed(2))
     await managed.start()
+    worker = await in_thread(managed.proxy.worker_pid)
+    waited = waited_s(worker)
     async with load(await in_thread(lambda: managed.proxy.address), 4) as clients:
         for revision in (3, 4):
             await in_thread(managed.publish, await in_thread(signed, revision))
@@ -258,7 +260,9 @@ async def test_a_table_of_many_pinned_keys_is_swapped_under_load_in_no_time(mana
     for _ in range(3):
         await in_thread(_ask_as, address, "somebody")
     await eventually_async(lambda: _admitted(managed, "b", cells["b"] + 3))
-    assert 0 < (await managed.status())["snapshot"]["swap_max_ms"] < 50
+    # What the worker had to wait for a processor meanwhile may have been in a swap.
+    waited_ms = (waited_s(worker) - waited) * 1000
+    assert 0 < (await managed.status())["snapshot"]["swap_max_ms"] < 50 + waited_ms
 
 
 def _ask_as(address: str, tenant: str) -> int:
