@@ -252,7 +252,6 @@ class ClientConnection(ClientTurns):
                 if type(decision) is Rejected:
                     group.clients += 1
                     keep_alive = refuse(self, live, decision, tokens, framing, now)
-                    self.heads.take_back()
                     self.leave_cell(group)
                     self.finish_exchange(keep_alive=keep_alive, now=now)
                     return

@@ -61,7 +61,7 @@ class BodyKind(enum.IntEnum):
 
 
 class RequestFraming:
-    """What a request head means. Never changed once made, while anybody has it."""
+    """What a request head means. Never changed once made."""
 
     __slots__ = (
         "body",

@@ -64,8 +64,6 @@ class RequestHeads:
         "_found",
         "_head",
         "_host",
-        "_is_new",
-        "_is_spare",
         "_live",
         "_odd",
         "_shape",
@@ -81,10 +79,6 @@ class RequestHeads:
         """The fields in which the head remembered last differed from the one before it."""
         self._shape: RequestShape | None = None
         """Of the head that is remembered."""
-        self._is_new = False
-        """What is remembered was made for the request that was read last, and for no other."""
-        self._is_spare = False
-        """And was given back."""
         self._compared = 0
         """Heads since there was a shape that was worth making."""
         self._odd = b""
@@ -104,7 +98,6 @@ class RequestHeads:
         known = self._found if live is self._live else None
         if known is not None and data == self._head:
             self.end = size
-            self._is_new = self._is_spare = False
             return known
         if data.endswith(_END):
             if len(data) > live.head_size_max:
@@ -118,10 +111,7 @@ class RequestHeads:
             return None
         head = data[:size]
         self.end = size
-        if head != self._head:
-            return self._read_plain(head, live)
-        self._is_new = self._is_spare = False
-        return known
+        return known if head == self._head else self._read_plain(head, live)
 
     def read(self, head: bytes, live: Live) -> tuple[RequestTokens, RequestFraming]:
         """The head by the bounds of `live`.
@@ -131,7 +121,6 @@ class RequestHeads:
         """
         known = self._found
         if known is not None and live is self._live and head == self._head:
-            self._is_new = self._is_spare = False
             return known
         found = None if head is self._odd else self._read_plain(head, live)
         self._odd = b""
@@ -158,7 +147,7 @@ class RequestHeads:
             self._forget()
         shape, known = self._shape, self._found
         if shape is not None and known is not None:
-            found = shape.read(head, known, live.target_size_max, self._is_spare)
+            found = shape.read(head, known, live.target_size_max)
             if found is not None:
                 self._remember(head, found)
                 return found
@@ -199,21 +188,14 @@ class RequestHeads:
         self._differing = differing
 
     def _remember(self, head: bytes, found: tuple[RequestTokens, RequestFraming]) -> None:
-        self._is_spare = False
         if len(head) <= REMEMBERED_SIZE_MAX:
             self._head, self._found = head, found
-            self._is_new = True
         else:
             self._forget()
-
-    def take_back(self) -> None:
-        """Who had the head that was read last needs it no more: the next may be read into it."""
-        self._is_spare = self._is_new
 
     def _forget(self) -> None:
         """Keep nothing of the head before this one: it may have had credentials."""
         self._head, self._found = b"", None
-        self._is_new = self._is_spare = False
         self._differing, self._shape = NOT_ALIKE, None
 
     def write_plain(

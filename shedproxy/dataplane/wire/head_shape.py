@@ -109,16 +109,9 @@ class RequestShape:
         """Heads that were read by it."""
 
     def read(
-        self,
-        head: bytes,
-        before: tuple[RequestTokens, RequestFraming],
-        target_size_max: int,
-        is_spare: bool = False,
+        self, head: bytes, before: tuple[RequestTokens, RequestFraming], target_size_max: int
     ) -> tuple[RequestTokens, RequestFraming] | None:
-        """The reading of a head, where the one `before` it was of this shape; None: this is not.
-
-        `is_spare`: nobody has that one any more, and it becomes the reading of this.
-        """
+        """The reading of a head, where the one `before` it was of this shape; None: this is not."""
         tokens, framing = before
         lines = tokens.lines
         end = self._end
@@ -126,41 +119,37 @@ class RequestShape:
             return None
         fields = lines.fields
         places = self._places
-        stop = len(head) - len(end)
+        rest = head[: -len(end)]
         if places:
             fields = fields.copy()
             for index in range(len(places) - 1, -1, -1):
                 place, between = places[index], self._between[index]
                 known = fields[place]
-                size = len(between)
-                at = stop - len(known.raw)  # mostly it is as long as it was
-                if at < size or head[at - size : at] != between:
-                    at = head.rfind(_LINE_END, 0, stop) + 2
-                    if at < size or head[at - size : at] != between:
+                size = len(known.raw)
+                start = rest[:-size]
+                if start.endswith(between):
+                    line = rest[-size:]  # mostly it is as long as it was
+                else:
+                    at = rest.rfind(_LINE_END) + 2
+                    start, line = rest[:at], rest[at:]
+                    if not start.endswith(between):
                         return None
-                field = known.like(head[at:stop])
+                field = known.like(line)
                 if field is None:
                     return None
                 fields[place] = field
-                stop = at - size
-        rest = head[:stop]
+                rest = start[: -len(between)]
         method = tokens.method
         target = target_after(method, rest)
         if not target or len(target) > target_size_max:
             return None
         found = tokens.found
         if self._told:
-            if found is None or not is_spare:
-                found = self._found.copy() if self._found else {}
+            found = self._found.copy() if self._found else {}
             for place in self._told:
                 name, value = fields[place].pair
                 found[name] = value
         self.uses += 1
-        if is_spare:
-            lines.first, lines.fields = rest, fields
-            tokens.become(target, found)
-            framing.path = target
-            return before
         read = PlainLines(rest, fields, lines.is_special)
         return (
             RequestTokens(method, target, 1, None, read, tokens.said, found),

@@ -43,8 +43,6 @@ class Live:
         "_default_group",
         "_groups",
         "_keys",
-        "_method",
-        "_method_text",
         "_reads_all",
         "_server",
         "_trust",
@@ -107,9 +105,6 @@ class Live:
         self.clock = server.clock
         self._reads_all = self.classifier.reads_all
         self._keys = self.classifier.keys
-        self._method = b""
-        self._method_text = ""
-        """The method of the request that was classified last, as bytes and as text."""
         self._date_second = -1
         self._date = b""
 
@@ -125,11 +120,8 @@ class Live:
             path = path[: path.index(b"?")]
         self._server.requests += 1
         said = tokens.said if is_known else -1
-        method = tokens.method
-        if method != self._method:
-            self._method, self._method_text = method, method.decode()
         return self.classifier.read(
-            self._method_text,
+            tokens.method.decode(),
             path,
             tokens.headers if self._reads_all or said < 0 else (),
             peer,

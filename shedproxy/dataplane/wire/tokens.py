@@ -76,11 +76,6 @@ class RequestTokens:
         """The fields that a classifier reads, by name; None: there are none, or nobody has looked.
         """
 
-    def become(self, target: bytes, found: dict[bytes, bytes] | None) -> None:
-        """Say what the next head says, whose `lines` have been put in place of these."""
-        self.target, self.found = target, found
-        self._headers = self._plain = None
-
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """All fields, in order. Gathered when they are asked for, as what follows."""

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from shedproxy.observability.ring import find_refusal
-from shedproxy.snapshot import Classification, Match, Rule
+from shedproxy.snapshot import Classification, Rule
 
 pytestmark = pytest.mark.anyio
 
@@ -38,25 +38,6 @@ async def test_who_is_refused_at_once_has_an_answer_a_record_and_no_exchange(sti
     line = json.loads(bench.server.log_lines()[0])
     assert (line["outcome"], line["status"], line["path"]) == ("rejected", 503, "/a")
     assert line["id"] == json.loads(body)["id"]
-
-
-async def test_a_refused_head_is_read_over_and_one_that_runs_is_not(still) -> None:
-    rules = (Rule(name="open", match=Match(path=("/open/*",))), *CLOSED["classification"].rules)
-    bench = still(document={"classification": Classification(rules=rules)})
-    client = bench.client()
-    get = b"GET /%b HTTP/1.1\r\nHost: e\r\nX-Id: %b\r\n\r\n"
-    for name in (b"a", b"b", b"c", b"d"):
-        client.protocol.data_received(get % (name, name))
-    found = client.protocol.heads._found
-    client.protocol.data_received(get % (b"e", b"e"))
-    assert client.protocol.heads._found is found
-    upstream = await bench.ask(client, get % (b"open/f", b"f"))
-    exchange = client.protocol.exchange
-    assert upstream.take().startswith(b"GET /open/f HTTP/1.1\r\n")
-    upstream.protocol.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-    for name in (b"g", b"h"):
-        client.protocol.data_received(get % (name, name))
-    assert (exchange.framing.path, exchange.tokens.target) == (b"/open/f", b"/open/f")
 
 
 async def test_a_refusal_with_the_body_behind_its_head_leaves_the_next_request(still) -> None:
