@@ -35,6 +35,7 @@ pytestmark = pytest.mark.integration
 ASK = LocustRequest(method="GET", path="/", name="GET /", weight=1.0)
 LENGTH_S = 5
 RATE_RPS = 100
+TRIES = 3
 PAUSE_MS = (2_500, 1_000)
 """Once within the run, all slots stand still for a second."""
 
@@ -46,7 +47,10 @@ def order(phase: Phase, **more: float) -> Order:
 
 
 def test_locust_is_an_engine_like_ours() -> None:
-    """Closed and open orders over two workers: capacity and latency of 4 slots of 20 ms."""
+    """Closed and open orders over two workers: capacity and latency of 4 slots of 20 ms.
+
+    What else the machine does can only take from the one and lengthen the other: three tries.
+    """
     slo = Slo(percentile=0.99, latency_ns=milliseconds(250), error_ratio=0.005)
 
     def step(player: LocustPlayer, order: Order) -> Step:
@@ -58,14 +62,22 @@ def test_locust_is_an_engine_like_ours() -> None:
         Station(slots=4, service_ms=20, law="constant") as station,
         LocustPlayer(station.url, [ASK], deadline_ns=seconds(1), processes=2) as player,
     ):
-        closed = step(player, order(Phase.CLOSED, concurrency=8))
-        opened = step(player, order(Phase.OPEN, planned_rps=100.0))
-    assert closed.throughput_rps == pytest.approx(200, rel=0.03)
-    assert closed.in_flight == pytest.approx(8, rel=0.03)
-    assert opened.offered_rps == pytest.approx(100, rel=0.3)
-    assert opened.latency is not None
-    assert 20 <= opened.latency.p50_ns / 1e6 < 40
-    assert opened.failed_count == 0
+        for _ in range(TRIES):
+            closed = step(player, order(Phase.CLOSED, concurrency=8))
+            opened = step(player, order(Phase.OPEN, planned_rps=100.0))
+            assert closed.throughput_rps < 200 * 1.03
+            assert closed.in_flight < 8 * 1.03
+            assert opened.latency is not None
+            assert opened.latency.p50_ns >= milliseconds(20)
+            if (
+                closed.throughput_rps > 200 * 0.97
+                and closed.in_flight > 8 * 0.97
+                and opened.offered_rps == pytest.approx(100, rel=0.3)
+                and opened.latency.p50_ns < milliseconds(40)
+                and opened.failed_count == 0
+            ):
+                return
+    pytest.fail(f"{closed}; {opened}")
 
 
 # --- a locustfile of one's own ------------------------------------------------------------------
@@ -290,23 +302,24 @@ def our_p99_ns(arrivals: list[Nanos]) -> int:
 
 
 def test_a_stall_of_a_second_is_seen_by_who_keeps_a_schedule(tmp_path: Path) -> None:
-    """Our open loop, and Locust with our users, to 5 %; Locust's closed loop is off by > 10 x.
+    """Our open loop, and Locust with our users, to 5 %; Locust's closed loop does not: it has one
+    slow request a user, and those are fewer than one in a hundred.
 
-    What else the machine does can only bring the closed loop nearer to the truth, by chance: it is
-    asked three times at most.
+    What else the machine does moves all three, the closed loop's a little: three tries at most.
     """
     gap_ns = seconds(1) // RATE_RPS
     arrivals = [Nanos(i * gap_ns) for i in range(LENGTH_S * RATE_RPS)]
     truth = truth_p99_ns(arrivals)
-    with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(locust_p99_ns, tmp_path, "closed", CLOSED)
-        opened = pool.submit(locust_p99_ns, tmp_path, "opened", OPEN)
-        ours = our_p99_ns(arrivals)
     assert truth > milliseconds(900)
-    assert ours == pytest.approx(truth, rel=0.05)
-    assert opened.result() == pytest.approx(truth, rel=0.1), "Locust keeps two digits"
-    closed = first.result()
-    for _ in range(2):
-        if closed * 10 >= truth:
-            closed = locust_p99_ns(tmp_path, "closed", CLOSED)
-    assert closed * 10 < truth
+    for _ in range(TRIES):
+        with ThreadPoolExecutor(3) as pool:
+            closed = pool.submit(locust_p99_ns, tmp_path, "closed", CLOSED)
+            opened = pool.submit(locust_p99_ns, tmp_path, "opened", OPEN)
+            ours = our_p99_ns(arrivals)
+        if (
+            ours == pytest.approx(truth, rel=0.05)
+            and opened.result() == pytest.approx(truth, rel=0.1)  # Locust keeps two digits
+            and closed.result() * 3 < truth
+        ):
+            return
+    pytest.fail(f"{truth} ns: {ours} ours, {opened.result()} open, {closed.result()} closed")
