@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import socket
 import ssl
 import subprocess
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from benchmarks.environment import program
 from benchmarks.method import NotMeasuredError
+from shedproxy.testing import free_port
 
 __all__ = [
     "OTHER_CORE",
@@ -34,13 +34,6 @@ __all__ = [
 
 START_S = 20.0
 STOP_S = 10.0
-
-
-def free_port() -> int:
-    """For programs that cannot take one from the kernel themselves."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _cores() -> tuple[set[int], set[int]]:

@@ -17,7 +17,6 @@ import contextlib
 import json
 import os
 import random
-import socket
 import subprocess
 import tempfile
 import time
@@ -44,6 +43,7 @@ from shedproxy.snapshot import (
     snapshot_of,
 )
 from shedproxy.store import SigningKey
+from shedproxy.testing import free_port
 
 __all__ = ["Cells", "Moves", "add_options", "moves", "run"]
 
@@ -238,8 +238,8 @@ class _Fleet:
         Args:
             is_controlled: the control plane runs, too.
         """
-        ports = [_free_port() for _ in self.names]
-        self._init(_free_port())
+        ports = [free_port() for _ in self.names]
+        self._init(free_port())
         for name, port in zip(self.names, ports, strict=True):
             folder = self._home / name
             folder.mkdir()
@@ -371,12 +371,6 @@ limit = 64
 upstream = "{b}"
 limit = 64
 """
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 # --- the load -----------------------------------------------------------------------------------

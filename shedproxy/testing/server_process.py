@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import subprocess
@@ -16,15 +17,29 @@ from shedproxy.testing.eventually import eventually
 
 __all__ = ["ServerProcess", "free_port"]
 
+_HANDED_OUT = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FIRST = 20_000
+_TRIES_MAX = 100
+_numbers = itertools.count(os.getpid() * 61)
+"""Processes begin apart, whatever their ids."""
 _STARTS_MAX = 3
 _STOP_WAIT_S = 10.0
 
 
 def free_port() -> int:
-    """A loopback TCP port that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A loopback TCP port that was free a moment ago, each time another.
+
+    Where there is room it is below those that the kernel hands out, to connections and to whoever
+    asks for any port: none of them takes it before the one that it is meant for.
+    """
+    first_handed_out = int(_HANDED_OUT.read_text().split()[0]) if _HANDED_OUT.exists() else 0
+    count = max(0, first_handed_out - _FIRST)
+    candidates = [_FIRST + next(_numbers) % count for _ in range(min(count, _TRIES_MAX))]
+    for port in (*candidates, 0):
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return int(listener.getsockname()[1])
+    raise OSError("no port of the loopback is free")
 
 
 class ServerProcess:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from harness.peers import envoy, haproxy, nginx, program
 from harness.process import Listening
+
+from shedproxy.testing import free_port
 
 __all__ = ["FRONTS", "start", "version"]
 
@@ -25,16 +25,9 @@ FRONTS = ("nginx", "haproxy", "envoy")
 
 def start(name: str, home: Path, upstreams: Sequence[int]) -> tuple[Listening, list[int]]:
     """The peer, not yet entered, and its port for each upstream's."""
-    ports = _free_ports(len(upstreams))
+    ports = [free_port() for _ in upstreams]
     make = {"nginx": _nginx, "haproxy": _haproxy, "envoy": _envoy}[name]
     return make(home, list(zip(ports, upstreams, strict=True))), ports
-
-
-def _free_ports(count: int) -> list[int]:
-    """Different ones: all are held until the last is known."""
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def version(name: str) -> str:

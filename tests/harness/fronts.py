@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.peers import envoy, haproxy, nginx
-from harness.process import Listening, free_port
+from harness.process import Listening
+from shedproxy.testing import free_port
 
 __all__ = ["BALANCERS", "ejections"]
 

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.process import APPS, Listening, free_port
+from harness.process import APPS, Listening
+from shedproxy.testing import free_port
 
 __all__ = ["envoy", "gunicorn", "haproxy", "nginx", "program", "uvicorn"]
 

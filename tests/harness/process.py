@@ -21,13 +21,6 @@ APPS = HERE / "apps"
 """Applications that real servers run."""
 
 
-def free_port() -> int:
-    """A port for programs that cannot take one from the kernel themselves."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def accepts(port: int) -> bool:
     """Whether something listens on loopback."""
     with socket.create_connection(("127.0.0.1", port), timeout=1):

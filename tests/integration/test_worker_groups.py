@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 from harness.beside import in_thread
-from harness.process import Listening, free_port
+from harness.process import Listening
 from harness.slots import Load, mean_held
 
-from shedproxy.testing import eventually_async
+from shedproxy.testing import eventually_async, free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 

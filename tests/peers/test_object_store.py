@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from harness.control_plane import PaperFleet, settings
-from harness.process import Listening, free_port
+from harness.process import Listening
 from typer.testing import CliRunner
 
 from shedproxy.cli.main import app
@@ -19,7 +19,7 @@ from shedproxy.controlplane.fleet import Cell, Fleet
 from shedproxy.controlplane.ledger import Act, Ledger
 from shedproxy.core import milliseconds, seconds
 from shedproxy.store import PlaceFailedError, open_place, open_store
-from shedproxy.testing import eventually_async
+from shedproxy.testing import eventually_async, free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.peers("moto")]
 

@@ -12,8 +12,10 @@ from pathlib import Path
 import httpx2
 import pytest
 from harness.peers import gunicorn, nginx, program, uvicorn
-from harness.process import Listening, free_port
+from harness.process import Listening
 from harness.proxy import Shedproxy
+
+from shedproxy.testing import free_port
 
 pytestmark = pytest.mark.integration
 

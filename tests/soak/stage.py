@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.leaks import descriptors, kinds, unexplained
-from harness.process import Service, free_port, memory_bytes
+from harness.process import Service, memory_bytes
 from harness.proxy import Shedproxy
 from soak.clients import GOOD, HOSTILE, Tally, visit
 
-from shedproxy.testing import eventually_async
+from shedproxy.testing import eventually_async, free_port
 
 __all__ = ["Sample", "Soak", "State"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from shedproxy.core import milliseconds, seconds
 from shedproxy.observability.fault import Fault
-from shedproxy.testing import eventually_async
+from shedproxy.testing import eventually_async, free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -19,19 +19,13 @@ GET = b"GET / HTTP/1.1\r\nHost: e\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 3\r\n\r\nabc"
 
 
-def closed_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 def faults(proxy, fault: Fault) -> int:
     return proxy.driver.meter.faults(0, fault)
 
 
 async def test_refused_connect_is_a_quick_502_with_its_reason(bench) -> None:
     """U1."""
-    proxy = await bench.proxy(f"http://127.0.0.1:{closed_port()}", upstream={"fail_after": 9})
+    proxy = await bench.proxy(f"http://127.0.0.1:{free_port()}", upstream={"fail_after": 9})
     client = await proxy.connect()
     began = time.monotonic()
     for _ in range(2):
@@ -46,7 +40,7 @@ async def test_refused_connect_is_a_quick_502_with_its_reason(bench) -> None:
 async def test_refused_connect_tries_another_upstream_once(bench, answering) -> None:
     """U1."""
     upstream = await bench.upstream(answering(OK))
-    dead = f"http://127.0.0.1:{closed_port()}"
+    dead = f"http://127.0.0.1:{free_port()}"
     proxy = await bench.proxy(dead, upstream.url)
     client = await proxy.connect()
     for request in (GET, POST) * 5:
@@ -56,7 +50,7 @@ async def test_refused_connect_tries_another_upstream_once(bench, answering) -> 
 
 async def test_no_upstream_in_service_is_a_refusal(bench) -> None:
     proxy = await bench.proxy(
-        f"http://127.0.0.1:{closed_port()}",
+        f"http://127.0.0.1:{free_port()}",
         upstream={"fail_after": 1, "retry_after_ns": seconds(9)},
     )
     client = await proxy.connect()

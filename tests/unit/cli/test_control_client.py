@@ -11,6 +11,7 @@ import pytest
 
 from shedproxy.cli.control_client import ControlClient, ControlError
 from shedproxy.listening import OrderKey, address_of, read_order_key
+from shedproxy.testing import free_port
 
 
 def answering(status: int, content: object = None, text: str = "") -> httpx2.MockTransport:
@@ -50,9 +51,7 @@ def test_what_is_no_url_is_a_usage_error():
 
 
 def test_nobody_there_says_what_was_tried_and_what_to_do():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    url = f"http://127.0.0.1:{free_port()}"
     with ControlClient(url) as client, pytest.raises(ControlError) as caught:
         client.ask("GET", "/-/status")
     assert f"nothing answers at {url}" in str(caught.value)

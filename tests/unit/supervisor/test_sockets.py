@@ -8,6 +8,7 @@ import pytest
 from shedproxy.errors import StartupError
 from shedproxy.supervisor import sockets
 from shedproxy.supervisor.sockets import bind, bind_all, close_all, parse_address
+from shedproxy.testing import free_port
 
 
 @pytest.mark.parametrize(
@@ -90,9 +91,7 @@ def test_a_taken_port_names_the_address_and_the_mend():
 
 def test_one_failure_closes_what_was_bound_before():
     (holder,) = bind(parse_address("127.0.0.1:0"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free_address = f"127.0.0.1:{probe.getsockname()[1]}"
+    free_address = f"127.0.0.1:{free_port()}"
     try:
         with pytest.raises(StartupError):
             bind_all([free_address, holder.bound])
