@@ -22,7 +22,7 @@ _PAUSE_MAX_S = 0.05
 
 
 def eventually(
-    condition: Callable[[], _T], *, within_s: float = 10.0, what: str = "the condition"
+    condition: Callable[[], _T], *, within_s: float = 30.0, what: str = "the condition"
 ) -> _T:
     """Call `condition` until it returns something true, and return that.
 
@@ -46,7 +46,7 @@ def eventually(
 async def eventually_async(
     condition: Callable[[], _T | Awaitable[_T]],
     *,
-    within_s: float = 10.0,
+    within_s: float = 30.0,
     what: str = "the condition",
 ) -> _T:
     """The same on an event loop that goes on running; `condition` may be a coroutine function.

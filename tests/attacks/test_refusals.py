@@ -26,7 +26,7 @@ def test_refusals_come_at_once_spread_those_who_come_back_and_starve_no_health(r
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
         assert done.returncode in {0, 1, 2}, done.stderr
         found = json.loads(done.stdout)

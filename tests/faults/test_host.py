@@ -96,7 +96,7 @@ def test_a_supervisor_without_descriptors_serves_on_and_heals_later(tmp_path, fi
         used = len(os.listdir(f"/proc/{proxy.pid}/fd"))
         resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (used - 2, hard))
         os.kill(victim, signal.SIGKILL)
-        eventually(lambda: "Too many open files" in proxy.text(), within_s=20)
+        eventually(lambda: "Too many open files" in proxy.text(), within_s=60)
         before = _cpu_s(proxy.pid)
         time.sleep(0.5)
         busy_share = (_cpu_s(proxy.pid) - before) / 0.5
@@ -109,7 +109,7 @@ def test_a_supervisor_without_descriptors_serves_on_and_heals_later(tmp_path, fi
             worker = proxy.status()["workers"][1]
             return worker["pid"] not in {0, victim} and worker["state"] == "ready"
 
-        eventually(has_healed, within_s=30)
+        eventually(has_healed, within_s=60)
     assert busy_share < 0.5
     figure(f"supervisor: {busy_share:.0%} of a processor while it can start nobody, then healed")
 
@@ -156,7 +156,7 @@ def test_memory_runs_short_before_the_kernel_has_to_kill(tmp_path: Path, figure)
             with client_of(proxy) as newcomer:
                 return ask(newcomer)[0] == 200
 
-        eventually(is_served, within_s=20)
+        eventually(is_served, within_s=60)
     assert most < bound * 1.15
     figure(
         f"{size} bodies of 200 kB until memory is short, 200 more send {sent_away} away; worker at"
@@ -296,7 +296,7 @@ def test_nobody_reads_the_log_and_every_lost_line_is_counted(tmp_path: Path, fig
         reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()))
         reader.start()
         # Now that somebody reads, the books are to balance.
-        eventually(lambda: _read(lines) + _dropped(control) == asked, within_s=20)
+        eventually(lambda: _read(lines) + _dropped(control) == asked, within_s=60)
         read, dropped = _read(lines), _dropped(control)
         process.terminate()
         assert process.wait(20) == 0
@@ -401,7 +401,7 @@ def test_without_local_ports_what_is_pooled_serves_on(tmp_path: Path, figure) ->
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -432,7 +432,7 @@ def test_a_taken_port_is_said_clearly(tmp_path: Path, figure) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=300,
             cwd=tmp_path,
         )
     assert done.returncode == 3

@@ -60,7 +60,7 @@ class Held:
         self._unexplained = {worker["pid"]: unexplained(worker) for worker in workers}
         self._memory = {worker["pid"]: memory_bytes(worker["pid"]) for worker in workers}
 
-    def compare(self, *, within_s: float = 20, memory_margin: int = MEMORY_MARGIN) -> None:
+    def compare(self, *, within_s: float = 60, memory_margin: int = MEMORY_MARGIN) -> None:
         """Fail unless everything comes back within a time, in every worker that lives on.
 
         Nothing in flight, waiting, resident or zombie; no descriptor more than connections

@@ -69,7 +69,7 @@ class Process:
                 start_new_session=True,  # so that ^C reaches the tests only, which then end it
             )
         try:
-            eventually(self._is_up, within_s=30, what=f"{self.name} being up")
+            eventually(self._is_up, within_s=60, what=f"{self.name} being up")
         except BaseException as error:
             self.stop()
             error.add_note(f"{self.name} said:\n{self.text()[-4000:]}")

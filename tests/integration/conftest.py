@@ -160,7 +160,7 @@ class Instance:
             # httpx2 leaks a socket that cannot connect, and the file is there before who listens.
             return accepts(self.control) and self.http.get("/readyz").status_code == 200
 
-        eventually(ready, within_s=30, what="readiness")
+        eventually(ready, within_s=60, what="readiness")
         return self
 
     def post(self, path: str, content: dict[str, Any] | None = None) -> httpx2.Response:
@@ -238,7 +238,7 @@ def run_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             [sys.executable, "-m", "shedproxy", *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             env={**os.environ, **environ},
             cwd=tmp_path,
             check=False,

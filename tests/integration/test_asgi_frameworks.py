@@ -52,7 +52,7 @@ class Client:
             cell = self.cell()
             return all(cell[key] == value for key, value in expected.items())
 
-        eventually(condition, within_s=20, what=f"{expected}")
+        eventually(condition, within_s=60, what=f"{expected}")
 
 
 @pytest.fixture(scope="module", params=FRAMEWORKS)

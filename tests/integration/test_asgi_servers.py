@@ -72,7 +72,7 @@ class Client:
             stats = self.stats(cell)
             return all(stats[key] == value for key, value in expected.items())
 
-        eventually(condition, within_s=20, what=f"{expected}")
+        eventually(condition, within_s=60, what=f"{expected}")
 
 
 @pytest.fixture(scope="module", params=SERVERS)

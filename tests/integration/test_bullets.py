@@ -119,7 +119,7 @@ async def test_a_bad_host_is_out_and_known_after_a_kill_and_pays_when_it_is_well
             async def is_out() -> bool:
                 return await state_of(proxy, bad) == "out"
 
-            await eventually_async(is_out, within_s=30)
+            await eventually_async(is_out, within_s=60)
             # It failed fast, and drew no traffic by that.
             seen = crowd.statuses[before:]
             assert 0 < seen.count(500) < len(seen) / 10
@@ -134,7 +134,7 @@ async def test_a_bad_host_is_out_and_known_after_a_kill_and_pays_when_it_is_well
             async def is_paid() -> bool:
                 return not (await hosts_of(successor))["bullets"]
 
-            await eventually_async(is_paid, within_s=30)
+            await eventually_async(is_paid, within_s=60)
             spent = [(row["spent"], row["reloaded"]) for row in await magazines_of(successor)]
             assert spent == [(1, 1)] * 2
             assert set(crowd.statuses) == {200}
@@ -161,7 +161,7 @@ async def test_a_zone_that_goes_takes_no_request_with_it(tmp_path: Path):
             for service in hosts.services[::2]:
                 await service.aclose()
             begin = len(crowd.statuses)
-            await eventually_async(lambda: len(crowd.statuses) > begin + 500, within_s=30)
+            await eventually_async(lambda: len(crowd.statuses) > begin + 500, within_s=60)
             assert set(crowd.statuses) == {200}
             assert [row["out"] for row in await magazines_of(proxy)] == [0] * 4
             await crowd.leave()

@@ -131,7 +131,7 @@ async def test_a_bad_release_hurts_one_instance_and_goes_back_by_itself(
     async def is_over() -> bool:
         return (await plane.status())["promotion"] is None
 
-    await eventually_async(is_over, within_s=20)
+    await eventually_async(is_over, within_s=60)
     await eventually_async(lambda: statuses["edge-1"][-5:] == [200] * 5)
     for client in clients:
         client.cancel()

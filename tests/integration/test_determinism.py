@@ -23,7 +23,7 @@ def digest(*, seed: int, hash_seed: str, tree: str = "") -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

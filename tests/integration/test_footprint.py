@@ -39,7 +39,7 @@ def test_the_import_takes_a_moment_only() -> None:
                 capture_output=True,
                 text=True,
                 check=True,
-                timeout=30,
+                timeout=300,
             ).stdout
         )
         for _ in range(RUNS)

@@ -208,7 +208,7 @@ def test_a_locustfile_that_does_not_fit_says_what_would(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     lines = done.stdout.splitlines()
     for (_, says), line in zip(UNFIT.values(), lines, strict=True):
@@ -282,7 +282,7 @@ def locust_p99_ns(folder: Path, name: str, text: str) -> int:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
     assert done.returncode == 0, done.stderr
     record = read_locust_json(SourceText(name, (folder / f"{name}.json").read_text()))

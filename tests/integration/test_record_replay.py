@@ -93,7 +93,7 @@ def replay(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             env={**os.environ, **environ},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 
@@ -152,8 +152,8 @@ def test_each_worker_has_a_file_and_a_killed_one_leaves_what_can_be_mended(
         eventually(lambda: first.read_text().count('["tick"') > 5, what="some ticks on the disk")
         os.kill(proxy.worker_pid, signal.SIGKILL)
         former = tmp_path / "trace.0.jsonl.old"
-        eventually(former.exists, within_s=20, what="the next trace of the worker")
-        eventually(lambda: proxy.control("GET", "/readyz")[0] == 200, within_s=20)
+        eventually(former.exists, within_s=60, what="the next trace of the worker")
+        eventually(lambda: proxy.control("GET", "/readyz")[0] == 200, within_s=60)
         overload(proxy.port, each=2)
         assert proxy.stop() == 0
     for name in ("trace.0.jsonl", "trace.1.jsonl"):
@@ -174,7 +174,7 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path, service):
     with Shedproxy(
         service.url, home=tmp_path, config=POLICY, arguments=["--record", "/dev/full"]
     ) as proxy:
-        eventually(lambda: proxy.events("recording ended"), within_s=20, what="the log line")
+        eventually(lambda: proxy.events("recording ended"), within_s=60, what="the log line")
         assert overload(proxy.port, each=2)[200] > 0
         (event,) = proxy.events("recording ended")
         assert (event["level"], event["why"]) == (
@@ -224,7 +224,7 @@ def test_processes_with_different_hash_seeds_replay_alike(tmp_path, replay, seed
         [sys.executable, "-P", recorded_play.__file__, str(seed), tmp_path / "play.jsonl"],
         env={**os.environ, "PYTHONHASHSEED": "1"},
         check=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 0
     same = replay("play.jsonl", "--json", PYTHONHASHSEED="4242")

@@ -38,7 +38,7 @@ async def learn(proxy, connect) -> float:
             assert (await connection.get())[0] == 200
         return await baseline_of(proxy)
 
-    learnt = await eventually_async(has_learnt, within_s=30)
+    learnt = await eventually_async(has_learnt, within_s=120)
     connection.close()
     return learnt
 

@@ -85,13 +85,13 @@ def test_a_successor_that_does_not_start_leaves_the_former_in_office(tmp_path: P
         pid = proxy.worker_pid
         module.write_text("raise RuntimeError('no database')\n")
         assert proxy.control("POST", "/-/restart")[0] == 202
-        eventually(lambda: proxy.status()["restart"]["state"] == "failed", within_s=20)
+        eventually(lambda: proxy.status()["restart"]["state"] == "failed", within_s=60)
         assert "no database" in proxy.status()["restart"]["why"]
         assert proxy.events("restart failed")
         assert proxy.worker_pid == pid
         module.write_text(APP)
         assert proxy.control("POST", "/-/restart")[0] == 202
-        eventually(lambda: proxy.worker_pid not in {0, pid}, within_s=20)
+        eventually(lambda: proxy.worker_pid not in {0, pid}, within_s=60)
 
 
 @pytest.mark.parametrize("idle_connections", [0, 3])

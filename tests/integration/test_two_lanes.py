@@ -81,13 +81,13 @@ def test_a_blocked_application_does_not_block_the_control_listener(start, tmp_pa
 
     client = threading.Thread(target=ask)
     client.start()
-    eventually(lambda: instance.status["workers"][0]["heartbeat_age_s"] > 0.5, within_s=20)
+    eventually(lambda: instance.status["workers"][0]["heartbeat_age_s"] > 0.5, within_s=60)
     times = instance.answer_times(READS, rounds=ROUNDS)
     print(f"blocked by {way}: p90 {p90(times) * 1e3:.1f} ms of {len(times)} answers")
     # What is promised; it is thirty times what a quiet machine shows.
     assert p90(times) < 0.1
     assert not answers, "it was blocked all the time"
-    eventually(lambda: instance.http.get("/livez").status_code == 503, within_s=20)
+    eventually(lambda: instance.http.get("/livez").status_code == 503, within_s=60)
     stall = instance.status["workers"][0]["last_stall"]
     client.join(60)
     assert answers == [200]
@@ -111,7 +111,7 @@ def test_a_stopped_worker_fails_liveness_beyond_its_bound_and_recovers(start):
         assert instance.http.get("/livez").status_code == 200
         times = instance.answer_times(READS, rounds=ROUNDS)
         assert p90(times) < 0.1
-        eventually(lambda: instance.http.get("/livez").status_code == 503, within_s=20)
+        eventually(lambda: instance.http.get("/livez").status_code == 503, within_s=60)
         assert time.perf_counter() - stopped_at > 1.0
         assert "its loop is blocked" in instance.http.get("/livez?verbose").text
         assert instance.http.get("/readyz").status_code == 503

@@ -89,7 +89,7 @@ class WorkerProcess:
         self.ours.close()
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         self.listener.close()
         self.page.close()
 
@@ -169,7 +169,7 @@ def test_a_worker_serves_is_seen_on_the_page_and_drains(start) -> None:
         worker.tell("drain", grace_ns=seconds(5))
         assert worker.hear("drained")["left"] == 0
         worker.tell("stop")
-        assert worker.process.wait(10) == 0
+        assert worker.process.wait(60) == 0
 
 
 def test_an_idle_worker_is_small(start) -> None:
@@ -245,7 +245,7 @@ def test_a_bad_first_document_ends_the_worker_with_3(start) -> None:
     worker = start()
     worker.give(document_for("ftp://nowhere"))
     assert "ftp" in worker.hear("refused")["problems"][0]["message"]
-    assert worker.process.wait(10) == 3
+    assert worker.process.wait(60) == 3
 
 
 def test_a_worker_ends_with_its_supervisor_after_what_is_under_way(start) -> None:
@@ -259,7 +259,7 @@ def test_a_worker_ends_with_its_supervisor_after_what_is_under_way(start) -> Non
             time.sleep(0.1)
             worker.ours.shutdown(socket.SHUT_RDWR)
             assert client.recv(65536).startswith(b"HTTP/1.1 504")
-        assert worker.process.wait(10) == 0
+        assert worker.process.wait(60) == 0
 
 
 def test_sigint_is_for_the_supervisor_and_sigterm_drains(start) -> None:
@@ -271,7 +271,7 @@ def test_sigint_is_for_the_supervisor_and_sigterm_drains(start) -> None:
         assert worker.ask().endswith(b"hello")
         os.kill(worker.process.pid, signal.SIGTERM)
         worker.hear("drained")
-        assert worker.process.wait(10) == 0
+        assert worker.process.wait(60) == 0
 
 
 def test_running_out_of_descriptors_is_survived_without_a_busy_loop(start) -> None:
@@ -320,7 +320,7 @@ def test_a_worker_runs_an_application(start, tmp_path, arguments) -> None:
     worker.tell("drain", grace_ns=seconds(5))
     assert worker.hear("drained")["left"] == 0
     worker.tell("stop")
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(60) == 0
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,7 @@ def test_an_application_whose_lifespan_fails_is_said(start, tmp_path) -> None:
     worker = start("--kind", "asgi", "--app-dir", str(tmp_path), "--app", "shop:app")
     worker.give(Document())
     assert "lifespan failed" in worker.hear("refused")["problems"][0]["message"]
-    assert worker.process.wait(10) == 3
+    assert worker.process.wait(60) == 3
 
 
 @pytest.mark.parametrize("target", ["nowhere:app", "shop:nothing"])
@@ -363,4 +363,4 @@ def test_an_application_that_is_not_there_is_said(start, tmp_path, target) -> No
     worker = start("--kind", "asgi", "--app-dir", str(tmp_path), "--app", target)
     worker.give(Document())
     assert "no" in worker.hear("refused")["problems"][0]["message"]
-    assert worker.process.wait(10) == 3
+    assert worker.process.wait(60) == 3

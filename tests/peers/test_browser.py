@@ -34,7 +34,7 @@ def test_chromium_loads_a_page_with_its_assets(tmp_path: Path) -> None:
             text=True,
             errors="replace",
             check=False,
-            timeout=60,
+            timeout=300,
         )
     item = re.search(r"<li>(.*?)</li>", done.stdout)
     assert item is not None, done.stdout + done.stderr[-2000:]

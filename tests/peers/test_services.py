@@ -86,7 +86,7 @@ def curl(*arguments: str | Path, stdin: bytes | None = None) -> subprocess.Compl
         input=stdin,
         capture_output=True,
         check=False,
-        timeout=30,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr.decode()
     return done
@@ -194,7 +194,7 @@ def test_wrk_sees_no_error(pair: Pair) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=300,
     )
     assert "Non-2xx" not in done.stdout, done.stdout
     assert "Socket errors" not in done.stdout, done.stdout

@@ -233,7 +233,7 @@ class Soak:
     async def _quiet(self) -> None:
         with contextlib.suppress(AssertionError):  # the verdicts say what is left
             await eventually_async(
-                lambda: asyncio.to_thread(self._is_quiet), within_s=20, what="quiet"
+                lambda: asyncio.to_thread(self._is_quiet), within_s=60, what="quiet"
             )
         status = await asyncio.to_thread(self._proxy.status)
         for name in ("in_flight", "queue_length", "residents", "zombies"):

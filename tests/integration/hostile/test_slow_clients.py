@@ -65,7 +65,7 @@ async def test_slow_senders_and_stalled_readers_leave_the_honest_their_slots(ser
         f" {success(beside_readers):.1%} of the others served, p99 {p99_ms:.0f} ms"
         f" (idle {idle_ms:.0f} ms), {growth / READERS / 1024:.0f} KiB a reader"
     )
-    await eventually_async(proxy.is_idle, within_s=5, what="every slot being back")
+    await eventually_async(proxy.is_idle, what="every slot being back")
 
 
 async def windows(honest: Honest) -> list[Seen]:
@@ -124,7 +124,7 @@ async def test_who_is_just_above_the_least_rate_gives_way_to_who_waits(serve, fi
         f"{ATTACKERS} senders, then {ATTACKERS} readers at 400 B/s at limit 16:"
         f" {beside_senders.success:.1%} and {beside_readers.success:.1%} of the others served"
     )
-    await eventually_async(proxy.is_idle, within_s=5, what="every slot being back")
+    await eventually_async(proxy.is_idle, what="every slot being back")
 
 
 async def test_a_stalled_reader_costs_one_read(serve) -> None:
@@ -141,4 +141,4 @@ async def test_a_stalled_reader_costs_one_read(serve) -> None:
         growth = memory_bytes(pid) - before
         assert proxy.cell()["in_flight"] == 16, "nobody waits: they may take their time"
         assert growth / 16 <= 64 * 1024, growth
-    await eventually_async(proxy.is_idle, within_s=5, what="every slot being back")
+    await eventually_async(proxy.is_idle, what="every slot being back")

@@ -20,7 +20,7 @@ class Ends:
         self.lost = 0
         self.channel = WorkerChannel(self.messages.append, self.on_lost)
         self.supervisor, self.worker = socket.socketpair()
-        self.supervisor.settimeout(5)
+        self.supervisor.settimeout(30)
 
     def on_lost(self) -> None:
         self.lost += 1

@@ -234,7 +234,7 @@ async def test_on_a_loop_waiters_expire_by_themselves_and_gauges_are_published()
         subject.arrive(REQUEST, Caller())
         waiter = Caller()
         subject.arrive(REQUEST, waiter)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not waiter.verdicts or len(beats) < 2:
                 await asyncio.sleep(0.005)
         [rejected] = waiter.verdicts
@@ -257,7 +257,7 @@ async def test_a_stalled_loop_is_noticed() -> None:
         until = loop.time() + 0.3
         while loop.time() < until:
             pass
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not subject.meter.counted(ProcessCounter.LOOP_STALLS):
                 await asyncio.sleep(0.005)
     finally:
@@ -279,7 +279,7 @@ async def test_a_stall_is_noticed_by_the_answers_that_are_read_before_the_timer(
         assert subject.meter.counted(ProcessCounter.LOOP_STALLS) == 1
         assert subject.shedder.memory() == {"default": {}}
         beat_at = subject.meter.process(ProcessGauge.LOOP_LAG_NS)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while subject.meter.process(ProcessGauge.LOOP_LAG_NS) == beat_at:
                 await asyncio.sleep(0.005)
         assert subject.meter.counted(ProcessCounter.LOOP_STALLS) == 1, "once"
@@ -325,7 +325,7 @@ async def test_a_driver_started_again_lets_waiters_expire() -> None:
     subject.start()
     subject.arrive(REQUEST, Patient())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(heard_after) < 2:
                 await asyncio.sleep(0.002)
         assert heard_after == [1, 2]

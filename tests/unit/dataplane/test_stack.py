@@ -56,7 +56,7 @@ def test_a_process_says_where_it_is_while_c_code_holds_its_interpreter() -> None
 def test_a_crash_leaves_its_stack() -> None:
     stacks = StackFile.create()
     process = start(stacks, 0)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == -signal.SIGABRT
     assert stacks.crash()[0].startswith("hold (")
     stacks.close()

@@ -18,7 +18,7 @@ def held(
         pool = ResidentPool(url, path, kind)
         try:
             await pool.grow(6, 1_000.0)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await then(pool)
         finally:
             await pool.close()

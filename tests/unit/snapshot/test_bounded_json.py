@@ -38,10 +38,10 @@ def test_what_is_not_is_refused(data):
 def test_a_million_values_are_refused_before_they_are_built(item):
     data = b"[" + b",".join([item] * (VALUES_MAX + 1)) + b"]"
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(DocumentInvalidError, match="more than"):
         load_json(data)
-    took = time.perf_counter() - began
+    took = time.thread_time() - began
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert took < 0.5

@@ -230,10 +230,10 @@ HOSTILE = {
 def test_a_hostile_document_costs_bounded_time_and_memory(text):
     data = with_document(text)
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.thread_time()
     with contextlib.suppress(SnapshotRefusedError):
         read(data)
-    took = time.perf_counter() - began
+    took = time.thread_time() - began
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert took < 10  # with every allocation traced

@@ -13,7 +13,7 @@ from shedproxy.supervisor.notify import Notifier
 def manager(tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(tmp_path / "notify"))
-        receiver.settimeout(5)
+        receiver.settimeout(30)
         yield receiver
 
 

@@ -91,7 +91,7 @@ def test_a_process_that_was_stopped_while_it_waited_is_not_to_blame():
         os.kill(process.pid, signal.SIGSTOP)
         time.sleep(0.5)
         os.kill(process.pid, signal.SIGCONT)
-        said = process.communicate(timeout=30)[0]
+        said = process.communicate(timeout=60)[0]
     assert said.strip() == str({OTHER: 0, STOPPED: 1})
 
 

@@ -58,7 +58,7 @@ async def test_one_that_breaks_is_a_failure_and_does_not_last():
 
     bench.fleet.replace = broken
     bench.rolling.begin("x")
-    view = await asyncio.wait_for(bench.ended(), 5)
+    view = await asyncio.wait_for(bench.ended(), 30)
     assert view == {
         "state": "failed",
         "replaced": 0,

@@ -223,7 +223,7 @@ async def test_each_address_has_its_part_of_the_time(monkeypatch) -> None:
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         await target.connect(asyncio.Protocol, now=0)
-    assert 0.05 < time.monotonic() - began < 1
+    assert 0.05 < time.monotonic() - began < 10
 
 
 async def test_a_peer_that_acknowledges_nothing_is_given_up(listener) -> None:
