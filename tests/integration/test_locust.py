@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,6 +37,7 @@ ASK = LocustRequest(method="GET", path="/", name="GET /", weight=1.0)
 LENGTH_S = 5
 RATE_RPS = 100
 TRIES = 3
+STALL_TRIES = 5
 PAUSE_MS = (2_500, 1_000)
 """Once within the run, all slots stand still for a second."""
 
@@ -302,24 +304,33 @@ def our_p99_ns(arrivals: list[Nanos]) -> int:
 
 
 def test_a_stall_of_a_second_is_seen_by_who_keeps_a_schedule(tmp_path: Path) -> None:
-    """Our open loop, and Locust with our users, to 5 %; Locust's closed loop does not: it has one
-    slow request a user, and those are fewer than one in a hundred.
+    """Our open loop, and Locust with our users, to 5 %; Locust's closed loop is off by > 10 x: it
+    has one slow request a user, and those are fewer than one in a hundred.
 
-    What else the machine does moves all three, the closed loop's a little: three tries at most.
+    What else the machine does moves all three: who was off for that has more tries.
     """
     gap_ns = seconds(1) // RATE_RPS
     arrivals = [Nanos(i * gap_ns) for i in range(LENGTH_S * RATE_RPS)]
     truth = truth_p99_ns(arrivals)
     assert truth > milliseconds(900)
-    for _ in range(TRIES):
-        with ThreadPoolExecutor(3) as pool:
-            closed = pool.submit(locust_p99_ns, tmp_path, "closed", CLOSED)
-            opened = pool.submit(locust_p99_ns, tmp_path, "opened", OPEN)
-            ours = our_p99_ns(arrivals)
-        if (
-            ours == pytest.approx(truth, rel=0.05)
-            and opened.result() == pytest.approx(truth, rel=0.1)  # Locust keeps two digits
-            and closed.result() * 3 < truth
-        ):
+    plays: dict[str, tuple[Callable[[], int], Callable[[int], bool]]] = {
+        "ours": (lambda: our_p99_ns(arrivals), lambda p99: p99 == pytest.approx(truth, rel=0.05)),
+        "open": (
+            lambda: locust_p99_ns(tmp_path, "opened", OPEN),
+            lambda p99: p99 == pytest.approx(truth, rel=0.1),  # Locust keeps two digits
+        ),
+        "closed": (
+            lambda: locust_p99_ns(tmp_path, "closed", CLOSED),
+            lambda p99: p99 * 10 < truth,
+        ),
+    }
+    seen: dict[str, list[int]] = {name: [] for name in plays}
+    for _ in range(STALL_TRIES):
+        with ThreadPoolExecutor(len(plays)) as pool:
+            played = {name: pool.submit(play) for name, (play, _) in plays.items()}
+        for name, result in played.items():
+            seen[name].append(result.result())
+        plays = {name: one for name, one in plays.items() if not one[1](seen[name][-1])}
+        if not plays:
             return
-    pytest.fail(f"{truth} ns: {ours} ours, {opened.result()} open, {closed.result()} closed")
+    pytest.fail(f"{truth} ns of them all; off: {list(plays)} of {seen}")
