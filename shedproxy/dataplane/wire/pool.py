@@ -166,6 +166,17 @@ class UpstreamPool(Generic[C, W]):
         candidates = self.upstreams if hand is None else hand
         return sum(not upstream.is_retired and upstream.is_open(now) for upstream in candidates)
 
+    def others(self, tried: Sequence[Upstream[C]], hand: Hand[C] | None = None) -> Hand[C]:
+        """Upstreams in service but those that were tried, of all or of a hand."""
+        candidates = self.upstreams if hand is None else hand
+        return tuple(
+            [
+                upstream
+                for upstream in candidates
+                if upstream.out_until is None and not upstream.is_retired and upstream not in tried
+            ]
+        )
+
     @property
     def in_service_count(self) -> int:
         """Upstreams in service: not on trial, nor left aside by zone or weight."""

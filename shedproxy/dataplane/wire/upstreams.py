@@ -113,10 +113,12 @@ class UpstreamGroup(Timed):
     def acquire(self, exchange: Ending, now: Instant, *, is_fresh: bool = False) -> None:
         """Give the exchange a connection, now or later: it is told by `on_upstream` or a failure.
 
-        `is_fresh`: not one that was used before.
+        It waits rather than go back to who failed it. `is_fresh`: not one that was used before.
         """
         lane = exchange.info.lane
         hand = self._hand_of(exchange)
+        if exchange.tried:
+            hand = self._pool.others(exchange.tried, hand) or hand
         slot = self._pool.acquire(now=now, lane=lane, tried=exchange.tried, hand=hand)
         if slot is None and lane is _CONTROL:
             slot = self._pool.acquire(now=now, tried=exchange.tried)

@@ -113,6 +113,16 @@ def test_a_retry_goes_elsewhere_when_there_is_an_elsewhere():
     assert take(alone, tried=(only.upstream,)).upstream is only.upstream
 
 
+def test_the_others_are_those_in_service_that_were_not_tried():
+    pool = make("a", "b", "c", fail_after=1)
+    a, b, c = pool.upstreams
+    assert pool.others((a,)) == (b, c)
+    assert pool.others((a,), hand=(a, c)) == (c,)
+    pool.on_failure(b, now=0)
+    assert pool.others((a,)) == (c,)
+    assert pool.others((a, c)) == ()
+
+
 def test_without_upstreams_there_is_nothing_to_take():
     pool = UpstreamPool(())
     assert pool.acquire(now=0) is None

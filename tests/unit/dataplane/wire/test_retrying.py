@@ -51,6 +51,22 @@ async def test_a_connection_closed_without_a_word_is_tried_elsewhere(still, requ
     assert bench.cell.in_flight == 0
 
 
+async def test_it_waits_for_an_upstream_that_is_full_sooner_than_go_back(still) -> None:
+    bench = still(upstream={"urls": TWO, "fail_after": 99, "connections_max": 1})
+    busy, client = bench.client(), bench.client()
+    full = await bench.ask(busy, GET)
+    failed = await lose_first(bench, client, GET)
+    assert failed.protocol.entry is not full.protocol.entry
+    assert bench.dials == 2, "it went back"
+    full.take()
+    full.protocol.data_received(OK)
+    await bench.settle()
+    assert b"x-envoy-attempt-count: 2\r\n" in full.take()
+    full.protocol.data_received(OK)
+    assert client.take().endswith(b"ok")
+    assert bench.cell.in_flight == 0
+
+
 async def test_with_one_upstream_it_is_tried_there(still) -> None:
     bench = bench_of(still, urls=TWO[:1])
     client = bench.client()
