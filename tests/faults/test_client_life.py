@@ -11,6 +11,7 @@ from harness.own_time import own_time
 from harness.process import Service, memory_bytes
 from harness.proxy import Shedproxy
 from harness.storm import Crowd
+from harness.tries import in_time, three_tries
 
 from shedproxy.loadgen.station import Station
 from shedproxy.observability.fault import Fault
@@ -36,6 +37,7 @@ def posted(is_chunked: bool, size: int) -> bytes:
 
 @pytest.mark.fault("C1")
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["counted", "chunked"])
+@three_tries
 async def test_a_reset_in_the_body_ends_the_request_everywhere(bench, figure, is_chunked) -> None:
     """Once with the request at the upstream, once before it had a slot."""
     bodies = []
@@ -63,7 +65,7 @@ async def test_a_reset_in_the_body_ends_the_request_everywhere(bench, figure, is
     await eventually_async(lambda: not proxy.server.clients)
     assert len(bodies) == len(upstream.heads) == 20
     assert all(len(body) < LENGTH and not body.endswith(b"0\r\n\r\n") for body in bodies)
-    assert slowest_s < 0.1
+    in_time(slowest_s, 0.1)
     kind = "chunked" if is_chunked else "counted"
     figure(
         f"{kind}: slot back after {slowest_s * 1000:.0f} ms at most; 0 of 20 requests seen whole"
@@ -72,6 +74,7 @@ async def test_a_reset_in_the_body_ends_the_request_everywhere(bench, figure, is
 
 @pytest.mark.fault("C2")
 @pytest.mark.parametrize("cancels", ["true", "auto"])
+@three_tries
 async def test_a_reset_while_waiting_closes_the_upstream(bench, figure, cancels) -> None:
     """A hundred clients leave: each connection is closed, each slot is back, none is an error."""
 
@@ -95,7 +98,7 @@ async def test_a_reset_while_waiting_closes_the_upstream(bench, figure, cancels)
     meter = proxy.driver.meter
     assert meter.faults(0, Fault.CLIENT_GONE) == 100
     assert sum(meter.faults(0, fault) for fault in Fault) == 100
-    assert took[98] < 0.2
+    in_time(took[98], 0.2)
     assert took[99] < 1.0
     figure(f"cancels = {cancels}: upstream closed after {took[98] * 1000:.0f} ms at p99")
 

@@ -17,6 +17,7 @@ import pytest
 from harness.bad_network import FAR, BadNetwork
 from harness.fault_peer import FaultPeer
 from harness.own_time import own_sleep, own_time
+from harness.tries import in_time, three_tries
 from harness.wire_load import GET, POST, Load, Reply, quantile
 
 from shedproxy.core import CellPolicy, LimitPolicy, RetryPolicy, milliseconds, seconds
@@ -77,6 +78,7 @@ async def recovery_s(load: Load, peer: FaultPeer) -> float:
 
 
 @pytest.mark.fault("U1")
+@three_tries
 async def test_refused_connects_are_told_at_once_after_two_attempts_at_most(
     bench, peers, figure
 ) -> None:
@@ -91,13 +93,14 @@ async def test_refused_connects_are_told_at_once_after_two_attempts_at_most(
     others = await Load(usual, clients=4).run(400)
     assert {reply.status for reply in others} == {502, 503}
     p99 = max(quantile(replies, 0.99), quantile(others, 0.99))
-    assert p99 <= 0.020
+    in_time(p99, 0.020)
     attempts = 1 + retries(stubborn) / len(replies)
     figure(f"502/503 p99 {ms(p99)}, {attempts:.2f} attempts per request")
 
 
 @pytest.mark.fault("U1")
 @pytest.mark.parametrize("outage_s", [0.2, 1.3])
+@three_tries
 async def test_a_refused_upstream_is_back_half_a_second_after_it_accepts(
     bench, peers, figure, outage_s
 ) -> None:
@@ -108,11 +111,12 @@ async def test_a_refused_upstream_is_back_half_a_second_after_it_accepts(
         await peer.kill()
         await asyncio.sleep(outage_s)
         took = await recovery_s(load, peer)
-    assert took <= RECOVERY_S
+    in_time(took, RECOVERY_S)
     figure(f"serves {ms(took)} after the end of {outage_s} s of refusing")
 
 
 @pytest.mark.fault("U2")
+@three_tries
 async def test_blackholed_connects_cost_a_connect_timeout_and_nobody_else(
     bench, peers, figure
 ) -> None:
@@ -131,8 +135,8 @@ async def test_blackholed_connects_cost_a_connect_timeout_and_nobody_else(
         )
         replies = await Load(proxy, clients=4, request=POST).run(400)
     assert {reply.status for reply in replies} == {200}
-    assert quantile(replies, 1) <= 0.300 + 0.100
-    assert quantile(replies, 0.5) <= 0.020
+    in_time(quantile(replies, 1), 0.300 + 0.100)
+    in_time(quantile(replies, 0.5), 0.020)
     slow = sum(reply.took_s > 0.2 for reply in replies)
     figure(
         f"connect time 300 ms: all of {len(replies)} answered by the other host, {slow} of them "
@@ -142,6 +146,7 @@ async def test_blackholed_connects_cost_a_connect_timeout_and_nobody_else(
 
 
 @pytest.mark.fault("U3")
+@three_tries
 async def test_reset_on_accept_is_told_at_once_and_takes_the_host_out(bench, peers, figure) -> None:
     (peer,) = await peers()
     await peer.inject("rst_on_accept")
@@ -154,8 +159,8 @@ async def test_reset_on_accept_is_told_at_once_and_takes_the_host_out(bench, pee
         await eventually_async(lambda: any(reply.status == 503 for reply in load.replies))
         assert sum(reply.status == 502 for reply in load.replies) <= 3
         took = await recovery_s(load, peer)
-    assert took <= RECOVERY_S
-    assert quantile(replies, 0.99) <= 0.050
+    in_time(took, RECOVERY_S)
+    in_time(quantile(replies, 0.99), 0.050)
     figure(f"502 p99 {ms(quantile(replies, 0.99))}, serves {ms(took)} after the end")
 
 
@@ -183,6 +188,7 @@ async def test_a_share_of_connections_that_are_reset(bench, peers, figure) -> No
 
 
 @pytest.mark.fault("U5")
+@three_tries
 async def test_a_silent_upstream_is_an_error_at_the_budget_and_then_at_once(
     bench, peers, figure
 ) -> None:
@@ -209,9 +215,9 @@ async def test_a_silent_upstream_is_an_error_at_the_budget_and_then_at_once(
         await eventually_async(lambda: len(load.since(judged)) > 300)
         after = load.since(judged)
         took = await recovery_s(load, silent)
-    assert late <= 0.300 + 0.100
-    assert quantile(after, 0.5) <= 0.100
-    assert took <= RECOVERY_S
+    in_time(late, 0.300 + 0.100)
+    in_time(quantile(after, 0.5), 0.100)
+    in_time(took, RECOVERY_S)
     assert elsewhere.statuses().keys() == {200}
     figure(
         f"budget 300 ms: 504 after {ms(late)} at the latest, once judged dead p50 "
@@ -220,6 +226,7 @@ async def test_a_silent_upstream_is_an_error_at_the_budget_and_then_at_once(
 
 
 @pytest.mark.fault("U5")
+@three_tries
 async def test_who_answers_pings_but_no_request_costs_one_request_at_a_time(
     bench, peers, figure
 ) -> None:
@@ -244,7 +251,7 @@ async def test_who_answers_pings_but_no_request_costs_one_request_at_a_time(
     one_by_one = sorted(waited_between(load, judged, judged + 20), key=lambda r: r.began_s)
     assert all(a.ended_s <= b.began_s for a, b in itertools.pairwise(one_by_one))
     assert len(waited) <= 4
-    assert quantile(after, 0.5) <= 0.100
+    in_time(quantile(after, 0.5), 0.100)
     figure(f"hangs but for pings: {len(waited)} of {len(after)} requests waited in 1 s")
 
 
@@ -413,13 +420,14 @@ async def test_no_cut_answer_is_passed_off_as_whole(bench, peers, figure) -> Non
 
 
 @pytest.mark.fault("U14")
+@three_tries
 async def test_an_empty_answer_is_told_at_once(bench, peers, figure) -> None:
     (peer,) = await peers()
     await peer.inject("close_after", size=20)
     proxy = await bench.proxy(peer.url, upstream=MANY)
     replies = await Load(proxy, clients=2).run(100)
     assert {reply.status for reply in replies} == {502}
-    assert quantile(replies, 0.99) <= 0.050
+    in_time(quantile(replies, 0.99), 0.050)
     figure(f"cut in the head: 502 p99 {ms(quantile(replies, 0.99))}")
 
 
@@ -523,6 +531,7 @@ async def test_restarts_are_not_seen_by_who_may_be_sent_again(bench, peers, figu
 
 
 @pytest.mark.fault("U20")
+@three_tries
 async def test_after_a_restart_of_all_reconnecting_is_bounded(bench, peers, figure) -> None:
     three = await peers(3, service_s=0.02)
     proxy = await bench.proxy(*urls(three))
@@ -541,7 +550,7 @@ async def test_after_a_restart_of_all_reconnecting_is_bounded(bench, peers, figu
         await eventually_async(lambda: len(load.since(up)) > 200)
     first = next(at for at in three[0].dials if at >= back)
     storm = sum(first <= at < first + 0.1 for at in three[0].dials)
-    assert took <= RECOVERY_S
+    in_time(took, RECOVERY_S)
     assert storm <= 2 * WARM_COUNT + 4
     assert {reply.status for reply in load.since(up)} == {200}
     assert {r.status for r in load.replies if r.ended_s < down} == {200}
@@ -555,6 +564,7 @@ async def test_after_a_restart_of_all_reconnecting_is_bounded(bench, peers, figu
 
 
 @pytest.mark.fault("U19")
+@three_tries
 async def test_names_are_resolved_aside_and_the_last_good_answer_stays(
     bench, peers, figure, monkeypatch
 ) -> None:
@@ -597,7 +607,7 @@ async def test_names_are_resolved_aside_and_the_last_good_answer_stays(
         await eventually_async(lambda: new.answered > hanging + 20)
     ticking.cancel()
     assert load.statuses().keys() == {200}
-    assert quantile(load.replies, 0.99) < 0.2
+    in_time(quantile(load.replies, 0.99), 0.2)
     assert asked < len(load.replies) / 10
     figure(
         f"failed, empty, changed, hanging resolver: 0 of {len(load.replies)} requests failed, "
@@ -629,6 +639,7 @@ async def test_one_slow_instance_gets_a_small_share(bench, peers, figure) -> Non
 
 
 @pytest.mark.fault("U22")
+@three_tries
 async def test_a_trickling_answer_gives_its_slot_back(bench, peers, figure) -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n" + b"z" * 40
     (peer,) = await peers(answer=answer)
@@ -640,7 +651,7 @@ async def test_a_trickling_answer_gives_its_slot_back(bench, peers, figure) -> N
         held = own_time() - began
         await load.stop()
     assert load.statuses() == {200: 2}
-    assert held < 0.6
+    in_time(held, 0.6)
     figure(f"1 byte per 20 ms: the slot is back after {ms(held)}, the answer still arrives whole")
 
 
@@ -718,6 +729,7 @@ async def test_retries_stay_within_their_budget_and_stop_in_overload(bench, peer
 
 @pytest.mark.fault("U2")
 @pytest.mark.peers("netns")
+@three_tries
 async def test_a_host_whose_packets_are_all_lost_costs_a_connect_timeout(
     bench, peers, figure
 ) -> None:
@@ -734,7 +746,7 @@ async def test_a_host_whose_packets_are_all_lost_costs_a_connect_timeout(
             healed = own_time()
             await eventually_async(lambda: far.answered > 0)
             took = own_time() - healed
-    assert took <= RECOVERY_S
+    in_time(took, RECOVERY_S)
     figure(
         f"all packets lost: every request answered within {ms(worst)} by the other host; "
         f"in use {ms(took)} after the end"

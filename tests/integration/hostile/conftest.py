@@ -10,10 +10,10 @@ import pytest
 from harness.process import Service
 from harness.proxy import Shedproxy
 
-LIMIT_16 = """
+LIMIT = """
 [cell.default.limit]
 algorithm = "fixed"
-initial = 16
+initial = {}
 """
 
 
@@ -31,11 +31,11 @@ def upstream(tmp_path_factory) -> Iterator[Service]:
 
 @pytest.fixture
 def serve(upstream: Service, tmp_path: Path) -> Iterator[Callable[..., Shedproxy]]:
-    """Starts shedproxy before the service; `config` is added to a fixed limit of 16."""
+    """Starts shedproxy before the service; `config` is added to a fixed limit."""
     with ExitStack() as stack:
 
-        def start(config: str = "", *, descriptors: int = 0) -> Shedproxy:
-            running = Shedproxy(upstream.url, home=tmp_path, config=config + LIMIT_16)
+        def start(config: str = "", *, descriptors: int = 0, limit: int = 16) -> Shedproxy:
+            running = Shedproxy(upstream.url, home=tmp_path, config=config + LIMIT.format(limit))
             if descriptors:
                 bound = f'ulimit -n {descriptors}; exec "$@"'
                 running._command = ["sh", "-c", bound, "sh", *running._command]
