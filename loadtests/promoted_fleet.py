@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from loadtests.policies import ROUTES, UNKNOWING, Route
 from shedproxy.controlplane.fleet import Edition, Fleet, Host, Release
@@ -81,15 +81,16 @@ def _scenario(load: float) -> Scenario:
     )
 
 
-class _Counted(OurControl):
+class _Counted:
     """A Shedder that classifies by its document and keeps to its limits of what is read, and counts
-    what a report says.
+    what a report says. It has one and is none: compiled, that cannot be inherited from.
     """
 
     __slots__ = (
         "_chance",
         "_classifier",
         "_infos",
+        "_ours",
         "_proxy",
         "bounded",
         "client_errors",
@@ -101,12 +102,15 @@ class _Counted(OurControl):
     )
 
     def __init__(self, document: Document, *, chance: random.Random, now: Instant) -> None:
-        super().__init__(document.policy, now=now)
+        self._ours = OurControl(document.policy, now=now)
         self._chance = chance
         self.requests = self.errors = self.sheds = self.limited = self.client_errors = 0
         self.bounded = 0
         self.durations = [0] * (len(_BOUNDS_NS) + 1)
         self.classify_by(document)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ours, name)
 
     def classify_by(self, document: Document) -> None:
         """Requests are what this document says, from now on."""
@@ -125,7 +129,7 @@ class _Counted(OurControl):
             self.limited += 1
             return Rejected(info, RejectReason.CONNECTION_LIMIT, more["now"], ())
         self.requests += 1
-        decision = super().arrive(info, **more)
+        decision = self._ours.arrive(info, **more)
         if isinstance(decision, Rejected):
             self._refused(decision)
         elif not isinstance(decision, Permit) and decision.evicted is not None:
@@ -136,16 +140,19 @@ class _Counted(OurControl):
         self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int = 0
     ) -> Sequence[Verdict]:
         self._finish(permit, outcome, now)
-        return self.counted(super().release(permit, outcome, now, stalled_ns))
+        return self.counted(self._ours.release(permit, outcome, now, stalled_ns))
 
     def leave_zombie(
         self, permit: Permit, *, now: Instant, outcome: Outcome = Outcome.ABANDONED
     ) -> Sequence[Verdict]:
         self._finish(permit, outcome, now)
-        return self.counted(super().leave_zombie(permit, now=now, outcome=outcome))
+        return self.counted(self._ours.leave_zombie(permit, now=now, outcome=outcome))
 
     def tick(self, *, now: Instant) -> Sequence[Verdict]:
-        return self.counted(super().tick(now=now))
+        return self.counted(self._ours.tick(now=now))
+
+    def tick_due(self, *, now: Instant) -> Sequence[Verdict]:
+        return self.counted(self._ours.tick_due(now=now))
 
     def _refused(self, decision: Rejected) -> None:
         self.sheds += 1
@@ -184,8 +191,9 @@ class _SimulatedHost:
         chance = random.Random(f"{seed} {name}")
         self.world = World(
             scenario=_scenario(0.55 * chance.uniform(0.95, 1.05)),
-            make_controller=lambda _, now, __: _Counted(
-                document, chance=random.Random(f"{seed} {name} sizes"), now=now
+            make_controller=lambda _, now, __: cast(
+                "Any",
+                _Counted(document, chance=random.Random(f"{seed} {name} sizes"), now=now),
             ),
             chance=lambda stream: random.Random(f"{seed} {name} {stream}"),
             sample_count=0,

@@ -111,3 +111,10 @@ def test_a_broken_scenario_is_shown_with_its_line(root: Path, tmp_path: Path):
     assert done.returncode == 2
     assert "broken.toml:8" in done.stderr
     assert "slots = 0" in done.stderr
+
+
+def test_a_bad_policy_is_stopped_on_what_is_installed(root: Path):
+    """In virtual time, by the very modules: compiled ones can be had, and not inherited from."""
+    kind = ("--only", "bad", "--kind", "a route always refused")
+    done = run(root, "bad-policies", "--seeds", "1", *kind, "--watched", "20")
+    assert done.returncode == 0, done.stdout + done.stderr
