@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import shedproxy
@@ -15,11 +16,20 @@ from shedproxy.workload.scenario import Scenario
 from shedproxy.workload.scenario_document import decode_scenario
 from shedproxy.workload.table_decoder import TableInvalidError
 
-__all__ = ["SUITE", "find_scenario", "find_suite", "read_scenario", "read_suite"]
+__all__ = [
+    "SUITE",
+    "find_family",
+    "find_scenario",
+    "find_suite",
+    "is_pattern",
+    "read_scenario",
+    "read_suite",
+]
 
 SUITE = Path("loadtests/scenarios")
 """The suite in a source tree, looked for under the current directory."""
 
+_LISTED = "shedproxy simulate --list names them all"
 _SHIPPED = Path(shedproxy.__file__).parent / "scenarios"
 """The same files in an installed wheel."""
 
@@ -64,8 +74,26 @@ def find_scenario(named: str) -> Path:
     if file.is_file():
         return file
     near = nearest(named, [file.stem for file in _files_in(folder)])
-    hint = f"; did you mean {near}?" if near else ""
+    hint = f"; did you mean {near}?" if near else f"; {_LISTED}"
     raise StartupError(f"there is no scenario {named} in {folder}{hint}")
+
+
+def find_family(pattern: str) -> Sequence[Path]:
+    """The files of the suite whose names match a pattern (`meta-*`), by name.
+
+    Raises:
+        StartupError: there is none.
+    """
+    folder = find_suite()
+    files = [file for file in _files_in(folder) if fnmatchcase(file.stem, pattern)]
+    if not files:
+        raise StartupError(f"no scenario in {folder} matches {pattern}; {_LISTED}")
+    return files
+
+
+def is_pattern(named: str) -> bool:
+    """Whether a name stands for several of the suite."""
+    return any(character in named for character in "*?[") and not Path(named).exists()
 
 
 def read_scenario(file: Path) -> Scenario:

@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from shedproxy.cli.charts.markup import Html, element, join
+from shedproxy.cli.charts.table import Cell, Table, table_markup
 from shedproxy.cli.scoreboard_cells import scenario_link, scrolling
 from shedproxy.cli.scoreboard_metrics import NOTHING, show_count, show_score
 
-__all__ = ["excess_lines", "margin_lines", "margin_table"]
+__all__ = ["excess_lines", "excess_table", "margin_lines", "margin_table"]
 
 Board = Mapping[str, Any]
 Row = Mapping[str, Any]
 
 _EXCESS = "false_refusal_excess"
+_BEYOND = "Refused beyond the same queue at the true limit"
 
 
 def margin_lines(board: Board) -> Iterator[str]:
@@ -69,21 +71,60 @@ def margin_table(board: Board) -> Html | None:
 
 
 def excess_lines(scenario: Mapping[str, Any]) -> Iterator[str]:
-    """Refusals beyond what the same queue refuses at the true limit, of all seeds together."""
+    """Refusals beyond what the same queue refuses at the true limit: a heading, then a line each.
+
+    Nothing where nobody has them.
+    """
+    rows = [
+        (name, f"{_excess(found)}{between}", f"of {show_count(found['requests'])} requests")
+        for name, found in _excesses(scenario)
+        for between in (f" ({_between(found)})" if _between(found) else "",)
+    ]
+    if not rows:
+        return
+    yield f"{_BEYOND}, all seeds together:"
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, value, of in rows:
+        yield f"  {name:{widths[0]}}  {value:{widths[1]}}  {of:>{widths[2]}}"
+
+
+def excess_table(scenario: Mapping[str, Any]) -> Html | None:
+    """The same for the page, to be opened; None where nobody has them."""
+    rows = [
+        (
+            Cell(name),
+            Cell(_excess(found), found["value"]),
+            Cell(_between(found) or NOTHING, found["low"] or 0.0),
+            Cell(show_count(found["requests"]), found["requests"]),
+        )
+        for name, found in _excesses(scenario)
+    ]
+    if not rows:
+        return None
+    columns = ("Controller", "Beyond", "95 % interval", "Requests")
+    table = Table(title=f"{_BEYOND}: {scenario['name']}", columns=columns, rows=rows)
+    return element(
+        "details",
+        element("summary", f"{_BEYOND}, all seeds together"),
+        table_markup(table, name=f"excess-{scenario['name']}"),
+    )
+
+
+def _excesses(scenario: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for result in scenario["results"]:
         found = (result.get("pooled") or {}).get(_EXCESS)
         if found is not None:
-            yield (
-                f"Refused beyond the same queue at the true limit, all seeds together:"
-                f" {result['controller']} {100 * found['value']:+.4f} %{_range(found)}"
-                f" of {show_count(found['requests'])} requests"
-            )
+            yield result["controller"], found
 
 
-def _range(found: Mapping[str, Any]) -> str:
+def _excess(found: Mapping[str, Any]) -> str:
+    return f"{100 * found['value']:+.4f} %"
+
+
+def _between(found: Mapping[str, Any]) -> str:
     if found["low"] is None:
         return ""
-    return f" ({100 * found['low']:+.4f} to {100 * found['high']:+.4f})"
+    return f"{100 * found['low']:+.4f} to {100 * found['high']:+.4f}"
 
 
 def _counted(margin: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from shedproxy.cli.charts.markup import Html, element, join
 from shedproxy.cli.charts.page import render_page
 from shedproxy.cli.scoreboard_cells import scenario_link, title_of
 from shedproxy.cli.scoreboard_margin import margin_table
-from shedproxy.cli.scoreboard_metrics import show_count, show_percent, show_score
+from shedproxy.cli.scoreboard_metrics import NOTHING, show_count, show_percent, show_score
 from shedproxy.cli.scoreboard_scenarios import scenario_sections
 from shedproxy.cli.scoreboard_tables import matrix_table, overall_table
 from shedproxy.cli.scoreboard_verdict import OURS, Finding, Loss, Verdict, read_verdict
@@ -79,7 +79,7 @@ def _verdict(board: Board, verdict: Verdict) -> Html:
             "div",
             _findings("Expectations not met", verdict.failures),
             _findings("Violations", verdict.violations),
-            _losses(verdict.losses, len(board["scenarios"])),
+            _losses(verdict.losses, verdict.compared_count),
             class_="columns",
         ),
     )
@@ -98,7 +98,10 @@ def _tiles(board: Board, verdict: Verdict) -> Html:
     if count:
         tiles.append(_tile("Expectations met", f"{met}", f"of {count}", is_bad=met < count))
     violations = len(verdict.violations)
-    tiles.append(_tile("Violations", f"{violations}", is_bad=violations > 0))
+    if violations or verdict.is_checked:
+        tiles.append(_tile("Violations", f"{violations}", is_bad=violations > 0))
+    else:
+        tiles.append(_tile("Violations", NOTHING, "without --check"))
     return element("dl", *tiles, class_="tiles")
 
 

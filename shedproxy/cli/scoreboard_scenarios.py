@@ -17,7 +17,8 @@ from shedproxy.cli.scoreboard_cells import (
     scrolling,
     title_of,
 )
-from shedproxy.cli.scoreboard_margin import excess_lines
+from shedproxy.cli.scoreboard_figures import figures_table
+from shedproxy.cli.scoreboard_margin import excess_table
 from shedproxy.cli.scoreboard_metrics import (
     METRICS,
     SCORE,
@@ -78,9 +79,10 @@ def _section(
         *_text(scenario),
         _facts(scenario),
         _results_table(scenario, yardsticks),
-        *(element("p", line, class_="hint") for line in excess_lines(scenario)),
         _expectations(scenario),
         _violations(scenario),
+        excess_table(scenario),
+        figures_table(scenario) if is_open else None,
     ]
     if series is not None:
         content.append(element("h4", f"Over time, seed {series['seed']}"))

@@ -47,10 +47,11 @@ def render_table(board: Board) -> RenderableType:
     else:
         for scenario in board["scenarios"]:
             parts += ["", Text(title_of(scenario)), _scenario(scenario, verdict.yardsticks)]
-            parts += map(Text, excess_lines(scenario))
+            if excess := [Text(line) for line in excess_lines(scenario)]:
+                parts += ["", *excess]
     if margin := [Text(line) for line in margin_lines(board)]:
         parts += ["", *margin]
-    parts += ["", *_summary(verdict, len(board["scenarios"]))]
+    parts += ["", *_summary(verdict, is_single=len(board["scenarios"]) == 1)]
     return Group(*parts)
 
 
@@ -129,16 +130,20 @@ def _style(name: str, *, is_yardstick: bool) -> str:
     return "bold" if name == OURS else "dim" if is_yardstick else ""
 
 
-def _summary(verdict: Verdict, scenario_count: int) -> Iterator[Text]:
+def _summary(verdict: Verdict, *, is_single: bool) -> Iterator[Text]:
     if verdict.expectation_count:
         style = "red" if verdict.failures else ""
         yield Text(f"Expectations met: {verdict.met_count} of {verdict.expectation_count}", style)
         yield from _list(_sentence(finding) for finding in verdict.failures)
+        if is_single:
+            yield from _list(f"met: {kept.controller}, {kept.text}" for kept in verdict.kept)
     if verdict.violations:
         yield Text(f"Violations: {len(verdict.violations)}", "red")
         yield from _list(_sentence(finding) for finding in verdict.violations)
+    elif verdict.is_checked:
+        yield Text("Violations: none, looked for after every event")
     if verdict.losses:
-        yield Text(f"Another beats {OURS}: {len(verdict.losses)} of {scenario_count}")
+        yield Text(f"Another beats {OURS}: {len(verdict.losses)} of {verdict.compared_count}")
         yield from _list(
             f"{loss.scenario}: {show_score(loss.ours)}, {loss.best} {show_score(loss.best_score)}"
             for loss in verdict.losses

@@ -80,11 +80,17 @@ class Verdict:
     remarks: tuple[str, ...]
     standings: tuple[Standing, ...]
     """Best first, yardsticks among them; empty where there is no score over all scenarios."""
-    expectation_count: int
+    kept: tuple[Finding, ...]
+    """Expectations that were met."""
     failures: tuple[Finding, ...]
+    """Those that were not."""
     violations: tuple[Finding, ...]
+    is_checked: bool
+    """Whether violations were looked for."""
     losses: tuple[Loss, ...]
     """Greatest first; none where there is one scenario, of which the headline tells."""
+    compared_count: int
+    """Scenarios on which ours and another have a score."""
 
     @property
     def yardsticks(self) -> frozenset[str]:
@@ -92,27 +98,35 @@ class Verdict:
         return frozenset(s.controller for s in self.standings if s.is_yardstick)
 
     @property
+    def expectation_count(self) -> int:
+        """How many there were, met or not."""
+        return len(self.kept) + len(self.failures)
+
+    @property
     def met_count(self) -> int:
         """How many expectations were met."""
-        return self.expectation_count - len(self.failures)
+        return len(self.kept)
 
 
 def read_verdict(board: Board) -> Verdict:
     """Weigh a board (schema 1)."""
     standings = _standings(board)
-    headline, remarks = _words(standings)
+    headline, remarks = _words(standings, is_single=len(board["scenarios"]) == 1)
     if board.get("measured") == "refusals":
         headline = "Refusals only: nothing is scored."
     remarks = (*_lead(board.get("lead")), *remarks)
     expectations = list(_expectations(board))
+    losses, compared_count = _losses(board, {s.controller for s in standings if s.is_yardstick})
     return Verdict(
         headline=headline,
         remarks=remarks,
         standings=standings,
-        expectation_count=len(expectations),
+        kept=tuple(finding for finding, is_met in expectations if is_met),
         failures=tuple(finding for finding, is_met in expectations if not is_met),
         violations=tuple(_violations(board)),
-        losses=_losses(board, {s.controller for s in standings if s.is_yardstick}),
+        is_checked=bool(board.get("checked")),
+        losses=losses,
+        compared_count=compared_count,
     )
 
 
@@ -144,8 +158,8 @@ def _standings(board: Board) -> tuple[Standing, ...]:
             Standing(
                 controller=row["controller"],
                 score=row.get("score"),
-                low=row.get("low"),
-                high=row.get("high"),
+                low=row.get("low", row.get("score_low")),
+                high=row.get("high", row.get("score_high")),
                 is_yardstick=is_yardstick,
                 place=place if has_place else None,
             )
@@ -153,10 +167,10 @@ def _standings(board: Board) -> tuple[Standing, ...]:
     return tuple(standings)
 
 
-def _words(standings: Sequence[Standing]) -> tuple[str, tuple[str, ...]]:
+def _words(standings: Sequence[Standing], *, is_single: bool) -> tuple[str, tuple[str, ...]]:
     placed = [standing for standing in standings if standing.place is not None]
     if not placed:
-        return "There is no score over all scenarios.", ()
+        return _nobody_placed(standings, is_single=is_single)
     first, *others = placed
     remarks = []
     if not others:
@@ -185,6 +199,17 @@ def _words(standings: Sequence[Standing]) -> tuple[str, tuple[str, ...]]:
         if yardstick.is_yardstick and yardstick.score is not None
     ]
     return headline, tuple(remarks)
+
+
+def _nobody_placed(
+    standings: Sequence[Standing], *, is_single: bool
+) -> tuple[str, tuple[str, ...]]:
+    yardsticks = [f"{one.controller} has {one}." for one in standings if one.score is not None]
+    if yardsticks:
+        return "Only yardsticks were run, and they take no place.", tuple(yardsticks)
+    if is_single:
+        return "This scenario has no score: what is expected of it says how it went.", ()
+    return "There is no score over all scenarios.", ()
 
 
 def _lead(lead: Mapping[str, Any] | None) -> Iterator[str]:
@@ -240,8 +265,10 @@ def _violations(board: Board) -> Iterator[Finding]:
             yield _finding(scenario, result, violation)
 
 
-def _losses(board: Board, yardsticks: set[str]) -> tuple[Loss, ...]:
+def _losses(board: Board, yardsticks: set[str]) -> tuple[tuple[Loss, ...], int]:
+    """Where another has the better score, and on how many scenarios there was one to compare."""
     losses: list[Loss] = []
+    compared_count = 0
     for scenario in board["scenarios"] if len(board["scenarios"]) > 1 else ():
         scores = {
             result["controller"]: result["score"]
@@ -252,7 +279,10 @@ def _losses(board: Board, yardsticks: set[str]) -> tuple[Loss, ...]:
             continue
         ours = scores.pop(OURS)
         best = max(scores, key=scores.__getitem__, default=None)
-        if best is None or scores[best] - ours < _LEVEL:
+        if best is None:
+            continue
+        compared_count += 1
+        if scores[best] - ours < _LEVEL:
             continue
         losses.append(
             Loss(
@@ -263,4 +293,5 @@ def _losses(board: Board, yardsticks: set[str]) -> tuple[Loss, ...]:
                 best_score=scores[best],
             )
         )
-    return tuple(sorted(losses, key=lambda loss: loss.ours - loss.best_score))
+    losses.sort(key=lambda loss: loss.ours - loss.best_score)
+    return tuple(losses), compared_count

@@ -38,6 +38,7 @@ _RULES_ARE = (
 def simulate(
     scenarios: options.Scenarios = None,
     suite: options.Suite = False,
+    only_list: options.List = False,
     generated: options.Generated = 0,
     generator_seed: options.GeneratorSeed = 1,
     controllers: options.Controllers = None,
@@ -55,26 +56,30 @@ def simulate(
     a scenario is not met or a rule of the run is broken. Ctrl-C shows what was measured so far.
 
     Examples:
+        shedproxy simulate --list
         shedproxy simulate overload-4x20ms-exponential-3x
+        shedproxy simulate 'meta-*' --controller shedproxy --controller none --seeds 1
         shedproxy simulate --suite --controller shedproxy --check
         shedproxy simulate my-scenarios/ --seeds 10 --html scoreboard.html
         shedproxy simulate --generated 100 --generator-seed 7 --html fresh.html
         shedproxy simulate healthy-load-0.9 --controller shedproxy --refusals --seeds 200
     """
-    from shedproxy.simulator.board import has_failed, make_board
+    from shedproxy.simulator.board import make_board
 
+    suite = suite or (only_list and not (scenarios or generated))
     chosen = _scenarios(
         scenarios or [], is_suite=suite, generated=generated, generator_seed=generator_seed
     )
+    if only_list:
+        _list(chosen, as_json=as_json)
+        return
     if refusals:
         chosen = [_only_of_refusals(scenario) for scenario in chosen]
-    names = _controllers(controllers or [])
-    if html is not None and not html.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {html.parent}", param_hint="--html")
+    _check_folder(html)
     wants_series = (as_json or html is not None) and not refusals
     work = _jobs(
         chosen,
-        names,
+        _controllers(controllers or []),
         seeds,
         is_checked=check,
         sample=sample,
@@ -85,14 +90,29 @@ def simulate(
     board = make_board(
         chosen,
         run.results,
-        _about(generated, generator_seed, refusals),
+        _about(generated, generator_seed, only_refusals=refusals, is_checked=check),
         rng=_chance(0, "intervals"),
     )
     _show(board, as_json=as_json, html=html)
-    if run.was_interrupted:
-        typer.echo(f"interrupted: {len(run.results)} of {len(work)} runs are shown", err=True)
-    if run.was_interrupted or has_failed(board):
-        raise typer.Exit(EXIT_INTERRUPTED if run.was_interrupted else EXIT_FAILED)
+    _end(board, run, asked_count=len(work))
+
+
+def _check_folder(html: Path | None) -> None:
+    """Before hours of work, not after.
+
+    Raises:
+        typer.BadParameter: there is none.
+    """
+    if html is not None and not html.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {html.parent}", param_hint="--html")
+
+
+def _list(scenarios: Sequence[Scenario], *, as_json: bool) -> None:
+    from shedproxy.cli.scenario_list import list_as_json, list_as_text
+    from shedproxy.simulator.registry import CONTROLLERS
+
+    shown = list_as_json(scenarios) if as_json else list_as_text(scenarios, tuple(CONTROLLERS))
+    typer.echo(shown)
 
 
 # --- what is run ----------------------------------------------------------------------------
@@ -101,11 +121,20 @@ def simulate(
 def _scenarios(
     named: Sequence[str], *, is_suite: bool, generated: int, generator_seed: int
 ) -> list[Scenario]:
-    from shedproxy.cli.scenario_files import find_scenario, find_suite, read_scenario, read_suite
+    from shedproxy.cli.scenario_files import (
+        find_family,
+        find_scenario,
+        find_suite,
+        is_pattern,
+        read_scenario,
+        read_suite,
+    )
     from shedproxy.simulator.generator import generate_scenario
 
     if not (named or is_suite or generated):
-        raise typer.BadParameter("name a scenario, or say --suite", param_hint="SCENARIO")
+        raise typer.BadParameter(
+            "name a scenario (--list shows them), or say --suite", param_hint="SCENARIO"
+        )
     found: dict[str, Scenario] = {}
     for scenario in read_suite(find_suite()) if is_suite else []:
         found[scenario.name] = scenario
@@ -113,8 +142,9 @@ def _scenarios(
         if Path(name).is_dir():
             for scenario in read_suite(Path(name)):
                 found[scenario.name] = scenario
-        else:
-            scenario = read_scenario(find_scenario(name))
+            continue
+        for file in find_family(name) if is_pattern(name) else [find_scenario(name)]:
+            scenario = read_scenario(file)
             found[scenario.name] = scenario
     for number in range(1, generated + 1):
         scenario = generate_scenario(number, _chance(generator_seed, f"generated {number}"))
@@ -196,7 +226,7 @@ def _only_of_refusals(scenario: Scenario) -> Scenario:
     return replace(scenario, expect=tuple(e for e in scenario.expect if is_of_refusals(e.metric)))
 
 
-def _about(generated: int, generator_seed: int, only_refusals: bool) -> Any:
+def _about(generated: int, generator_seed: int, *, only_refusals: bool, is_checked: bool) -> Any:
     import shedproxy
     from shedproxy.simulator.board import About
 
@@ -208,6 +238,7 @@ def _about(generated: int, generator_seed: int, only_refusals: bool) -> Any:
         generated_count=generated,
         generated_seed=generator_seed,
         measured="refusals" if only_refusals else "everything",
+        is_checked=is_checked,
     )
 
 
@@ -283,6 +314,21 @@ def _results(work: Sequence[Job], processes: int) -> Iterator[JobResult]:
 
 def _leave_interrupts_to_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end(board: dict[str, Any], run: _Run, *, asked_count: int) -> None:
+    """End as what was run deserves.
+
+    Raises:
+        typer.Exit: it was interrupted, or something is not as it should be.
+    """
+    from shedproxy.simulator.board import has_failed
+
+    if run.was_interrupted:
+        typer.echo(f"interrupted: {len(run.results)} of {asked_count} runs are shown", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if has_failed(board):
+        raise typer.Exit(EXIT_FAILED)
 
 
 # --- showing it -----------------------------------------------------------------------------

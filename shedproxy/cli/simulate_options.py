@@ -11,7 +11,13 @@ __all__: list[str] = []
 
 Scenarios = Annotated[
     list[str] | None,
-    typer.Argument(metavar="SCENARIO...", help="Names of the suite, files, or folders."),
+    typer.Argument(
+        metavar="SCENARIO...", help="Names or patterns of the suite, files, or folders."
+    ),
+]
+List = Annotated[
+    bool,
+    typer.Option("--list", help="Run nothing: show what could be run, of all or of what is named."),
 ]
 Suite = Annotated[bool, typer.Option("--suite", help="Run every scenario of the suite.")]
 Generated = Annotated[

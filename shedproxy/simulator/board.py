@@ -58,6 +58,9 @@ class About:
     generated_seed: int = 0
     measured: str = "everything"
     """Or `refusals`: no oracle was run but that of our queue."""
+    is_checked: bool = False
+    """Whether the rules of a run were checked after every event; without that no violation is
+    known, which is not the same as none."""
 
 
 def make_board(
@@ -85,6 +88,7 @@ def make_board(
         "python": about.python,
         "scoring": {"rules": list(RULES), "weights": dict(WEIGHTS)},
         "measured": about.measured,
+        "checked": about.is_checked,
         "scenarios": [
             _scenario(scenario, by_scenario[scenario.name], rng, is_only=len(shown) == 1)
             for scenario in shown
@@ -165,6 +169,7 @@ def _result(
             parts.setdefault(part, []).append(value)
     return {
         "controller": name,
+        "is_yardstick": name in YARDSTICKS,
         "score": None if score is None else score.value,
         "score_low": None if score is None or len(scores) < 2 else score.low,
         "score_high": None if score is None or len(scores) < 2 else score.high,

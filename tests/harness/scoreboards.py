@@ -39,6 +39,7 @@ def scoreboard(
         "command": "shedproxy simulate --suite --seeds 5",
         "seeds": [1, 2, 3, 4, 5],
         "python": "3.11.7",
+        "checked": True,
         "scoring": {
             "rules": [
                 "Goodput is what was answered within its deadline, over what the oracle got.",

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from shedproxy.cli import scenario_files
-from shedproxy.cli.scenario_files import find_scenario, find_suite, read_scenario, read_suite
+from shedproxy.cli.scenario_files import (
+    find_family,
+    find_scenario,
+    find_suite,
+    is_pattern,
+    read_scenario,
+    read_suite,
+)
 from shedproxy.errors import ConfigInvalidError, StartupError
 
 
@@ -52,6 +59,27 @@ def test_the_nearest_name_is_offered_for_one_that_is_not_there() -> None:
         find_scenario("overlaod")
     with pytest.raises(StartupError, match=r"no scenario file x/overload\.toml"):
         find_scenario("x/overload.toml")
+
+
+def test_a_name_like_no_other_is_told_where_all_are() -> None:
+    write(scenario_files.SUITE / "overload.toml")
+    with pytest.raises(StartupError, match="simulate --list names them all"):
+        find_scenario("zebra")
+
+
+def test_a_family_is_what_matches_in_the_suite() -> None:
+    for name in ("meta-b", "meta-a", "other"):
+        write(scenario_files.SUITE / f"{name}.toml")
+    assert [file.stem for file in find_family("meta-*")] == ["meta-a", "meta-b"]
+    with pytest.raises(StartupError, match=r"no scenario in .* matches met\?"):
+        find_family("met?")
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_itself() -> None:
+    write(Path("a[1].toml"))
+    assert [is_pattern(named) for named in ("a*", "a?", "[ab]", "a[1].toml", "ab")] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
 
 
 def test_a_scenario_is_named_after_its_file() -> None:

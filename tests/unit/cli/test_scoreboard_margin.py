@@ -7,7 +7,12 @@ from typing import Any
 from harness.pages import Page
 
 from shedproxy.cli.charts.page import render_page
-from shedproxy.cli.scoreboard_margin import excess_lines, margin_lines, margin_table
+from shedproxy.cli.scoreboard_margin import (
+    excess_lines,
+    excess_table,
+    margin_lines,
+    margin_table,
+)
 
 
 def row(scenario: str, points: float, **more: Any) -> dict[str, Any]:
@@ -72,20 +77,37 @@ def test_the_page_has_every_scenario_of_it() -> None:
     assert margin_table({"scenarios": []}) is None
 
 
+def excess(value: float, low: float | None, high: float | None, requests: int) -> dict[str, Any]:
+    pooled = {"value": value, "low": low, "high": high, "requests": requests, "seeds": 200}
+    return {"pooled": {"false_refusal_excess": pooled}}
+
+
 def test_refusals_beyond_the_same_queue_keep_their_sign() -> None:
-    pooled = {"value": -1e-6, "low": -3e-6, "high": 1e-6, "requests": 10_000_000, "seeds": 200}
     results = [
-        {"controller": "shedproxy", "pooled": {"false_refusal_excess": pooled}},
+        {"controller": "shedproxy", **excess(-1e-6, -3e-6, 1e-6, 10_000_000)},
         {"controller": "aimd", "pooled": {}},
         {"controller": "vegas"},
+        {"controller": "a", **excess(0.5, None, None, 3_000)},
     ]
-    (line,) = excess_lines({"results": results})
-    assert line == (
-        "Refused beyond the same queue at the true limit, all seeds together: shedproxy"
-        " -0.0001 % (-0.0003 to +0.0001) of 10,000,000 requests"
-    )
-    alone = {**pooled, "low": None, "high": None}
-    (line,) = excess_lines(
-        {"results": [{"controller": "a", "pooled": {"false_refusal_excess": alone}}]}
-    )
-    assert line.endswith("a -0.0001 % of 10,000,000 requests")
+    assert list(excess_lines({"results": results})) == [
+        "Refused beyond the same queue at the true limit, all seeds together:",
+        "  shedproxy  -0.0001 % (-0.0003 to +0.0001)  of 10,000,000 requests",
+        "  a          +50.0000 %                           of 3,000 requests",
+    ]
+    assert list(excess_lines({"results": results[1:3]})) == []
+
+
+def test_the_page_has_them_in_a_table_to_open() -> None:
+    results = [
+        {"controller": "shedproxy", **excess(-1e-6, -3e-6, 1e-6, 10_000_000)},
+        {"controller": "a", **excess(0.5, None, None, 3_000)},
+        {"controller": "vegas"},
+    ]
+    table = excess_table({"name": "s", "results": results})
+    assert table is not None
+    assert table.startswith("<details><summary>Refused beyond the same queue")
+    words = Page(render_page(title="t", header=table, body=table, footer="f")).text
+    assert "-0.0003 to +0.0001" in words
+    assert "10,000,000" in words
+    assert "vegas" not in words
+    assert excess_table({"name": "s", "results": results[2:]}) is None

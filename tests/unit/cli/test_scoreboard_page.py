@@ -49,6 +49,12 @@ def test_the_verdict_counts(board, page):
     assert "Generated100 seed 7" in page.text
 
 
+def test_none_is_no_number_of_violations_that_were_not_looked_for():
+    one = {**scoreboard(scenario_count=1), "checked": False}
+    assert "Violations- without --check" in Page(render_scoreboard(one)).text
+    assert "Violations0" in Page(render_scoreboard({**one, "checked": True})).text
+
+
 def test_a_long_list_of_failures_begins_in_the_open():
     unmet = [{"text": f"x >= {i}", "actual": 0.5, "is_met": False} for i in range(20)]
     result = {"controller": "shedproxy", "score": 0.5, "expectations": unmet}
@@ -86,7 +92,7 @@ def test_what_may_be_missing_is_missed_by_nobody():
         "generated": None,
     }
     page = Page(render_scoreboard(bare))
-    assert "There is no score over all scenarios." in page.text
+    assert "This scenario has no score" in page.text
     assert page.tables["Results of x"] == [["Controller", "Score ↑"], ["a", "-"]]
 
 

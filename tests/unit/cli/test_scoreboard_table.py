@@ -70,6 +70,20 @@ def test_what_went_wrong_is_listed(board):
     assert "Another beats shedproxy: 2 of 6" in text
 
 
+def test_of_one_scenario_expectations_that_were_met_are_listed_too():
+    expectations = [{"text": "p99_ms <= 9", "actual": 8.5, "is_met": True}]
+    result = {"controller": "shedproxy", "score": 0.5, "expectations": expectations}
+    one = {"name": "s", "results": [result]}
+    assert "  met: shedproxy, expected p99_ms <= 9, got 8.5" in printed({"scenarios": [one]})
+    assert "  met:" not in printed({"scenarios": [one, {**one, "name": "t"}]})
+
+
+def test_no_violation_is_told_only_where_it_was_looked_for():
+    one = {"name": "s", "results": [{"controller": "a", "score": 0.5}]}
+    assert "Violations: none" in printed({"scenarios": [one], "checked": True})
+    assert "Violations" not in printed({"scenarios": [one], "checked": False})
+
+
 def test_a_long_list_ends_with_how_many_more():
     unmet = [{"text": f"x >= {i}", "actual": 0.5, "is_met": False} for i in range(13)]
     result = {"controller": "shedproxy", "score": 0.5, "expectations": unmet}

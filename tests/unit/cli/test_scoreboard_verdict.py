@@ -61,6 +61,31 @@ def test_a_yardstick_takes_no_place_and_is_not_hidden():
     assert verdict.yardsticks == {"fixed"}
 
 
+def test_a_yardstick_takes_no_place_in_one_scenario_either():
+    results = [row("fixed", 0.98, is_yardstick=True), row("shedproxy", 0.97), row("vegas", 0.9)]
+    verdict = read_verdict(board(scenario("s", *results)))
+    assert verdict.headline == "shedproxy is first of 2: 0.970, 0.070 ahead of vegas."
+    assert verdict.yardsticks == {"fixed"}
+
+
+def test_yardsticks_alone_have_scores_and_no_first():
+    verdict = read_verdict(board(scenario("s", row("fixed", 0.98, is_yardstick=True))))
+    assert verdict.headline == "Only yardsticks were run, and they take no place."
+    assert verdict.remarks == ("fixed has 0.980.",)
+
+
+def test_one_scenario_has_the_intervals_of_its_scores():
+    results = [
+        row("a", 0.9, score_low=0.89, score_high=0.91),
+        row("b", 0.5, score_low=0.45, score_high=0.55),
+    ]
+    verdict = read_verdict(board(scenario("s", *results)))
+    assert verdict.headline == "a is first of 2: 0.900 (0.890 to 0.910), 0.400 ahead of b."
+    assert verdict.remarks == (
+        "b has 0.500 (0.450 to 0.550): the intervals of the first two do not overlap.",
+    )
+
+
 def test_one_scenario_ranks_by_its_own_scores():
     verdict = read_verdict(board(scenario("s", row("aimd", 0.5), row("none", None), row("b", 0.9))))
     assert [standing.controller for standing in verdict.standings] == ["b", "aimd", "none"]
@@ -69,7 +94,10 @@ def test_one_scenario_ranks_by_its_own_scores():
 
 @pytest.mark.parametrize(
     ("scores", "headline"),
-    [([0.9], "a scores 0.900."), ([None], "There is no score over all scenarios.")],
+    [
+        ([0.9], "a scores 0.900."),
+        ([None], "This scenario has no score: what is expected of it says how it went."),
+    ],
 )
 def test_one_controller_has_nobody_to_lead(scores, headline):
     results = [row("a", score) for score in scores]
@@ -93,6 +121,7 @@ def test_what_was_not_met_is_listed_with_what_was_measured():
         board(scenario("s", row("shedproxy", 0.9, expectations=expectations), title="Title"))
     )
     assert (verdict.met_count, verdict.expectation_count) == (1, 3)
+    assert [kept.text for kept in verdict.kept] == ["expected inversion_ratio <= 0, got 0"]
     assert [(f.scenario, f.title, f.controller, f.text) for f in verdict.failures] == [
         ("s", "Title", "shedproxy", "expected goodput_ratio >= 0.98, got 0.9123"),
         ("s", "Title", "shedproxy", "expected recovery_s <= 1, got -"),
@@ -105,6 +134,11 @@ def test_violations_of_anybody_are_listed():
         ("vegas", "one"),
         ("vegas", "two"),
     ]
+
+
+def test_a_board_says_whether_violations_were_looked_for():
+    assert read_verdict({**board(scenario("s", row("a", 0.9))), "checked": True}).is_checked
+    assert not read_verdict(board(scenario("s", row("a", 0.9)))).is_checked
 
 
 def test_where_another_is_better_the_greatest_gap_comes_first():
@@ -122,6 +156,7 @@ def test_where_another_is_better_the_greatest_gap_comes_first():
         ("far", "aimd"),
         ("lost", "vegas"),
     ]
+    assert verdict.compared_count == 4, "on one of them ours was not run"
 
 
 def test_results_without_a_score_come_last():

@@ -52,7 +52,9 @@ def test_a_scenario_is_run_under_the_controllers_named_and_shown() -> None:
     result = simulate("met", "--controller", "fixed", "--controller", "none", "--seeds", "2")
     assert result.exit_code == 0
     assert "Twice the capacity" in result.stdout
-    assert result.stdout.index("fixed") < result.stdout.index("none")
+    table = result.stdout.partition("Twice the capacity")[2]
+    assert table.index("fixed") < table.index("none")
+    assert result.stdout.startswith("none scores"), "a yardstick takes no place"
     assert "2 of 2 runs" in result.stderr
     assert "weighted mean" not in result.stdout
 
@@ -92,6 +94,23 @@ def test_files_and_folders_and_generated_ones_may_be_named(folder: Path) -> None
     assert names == ["own", "met", "missed", "generated-0001"]
     assert board["generated"]["count"] == 1
     assert board["scenarios"][-1]["series"] is None
+
+
+def test_a_pattern_stands_for_all_of_the_suite_that_match(folder: Path) -> None:
+    board = board_of("m*", "few", "--controller", "fixed", "--controller", "vegas", "--seeds", "1")
+    assert [scenario["name"] for scenario in board["scenarios"]] == ["met", "missed", "few"]
+    result = simulate("x*")
+    assert "no scenario in" in str(result.exception)
+    assert "simulate --list" in str(result.exception)
+
+
+def test_a_list_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulate_command, "_results", None)
+    everything = simulate("--list")
+    assert everything.exit_code == 0
+    assert "3 scenarios" in everything.stdout
+    some = simulate("m*", "--list", "--json")
+    assert [one["name"] for one in json.loads(some.stdout)] == ["met", "missed"]
 
 
 def test_a_page_is_written(folder: Path) -> None:
@@ -140,7 +159,7 @@ def test_an_interruption_before_the_first_result_shows_nothing(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "name a scenario"),
+        ([], "name a scenario (--list shows them)"),
         (["met", "--controller", "vegs"], "did you mean vegas?"),
         (["met", "--controller", "xyz"], "there are: shedproxy"),
         (["met", "--seeds", "0"], "--seeds"),
@@ -206,6 +225,7 @@ def test_refusals_alone_are_counted_over_all_seeds() -> None:
     words = " ".join(result.stdout.split())
     assert "Refusals only" in words
     assert "same queue at the true limit, all seeds together: shedproxy +" in words
+    assert board_of("met", "--controller", "fixed", "--seeds", "1", "--check")["checked"] is True
     board = board_of("missed", "--controller", "fixed", "--seeds", "1", "--refusals")
     (found,) = board["scenarios"][0]["results"]
     assert found["pooled"]["false_refusal_excess"]["requests"] > 5_000

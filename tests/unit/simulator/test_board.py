@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from harness.worlds import chance_of
 
 from shedproxy.cli.scoreboard_page import render_scoreboard
+from shedproxy.cli.scoreboard_verdict import read_verdict
 from shedproxy.simulator.board import About, has_failed, make_board
 from shedproxy.simulator.figures import QUEUE_ORACLE_REFUSED, REFUSED
 from shedproxy.simulator.suite import Job, JobResult, RunResult, run_job
@@ -109,6 +111,17 @@ def test_expectations_bind_whom_they_name_on_the_worst_seed() -> None:
     assert has_failed(board)
 
 
+def test_a_board_of_one_scenario_knows_its_yardsticks_and_whether_it_was_checked() -> None:
+    board = board_of([job("x", 1, fixed=0.9, none=0.5)])
+    results = board["scenarios"][0]["results"]
+    assert [result["is_yardstick"] for result in results] == [True, False]
+    assert read_verdict(board).headline.startswith("none scores 0.500")
+    assert board["checked"] is False
+    about = replace(ABOUT, is_checked=True)
+    checked = make_board([Scenario(name="x")], [job("x", 1, a=1)], about, rng=random.Random(1))
+    assert checked["checked"] is True
+
+
 def test_a_violation_fails_a_board_and_one_without_flaw_does_not_fail() -> None:
     assert has_failed(board_of([job("x", 1, bad=0.9)]))
     assert not has_failed(board_of([job("x", 1, good=0.9)]))
@@ -205,7 +218,9 @@ def test_refusals_alone_are_shown_without_a_score() -> None:
     board = make_board([Scenario(name="x")], results, about, rng=random.Random(1))
     assert "margin" not in board
     assert board["measured"] == "refusals"
-    assert "a +1.0000 % (+1.0000 to +1.0000) of 6,000 requests" in render_scoreboard(board)
+    page = render_scoreboard(board)
+    assert "+1.0000 %" in page
+    assert "+1.0000 to +1.0000" in page
 
 
 def test_the_board_has_the_margin_to_the_best_of_the_usual_ones() -> None:
