@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +29,7 @@ _LINE_MAX = 8 * 1024 * 1024
 
 
 def replay(
-    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="What `--record` wrote.")],
+    traces: Annotated[list[Path], typer.Argument(metavar="TRACE", help="What `--record` wrote.")],
     policy: Annotated[
         Path | None,
         typer.Option("--policy", metavar="FILE", help="Settings to replay by, as for `run`."),
@@ -45,29 +46,35 @@ def replay(
 
     By its own policy every answer must be the recorded one, byte for byte: exit code 0, or 1 and
     the first difference. By another one: who would have been refused, and who would have waited.
+    Several workers wrote a trace each: name them all, and the counts are of all together.
 
     Examples:
         shedproxy replay traffic.jsonl
         shedproxy replay traffic.jsonl --policy stricter.toml
+        shedproxy replay traffic.*.jsonl --policy stricter.toml
         shedproxy replay traffic.jsonl --policy stricter.toml --json | jq .changed
     """
-    from shedproxy.workload.trace import TraceReader
-
-    if write is not None and write.exists() and trace.exists() and write.samefile(trace):
+    if write is not None and len(traces) > 1:
+        raise typer.BadParameter("it is of one trace", param_hint="--write")
+    if write is not None and write.exists() and traces[0].exists() and write.samefile(traces[0]):
         raise typer.BadParameter("it would replace the trace itself", param_hint="--write")
     written: list[str] = []
     sink = None if write is None else written.append
-    reader = TraceReader(_lines(trace), source=str(trace))
     if policy is None:
-        is_good = _verify(reader, as_json=as_json, sink=sink)
-        header = reader.header
+        is_good, header = _verify(traces, as_json=as_json, sink=sink)
     else:
-        header = _compare(reader, policy, as_json=as_json, sink=sink)
+        header = _compare(traces, policy, as_json=as_json, sink=sink)
         is_good = True
     if write is not None and is_good:
         _write(write, header, written)
     if not is_good:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _read(trace: Path) -> TraceReader:
+    from shedproxy.workload.trace import TraceReader
+
+    return TraceReader(_lines(trace), source=str(trace))
 
 
 def _lines(file: Path) -> Iterator[str]:
@@ -76,7 +83,14 @@ def _lines(file: Path) -> Iterator[str]:
             while line := stream.readline(_LINE_MAX):
                 yield line
     except OSError as error:
-        raise StartupError(f"cannot read {file}: {error.strerror}") from error
+        hint = _of_workers(file) if isinstance(error, FileNotFoundError) else ""
+        raise StartupError(f"cannot read {file}: {error.strerror}{hint}") from error
+
+
+def _of_workers(file: Path) -> str:
+    """The files that several workers, or processes of the middleware, wrote instead."""
+    found = sorted(str(other) for other in file.parent.glob(f"{escape(file.stem)}.*{file.suffix}"))
+    return f"; there are, one of each worker: {' '.join(found)}" if found else ""
 
 
 def _write(file: Path, header: TraceHeader, lines: list[str]) -> None:
@@ -89,15 +103,27 @@ def _write(file: Path, header: TraceHeader, lines: list[str]) -> None:
         end_failed(f"cannot write {file}: {error.strerror}")
 
 
-def _verify(reader: TraceReader, *, as_json: bool, sink: Callable[[str], None] | None) -> bool:
+def _verify(
+    traces: Sequence[Path], *, as_json: bool, sink: Callable[[str], None] | None
+) -> tuple[bool, TraceHeader]:
+    """Whether each is identical by its own policy, and the header of the last."""
     from shedproxy.simulator.replay import verify
 
-    verification = verify(reader, write=sink)
+    is_alone = len(traces) == 1
+    shown: list[dict[str, Any]] = []
+    for trace in traces:
+        reader = _read(trace)
+        verification = verify(reader, write=sink)
+        shown.append(_verification(verification))
+        if not as_json:
+            prefix = "" if is_alone else f"{trace}: "
+            typer.echo(f"{prefix}{_verdict(verification, reader.header)}")
+    are_identical = all(one["identical"] for one in shown)
     if as_json:
-        typer.echo(json.dumps(_verification(verification), indent=2))
-    else:
-        typer.echo(_verdict(verification, reader.header))
-    return verification.difference is None
+        files = [{"file": str(trace), **one} for trace, one in zip(traces, shown, strict=True)]
+        content = shown[0] if is_alone else {"identical": are_identical, "traces": files}
+        typer.echo(json.dumps(content, indent=2))
+    return are_identical, reader.header
 
 
 def _verification(verification: Verification) -> dict[str, Any]:
@@ -142,21 +168,25 @@ def _verdict(verification: Verification, header: TraceHeader) -> str:
 
 
 def _compare(
-    reader: TraceReader, file: Path, *, as_json: bool, sink: Callable[[str], None] | None
+    traces: Sequence[Path], file: Path, *, as_json: bool, sink: Callable[[str], None] | None
 ) -> TraceHeader:
-    """Replay by the policy of a settings file; the header that the replay has as a trace."""
+    """Replay by the policy of a settings file; the header that the last replay has as a trace."""
     from shedproxy.cli.replay_views import comparison_as_json, comparison_as_text
     from shedproxy.settings import load_settings
     from shedproxy.simulator.history import History
-    from shedproxy.simulator.what_if import what_if
+    from shedproxy.simulator.what_if import add_up, what_if
 
     loaded = load_settings(file, environ=os.environ)
     print_problems(loaded.warnings)
-    policy = _part(loaded.document.policy, reader.header)
-    history = History(reader)
-    comparison = what_if(history, policy, write=sink)
+    facts, comparisons = [], []
+    for trace in traces:
+        # A history is large: of what is counted only the counts are kept.
+        history = History(_read(trace))
+        policy = _part(loaded.document.policy, history.header)
+        facts.append(history.facts)
+        comparisons.append(what_if(history, policy, write=sink))
     show = comparison_as_json if as_json else comparison_as_text
-    typer.echo(show(history, policy, comparison, rules=len(loaded.settings.rule)))
+    typer.echo(show(facts, policy, add_up(comparisons), rules=len(loaded.settings.rule)))
     return replace(history.header, policy=policy)
 
 

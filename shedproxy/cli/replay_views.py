@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from shedproxy.core import Criticality, Policy, RejectReason, to_milliseconds, to_seconds
-from shedproxy.simulator.history import Fate, History
+from shedproxy.simulator.history import Fate, TraceFacts
 from shedproxy.simulator.what_if import Comparison, Side
 
 __all__ = ["comparison_as_json", "comparison_as_text"]
@@ -21,20 +21,18 @@ _Reasons = Counter[tuple[RejectReason, Criticality]]
 
 
 def comparison_as_json(
-    history: History, policy: Policy, comparison: Comparison, *, rules: int
+    traces: Sequence[TraceFacts], policy: Policy, comparison: Comparison, *, rules: int
 ) -> str:
-    """One JSON object. Counts are of data requests; `rules` is how many the settings have."""
+    """One JSON object. Counts are of data requests; `rules` is how many the settings have.
+
+    One trace is `trace`, several are the list `traces`, and all counts are of them together.
+    """
     recorded, replayed = comparison.recorded, comparison.replayed
+    facts = [_facts(trace) for trace in traces]
     content: dict[str, Any] = {
-        "trace": {
-            "version": history.header.version,
-            "worker": history.header.worker,
-            "workers": history.header.workers,
-            "span_ns": history.ended_at - history.header.started_at,
-            "ended": history.why,
-        },
+        **({"trace": facts[0]} if len(facts) == 1 else {"traces": facts}),
         "mode": {
-            "recorded": history.header.policy.mode.label,
+            "recorded": traces[0].header.policy.mode.label,
             "replayed": policy.mode.label,
         },
         "classes": {
@@ -64,9 +62,19 @@ def comparison_as_json(
         "adjusted": comparison.adjusted,
         "borrowed": comparison.borrowed,
         "borrowed_elsewhere": comparison.borrowed_elsewhere,
-        "unknown": _unknown(history, comparison, rules),
+        "unknown": _unknown(traces, comparison, rules),
     }
     return json.dumps(content, indent=2)
+
+
+def _facts(trace: TraceFacts) -> dict[str, Any]:
+    return {
+        "version": trace.header.version,
+        "worker": trace.header.worker,
+        "workers": trace.header.workers,
+        "span_ns": trace.ended_at - trace.header.started_at,
+        "ended": trace.why,
+    }
 
 
 def _fates(side: Side, criticality: Criticality) -> dict[str, int]:
@@ -89,16 +97,12 @@ def _reasons(recorded: _Reasons, replayed: _Reasons) -> dict[str, Any]:
 
 
 def comparison_as_text(
-    history: History, policy: Policy, comparison: Comparison, *, rules: int
+    traces: Sequence[TraceFacts], policy: Policy, comparison: Comparison, *, rules: int
 ) -> str:
-    """Tables for a person, and what they do not show."""
-    header = history.header
+    """Tables for a person, of all traces together, and what they do not show."""
     recorded, replayed = comparison.recorded, comparison.replayed
-    part = f", worker {header.worker} of {header.workers}" if header.workers > 1 else ""
-    span_s = to_seconds(history.ended_at - header.started_at)
-    recording = f"mode {header.policy.mode.label}, shedproxy {header.version}{part}"
     lines = [
-        f"recorded: {recording}; {span_s:.3f} s, it ended: {history.why}",
+        *map(_recording, traces),
         f"replayed: mode {policy.mode.label}",
         "",
         *_table(_class_rows(recorded, replayed)),
@@ -126,9 +130,17 @@ def comparison_as_text(
     lines += ["", "what a replay cannot know:"]
     lines += [
         textwrap.fill(sentence, _WIDTH, initial_indent="- ", subsequent_indent="  ")
-        for sentence in _unknown(history, comparison, rules)
+        for sentence in _unknown(traces, comparison, rules)
     ]
     return "\n".join(lines)
+
+
+def _recording(trace: TraceFacts) -> str:
+    header = trace.header
+    part = f", worker {header.worker} of {header.workers}" if header.workers > 1 else ""
+    span_s = to_seconds(trace.ended_at - header.started_at)
+    recording = f"mode {header.policy.mode.label}, shedproxy {header.version}{part}"
+    return f"recorded: {recording}; {span_s:.3f} s, it ended: {trace.why}"
 
 
 def _class_rows(recorded: Side, replayed: Side) -> list[tuple[str, ...]]:
@@ -199,17 +211,29 @@ at the margin multiplies that: a few requests in a hundred may change by chance.
 _OUTSIDE = """Refusals before admission (no_upstream, connection_limit, malformed requests) are not
 in a trace."""
 _BLIND = "No work ended in the recording: what was not recorded took no time at all here."
+_WORKERS = """Each worker has its own part of the limits here, as it had while it was recorded.
+Without a recording workers count against them together, and lend what one does not use."""
 _RULES = """Rules are not applied again, because paths and headers are not in a trace: each request
 keeps the route, class, cell, cost and bound that it was recorded with."""
 
 
-def _unknown(history: History, comparison: Comparison, rules: int) -> list[str]:
+def _unknown(traces: Sequence[TraceFacts], comparison: Comparison, rules: int) -> list[str]:
     """The limits of what was computed, in sentences."""
     sentences = [*_guessed(comparison), _UPSTREAM, _CLIENTS, _TIMERS, _OUTSIDE]
-    if history.policies:
+    header = traces[0].header
+    if header.workers > 1:
+        sentences.append(_WORKERS)
+        missing = header.workers - len({trace.header.worker for trace in traces})
+        if missing > 0:
+            sentences.append(
+                f"Traces of workers that are missing: {missing} of {header.workers}. What they"
+                " decided is in no count."
+            )
+    # Workers are given a new policy together.
+    policies = max(trace.policies for trace in traces)
+    if policies:
         sentences.append(
-            f"Policies applied while it was recorded: {history.policies}. The replay has one"
-            " throughout."
+            f"Policies applied while it was recorded: {policies}. The replay has one throughout."
         )
     if rules:
         sentences.append(_RULES)

@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from typing import NamedTuple
 
 from shedproxy.core import Instant, Memory, Outcome, RejectReason, RequestInfo
-from shedproxy.workload.trace import Answer, Call, TraceReader
+from shedproxy.workload.trace import Answer, Call, TraceHeader, TraceReader
 
 __all__ = ["Fate", "History", "Life", "Result", "Step", "Work"]
 
@@ -113,6 +113,17 @@ class Step(NamedTuple):
     memory: dict[str, Memory] | None = None
 
 
+class TraceFacts(NamedTuple):
+    """What is said of a trace, without what is in it."""
+
+    header: TraceHeader
+    ended_at: Instant
+    why: str
+    """What it says of its end."""
+    policies: int
+    """Times that another policy was applied."""
+
+
 class History:
     """All of a trace.
 
@@ -136,6 +147,11 @@ class History:
         self._screened: dict[tuple[RequestInfo, int, int], deque[Life]] = defaultdict(deque)
         for call in reader:
             self._take(call)
+
+    @property
+    def facts(self) -> TraceFacts:
+        """What is kept of a trace whose requests are counted."""
+        return TraceFacts(self.header, self.ended_at, self.why, self.policies)
 
     def _take(self, call: Call) -> None:
         self.ended_at = call.at

@@ -13,6 +13,7 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from shedproxy.core import (
     NS_PER_MS,
@@ -35,9 +36,10 @@ from shedproxy.workload.results import percentile
 from shedproxy.workload.trace import encode_end
 from shedproxy.workload.traced_shedder import TracedShedder
 
-__all__ = ["Comparison", "Side", "what_if"]
+__all__ = ["Comparison", "Side", "add_up", "what_if"]
 
 
+_Key = TypeVar("_Key")
 _LATE_NS = 5 * NS_PER_MS
 """What a timer of a busy loop is late. Where the replay goes as the recording went, the recorded
 tick comes first."""
@@ -76,6 +78,35 @@ class Comparison:
     """Of these, how many had to borrow from another route."""
     is_blind: bool
     """There was nothing to borrow, and what was not recorded took no time."""
+
+
+def add_up(comparisons: Sequence[Comparison]) -> Comparison:
+    """Of the traces of several workers, one comparison of all their requests."""
+    return Comparison(
+        recorded=_both([one.recorded for one in comparisons]),
+        replayed=_both([one.replayed for one in comparisons]),
+        changed=_sum(one.changed for one in comparisons),
+        adjusted=sum(one.adjusted for one in comparisons),
+        borrowed=sum(one.borrowed for one in comparisons),
+        borrowed_elsewhere=sum(one.borrowed_elsewhere for one in comparisons),
+        is_blind=any(one.is_blind for one in comparisons),
+    )
+
+
+def _both(sides: Sequence[Side]) -> Side:
+    return Side(
+        fates=_sum(side.fates for side in sides),
+        reasons=_sum(side.reasons for side in sides),
+        hidden=_sum(side.hidden for side in sides),
+        waits_ns=sorted(wait_ns for side in sides for wait_ns in side.waits_ns),
+    )
+
+
+def _sum(counters: Iterable[Counter[_Key]]) -> Counter[_Key]:
+    total: Counter[_Key] = Counter()
+    for counter in counters:
+        total.update(counter)
+    return total
 
 
 def what_if(

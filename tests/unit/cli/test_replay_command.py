@@ -96,6 +96,56 @@ def test_a_part_of_the_policy_for_a_part_of_the_traffic(trace):
     assert result["classes"]["critical"]["replayed"]["served"] == 2
 
 
+@pytest.fixture
+def halves(trace):
+    """Of two workers, each of which had four requests as above."""
+    text = trace.read_text().replace('"workers":1', '"workers":2')
+    trace.with_name("w.0.jsonl").write_text(text)
+    trace.with_name("w.1.jsonl").write_text(text.replace('"worker":0', '"worker":1'))
+
+
+def test_traces_of_all_workers_are_verified_each(halves, trace):
+    result = replay("w.0.jsonl", "w.1.jsonl")
+    assert result.exit_code == 0
+    assert [line.split(":")[0] for line in result.output.splitlines()[::2]] == [
+        "w.0.jsonl", "w.1.jsonl",
+    ]  # fmt: skip
+    second = trace.with_name("w.1.jsonl")
+    second.write_text(second.read_text().replace('["run",2,1,null]', '["run",2,7,null]'))
+    done = replay("w.0.jsonl", "w.1.jsonl", "--json")
+    assert done.exit_code == 1
+    found = json.loads(done.output)
+    assert found["identical"] is False
+    assert [(one["file"], one["identical"]) for one in found["traces"]] == [
+        ("w.0.jsonl", True), ("w.1.jsonl", False),
+    ]  # fmt: skip
+
+
+def test_traces_of_all_workers_are_counted_together(halves, trace):
+    trace.with_name("two.toml").write_text("[cell.default]\nlimit = 4\nqueue.length_max = 0\n")
+    files = ("w.0.jsonl", "w.1.jsonl")
+    found = json.loads(replay(*files, "--policy", "two.toml", "--json").output)
+    assert [one["worker"] for one in found["traces"]] == [0, 1]
+    assert found["classes"]["critical"]["replayed"]["served"] == 4
+    assert found["classes"]["critical"]["recorded"]["served"] == 8
+    text = replay(*files, "--policy", "two.toml").output
+    assert text.count("recorded: mode enforce") == 2
+    assert "missing" not in text
+    alone = replay("w.0.jsonl", "--policy", "two.toml").output
+    assert "Traces of workers that are missing: 1 of 2" in alone
+
+
+def test_one_replay_is_written_at_a_time(halves):
+    assert replay("w.0.jsonl", "w.1.jsonl", "--write", "o.jsonl").exit_code == 2
+
+
+def test_who_names_the_file_of_the_flag_is_told_those_of_the_workers(halves, trace):
+    error = replay("w.jsonl").exception
+    assert isinstance(error, StartupError)
+    assert str(error).endswith("; there are, one of each worker: w.0.jsonl w.1.jsonl")
+    assert str(replay("x.jsonl").exception).endswith("No such file or directory")
+
+
 def test_the_replay_is_written_as_a_trace(trace):
     assert replay("t.jsonl", "--policy", "strict.toml", "--write", "o.jsonl").exit_code == 0
     assert replay("o.jsonl").output.startswith("identical: every answer to 5 calls (4 arrivals,")

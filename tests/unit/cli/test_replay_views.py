@@ -27,7 +27,7 @@ def recording():
 
 def shown(recording, policy, *, rules=0, show=comparison_as_text):
     history = recording.history()
-    return show(history, policy, what_if(history, policy), rules=rules)
+    return show([history.facts], policy, what_if(history, policy), rules=rules)
 
 
 def sentences(recording, policy, *, rules=0):

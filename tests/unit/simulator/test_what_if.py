@@ -23,7 +23,7 @@ from shedproxy.core import (
 )
 from shedproxy.simulator.history import Fate
 from shedproxy.simulator.replay import verify
-from shedproxy.simulator.what_if import what_if
+from shedproxy.simulator.what_if import add_up, what_if
 from shedproxy.testing import a_policy
 from shedproxy.workload.trace import TraceReader, encode_header
 
@@ -256,3 +256,21 @@ def test_cells_that_the_policy_does_not_have_go_to_its_first():
 def test_a_policy_that_cannot_be_run_is_refused():
     with pytest.raises(ValueError, match="one cell or more"):
         what_if(Recording().history(), Policy(cells=()))
+
+
+def test_comparisons_of_several_traces_add_up():
+    """As if all requests stood in one, each decided by its own worker."""
+    recordings = [burst(Recording(a_policy(limit=4)), count=4), Recording(a_policy(limit=4))]
+    permit = recordings[1].run(1)
+    recordings[1].release(31, permit)
+    strict = a_policy(limit=1, queue_length=1)
+    alone = [what_if(one.history(), strict) for one in recordings]
+    both = add_up(alone)
+    assert fates(both.recorded)[Fate.SERVED] == 5
+    assert fates(both.replayed) == fates(alone[0].replayed) | {
+        Fate.SERVED: fates(alone[0].replayed)[Fate.SERVED] + 1
+    }
+    assert both.changed == alone[0].changed
+    assert both.replayed.waits_ns == sorted(alone[0].replayed.waits_ns + alone[1].replayed.waits_ns)
+    assert both.adjusted == alone[0].adjusted + alone[1].adjusted
+    assert add_up(alone[:1]) == alone[0]
