@@ -103,6 +103,6 @@ METRICS: tuple[Metric, ...] = (
 )
 """What a result of one scenario may carry, in the order of columns."""
 
-_OF_ONE_SCENARIO = {"p99_ms", "drift_ratio", "refused_ratio", "completions"}
+_OF_ONE_SCENARIO = {"p99_ms", "refused_ratio", "completions"}
 OVERALL: tuple[Metric, ...] = tuple(m for m in METRICS if m.key not in _OF_ONE_SCENARIO)
 """Those that mean something over several scenarios."""

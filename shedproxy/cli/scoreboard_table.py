@@ -14,7 +14,14 @@ from rich.text import Text
 
 from shedproxy.cli.scoreboard_cells import title_of
 from shedproxy.cli.scoreboard_margin import excess_lines, margin_lines
-from shedproxy.cli.scoreboard_metrics import METRICS, NOTHING, OVERALL, Metric, show_score
+from shedproxy.cli.scoreboard_metrics import (
+    METRICS,
+    NOTHING,
+    OVERALL,
+    SCORE,
+    Metric,
+    show_score,
+)
 from shedproxy.cli.scoreboard_verdict import (
     OURS,
     Finding,
@@ -31,6 +38,9 @@ Board = Mapping[str, Any]
 
 _MOST_LINES = 10
 _UNBOUNDED = 10_000
+_MOST_SCENARIOS = 40
+_NAMES = ("Controller", "Scenario")
+"""Columns of words."""
 
 
 def render_table(board: Board) -> RenderableType:
@@ -43,7 +53,7 @@ def render_table(board: Board) -> RenderableType:
     parts += [Text(remark) for remark in verdict.remarks]
     rows: Sequence[Mapping[str, Any]] = board.get("overall") or ()
     if rows:
-        parts += ["", _overall(rows, verdict.standings)]
+        parts += ["", _overall(rows, verdict.standings), "", *_by_scenario(board, verdict)]
     else:
         for scenario in board["scenarios"]:
             parts += ["", Text(title_of(scenario)), _scenario(scenario, verdict.yardsticks)]
@@ -81,7 +91,7 @@ class _Scores:
             # A word a line: what is measured is then what is needed, and nothing is cut in two.
             table.add_column(
                 name.replace(" ", "\n"),
-                justify="left" if name == "Controller" else "right",
+                justify="left" if name in _NAMES else "right",
                 vertical="bottom",
                 no_wrap=True,
             )
@@ -109,6 +119,36 @@ def _overall(rows: Sequence[Mapping[str, Any]], standings: Sequence[Standing]) -
     return _Scores(("", "Controller", "Score", "Interval", "Best on"), metrics, lines)
 
 
+def _by_scenario(board: Board, verdict: Verdict) -> Iterator[RenderableType]:
+    """A line each: figures where one controller was run, and scores where there are more."""
+    scenarios: Sequence[Mapping[str, Any]] = board["scenarios"]
+    if len(scenarios) > _MOST_SCENARIOS:
+        yield Text(f"Each of the {len(scenarios)} scenarios is in --html and --json.", "dim")
+        return
+    names = [standing.controller for standing in verdict.standings]
+    if len(names) == 1:
+        found = [_medians(result) for one in scenarios for result in one["results"]]
+        metrics = [m for m in (SCORE, *METRICS) if any(row.get(m.key) is not None for row in found)]
+    else:
+        metrics = [Metric(key=name, label=name, better="high", show=show_score) for name in names]
+    lines = []
+    for scenario in scenarios:
+        results = scenario["results"]
+        met = [one["is_met"] for result in results for one in result.get("expectations") or ()]
+        cells = [scenario["name"], f"{sum(met)}/{len(met)}" if met else NOTHING]
+        if len(names) == 1:
+            values = _medians(results[0])
+        else:
+            values = {result["controller"]: result.get("score") for result in results}
+        lines.append(("", cells, {m.key: values.get(m.key) for m in metrics}))
+    yield _Scores(("Scenario", "Met"), metrics, lines)
+
+
+def _medians(result: Mapping[str, Any]) -> dict[str, float | None]:
+    found = {m.key: (result.get(m.key) or {}).get("median") for m in METRICS}
+    return {SCORE.key: result.get("score"), **found}
+
+
 def _scenario(scenario: Mapping[str, Any], yardsticks: frozenset[str]) -> _Scores:
     results = by_score(scenario["results"])
     metrics = [m for m in METRICS if any(r.get(m.key) is not None for r in results)]
@@ -117,7 +157,7 @@ def _scenario(scenario: Mapping[str, Any], yardsticks: frozenset[str]) -> _Score
     lines = []
     for result, interval in zip(results, intervals, strict=True):
         name = result["controller"]
-        medians = {m.key: (result.get(m.key) or {}).get("median") for m in metrics}
+        medians = _medians(result)
         cells = [name, show_score(result.get("score"))]
         if has_intervals:
             cells.append((interval or NOTHING).replace(" to ", "-"))

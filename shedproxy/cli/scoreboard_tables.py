@@ -60,7 +60,8 @@ def overall_table(board: Board, verdict: Verdict) -> Html | None:
     )
     note = (
         "↑ more is better, ↓ less is better. Best of a column in bold, yardsticks aside."
-        " Bars are intervals; an arrow stands for a score left of the axis."
+        " Bars are intervals; an arrow stands for a score left of the axis. Drift is the median of"
+        " how far limits move, either way, where nothing happens to capacity."
     )
     return join(element("h2", "Overall"), element("p", note, class_="lead"), scrolling(table))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -235,6 +235,9 @@ def _overall(
     scores = _paired_scores(names, [by_scenario[row["name"]] for row in rows])
     intervals, differences = bootstrap(scores, rng=rng)
     table = [_overall_row(name, seen, intervals.get(name)) for name, found in seen.items() if found]
+    steady = {scenario.name for scenario in scenarios if not scenario.event}
+    for line in table:
+        line["drift_ratio"] = _drift(seen[line["controller"]], steady)
     table.sort(key=lambda row: -row["score"])
     part: dict[str, Any] = {"overall": table}
     placed = [row["controller"] for row in table if not row["is_yardstick"]]
@@ -295,6 +298,16 @@ def _overall_row(
     )
     row["is_yardstick"] = name in YARDSTICKS
     return row
+
+
+def _drift(results: Mapping[str, Mapping[str, Any]], steady: Collection[str]) -> float | None:
+    """How far limits move, either way, where nothing happens to capacity: the median."""
+    moved = [
+        abs(result["drift_ratio"]["median"])
+        for scenario, result in results.items()
+        if scenario in steady and result["drift_ratio"] is not None
+    ]
+    return median(moved) if moved else None
 
 
 def _best_score(scenario: str, seen: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> float:

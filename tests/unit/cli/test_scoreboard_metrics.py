@@ -75,7 +75,6 @@ def test_the_overall_metrics_are_some_of_all_in_the_same_order():
     assert list(OVERALL) == [metric for metric in METRICS if metric in OVERALL]
     assert {metric.key for metric in METRICS} - {metric.key for metric in OVERALL} == {
         "p99_ms",
-        "drift_ratio",
         "refused_ratio",
         "completions",
     }

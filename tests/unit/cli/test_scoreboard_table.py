@@ -70,6 +70,36 @@ def test_what_went_wrong_is_listed(board):
     assert "Another beats shedproxy: 2 of 6" in text
 
 
+def test_several_scenarios_have_a_line_each_with_the_scores_of_all(board):
+    table = printed(board).split("\n\n")[2].splitlines()
+    best_first = [row["controller"] for row in board["overall"]]
+    assert table[0].split() == ["Scenario", "Met", *best_first]
+    for line, scenario in zip(table[1:], board["scenarios"], strict=True):
+        scores = {result["controller"]: result["score"] for result in scenario["results"]}
+        met = [e["is_met"] for r in scenario["results"] for e in r["expectations"]]
+        assert line.split() == [
+            scenario["name"], f"{sum(met)}/{len(met)}", *(f"{scores[n]:.3f}" for n in best_first),
+        ]  # fmt: skip
+
+
+def test_of_one_controller_the_lines_have_its_figures():
+    board = scoreboard(scenario_count=2, controller_count=2)
+    for one in board["scenarios"]:
+        del one["results"][0]
+    board["overall"] = [row for row in board["overall"] if row["controller"] == "shedproxy"]
+    table = printed(board).split("\n\n")[2].splitlines()
+    (result,) = board["scenarios"][0]["results"]
+    cells = table[-2].split()
+    assert cells[0] == board["scenarios"][0]["name"]
+    goodput = result["goodput_ratio"]["median"]
+    assert cells[2:4] == [f"{result['score']:.3f}", f"{100 * goodput:.1f}%"]
+
+
+def test_a_suite_has_too_many_scenarios_for_lines():
+    text = printed(scoreboard(scenario_count=41))
+    assert "Each of the 41 scenarios is in --html and --json." in text
+
+
 def test_of_one_scenario_expectations_that_were_met_are_listed_too():
     expectations = [{"text": "p99_ms <= 9", "actual": 8.5, "is_met": True}]
     result = {"controller": "shedproxy", "score": 0.5, "expectations": expectations}

@@ -15,7 +15,7 @@ from shedproxy.cli.scoreboard_verdict import read_verdict
 from shedproxy.simulator.board import About, has_failed, make_board
 from shedproxy.simulator.figures import QUEUE_ORACLE_REFUSED, REFUSED
 from shedproxy.simulator.suite import Job, JobResult, RunResult, run_job
-from shedproxy.workload.scenario import Expectation, Scenario
+from shedproxy.workload.scenario import EventSpec, Expectation, Scenario
 
 ABOUT = About(version="1.2.3", command="shedproxy simulate x", python="3.11.0")
 
@@ -125,6 +125,19 @@ def test_a_board_of_one_scenario_knows_its_yardsticks_and_whether_it_was_checked
 def test_a_violation_fails_a_board_and_one_without_flaw_does_not_fail() -> None:
     assert has_failed(board_of([job("x", 1, bad=0.9)]))
     assert not has_failed(board_of([job("x", 1, good=0.9)]))
+
+
+def test_overall_drift_is_how_far_limits_move_where_nothing_happens() -> None:
+    moved = {"up": 0.1, "down": -0.3, "least": 0.2, "event": 5.0}
+    results = [job(name, 1, a=0.9) for name in moved]
+    for result in results:
+        result.runs["a"].figures["drift_ratio"] = moved[result.scenario]
+    event = Scenario(event=(EventSpec(at_s=1, what="slots", factor=2),))
+    plain = dict.fromkeys(("up", "down", "least"), Scenario())
+    (overall,) = board_of(results, **plain, event=event)["overall"]
+    assert overall["drift_ratio"] == pytest.approx(0.2)
+    (alone,) = board_of([job("x", 1, a=0.9), job("y", 1, a=0.9)])["overall"]
+    assert alone["drift_ratio"] is None
 
 
 def test_the_overall_score_is_the_mean_over_scenarios_with_its_interval() -> None:

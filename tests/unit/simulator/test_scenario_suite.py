@@ -32,7 +32,7 @@ GROUPS = {
     "Vector's tests", "Other projects' tests", "Cells and zones",
 }  # fmt: skip
 SOURCES = {
-    "AWS Builders' Library": 10, "Aperture": 4, "BBR": 1, "Breakwater": 180, "Cinnamon": 10,
+    "AWS Builders' Library": 10, "Aperture": 4, "BBR": 1, "Breakwater": 189, "Cinnamon": 10,
     "DAGOR": 29, "Envoy": 4, "Facebook": 1, "Google SRE book": 3, "Kubernetes": 5, "Linkerd": 1,
     "Metastable failures": 13, "Netflix": 8, "Open versus closed": 4, "Palantir dialogue": 3,
     "Protego": 1, "Skipper": 2, "Universal Scalability Law": 2, "Vector": 13, "brpc": 1,
@@ -175,7 +175,7 @@ def test_generated_files_are_what_the_generator_writes() -> None:
     assert len(generated) > 100
     for stem, text in generated.items():
         assert (ROOT / "loadtests" / "scenarios" / f"{stem}.toml").read_text() == text
-    for family in ("overload-4x", "dagor-m1-", "cinnamon-", "breakwater-exponential"):
+    for family in ("overload-4x", "dagor-m1-", "cinnamon-", "breakwater-exponential", "plateau-"):
         assert {n for n in SUITE if n.startswith(family)} <= set(generated)
 
 

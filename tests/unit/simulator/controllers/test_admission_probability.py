@@ -185,3 +185,71 @@ def test_client_throttle_sends_twice_what_is_accepted():
     assert sent == pytest.approx(2 * accepted, rel=0.02)
     assert accepted == 25 * 500
     assert control.reading().refused_share == pytest.approx(0.5, abs=0.02)
+
+
+class Drawn:
+    """A chance that is given."""
+
+    def __init__(self, value=0.0):
+        self.value = value
+
+    def random(self):
+        return self.value
+
+
+def filter_of_envoy(rng, *, aggression=1.0, window_s=10):
+    """Its filter has the same formula, 1 / aggression being the exponent, and no most here."""
+    return AdmissionProbabilityControl(
+        rng=rng,
+        slot_count=window_s,
+        rate_min_rps=0.0,
+        success_threshold=1.0,
+        reject_max=1.0,
+        exponent=1 / aggression,
+    )
+
+
+def answer(control, now, outcomes):
+    permits = [control.arrive(INFO, now=now) for _ in outcomes]
+    for permit, outcome in zip(permits, outcomes, strict=True):
+        control.release(permit, outcome, now=now)
+
+
+def is_refused(control, now):
+    decision = control.arrive(INFO, now=now)
+    if not isinstance(decision, Rejected):
+        control.release(decision, Outcome.IGNORE, now=now)
+    return isinstance(decision, Rejected)
+
+
+def test_filter_behavior_of_envoy():
+    """FilterBehaviorBasic: of 1 000 answers none is good, then there are none, then half are."""
+    chance = Drawn(0.99)
+    control = filter_of_envoy(chance)
+    answer(control, 0, [Outcome.OVERLOAD] * 1000)
+    assert is_refused(control, S)
+    assert not is_refused(control, 60 * S), "what was is over"
+    control = filter_of_envoy(chance)
+    answer(control, 0, [Outcome.SUCCESS, Outcome.OVERLOAD] * 500)
+    for drawn, expected in ((0.55, False), (0.45, True)):
+        chance.value = drawn
+        assert is_refused(control, S) is expected
+
+
+def test_filter_integration_of_envoy():
+    """HttpTest: 300 failures, then 0.98 +- 0.05 of 300 are refused; two minutes later nobody is.
+
+    Aggression 2, a threshold of 100 %, a window of 120 s.
+    """
+    control = filter_of_envoy(Random(1), aggression=2, window_s=120)
+    answer(control, 0, [Outcome.OVERLOAD] * 300)
+    refused = 0
+    for _ in range(300):
+        decision = control.arrive(INFO, now=S)
+        if isinstance(decision, Rejected):
+            refused += 1
+        else:
+            control.release(decision, Outcome.OVERLOAD, now=S)
+    assert refused / 300 == pytest.approx(0.98, abs=0.05)
+    answer(control, 122 * S, [Outcome.SUCCESS] * 100)
+    assert not any(is_refused(control, 123 * S) for _ in range(100))
