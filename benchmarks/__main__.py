@@ -43,6 +43,7 @@ from benchmarks import (
     tunnel,
     workers,
 )
+from benchmarks.load import REQUESTS
 from benchmarks.method import NotMeasuredError
 
 BENCHMARKS = {
@@ -82,6 +83,49 @@ KEEPS = ("acceptance", "overload")
 """Those that last for hours save what they have on the way; their exit code 1 is a verdict."""
 
 
+def sizes(text: str) -> str:
+    """Names of bodies, with commas between them."""
+    unknown = [size for size in text.split(",") if text and size not in REQUESTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"no size {', '.join(unknown)}; there are: {', '.join(REQUESTS)}"
+        )
+    return text
+
+
+def connections(text: str) -> str:
+    """Numbers, with commas between them."""
+    for count in text.split(",") if text else ():
+        whole(count)
+    return text
+
+
+def whole(text: str) -> int:
+    """A number from 1."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def check(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
+    """What would be ignored, or fail when all is measured, is an error before anything runs."""
+    if bool(chosen.files) is not (chosen.name == SHOW):
+        parser.error(f"FILES are for {SHOW}, which needs some")
+    if chosen.save and not chosen.save.absolute().parent.is_dir():
+        parser.error(f"--save: there is no folder {chosen.save.parent}")
+    takes = CHOICES.get(chosen.name, ())
+    for choice in sorted({choice for choices in CHOICES.values() for choice in choices}):
+        if choice not in takes and getattr(chosen, choice) != parser.get_default(choice):
+            told = ", ".join(f"--{each}" for each in takes) or "none of these"
+            parser.error(f"--{choice} is not for {chosen.name}, which takes {told}")
+    known = (workers.CPU, *workers.PARTS) if chosen.name == "workers" else acceptance.PARTS
+    for part in chosen.parts:
+        if part not in known:
+            parser.error(f"--parts {part} is not of {chosen.name}; there are: {', '.join(known)}")
+    if (chosen.simulate or chosen.search) and chosen.name != "overload":
+        parser.error("--simulate and --search are for overload")
+
+
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -92,7 +136,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="show: of --save")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.add_argument("--quick", action="store_true", help="fewer, shorter rounds: a trial run")
-    parser.add_argument("--rounds", type=int, default=0, help="of each figure")
+    parser.add_argument("--rounds", type=whole, default=0, help="of each figure")
     parser.add_argument("--save", type=Path, metavar="FILE", help="JSON with every raw row")
     parser.add_argument("--peers", nargs="+", default=[], help="programs, as the table names them")
     parts = (*acceptance.PARTS, workers.CPU, *workers.PARTS)
@@ -100,8 +144,8 @@ def options() -> argparse.Namespace:
         "--parts", nargs="+", default=[], metavar="PART", choices=parts, help=", ".join(parts)
     )
     some = parser.add_argument_group("proxy, refusal; acceptance: heads")
-    some.add_argument("--sizes", default="", help="some of 128,16k,post16k")
-    some.add_argument("--connections", default="", help="as 16,64,512")
+    some.add_argument("--sizes", type=sizes, default="", help="some of 128,16k,post16k")
+    some.add_argument("--connections", type=connections, default="", help="as 16,64,512")
     some.add_argument("--heads", default="", choices=("alike", "differ"), help="both if not said")
     some.add_argument("--apart", type=int, default=0, help="ms that a connection pauses; not those")
     only = parser.add_argument_group("overload, also of acceptance; workers: seconds")
@@ -114,8 +158,7 @@ def options() -> argparse.Namespace:
     only.add_argument("--simulate", action="store_true", help="in virtual time, a seed a round")
     only.add_argument("--search", action="store_true", help="find the settings of peers anew")
     chosen = parser.parse_args()
-    if bool(chosen.files) is not (chosen.name == SHOW):
-        parser.error(f"FILES are for {SHOW}, which needs some")
+    check(parser, chosen)
     return chosen
 
 

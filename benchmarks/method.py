@@ -14,9 +14,10 @@ from __future__ import annotations
 import gc
 import math
 import random
+import shlex
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,7 @@ __all__ = [
     "Row",
     "Spread",
     "added",
+    "check_known",
     "in_process",
     "interval",
     "ratio",
@@ -37,6 +39,18 @@ __all__ = [
 
 class NotMeasuredError(Exception):
     """What was seen is not what the benchmark is about, or a program it needs is missing."""
+
+
+def check_known(given: Iterable[str], known: Iterable[str]) -> None:
+    """Before anything is started. Names are told as a shell takes them: some have spaces.
+
+    Raises:
+        NotMeasuredError: something is asked for that there is not.
+    """
+    known = list(known)
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise NotMeasuredError(f"no {shlex.join(unknown)}; there are: {shlex.join(known)}")
 
 
 RESAMPLES = 2000

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.environment import how_it_runs, machine, machine_text, versions
 from benchmarks.load import REPEATS
-from benchmarks.method import Budget, NotMeasuredError, Row, Spread
+from benchmarks.method import Budget, NotMeasuredError, Row, Spread, check_known
 from benchmarks.overload_cells import Cell, Job, run_cell
 from benchmarks.overload_healthy import (
     CONNECTIONS,
@@ -139,12 +139,8 @@ def measure(
     Raises:
         NotMeasuredError: there is no such shape or peer, or no nginx before which to be healthy.
     """
-    for given, known in ((shapes, (*SHAPES, HEALTHY)), (peers, PEERS)):
-        unknown = set(given) - set(known)
-        if unknown:
-            raise NotMeasuredError(
-                f"no {', '.join(sorted(unknown))}; there are: {', '.join(known)}"
-            )
+    check_known(shapes, (*SHAPES, HEALTHY))
+    check_known(peers, PEERS)
     if quick:
         shapes, loads = shapes or ("4x20ms",), loads or (3.0,)
         peers, seconds = peers or ("nothing",), seconds or QUICK_S

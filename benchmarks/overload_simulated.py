@@ -15,7 +15,7 @@ from functools import partial
 from statistics import fmean, median
 from typing import Any
 
-from benchmarks.method import NotMeasuredError
+from benchmarks.method import check_known
 from benchmarks.overload_shapes import (
     REACHES,
     SHAPES,
@@ -110,9 +110,7 @@ def simulate(
     Raises:
         NotMeasuredError: there is no such shape.
     """
-    unknown = set(shapes) - set(SHAPES)
-    if unknown:
-        raise NotMeasuredError(f"no {', '.join(sorted(unknown))}; there are: {', '.join(SHAPES)}")
+    check_known(shapes, SHAPES)
     count = rounds or (1 if quick else SEEDS)
     seeds = range(seed, seed + count)
     places = [

@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.certificates import Certificate
 from benchmarks.environment import beside
 from benchmarks.envoy_config import envoy_config
-from benchmarks.method import NotMeasuredError
+from benchmarks.method import NotMeasuredError, check_known
 from benchmarks.servers import Server, free_port, program, running
 
 __all__ = [
@@ -374,6 +374,7 @@ def before_an_upstream(
     known: Mapping[str, Callable[[Path, int], Server | None]], names: Sequence[str]
 ) -> Iterator[tuple[Path, dict[str, Server], list[str]]]:
     """Their directory, the servers that run, and the names of those that are not here."""
+    check_known(names, known)
     with tempfile.TemporaryDirectory(prefix="shedproxy-benchmark-") as directory:
         home = Path(directory)
         up = free_port()

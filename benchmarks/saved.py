@@ -25,14 +25,26 @@ def as_text(files: Sequence[Path], command: str) -> str:
     Raises:
         NotMeasuredError: a file is none of ours, or they are of different benchmarks.
     """
+    runs = [_read(file) for file in files]
     try:
-        runs = [json.loads(file.read_text()) for file in files]
         report = put_together(runs)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise NotMeasuredError(f"not saved by --save: {error!r}") from error
     ran = [f"  {run['command']}" for run in runs]
     machines = dict.fromkeys(_machine_text(run["machine"]) for run in runs)
     return "\n".join([f"$ {command}", *ran, *machines, *report.tables()])
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        run = json.loads(file.read_text())
+    except OSError as error:
+        raise NotMeasuredError(f"cannot read {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise NotMeasuredError(f"{file} was not saved by --save: it is no JSON") from error
+    if not isinstance(run, dict) or "benchmark" not in run:
+        raise NotMeasuredError(f"{file} was not saved by --save")
+    return run
 
 
 def put_together(runs: Sequence[dict[str, Any]]) -> Any:

@@ -21,7 +21,7 @@ from benchmarks import peers
 from benchmarks.certificates import Certificate, make_certificate
 from benchmarks.environment import versions
 from benchmarks.load import Cell, Sample, Seen, Traffic, in_turns, sampled, take_turns
-from benchmarks.method import NotMeasuredError, Report, ratio
+from benchmarks.method import NotMeasuredError, Report, check_known, ratio
 from benchmarks.proxy import PROXY, rows
 from benchmarks.servers import Server, free_port, is_pinned, on_other_core, running
 
@@ -119,6 +119,7 @@ def _started(names: Sequence[str]) -> Iterator[tuple[Path, list[Server], list[st
 
 
 def measure(*, quick: bool, rounds: int = 0, peers: Sequence[str] = ()) -> Report:
+    check_known(peers, PEERS)
     names = list(dict.fromkeys((PROXY, *(peers or PEERS))))
     rounds = rounds or (1 if quick else 9)
     with _started(names) as (home, servers, absent):

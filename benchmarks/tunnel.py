@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks import peers
 from benchmarks.environment import versions
 from benchmarks.load import Cell, Sample, Seen, in_turns, sampled
-from benchmarks.method import Report, Row, Spread, ratio
+from benchmarks.method import Report, Row, Spread, check_known, ratio
 from benchmarks.proxy import PROXY, rows
 from benchmarks.servers import Server, free_port, on_other_core, running
 from benchmarks.tunnel_ends import Clients
@@ -69,6 +69,7 @@ def _started(names: Sequence[str]) -> Iterator[tuple[list[Server], list[str]]]:
 
 
 def measure(*, quick: bool, rounds: int = 0, peers: Sequence[str] = ()) -> Report:
+    check_known(peers, PEERS)
     names = list(dict.fromkeys((PROXY, *(peers or PEERS))))
     traffic = TRAFFIC[:1] if quick else TRAFFIC
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

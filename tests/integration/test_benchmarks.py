@@ -103,6 +103,35 @@ def test_unknown_benchmark_is_a_usage_error(root: Path):
     assert "decisions" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["memory", "--peers", "nginx"], "--peers is not for memory, which takes --rounds"),
+        (["show", "x.json", "--seed", "2"], "--seed is not for show, which takes none of these"),
+        (["proxy", "--sizes", "128,9k"], "no size 9k; there are: 128, 16k, post16k"),
+        (["refusal", "--connections", "16,many"], "'many' is no whole number from 1"),
+        (["decisions", "--rounds", "0"], "'0' is no whole number from 1"),
+        (["decisions", "--save", "no/x.json"], "--save: there is no folder no"),
+        (["workers", "--parts", "proxy"], "--parts proxy is not of workers; there are: cpu,"),
+        (["acceptance", "--parts", "cpu"], "--parts cpu is not of acceptance; there are: proxy,"),
+        (["tls", "--simulate"], "--simulate and --search are for overload"),
+    ],
+)
+def test_what_would_be_ignored_or_fail_at_the_end_is_told_before(
+    root: Path, arguments: list[str], words: str
+):
+    done = run(root, *arguments)
+    assert done.returncode == 2
+    assert words in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("name", ["proxy", "refusal", "tls", "tunnel", "overload"])
+def test_a_peer_that_there_is_not_is_told_with_those_that_there_are(root: Path, name: str):
+    done = run(root, name, "--quick", "--peers", "ngnix")
+    assert done.returncode in {1, 2}
+    assert "not measured: no ngnix; there are: shedproxy " in done.stderr
+
+
 def test_overload_is_played_from_a_cold_start_and_says_what_it_saw(root: Path, tmp_path: Path):
     """What else the machine does takes from the goodput and adds to the rest: three tries."""
     file = tmp_path / "overload.json"
@@ -495,7 +524,10 @@ def test_runs_of_different_benchmarks_are_not_put_together(root: Path, tmp_path:
     broken = tmp_path / "broken.json"
     broken.write_text("{}")
     done = run(root, "show", str(broken))
-    assert (done.returncode, "not saved by --save" in done.stderr) == (1, True)
+    assert (done.returncode, "was not saved by --save" in done.stderr) == (1, True)
+    assert "cannot read none.json: No such file" in run(root, "show", "none.json").stderr
+    broken.write_text("{")
+    assert "it is no JSON" in run(root, "show", str(broken)).stderr
     assert run(root, "show").returncode == 2
 
 
