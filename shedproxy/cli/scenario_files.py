@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -109,7 +109,7 @@ def read_scenario(file: Path) -> Scenario:
         message = f"{file} says nothing: a scenario has a [backend] and [[client]] tables"
         raise ConfigInvalidError([Problem(message=message, source=str(file))])
     try:
-        return decode_scenario(layer.values, name=file.stem)
+        scenario = decode_scenario(layer.values, name=file.stem)
     except TableInvalidError as error:
         problems = [
             _placed(problem, layer, on_key=problem.path in error.unknown_keys)
@@ -117,6 +117,38 @@ def read_scenario(file: Path) -> Scenario:
         ]
         problems.sort(key=lambda problem: (problem.line, problem.column))
         raise ConfigInvalidError(problems) from error
+    if problems := [_placed(problem, layer, on_key=False) for problem in _misnamed(scenario)]:
+        problems.sort(key=lambda problem: (problem.line, problem.column))
+        raise ConfigInvalidError(problems)
+    return scenario
+
+
+def _misnamed(scenario: Scenario) -> Iterator[Problem]:
+    """Figures and controllers that there are not: what is bound would never be looked at."""
+    from shedproxy.simulator.figure_names import figure_names
+    from shedproxy.simulator.registry import CONTROLLERS
+
+    figures = figure_names(scenario)
+    for index, expectation in enumerate(scenario.expect):
+        path = ("expect", f"{index}")
+        if expectation.metric not in figures:
+            yield _unknown("figure", expectation.metric, figures, (*path, "metric"))
+        for name in expectation.by:
+            if name not in CONTROLLERS:
+                yield _unknown("controller", name, CONTROLLERS, (*path, "by"))
+    for name in scenario.controllers:
+        if name not in CONTROLLERS:
+            yield _unknown("controller", name, CONTROLLERS, ("controllers",))
+
+
+def _unknown(kind: str, name: str, known: Collection[str], path: tuple[str, ...]) -> Problem:
+    near = nearest(name, sorted(known))
+    return Problem(
+        message=f"there is no {kind} {name}",
+        path=path,
+        note=f"did you mean {near}?" if near else "",
+        help="" if near else f"there are: {', '.join(sorted(known))}",
+    )
 
 
 def read_suite(folder: Path) -> list[Scenario]:

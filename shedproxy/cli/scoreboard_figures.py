@@ -9,6 +9,7 @@ from shedproxy.cli.charts.markup import Html, element
 from shedproxy.cli.charts.table import Cell, Table, table_markup
 from shedproxy.cli.scoreboard_metrics import NOTHING
 from shedproxy.cli.scoreboard_verdict import by_score
+from shedproxy.simulator.figure_names import describe
 
 __all__ = ["figures_table"]
 
@@ -25,10 +26,13 @@ def figures_table(scenario: Mapping[str, Any]) -> Html | None:
     names = sorted({name for result in results for name in result.get("figures") or {}})
     if not names:
         return None
-    rows = [(Cell(name), *(_cell(result, name) for result in results)) for name in names]
+    rows = [
+        (Cell(name), Cell(describe(name)), *(_cell(result, name) for result in results))
+        for name in names
+    ]
     table = Table(
         title=f"More figures of {scenario['name']}",
-        columns=("Figure", *(result["controller"] for result in results)),
+        columns=("Figure", "What it is", *(result["controller"] for result in results)),
         rows=rows,
     )
     return element(

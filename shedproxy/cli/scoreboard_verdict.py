@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shedproxy.cli.scoreboard_metrics import show_plain, show_score
+from shedproxy.cli.scoreboard_metrics import show_score
 
 __all__ = [
     "OURS",
@@ -248,7 +248,9 @@ def _finding(scenario: Mapping[str, Any], result: Mapping[str, Any], text: str) 
 def _expectations(board: Board) -> Iterator[tuple[Finding, bool]]:
     for scenario, result in _results(board):
         for expectation in result.get("expectations") or ():
-            text = f"expected {expectation['text']}, got {show_actual(expectation.get('actual'))}"
+            actual = expectation.get("actual")
+            got = show_actual(actual) if actual is None else f"got {show_actual(actual)}"
+            text = f"expected {expectation['text']}, {got}"
             yield _finding(scenario, result, text), expectation["is_met"]
 
 
@@ -256,7 +258,7 @@ def show_actual(value: Any) -> str:
     """What was measured against an expectation."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return show_plain(None) if value is None else str(value)
+    return "not measured" if value is None else str(value)
 
 
 def _violations(board: Board) -> Iterator[Finding]:

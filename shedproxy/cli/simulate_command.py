@@ -149,7 +149,6 @@ def _scenarios(
     for number in range(1, generated + 1):
         scenario = generate_scenario(number, _chance(generator_seed, f"generated {number}"))
         found[scenario.name] = scenario
-    _check_expectations(list(found.values()))
     return list(found.values())
 
 
@@ -170,20 +169,6 @@ def _controllers(named: Sequence[str]) -> tuple[str, ...]:
     if not named or "all" in named:
         return tuple(CONTROLLERS)
     return tuple(dict.fromkeys(named))
-
-
-def _check_expectations(scenarios: Sequence[Scenario]) -> None:
-    """A bound on a controller that does not exist would never be looked at."""
-    from shedproxy.simulator.registry import CONTROLLERS
-
-    for scenario in scenarios:
-        for expectation in scenario.expect:
-            for name in expectation.by:
-                if name not in CONTROLLERS:
-                    raise StartupError(
-                        f"scenario {scenario.name} expects {expectation.metric} by {name!r}: no"
-                        f" controller is called so; there are: {', '.join(CONTROLLERS)}"
-                    )
 
 
 def _jobs(

@@ -98,6 +98,25 @@ def test_problems_stand_at_their_lines_in_the_order_of_the_file() -> None:
     ]
 
 
+def test_names_that_there_are_not_are_told_at_their_lines() -> None:
+    """What is bound by them would never be looked at."""
+    file = write(
+        Path("names.toml"),
+        'controllers = ["vegs"]\n[[client]]\nload = 1\n'
+        '[[expect]]\nmetric = "goodput_ration"\nat_least = 0.9\n'
+        '[[expect]]\nmetric = "zzz"\nat_most = 1\nby = ["shedproxy", "xyz"]\n',
+    )
+    with pytest.raises(ConfigInvalidError) as caught:
+        read_scenario(file)
+    found = [(p.line, p.message, p.note or p.help[:10]) for p in caught.value.problems]
+    assert found == [
+        (1, "there is no controller vegs", "did you mean vegas?"),
+        (5, "there is no figure goodput_ration", "did you mean goodput_ratio?"),
+        (8, "there is no figure zzz", "there are:"),
+        (10, "there is no controller xyz", "there are:"),
+    ]
+
+
 def test_text_that_is_no_toml_and_a_file_that_is_not_there_are_problems() -> None:
     with pytest.raises(ConfigInvalidError, match="not TOML"):
         read_scenario(write(Path("no.toml"), "a = = 1\n"))

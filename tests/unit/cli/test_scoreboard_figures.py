@@ -25,6 +25,7 @@ def test_a_line_for_each_figure_and_a_column_for_each_controller() -> None:
     words = Page(render_page(title="t", header=table, body=table, footer="f")).text
     assert words.index("limit_max") < words.index("wasted_ratio")
     assert "1,234" in words
+    assert "highest limit" in words
     assert "0.01235" in words
     assert '<th scope="col">b</th><th scope="col">a</th>' in table, "the best first"
 

@@ -124,7 +124,7 @@ def test_what_was_not_met_is_listed_with_what_was_measured():
     assert [kept.text for kept in verdict.kept] == ["expected inversion_ratio <= 0, got 0"]
     assert [(f.scenario, f.title, f.controller, f.text) for f in verdict.failures] == [
         ("s", "Title", "shedproxy", "expected goodput_ratio >= 0.98, got 0.9123"),
-        ("s", "Title", "shedproxy", "expected recovery_s <= 1, got -"),
+        ("s", "Title", "shedproxy", "expected recovery_s <= 1, not measured"),
     ]
 
 

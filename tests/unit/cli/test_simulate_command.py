@@ -176,7 +176,7 @@ def test_a_mistake_on_the_command_line_is_told(arguments: list[str], words: str)
 def test_an_expectation_of_nobody_is_an_error(folder: Path) -> None:
     (folder / "own.toml").write_text(OVERLOAD.format(bound=1).replace("fixed", "fxied"))
     result = simulate("own.toml")
-    assert "no controller is called so" in str(result.exception)
+    assert "there is no controller fxied" in str(result.exception)
 
 
 def test_all_are_run_unless_some_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

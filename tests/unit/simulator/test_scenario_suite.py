@@ -12,6 +12,7 @@ from harness.worlds import chance_of, ours, run_world
 
 from shedproxy.simulator.backend.service import capacity_rps
 from shedproxy.simulator.controllers.vector_arc import VectorArcControl
+from shedproxy.simulator.figure_names import figure_names
 from shedproxy.simulator.scoring import RULES, WEIGHTS, check_expectation
 from shedproxy.simulator.suite import Job, run_job
 from shedproxy.simulator.vector_figures import VectorFigures
@@ -42,16 +43,6 @@ SOURCES = {
 
 ARRIVALS_MAX = 175_000
 """What one run may cost."""
-METRICS = {
-    "goodput_ratio", "p50_ms", "p99_ms", "p99_ratio", "refused_ratio", "false_refusal_ratio",
-    "inversion_ratio", "fairness", "recovery_s", "drift_ratio", "baseline_drift_ratio", "limit_max",
-    "in_flight_mean", "spare_used_ratio", "task_optimum_ratio", "wasted_ratio", "completions",
-    "sessions_ratio", "proxy_fairness", "refused_share_sd", "refused_share_range",
-    "refused_settling_s", "dip_ratio", "demand_error_ratio", "oldest_served_ms",
-    "clients_max_min_ratio",
-    "false_refusal_excess", "baseline_worst_ratio",
-    "limit_growth", "inside_mean_ratio", "inside_max_ratio", "uncounted_max_ratio",
-}  # fmt: skip
 
 
 def test_suite_is_a_suite() -> None:
@@ -70,39 +61,12 @@ def test_scenario_says_what_it_is(name: str) -> None:
     assert scenario.expect
 
 
-def known_figures(scenario: Scenario) -> set[str]:
-    """`class_served_ratio` and `client_served_ratio` end in a class or client that exists."""
-    if scenario.cell:
-        return _figures_of_cells(scenario)
-    classes = {word for client in scenario.client for word, _ in client.criticality}
-    return (
-        METRICS
-        | ({"server_in_flight_mean"} if scenario.backend.kind == "knee" else set())
-        | {f"recovery_s.{number + 1}" for number in range(len(scenario.recovers_from_s))}
-        | {f"class_served_ratio.{word}" for word in classes}
-        | {f"client_served_ratio.{client.name}" for client in scenario.client}
-        | {f"client_missed.{client.name}" for client in scenario.client}
-        | {f"client_latency_max_ms.{c.name}" for c in scenario.client if c.lane == "control"}
-    )
-
-
-def _figures_of_cells(scenario: Scenario) -> set[str]:
-    """They end in the name of a client or of a cell."""
-    of_client = ("served_ratio", "failed_ratio", "lost", "p99_ms", "p99_ratio", "cells")
-    clients = {f"client_{figure}.{c.name}" for figure in of_client for c in scenario.client}
-    beside = {f"same_outcomes.{c.name}" for c in scenario.client if scenario.flood}
-    of_cell = ("sent", "taken", "deaths", "retries", "goodput_rps")
-    cells = {f"{figure}.{cell.name}" for figure in of_cell for cell in scenario.cell}
-    whole = {"served_ratio", "refused_ratio", "failed_ratio", "hurt_tenants_ratio"}
-    return clients | beside | cells | whole | {"staleness_max_s", "table_lag", "moves"}
-
-
 def test_what_is_expected_is_a_figure_of_the_scenario() -> None:
     unknown = {
         (name, expectation.metric)
         for name, scenario in SUITE.items()
         for expectation in scenario.expect
-        if expectation.by != ("vector-arc",) and expectation.metric not in known_figures(scenario)
+        if expectation.metric not in figure_names(scenario)
     }
     assert unknown == set()
 
