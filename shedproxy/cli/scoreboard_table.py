@@ -154,16 +154,17 @@ def _scenario(scenario: Mapping[str, Any], yardsticks: frozenset[str]) -> _Score
     metrics = [m for m in METRICS if any(r.get(m.key) is not None for r in results)]
     intervals = [score_interval(result) for result in results]
     has_intervals = any(intervals)
+    has_scores = any(result.get("score") is not None for result in results)
     lines = []
     for result, interval in zip(results, intervals, strict=True):
         name = result["controller"]
         medians = _medians(result)
-        cells = [name, show_score(result.get("score"))]
+        cells = [name, show_score(result.get("score"))][: 2 if has_scores else 1]
         if has_intervals:
             cells.append((interval or NOTHING).replace(" to ", "-"))
         lines.append((_style(name, is_yardstick=name in yardsticks), cells, medians))
-    fixed = ("Controller", "Score", "Interval") if has_intervals else ("Controller", "Score")
-    return _Scores(fixed, metrics, lines)
+    fixed = ("Controller", "Score", "Interval")
+    return _Scores(fixed[: has_intervals + has_scores + 1], metrics, lines)
 
 
 def _style(name: str, *, is_yardstick: bool) -> str:

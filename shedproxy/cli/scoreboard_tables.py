@@ -108,9 +108,10 @@ def _drawn(standing: Standing, axis: IntervalAxis) -> Html | None:
 
 
 def matrix_table(board: Board, verdict: Verdict, controllers: Sequence[str]) -> Html | None:
-    """Scores of controllers on scenarios, with a filter; None when there is but one scenario."""
+    """Scores of controllers on scenarios, with a filter; None without, or with but one."""
     scenarios: Sequence[Mapping[str, Any]] = board["scenarios"]
-    if len(scenarios) < 2:
+    scored = any(r.get("score") is not None for one in scenarios for r in one["results"])
+    if len(scenarios) < 2 or not scored:
         return None
     head = [element("th", "Scenario", scope="col", class_="first wrap")]
     head += [

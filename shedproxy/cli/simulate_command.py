@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import platform
 import random
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,10 @@ __all__ = ["simulate"]
 
 
 _SEEDS = 5
+_GENERATED = re.compile(r"generated-(0\d{3}|[1-9]\d{3,5})")
+"""What the generator calls its scenarios: one of them can be run again."""
+_CHARTED_MAX = 10
+"""Of more generated scenarios no course over time is kept: nobody would look at them all."""
 _RULES_ARE = (
     "How scores are made: loadtests/README.md, Scoring rules; with several scenarios they are"
     " printed, in --html and --json they are kept."
@@ -129,7 +134,6 @@ def _scenarios(
         read_scenario,
         read_suite,
     )
-    from shedproxy.simulator.generator import generate_scenario
 
     if not (named or is_suite or generated):
         raise typer.BadParameter(
@@ -142,14 +146,22 @@ def _scenarios(
         if Path(name).is_dir():
             for scenario in read_suite(Path(name)):
                 found[scenario.name] = scenario
-            continue
-        for file in find_family(name) if is_pattern(name) else [find_scenario(name)]:
-            scenario = read_scenario(file)
-            found[scenario.name] = scenario
+        elif (match := _GENERATED.fullmatch(name)) and not Path(name).exists():
+            found[name] = _generate(int(match[1]), generator_seed)
+        else:
+            for file in find_family(name) if is_pattern(name) else [find_scenario(name)]:
+                scenario = read_scenario(file)
+                found[scenario.name] = scenario
     for number in range(1, generated + 1):
-        scenario = generate_scenario(number, _chance(generator_seed, f"generated {number}"))
+        scenario = _generate(number, generator_seed)
         found[scenario.name] = scenario
     return list(found.values())
+
+
+def _generate(number: int, generator_seed: int) -> Scenario:
+    from shedproxy.simulator.generator import generate_scenario
+
+    return generate_scenario(number, _chance(generator_seed, f"generated {number}"))
 
 
 def _controllers(named: Sequence[str]) -> tuple[str, ...]:
@@ -185,6 +197,7 @@ def _jobs(
     from shedproxy.simulator.suite import Job, controllers_of, expected_requests
 
     ordered = sorted(scenarios, key=expected_requests, reverse=True)
+    few = sum(one.group == "Generated" for one in scenarios) <= _CHARTED_MAX
     work = [
         Job(
             scenario=scenario,
@@ -193,7 +206,7 @@ def _jobs(
             is_checked=is_checked,
             sample_count=sample,
             only_refusals=only_refusals,
-            with_series=with_series and seed == 1 and scenario.group != "Generated",
+            with_series=with_series and seed == 1 and (few or scenario.group != "Generated"),
         )
         for seed in range(1, seeds + 1)
         for scenario in ordered

@@ -12,7 +12,8 @@ __all__: list[str] = []
 Scenarios = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="SCENARIO...", help="Names or patterns of the suite, files, or folders."
+        metavar="SCENARIO...",
+        help="Names or patterns of the suite, files, folders, generated-NNNN.",
     ),
 ]
 List = Annotated[

@@ -55,6 +55,15 @@ def test_none_is_no_number_of_violations_that_were_not_looked_for():
     assert "Violations0" in Page(render_scoreboard({**one, "checked": True})).text
 
 
+def test_without_scores_there_is_no_matrix_of_them():
+    unscored = scoreboard(scenario_count=2)
+    del unscored["overall"]
+    for scenario in unscored["scenarios"]:
+        for result in scenario["results"]:
+            result["score"] = None
+    assert "Scenarios by controller" not in Page(render_scoreboard(unscored)).text
+
+
 def test_a_long_list_of_failures_begins_in_the_open():
     unmet = [{"text": f"x >= {i}", "actual": 0.5, "is_met": False} for i in range(20)]
     result = {"controller": "shedproxy", "score": 0.5, "expectations": unmet}

@@ -95,6 +95,13 @@ def test_of_one_controller_the_lines_have_its_figures():
     assert cells[2:4] == [f"{result['score']:.3f}", f"{100 * goodput:.1f}%"]
 
 
+def test_without_a_score_there_is_no_column_of_scores():
+    results = [{"controller": name, "score": None} for name in ("shedproxy", "aimd")]
+    text = printed({"scenarios": [{"name": "s", "results": results}], "measured": "refusals"})
+    assert lines_with(text, "Controller") == [["Controller"]]
+    assert lines_with(text, "aimd") == [["aimd"]]
+
+
 def test_a_suite_has_too_many_scenarios_for_lines():
     text = printed(scoreboard(scenario_count=41))
     assert "Each of the 41 scenarios is in --html and --json." in text

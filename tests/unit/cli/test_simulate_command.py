@@ -93,7 +93,32 @@ def test_files_and_folders_and_generated_ones_may_be_named(folder: Path) -> None
     names = [scenario["name"] for scenario in board["scenarios"]]
     assert names == ["own", "met", "missed", "generated-0001"]
     assert board["generated"]["count"] == 1
-    assert board["scenarios"][-1]["series"] is None
+
+
+def test_one_of_the_generated_is_run_again_by_its_name(folder: Path) -> None:
+    arguments = ("--generator-seed", "7", "--controller", "fixed", "--seeds", "1", "--json")
+    alone = json.loads(simulate("generated-0002", *arguments).stdout)
+    among = json.loads(simulate("--generated", "2", *arguments).stdout)
+    assert alone["scenarios"][0] | {"series": None} == among["scenarios"][1] | {"series": None}
+    assert "generated" not in alone
+    assert "no scenario generated-2" in str(simulate("generated-2").exception)
+
+
+def test_many_generated_scenarios_have_no_course_over_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Any] = []
+
+    def nothing(work: Any, processes: int) -> Iterator[Any]:
+        seen.append(work)
+        yield from ()
+
+    monkeypatch.setattr(simulate_command, "_results", nothing)
+    for count in ("10", "11"):
+        simulate("met", "--generated", count, "--controller", "fixed", "--seeds", "1", "--json")
+    few, many = ({job.scenario.name: job.with_series for job in work} for work in seen)
+    assert all(few.values())
+    assert [name for name, has_series in many.items() if has_series] == ["met"]
 
 
 def test_a_pattern_stands_for_all_of_the_suite_that_match(folder: Path) -> None:
