@@ -61,6 +61,7 @@ from shedproxy.core.policy import (
 )
 from shedproxy.core.request import (
     COHORTS,
+    IN_PROGRESS,
     RANKS,
     Criticality,
     Kind,
@@ -102,6 +103,7 @@ __all__ = [
     "EVIDENCE",
     "FULL_WEIGHT",
     "GLOBAL",
+    "IN_PROGRESS",
     "LENT_SHARE",
     "LOOK_NS",
     "NS_PER_MS",

@@ -44,7 +44,7 @@ class AdmissionController(Spilling):
         time_left_ns: int | None,
     ) -> Decision:
         """Enforce mode: run now (Permit), wait (Ticket) or no (Rejected)."""
-        rank = request.rank_min + (cohort >> 1)  # as `rank_of`, without the call
+        rank = request.rank_min + (cohort >> 2)  # as `rank_of`, without the call
         place = place_of(flow_hash) if flow_hash else NO_PLACE
         if time_left_ns is None:
             time_left_ns = self._default_timeout_ns
@@ -52,6 +52,8 @@ class AdmissionController(Spilling):
         if time_left_ns is not None:
             expires_at = Instant(now + time_left_ns)
         level = self._level
+        if self._queue.length or level.is_overloaded:
+            rank = self._rank_now(rank, cohort, now)
         # What nobody has bounded, and nothing can refuse before the queue, is not asked about.
         if (
             expires_at is not None
@@ -76,7 +78,7 @@ class AdmissionController(Spilling):
             not self._queue.length or self._queue.is_outranked_by(rank)
         ):
             self._count(request, place)
-            return self._start(request, flow_hash, place, now, now, expires_at)
+            return self._start(request, flow_hash, place, now, now, expires_at, cohort=cohort)
         self._limits.on_limit_reached()
         return self._enqueue(request, rank, flow_hash, place, cohort, time_left_ns, now)
 
@@ -97,7 +99,9 @@ class AdmissionController(Spilling):
         if not had_waiters or queue.is_outranked_by(rank):
             before = share.room(request.cost, self._limits.limit, now)
             if before >= 0:
-                permit = self._admit_shared(request, flow_hash, place, time_left_ns, now, before)
+                permit = self._admit_shared(
+                    request, flow_hash, place, cohort, time_left_ns, now, before
+                )
                 if had_waiters:
                     share.pass_on(self._limits.limit)
                 return permit
@@ -107,7 +111,9 @@ class AdmissionController(Spilling):
             before = share.room(request.cost, self._limits.limit, now)
             if before >= 0:
                 share.claim(0)
-                permit = self._admit_shared(request, flow_hash, place, time_left_ns, now, before)
+                permit = self._admit_shared(
+                    request, flow_hash, place, cohort, time_left_ns, now, before
+                )
                 # Who looked meanwhile may have left us a slot that we did not need.
                 share.pass_on(self._limits.limit)
                 return permit
@@ -124,13 +130,14 @@ class AdmissionController(Spilling):
         request: RequestInfo,
         flow_hash: int,
         place: int,
+        cohort: int,
         time_left_ns: int | None,
         now: Instant,
         before: int,
     ) -> Permit:
         self._count(request, place)
         expires_at = None if time_left_ns is None else Instant(now + time_left_ns)
-        return self._start(request, flow_hash, place, now, now, expires_at, before)
+        return self._start(request, flow_hash, place, now, now, expires_at, before, cohort)
 
     def join(self, share: CellShare) -> None:
         """Share the limit with other workers from now on."""
@@ -156,7 +163,7 @@ class AdmissionController(Spilling):
         What is in flight above the limit stands for the queue of enforce mode.
         """
         self._is_shadowing = True
-        rank = rank_of(request, cohort)
+        rank = self._rank_now(rank_of(request, cohort), cohort, now)
         place = place_of(flow_hash) if flow_hash else NO_PLACE
         timeout_ns = self._default_timeout_ns if time_left_ns is None else time_left_ns
         refused = self._refusal(request, rank, place, timeout_ns, now)
@@ -173,7 +180,7 @@ class AdmissionController(Spilling):
                 if refused is None:
                     self._demand.saturate(now)
         self._count(request, place)
-        permit = self._start(request, flow_hash, place, now, now, expires_at)
+        permit = self._start(request, flow_hash, place, now, now, expires_at, cohort=cohort)
         if refused is not None:
             permit.would_reject = refused
             self._shadow_refused += permit.cost
@@ -238,16 +245,6 @@ class AdmissionController(Spilling):
             self._limits.on_left(permit.request.route, now - permit.admitted_at, now=now)
             self._leave(permit, now)
 
-    def _leave(self, permit: Permit, now: Instant) -> None:
-        # One of several tenants could shorten the wait of all by leaving in numbers. And who leaves
-        # before an answer can be there would leave without any wait: that says nothing of waits.
-        age_ns = now - permit.arrived_at
-        if (
-            permit.place == NO_PLACE
-            and 0 < self._limits.expected_ns(permit.request.route) <= age_ns
-        ):
-            self._patience.leave(age_ns)
-
     def leave_zombie(self, permit: Permit, outcome: Outcome, *, now: Instant) -> Sequence[Verdict]:
         """Nobody waits, the work may go on: keep the slot for the expected rest of it."""
         expected_ns = self._limits.expected_ns(permit.request.route)
@@ -300,8 +297,10 @@ class AdmissionController(Spilling):
                 rtt_ns = 0
             before = permit.in_flight_before
             is_served = not permit.is_zombie
-            if is_served and self._patience.is_asked:
-                self._patience.stay(now - permit.arrived_at)
+            if is_served:
+                self._progress.answer(permit.cohort, now)
+                if self._patience.is_asked:
+                    self._patience.stay(now - permit.arrived_at)
             return self._limits.on_sample(
                 request.route, rtt_ns, before, admitted_at, now, is_served, permit.place
             )

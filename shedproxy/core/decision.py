@@ -171,6 +171,7 @@ class Permit:
     __slots__ = (
         "admitted_at",
         "arrived_at",
+        "cohort",
         "context",
         "controller",
         "cost",
@@ -200,6 +201,7 @@ class Permit:
         in_flight_before: int,
         controller: Any,
         place: int = NO_PLACE,
+        cohort: int = 0,
     ) -> None:
         self.serial = serial
         self.request = request
@@ -211,6 +213,7 @@ class Permit:
         self.in_flight_before = in_flight_before
         self.controller = controller
         self.place = place
+        self.cohort = cohort
         self.responded_at: Instant | None = None
         self.is_released = False
         self.is_resident = False
@@ -287,7 +290,7 @@ class Ticket:
         """Where tables keep its flow (`sharding.place_of`)."""
         self.cohort = cohort
         self.rank = rank
-        """Importance: criticality * 1024 + cohort, retries below first tries of their class."""
+        """Importance, as `rank_of` says, with `IN_PROGRESS` when it came while its task was so."""
         self.cost = request.cost
         self.arrived_at = arrived_at
         self.expires_at = expires_at

@@ -23,7 +23,7 @@ from typing import Final
 from shedproxy.core.request import LEVEL_BITS, LEVELS, RANKS
 from shedproxy.core.units import NS_PER_S, Instant
 
-__all__ = ["PPM", "Demand"]
+__all__ = ["MEMORY_ENDS", "PPM", "Demand"]
 
 PPM: Final = 1_000_000
 
@@ -33,7 +33,8 @@ together, and a slow request ends late."""
 _STALL_CHANCE: Final = 12
 """And for so many mean times between two ends: chance does that once in exp(12)."""
 _LEVEL_RANKS: Final = 1 << LEVEL_BITS
-_MEMORY_ENDS: Final = 1000.0
+MEMORY_ENDS: Final = 1000.0
+"""Ends of work after which a rate weighs a third of what it did."""
 _MEMORY_MIN_S: Final = 0.02
 _MEMORY_MAX_S: Final = 10.0
 _HISTORY: Final = 8_192
@@ -66,12 +67,15 @@ class Demand:
         "busy_share",
         "busy_since",
         "ended",
+        "waited_at",
     )
 
     def __init__(self, *, now: Instant) -> None:
         self._updated_at = now
         self.arrivals = 0
         """Arrivals that counted as demand, since ever."""
+        self.waited_at = 0
+        """`arrivals` when somebody was waiting last."""
         self._offered = 0
         self.ended = 0
         """Slots whose work ended while somebody waited, in this period: whoever frees them adds."""
@@ -140,12 +144,14 @@ class Demand:
         if self.busy_since >= 0:
             self._busy_ns += now - self.busy_since
             self.busy_since = now
+        if self._busy_ns:
+            self.waited_at = self.arrivals
         if elapsed_s > 0:
             self.busy_share = self._busy_ns / NS_PER_S / elapsed_s
         memory_s = _MEMORY_MAX_S
         rate = self.capacity_rps or self.offered_rps
         if rate > 0:
-            memory_s = min(_MEMORY_MAX_S, max(_MEMORY_MIN_S, _MEMORY_ENDS / rate))
+            memory_s = min(_MEMORY_MAX_S, max(_MEMORY_MIN_S, MEMORY_ENDS / rate))
         kept = math.exp(-elapsed_s / memory_s)
         self._offered_total = self._offered_total * kept + self._offered
         self._offered_s = self._offered_s * kept + elapsed_s
@@ -154,7 +160,7 @@ class Demand:
             busy_s = self._busy_ns / NS_PER_S
             is_stall = self._still_s >= self.stall_s(slots)
             # Capacity is forgotten by use alone: an idle hour says nothing about it.
-            kept = math.exp(-self.ended / _MEMORY_ENDS)
+            kept = math.exp(-self.ended / MEMORY_ENDS)
             self._ended_total = self._ended_total * kept + self.ended
             self._busy_s = self._busy_s * kept + busy_s
             if self.ended:

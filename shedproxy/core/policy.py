@@ -78,8 +78,8 @@ class QueuePolicy:
     deadline_share: float = 0.33
     """Most of a request's remaining time that it may spend waiting."""
     lifo_after_ns: Nanos = field(default_factory=lambda: seconds(10))
-    """A level that has not been empty for this long serves newest first. Overload has short queues,
-    so that only a level that better ones keep waiting gets there."""
+    """A level that has not been empty for this long, while more of better ones were served than of
+    it, serves newest first."""
     shards: int = 64
     hand: int = 4
     """Queues per level, and how many of them one flow may use (shuffle sharding)."""

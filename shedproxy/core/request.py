@@ -8,6 +8,7 @@ from typing import Final
 
 __all__ = [
     "COHORTS",
+    "IN_PROGRESS",
     "LEVELS",
     "LEVEL_BITS",
     "RANKS",
@@ -26,6 +27,8 @@ RANKS: Final = 4 * COHORTS
 LEVEL_BITS: Final = 9
 LEVELS: Final = RANKS >> LEVEL_BITS
 """A level (criticality x retry or first try) is `rank >> LEVEL_BITS`."""
+IN_PROGRESS: Final = 1 << LEVEL_BITS - 1
+"""The bit of a rank that says that its task is under way: upper half of the level."""
 
 
 class Criticality(enum.IntEnum):
@@ -116,9 +119,11 @@ class RequestInfo:
 
 
 def rank_of(request: RequestInfo, cohort: int) -> int:
-    """Importance, 0..4095: criticality x 1 024 + cohort, retries in the lower half of their class.
+    """Importance, 0..4095, of a call that begins a task: criticality x 1 024, 512 more for a first
+    try, and a quarter of the cohort. Later calls have `IN_PROGRESS` besides.
 
-    `cohort` is in 0..1023. Halving it makes `rank // 512` a strict order of classes in which
-    attempt 2 and later come after every first try.
+    `cohort` is in 0..1023. A quarter of it makes `rank // 512` a strict order of classes in which
+    attempt 2 and later come after every first try, and `rank // 256` one in which tasks that are
+    under way come before those to be begun.
     """
-    return request.rank_min + (cohort >> 1)
+    return request.rank_min + (cohort >> 2)

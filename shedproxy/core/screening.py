@@ -14,13 +14,14 @@ from shedproxy.core.fair_share import FairShare, SlotShare
 from shedproxy.core.limit_loop import LimitLoop
 from shedproxy.core.patience import Patience
 from shedproxy.core.policy import CellPolicy
+from shedproxy.core.progress import Progress
 from shedproxy.core.queues import PriorityQueue
 from shedproxy.core.request import LEVEL_BITS, Lane, RequestInfo, rank_of
 from shedproxy.core.sharding import NO_PLACE, place_of
 from shedproxy.core.share import CellShare
 from shedproxy.core.shed_level import ShedLevel
 from shedproxy.core.spill import SpillBook
-from shedproxy.core.units import NS_PER_S, Instant
+from shedproxy.core.units import NS_PER_S, Instant, Nanos
 
 __all__ = ["CONTROL", "Screening"]
 
@@ -58,6 +59,7 @@ class Screening:
         "_orphans",
         "_patience",
         "_policy",
+        "_progress",
         "_queue",
         "_residents",
         "_route_count",
@@ -84,6 +86,7 @@ class Screening:
         self._level = ShedLevel(policy.shed_level, now=now)
         self._demand = self._level.demand
         self._patience = Patience()
+        self._progress = Progress()
         self._wait_max_ns = 0
         self._begin_length = 0
         self._move_level(now)
@@ -141,7 +144,14 @@ class Screening:
         if time_left_ns is None:
             time_left_ns = self._default_timeout_ns
         place = place_of(flow_hash) if flow_hash else NO_PLACE
-        return self._refusal(request, rank_of(request, cohort), place, time_left_ns, now)
+        rank = self._rank_now(rank_of(request, cohort), cohort, now)
+        return self._refusal(request, rank, place, time_left_ns, now)
+
+    def _rank_now(self, rank: int, cohort: int, now: Instant) -> int:
+        """A rank, or a better one for a task that is under way while there is not room for all."""
+        if self._queue.length or self._level.is_overloaded:
+            return self._progress.rank(rank, cohort, now)
+        return rank
 
     def _refusal(
         self,
@@ -207,14 +217,6 @@ class Screening:
         self._demand.on_arrival(rank, cost)
         level.on_refusal()
         return self._reject(request, _SHED_LEVEL, cut, now)
-
-    def _is_modest(self, place: int, cost: int) -> bool:
-        """Whether a tenant would have no more than an equal part of what the cell holds."""
-        if not self._is_fair:
-            return False
-        in_system = self._fair.in_system(place)
-        flows = self._fair.flows_active + (in_system == 0)
-        return flows > 1 and (in_system + cost) * flows <= self._slots() + self._queue.length
 
     def _bound_refusal(self, request: RequestInfo, now: Instant) -> Rejected | None:
         """The bounds that hold whatever the load is: of route, class, streams, control requests."""
@@ -347,6 +349,7 @@ class Screening:
             wait_max_ns = max(0, min(wait_max_ns, patience.bound_ns - limits.typical_ns))
         self._wait_max_ns = wait_max_ns
         level.is_shared = self._fair.flows_active > 1
+        self._progress.fit(Nanos(limits.typical_ns))
         slots = self._slots()
         level.update(
             limit=slots,

@@ -32,7 +32,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from shedproxy.core.demand import PPM, Demand
+from shedproxy.core.demand import MEMORY_ENDS, PPM, Demand
 from shedproxy.core.policy import ShedLevelPolicy
 from shedproxy.core.queues import UNBOUNDED
 from shedproxy.core.request import LEVELS
@@ -201,7 +201,10 @@ class ShedLevel:
         if not self.is_overloaded:
             return
         quiet = demand.arrivals - self._refused_at
-        if quiet >= _QUIET and demand.offered_rps < _QUIET_LOAD * capacity_rps:
+        # Capacity that was measured before, with fewer slots say, is no reason to go on where
+        # nobody had to wait for as long as demand is remembered.
+        is_served = demand.arrivals - demand.waited_at >= MEMORY_ENDS
+        if quiet >= _QUIET and (demand.offered_rps < _QUIET_LOAD * capacity_rps or is_served):
             self._end()
         else:
             self._fit_to_bursts()

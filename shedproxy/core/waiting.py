@@ -22,6 +22,7 @@ from shedproxy.core.policy import CellPolicy
 from shedproxy.core.queues import UNBOUNDED
 from shedproxy.core.request import LEVEL_BITS, RANKS, RequestInfo
 from shedproxy.core.screening import Screening
+from shedproxy.core.sharding import NO_PLACE
 from shedproxy.core.share import CellShare
 from shedproxy.core.shed_level import BEGIN_SHARE, LOAD_MIN
 from shedproxy.core.spill import SpillBook
@@ -65,6 +66,7 @@ class Waiting(Screening):
         now: Instant,
         expires_at: Instant | None,
         host_in_flight: int = -1,
+        cohort: int = 0,
     ) -> Permit:
         self._serial = serial = self._serial + 1
         cost = request.cost
@@ -80,7 +82,17 @@ class Waiting(Screening):
         if in_flight >= self._limits.limit:
             self._limits.on_limit_reached()
         return Permit(
-            serial, request, flow_hash, cost, arrived_at, now, expires_at, before, self, place
+            serial,
+            request,
+            flow_hash,
+            cost,
+            arrived_at,
+            now,
+            expires_at,
+            before,
+            self,
+            place,
+            cohort,
         )
 
     def _enqueue(
@@ -129,6 +141,14 @@ class Waiting(Screening):
         self._count(request, place)
         return ticket
 
+    def _is_modest(self, place: int, cost: int) -> bool:
+        """Whether a tenant would have no more than an equal part of what the cell holds."""
+        if not self._is_fair:
+            return False
+        in_system = self._fair.in_system(place)
+        flows = self._fair.flows_active + (in_system == 0)
+        return flows > 1 and (in_system + cost) * flows <= self._slots() + self._queue.length
+
     def _has_swollen(self, now: Instant) -> bool:
         """Whether demand passes the oldest by, and has for most of the longest wait.
 
@@ -175,7 +195,7 @@ class Waiting(Screening):
         """Room in a full queue at the cost of a flow that holds more than its share."""
         if not self._is_fair:
             return None
-        victim = self._queue.fair_victim(ticket, now=now)
+        victim = self._queue.fair_victim(ticket)
         if victim is None or victim.place < 0:
             return None
         cost, held = victim.cost, self._fair.in_system(victim.place)
@@ -225,6 +245,16 @@ class Waiting(Screening):
         ticket.state = TicketState.ABANDONED
         self._uncount(ticket.request, ticket.place)
         return self._dispatch(now)
+
+    def _leave(self, permit: Permit, now: Instant) -> None:
+        # One of several tenants could shorten the wait of all by leaving in numbers. And who leaves
+        # before an answer can be there would leave without any wait: that says nothing of waits.
+        age_ns = now - permit.arrived_at
+        if (
+            permit.place == NO_PLACE
+            and 0 < self._limits.expected_ns(permit.request.route) <= age_ns
+        ):
+            self._patience.leave(age_ns)
 
     def _expire(self, expired: Sequence[Ticket], now: Instant) -> list[Verdict]:
         self._level.on_refusal()
@@ -291,7 +321,13 @@ class Waiting(Screening):
         ticket.state = TicketState.ADMITTED
         request, arrived_at = ticket.request, ticket.arrived_at
         permit = self._start(
-            request, ticket.flow_hash, ticket.place, arrived_at, now, ticket.deadline_at
+            request,
+            ticket.flow_hash,
+            ticket.place,
+            arrived_at,
+            now,
+            ticket.deadline_at,
+            cohort=ticket.cohort,
         )
         return Verdict(ticket, permit)
 

@@ -82,8 +82,8 @@ class QueueSettings(Section):
     deadline_share: float = preset(0.33, gt=0, le=1)
     """Most of a request's remaining time that it may spend waiting."""
     lifo_after: Duration = preset("10s")
-    """A class that has not been without waiters for this long serves its newest first: those that
-    better classes keep waiting. In overload alone queues are too short to need it."""
+    """A class that has not been without waiters for this long, while more of better classes were
+    served than of it, serves its newest first."""
     shards: int = preset(64, ge=1, le=4096)
     """Queues per class among which tenants are spread."""
     hand: int = preset(4, ge=1, le=64)

@@ -13,6 +13,7 @@ from typing import Any
 
 from shedproxy.core import (
     COHORTS,
+    IN_PROGRESS,
     CellPolicy,
     Kind,
     Lane,
@@ -184,7 +185,10 @@ def _shed(found: Classified, numbers: CellNumbers, *, known: bool) -> _Answer | 
     if numbers.shed_rank <= 0 and numbers.shed_share <= 0:
         return None
     info = found.info
-    level = f"the shed level is {numbers.shed_rank} of {RANKS} (for nobody while few wait)"
+    level = (
+        f"the shed level is {numbers.shed_rank} of {RANKS}"
+        f" (for nobody while few wait; a later call of a task ranks {IN_PROGRESS} higher)"
+    )
     if known:
         rank = rank_of(info, found.cohort)
         if rank < numbers.shed_rank:

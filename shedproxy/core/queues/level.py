@@ -65,16 +65,25 @@ class Level:
         "_schedule",
         "_shards",
         "_virtual_now",
-        "busy_since",
         "index",
+        "is_starved",
         "length",
+        "period_at",
+        "served",
+        "served_before",
     )
 
     def __init__(self, index: int, shard_count: int) -> None:
         self.index = index
         self.length = 0
-        self.busy_since = Instant(0)
-        """Since when it has not been empty."""
+        self.is_starved = False
+        """Better ones keep it waiting: over the last period in which it was never empty."""
+        self.period_at = Instant(0)
+        """Since when it has not been empty, or the last period ended."""
+        self.served = 0
+        """Of it in this period."""
+        self.served_before = 0
+        """Of all levels before this period. No worse one is served while this one waits."""
         self._queued = [0] * shard_count
         """Waiting cost per shard."""
         self._shards: list[Shard | None] = [None] * shard_count
@@ -94,7 +103,9 @@ class Level:
             self._queued.extend([0] * more)
             self._shards.extend([None] * more)
 
-    def add(self, ticket: Ticket, hand: Sequence[int], now: Instant) -> None:
+    def add(
+        self, ticket: Ticket, hand: Sequence[int], now: Instant, served_in_all: int = 0
+    ) -> None:
         """Let a ticket wait in the shortest shard of its hand."""
         index = self._shortest(hand)
         shard = self._shards[index]
@@ -111,8 +122,21 @@ class Level:
             if len(by_rank) > 2 * self.length + _STALE_MAX:
                 self._by_rank = None
         if not self.length:
-            self.busy_since = now
+            self.is_starved = False
+            self.begin_period(now, served_in_all)
         self.length += 1
+
+    def begin_period(self, now: Instant, served_in_all: int) -> None:
+        """Count from now on what is served of it, and of all."""
+        self.period_at = now
+        self.served = 0
+        self.served_before = served_in_all
+
+    def end_period(self, now: Instant, served_in_all: int) -> None:
+        """It starves if less was served of it than of better ones."""
+        better = served_in_all - self.served_before - self.served
+        self.is_starved = better > self.served
+        self.begin_period(now, served_in_all)
 
     def _shortest(self, hand: Sequence[int]) -> int:
         queued = self._queued

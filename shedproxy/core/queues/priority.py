@@ -2,9 +2,11 @@
 
 A level is criticality x (retry, first try), which is `rank // 512`. Nothing in it is served while a
 better level waits. Inside a level flows share by cost and a flow may use its hand of shards only
-(`level`). A level that has not been empty for `lifo_after_ns` serves newest first (adaptive LIFO,
-Maurer, "Fail at Scale", 2015): under a standing queue the oldest would be answered too late anyway.
-So does any level where the caller says so, which it may while the queue swells (`swell`).
+(`level`). A level that has not been empty for `lifo_after_ns`, and of which less was served in that
+time than of better ones, serves newest first (adaptive LIFO, Maurer, "Fail at Scale", 2015): its
+oldest would be answered too late anyway. One that nobody keeps waiting is never empty in overload
+either, and its oldest are served while they are fresh. Any level serves newest first where the
+caller says so, which it may while the queue swells (`swell`).
 
 When the queue is full a newcomer takes the place of the waiter of lowest rank, the newest of
 equals, if it ranks strictly higher: two ranks prove every eviction. Bounded is the whole queue and,
@@ -73,6 +75,7 @@ class PriorityQueue:
         "_levels",
         "_lifo_after_ns",
         "_occupied",
+        "_served",
         "_swell",
         "length",
     )
@@ -82,6 +85,8 @@ class PriorityQueue:
         """`len()` as a plain attribute: it is read for every request."""
         self._occupied = 0
         """Bit i: level i is not empty."""
+        self._served = 0
+        """Tickets popped, since ever."""
         # Keeps tickets that left until they come up or outnumber the waiters.
         self._expiries: list[tuple[Instant, int, Ticket]] = []
         self._swell = Swell()
@@ -127,7 +132,8 @@ class PriorityQueue:
             self._discard(victim)
         level = self._levels[rank >> LEVEL_BITS]
         flow_hash = ticket.flow_hash
-        level.add(ticket, self._hand_of(flow_hash) if flow_hash else _ANONYMOUS_HAND, now)
+        hand = self._hand_of(flow_hash) if flow_hash else _ANONYMOUS_HAND
+        level.add(ticket, hand, now, self._served)
         self._occupied |= 1 << level.index
         self.length += 1
         self._swell.rise(self.length)
@@ -153,9 +159,12 @@ class PriorityQueue:
         if not self.length:
             return None
         level = self._levels[self._occupied.bit_length() - 1]
-        is_newest = newest or now - level.busy_since >= self._lifo_after_ns
-        ticket = level.take(is_newest, cost_max, slots)
+        if now - level.period_at >= self._lifo_after_ns:
+            level.end_period(now, self._served)
+        ticket = level.take(newest or level.is_starved, cost_max, slots)
         if ticket is not None:
+            self._served += 1
+            level.served += 1
             self._swell.serve()
             self._count_out(level)
         return ticket
@@ -211,7 +220,7 @@ class PriorityQueue:
             return lowest.rank
         return -1 if self._length_max > 0 else RANKS - 1
 
-    def fair_victim(self, ticket: Ticket, *, now: Instant) -> Ticket | None:
+    def fair_victim(self, ticket: Ticket) -> Ticket | None:
         """Whom fairness between flows would evict for a ticket that `push` has just given back.
 
         A waiter of the same level and another flow, in the longest shard, when that shard stays no
@@ -222,7 +231,7 @@ class PriorityQueue:
         level = self._levels[ticket.rank >> LEVEL_BITS]
         if not level.length:
             return None
-        victim = self._last_in_line(level, now)
+        victim = self._last_in_line(level)
         flow_hash = ticket.flow_hash
         if victim.flow_hash == flow_hash:
             return None
@@ -301,12 +310,9 @@ class PriorityQueue:
         occupied = self._occupied
         return self._levels[(occupied & -occupied).bit_length() - 1]
 
-    def _serves_newest(self, level: Level, now: Instant) -> bool:
-        return now - level.busy_since >= self._lifo_after_ns
-
-    def _last_in_line(self, level: Level, now: Instant) -> Ticket:
+    def _last_in_line(self, level: Level) -> Ticket:
         """Of the longest shard, the waiter that it would serve last."""
-        return level.longest(newest=not self._serves_newest(level, now))
+        return level.longest(newest=not level.is_starved)
 
     def _discard(self, ticket: Ticket) -> None:
         level: Level = ticket.queue_slot.level

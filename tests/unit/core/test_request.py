@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shedproxy.core import Criticality, RequestInfo, rank_of
+from shedproxy.core.request import IN_PROGRESS, LEVEL_BITS
 
 COHORT = st.integers(0, 1023)
 
@@ -48,3 +49,21 @@ def test_a_retry_ranks_below_every_first_try_of_its_class(
     retry = rank_of(RequestInfo(criticality=criticality, is_retry=True), other)
     assert retry < first
     assert 0 <= retry < first <= 4095
+
+
+@given(cohort=COHORT, other=COHORT, is_retry=st.booleans())
+def test_a_task_under_way_ranks_above_every_other_of_its_class_and_attempt(
+    cohort: int, other: int, is_retry: bool
+) -> None:
+    """And in no other class: the bit is the highest of those inside a level."""
+    info = RequestInfo(is_retry=is_retry)
+    later, first = rank_of(info, cohort) | IN_PROGRESS, rank_of(info, other)
+    assert later > first
+    assert later >> LEVEL_BITS == first >> LEVEL_BITS
+
+
+@given(cohort=COHORT, other=COHORT)
+def test_among_tasks_under_way_the_cohort_decides_as_among_others(cohort: int, other: int) -> None:
+    """The same order in both halves."""
+    first, second = rank_of(RequestInfo(), cohort), rank_of(RequestInfo(), other)
+    assert (first < second) == (first | IN_PROGRESS < second | IN_PROGRESS)

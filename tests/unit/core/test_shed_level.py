@@ -384,6 +384,35 @@ def test_a_disabled_level_never_begins() -> None:
     assert level.demand.capacity_rps == pytest.approx(100)
 
 
+def test_overload_ends_when_nobody_waited_for_as_long_as_demand_is_remembered() -> None:
+    """Then capacity was measured before, with fewer slots say, and demand is not above it."""
+    level = measured({CRITICAL: 400}, capacity=100)
+    begin(level)
+    level.demand.relieve(Instant(seconds(1)))
+    for second in (2, 3):
+        for _ in range(400):
+            level.demand.on_arrival(CRITICAL, 1)
+        update(level, second)
+        assert level.is_overloaded
+    for _ in range(400):
+        level.demand.on_arrival(CRITICAL, 1)
+    assert level.demand.offered_rps > 2 * level.demand.capacity_rps
+    update(level, 4)
+    assert not level.is_overloaded
+
+
+def test_it_goes_on_while_somebody_waits_and_nobody_is_refused() -> None:
+    """The short queue may hold all for a while."""
+    level = measured({CRITICAL: 400}, capacity=100)
+    begin(level)
+    for second in range(2, 9):
+        for _ in range(400):
+            level.demand.on_arrival(CRITICAL, 1)
+        level.demand.ended = 100
+        update(level, second)
+        assert level.is_overloaded
+
+
 def test_switching_it_off_ends_overload_at_once() -> None:
     """And what was measured stays for when it is switched on again."""
     level = measured({CRITICAL: 200}, capacity=100)

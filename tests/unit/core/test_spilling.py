@@ -62,9 +62,11 @@ class Host:
             self.now = Instant(self.now + 100 * NS_PER_MS)
             self.shedder.tick(now=self.now)
 
-    def arrive(self, at_cell: str = "a", criticality: Criticality = LOW, **request) -> Decision:
+    def arrive(
+        self, at_cell: str = "a", criticality: Criticality = LOW, cohort: int = 0, **request
+    ) -> Decision:
         info = RequestInfo(cell=at_cell, criticality=criticality, **request)
-        return self.shedder.arrive(info, now=self.now)
+        return self.shedder.arrive(info, now=self.now, cohort=cohort)
 
     def end(self, permit: Decision, outcome: Outcome = Outcome.SUCCESS) -> None:
         assert isinstance(permit, Permit)
@@ -303,7 +305,7 @@ def full_cell() -> Callable[[], Host]:
         running: list[Permit] = []
         for step in range(4_000):
             host.now = Instant(host.now + NS_PER_MS)
-            high = host.arrive("a", HIGH)
+            high = host.arrive("a", HIGH, cohort=step * 619 % 1024)
             if isinstance(high, Permit):
                 running.append(high)
             if step % 10 == 0 and running:

@@ -48,6 +48,8 @@ class Service:
         self.refused: list[Rejected] = []
         self.waits_ns: list[int] = []
         self.done = 0
+        self.on_end: Callable[[Permit], object] = lambda _: None
+        """Called with each permit whose work is done."""
 
     @property
     def cell(self):
@@ -83,6 +85,8 @@ class Service:
                 verdicts = self.shedder.tick(now=self.now)
             for verdict in verdicts:
                 self.take(verdict.decision)
+            if due == end_at:
+                self.on_end(permit)
         self.now = Instant(until)
 
     def arrive(self, request: RequestInfo = CRITICAL, cohort: int = 0):
@@ -95,7 +99,7 @@ class Service:
 
     def burst(self, count: int, request: RequestInfo = CRITICAL) -> list:
         """So many at once, each of a cohort of its own, the best first."""
-        return [self.arrive(request, 2 * (511 - index)) for index in range(count)]
+        return [self.arrive(request, 4 * (255 - index)) for index in range(count)]
 
     def offer(self, rate_rps: float, until: int, rng: random.Random, *requests) -> int:
         """Poisson arrivals of random cohorts; how many there were."""
@@ -335,7 +339,7 @@ def test_a_full_short_queue_gives_up_its_lowest_rank_for_a_higher_one(overloaded
     [evicted] = overloaded.refused
     assert decision.evicted.decision is evicted
     assert evicted.reason is RejectReason.EVICTED
-    assert evicted.evidence["better_rank"] == decision.rank == 3070
+    assert evicted.evidence["better_rank"] == decision.rank == 2815
     assert evicted.queue_length == evicted.evidence["queue_length_max"] == length
     assert overloaded.cell.queue_length == length
     assert evicted.evidence["rank"] < min(one.rank for one in waiting if one.state == 0)
@@ -350,8 +354,44 @@ def test_a_full_short_queue_refuses_a_rank_that_is_not_higher(overloaded) -> Non
     overloaded.arrive(cohort=1022)
     [refused] = overloaded.refused
     assert refused.reason is RejectReason.QUEUE_FULL
-    assert refused.numbers == (length, 3071, 3071)
+    assert refused.numbers == (length, 2815, 2815)
     assert refused.queue_length == length
+
+
+def test_a_call_of_a_task_under_way_takes_the_place_of_a_first_call(overloaded) -> None:
+    """Of the lowest cohort too: what was done for its task shall not be in vain."""
+    for cohort in range(940, 1020, 4):
+        overloaded.arrive(cohort=cohort)
+    overloaded.shedder._cells["default"]._progress.answer(0, overloaded.now)
+    overloaded.refused.clear()
+    decision = overloaded.arrive(cohort=0)
+    assert isinstance(decision, Ticket)
+    [evicted] = overloaded.refused
+    assert evicted.reason is RejectReason.EVICTED
+    assert evicted.evidence["rank"] < evicted.evidence["better_rank"] == 2560 + 256
+
+
+def test_tasks_of_four_calls_that_are_begun_are_finished(warm) -> None:
+    """A hundred tasks a second, of which a quarter can be served."""
+    service, rng = warm(), random.Random(1)
+    served, calls_done = Counter(), [0] * 1024
+
+    def go_on(permit: Permit) -> None:
+        calls_done[permit.cohort] += 1
+        served[calls_done[permit.cohort]] += 1
+        if calls_done[permit.cohort] < 4:
+            service.arrive(cohort=permit.cohort)
+
+    service.on_end = go_on
+    end = service.now + seconds(15)
+    while service.now < end:
+        service.run(service.now + int(rng.expovariate(100) * 1e9))
+        cohort = rng.randrange(1024)
+        calls_done[cohort] = 0
+        service.arrive(cohort=cohort)
+    tasks = 25 * 15
+    assert served[4] > 0.9 * tasks
+    assert served[1] - served[4] < 0.1 * tasks
 
 
 def test_a_class_within_capacity_has_the_long_queue_in_overload_too(overloaded) -> None:

@@ -93,7 +93,7 @@ def test_what_the_level_lets_pass_still_needs_room_in_the_short_queue():
 
 
 def test_a_level_inside_the_class_refuses_a_share_of_it():
-    numbers = CellNumbers(limit=10, shed_rank=2048 + 512 + 256, shed_share=0.5)
+    numbers = CellNumbers(limit=10, shed_rank=2048 + 512 + 128, shed_share=0.5)
     decision = explain(document(), numbers=numbers)["decision"]
     assert decision["answer"] == "refuse"
     assert decision["why"].startswith("50% of such requests")

@@ -159,15 +159,37 @@ def test_the_longest_shard_is_the_one_with_the_most_cost():
     assert level.longest(newest=True).flow_hash == 1
 
 
-def test_busy_since_is_when_it_last_became_occupied():
+def test_a_period_begins_when_it_becomes_occupied():
     level = Level(0, 1)
     level.add(ticket(), (0,), now=Instant(5))
     level.add(ticket(), (0,), now=Instant(9))
-    assert level.busy_since == 5
+    assert level.period_at == 5
     level.take(newest=False)
     level.take(newest=False)
     level.add(ticket(), (0,), now=Instant(12))
-    assert level.busy_since == 12
+    assert level.period_at == 12
+
+
+def test_it_starves_where_more_better_ones_are_served():
+    level = Level(0, 1)
+    level.add(ticket(), (0,), now=Instant(5), served_in_all=7)
+    level.served = 2
+    level.end_period(now=Instant(9), served_in_all=7 + 4)
+    assert not level.is_starved
+    level.served = 2
+    level.end_period(now=Instant(12), served_in_all=7 + 4 + 5)
+    assert level.is_starved
+    assert level.period_at == 12
+
+
+def test_it_starves_no_more_once_it_was_empty():
+    level = Level(0, 1)
+    level.add(ticket(), (0,), now=Instant(5))
+    level.end_period(now=Instant(9), served_in_all=4)
+    assert level.is_starved
+    level.take(newest=True)
+    level.add(ticket(), (0,), now=Instant(12), served_in_all=4)
+    assert not level.is_starved
 
 
 def test_shards_can_be_added_and_are_never_taken_away():

@@ -93,17 +93,32 @@ def test_the_cohort_does_not_change_the_order_inside_a_level():
     assert [one.serial for one in drain(queue)] == [0, 1, 2]
 
 
-def test_newest_first_only_once_the_level_has_not_been_empty_for_long():
+def test_newest_first_only_once_better_ones_have_kept_the_level_waiting_for_long():
     queue = PriorityQueue(QueuePolicy(lifo_after_ns=milliseconds(100)))
     for serial in range(6):
-        queue.push(ticket(serial=serial), now=NOW)
+        queue.push(ticket(Criticality.SHEDDABLE, serial=serial), now=NOW)
     early, late = Instant(milliseconds(100) - 1), Instant(milliseconds(100))
+    for _ in range(3):
+        queue.push(ticket(Criticality.CRITICAL), now=NOW)
+        queue.pop(now=NOW)
     assert queue.pop(now=early).serial == 0
     assert queue.pop(now=late).serial == 5
     assert [one.serial for one in drain(queue, late)] == [4, 3, 2, 1]
     for serial in range(3):
-        queue.push(ticket(serial=serial), now=late)
+        queue.push(ticket(Criticality.SHEDDABLE, serial=serial), now=late)
     assert [one.serial for one in drain(queue, late)] == [0, 1, 2]
+
+
+def test_a_level_that_nobody_keeps_waiting_serves_its_oldest_however_long_it_is_busy():
+    """Where all are of one class the short queue of overload is never empty, and no reason to let
+    the oldest wait until their time is up."""
+    queue = PriorityQueue(QueuePolicy(lifo_after_ns=milliseconds(100)))
+    for serial in range(3):
+        queue.push(ticket(serial=serial), now=NOW)
+    for serial in range(3, 40):
+        now = Instant(milliseconds(50) * serial)
+        queue.push(ticket(serial=serial), now=now)
+        assert queue.pop(now=now).serial == serial - 3
 
 
 def test_adaptive_lifo_is_decided_level_by_level():
@@ -136,17 +151,20 @@ def test_requests_without_a_tenant_are_served_in_exact_order():
 def test_a_full_queue_evicts_the_lowest_rank_for_a_higher_one_only():
     """Of one level too: two ranks prove it. The newest of equals goes."""
     queue = PriorityQueue(QueuePolicy(length_max=3))
-    low = [ticket(Criticality.SHEDDABLE_PLUS, serial=i, cohort=c) for i, c in enumerate((9, 5, 5))]
+    low = [
+        ticket(Criticality.SHEDDABLE_PLUS, serial=serial, cohort=cohort)
+        for serial, cohort in enumerate((36, 20, 20))
+    ]
     for one in low:
         assert queue.push(one, now=NOW) is None
     for other in (
         ticket(Criticality.SHEDDABLE, cohort=1023),
         ticket(Criticality.SHEDDABLE_PLUS, is_retry=True, cohort=1023),
-        ticket(Criticality.SHEDDABLE_PLUS, cohort=5),
+        ticket(Criticality.SHEDDABLE_PLUS, cohort=20),
     ):
         assert queue.push(other, now=NOW) is other
         assert not queue.remove(other)
-    better = ticket(Criticality.SHEDDABLE_PLUS, cohort=7)
+    better = ticket(Criticality.SHEDDABLE_PLUS, cohort=28)
     assert queue.push(better, now=NOW) is low[2]
     best = ticket(Criticality.CRITICAL, is_retry=True)
     assert queue.push(best, now=NOW) is low[1]
@@ -186,7 +204,7 @@ def test_fairness_names_the_flooding_tenant_of_the_same_level():
         queue.push(ticket(flow=5, serial=serial), now=NOW)
     newcomer = ticket(flow=6)
     assert queue.push(newcomer, now=NOW) is newcomer
-    victim = queue.fair_victim(newcomer, now=NOW)
+    victim = queue.fair_victim(newcomer)
     assert victim.flow_hash == 5
     assert len(queue) == 20
     assert queue.remove(victim)
@@ -195,13 +213,13 @@ def test_fairness_names_the_flooding_tenant_of_the_same_level():
 
 def test_fairness_names_nobody_when_it_would_only_swap_places():
     queue = PriorityQueue(QueuePolicy(length_max=4, hand=1))
-    assert queue.fair_victim(ticket(flow=5), now=NOW) is None
+    assert queue.fair_victim(ticket(flow=5)) is None
     for flow in (5, 5, 6, 6):
         queue.push(ticket(flow=flow), now=NOW)
-    assert queue.fair_victim(ticket(flow=5), now=NOW) is None
-    assert queue.fair_victim(ticket(flow=7, cost=2), now=NOW) is None
-    assert queue.fair_victim(ticket(flow=7), now=NOW) is not None
-    assert queue.fair_victim(ticket(Criticality.SHEDDABLE, flow=7), now=NOW) is None
+    assert queue.fair_victim(ticket(flow=5)) is None
+    assert queue.fair_victim(ticket(flow=7, cost=2)) is None
+    assert queue.fair_victim(ticket(flow=7)) is not None
+    assert queue.fair_victim(ticket(Criticality.SHEDDABLE, flow=7)) is None
 
 
 def test_expired_waiters_leave_soonest_first_and_the_next_expiry_is_exact():
