@@ -1,15 +1,17 @@
 """Writes the scenario files that differ in numbers only: `python -m loadtests.make_grid`.
 
-Seven families: overload (six shapes of backend x four laws of work x six loads, the quick shapes
+Eight families: overload (six shapes of backend x four laws of work x six loads, the quick shapes
 with the default deadline besides), the plateau of goodput, the sweep of Breakwater and its step,
-the tasks of DAGOR and the sweep of its signal, the loads of Cinnamon, the steadiness of refusals.
-A test compares the files with this output; change a family here and run it again.
+the tasks of DAGOR and the sweep of its signal, the loads of Cinnamon and of a copy of it, the
+steadiness of refusals. A test compares the files with this output; change a family here and run it
+again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 __all__ = ["SCENARIOS", "files"]
 
@@ -62,6 +64,34 @@ PACES = {
 """What is special about some mean service times."""
 
 
+PID_SLOTS = 2
+PID_COMPLETIONS = 2_600
+"""More than the hundreds of the published runs: figures, also of the best class, rest on enough."""
+
+
+class PidTest(NamedTuple):
+    """Mean and scatter of the work, mean pause of a caller, shares of priorities, best first."""
+
+    name: str
+    work_s: float
+    scatter_s: float
+    pause_s: float
+    priorities: tuple[float, float, float, float, float, float]
+    callers: int = 32
+
+
+_FEW_GOOD = (0.05, 0.05, 0.1, 0.2, 0.3, 0.3)
+PID_TESTS = (
+    PidTest("base", 0.5, 0.1, 0.5, (0.05, 0.1, 0.15, 0.2, 0.25, 0.25)),
+    PidTest("aggressive-peak", 0.2, 0.05, 0.1, _FEW_GOOD),
+    PidTest("high-latency", 1.2, 0.1, 0.5, (0.05, 0.05, 0.1, 0.3, 0.25, 0.25)),
+    PidTest("high-volume", 0.5, 0.1, 0.2, (0.05, 0.05, 0.1, 0.2, 0.25, 0.35)),
+    PidTest("low-latency", 0.8, 0.05, 0.5, (0.1, 0.1, 0.15, 0.2, 0.25, 0.2)),
+    PidTest("priority-spike", 0.3, 0.1, 0.2, (0.2, 0.2, 0.2, 0.15, 0.15, 0.1)),
+    PidTest("stress", 0.8, 0.2, 0.1, _FEW_GOOD, callers=16),
+)
+
+
 def files() -> Iterator[tuple[str, str]]:
     """(name without suffix, TOML) of every generated scenario."""
     yield from overload_files()
@@ -71,6 +101,7 @@ def files() -> Iterator[tuple[str, str]]:
     yield from dagor_files()
     yield from signal_files()
     yield from cinnamon_files()
+    yield from pid_files()
     yield from refusal_files()
 
 
@@ -324,6 +355,52 @@ def cinnamon_files() -> Iterator[tuple[str, str]]:
             "class_served_ratio.critical_plus >= 0.999",
             "inversion_ratio <= 0.001",
         ]
+        yield name, document(name, head, backend, [client], bounds)
+
+
+def pid_files() -> Iterator[tuple[str, str]]:
+    """Callers that ask, do not wait for the answer, and pause; two slots behind them.
+
+    With the published 32 callers `stress` would be of 300 000 requests: it has half of them.
+    """
+    for test in PID_TESTS:
+        rate_rps = test.callers / test.pause_s
+        load = rate_rps * test.work_s / PID_SLOTS
+        name = f"pid-{test.name}"
+        head: Table = {
+            "title": f"A Cinnamon copy's {test.name.replace('-', ' ')}: {load:.3g} x capacity",
+            "group": "Other projects' tests",
+            "source": "jfrz38/rate-limit-pid-controller, simulation/scenarios: "
+            f"{test.name.replace('-', '_')}, a copy of Uber's Cinnamon with two slots",
+            "explanation": "Callers ask and go on without waiting, so that demand is many times "
+            "what two slots can do, and most of it of low worth: what is refused costs nothing "
+            "here, and all of the little that can be served must go to the best. Work is as even "
+            "as published; its six priorities are four classes.",
+            "duration_s": float(f"{PID_COMPLETIONS * test.work_s / PID_SLOTS:.4g}"),
+            "unscored_arrivals": 500,
+        }
+        backend: Table = {
+            "slots": PID_SLOTS,
+            "service_ms": round(1000 * test.work_s),
+            "law": "lognormal",
+            "cv": float(f"{test.scatter_s / test.work_s:.3g}"),
+        }
+        best, second, third, fourth, fifth, last = test.priorities
+        classes = [
+            ("critical_plus", best),
+            ("critical", second + third),
+            ("sheddable_plus", fourth),
+            ("sheddable", fifth + last),
+        ]
+        client: Table = {
+            "arrivals": "constant",
+            "rate_rps": float(f"{rate_rps:.5g}"),
+            "criticality": classes,
+            "cohort": "request",
+        }
+        bounds = ["goodput_ratio >= 0.95", "inversion_ratio <= 0.001"]
+        if best * load < 1:
+            bounds.append("class_served_ratio.critical_plus >= 0.999")
         yield name, document(name, head, backend, [client], bounds)
 
 

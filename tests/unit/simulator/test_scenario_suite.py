@@ -37,7 +37,7 @@ SOURCES = {
     "DAGOR": 29, "Envoy": 4, "Facebook": 1, "Google SRE book": 3, "Kubernetes": 5, "Linkerd": 1,
     "Metastable failures": 13, "Netflix": 8, "Open versus closed": 4, "Palantir dialogue": 3,
     "Protego": 1, "Skipper": 2, "Universal Scalability Law": 2, "Vector": 13, "brpc": 1,
-    "failsafe-go": 3, "folly": 2, "tripwire": 2,
+    "failsafe-go": 3, "jfrz38": 7, "folly": 2, "tripwire": 2,
 }  # fmt: skip
 """Families of published experiments, and how many scenarios of each there are at least."""
 
@@ -139,7 +139,14 @@ def test_generated_files_are_what_the_generator_writes() -> None:
     assert len(generated) > 100
     for stem, text in generated.items():
         assert (ROOT / "loadtests" / "scenarios" / f"{stem}.toml").read_text() == text
-    for family in ("overload-4x", "dagor-m1-", "cinnamon-", "breakwater-exponential", "plateau-"):
+    for family in (
+        "overload-4x",
+        "dagor-m1-",
+        "cinnamon-",
+        "breakwater-exponential",
+        "plateau-",
+        "pid-",
+    ):
         assert {n for n in SUITE if n.startswith(family)} <= set(generated)
 
 
