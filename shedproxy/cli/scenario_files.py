@@ -18,6 +18,7 @@ from shedproxy.workload.table_decoder import TableInvalidError
 
 __all__ = [
     "SUITE",
+    "complete_scenario",
     "find_family",
     "find_scenario",
     "find_suite",
@@ -89,6 +90,19 @@ def find_family(pattern: str) -> Sequence[Path]:
     if not files:
         raise StartupError(f"no scenario in {folder} matches {pattern}; {_LISTED}")
     return files
+
+
+def complete_scenario(begun: str) -> list[str]:
+    """What a shell may complete: scenarios of the suite, then files and folders."""
+    try:
+        named = [file.stem for file in _files_in(find_suite())]
+    except StartupError:
+        named = []
+    folder = Path(begun) if begun.endswith("/") else Path(begun).parent
+    beside = sorted(folder.iterdir()) if folder.is_dir() else []
+    paths = [f"{one}/" if one.is_dir() else f"{one}" for one in beside]
+    files = [path for path in paths if path.endswith(("/", ".toml"))]
+    return [name for name in (*named, *files) if name.startswith(begun)]
 
 
 def is_pattern(named: str) -> bool:

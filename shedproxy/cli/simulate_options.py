@@ -9,11 +9,25 @@ import typer
 
 __all__: list[str] = []
 
+
+def _complete_scenario(begun: str) -> list[str]:
+    from shedproxy.cli.scenario_files import complete_scenario
+
+    return complete_scenario(begun)
+
+
+def _complete_controller(begun: str) -> list[str]:
+    from shedproxy.simulator.registry import CONTROLLERS
+
+    return [name for name in ("all", *CONTROLLERS) if name.startswith(begun)]
+
+
 Scenarios = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="SCENARIO...",
         help="Names or patterns of the suite, files, folders, generated-NNNN.",
+        autocompletion=_complete_scenario,
     ),
 ]
 List = Annotated[
@@ -32,7 +46,12 @@ GeneratorSeed = Annotated[
 ]
 Controllers = Annotated[
     list[str] | None,
-    typer.Option("--controller", metavar="NAME", help="May be repeated.  [default: all]"),
+    typer.Option(
+        "--controller",
+        metavar="NAME",
+        help="May be repeated.  [default: all]",
+        autocompletion=_complete_controller,
+    ),
 ]
 Seeds = Annotated[
     int, typer.Option("--seeds", metavar="N", min=1, help="How often, each with other chance.")

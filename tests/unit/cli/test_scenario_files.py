@@ -8,6 +8,7 @@ import pytest
 
 from shedproxy.cli import scenario_files
 from shedproxy.cli.scenario_files import (
+    complete_scenario,
     find_family,
     find_scenario,
     find_suite,
@@ -73,6 +74,18 @@ def test_a_family_is_what_matches_in_the_suite() -> None:
     assert [file.stem for file in find_family("meta-*")] == ["meta-a", "meta-b"]
     with pytest.raises(StartupError, match=r"no scenario in .* matches met\?"):
         find_family("met?")
+
+
+def test_a_shell_completes_names_of_the_suite_and_files(nowhere: Path) -> None:
+    assert complete_scenario("meta") == []
+    for name in ("meta-b", "meta-a", "other"):
+        write(scenario_files.SUITE / f"{name}.toml")
+    write(nowhere / "metal.toml")
+    write(nowhere / "meta.txt")
+    write(nowhere / "metas" / "x.toml")
+    assert complete_scenario("meta") == ["meta-a", "meta-b", "metal.toml", "metas/"]
+    assert complete_scenario("metas/") == ["metas/x.toml"]
+    assert complete_scenario("gone/x") == []
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_itself() -> None:
