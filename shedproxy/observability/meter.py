@@ -7,7 +7,7 @@ event loop. A reader may see one request half counted; it never sees half a numb
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from shedproxy.core import NS_PER_S, RejectReason
 from shedproxy.observability.metric import (
@@ -251,8 +251,9 @@ class Meter:
 
 def _add(slots: Slots, at: int, amount: int) -> None:
     """As `slots[at] += amount`, which compiled code does with objects of all three."""
-    count: int = slots[at]
-    slots[at] = count + amount
+    place: Any = at  # one object for both
+    count: int = slots[place]
+    slots[place] = count + amount
 
 
 def _bucket(bounds: list[int], value: int) -> int:

@@ -14,11 +14,18 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from shedproxy.core import Criticality, Instant, Mode, Rejected, RejectReason, RequestInfo
+from shedproxy.core import Rejected
+from shedproxy.observability.refusal_record import (
+    PACK_INTO,
+    RECORD_SIZE,
+    RefusalRecord,
+    State,
+    pack_clamped,
+    unpack,
+)
 
 __all__ = ["CAPACITY", "RefusalRecord", "RefusalRing", "find_refusal", "ring_size"]
 
@@ -26,31 +33,9 @@ CAPACITY: Final = 4096
 """Refusals kept per worker."""
 
 _HEADER_SIZE: Final = 64
-_RECORD_SIZE: Final = 128
-_WORDS: Final = _RECORD_SIZE // 8
-_NUMBERS_MAX: Final = 4
-_ROUTE_SIZE: Final = 36
-
-# wall, at, waited, retry after; in flight, limit, queue length; cell, cost; marks; route; numbers.
-_FIELDS: Final = f"4q3I2HI36s{_NUMBERS_MAX}q"
-_BODY: Final = struct.Struct("<" + _FIELDS)
-_RECORD: Final = struct.Struct("<Q" + _FIELDS)
-"""The id, and the body behind it: written in this order, one after the other."""
-_PACK_INTO: Final = _RECORD.pack_into
-# Marks, from the lowest byte on: reason, criticality, mode, count of numbers (three bits) and why
-# no other cell took it (four); the top bit says whether it is a retry.
-_CRITICALITY_AT: Final = 8
-_MODE_AT: Final = 16
-_COUNT_AT: Final = 24
-_COUNT_MASK: Final = 0x07
-_BAR_AT: Final = 27
-_BAR_MASK: Final = 0x0F
-_RETRY_BIT: Final = 0x80 << _COUNT_AT
+_WORDS: Final = RECORD_SIZE // 8
 _ROUTES_MAX: Final = 1024
-"""Names of routes that are kept as they are written."""
-_U16, _U32 = 0xFFFF, 0xFFFF_FFFF
-_I64: Final = 2**63 - 1
-
+"""Routes whose last state is kept as it was written."""
 _SERIAL_BITS: Final = 36
 _WORKER_BITS: Final = 8
 _NONCE_BITS: Final = 18
@@ -80,57 +65,7 @@ def _start_of_id(high: int) -> str:
 
 def ring_size(capacity: int = CAPACITY) -> int:
     """Bytes that a ring of this capacity takes."""
-    return _HEADER_SIZE + capacity * _RECORD_SIZE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefusalRecord:
-    """One refusal as it was recorded: enough to recompute it."""
-
-    id: int
-    wall_ns: int
-    """When, in nanoseconds since the epoch; for people."""
-    at: Instant
-    reason: RejectReason
-    criticality: Criticality
-    is_retry: bool
-    cell: int
-    route: str
-    """Name of the route, cut to 36 bytes."""
-    cost: int
-    mode: Mode
-    """OBSERVE: it was served all the same."""
-    in_flight: int
-    limit: int
-    queue_length: int
-    waited_ns: int
-    retry_after_ns: int
-    numbers: tuple[int, ...]
-    spill_bar: int = 0
-    """Why no other cell took it (a `SpillBar`); 0: none was asked."""
-
-    def to_rejected(self, cell_name: str = "default") -> Rejected:
-        """The refusal as the core made it, for `explain_refusal` and `refusal_holds`."""
-        request = RequestInfo(
-            route=self.route,
-            cell=cell_name,
-            criticality=self.criticality,
-            cost=self.cost,
-            is_retry=self.is_retry,
-        )
-        rejected = Rejected(
-            request=request,
-            reason=self.reason,
-            at=self.at,
-            numbers=self.numbers,
-            in_flight=self.in_flight,
-            limit=self.limit,
-            queue_length=self.queue_length,
-            retry_after_ns=self.retry_after_ns,
-            waited_ns=self.waited_ns,
-        )
-        rejected.spill_bar = self.spill_bar
-        return rejected
+    return _HEADER_SIZE + capacity * RECORD_SIZE
 
 
 class RefusalRing:
@@ -148,10 +83,10 @@ class RefusalRing:
         "_buffer",
         "_capacity",
         "_prefix",
-        "_routes",
         "_serial",
         "_start",
         "_start_at",
+        "_states",
         "_words",
     )
 
@@ -166,7 +101,7 @@ class RefusalRing:
         if buffer is None:
             buffer = memoryview(bytearray(ring_size(capacity)))
         self._buffer = buffer
-        self._capacity = (len(buffer) - _HEADER_SIZE) // _RECORD_SIZE
+        self._capacity = (len(buffer) - _HEADER_SIZE) // RECORD_SIZE
         if self._capacity < 1:
             raise ValueError(f"a ring needs at least {ring_size(1)} bytes, not {len(buffer)}")
         self._words = buffer[: ring_size(self._capacity)].cast("Q")
@@ -174,7 +109,7 @@ class RefusalRing:
         if nonce is None:
             nonce = int.from_bytes(os.urandom(3), "little")
         self._prefix = _prefix_of(nonce, worker)
-        self._routes: dict[str, bytes] = {}
+        self._states: dict[str, State] = {}
         self._start_at = -1
         self._start = b""
         """The letters before the last two of an id, of the ids that begin like `_start_at`."""
@@ -182,35 +117,26 @@ class RefusalRing:
     def record(self, rejected: Rejected, *, cell: int, mode: int, wall_ns: int) -> int:
         """Keep a refusal; the oldest one makes room. Returns the id under which it is found."""
         serial = self._serial
-        at = _HEADER_SIZE + (serial % self._capacity) * _RECORD_SIZE
+        at = _HEADER_SIZE + (serial % self._capacity) * RECORD_SIZE
         refusal_id = self._prefix | serial
-        request = rejected.request
         numbers = rejected.numbers
         count = len(numbers)
         try:
             # A refusal must be cheap: each number by itself, because a list of them costs more.
-            _PACK_INTO(
+            PACK_INTO(
                 self._buffer,
                 at,
                 refusal_id,
                 wall_ns,
                 rejected.at,
-                rejected.waited_ns,
-                rejected.retry_after_ns,
-                rejected.in_flight,
-                rejected.limit,
-                rejected.queue_length,
-                cell,
-                request.cost,
-                _marks_of(rejected, mode),
-                self._routes.get(request.route) or self._spell(request.route),
+                self._state_of(rejected.request.route).of(rejected, cell, mode),
                 numbers[0] if count > 0 else 0,
                 numbers[1] if count > 1 else 0,
                 numbers[2] if count > 2 else 0,
                 numbers[3] if count > 3 else 0,
             )
         except struct.error:
-            self._pack_clamped(at, refusal_id, rejected, cell, mode, wall_ns)
+            pack_clamped(self._buffer, at, refusal_id, rejected, cell, mode, wall_ns)
         serial = (serial + 1) & _SERIAL_MASK
         if serial == 0:
             # After 2**36 refusals serials repeat: a new nonce keeps ids apart.
@@ -275,52 +201,27 @@ class RefusalRing:
         newest = self._words[0] & _SERIAL_MASK
         for back in range(1, count + 1):
             position = ((newest - back) & _SERIAL_MASK) % self._capacity
-            refusal_id = self._words[(_HEADER_SIZE + position * _RECORD_SIZE) >> 3]
+            refusal_id = self._words[(_HEADER_SIZE + position * RECORD_SIZE) >> 3]
             record = self._read(position, refusal_id) if refusal_id else None
             if record is not None:
                 yield record
 
     def _read(self, position: int, refusal_id: int) -> RefusalRecord | None:
-        at = _HEADER_SIZE + position * _RECORD_SIZE
+        at = _HEADER_SIZE + position * RECORD_SIZE
         if self._words[at >> 3] != refusal_id:
             return None
-        body = bytes(self._buffer[at + 8 : at + _RECORD_SIZE])
+        body = bytes(self._buffer[at + 8 : at + RECORD_SIZE])
         if self._words[at >> 3] != refusal_id:
             return None
-        return _unpack(refusal_id, body)
+        return unpack(refusal_id, body)
 
-    def _pack_clamped(
-        self, at: int, refusal_id: int, rejected: Rejected, cell: int, mode: int, wall_ns: int
-    ) -> None:
-        """Record numbers that do not fit as the nearest that do: a record beats an exception."""
-        request = rejected.request
-        numbers = [_clamp(number, -_I64, _I64) for number in rejected.numbers]
-        _PACK_INTO(
-            self._buffer,
-            at,
-            refusal_id,
-            *(
-                _clamp(number, -_I64, _I64)
-                for number in (wall_ns, rejected.at, rejected.waited_ns, rejected.retry_after_ns)
-            ),
-            *(
-                _clamp(number, 0, _U32)
-                for number in (rejected.in_flight, rejected.limit, rejected.queue_length)
-            ),
-            _clamp(cell, 0, _U16),
-            _clamp(request.cost, 0, _U16),
-            _marks_of(rejected, mode),
-            self._spell(request.route),
-            *numbers,
-            *(0,) * (_NUMBERS_MAX - len(numbers)),
-        )
-
-    def _spell(self, route: str) -> bytes:
-        """The name of a route as it is written."""
-        if len(self._routes) >= _ROUTES_MAX:
-            self._routes.clear()
-        spelt = self._routes[route] = route.encode(errors="replace")[:_ROUTE_SIZE]
-        return spelt
+    def _state_of(self, route: str) -> State:
+        state = self._states.get(route)
+        if state is None:
+            if len(self._states) >= _ROUTES_MAX:
+                self._states.clear()
+            state = self._states[route] = State(route)
+        return state
 
 
 def find_refusal(rings: Iterable[RefusalRing], id_text: str) -> RefusalRecord | None:
@@ -341,44 +242,3 @@ def _prefix_of(nonce: int, worker: int) -> int:
         raise ValueError(f"a worker's number is 0 to {(1 << _WORKER_BITS) - 1}, not {worker}")
     nonce = nonce % ((1 << _NONCE_BITS) - 1) + 1
     return (nonce << _WORKER_BITS | worker) << _SERIAL_BITS
-
-
-def _marks_of(rejected: Rejected, mode: int) -> int:
-    request = rejected.request
-    # As plain integers: of members of an enum every operation would be a call.
-    reason: int = rejected.reason
-    criticality: int = request.criticality
-    marks = reason | criticality << _CRITICALITY_AT | mode << _MODE_AT
-    marks |= len(rejected.numbers) << _COUNT_AT | rejected.spill_bar << _BAR_AT
-    return marks | _RETRY_BIT if request.is_retry else marks
-
-
-def _clamp(number: int, lowest: int, highest: int) -> int:
-    return max(lowest, min(number, highest))
-
-
-def _unpack(refusal_id: int, body: bytes) -> RefusalRecord | None:
-    fields = _BODY.unpack_from(body)
-    wall_ns, at, waited_ns, retry_after_ns, in_flight, limit, queue_length = fields[:7]
-    cell, cost, marks, route = fields[7:11]
-    count = marks >> _COUNT_AT & _COUNT_MASK
-    numbers = fields[11 : 11 + count]
-    return RefusalRecord(
-        id=refusal_id,
-        wall_ns=wall_ns,
-        at=Instant(at),
-        reason=RejectReason(marks & 0xFF),
-        criticality=Criticality(marks >> _CRITICALITY_AT & 0xFF),
-        is_retry=bool(marks & _RETRY_BIT),
-        cell=cell,
-        route=route.rstrip(b"\0").decode(errors="ignore"),
-        cost=cost,
-        mode=Mode(marks >> _MODE_AT & 0xFF),
-        in_flight=in_flight,
-        limit=limit,
-        queue_length=queue_length,
-        waited_ns=waited_ns,
-        retry_after_ns=retry_after_ns,
-        numbers=numbers,
-        spill_bar=marks >> _BAR_AT & _BAR_MASK,
-    )

@@ -133,6 +133,7 @@ class RuleTable:
     def __init__(self, rules: Sequence[Rule], control_paths: Iterable[str] = CONTROL_PATHS) -> None:
         self._rows = tuple(_Row(rule.match) for rule in rules)
         self._control = frozenset(path.encode() for path in control_paths)
+        self._control_size_max = max(map(len, self._control), default=0)
         self.header_names = frozenset(name for row in self._rows for name, _ in row.headers)
         """Lower-case names of the headers that some rule reads."""
         self.needs_host = any(row.host is not None for row in self._rows)
@@ -192,7 +193,11 @@ class RuleTable:
 
         Nothing is normalised here: `/healthz/../api` must not ride in the free lane.
         """
-        return raw_path in self._control and method in _CONTROL_METHODS
+        return (
+            len(raw_path) <= self._control_size_max  # a longer one is not worth a hash
+            and raw_path in self._control
+            and method in _CONTROL_METHODS
+        )
 
 
 class _Row:

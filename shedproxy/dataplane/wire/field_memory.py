@@ -125,12 +125,14 @@ class Field:
     def like(self, line: bytes) -> Field | None:
         """The field of a line of the same name; None where that has to be looked at as a whole."""
         start = self._start
-        if not start or not line.startswith(start) or line.translate(VALUE_BYTES) != line:
+        if not start or not line.startswith(start):
             return None
         size = len(start)
         value = line[size + 1 :]
         if not value or line[size] != _SPACE or value[0] <= _SPACE or value[-1] <= _SPACE:
             value = line[size:].strip(b" \t")  # nearly all have one blank before it, and no other
+        if value.translate(VALUE_BYTES) != value:
+            return None
         return Field(line, (self.pair[0], value), self.code, self.said, self.length, start)
 
 

@@ -119,26 +119,25 @@ class RequestShape:
             return None
         fields = lines.fields
         places = self._places
-        rest = head[: -len(end)]
+        stop = len(head) - len(end)
         if places:
             fields = fields.copy()
             for index in range(len(places) - 1, -1, -1):
                 place, between = places[index], self._between[index]
                 known = fields[place]
-                size = len(known.raw)
-                start = rest[:-size]
-                if start.endswith(between):
-                    line = rest[-size:]  # mostly it is as long as it was
-                else:
-                    at = rest.rfind(_LINE_END) + 2
-                    start, line = rest[:at], rest[at:]
-                    if not start.endswith(between):
+                begin = stop - len(known.raw)  # mostly it is as long as it was
+                at = begin - len(between)
+                if at < 0 or head[at:begin] != between:
+                    begin = head.rfind(_LINE_END, 0, stop) + 2
+                    at = begin - len(between)
+                    if at < 0 or head[at:begin] != between:
                         return None
-                field = known.like(line)
+                field = known.like(head[begin:stop])
                 if field is None:
                     return None
                 fields[place] = field
-                rest = start[: -len(between)]
+                stop = at
+        rest = head[:stop]
         method = tokens.method
         target = target_after(method, rest)
         if not target or len(target) > target_size_max:

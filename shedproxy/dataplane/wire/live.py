@@ -43,6 +43,8 @@ class Live:
         "_default_group",
         "_groups",
         "_keys",
+        "_method",
+        "_method_bytes",
         "_reads_all",
         "_server",
         "_trust",
@@ -107,6 +109,9 @@ class Live:
         self._keys = self.classifier.keys
         self._date_second = -1
         self._date = b""
+        self._method = ""
+        self._method_bytes = b""
+        """What was asked for last, as it was received."""
 
     def classify(
         self, tokens: RequestTokens, framing: RequestFraming, peer: str, is_known: bool = True
@@ -115,13 +120,15 @@ class Live:
 
         Not `is_known`: the head was read by another configuration, which asked other things of it.
         """
+        if tokens.method != self._method_bytes:  # mostly it is that of the request before
+            self._method_bytes, self._method = tokens.method, tokens.method.decode()
         path = framing.path
         if _QUERY in path:
             path = path[: path.index(b"?")]
         self._server.requests += 1
         said = tokens.said if is_known else -1
         return self.classifier.read(
-            tokens.method.decode(),
+            self._method,
             path,
             tokens.headers if self._reads_all or said < 0 else (),
             peer,

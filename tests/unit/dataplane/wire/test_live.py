@@ -30,6 +30,15 @@ async def test_serials_differ_over_reloads(still) -> None:
     assert first[2] != again[2]  # whose cohort nobody names, has the place of its number
 
 
+async def test_a_request_is_classified_by_its_own_method(still) -> None:
+    rule = Rule(name="writes", match=Match(method=("POST",)))
+    live = still(document={"classification": Classification(rules=(rule,))}).server.live
+    methods = ("GET", "POST", "POST", "PUT", "POST")
+    heads = [f"{method} / HTTP/1.1\r\nHost: e\r\n\r\n".encode() for method in methods]
+    read = [live.classify(*RequestHeads().read(head, live), "")[0].route for head in heads]
+    assert read == ["default", "writes", "writes", "default", "writes"]
+
+
 async def test_a_date_is_that_of_its_instant(still) -> None:
     live = still().server.live
     now = live.clock()
