@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from typing import Any, Final, NamedTuple
 
+from shedproxy.compiling import mypyc_attr
 from shedproxy.core.request import RequestInfo
 from shedproxy.core.sharding import NO_PLACE
 from shedproxy.core.units import Instant, Nanos
@@ -110,6 +111,7 @@ class Outcome(enum.IntEnum):
     IGNORE = 3
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Rejected:
     """A refusal: why, with the numbers compared, and when to come back (0: do not say)."""
 

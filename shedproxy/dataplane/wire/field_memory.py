@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from shedproxy.compiling import mypyc_attr
 from shedproxy.dataplane.recent import Marks
 from shedproxy.dataplane.wire import field_table
 from shedproxy.dataplane.wire.field_table import RESPONSE_ACTIONS, UNKNOWN
@@ -82,6 +83,7 @@ _FRAMING_NAMES = frozenset(
 )
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Field:
     """One field line."""
 

@@ -1,9 +1,8 @@
 """Where a message ends and what its head asks for. Pure: bytes in, values out.
 
-The caller finds a head (`find_head_end`), has it checked byte by byte (`check_request_head`),
-lets the tokeniser split it, and gets from here the one framing both sides of the proxy go by.
-Two framings, a framing in a message that cannot have it, or a Host that means two things are
-refused, never repaired (RFC 9112 6.3 allows repair; every repair has been a smuggling advisory).
+The caller finds a head (`find_head_end`), has it checked (`check_request_head`) and split, and gets
+from here the one framing both sides of the proxy go by. Two framings, one where there can be none,
+or a Host that means two things are refused: each repair (RFC 9112 6.3) has been an advisory.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from shedproxy.compiling import mypyc_attr
 from shedproxy.dataplane.wire.chunked import LAST_CHUNK, ChunkedReader, encode_chunk
 from shedproxy.dataplane.wire.grammar import (
     REFUSED_METHODS,
@@ -60,6 +60,7 @@ class BodyKind(enum.IntEnum):
     UNTIL_CLOSE = 3
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class RequestFraming:
     """What a request head means. Never changed once made."""
 

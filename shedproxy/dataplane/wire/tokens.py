@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import httptools
 
+from shedproxy.compiling import mypyc_attr
 from shedproxy.dataplane.wire.field_memory import ORDINARY, Field, StatusLine
 from shedproxy.dataplane.wire.framing import HeadError
 from shedproxy.observability.fault import Fault
@@ -27,6 +28,7 @@ A run of blanks is looked at from its first only, or a long one would cost its s
 """
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class PlainLines:
     """The lines of a usual head, as they were understood."""
 
@@ -39,6 +41,7 @@ class PlainLines:
         """What becomes of some of them is decided with others."""
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class RequestTokens:
     """A request head: header names in lower case, everything else as received."""
 
