@@ -121,6 +121,8 @@ class WatchedController:
         self._is_ours = isinstance(inner, Shedder)
         self.held: dict[tuple[str, int], Permit] = {}
         """Permits that were not given back, by cell and serial."""
+        self._held_cost = 0
+        """Of all of them: without control there are tens of thousands."""
         self.waiting: dict[tuple[str, int], Ticket] = {}
         self._levels: Counter[tuple[str, int]] = Counter()
         """Waiters by cell and level."""
@@ -220,6 +222,8 @@ class WatchedController:
     def _give_back(self, permit: Permit) -> float:
         if self.held.pop(_key(permit), None) is None:
             self._checkers.report(f"permit {permit.serial} was given back and not held")
+        else:
+            self._held_cost -= permit.cost
         return self._limit(permit.request)
 
     def _after(self, verdicts: Sequence[Verdict], limit: float) -> Sequence[Verdict]:
@@ -245,6 +249,8 @@ class WatchedController:
         request = permit.request
         if _key(permit) in self.held:
             self._checkers.report(f"permit {permit.serial} was given twice")
+        else:
+            self._held_cost += permit.cost
         self.held[_key(permit)] = permit
         # The call that admitted it may have moved the limit, before or after.
         limit = max(limit_before, self._limit(request))
@@ -280,7 +286,7 @@ class WatchedController:
 
     def _check_reading(self) -> None:
         reading = self.inner.reading()
-        held = sum(permit.cost for permit in self.held.values())
+        held = self._held_cost
         if reading.in_flight < held:
             self._checkers.report(f"{held} in flight, but {reading.in_flight} counted")
         if reading.queue_length != len(self.waiting):

@@ -107,6 +107,27 @@ def test_one_wider_than_the_limit_may_run_alone(checkers: Checkers, loose: Any) 
     assert checkers.violations == []
 
 
+class NotGoneThrough(dict):  # type: ignore[type-arg]
+    """Of permits: without control there are tens of thousands, and a check at every event."""
+
+    def _refuse(self) -> Any:
+        raise AssertionError("a check goes through all that is held")
+
+    __iter__ = keys = values = items = _refuse
+
+
+def test_a_check_takes_no_longer_the_more_is_held(checkers: Checkers, loose: Any) -> None:
+    loose.inner.limit = 100.0
+    loose.held = NotGoneThrough()
+    wide = RequestInfo(criticality=Criticality.CRITICAL, cost=5)
+    permits = [loose.arrive(request, now=NOW) for request in (HIGH, wide, HIGH)]
+    loose.release(permits[0], Outcome.SUCCESS, now=NOW)
+    checkers.after_event()
+    loose.inner.in_flight -= 1
+    loose.tick(now=NOW)
+    assert "6 in flight, but 5 counted at 0.000000 s" in checkers.violations
+
+
 def test_a_permit_given_back_twice(checkers: Checkers, loose: Any) -> None:
     permit = loose.arrive(HIGH, now=NOW)
     loose.release(permit, Outcome.SUCCESS, now=NOW)
