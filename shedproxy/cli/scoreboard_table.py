@@ -127,7 +127,7 @@ def _by_scenario(board: Board, verdict: Verdict) -> Iterator[RenderableType]:
         return
     names = [standing.controller for standing in verdict.standings]
     if len(names) == 1:
-        found = [_medians(result) for one in scenarios for result in one["results"]]
+        found = [_figures_of(names[0], one["results"]) for one in scenarios]
         metrics = [m for m in (SCORE, *METRICS) if any(row.get(m.key) is not None for row in found)]
     else:
         metrics = [Metric(key=name, label=name, better="high", show=show_score) for name in names]
@@ -137,11 +137,15 @@ def _by_scenario(board: Board, verdict: Verdict) -> Iterator[RenderableType]:
         met = [one["is_met"] for result in results for one in result.get("expectations") or ()]
         cells = [scenario["name"], f"{sum(met)}/{len(met)}" if met else NOTHING]
         if len(names) == 1:
-            values = _medians(results[0])
+            values = _figures_of(names[0], results)
         else:
             values = {result["controller"]: result.get("score") for result in results}
         lines.append(("", cells, {m.key: values.get(m.key) for m in metrics}))
     yield _Scores(("Scenario", "Met"), metrics, lines)
+
+
+def _figures_of(name: str, results: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    return next((_medians(result) for result in results if result["controller"] == name), {})
 
 
 def _medians(result: Mapping[str, Any]) -> dict[str, float | None]:
