@@ -51,6 +51,7 @@ class Screening:
         "_fair",
         "_has_class_limits",
         "_is_fair",
+        "_is_hasty",
         "_is_shadowing",
         "_level",
         "_limits",
@@ -86,6 +87,8 @@ class Screening:
         self._level = ShedLevel(policy.shed_level, now=now)
         self._demand = self._level.demand
         self._patience = Patience()
+        self._is_hasty = False
+        """A turn of the short queue takes more than half of the wait after which clients leave."""
         self._progress = Progress()
         self._wait_max_ns = 0
         self._begin_length = 0
@@ -359,6 +362,7 @@ class Screening:
             now=now,
         )
         self._begin_length = max(1, min(level.begin_length, queue.length_max))
+        self._is_hasty = patience.bound_ns is not None and 2 * level.turn_ns > wait_max_ns
 
     def _begin_overload(self, now: Instant) -> None:
         """The queue takes most of the longest wait. A probe of the limit may be what filled it."""

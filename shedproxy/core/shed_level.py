@@ -110,6 +110,7 @@ class ShedLevel:
         "is_shared",
         "relaxed_below",
         "share",
+        "turn_ns",
         "wait_max_ns",
     )
 
@@ -135,6 +136,8 @@ class ShedLevel:
         """Per level: with fewer of them waiting nobody is refused by share or cut."""
         self.wait_max_ns: Sequence[int] = _UNBOUNDED_LEVELS
         """Per level: the longest wait that is still worth while."""
+        self.turn_ns = 0
+        """What the longest of the short queues takes at capacity; 0: there is none."""
         self.begin_length = UNBOUNDED
         """Waiters at which overload begins."""
         self.due_at = Instant(now + _PERIOD_MIN_NS)
@@ -225,6 +228,7 @@ class ShedLevel:
         self._stretch = 1.0
         self.cut_rank = self.cut_share_ppm = 0
         self.ahead_max = self.relaxed_below = self.wait_max_ns = _UNBOUNDED_LEVELS
+        self.turn_ns = 0
 
     def _aim(self, limit: int, standing: float, scatter: float, wait_max_ns: int) -> None:
         demand = self.demand
@@ -241,6 +245,7 @@ class ShedLevel:
         spared = 0.0 if is_mixed else standing * max(0.0, 1.0 - scatter)
         ahead_max, relaxed_below = list(_UNBOUNDED_LEVELS), list(_UNBOUNDED_LEVELS)
         longest_ns = list(_UNBOUNDED_LEVELS)
+        self.turn_ns = 0
         load_per_slot = load / (sum(by_level) or 1)
         asked = 0
         for level in reversed(range(LEVELS)):
@@ -256,8 +261,9 @@ class ShedLevel:
                 relaxed_below[level] = math.ceil(needed * _RELAXED)
                 ahead_max[level] = math.ceil(max(needed, min(roomy - spared, longest)))
                 if capacity_rps > 0:
-                    turns_ns = (ahead_max[level] + spared) * NS_PER_S / capacity_rps
-                    longest_ns[level] = int(turns_ns * _PATIENCE)
+                    turn_ns = int((ahead_max[level] + spared) * NS_PER_S / capacity_rps)
+                    self.turn_ns = max(self.turn_ns, turn_ns)
+                    longest_ns[level] = int(turn_ns * _PATIENCE)
         self.ahead_max, self.relaxed_below = ahead_max, relaxed_below
         self.wait_max_ns = longest_ns
         refused = 0.0

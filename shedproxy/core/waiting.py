@@ -272,8 +272,8 @@ class Waiting(Screening):
         if self._must_trim:
             verdicts.extend(self._trim(now))
         slots = self._slot_share() if queue.length > 1 else None
-        # In overload the queue is short, and first come first served.
-        is_swelling = not self._level.is_overloaded and queue.is_swelling()
+        # In overload the queue is short, and first come first served, unless clients leave sooner.
+        is_newest = self._is_hasty or (not self._level.is_overloaded and queue.is_swelling())
         while queue.length:
             # As `_has_room`, before the queue is asked.
             free = UNBOUNDED
@@ -284,7 +284,7 @@ class Waiting(Screening):
                     return verdicts
             if share is not None and share.must_yield(now, self._limits.limit - in_flight):
                 break
-            ticket = queue.pop(now, free, slots, is_swelling)
+            ticket = queue.pop(now, free, slots, is_newest)
             if ticket is None:
                 if share is None:
                     return verdicts

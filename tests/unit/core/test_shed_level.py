@@ -384,6 +384,17 @@ def test_a_disabled_level_never_begins() -> None:
     assert level.demand.capacity_rps == pytest.approx(100)
 
 
+def test_it_says_how_long_its_longest_short_queue_takes() -> None:
+    """The longest wait is four times that; without overload there is no short queue."""
+    level = measured({CRITICAL: 200}, capacity=100)
+    assert level.turn_ns == 0
+    begin(level)
+    assert level.turn_ns == max(level.ahead_max[:5]) * milliseconds(10)
+    assert level.wait_max_ns[0] == 4 * level.turn_ns
+    level.apply(ShedLevelPolicy(enabled=False))
+    assert level.turn_ns == 0
+
+
 def test_overload_ends_when_nobody_waited_for_as_long_as_demand_is_remembered() -> None:
     """Then capacity was measured before, with fewer slots say, and demand is not above it."""
     level = measured({CRITICAL: 400}, capacity=100)

@@ -394,6 +394,25 @@ def test_tasks_of_four_calls_that_are_begun_are_finished(warm) -> None:
     assert served[1] - served[4] < 0.1 * tasks
 
 
+@pytest.mark.parametrize(
+    ("leave_after_ms", "is_newest"), [(60, True), (1000, False), (None, False)]
+)
+def test_the_newest_are_served_where_clients_leave_before_the_short_queue_has_turned(
+    overloaded, leave_after_ms, is_newest
+) -> None:
+    """Of 60 ms 40 are left to wait, and a turn takes as long: first come first served would answer
+    those who are about to leave. Else it is the rule in overload."""
+    cell = overloaded.shedder._cells["default"]
+    cell._patience.bound_ns = leave_after_ms and milliseconds(leave_after_ms)
+    overloaded.offer(200, overloaded.now + milliseconds(200), random.Random(2))
+    first, second = overloaded.arrive(cohort=1023), overloaded.arrive(cohort=1023)
+    assert first.state is second.state is TicketState.WAITING
+    while first.state is second.state:
+        overloaded.run(overloaded.now + milliseconds(1))
+    served = second if is_newest else first
+    assert served.state is TicketState.ADMITTED
+
+
 def test_a_class_within_capacity_has_the_long_queue_in_overload_too(overloaded) -> None:
     """A burst of the best class is no overload, though what comes below it is."""
     best = RequestInfo(criticality=Criticality.CRITICAL_PLUS)
