@@ -38,6 +38,8 @@ _TRUSTED_SAMPLES: Final = 10
 """Less is no baseline, however alike."""
 _TRUSTED_ERROR: Final = 0.22
 """A mean of few, scattered samples is no baseline: its error must be known to be below this,"""
+_SCATTER_PRIOR: Final = 32
+"""Samples that the scatter seen under load, where queues add to it, counts for."""
 _TRUSTED_ANYWAY: Final = 240
 _TRUSTED_TURNS: Final = 10
 """or the samples this many, and this many times what was in flight."""
@@ -74,6 +76,12 @@ Memory = dict[str, Remembered]
 def low_in_flight(limit: int) -> int:
     """Most in flight, with the request itself, that counts as low: at least 2."""
     return max(LOW_ALWAYS, int(limit * _LOW_SHARE))
+
+
+def _believed_scatter(low: SampleMean, scatter: float) -> float:
+    """That of a law: few samples look alike, many show for themselves how they scatter."""
+    own = low.scatter()
+    return own + max(0.0, scatter - own) * _SCATTER_PRIOR / (_SCATTER_PRIOR + low.count)
 
 
 class RouteLatency:
@@ -114,7 +122,7 @@ class RouteLatency:
         low = self._low
         if low.count < 2:
             return 1.0
-        return min(1.0, math.sqrt(max(low.scatter(), scatter) / low.count))
+        return min(1.0, math.sqrt(_believed_scatter(low, scatter) / low.count))
 
     def memory(self) -> Remembered:
         """What is believed."""
@@ -163,7 +171,7 @@ class RouteLatency:
         if low.count >= max(_TRUSTED_ANYWAY, _TRUSTED_TURNS * self._low_in_flight):
             return True
         # What ends first is what was short: of n in flight the n longest are not in yet.
-        scatter = max(scatter, low.scatter())
+        scatter = _believed_scatter(low, scatter)
         missing = scatter * self._low_in_flight / low.count
         return math.sqrt(scatter / low.count) <= _TRUSTED_ERROR - missing
 

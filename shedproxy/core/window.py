@@ -53,7 +53,8 @@ class WindowSummary:
     rtt_ratio: float = 0.0
     """Sum of latencies over sum of route baselines; 0.0 when no baseline is known."""
     rtt_scatter: float = 0.0
-    """Variance of single latencies about their route's baseline, in squared mean baselines."""
+    """Variance of single latencies about their route's baseline, in squared mean baselines; about
+    their mean, in squares of it, where no route has a baseline."""
     learnt_count: int = 0
     """Samples that the baseline being learnt rests on."""
     learnt_ratio: float = 1.0
@@ -100,6 +101,7 @@ class Window:
         "_rtt_last_ns",
         "_rtt_sum",
         "_started_at",
+        "_unknown_square_sum",
         "limit_was_reached",
         "old_at",
         "overload_count",
@@ -123,6 +125,7 @@ class Window:
         self._baseline_sum = 0
         self._excess_sum = 0
         self._excess_square_sum = 0
+        self._unknown_square_sum = 0
         self._in_flight_max = 0
         self._in_flight_sum = 0
         self.limit_was_reached = False
@@ -140,6 +143,8 @@ class Window:
             self._baseline_sum += baseline_ns
             self._excess_sum += excess_ns
             self._excess_square_sum += excess_ns * excess_ns
+        else:
+            self._unknown_square_sum += rtt_ns * rtt_ns
 
     def add_censored(self, elapsed_ns: int, baseline_ns: int, in_flight: int) -> bool:
         """The client left after `elapsed_ns`. It teaches something only above the baseline.
@@ -219,10 +224,18 @@ class Window:
 
     def _scatter(self) -> float:
         known = self._known_count
-        if known < 2:
-            return 0.0
+        if not known:
+            rtt_sum = self._rtt_sum
+            return _scatter(self.sample_count, rtt_sum, rtt_sum, self._unknown_square_sum)
         # Of the excess over each route's baseline, so that a mix of fast and slow routes is not
         # taken for noise.
-        spread = self._excess_square_sum - self._excess_sum * self._excess_sum / known
-        mean = self._baseline_sum / known
-        return max(0.0, spread) / (known - 1) / (mean * mean)
+        return _scatter(known, self._baseline_sum, self._excess_sum, self._excess_square_sum)
+
+
+def _scatter(count: int, unit_sum: int, value_sum: int, square_sum: int) -> float:
+    """Variance of so many values in squares of a mean unit; 0.0: of less than two."""
+    if count < 2 or not unit_sum:
+        return 0.0
+    unit = unit_sum / count
+    spread = square_sum - value_sum * value_sum / count
+    return max(0.0, spread) / (count - 1) / (unit * unit)

@@ -30,8 +30,9 @@ from typing import Final
 from shedproxy.core.baseline import LOW_ALWAYS, low_in_flight
 from shedproxy.core.limits.episode import STEP_MIN, Ceiling, OverloadEpisode, has_overload
 from shedproxy.core.limits.evidence import Evidence
-from shedproxy.core.limits.probe import CheckClock, Dip, Trial, period_ns
+from shedproxy.core.limits.probe import CheckClock, Dip, Pause, Trial, period_ns
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit, rescaled_limit
+from shedproxy.core.limits.scatter import Scatter
 from shedproxy.core.limits.target import target_ns
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.units import NS_PER_S, Instant
@@ -64,8 +65,6 @@ _RECENT: Final = 48.0
 """Samples in which a change must show, times 1 + scatter: soon, with three times that error."""
 _RECENT_SHARE: Final = 0.9
 """How full of them the recent evidence must be: scatter, and so their number, drifts."""
-_SCATTER_MAX, _SCATTER_GAIN = 100.0, 0.05
-"""More is a stall among the samples; a window of some dozen knows it badly, and weighs little."""
 _LATELY_ERRORS: Final = 1.5
 """Errors by which recent latency must lie below its target to be room."""
 _JUMP: Final = math.log(1.5)
@@ -76,8 +75,6 @@ _FASTER_RATIO: Final = 0.8
 """Latency below this many baselines: no load explains that, the baseline is wrong."""
 _SLOWER_BELOW: Final = 0.6
 """A dip when the limit fell to this share of where its fall began: that may be the baseline's."""
-_PAUSE_MIN, _PAUSE_MAX = 12, 768
-"""Windows between two probes: each costs something. Doubles when one found nothing."""
 _DIP_BASELINES: Final = 8
 """Length of a dip that checks a baseline, in baselines: some turns of low in-flight."""
 _CHANGED: Final = 0.25
@@ -100,7 +97,7 @@ class AdaptiveLimit:
         """The ramp's beginning: what latency was at half the level or less."""
         self._first_target_ns = 1.0
         """What was aimed at when the ramp ended."""
-        self._scatter = 1.0
+        self._scatter = Scatter()
         self._is_ramping = True
         self._is_anchored = False
         """Whether the limit rests on a trusted baseline."""
@@ -110,8 +107,7 @@ class AdaptiveLimit:
         self._suspicions = 0
         self._quiet_until = Instant(0)
         self._checks = CheckClock()
-        self._pause = 0
-        self._pause_next = _PAUSE_MIN
+        self._pause = Pause()
         self._throughput_max = 0.0
         self._ceiling = Ceiling()
         self._episode: OverloadEpisode | None = None
@@ -154,7 +150,7 @@ class AdaptiveLimit:
         self._end_probes()
         self._rest_at(self._level)
         self._is_ramping = not self._is_anchored  # without a baseline only that can go on
-        self._put_off()
+        self._pause.begin()
         return LimitChange(before, self.limit, LimitCause.HEADROOM, now)
 
     def halve(self, *, now: Instant) -> LimitChange:
@@ -185,8 +181,8 @@ class AdaptiveLimit:
         if now < self._quiet_until:
             return LimitCause.STEADY
         self._throughput_max = max(self._throughput_max, window.throughput_rps)
-        self._pause -= 1
-        scatter = self._update_scatter(window)
+        self._pause.pass_window()
+        scatter = self._scatter.add(window)
         target = self._target_ns(window)
         self._evidence.add(window, target_ns=target, memory=_MEMORY * (1 + scatter))
         self._recent.add(window, target_ns=target, memory=_RECENT * (1 + scatter))
@@ -206,13 +202,9 @@ class AdaptiveLimit:
         first = self._first
         if (baseline_ns and not window.is_provisional) or not first.count:
             return target
-        by_first = float(target_ns(round(first.rtt_ns), first.error(self._scatter)))
+        by_first = float(target_ns(round(first.rtt_ns), first.error(self._scatter.value)))
         # While others are refused, a few samples without load are no baseline but a bound.
         return min(target, by_first) if baseline_ns and window.is_overloaded else by_first
-
-    def _update_scatter(self, window: WindowSummary) -> float:
-        self._scatter += (min(_SCATTER_MAX, window.rtt_scatter) - self._scatter) * _SCATTER_GAIN
-        return max(self._scatter, min(_SCATTER_MAX, window.baseline_scatter))
 
     def _ramp(self, window: WindowSummary, scatter: float, *, now: Instant) -> LimitCause:
         evidence = self._evidence
@@ -286,7 +278,7 @@ class AdaptiveLimit:
 
     @property
     def _may_probe(self) -> bool:
-        return self._is_anchored and self._pause <= 0
+        return self._is_anchored and self._pause.is_over
 
     def _look_for_change(
         self, window: WindowSummary, scatter: float, *, now: Instant
@@ -318,14 +310,14 @@ class AdaptiveLimit:
         return LimitCause.STEADY
 
     def _move_in_trial(self, trial: Trial, window: WindowSummary, *, now: Instant) -> LimitCause:
-        scatter = self._update_scatter(window)
+        scatter = self._scatter.add(window)
         is_over = trial.is_over(window, target_ns=self._target_ns(window), scatter=scatter, now=now)
         self._level = trial.level
         if not is_over:
             return LimitCause.STEADY
         self._trial, self._level = None, trial.level_before
         if not trial.is_real:
-            self._put_off()
+            self._pause.begin()
             return LimitCause.STEADY
         if trial.is_saturated:
             return self._relearn(window, now=now)
@@ -336,12 +328,13 @@ class AdaptiveLimit:
 
     def _doubt(self, window: WindowSummary, *, now: Instant) -> LimitCause:
         """The ramp ended by a baseline of a handful of samples: learn a better one, in time."""
-        if self._pause > 0 and not window.is_overloaded:
+        if not (self._pause.is_over or window.is_overloaded):
             return LimitCause.STEADY  # others are not refused yet, and none shall be for a dip
         # What was busy at the best throughput, if latency was that of the ramp's beginning (the
         # bandwidth-delay product of BBR): the ramp may have gone far beyond it.
         first_ns = self._first.rtt_ns or float(window.rtt_mean_ns)
-        busy = self._throughput_max * first_ns / NS_PER_S
+        # Whole ones: with a slot more than are busy somebody waits for each.
+        busy = float(int(self._throughput_max * first_ns / NS_PER_S))
         self._first_target_ns = self._target_ns(window)
         self._begin_dip(window, at_most=max(float(LOW_ALWAYS), busy), now=now)
         return LimitCause.QUEUEING
@@ -366,15 +359,15 @@ class AdaptiveLimit:
             return LimitCause.STEADY
         self._dip = None
         has_changed = abs(window.learnt_ratio - 1) > _CHANGED
-        if has_changed:
-            self._pause_next = _PAUSE_MIN
-        self._put_off()
-        ratio = window.learnt_ratio
+        self._pause.begin(has_found=has_changed)
+        level = dip.level_after(window.learnt_ratio)
         if not self._is_anchored:
+            self._is_anchored = True
             target = target_ns(window.baseline_mean_ns, window.baseline_error)
-            ratio = target / self._first_target_ns
-        self._is_anchored = True
-        self._rest_at(max(dip.level_after(ratio), self._level))
+            level = dip.level_after(target / self._first_target_ns)
+            # Little's law: no more is in flight on target, at the best throughput of all windows.
+            level = min(level, self._throughput_max * target / NS_PER_S)
+        self._rest_at(max(level, self._level))
         self._is_ramping = has_changed
         self._quiet_until = Instant(now + _QUIET_RTTS * max(window.rtt_mean_ns, 1))
         return LimitCause.HEADROOM
@@ -386,10 +379,6 @@ class AdaptiveLimit:
             self._level = self._trial.level_before
         self._dip = self._trial = None
         self._forget()
-
-    def _put_off(self) -> None:
-        self._pause = self._pause_next
-        self._pause_next = min(2 * self._pause_next, _PAUSE_MAX)
 
     def _back_off(self, window: WindowSummary) -> LimitCause:
         """Less, as long as less helps."""

@@ -15,8 +15,10 @@ from shedproxy.core.limits.evidence import Evidence
 from shedproxy.core.units import NS_PER_S, Instant
 from shedproxy.core.window import WindowSummary
 
-__all__ = ["CheckClock", "Dip", "Trial", "period_ns"]
+__all__ = ["CheckClock", "Dip", "Pause", "Trial", "period_ns"]
 
+_PAUSE_MIN, _PAUSE_MAX = 12, 768
+"""Windows between two probes: each costs something. Doubles when one found nothing."""
 _TRIAL_FACTOR: Final = 1.5
 """How much higher a trial goes: enough to tell from noise, little enough to cost little."""
 _DIP_SAMPLES_MIN: Final = 16
@@ -56,6 +58,32 @@ def period_ns(window: WindowSummary) -> int:
     """The time between checks of a baseline that is worth their cost."""
     is_well_known = window.baseline_error <= _WELL_KNOWN and window.baseline_scatter <= _ALIKE
     return _CHECK_BASELINES * window.baseline_mean_ns if is_well_known else 0
+
+
+class Pause:
+    """Windows to wait before the next probe: ever more while none finds anything."""
+
+    __slots__ = ("_left", "_next")
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._next = _PAUSE_MIN
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the next probe may begin: at first it may."""
+        return self._left <= 0
+
+    def pass_window(self) -> None:
+        """One window less."""
+        self._left -= 1
+
+    def begin(self, *, has_found: bool = False) -> None:
+        """A probe is over; whether it has found that something changed."""
+        if has_found:
+            self._next = _PAUSE_MIN
+        self._left = self._next
+        self._next = min(2 * self._next, _PAUSE_MAX)
 
 
 class CheckClock:

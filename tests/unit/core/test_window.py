@@ -98,6 +98,16 @@ def test_a_client_that_left_counts_only_when_it_waited_longer_than_the_baseline(
     assert summary.rtt_ratio == 5.0
 
 
+def test_without_any_baseline_scatter_is_about_the_mean() -> None:
+    """Of 90 and 110 a hundredth; of one latency nothing is known."""
+    for count, expected in ((16, 0.01), (1, 0.0)):
+        window = Window(now=Instant(0))
+        for rtt_ms in (90, 110) * (count // 2) or (90,):
+            window.add(rtt_ms * MS, 0, 1)
+        summary = window.close(in_flight=0, now=Instant(NS_PER_S))
+        assert summary.rtt_scatter == pytest.approx(expected, rel=0.1)
+
+
 def test_closing_begins_anew() -> None:
     window = filled(20)
     window.limit_was_reached = True

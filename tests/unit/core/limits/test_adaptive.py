@@ -186,7 +186,7 @@ def test_with_an_anchor_the_first_window_is_judged_like_any_other() -> None:
     """Three times the latency ends the ramp at once; the usual one has first to be sure of it."""
     [change] = Service(4, initial=12).tell()
     assert (change.limit_after, change.cause) == (6, LimitCause.QUEUEING)
-    assert [change.limit_after for change in Service(100).tell(4)] == [8, 8, 8, 10]
+    assert [change.limit_after for change in Service(100).tell(4)] == [8, 10, 10, 12]
 
 
 def test_no_more_than_half_in_any_window() -> None:
@@ -244,7 +244,8 @@ def test_bounds_are_named_as_the_cause_and_hold_at_once() -> None:
     assert service.limit.limit == 5
     told = service.tell(4)
     assert {change.limit_after for change in told} == {5}
-    assert [change.cause for change in told] == [LimitCause.STEADY] * 3 + [LimitCause.CLAMPED]
+    steady, clamped = LimitCause.STEADY, LimitCause.CLAMPED
+    assert [change.cause for change in told] == [steady, clamped, steady, clamped]
     service.limit.apply(LimitPolicy(minimum=30))
     assert service.limit.limit == 30
 

@@ -8,7 +8,7 @@ import pytest
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
 from shedproxy.core.limits.evidence import Evidence
-from shedproxy.core.limits.probe import CheckClock, Dip, Trial
+from shedproxy.core.limits.probe import CheckClock, Dip, Pause, Trial
 from shedproxy.core.window import WindowSummary
 
 MS = NS_PER_MS
@@ -114,6 +114,19 @@ def test_nor_longer_than_400_samples() -> None:
     dip = Dip(10, 20, now=NOW)
     assert not dip.is_over(seen(samples=399), is_known=False, now=NOW)
     assert dip.is_over(seen(samples=1), is_known=False, now=NOW)
+
+
+def test_a_pause_doubles_while_nothing_is_found() -> None:
+    pause = Pause()
+    assert pause.is_over
+    lengths = []
+    for has_found in (False, False, False, True, False):
+        pause.begin(has_found=has_found)
+        lengths.append(0)
+        while not pause.is_over:
+            pause.pass_window()
+            lengths[-1] += 1
+    assert lengths == [12, 24, 48, 12, 24]
 
 
 def test_after_a_dip_the_level_is_what_was_wanted_by_what_was_learnt() -> None:

@@ -1,0 +1,53 @@
+"""How much latencies scatter is known soon where they do not, and follows a change."""
+
+from __future__ import annotations
+
+import pytest
+
+from shedproxy.core.limits.scatter import Scatter
+from shedproxy.core.window import WindowSummary
+
+
+def seen(scatter: float, *, samples: int = 16, known: float = 0.0) -> WindowSummary:
+    return WindowSummary(sample_count=samples, rtt_scatter=scatter, baseline_scatter=known)
+
+
+def test_it_begins_with_that_of_an_exponential_law() -> None:
+    assert Scatter().value == 1.0
+
+
+def test_what_scatters_little_is_known_after_a_few_windows() -> None:
+    """And sooner from large ones: the first guess counts for 32 samples."""
+    scatter = Scatter()
+    assert scatter.add(seen(0.0, samples=32)) == pytest.approx(1 / 2)
+    assert scatter.add(seen(0.0, samples=64)) == pytest.approx(1 / 4)
+    assert scatter.add(seen(0.0, samples=128)) == pytest.approx(1 / 8)
+
+
+def test_of_what_was_before_a_change_little_is_left_after_two_thousand_samples() -> None:
+    scatter = Scatter()
+    for _ in range(1000):
+        scatter.add(seen(9.0))
+    for _ in range(125):
+        scatter.add(seen(1.0))
+    assert scatter.value < 1.5
+
+
+def test_a_stall_among_the_samples_counts_for_no_more_than_a_hundred() -> None:
+    scatter = Scatter()
+    for _ in range(100):
+        scatter.add(seen(1.0))
+    assert scatter.add(seen(1e9)) == pytest.approx(1 + 99 * 16 / 600, rel=0.01)
+
+
+def test_a_window_of_one_sample_says_nothing() -> None:
+    scatter = Scatter()
+    assert scatter.add(seen(0.0, samples=1)) == 1.0
+
+
+def test_what_is_known_without_load_is_the_least() -> None:
+    scatter = Scatter()
+    for _ in range(100):
+        scatter.add(seen(0.0))
+    assert scatter.add(seen(0.0, known=2.0)) == 2.0
+    assert scatter.value < 0.1
