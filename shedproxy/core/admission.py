@@ -229,12 +229,18 @@ class AdmissionController(Spilling):
         self._free(permit)
         level = self._level
         if self._sample(permit, outcome, now, stalled_ns):
-            self._limits.update(self._host_in_flight(), now, level.is_overloaded)
+            limits = self._limits
+            if limits.stood_still:
+                limits.stood_still = False
+                self._demand.stand_still(limits.standstill.since, limits.standstill.until)
+            limits.update(self._host_in_flight(), now, level.is_overloaded)
         permit.is_zombie = False
         if now >= level.due_at:
             self._move_level(now)
         if self._queue.length or self._is_shadowing or self._share is not None:
             return self._dispatch(now)
+        if self.in_flight < level.full_from:
+            self._demand.starve(now)
         return NO_VERDICTS
 
     def orphan(self, permit: Permit, *, now: Instant) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
@@ -35,6 +36,8 @@ _STALL_CHANCE: Final = 12
 _LEVEL_RANKS: Final = 1 << LEVEL_BITS
 MEMORY_ENDS: Final = 1000.0
 """Ends of work after which a rate weighs a third of what it did."""
+_PACED: Final = 8
+"""Periods that a pause found later may have begun or ended in."""
 _MEMORY_MIN_S: Final = 0.02
 _MEMORY_MAX_S: Final = 10.0
 _HISTORY: Final = 8_192
@@ -57,16 +60,21 @@ class Demand:
         "_offered_total",
         "_older",
         "_older_by_level",
+        "_paced",
         "_paced_s",
         "_recent",
+        "_starved_ns",
         "_still_s",
+        "_stood_ns",
         "_turned_arrivals",
         "_turned_at",
         "_updated_at",
         "arrivals",
-        "busy_share",
         "busy_since",
         "ended",
+        "period_s",
+        "starved_share",
+        "starved_since",
         "waited_at",
     )
 
@@ -82,8 +90,13 @@ class Demand:
         self.busy_since = -1
         """Since when somebody has been waiting; -1: nobody is."""
         self._busy_ns = 0
-        self.busy_share = 1.0
-        """Part of the last period in which somebody was waiting."""
+        self.starved_since = -1
+        """Since when slots of the service have been idle for want of requests; -1: none is."""
+        self._starved_ns = 0
+        self.starved_share = 0.0
+        """Part of the last period in which slots were idle."""
+        self.period_s = 0.0
+        """How long the last period was."""
         # The rank histogram: this generation, and the one before it.
         self._recent = [0] * RANKS
         self._older = [0] * RANKS
@@ -99,6 +112,10 @@ class Demand:
         """As `_busy_s`, without stalls."""
         self._still_s = 0.0
         """Of busy periods since one in which something ended."""
+        self._stood_ns = 0
+        """Of this period, in which the service is known to have stood still."""
+        self._paced: deque[tuple[Instant, Instant]] = deque(maxlen=_PACED)
+        """The last times that count in the pace."""
 
     @property
     def offered_rps(self) -> float:
@@ -137,17 +154,41 @@ class Demand:
             self._busy_ns += now - self.busy_since
             self.busy_since = -1
 
+    def starve(self, now: Instant) -> None:
+        """Slots of the service are idle from now on, and nobody waits."""
+        if self.starved_since < 0:
+            self.starved_since = now
+
+    def feed(self, now: Instant) -> None:
+        """No slot is idle any more."""
+        if self.starved_since >= 0:
+            self._starved_ns += now - self.starved_since
+            self.starved_since = -1
+
+    def stand_still(self, since: Instant, until: Instant) -> None:
+        """Lately nothing ended between these instants, though work was under way."""
+        for start, end in self._paced:
+            stood_ns = min(until, end) - max(since, start)
+            self._paced_s -= max(0, stood_ns) / NS_PER_S
+        self._paced_s = max(0.0, self._paced_s)
+        if self.busy_since >= 0:
+            self._stood_ns += max(0, until - max(since, self._updated_at, self.busy_since))
+
     def update(self, now: Instant, slots: int = 1) -> None:
         """Close a period, in which there were so many slots."""
-        elapsed_s = (now - self._updated_at) / NS_PER_S
+        self.period_s = elapsed_s = (now - self._updated_at) / NS_PER_S
         self._updated_at = now
+        if self.starved_since >= 0:
+            self._starved_ns += now - self.starved_since
+            self.starved_since = now
         if self.busy_since >= 0:
             self._busy_ns += now - self.busy_since
             self.busy_since = now
         if self._busy_ns:
             self.waited_at = self.arrivals
         if elapsed_s > 0:
-            self.busy_share = self._busy_ns / NS_PER_S / elapsed_s
+            self.starved_share = self._starved_ns / NS_PER_S / elapsed_s
+        self._starved_ns = 0
         memory_s = _MEMORY_MAX_S
         rate = self.capacity_rps or self.offered_rps
         if rate > 0:
@@ -164,10 +205,13 @@ class Demand:
             self._ended_total = self._ended_total * kept + self.ended
             self._busy_s = self._busy_s * kept + busy_s
             if self.ended:
+                self._paced.append((Instant(now - self._busy_ns), now))
                 if not is_stall:
                     self._paced_s += self._still_s
-                self._paced_s = self._paced_s * kept + busy_s
+                stood_s = min(busy_s, self._stood_ns / NS_PER_S)
+                self._paced_s = self._paced_s * kept + busy_s - stood_s
                 self._still_s = 0.0
+                self._stood_ns = 0
             else:
                 self._still_s += busy_s
             self.ended = self._busy_ns = 0

@@ -6,19 +6,20 @@ requests or outcomes beyond their latency.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import replace
 from typing import Final
 
-from shedproxy.core.baseline import LOW_ALWAYS, BaselineTable, Memory
+from shedproxy.core.baseline import BaselineTable, Memory
 from shedproxy.core.heavy_flows import HeavyFlows
 from shedproxy.core.limits import make_estimator
 from shedproxy.core.limits.adaptive import AdaptiveLimit
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
+from shedproxy.core.low_bound import LowBound
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.relay import CENSORED, LEFT, ORPHANED, OVERLOAD, SAMPLE
 from shedproxy.core.sharding import NO_PLACE
 from shedproxy.core.share import LOOK_NS, CellShare
+from shedproxy.core.standstill import Standstill
 from shedproxy.core.units import Instant
 from shedproxy.core.window import Window
 
@@ -34,8 +35,6 @@ _SCATTER_TURNS: Final = 8
 
 _UNSERVED_MAX: Final = 32
 """So many of them, and the service works for nobody: half the limit, until somebody is served."""
-_LOW_STEPS: Final = 16
-"""Former bounds of low in-flight that are remembered, for samples admitted under them."""
 
 
 class LimitLoop:
@@ -48,9 +47,6 @@ class LimitLoop:
         "_led",
         "_listen_at",
         "_low",
-        "_low_max",
-        "_low_since",
-        "_low_steps",
         "_policy",
         "_samples_wanted",
         "_unserved",
@@ -62,6 +58,8 @@ class LimitLoop:
         "scatter",
         "share",
         "standing_share",
+        "standstill",
+        "stood_still",
         "typical_ns",
     )
 
@@ -74,10 +72,11 @@ class LimitLoop:
         self.heavy = HeavyFlows()
         """Tenants whose latencies say nothing of how busy the service is."""
         self._valid_from = now
-        self._low = self._low_max = 0
-        self._low_since = now
-        self._low_steps: deque[tuple[Instant, int]] = deque(maxlen=_LOW_STEPS)
+        self._low = LowBound(now=now)
         self._in_flight_last = 0
+        self.standstill = Standstill(now=now)
+        self.stood_still = False
+        """The service has done so; whoever heeds it, sets it back."""
         self._unserved = 0
         """Clients in a row that waited for long and left, with no answer to anybody between."""
         self.scatter = 1.0
@@ -94,7 +93,7 @@ class LimitLoop:
         self._listen_at = now
         """When we hear what others have measured, while we lead."""
         self._samples_wanted = Window.samples_wanted(self.limit)
-        self._set_low(now=now)
+        self._low.set(self._estimator.low_in_flight, now=now)
         self.last_change: LimitChange | None = None
         """The last judgement, moved or not; None before the first."""
 
@@ -116,6 +115,10 @@ class LimitLoop:
             Whether `update` may have something to judge; False: it would do nothing.
         """
         if admitted_at < self._valid_from:
+            return True
+        if self.standstill.show(admitted_at, now):
+            self.on_stall(now=self.standstill.until)
+            self.stood_still = True
             return True
         self._in_flight_last = in_flight
         share = self.share
@@ -155,13 +158,7 @@ class LimitLoop:
             known_ns = abs(self._baselines.judge(route))
             if known_ns and heavy.take(place, rtt_ns / known_ns):
                 return False
-        low_in_flight = 0
-        if in_flight < self._low_max and (
-            in_flight < self._low
-            if admitted_at >= self._low_since
-            else self._was_low(in_flight, admitted_at)
-        ):
-            low_in_flight = in_flight + 1
+        low_in_flight = in_flight + 1 if self._low.holds(in_flight, admitted_at) else 0
         baseline_ns = self._baselines.observe(route, rtt_ns, low_in_flight, now)
         if baseline_ns > 0:
             self._window.add(rtt_ns, baseline_ns, in_flight)
@@ -212,7 +209,7 @@ class LimitLoop:
         self._window.limit_was_reached = True
 
     def on_stall(self, *, now: Instant) -> None:
-        """Our own event loop stood still until `now`: what it measured is its own delay."""
+        """Our own event loop, or the service, stood still until `now`: so long all took."""
         self._valid_from = now
         self._window.restart(now=now)
 
@@ -231,7 +228,7 @@ class LimitLoop:
             window.restart(now=now)
             if isinstance(self._estimator, AdaptiveLimit):
                 self._estimator.begin_anew(now=now)
-        if not window.is_ready(self.limit, now=now):
+        if not window.is_ready(self.limit, now=now) or self.standstill.is_in_doubt(now):
             return None
         summary = window.close(
             in_flight=in_flight,
@@ -244,6 +241,7 @@ class LimitLoop:
             self.scatter += (scatter - self.scatter) / _SCATTER_TURNS
             self._baselines.scatter = self.scatter
             self.typical_ns = summary.rtt_mean_ns
+            self.standstill.fit(summary.rtt_mean_ns)
             standing = 1.0 - 1.0 / max(1.0, summary.rtt_ratio)
             # It grows slowly and falls at once: a queue that is too short leaves slots idle.
             grown = self.standing_share + (standing - self.standing_share) / _SCATTER_TURNS
@@ -269,7 +267,7 @@ class LimitLoop:
         elif leads and not self._led:
             share.relay.skip()
             self._estimator = make_estimator(replace(self._policy, initial=self.limit))
-            self._set_low(now=now)
+            self._low.set(self._estimator.low_in_flight, now=now)
         self._led = leads
         if leads and now >= self._listen_at:
             self._listen_at = Instant(now + LOOK_NS)
@@ -379,19 +377,4 @@ class LimitLoop:
         if self.share is not None:
             self.share.tell(self.limit)
         self._samples_wanted = Window.samples_wanted(self.limit)
-        self._set_low(now=change.at)
-
-    def _set_low(self, *, now: Instant) -> None:
-        low = self._estimator.low_in_flight
-        if not self._low_steps or self._low_steps[-1][1] != low:
-            self._low_steps.append((now, low))
-            self._low_since, self._low = now, low
-            self._low_max = max(step for _, step in self._low_steps)
-
-    def _was_low(self, in_flight: int, admitted_at: Instant) -> bool:
-        # By what counted as low when it was admitted. By what counts now, a rising limit would
-        # let in, of the requests admitted before, those alone that took long.
-        for since, low in reversed(self._low_steps):
-            if admitted_at >= since:
-                return in_flight < low
-        return in_flight < LOW_ALWAYS
+        self._low.set(self._estimator.low_in_flight, now=change.at)

@@ -353,6 +353,8 @@ class Screening:
         self._wait_max_ns = wait_max_ns
         level.is_shared = self._fair.flows_active > 1
         self._progress.fit(Nanos(limits.typical_ns))
+        if self._demand.starved_since >= 0 and self._host_in_flight() >= level.full_from:
+            self._demand.feed(now)  # by other workers, which do not say so
         slots = self._slots()
         level.update(
             limit=slots,

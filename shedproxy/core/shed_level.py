@@ -11,8 +11,8 @@ refusals are then inevitable; it ends when a row of arrivals met none. In betwee
 
        q = theta (1 + cs^2) / (2 (x - 1))
 
-   for Poisson arrivals (ca = 1) and service times of scatter cs^2. Bursts need more: while the
-   queue is seen to run dry at such a load, q is stretched, so that there is work between them. A
+   for Poisson arrivals (ca = 1) and service times of scatter cs^2. Bursts need more: while slots of
+   the service are seen idle at such a load, q is stretched, so that there is work between them. A
    waiter leaves it after four times what it takes. A level with x below 1 keeps the long queue: its
    bursts are no overload.
 2. **A cut.** Ranks below it are refused on arrival. Its share follows from two measured rates (feed
@@ -49,10 +49,10 @@ _THETA: Final = 4.5
 """An empty queue in exp(-theta) of the time: 1.1 %, of which the service's own queue hides most."""
 LOAD_MIN: Final = 1.15
 """A load nearer to 1 would ask for an endless queue."""
-_DRY_SHARE: Final = 0.05
-"""The queue may be empty for this part of the time; it is longer or shorter by the difference."""
+_IDLE_SHARE: Final = 0.05
+"""Slots may be idle for this part of the time; the queue is longer or shorter by the difference."""
 _STRETCH_GAIN: Final = 0.5
-"""By so much a period, as an exponent: all of a period dry makes it 1.6 times as long."""
+"""By so much a period, as an exponent: idle for all of it makes it 1.6 times as long."""
 _STRETCH_MAX: Final = 64.0
 _LOAD_FULL: Final = 0.95
 """From this load on a level has the short queue."""
@@ -95,7 +95,6 @@ class ShedLevel:
     """The state of overload. Its attributes are read on the hot path; `update` moves them."""
 
     __slots__ = (
-        "_dry_share",
         "_phase",
         "_policy",
         "_refused_at",
@@ -106,6 +105,7 @@ class ShedLevel:
         "cut_share_ppm",
         "demand",
         "due_at",
+        "full_from",
         "is_overloaded",
         "is_shared",
         "relaxed_below",
@@ -116,7 +116,6 @@ class ShedLevel:
 
     def __init__(self, policy: ShedLevelPolicy, *, now: Instant) -> None:
         self._policy = policy
-        self._dry_share = _DRY_SHARE
         self._phase = 0
         self._refused_at = 0
         """`demand.arrivals` when somebody was refused last."""
@@ -140,6 +139,8 @@ class ShedLevel:
         """What the longest of the short queues takes at capacity; 0: there is none."""
         self.begin_length = UNBOUNDED
         """Waiters at which overload begins."""
+        self.full_from = 0
+        """In flight from which on no slot of the service is idle, in overload."""
         self.due_at = Instant(now + _PERIOD_MIN_NS)
         """When `update` has something to do; a plain attribute, read for every request."""
 
@@ -214,19 +215,21 @@ class ShedLevel:
             self._aim(limit, standing, scatter, wait_max_ns)
 
     def _fit_to_bursts(self) -> None:
-        """Stretch the queues while they run dry although more than enough is asked for."""
+        """Stretch the queues while slots are idle although more than enough is asked for."""
         demand = self.demand
-        dry = 0.0
+        idle = 0.0
         if demand.offered_rps > LOAD_MIN * demand.capacity_rps:
-            dry = 1.0 - demand.busy_share
-        stretch = self._stretch * math.exp(_STRETCH_GAIN * (dry - self._dry_share))
+            idle = demand.starved_share
+        # What a longer queue does is seen some ends of work later.
+        ends = min(1.0, demand.period_s * demand.capacity_rps / _PERIOD_ENDS)
+        stretch = self._stretch * math.exp(_STRETCH_GAIN * ends * (idle - _IDLE_SHARE))
         self._stretch = min(_STRETCH_MAX, max(1.0, stretch))
 
     def _end(self) -> None:
         self.is_overloaded = False
         self.share = 0.0
         self._stretch = 1.0
-        self.cut_rank = self.cut_share_ppm = 0
+        self.cut_rank = self.cut_share_ppm = self.full_from = 0
         self.ahead_max = self.relaxed_below = self.wait_max_ns = _UNBOUNDED_LEVELS
         self.turn_ns = 0
 
@@ -243,6 +246,7 @@ class ShedLevel:
         # Equals may as well wait inside the service; there nobody better can pass them. The more
         # its times scatter, the less is known of how many do.
         spared = 0.0 if is_mixed else standing * max(0.0, 1.0 - scatter)
+        self.full_from = int(limit - standing)
         ahead_max, relaxed_below = list(_UNBOUNDED_LEVELS), list(_UNBOUNDED_LEVELS)
         longest_ns = list(_UNBOUNDED_LEVELS)
         self.turn_ns = 0
@@ -254,10 +258,6 @@ class ShedLevel:
             if load_from >= _LOAD_FULL:
                 total = queue_needed(load=load_from, scatter=scatter, limit=limit)
                 needed = max(_OWN_MIN, min(total * self._stretch - spared, longest))
-                # So often a queue shorter by what the service's own holds runs dry: unstretched, or
-                # a long one would be asked to be dry less often, and so stay long.
-                dry = math.exp(-_THETA * max(_OWN_MIN, total - spared) / total)
-                self._dry_share = max(_DRY_SHARE, dry)
                 relaxed_below[level] = math.ceil(needed * _RELAXED)
                 ahead_max[level] = math.ceil(max(needed, min(roomy - spared, longest)))
                 if capacity_rps > 0:

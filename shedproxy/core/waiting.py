@@ -81,6 +81,9 @@ class Waiting(Screening):
             in_flight = before + cost
         if in_flight >= self._limits.limit:
             self._limits.on_limit_reached()
+        demand = self._demand
+        if demand.starved_since >= 0 and in_flight >= self._level.full_from:
+            demand.feed(now)
         return Permit(
             serial,
             request,
@@ -298,6 +301,8 @@ class Waiting(Screening):
                 return verdicts
         if not (self._is_shadowing and self._waiting):
             self._demand.relieve(now)
+            if self._host_in_flight() < self._level.full_from:
+                self._demand.starve(now)
         return verdicts
 
     def _pass_on(self, share: CellShare) -> None:

@@ -79,14 +79,21 @@ def test_the_stopwatch_runs_from_the_first_waiter_to_the_last() -> None:
     assert demand.busy_since == -1
 
 
-def test_the_part_of_a_period_in_which_somebody_waited_is_known() -> None:
+def test_the_part_of_a_period_in_which_slots_were_idle_is_known() -> None:
+    """Whoever says so twice counts once; what lasts is cut at the end of the period."""
     demand = Demand(now=Instant(0))
-    demand.saturate(Instant(seconds(1)))
-    demand.relieve(Instant(seconds(1.25)))
+    for at_s in (1, 1.125):
+        demand.starve(Instant(seconds(at_s)))
+    for at_s in (1.25, 1.5):
+        demand.feed(Instant(seconds(at_s)))
+    demand.starve(Instant(seconds(1.75)))
     demand.update(Instant(seconds(2)))
-    assert demand.busy_share == pytest.approx(0.125)
+    assert (demand.period_s, demand.starved_share) == (2, pytest.approx(0.25))
     demand.update(Instant(seconds(3)))
-    assert demand.busy_share == 0
+    assert (demand.period_s, demand.starved_share) == (1, 1)
+    demand.feed(Instant(seconds(3)))
+    demand.update(Instant(seconds(4)))
+    assert demand.starved_share == 0
 
 
 def pause_among(still_s: float, slots: int) -> Demand:
@@ -284,3 +291,32 @@ def test_the_same_demand_in_the_same_order_gives_the_same_numbers() -> None:
     first = play()
     assert first == play()
     assert len(first[3]) == LEVELS
+
+
+def test_a_pause_that_is_known_exactly_leaves_the_pace_alone() -> None:
+    """800 ends a second; half a second of nothing, told of when some of it counts already."""
+    demand = Demand(now=START)
+    demand.saturate(START)
+    for at_s in (0.1, 0.2):
+        demand.ended = 80
+        demand.update(at(at_s))
+    # The pause begins within one period, and ends within another, told of a period later.
+    demand.ended = 40
+    demand.update(at(0.3))
+    for at_s in (0.4, 0.5, 0.6, 0.7):
+        demand.update(at(at_s))
+    demand.ended = 40
+    demand.update(at(0.8))
+    demand.stand_still(at(0.25), at(0.75))
+    assert demand.pace_rps == pytest.approx(800, rel=0.03)
+    assert demand.capacity_rps < 400
+
+
+def test_a_pause_counts_no_further_than_somebody_waited() -> None:
+    demand = Demand(now=START)
+    demand.stand_still(START, at(0.5))
+    demand.saturate(at(0.4))
+    demand.stand_still(START, at(0.5))
+    demand.ended = 80
+    demand.update(at(0.6))
+    assert demand.pace_rps == pytest.approx(800)

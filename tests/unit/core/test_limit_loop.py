@@ -310,7 +310,9 @@ def test_goodput_stays_at_capacity_from_a_cold_start(
     assert seen.rtt_mean_ms <= 2.2 * service_ms + 5
     if draw is constant:
         assert max(seen.limits) <= 2 * slots + 1
-        assert seen.limits[-1] == seen.limits[len(seen.limits) // 2], "and it rests"
+        # But for what the baseline's error gives way, as checks make it better known.
+        moved = seen.limits[-1] - seen.limits[len(seen.limits) // 2]
+        assert -(slots // 16) <= moved <= 0, "and it rests"
 
 
 # Of 64 scattered slots half are busy: a ramp from eight that had an unlucky beginning refuses.
@@ -391,9 +393,10 @@ def test_ten_minutes_of_overload_move_nothing() -> None:
     world = World(4, 40)
     world.offer(1.5)
     world.run(10)
-    before = (world.loop.limit, world.loop.baseline_ns("r"))
+    limit, baseline_ns = world.loop.limit, world.loop.baseline_ns("r")
     seen = world.run(600)
-    assert (world.loop.limit, world.loop.baseline_ns("r")) == before
+    assert world.loop.baseline_ns("r") == baseline_ns
+    assert limit - 1 <= world.loop.limit <= limit, "what its error adds gives way to checks"
     dips = [limit for limit in seen.limits if limit < 5]
     assert 0 < len(dips) <= 0.02 * len(seen.limits), "checks of the baseline"
     assert {limit for limit in seen.limits if limit >= 5} <= {5, 6}

@@ -159,37 +159,42 @@ def test_equals_who_wait_inside_the_service_need_not_wait_here_too() -> None:
     assert level.relaxed_below[0] == 12
 
 
-def test_a_queue_that_leaves_its_work_to_the_services_own_may_run_dry() -> None:
-    """Empty for a third of the time, it is stretched; beside fifteen who wait within it is not."""
-    stretched = {}
-    for standing in (0, 15):
-        level = measured({CRITICAL: 200}, capacity=100)
-        begin(level, limit=64, standing=standing)
-        first = level.relaxed_below[0]
-        for at_s in range(2, 12):
-            level.demand.on_arrival(CRITICAL, 200)
-            level.demand.saturate(Instant(seconds(at_s - 1)))
-            level.demand.relieve(Instant(seconds(at_s - 1) + seconds(1) * 2 // 3))
-            level.demand.ended = 67
-            level.on_refusal()
-            update(level, at_s, limit=64, standing=standing)
-        stretched[standing] = level.relaxed_below[0] / first
-    assert stretched[0] > 2
-    assert stretched[15] == 1
-
-
-def test_a_queue_that_was_stretched_may_run_dry_as_often_as_before() -> None:
-    """Eight waiters beside eight in the service: a tenth of the time, and half of it here."""
-    where = {"limit": 64, "standing": 8}
+def test_slots_are_busy_by_what_the_service_is_seen_to_do_at_a_time() -> None:
+    """Of 64 in flight 15 wait within the service: from 49 on no slot is idle. Only in overload."""
     level = measured({CRITICAL: 200}, capacity=100)
-    begin(level, **where)
-    steady = level.relaxed_below[2]
-    for second in range(2, 5):
-        period(level, second, offered=200, ended=10, busy_s=0.1, **where)
-    assert level.relaxed_below[2] > 2 * steady
-    for second in range(5, 400):
-        period(level, second, offered=200, ended=95, busy_s=0.95, **where)
-    assert level.relaxed_below[2] == steady
+    assert level.full_from == 0
+    begin(level, limit=64, standing=15.2, scatter=1.0)
+    assert level.full_from == 48
+    level.apply(ShedLevelPolicy(enabled=False))
+    assert level.full_from == 0
+
+
+def test_a_queue_that_runs_dry_beside_what_waits_in_the_service_is_not_stretched() -> None:
+    """Nobody waits here for nine tenths of the time, and no slot is idle."""
+    level = measured({CRITICAL: 200}, capacity=100)
+    begin(level)
+    steady = level.ahead_max[2]
+    for second in range(2, 20):
+        level.demand.on_arrival(CRITICAL, 200)
+        level.demand.saturate(Instant(seconds(second - 1)))
+        level.demand.relieve(Instant(seconds(second - 0.9)))
+        level.demand.ended = 10
+        level.on_refusal()
+        update(level, second)
+    assert level.ahead_max[2] == steady
+
+
+def test_a_slow_service_is_given_time_to_show_what_a_longer_queue_does() -> None:
+    """Two ends of work a second: a second idle stretches by a sixteenth of what it does at 100."""
+    grown = {}
+    for rate in (2, 100):
+        level = measured({CRITICAL: 2 * rate}, capacity=rate)
+        begin(level, limit=64, scatter=4.0)
+        before = level.relaxed_below[2]
+        period(level, 2, offered=2 * rate, ended=rate, idle_s=1.0, limit=64, scatter=4.0)
+        grown[rate] = level.relaxed_below[2] / before
+    assert grown[100] > 1.5
+    assert grown[2] < 1.1
 
 
 def test_the_short_queue_is_never_shorter_than_two() -> None:
@@ -287,39 +292,43 @@ def test_the_level_follows_demand_while_overload_lasts() -> None:
 
 
 def period(
-    level: ShedLevel, at_s: float, *, offered: int, ended: int, busy_s: float, **where: float
+    level: ShedLevel, at_s: float, *, offered: int, ended: int, idle_s: float = 0.0, **where: float
 ) -> None:
-    """A second up to `at_s`, at the beginning of which somebody waited for so long."""
+    """A second up to `at_s`, at the beginning of which slots were idle for so long."""
     for _ in range(offered):
         level.demand.on_arrival(CRITICAL, 1)
         level.on_refusal()
-    level.demand.saturate(Instant(seconds(at_s - 1)))
+    began_at = at_s - 1
+    level.demand.relieve(Instant(seconds(began_at)))
+    level.demand.starve(Instant(seconds(began_at)))
+    level.demand.feed(Instant(seconds(began_at + idle_s)))
+    level.demand.saturate(Instant(seconds(began_at + idle_s)))
     level.demand.ended = ended
-    level.demand.relieve(Instant(seconds(at_s - 1 + busy_s)))
+    level.demand.relieve(Instant(seconds(at_s)))
     update(level, at_s, **where)
 
 
-def test_a_queue_that_runs_dry_between_bursts_is_stretched_and_shrinks_again() -> None:
-    """At twice the capacity of 100 per second, with waiters in a tenth of the time."""
+def test_a_queue_is_stretched_while_slots_are_idle_between_bursts_and_shrinks_again() -> None:
+    """At twice the capacity of 100 per second, idle for nine tenths of the time."""
     level = measured({CRITICAL: 200}, capacity=100)
     begin(level)
     steady = level.ahead_max[2]
     for second in range(2, 7):
-        period(level, second, offered=200, ended=10, busy_s=0.1)
+        period(level, second, offered=200, ended=10, idle_s=0.9)
     stretched = level.ahead_max[2]
     assert stretched > 4 * steady
     assert level.relaxed_below[2] > 4 * 3
     for second in range(7, 200):
-        period(level, second, offered=200, ended=100, busy_s=1.0)
+        period(level, second, offered=200, ended=100)
     assert level.ahead_max[2] == steady
 
 
-def test_a_queue_that_is_dry_for_want_of_demand_is_not_stretched() -> None:
+def test_a_queue_is_not_stretched_where_slots_are_idle_for_want_of_demand() -> None:
     dry, wet = (measured({CRITICAL: 120}, capacity=100) for _ in range(2))
-    for level, ended, busy_s in ((dry, 10, 0.1), (wet, 100, 1.0)):
+    for level, ended, idle_s in ((dry, 10, 0.9), (wet, 100, 0.0)):
         begin(level)
         for second in range(2, 20):
-            period(level, second, offered=100, ended=ended, busy_s=busy_s)
+            period(level, second, offered=100, ended=ended, idle_s=idle_s)
     assert dry.ahead_max == wet.ahead_max
 
 

@@ -327,10 +327,29 @@ def overloaded(warm) -> Service:
     return service
 
 
+def test_slots_are_idle_from_the_end_of_work_that_nobody_follows_to_the_next_that_fills_them(
+    overloaded,
+) -> None:
+    """Both of two have to be busy; one that is not, is enough."""
+    demand = overloaded.level.demand
+    assert overloaded.level.full_from == 2
+    assert demand.starved_since == -1
+    while len(overloaded.ends) > 1 or overloaded.cell.queue_length:
+        overloaded.run(overloaded.ends[0][0])
+    idle_since = overloaded.now
+    assert demand.starved_since == idle_since
+    overloaded.run(overloaded.ends[0][0])
+    assert demand.starved_since == idle_since
+    overloaded.arrive(cohort=1020)
+    assert demand.starved_since == idle_since, "one is busy"
+    overloaded.arrive(cohort=1020)
+    assert demand.starved_since == -1
+
+
 def test_a_full_short_queue_gives_up_its_lowest_rank_for_a_higher_one(overloaded) -> None:
     """Of the same level too, whoever came first."""
     waiting = []
-    for cohort in range(980, 1000, 2):
+    for cohort in range(960, 1000, 4):
         decision = overloaded.arrive(cohort=cohort)
         waiting += [decision] if isinstance(decision, Ticket) else []
     length = overloaded.cell.queue_length

@@ -1,0 +1,76 @@
+"""A service that stood still is told from one that is slow, and from one that had nothing to do."""
+
+from __future__ import annotations
+
+from shedproxy.core import NS_PER_MS, Instant
+from shedproxy.core.standstill import Standstill
+
+MEAN = 20
+
+
+def at(ms: float) -> Instant:
+    return Instant(round(ms * NS_PER_MS))
+
+
+def shown(*ends: tuple[float, float], mean_ms: float = MEAN) -> list[tuple[float, float]]:
+    """The times of standstill that ends of work, each with its admission, make known; in ms."""
+    standstill, found = Standstill(now=at(0)), []
+    standstill.fit(round(mean_ms * NS_PER_MS))
+    for admitted_ms, ended_ms in ends:
+        if standstill.show(at(admitted_ms), at(ended_ms)):
+            found.append((standstill.since / NS_PER_MS, standstill.until / NS_PER_MS))
+    return found
+
+
+def test_four_that_were_under_way_show_where_the_service_stood_still() -> None:
+    before = [(80.0, 100.0)]
+    under_way = [(90.0, 600.0), (95.0, 601.0), (99.0, 602.0), (100.0, 603.0)]
+    assert shown(*before, *under_way) == [(100, 600)]
+    assert shown(*before, *under_way[:3]) == []
+
+
+def test_who_came_meanwhile_shows_nothing() -> None:
+    """One that is short may well be the first to end."""
+    came = [(300.0, 600.0), (400.0, 600.5)]
+    under_way = [(90.0, 601.0), (95.0, 602.0), (99.0, 603.0), (99.5, 604.0)]
+    assert shown((80, 100), *came, *came, *came) == []
+    assert shown((80, 100), *came, *under_way) == [(100, 600)]
+
+
+def test_eight_mean_latencies_without_an_end_are_no_chance_and_less_may_be() -> None:
+    under_way = [(95.0, 100 + 8 * MEAN), *[(99.0, 101 + 8 * MEAN)] * 3]
+    assert shown((80, 100), *under_way) == []
+    late = [(admitted, ended + 1) for admitted, ended in under_way]
+    assert shown((80, 100), *late) == [(100, 101 + 8 * MEAN)]
+
+
+def test_a_service_that_had_nothing_to_do_did_not_stand_still() -> None:
+    assert shown((80, 100), *[(5000.0 + index, 5020.0 + index) for index in range(20)]) == []
+
+
+def test_one_long_request_alone_is_long() -> None:
+    assert (
+        shown((80, 100), (90, 5000), *[(5000.0 + index, 5020.0 + index) for index in range(9)])
+        == []
+    )
+
+
+def test_what_a_gap_was_is_in_doubt_for_a_mean_latency() -> None:
+    standstill = Standstill(now=at(0))
+    assert not standstill.is_in_doubt(at(10_000)), "nothing is known of how long work takes"
+    standstill.fit(MEAN * NS_PER_MS)
+    standstill.show(at(80), at(100))
+    assert not standstill.is_in_doubt(at(100))
+    standstill.show(at(90), at(600))
+    assert standstill.is_in_doubt(at(600 + MEAN - 1))
+    assert not standstill.is_in_doubt(at(600 + MEAN))
+    for _ in range(3):
+        standstill.show(at(90), at(601))
+    assert not standstill.is_in_doubt(at(601)), "it was one"
+
+
+def test_one_standstill_after_the_other_is_known() -> None:
+    ends = [(80.0, 100.0)]
+    for round_ms in (500, 1000):
+        ends += [(round_ms - 498 + 98 * (round_ms == 500), round_ms + index) for index in range(4)]
+    assert shown(*ends) == [(100, 500), (503, 1000)]
