@@ -18,6 +18,9 @@ _SERVICES: Final = 8
 """Nothing has ended for so many mean latencies,"""
 _UNDER_WAY: Final = 4
 """of so many under way: where service times are exponential chance does that once in exp(32)."""
+_APART: Final = 4
+"""It is an event, and no service that works in bunches and has become slower, if so many times as
+long passed without one."""
 _UNKNOWN_NS: Final = 1 << 62
 _NEVER: Final = Instant(-1)
 
@@ -50,8 +53,10 @@ class Standstill:
     def show(self, admitted_at: Instant, now: Instant) -> bool:
         """Work ended that was admitted then; whether it makes a standstill known."""
         last_at, self._ended_at = self._ended_at, now
-        if now - last_at > self._long_ns:
-            self._gap_from, self._gap_to = last_at, now
+        gap_ns = now - last_at
+        if gap_ns > self._long_ns:
+            is_event = last_at - self._gap_to >= _APART * gap_ns
+            self._gap_from, self._gap_to = last_at if is_event else _NEVER, now
             self._left = _UNDER_WAY
         if admitted_at > self._gap_from:
             return False

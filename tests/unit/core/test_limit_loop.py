@@ -419,6 +419,22 @@ def test_ten_minutes_of_noisy_overload_do_not_ratchet() -> None:
     assert max(limits) <= 10
 
 
+def test_a_service_that_works_in_bunches_and_becomes_slower_is_no_pause_for_ever() -> None:
+    """All of sixteen slots end together, ten times later than before."""
+    policy = LimitPolicy(initial=16, maximum=16, baseline_ns=20 * MS)
+    loop = LimitLoop(policy, now=Instant(0))
+    now, limits = 0, []
+    for rtt_ms in [20] * 50 + [200] * 20:
+        began_at, now = Instant(now), now + rtt_ms * MS
+        loop.on_limit_reached()
+        for _ in range(16):
+            loop.on_sample("r", rtt_ms * MS, 15, began_at, Instant(now))
+        change = loop.update(16, Instant(now))
+        limits.append(change.limit_after if change else loop.limit)
+    assert limits[49] == 16
+    assert limits[-1] < 12
+
+
 def test_fast_failures_teach_nothing() -> None:
     """An instant error is load, not success: no sample, no growth, whatever their number."""
     loop = LimitLoop(LimitPolicy(), now=Instant(0))

@@ -12,9 +12,22 @@ def at(ms: float) -> Instant:
     return Instant(round(ms * NS_PER_MS))
 
 
+def usual(begin_ms: int, end_ms: int) -> list[tuple[float, float]]:
+    """An end every ten milliseconds."""
+    return [(ended_ms - MEAN, ended_ms) for ended_ms in range(begin_ms, end_ms + 1, 10)]
+
+
+def watching() -> Standstill:
+    """For ten seconds of the usual."""
+    standstill = Standstill(now=at(-10_000))
+    for admitted_ms, ended_ms in usual(-10_000, 80):
+        standstill.show(at(admitted_ms), at(ended_ms))
+    return standstill
+
+
 def shown(*ends: tuple[float, float], mean_ms: float = MEAN) -> list[tuple[float, float]]:
     """The times of standstill that ends of work, each with its admission, make known; in ms."""
-    standstill, found = Standstill(now=at(0)), []
+    standstill, found = watching(), []
     standstill.fit(round(mean_ms * NS_PER_MS))
     for admitted_ms, ended_ms in ends:
         if standstill.show(at(admitted_ms), at(ended_ms)):
@@ -56,7 +69,7 @@ def test_one_long_request_alone_is_long() -> None:
 
 
 def test_what_a_gap_was_is_in_doubt_for_a_mean_latency() -> None:
-    standstill = Standstill(now=at(0))
+    standstill = watching()
     assert not standstill.is_in_doubt(at(10_000)), "nothing is known of how long work takes"
     standstill.fit(MEAN * NS_PER_MS)
     standstill.show(at(80), at(100))
@@ -69,8 +82,19 @@ def test_what_a_gap_was_is_in_doubt_for_a_mean_latency() -> None:
     assert not standstill.is_in_doubt(at(601)), "it was one"
 
 
-def test_one_standstill_after_the_other_is_known() -> None:
-    ends = [(80.0, 100.0)]
-    for round_ms in (500, 1000):
-        ends += [(round_ms - 498 + 98 * (round_ms == 500), round_ms + index) for index in range(4)]
-    assert shown(*ends) == [(100, 500), (503, 1000)]
+def standing(begin_ms: int, end_ms: int) -> list[tuple[float, float]]:
+    """Four that were under way then."""
+    return [(begin_ms - 1, end_ms + index) for index in range(4)]
+
+
+def test_standstills_are_known_that_come_four_times_their_length_apart() -> None:
+    for usual_until, known in ((2110, [(100, 500), (2110, 2500)]), (2000, [(100, 500)])):
+        ends = [*usual(80, 100), *standing(100, 500), *usual(510, usual_until)]
+        assert shown(*ends, *standing(usual_until, usual_until + 390)) == known
+
+
+def test_a_service_that_has_become_slower_and_works_in_bunches_stands_still_once() -> None:
+    """Sixteen at a time, in 20 ms and then in 200: the first bunch may be one, no other is."""
+    ends = [(at_ms - 20, at_ms) for at_ms in range(20, 1001, 20) for _ in range(16)]
+    ends += [(at_ms - 200, at_ms) for at_ms in range(1200, 9001, 200) for _ in range(16)]
+    assert shown(*ends) == [(1000, 1200)]
