@@ -44,7 +44,9 @@ def verdicts(soak: Soak) -> Iterator[Verdict]:
     yield Verdict("clients were served, and refused in bursts", bool(served and refused), shown)
     unforgiven = [loss for loss in tally.losses if not _is_forgiven(loss, soak)]
     forgiven = Counter(loss.what for loss in tally.losses)
-    shown = ", ".join(f"{x.kind} {x.what} at {x.at_s:.1f} s" for x in unforgiven[:10])
+    shown = ", ".join(f"{x.kind} {x.what} at {x.at_s:.2f} s" for x in unforgiven[:10])
+    if shown:
+        shown += f"; killed at {', '.join(f'{at_s:.2f}' for at_s in soak.kills)} s"
     yield Verdict(
         "no request is lost but by a killed worker or an upstream that ends",
         not unforgiven,
