@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from harness.refusals import CHECKOUT, record, refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shedproxy.core import (
     EVIDENCE,
-    Criticality,
-    Instant,
     Mode,
     Rejected,
     RejectReason,
@@ -19,29 +18,6 @@ from shedproxy.core import (
     refusal_holds,
 )
 from shedproxy.observability.ring import RefusalRing, find_refusal, ring_size
-
-CHECKOUT = RequestInfo(
-    route="checkout", cell="shop", criticality=Criticality.CRITICAL_PLUS, cost=3, is_retry=True
-)
-
-
-def refusal(reason=RejectReason.QUEUE_FULL, numbers=(16, 2100, 3000), **changes) -> Rejected:
-    fields = {
-        "request": CHECKOUT,
-        "reason": reason,
-        "at": Instant(123_456_789_012_345),
-        "numbers": numbers,
-        "in_flight": 8,
-        "limit": 8,
-        "queue_length": 16,
-        "retry_after_ns": 2_000_000_000,
-        "waited_ns": 5_000_000,
-    }
-    return Rejected(**(fields | changes))
-
-
-def record(ring: RefusalRing, rejected: Rejected | None = None, wall_ns: int = 17) -> int:
-    return ring.record(rejected or refusal(), cell=1, mode=Mode.ENFORCE, wall_ns=wall_ns)
 
 
 def test_a_recorded_refusal_can_be_recomputed_and_explained():
