@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["FIRST_WORD_NS", "ClientPlace"]
 
 FIRST_WORD_NS = Nanos(500 * NS_PER_MS)
-"""How long a drain waits for handshakes, for the first request of a new connection, and for the
-rest of a head that has begun."""
+"""How long a drain waits for handshakes, for the first request of a new connection, for the next of
+one that was told to stay, and for the rest of a head that has begun."""
 _LAST_WORD_NS = Nanos(250 * NS_PER_MS)
 """And how long for who is told that no more is waited for."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 from shedproxy.core import NS_PER_S, Decision, Instant, Lane, Rejected
 from shedproxy.dataplane.wire.body import BodyReader
 from shedproxy.dataplane.wire.client_end import PROBE_NS
+from shedproxy.dataplane.wire.client_place import FIRST_WORD_NS
 from shedproxy.dataplane.wire.client_turns import ClientTurns
 from shedproxy.dataplane.wire.exchange import Exchange
 from shedproxy.dataplane.wire.framing import (
@@ -342,12 +343,16 @@ class ClientConnection(ClientTurns):
 
     def _go_idle(self, now: Instant) -> None:
         server = self.server
-        if (self.is_half_closed or server.is_draining) and not self._buffer:
+        if self.is_half_closed and not self._buffer:
             self.end()
             return
         if self.is_write_blocked:
             return  # the deadline is that of the answer, and who takes it is heard again
-        self.deadline_at = now + server.live.idle_ns
+        idle_ns = server.live.idle_ns
+        if server.is_draining:
+            # It was told to stay before that began, and may be asking again already.
+            idle_ns = min(idle_ns, FIRST_WORD_NS)
+        self.deadline_at = now + idle_ns
         server.wheel.watch(self)
         if self._buffer and not self._is_advancing:
             # Not at once: a client that sends ahead must not keep the loop from the others.

@@ -329,8 +329,9 @@ class Exchange(Upload):
     def on_answer_complete(self, piece: bytes) -> None:
         """The last byte of the answer has been read."""
         data = self._encode_answer(piece) if piece else b""
-        # Who was told that this is the last answer gets no other.
-        self._end_answer(data, keep_alive=self._is_client_kept and self._keeps_client())
+        # As the head said, whatever has begun since: after a last answer comes no other, and who
+        # was told to stay may have asked again already.
+        self._end_answer(data, keep_alive=self._is_client_kept)
 
     def _end_answer(self, data: bytes, *, keep_alive: bool) -> None:
         """Send the last of it: the upstream's work is done.

@@ -182,6 +182,22 @@ async def test_a_client_told_that_this_is_the_last_answer_gets_no_other(still) -
     assert client.is_closed
 
 
+async def test_a_request_sent_ahead_of_an_answer_that_keeps_the_connection_is_served(still) -> None:
+    """A drain that begins within an answer cannot take back what its head has said."""
+    bench = still()
+    client = bench.client()
+    upstream = await bench.ask(client, GET + GET)
+    upstream.protocol.data_received(OK[:-2])
+    bench.server.announce()
+    upstream.protocol.data_received(OK[-2:])
+    assert b"connection: close" not in client.take()
+    await bench.settle()
+    assert not client.has_eof
+    bench.upstreams[-1].protocol.data_received(OK)
+    assert b"connection: close" in client.take()
+    assert client.protocol.is_ending
+
+
 async def test_an_answer_without_a_date_gets_one(still) -> None:
     """RFC 9110 6.6.1: a recipient with a clock that forwards it must."""
     bench = still()

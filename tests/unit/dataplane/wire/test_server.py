@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from shedproxy.core import milliseconds, seconds
+from shedproxy.dataplane.wire.client_place import FIRST_WORD_NS
 from shedproxy.dataplane.wire.reception import CONNECTIONS_KEPT, REFUSED_CONNECTIONS_MAX
 from shedproxy.dataplane.wire.timer_wheel import Timed
 from shedproxy.errors import DocumentInvalidError
@@ -135,17 +136,25 @@ async def test_a_deadline_that_moved_in_the_same_turn_is_not_told(still) -> None
     assert client.is_closed
 
 
-async def test_a_drain_does_not_wait_for_who_has_nothing_to_ask_any_more(still) -> None:
+async def test_a_drain_does_not_wait_long_for_who_was_told_to_stay(still) -> None:
+    """By an answer that began before; it may ask again at once, and hears then that it is over."""
     bench = still()
-    client = bench.client()
-    client.protocol.data_received(
-        b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 2\r\nX-Request-Timeout-Ms: 0\r\n\r\nx"
-    )
-    assert b"connection: close" not in client.take()
-    bench.server.is_draining = True
-    client.protocol.data_received(b"x")
+    quick, silent = bench.client(), bench.client()
+    for client in (quick, silent):
+        client.protocol.data_received(
+            b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 2\r\nX-Request-Timeout-Ms: 0\r\n\r\nx"
+        )
+        assert b"connection: close" not in client.take()
+    bench.server.is_announcing = bench.server.is_draining = True
+    for client in (quick, silent):
+        client.protocol.data_received(b"x")
     await bench.settle()
-    assert client.is_closed
+    (await bench.ask(quick, GET)).protocol.data_received(OK)
+    assert b"connection: close" in quick.take()
+    assert quick.is_closed
+    assert not silent.is_closed
+    await bench.advance(FIRST_WORD_NS + bench.server.wheel.tick_ns)
+    assert silent.is_closed
 
 
 async def test_short_of_memory_who_waits_goes_down_to_a_few_and_nothing_is_held(still) -> None:
