@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -12,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from harness.raw_server import raw_server
 
 from benchmarks.acceptance import at_one_rate
-from benchmarks.load import Cell, Sample, Traffic, Turns, faults, parsed, repeated
+from benchmarks.load import REQUESTS, Cell, Sample, Traffic, Turns, faults, parsed, repeated
 from benchmarks.method import Budget, NotMeasuredError, Row, Spread, interval, ratio
 from benchmarks.overload import OverloadReport, plan
 from benchmarks.overload_cells import Cell as Overloaded
@@ -453,6 +456,46 @@ def test_who_was_kept_waiting_is_asked_again_at_a_rate_that_all_can_keep():
     assert Turns(samples=[full]).kept_waiting(traffic, "nginx") == (
         "nginx was kept waiting by a generator that was saturated"
     )
+
+
+@pytest.mark.anyio
+@pytest.mark.peers("wrk")
+@pytest.mark.parametrize(("size", "body"), [("128", b""), ("post16k", b"x" * 16384)])
+async def test_heads_that_differ_differ_in_path_and_trace_alone(
+    size: str, body: bytes, tmp_path: Path
+):
+    script = tmp_path / "load.lua"
+    script.write_text(Traffic(size, 1).script())
+    heads: list[bytes] = []
+    has_enough = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            assert await reader.readexactly(len(body)) == body
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            if len(heads) == 300:
+                has_enough.set()
+
+    method, path = REQUESTS[size]
+    async with raw_server(serve) as address:
+        command = ["wrk", "-t1", "-c1", "-d60s", f"http://{address}{path}", "-s", str(script)]
+        load = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
+        await has_enough.wait()
+        load.kill()
+        await load.wait()
+    first_line = re.compile(rb"%s %s/\d{1,5} HTTP/1\.1" % (method.encode(), path.encode()))
+    trace = re.compile(rb"traceparent: 00-[0-9a-f]{32}-[0-9a-f]{16}-01")
+    lines = [head.removesuffix(b"\r\n\r\n").split(b"\r\n") for head in heads]
+    assert all(first_line.fullmatch(line[0]) for line in lines)
+    assert len({line[0] for line in lines}) == len(lines)
+    traces = [field for line in lines for field in line[1:] if trace.fullmatch(field)]
+    assert len(set(traces)) == len(lines)
+    others = {tuple(field for field in line[1:] if not trace.fullmatch(field)) for line in lines}
+    assert len(others) == 1
+    names = {field.partition(b":")[0].lower() for field in others.pop()}
+    usual = {b"host", b"user-agent", b"accept", b"accept-encoding", b"cookie"}
+    assert names == usual | ({b"content-length"} if body else set())
 
 
 @pytest.mark.parametrize(
