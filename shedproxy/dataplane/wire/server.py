@@ -219,6 +219,8 @@ class WireServer:
         # Who is new may have a request on the way, or be shaking hands.
         patience_ns = min(grace_ns, FIRST_WORD_NS)
         await self.reception.close_listeners(patience_ns)
+        # A turn of the loop, so that who was accepted in this one is here, too.
+        await asyncio.sleep(0)
         # Who was answered a moment ago may be asking again already: the next answer says good-bye.
         self._say_goodbye(
             tuple(client for client in self.clients if client.written), idle_for_ns=patience_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 
@@ -29,6 +30,24 @@ def faults(proxy, fault: Fault, cell: int = 0) -> int:
 async def hang(talk) -> None:
     await talk.head()
     await talk.closed()
+
+
+async def test_what_comes_too_late_to_be_served_does_not_destroy_the_last_answer(bench) -> None:
+    """Closing a socket with unread bytes resets it, and the reset takes answers with it."""
+    upstream = await bench.upstream(hang)
+    proxy = await bench.proxy(upstream.url, proxy={"requests_per_connection_max": 1})
+    client = await proxy.connect()
+    client.send(GET)
+    await eventually_async(lambda: upstream.heads)
+    sock = client.writer.get_extra_info("socket")
+    (end,) = proxy.server.clients
+    os.write(sock.fileno(), GET)
+    # Not a turn of the loop between: the kernel has it, and nobody else.
+    end.exchange.upstream.data_received(OK)
+    answer = await client.answer()
+    assert (answer.status, answer.field("connection"), answer.body) == (200, "close", b"hello")
+    os.write(sock.fileno(), GET)
+    assert not await client.is_reset()
 
 
 @pytest.mark.parametrize("is_reset", [True, False], ids=["reset", "close"])

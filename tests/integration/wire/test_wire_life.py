@@ -251,6 +251,32 @@ async def test_a_drain_serves_who_was_connected_but_not_accepted_yet(bench, answ
     assert await asyncio.wait_for(draining, 10) == 0
 
 
+async def test_a_drain_serves_who_was_accepted_in_the_same_turn(bench, answering) -> None:
+    """The loop has taken it from the kernel, and not told us yet."""
+    upstream = await bench.upstream(answering(OK))
+    proxy = await bench.proxy(upstream.url)
+    loop = asyncio.get_running_loop()
+    reads, writes = os.pipe()
+    begun: asyncio.Future[asyncio.Task[int]] = loop.create_future()
+
+    def begin() -> None:
+        loop.remove_reader(reads)
+        begun.set_result(loop.create_task(proxy.server.drain(seconds(10))))
+
+    loop.add_reader(reads, begin)
+    await asyncio.sleep(0)  # the kernel is asked from now on
+    os.write(writes, b"x")
+    # Behind the word to drain, and seen by the same look at the sockets.
+    newcomer = socket.create_connection(("127.0.0.1", proxy.port))
+    newcomer.sendall(GET)
+    draining = await begun
+    for end in (reads, writes):
+        os.close(end)
+    answer = await (await proxy.adopt(newcomer)).answer()
+    assert (answer.status, answer.field("connection")) == (200, "close")
+    assert await asyncio.wait_for(draining, 10) == 0
+
+
 async def test_a_drain_answers_who_asks_again_right_away_and_lets_go_of_the_others(
     bench, answering
 ) -> None:
