@@ -22,6 +22,7 @@ from shedproxy.core import NS_PER_S
 __all__ = ["GOOD", "HOSTILE", "Loss", "Tally", "visit"]
 
 PATIENCE_S = 15.0
+"""So long a client waits for what comes next."""
 GET = b"GET / HTTP/1.1\r\nhost: soak\r\n\r\n"
 UPGRADE = (
     b"GET /socket HTTP/1.1\r\nhost: soak\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
@@ -48,7 +49,12 @@ class Loss:
     at_s: float
     kind: str
     what: str
-    """`lost`: not a byte; `cut`: a part; `wrong`: not the answer to it; `upstream`: 502 or 504."""
+    """`lost`: not a byte, then the end; `cut`: a part, then the end; `stuck`: neither all of it nor
+    the end; `wrong`: not the answer to it; `upstream`: 502 or 504."""
+    silent_s: float = 0.0
+    """So long the client had said nothing before it asked; 0.0: it was answered since."""
+    how: str = ""
+    """What the client saw of it."""
 
 
 @dataclass(slots=True)
@@ -64,25 +70,32 @@ class Tally:
         """Seconds since the start."""
         return (monotonic_now() - self.began_at) / NS_PER_S
 
-    def note(self, kind: str, what: str) -> None:
+    def note(self, kind: str, what: str, silent_s: float = 0.0, how: str = "") -> None:
         """One more; what a good client should not meet is kept with its time."""
         self.outcomes[kind, what] += 1
         if kind in GOOD and what not in {"served", "refused"}:
-            self.losses.append(Loss(self.now_s(), kind, what))
+            self.losses.append(Loss(self.now_s(), kind, what, silent_s, how))
 
 
 class Wire:
     """One connection of a client."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, begun_at: int
+    ) -> None:
         self.reader = reader
         self.writer = writer
         self.has_answer = False
         """Whether a byte of the present answer has come."""
         self.is_over = False
+        self.answers = 0
+        self.silent_s = 0.0
+        self._heard_at = self._said_at = begun_at
 
     async def send(self, data: bytes) -> None:
         self.has_answer = False
+        self._said_at = monotonic_now()
+        self.silent_s = (self._said_at - self._heard_at) / NS_PER_S
         self.writer.write(data)
         await self.writer.drain()
 
@@ -96,14 +109,28 @@ class Wire:
                 break
         self.is_over = b"\r\nconnection: close" in head
         length = head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
-        return status, await self.reader.readexactly(int(length or 0))
+        body = await self.reader.readexactly(int(length or 0))
+        self.answers += 1
+        self.silent_s = 0.0
+        self._heard_at = monotonic_now()
+        return status, body
+
+    def story(self, error: Exception) -> str:
+        """What this is the end of."""
+        said_s = (monotonic_now() - self._said_at) / NS_PER_S
+        return (
+            f"{type(error).__name__} behind {self.answers} answers,"
+            f" said {said_s:.2f} s ago after {self.silent_s:.2f} s"
+        )
 
 
 @asynccontextmanager
 async def wire(port: int) -> AsyncIterator[Wire]:
+    # The proxy may be waiting for a word before we know that we are connected.
+    begun_at = monotonic_now()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=256 * 1024)
     try:
-        yield Wire(reader, writer)
+        yield Wire(reader, writer, begun_at)
     finally:
         writer.transport.abort()
 
@@ -114,14 +141,21 @@ async def visit(kind: str, port: int, tally: Tally, rng: random.Random) -> None:
     talk = (GOOD if is_good else HOSTILE)[kind]
     line: Wire | None = None
     try:
-        async with asyncio.timeout(PATIENCE_S), wire(port) as line:
+        async with asyncio.timeout(PATIENCE_S) as patience, wire(port) as line:
             async for what in talk(line, rng):
                 tally.note(kind, what)
-    except (OSError, asyncio.IncompleteReadError):
-        cut = line is not None and line.has_answer
-        tally.note(kind, ("cut" if cut else "lost") if is_good else "ended by the proxy")
-    except TimeoutError:
-        tally.note(kind, "stuck")
+                patience.reschedule(asyncio.get_running_loop().time() + PATIENCE_S)
+    except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+        has_answer, silent_s, how = False, 0.0, f"{type(error).__name__}, not connected"
+        if line is not None:
+            has_answer, silent_s, how = line.has_answer, line.silent_s, line.story(error)
+        if isinstance(error, TimeoutError):  # which is an OSError
+            what = "stuck"
+        elif is_good:
+            what = "cut" if has_answer else "lost"
+        else:
+            what = "ended by the proxy"
+        tally.note(kind, what, silent_s, how)
 
 
 def judged(status: int, *, is_right: bool) -> str:

@@ -20,19 +20,21 @@ from soak.clients import GOOD, HOSTILE, Tally, visit
 
 from shedproxy.testing import eventually_async, free_port
 
-__all__ = ["Sample", "Soak", "State"]
+__all__ = ["HEAD_S", "WARM_RATIO", "Sample", "Soak", "State"]
 
 WORKERS = 2
 GOOD_CLIENTS = 28
 HOSTILE_CLIENTS = 14
 BURST = 400
 """Clients that come at once, now and then: more than the queue takes."""
+HEAD_S = 2
+"""Who is connected, and has said no whole word for so long, is let go of."""
 WARM_RATIO = 0.4
 """The first part: rolling restarts happen here only, and memory is compared from its end on."""
 CONFIG = """
 [server]
 workers = {workers}
-timeouts = {{ client_head = "2s", client_body = "2s", client_write = "2s", response = "5s" }}
+timeouts = {{ client_head = "{head_s}s", client_body = "2s", client_write = "2s", response = "5s" }}
 drain = {{ grace = "5s" }}
 
 [cell.default]
@@ -78,6 +80,8 @@ class Soak:
     kills: list[float] = field(default_factory=list)
     outages: list[tuple[float, float]] = field(default_factory=list)
     """Of an upstream each: from, to."""
+    replacements: list[tuple[float, float]] = field(default_factory=list)
+    """Of all workers, one after the other: from, to."""
     deeds: Counter[str] = field(default_factory=Counter)
     before: State = field(init=False)
     after: State = field(init=False)
@@ -114,7 +118,9 @@ class Soak:
 
     def _config(self) -> str:
         upstreams = ", ".join(f'"http://127.0.0.1:{s.asked_port}"' for s in self._upstreams)
-        return CONFIG.format(workers=WORKERS, upstreams=upstreams, generation=self._generation)
+        return CONFIG.format(
+            workers=WORKERS, upstreams=upstreams, generation=self._generation, head_s=HEAD_S
+        )
 
     # --- the play ---
 
@@ -183,7 +189,15 @@ class Soak:
         await asyncio.to_thread(self._proxy.control, "POST", "/-/reload")
 
     async def _replace_workers(self) -> None:
+        began_s = self.tally.now_s()
         await asyncio.to_thread(self._proxy.control, "POST", "/-/restart")
+        await eventually_async(
+            lambda: asyncio.to_thread(self._is_replaced), within_s=60, what="workers replaced"
+        )
+        self.replacements.append((began_s, self.tally.now_s()))
+
+    def _is_replaced(self) -> bool:
+        return self._proxy.status()["restart"]["state"] != "running"
 
     async def _kill(self) -> None:
         """The last worker only: the first one's memory is watched."""

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from soak.clients import GOOD, HOSTILE, Loss
-from soak.stage import WARM_RATIO, Soak
+from soak.stage import HEAD_S, WARM_RATIO, Soak
+
+from shedproxy.core import NS_PER_S
+from shedproxy.dataplane.wire.client_place import FIRST_WORD_NS
 
 __all__ = ["Verdict", "verdicts"]
 
@@ -17,6 +20,8 @@ GROWTH_MAX = 12 * MIB
 """Of the first worker, or the supervisor, from the end of the warm-up to the end of the soak."""
 KILL_S = 2.0
 """So long after a kill a connection of the killed worker may be found to have ended."""
+GOODBYE_S = FIRST_WORD_NS / NS_PER_S
+"""Who has said nothing for so long is let go of by a worker that is replaced."""
 OUTAGE_S = 3.0
 """So long after an upstream is back requests may fail that were on the way to it."""
 OPEN_PER_KILL = 200
@@ -42,15 +47,23 @@ def verdicts(soak: Soak) -> Iterator[Verdict]:
     )
     shown = f"{served} served, {refused} refused; {dict(soak.deeds)}"
     yield Verdict("clients were served, and refused in bursts", bool(served and refused), shown)
-    unforgiven = [loss for loss in tally.losses if not _is_forgiven(loss, soak)]
-    forgiven = Counter(loss.what for loss in tally.losses)
-    shown = ", ".join(f"{x.kind} {x.what} at {x.at_s:.2f} s" for x in unforgiven[:10])
+    explained: Counter[str] = Counter()
+    unexplained: list[Loss] = []
+    for loss in tally.losses:
+        why = _explanation(loss, soak)
+        if why:
+            explained[f"{loss.what}: {why}"] += 1
+        else:
+            unexplained.append(loss)
+    shown = ", ".join(f"{x.kind} {x.what} at {x.at_s:.2f} s ({x.how})" for x in unexplained[:10])
     if shown:
         shown += f"; killed at {', '.join(f'{at_s:.2f}' for at_s in soak.kills)} s"
+        times = (f"{from_s:.2f}-{to_s:.2f}" for from_s, to_s in soak.replacements)
+        shown += f"; workers replaced at {', '.join(times)} s"
     yield Verdict(
-        "no request is lost but by a killed worker or an upstream that ends",
-        not unforgiven,
-        shown or f"none; explained: {dict(forgiven)}",
+        "no request is lost but by a killed worker, an upstream that ends or a silent client",
+        not unexplained,
+        shown or f"none; explained: {dict(explained)}",
     )
     lies = {
         f"{kind}: {what}": count
@@ -68,16 +81,23 @@ def verdicts(soak: Soak) -> Iterator[Verdict]:
     yield _books(soak)
 
 
-def _is_forgiven(loss: Loss, soak: Soak) -> bool:
+def _explanation(loss: Loss, soak: Soak) -> str:
+    """Who but the proxy is to blame for it; "": nobody."""
     if loss.what in {"lost", "cut"} and any(
         killed_s <= loss.at_s <= killed_s + KILL_S for killed_s in soak.kills
     ):
-        return True
+        return "killed worker"
     # An upstream that ends takes what it was answering with it; nothing is lost without a word
     # for that reason, though, but a tunnel or a part of an answer.
-    return loss.what in {"cut", "upstream"} and any(
+    if loss.what in {"cut", "upstream"} and any(
         from_s <= loss.at_s <= to_s + OUTAGE_S for from_s, to_s in soak.outages
-    )
+    ):
+        return "upstream ended"
+    # On a busy machine a client may be late with its own word: the proxy has let go of it then.
+    is_draining = any(from_s <= loss.at_s <= to_s + KILL_S for from_s, to_s in soak.replacements)
+    if loss.what == "lost" and loss.silent_s >= (GOODBYE_S if is_draining else HEAD_S):
+        return "silent client"
+    return ""
 
 
 def _memory(soak: Soak) -> Iterator[Verdict]:
