@@ -39,7 +39,7 @@ REPORTED: Mapping[str, Any] = {
 RESTARTS, OVERLOAD = "restarts", "overload"
 PARTS = (*LOADED, *REPORTED, RESTARTS, OVERLOAD)
 ROUND_S = {
-    "proxy": 45, "refusal": 30, "decisions": 10, "middleware": 25, "workers": 125, "memory": 50,
+    "proxy": 45, "refusal": 32, "decisions": 10, "middleware": 25, "workers": 125, "memory": 50,
 }  # fmt: skip
 """What a round takes, compiled and on a quiet machine; `overload` says itself."""
 RESTARTS_COUNT, RESTARTS_S = 50, 80
@@ -58,7 +58,7 @@ _PROXY_CELLS = (
 )
 _REFUSAL_CELLS = (
     ("128", 16, (refusal.NGINX, refusal.UVICORN, refusal.MIDDLEWARE, refusal.WIRE, refusal.APP)),
-    ("post16k", 16, (refusal.NGINX, refusal.UVICORN)),
+    ("post16k", 16, (refusal.NGINX, refusal.UVICORN, refusal.WIRE)),
 )
 
 

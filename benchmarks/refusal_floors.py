@@ -35,7 +35,7 @@ async def app(_scope: Any, _receive: Any, send: Any) -> None:
 
 
 class _Wire(asyncio.BufferedProtocol):
-    """Takes each read for one request without a body."""
+    """Takes each read for one whole request."""
 
     __slots__ = ("_transport",)
     _buffer = memoryview(bytearray(64 * 1024))
