@@ -51,8 +51,8 @@ class ClientConnection(ClientTurns):
     __slots__ = (
         "_discarded",
         "_is_advancing",
-        "_sends_ahead",
         "heads",
+        "sends_ahead",
     )
 
     def __init__(self, server: WireServer) -> None:
@@ -60,7 +60,7 @@ class ClientConnection(ClientTurns):
         self._discarded = 0
         self.heads = RequestHeads()
         self._is_advancing = False
-        self._sends_ahead = False
+        self.sends_ahead = False
         """It has asked before it was answered, and may have done so again."""
 
     # --- asyncio.Protocol -------------------------------------------------------------------
@@ -232,7 +232,7 @@ class ClientConnection(ClientTurns):
         """A request, with what came behind the `end` of its head."""
         self.served += 1
         if not framing.keep_alive:
-            self._sends_ahead = False  # it says that this is its last
+            self.sends_ahead = False  # it says that this is its last
         now = self.server.clock()
         self.deadline_at = 0
         if self.is_reading_paused or self.is_half_closed:
@@ -335,7 +335,7 @@ class ClientConnection(ClientTurns):
             return
         if not keep_alive:
             is_sending = self._body is not None or self._buffer or self.is_reading_paused
-            if is_sending or self._sends_ahead or self.has_unread():
+            if is_sending or self.sends_ahead or self.has_unread():
                 self.linger()
             else:
                 self.end()
@@ -360,7 +360,7 @@ class ClientConnection(ClientTurns):
             idle_ns = min(idle_ns, FIRST_WORD_NS)
         self.deadline_at = now + idle_ns
         server.wheel.watch(self)
-        self._sends_ahead = self._sends_ahead or bool(self._buffer)
+        self.sends_ahead = self.sends_ahead or bool(self._buffer)
         if self._buffer and not self._is_advancing:
             # Not at once: a client that sends ahead must not keep the loop from the others.
             server.loop.call_soon(self.go_on)

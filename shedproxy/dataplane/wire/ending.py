@@ -45,6 +45,11 @@ class Ending(Accounting):
     __slots__ = ()
 
     @property
+    def has_own_end(self) -> bool:
+        """Whether the client can tell the end of the answer from that of the connection."""
+        raise NotImplementedError
+
+    @property
     def is_replayable(self) -> bool:
         """Whether the request may be sent a second time."""
         raise NotImplementedError
@@ -130,8 +135,13 @@ class Ending(Accounting):
         self.is_finished = True
         permit = self.permit
         self.release(outcome)
-        self.settle(None if permit is None else permit.expires_at, self.live.clock())
-        self.client.cut(reset=True)
+        now = self.live.clock()
+        self.settle(None if permit is None else permit.expires_at, now)
+        if self.has_own_end and self.client.sends_ahead:
+            # The answers before it may be on their way, and a reset would take them along.
+            self.client.finish_exchange(keep_alive=False, now=now)
+        else:
+            self.client.cut(reset=True)
 
     def _let_go_of_upstream(self) -> None:
         """Leave the queue, the line for a connection, or the connection."""

@@ -316,6 +316,11 @@ class Exchange(Upload):
             return head + encode_chunk(piece)
         return head + piece
 
+    @property
+    def has_own_end(self) -> bool:
+        """Whether the client can tell the end of the answer from that of the connection."""
+        return self._out != _UNTIL_CLOSE
+
     def on_answer(self, piece: bytes, now: Instant) -> None:
         """More of the answer's body."""
         permit = self.permit

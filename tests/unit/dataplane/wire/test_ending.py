@@ -115,6 +115,27 @@ async def test_a_fault_after_the_head_cuts_the_answer(still) -> None:
     assert bench.cell.in_flight == 0
 
 
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+async def test_a_cut_answer_takes_none_along_that_was_sent_before_it(still, version) -> None:
+    """Unless nothing but a reset tells that it is not whole."""
+    bench = still()
+    client = bench.client()
+    last = GET.replace(b"1.1", version).replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n")
+    (await bench.ask(client, GET + last)).protocol.data_received(OK)
+    await bench.settle()
+    upstream = bench.upstreams[-1]
+    upstream.protocol.data_received(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+    )
+    upstream.lose()
+    sent = client.take()
+    assert b"\r\n\r\nok" in sent
+    assert (b"\r\n1\r\na\r\n" in sent) is (version == b"1.1")
+    assert not sent.endswith(b"0\r\n\r\n")
+    assert (client.has_eof, client.is_aborted) == (version == b"1.1", version == b"1.0")
+    assert bench.cell.in_flight == 0
+
+
 async def test_nothing_that_comes_after_the_end_counts_twice(still) -> None:
     bench = still()
     client = bench.client()
