@@ -33,6 +33,7 @@ class Scatter:
         """Take a window and give the scatter to reckon with: at least that without load."""
         count = window.sample_count
         if count > 1:
-            self._count = min(self._count, _MEMORY - count) + count
+            # Larger than the memory, a window is all that is remembered.
+            self._count = min(self._count, max(0.0, _MEMORY - count)) + count
             self.value += (min(_MAX, window.rtt_scatter) - self.value) * count / self._count
         return max(self.value, min(_MAX, window.baseline_scatter))

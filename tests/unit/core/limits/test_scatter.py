@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shedproxy.core.limits.scatter import Scatter
 from shedproxy.core.window import WindowSummary
@@ -38,6 +40,24 @@ def test_a_stall_among_the_samples_counts_for_no_more_than_a_hundred() -> None:
     for _ in range(100):
         scatter.add(seen(1.0))
     assert scatter.add(seen(1e9)) == pytest.approx(1 + 99 * 16 / 600, rel=0.01)
+
+
+def test_a_window_of_more_than_is_remembered_is_all_that_counts() -> None:
+    """However large it is, and however often it comes; two thousand slots of a second make some."""
+    for samples in (600, 601, 1200, 2000):
+        scatter = Scatter()
+        for seen_scatter in (0.5, 0.003, 0.004, 0.003):
+            added = scatter.add(seen(seen_scatter, samples=samples))
+            assert added == pytest.approx(seen_scatter)
+    assert scatter.add(seen(9.0)) == pytest.approx(9 * 16 / 600, rel=0.02), "and is then forgotten"
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e12), st.integers(0, 10_000)), min_size=1))
+def test_it_lies_between_0_and_100_whatever_was_seen(windows: list[tuple[float, int]]) -> None:
+    scatter = Scatter()
+    for seen_scatter, samples in windows:
+        scatter.add(seen(seen_scatter, samples=samples))
+        assert -1e-9 <= scatter.value <= 100 + 1e-9
 
 
 def test_a_window_of_one_sample_says_nothing() -> None:
