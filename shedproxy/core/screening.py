@@ -363,6 +363,7 @@ class Screening:
             wait_max_ns=wait_max_ns,
             now=now,
         )
+        self._find_full()
         self._begin_length = max(1, min(level.begin_length, queue.length_max))
         self._is_hasty = patience.bound_ns is not None and 2 * level.turn_ns > wait_max_ns
 
@@ -380,7 +381,14 @@ class Screening:
                 scatter=limits.scatter,
                 wait_max_ns=self._wait_max_ns,
             )
+            self._find_full()
             self._must_trim = self._queue.length > 0
+
+    def _find_full(self) -> None:
+        """Tell from which number on, of all workers, no slot is idle: it is what is compared."""
+        if self._level.is_overloaded:
+            slots = self._limits.limit
+            self._level.full_from = int(slots - slots * self._limits.standing_share)
 
     def memory(self) -> Memory:
         """What was learnt of the routes without load."""

@@ -140,7 +140,8 @@ class ShedLevel:
         self.begin_length = UNBOUNDED
         """Waiters at which overload begins."""
         self.full_from = 0
-        """In flight from which on no slot of the service is idle, in overload."""
+        """In flight, of all workers, from which on no slot of the service is idle, in overload:
+        the caller knows the slots of all."""
         self.due_at = Instant(now + _PERIOD_MIN_NS)
         """When `update` has something to do; a plain attribute, read for every request."""
 
@@ -246,7 +247,6 @@ class ShedLevel:
         # Equals may as well wait inside the service; there nobody better can pass them. The more
         # its times scatter, the less is known of how many do.
         spared = 0.0 if is_mixed else standing * max(0.0, 1.0 - scatter)
-        self.full_from = int(limit - standing)
         ahead_max, relaxed_below = list(_UNBOUNDED_LEVELS), list(_UNBOUNDED_LEVELS)
         longest_ns = list(_UNBOUNDED_LEVELS)
         self.turn_ns = 0

@@ -159,16 +159,6 @@ def test_equals_who_wait_inside_the_service_need_not_wait_here_too() -> None:
     assert level.relaxed_below[0] == 12
 
 
-def test_slots_are_busy_by_what_the_service_is_seen_to_do_at_a_time() -> None:
-    """Of 64 in flight 15 wait within the service: from 49 on no slot is idle. Only in overload."""
-    level = measured({CRITICAL: 200}, capacity=100)
-    assert level.full_from == 0
-    begin(level, limit=64, standing=15.2, scatter=1.0)
-    assert level.full_from == 48
-    level.apply(ShedLevelPolicy(enabled=False))
-    assert level.full_from == 0
-
-
 def test_a_queue_that_runs_dry_beside_what_waits_in_the_service_is_not_stretched() -> None:
     """Nobody waits here for nine tenths of the time, and no slot is idle."""
     level = measured({CRITICAL: 200}, capacity=100)

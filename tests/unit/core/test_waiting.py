@@ -10,6 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from shedproxy.core import (
+    SHARE_WORDS,
+    CellShare,
     Criticality,
     Instant,
     Mode,
@@ -343,6 +345,38 @@ def test_slots_are_idle_from_the_end_of_work_that_nobody_follows_to_the_next_tha
     overloaded.arrive(cohort=1020)
     assert demand.starved_since == idle_since, "one is busy"
     overloaded.arrive(cohort=1020)
+    assert demand.starved_since == -1
+
+
+def test_slots_are_busy_by_what_the_service_is_seen_to_do_at_a_time(warm) -> None:
+    """Of two in flight a half waits within the service: one and a half are busy, one is enough."""
+    service = warm()
+    assert service.level.full_from == 0, "that is asked in overload only"
+    service.shedder._cells["default"]._limits.standing_share = 0.25
+    service.burst(40)
+    assert service.level.full_from == 1
+    service.shedder._cells["default"]._level.apply(ShedLevelPolicy(enabled=False))
+    assert service.level.full_from == 0
+
+
+def test_slots_that_other_workers_have_are_busy_too(overloaded) -> None:
+    """One of two is theirs: without work of ours one is idle, and with two of theirs none is."""
+    words = memoryview(bytearray(8 * SHARE_WORDS * 2)).cast("q")
+    ours, theirs = [
+        CellShare(words, workers=2, own=own, parts=2, part=own, wake=lambda _: None)
+        for own in range(2)
+    ]
+    overloaded.shedder.join("default", ours)
+    theirs.put(1)
+    overloaded.offer(200, overloaded.now + seconds(1), random.Random(1))
+    overloaded.run(overloaded.now + seconds(1))
+    assert overloaded.level.is_overloaded
+    assert overloaded.cell.host_in_flight == 1
+    demand = overloaded.level.demand
+    assert demand.starved_since >= 0
+    theirs.put(2)
+    overloaded.now = Instant(overloaded.now + seconds(1))
+    overloaded.shedder.tick(now=overloaded.now)
     assert demand.starved_since == -1
 
 
