@@ -6,8 +6,10 @@ thousand ends of work; the rate of demand over the time these take, ten seconds 
 
 Pace is the same without stalls: a service that pauses, in a collection of garbage say, ends nothing
 for a while and then goes on as before. Where load is low waiters are there in pauses only, so that
-capacity alone would tell what the pauses are like. How long a queue takes from now on is told by
-pace, how much has to be refused in the long run by capacity.
+capacity alone would tell what the pauses are like. And where the limit has risen since somebody
+waited, more slots are taken to do more, until it is seen what they do: the pace of a cell that
+began with a few is not that of the service. How long a queue takes from now on is told by pace, how
+much has to be refused in the long run by capacity.
 
 Knows nothing of queues, limits or clocks: it is told counts and the time.
 """
@@ -63,6 +65,8 @@ class Demand:
         "_paced",
         "_paced_s",
         "_recent",
+        "_slots",
+        "_slots_total",
         "_starved_ns",
         "_still_s",
         "_stood_ns",
@@ -110,6 +114,9 @@ class Demand:
         self._busy_s = 0.0
         self._paced_s = 0.0
         """As `_busy_s`, without stalls."""
+        self._slots = 1
+        self._slots_total = 0.0
+        """As `_ended_total`, times the slots there were."""
         self._still_s = 0.0
         """Of busy periods since one in which something ended."""
         self._stood_ns = 0
@@ -129,8 +136,14 @@ class Demand:
 
     @property
     def pace_rps(self) -> float:
-        """As `capacity_rps`, without stalls; 0 until somebody has waited and work has ended."""
-        return self._ended_total / self._paced_s if self._paced_s > 0 else 0.0
+        """As `capacity_rps`, without stalls and with the slots there are now.
+
+        0 until somebody has waited and work has ended.
+        """
+        if self._paced_s <= 0 or self._ended_total <= 0:
+            return 0.0
+        slots_before = self._slots_total / self._ended_total
+        return self._ended_total / self._paced_s * max(1.0, self._slots / slots_before)
 
     def stall_s(self, slots: int) -> float:
         """From which time without an end of work on these slots stand still; infinite: unknown."""
@@ -178,6 +191,7 @@ class Demand:
         """Close a period, in which there were so many slots."""
         self.period_s = elapsed_s = (now - self._updated_at) / NS_PER_S
         self._updated_at = now
+        self._slots = slots
         if self.starved_since >= 0:
             self._starved_ns += now - self.starved_since
             self.starved_since = now
@@ -203,6 +217,7 @@ class Demand:
             # Capacity is forgotten by use alone: an idle hour says nothing about it.
             kept = math.exp(-self.ended / MEMORY_ENDS)
             self._ended_total = self._ended_total * kept + self.ended
+            self._slots_total = self._slots_total * kept + self.ended * slots
             self._busy_s = self._busy_s * kept + busy_s
             if self.ended:
                 self._paced.append((Instant(now - self._busy_ns), now))

@@ -39,6 +39,26 @@ def test_without_anything_both_rates_are_0() -> None:
     assert (demand.offered_rps, demand.capacity_rps) == (0, 0)
 
 
+def test_more_slots_are_taken_to_do_more_until_it_is_seen_what_they_do() -> None:
+    """A limit that ramps up is in the way at first, and nobody waits at the one it ramps to."""
+    demand = Demand(now=START)
+    demand.saturate(at(0))
+    end(demand, 100)
+    demand.update(at(1), 8)
+    assert demand.pace_rps == pytest.approx(100)
+    demand.relieve(at(1))
+    demand.update(at(2), 16)
+    assert demand.pace_rps == pytest.approx(200)
+    assert demand.capacity_rps == pytest.approx(100), "which is no guess"
+    demand.saturate(at(2))
+    for second in range(3, 63):  # no more than before
+        end(demand, 100)
+        demand.update(at(second), 16)
+    assert demand.pace_rps == pytest.approx(100, rel=0.01)
+    demand.update(at(64), 4)
+    assert demand.pace_rps == pytest.approx(100, rel=0.01), "with fewer it is what it was"
+
+
 def test_demand_is_slots_asked_for_per_second() -> None:
     """A request that takes three slots asks for three."""
     demand = Demand(now=START)
