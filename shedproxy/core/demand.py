@@ -57,7 +57,6 @@ class Demand:
         "_busy_ns",
         "_busy_s",
         "_ended_total",
-        "_offered",
         "_offered_s",
         "_offered_total",
         "_older",
@@ -72,23 +71,26 @@ class Demand:
         "_stood_ns",
         "_turned_arrivals",
         "_turned_at",
-        "_updated_at",
         "arrivals",
+        "asked",
         "busy_since",
         "ended",
         "period_s",
         "starved_share",
         "starved_since",
+        "updated_at",
         "waited_at",
     )
 
     def __init__(self, *, now: Instant) -> None:
-        self._updated_at = now
+        self.updated_at = now
+        """When the last period ended."""
         self.arrivals = 0
         """Arrivals that counted as demand, since ever."""
         self.waited_at = 0
         """`arrivals` when somebody was waiting last."""
-        self._offered = 0
+        self.asked = 0
+        """Slots asked for in this period."""
         self.ended = 0
         """Slots whose work ended while somebody waited, in this period: whoever frees them adds."""
         self.busy_since = -1
@@ -153,7 +155,7 @@ class Demand:
     def on_arrival(self, rank: int, cost: int) -> None:
         """An arrival that is not over its tenant's share: it counts as demand, refused or not."""
         self.arrivals += 1
-        self._offered += cost
+        self.asked += cost
         self._recent[rank] += cost
 
     def saturate(self, now: Instant) -> None:
@@ -185,12 +187,12 @@ class Demand:
             self._paced_s -= max(0, stood_ns) / NS_PER_S
         self._paced_s = max(0.0, self._paced_s)
         if self.busy_since >= 0:
-            self._stood_ns += max(0, until - max(since, self._updated_at, self.busy_since))
+            self._stood_ns += max(0, until - max(since, self.updated_at, self.busy_since))
 
     def update(self, now: Instant, slots: int = 1) -> None:
         """Close a period, in which there were so many slots."""
-        self.period_s = elapsed_s = (now - self._updated_at) / NS_PER_S
-        self._updated_at = now
+        self.period_s = elapsed_s = (now - self.updated_at) / NS_PER_S
+        self.updated_at = now
         self._slots = slots
         if self.starved_since >= 0:
             self._starved_ns += now - self.starved_since
@@ -208,9 +210,9 @@ class Demand:
         if rate > 0:
             memory_s = min(_MEMORY_MAX_S, max(_MEMORY_MIN_S, MEMORY_ENDS / rate))
         kept = math.exp(-elapsed_s / memory_s)
-        self._offered_total = self._offered_total * kept + self._offered
+        self._offered_total = self._offered_total * kept + self.asked
         self._offered_s = self._offered_s * kept + elapsed_s
-        self._offered = 0
+        self.asked = 0
         if self.ended or self._busy_ns:
             busy_s = self._busy_ns / NS_PER_S
             is_stall = self._still_s >= self.stall_s(slots)

@@ -3,7 +3,9 @@
 While demand is below capacity the queue is the buffer of bursts: long, and nobody is refused.
 Overload begins when the waiters already there would take most of the longest wait (`BEGIN_SHARE`),
 or the oldest have been passed by for so long while the queue swelled (`queues.swell`), because
-refusals are then inevitable; it ends when a row of arrivals met none. In between three rules hold:
+refusals are then inevitable; with a short queue already where demand lasts that is above capacity,
+or where the queue swells soon after the last overload (`surge`). It ends when a row of arrivals met
+none. In between three rules hold:
 
 1. **A short queue per level.** Overloaded by x = demand of the level and better ones over capacity,
    a queue needs only so many waiters that it hardly ever runs dry. In the diffusion limit a queue
@@ -14,7 +16,7 @@ refusals are then inevitable; it ends when a row of arrivals met none. In betwee
    for Poisson arrivals (ca = 1) and service times of scatter cs^2. Bursts need more: while slots of
    the service are seen idle at such a load, q is stretched, so that there is work between them. A
    waiter leaves it after four times what it takes. A level with x below 1 keeps the long queue: its
-   bursts are no overload.
+   bursts are no overload, until they fill it.
 2. **A cut.** Ranks below it are refused on arrival. Its share follows from two measured rates (feed
    forward), 1 - capacity / demand, so that it neither integrates nor swings, through the
    distribution of the ranks that really arrived (as in DAGOR and Cinnamon), with a fractional last
@@ -36,9 +38,10 @@ from shedproxy.core.demand import MEMORY_ENDS, PPM, Demand
 from shedproxy.core.policy import ShedLevelPolicy
 from shedproxy.core.queues import UNBOUNDED
 from shedproxy.core.request import LEVELS
+from shedproxy.core.surge import LOAD_MIN, Surge
 from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
 
-__all__ = ["BEGIN_SHARE", "LOAD_MIN", "ShedLevel", "queue_needed"]
+__all__ = ["BEGIN_SHARE", "ShedLevel", "queue_needed"]
 
 BEGIN_SHARE: Final = 0.75
 """Overload begins when the queue takes this share of the longest wait, or the oldest had it."""
@@ -47,8 +50,6 @@ _QUIET: Final = 64
 _QUIET_LOAD: Final = 1.05
 _THETA: Final = 4.5
 """An empty queue in exp(-theta) of the time: 1.1 %, of which the service's own queue hides most."""
-LOAD_MIN: Final = 1.15
-"""A load nearer to 1 would ask for an endless queue."""
 _IDLE_SHARE: Final = 0.05
 """Slots may be idle for this part of the time; the queue is longer or shorter by the difference."""
 _STRETCH_GAIN: Final = 0.5
@@ -85,7 +86,8 @@ _UNBOUNDED_LEVELS: Final = [UNBOUNDED] * LEVELS
 def queue_needed(*, load: float, scatter: float, limit: int) -> float:
     """Waiters that keep the slots filled at an overload of `load` (demand over capacity).
 
-    `scatter` is the squared coefficient of variation of service times, `limit` the slots.
+    `scatter` is the squared coefficient of variation of service times, `limit` the slots. A load
+    nearer to 1 than `LOAD_MIN` would ask for an endless queue.
     """
     needed = _THETA * (1.0 + scatter) / (2.0 * (max(LOAD_MIN, load) - 1.0))
     return max(needed, _WAITERS_MIN, limit * _LIMIT_SHARE)
@@ -95,10 +97,13 @@ class ShedLevel:
     """The state of overload. Its attributes are read on the hot path; `update` moves them."""
 
     __slots__ = (
+        "_filled_at",
         "_phase",
         "_policy",
         "_refused_at",
+        "_short_to",
         "_stretch",
+        "_surge",
         "ahead_max",
         "begin_length",
         "cut_rank",
@@ -108,6 +113,7 @@ class ShedLevel:
         "full_from",
         "is_overloaded",
         "is_shared",
+        "relapse_length",
         "relaxed_below",
         "share",
         "turn_ns",
@@ -121,6 +127,11 @@ class ShedLevel:
         """`demand.arrivals` when somebody was refused last."""
         self._stretch = 1.0
         """How much longer than for Poisson arrivals the queues are."""
+        self._short_to = -1
+        """The best level that has filled a long queue: it and worse ones exceed capacity."""
+        self._filled_at = 0
+        """`demand.arrivals` when it did so last."""
+        self._surge = Surge(now=now)
         self.demand = Demand(now=now)
         self.is_overloaded = False
         self.is_shared = False
@@ -139,6 +150,8 @@ class ShedLevel:
         """What the longest of the short queues takes at capacity; 0: there is none."""
         self.begin_length = UNBOUNDED
         """Waiters at which overload begins."""
+        self.relapse_length = UNBOUNDED
+        """And those of a queue that swells."""
         self.full_from = 0
         """In flight, of all workers, from which on no slot of the service is idle, in overload:
         the caller knows the slots of all."""
@@ -176,8 +189,22 @@ class ShedLevel:
         """Refusals are inevitable from now on. Arguments are those of `update`."""
         if self._policy.enabled:
             self.is_overloaded = True
+            self._surge.begin(self.demand.updated_at)
             self.on_refusal()
             self._aim(limit, standing, scatter, wait_max_ns)
+
+    def fill(
+        self, level: int, *, limit: int, standing: float, scatter: float, wait_max_ns: int
+    ) -> None:
+        """Those of a level that seemed to be within capacity have filled its long queue.
+
+        Rates are measured over a while, and what is asked of each level over longer: it is
+        overloaded now, and has the short queue until rates must know. Other arguments are those of
+        `update`.
+        """
+        self._short_to = max(self._short_to, level)
+        self._filled_at = self.demand.arrivals
+        self._aim(limit, standing, scatter, wait_max_ns)
 
     def update(
         self, *, limit: int, standing: float, scatter: float, wait_max_ns: int, now: Instant
@@ -192,11 +219,19 @@ class ShedLevel:
             now: the instant.
         """
         demand = self.demand
+        asked = demand.asked
         demand.update(now, limit)
         capacity_rps, pace_rps = demand.capacity_rps, demand.pace_rps
-        self.begin_length = UNBOUNDED
+        self.begin_length = self.relapse_length = UNBOUNDED
         if pace_rps > 0:
             length = int(pace_rps * wait_max_ns * BEGIN_SHARE / NS_PER_S)
+            short = math.ceil(queue_needed(load=LOAD_MIN, scatter=scatter, limit=limit))
+            surge = self._surge
+            surge.add(asked, pace_rps=pace_rps, limit=limit, now=now)
+            if surge.lasts and not self.is_overloaded:
+                length = min(length, short)
+            if surge.is_wary(now):
+                self.relapse_length = short
             self.begin_length = max(2, length)
         # Until somebody has waited there is nothing to follow closely.
         rate = capacity_rps or demand.offered_rps
@@ -212,6 +247,8 @@ class ShedLevel:
         if quiet >= _QUIET and (demand.offered_rps < _QUIET_LOAD * capacity_rps or is_served):
             self._end()
         else:
+            if demand.arrivals - self._filled_at >= MEMORY_ENDS:
+                self._short_to = -1
             self._fit_to_bursts()
             self._aim(limit, standing, scatter, wait_max_ns)
 
@@ -227,7 +264,10 @@ class ShedLevel:
         self._stretch = min(_STRETCH_MAX, max(1.0, stretch))
 
     def _end(self) -> None:
+        if self.is_overloaded:
+            self._surge.end(self.demand.updated_at)
         self.is_overloaded = False
+        self._short_to = -1
         self.share = 0.0
         self._stretch = 1.0
         self.cut_rank = self.cut_share_ppm = self.full_from = 0
@@ -255,7 +295,7 @@ class ShedLevel:
         for level in reversed(range(LEVELS)):
             asked += by_level[level]
             load_from = load_per_slot * asked
-            if load_from >= _LOAD_FULL:
+            if load_from >= _LOAD_FULL or level <= self._short_to:
                 total = queue_needed(load=load_from, scatter=scatter, limit=limit)
                 needed = max(_OWN_MIN, min(total * self._stretch - spared, longest))
                 relaxed_below[level] = math.ceil(needed * _RELAXED)

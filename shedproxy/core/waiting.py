@@ -24,8 +24,9 @@ from shedproxy.core.request import LEVEL_BITS, RANKS, RequestInfo
 from shedproxy.core.screening import Screening
 from shedproxy.core.sharding import NO_PLACE
 from shedproxy.core.share import CellShare
-from shedproxy.core.shed_level import BEGIN_SHARE, LOAD_MIN
+from shedproxy.core.shed_level import BEGIN_SHARE
 from shedproxy.core.spill import SpillBook
+from shedproxy.core.surge import LOAD_MIN
 from shedproxy.core.units import Instant
 
 __all__ = ["NO_VERDICTS", "Waiting"]
@@ -114,8 +115,13 @@ class Waiting(Screening):
             if length * 4 >= self._begin_length and self._limits.is_probing:
                 # The probe is what filled it, and nobody shall be refused for that.
                 self._limits.stop_probing(now=now)
-            elif length >= self._begin_length or self._has_swollen(now):
+            elif self._is_too_long(length) or self._has_swollen(now):
                 self._begin_overload(now)
+        index = rank >> LEVEL_BITS
+        is_long = level.is_overloaded and level.ahead_max[index] == UNBOUNDED
+        # Few wait in all: no need to count those of better levels.
+        if is_long and self._is_too_long(length) and self._is_too_long(queue.length_from(rank)):
+            self._fill(index)
         wait_max_ns = self._wait_max_ns
         if level.is_overloaded:
             if place >= 0 and self._is_modest(place, request.cost):
@@ -151,6 +157,24 @@ class Waiting(Screening):
         in_system = self._fair.in_system(place)
         flows = self._fair.flows_active + (in_system == 0)
         return flows > 1 and (in_system + cost) * flows <= self._slots() + self._queue.length
+
+    def _is_too_long(self, length: int) -> bool:
+        """Whether so many in a long queue are more than it is for."""
+        if length >= self._begin_length:
+            return True
+        return length >= self._level.relapse_length and self._queue.is_swelling()
+
+    def _fill(self, level: int) -> None:
+        """A level that seemed to be within capacity in overload is not."""
+        slots, limits = self._slots(), self._limits
+        self._level.fill(
+            level,
+            limit=slots,
+            standing=slots * limits.standing_share,
+            scatter=limits.scatter,
+            wait_max_ns=self._wait_max_ns,
+        )
+        self._must_trim = True
 
     def _has_swollen(self, now: Instant) -> bool:
         """Whether demand passes the oldest by, and has for most of the longest wait.

@@ -203,6 +203,24 @@ def test_a_level_within_capacity_keeps_the_long_queue(critical, is_short) -> Non
     assert level.ahead_max[1] == 3
 
 
+def test_a_level_that_fills_its_long_queue_has_the_short_one_until_rates_know() -> None:
+    """And worse ones; what is asked of better ones is another matter."""
+    level = measured({CRITICAL: 50, SHEDDABLE: 150}, capacity=100)
+    begin(level)
+    assert level.ahead_max[CRITICAL >> 9] == UNBOUNDED > level.ahead_max[SHEDDABLE >> 9]
+    level.fill(CRITICAL >> 9, limit=4, standing=0.0, scatter=0.0, wait_max_ns=WAIT_MAX)
+    assert level.ahead_max[CRITICAL >> 9] < 40
+    assert level.ahead_max[(CRITICAL >> 9) + 1] == UNBOUNDED
+    update(level, 1.1)
+    assert level.ahead_max[CRITICAL >> 9] < 40
+    for _ in range(1000):
+        level.demand.on_arrival(SHEDDABLE, 1)
+        level.on_refusal()
+    update(level, 1.2)
+    assert level.is_overloaded
+    assert level.ahead_max[CRITICAL >> 9] == UNBOUNDED
+
+
 def test_better_levels_have_the_longer_queue() -> None:
     """Each by its own overload: 1.2, and 2 with what is worse."""
     level = measured({CRITICAL: 120, SHEDDABLE: 80}, capacity=100)

@@ -228,6 +228,60 @@ def test_who_has_waited_too_long_for_a_short_queue_is_told_when_overload_begins(
     assert max(service.waits_ns) <= service.level.wait_max_ns[4]
 
 
+def quick(fixed) -> Service:
+    """Two slots that have shown what they can do: a thousand a second."""
+    service = Service(fixed(2), lambda: milliseconds(2))
+    for _ in range(200):
+        service.burst(4)
+        service.run(service.now + milliseconds(4))
+    assert service.cell.capacity_rps == pytest.approx(1000, rel=0.02)
+    return service
+
+
+def test_demand_that_lasts_begins_overload_before_the_long_queue_is_full(fixed) -> None:
+    """At 1.3 times capacity the oldest would wait for 375 ms after a second, and many with them;
+    what is above capacity for three tenths of a second is no burst."""
+    service = quick(fixed)
+    began_at = service.now
+    service.waits_ns.clear()
+    while not service.level.is_overloaded:
+        arrive_every(service, milliseconds(10) // 13, service.now + milliseconds(2))
+    assert milliseconds(200) <= service.now - began_at <= milliseconds(500)
+    assert max(service.waits_ns) <= milliseconds(100)
+
+
+def test_bursts_of_a_tenth_of_a_second_begin_none_however_many(fixed) -> None:
+    """Three times the usual load of 0.6: nobody is refused."""
+    service = quick(fixed)
+    for _ in range(20):
+        arrive_every(service, milliseconds(5) // 9, service.now + milliseconds(100))
+        arrive_every(service, milliseconds(5) // 3, service.now + milliseconds(400))
+    assert not service.refused
+    assert not service.level.is_overloaded
+
+
+def test_soon_after_an_overload_a_queue_that_swells_is_the_next(fixed) -> None:
+    """Later it is a burst again."""
+    service = quick(fixed)
+
+    def flood_until_overloaded() -> int:
+        began_at = service.now
+        while not service.level.is_overloaded:
+            arrive_every(service, milliseconds(1) // 2, service.now + milliseconds(2))
+        return service.now - began_at
+
+    def calm_down(length_ns: int) -> None:
+        arrive_every(service, milliseconds(4), service.now + length_ns)
+        assert not service.level.is_overloaded
+
+    first_ns = flood_until_overloaded()
+    arrive_every(service, milliseconds(1) // 2, service.now + milliseconds(500))
+    calm_down(seconds(2))
+    assert flood_until_overloaded() < milliseconds(70) < first_ns / 3
+    calm_down(seconds(10))
+    assert flood_until_overloaded() > milliseconds(200)
+
+
 def test_a_pause_of_the_service_begins_it_by_length_alone(warm) -> None:
     """Nobody is passed by while nothing is served."""
     service = warm()
@@ -476,6 +530,16 @@ def test_a_class_within_capacity_has_the_long_queue_in_overload_too(overloaded) 
     assert len(overloaded.refused) == 1
 
 
+def test_a_class_that_fills_its_long_queue_in_overload_is_overloaded_too(overloaded) -> None:
+    """Rates know of it later only: so many of the best class are no burst."""
+    best = RequestInfo(criticality=Criticality.CRITICAL_PLUS)
+    decisions = [overloaded.arrive(best) for _ in range(60)]
+    assert [type(one) for one in decisions[:36]] == [Ticket] * 36
+    assert isinstance(decisions[-1], Rejected)
+    overloaded.run(overloaded.now + SERVICE_NS)
+    assert overloaded.cell.queue_length < 36, "who waits beyond the short queue is told"
+
+
 def test_the_bound_of_the_whole_queue_names_itself(warm) -> None:
     """The victim is of a worse level: the level's own bound was not in the way."""
     service = warm(queue=QueuePolicy(length_max=5))
@@ -516,7 +580,7 @@ def test_every_refusal_of_the_queue_keeps_overload_up(overloaded) -> None:
     for _ in range(20):
         overloaded.arrive(cohort=1022)
     assert is_kept_by(RejectReason.QUEUE_FULL, lambda: overloaded.arrive(cohort=1022))
-    overloaded.burst(60, RequestInfo(criticality=Criticality.CRITICAL_PLUS))
+    overloaded.burst(36, RequestInfo(criticality=Criticality.CRITICAL_PLUS))
     later = overloaded.now + milliseconds(490)
     assert is_kept_by(RejectReason.QUEUE_TIMEOUT, lambda: overloaded.run(later))
 
@@ -527,7 +591,7 @@ def test_a_waiter_of_the_short_queue_leaves_while_it_would_still_be_in_time(over
     assert isinstance(ticket, Ticket)
     wait_ns = ticket.expires_at - overloaded.now
     assert milliseconds(100) < wait_ns < milliseconds(300)
-    overloaded.burst(40, RequestInfo(criticality=Criticality.CRITICAL_PLUS))
+    overloaded.burst(36, RequestInfo(criticality=Criticality.CRITICAL_PLUS))
     overloaded.refused.clear()
     overloaded.run(Instant(ticket.expires_at - 1))
     assert ticket.state == 0
