@@ -341,17 +341,17 @@ class Screening:
 
     def _move_level(self, now: Instant) -> None:
         """Close a period of the shed level, and take over what the queue is compared with."""
-        level, limits, queue = self._level, self._limits, self._policy.queue
+        level, limits, patience = self._level, self._limits, self._patience
         # A few slots need a queue of several services to be kept busy, more of scattered ones;
         # whoever asks for work of a second can wait for some.
         services = min(_WAIT_SERVICES_MAX, _WAIT_SERVICES * (1.0 + limits.scatter))
-        wait_max_ns = max(queue.wait_max_ns, int(limits.typical_ns * services))
-        patience = self._patience
+        wait_max_ns = max(self._policy.queue.wait_max_ns, int(limits.typical_ns * services))
         patience.update()
         if patience.bound_ns is not None:
             wait_max_ns = max(0, min(wait_max_ns, patience.bound_ns - limits.typical_ns))
         self._wait_max_ns = wait_max_ns
         level.is_shared = self._fair.flows_active > 1
+        level.busy_slots = int(limits.limit - limits.limit * limits.standing_share)
         self._progress.fit(Nanos(limits.typical_ns))
         if self._demand.starved_since >= 0 and self._host_in_flight() >= level.full_from:
             self._demand.feed(now)  # by other workers, which do not say so
@@ -363,8 +363,7 @@ class Screening:
             wait_max_ns=wait_max_ns,
             now=now,
         )
-        self._find_full()
-        self._begin_length = max(1, min(level.begin_length, queue.length_max))
+        self._begin_length = max(1, min(level.begin_length, self._policy.queue.length_max))
         self._is_hasty = patience.bound_ns is not None and 2 * level.turn_ns > wait_max_ns
 
     def _begin_overload(self, now: Instant) -> None:
@@ -381,14 +380,7 @@ class Screening:
                 scatter=limits.scatter,
                 wait_max_ns=self._wait_max_ns,
             )
-            self._find_full()
             self._must_trim = self._queue.length > 0
-
-    def _find_full(self) -> None:
-        """Tell from which number on, of all workers, no slot is idle: it is what is compared."""
-        if self._level.is_overloaded:
-            slots = self._limits.limit
-            self._level.full_from = int(slots - slots * self._limits.standing_share)
 
     def memory(self) -> Memory:
         """What was learnt of the routes without load."""

@@ -106,6 +106,7 @@ class ShedLevel:
         "_surge",
         "ahead_max",
         "begin_length",
+        "busy_slots",
         "cut_rank",
         "cut_share_ppm",
         "demand",
@@ -136,6 +137,8 @@ class ShedLevel:
         self.is_overloaded = False
         self.is_shared = False
         """Several tenants ask: they are no equals."""
+        self.busy_slots = 0
+        """Of all workers, those that the service works on; the caller knows."""
         self.share = 0.0
         """Share of demand the cut refuses, 0..1."""
         self.cut_rank = 0
@@ -153,8 +156,7 @@ class ShedLevel:
         self.relapse_length = UNBOUNDED
         """And those of a queue that swells."""
         self.full_from = 0
-        """In flight, of all workers, from which on no slot of the service is idle, in overload:
-        the caller knows the slots of all."""
+        """In flight, of all workers, from which on no slot of the service is idle, in overload."""
         self.due_at = Instant(now + _PERIOD_MIN_NS)
         """When `update` has something to do; a plain attribute, read for every request."""
 
@@ -287,6 +289,7 @@ class ShedLevel:
         # Equals may as well wait inside the service; there nobody better can pass them. The more
         # its times scatter, the less is known of how many do.
         spared = 0.0 if is_mixed else standing * max(0.0, 1.0 - scatter)
+        self.full_from = self.busy_slots
         ahead_max, relaxed_below = list(_UNBOUNDED_LEVELS), list(_UNBOUNDED_LEVELS)
         longest_ns = list(_UNBOUNDED_LEVELS)
         self.turn_ns = 0
