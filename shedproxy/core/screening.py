@@ -389,12 +389,3 @@ class Screening:
     def remember(self, memory: Memory) -> None:
         """Take what a predecessor had learnt."""
         self._limits.remember(memory)
-
-    def pressure(self) -> float:
-        """0 idle .. 1 saturated: slots first, then the queue, and 1 in overload."""
-        limit = self._slots()
-        used = min(1.0, self.in_flight / limit) if limit else 1.0
-        # The end of overload takes arrivals to be seen: without any the cell is idle all the same.
-        if self._level.is_overloaded and used >= 1.0:
-            return 1.0
-        return 0.8 * used + 0.2 * min(1.0, self._waiting / self._begin_length)

@@ -360,6 +360,15 @@ class Waiting(Screening):
         )
         return Verdict(ticket, permit)
 
+    def pressure(self) -> float:
+        """0 idle .. 1 saturated: slots first, then the queue, and 1 in overload."""
+        limit = self._slots()
+        used = min(1.0, self.in_flight / limit) if limit else 1.0
+        # The end of overload takes arrivals to be seen: without any the cell is idle all the same.
+        if self._level.is_overloaded and used >= 1.0:
+            return 1.0
+        return 0.8 * used + 0.2 * min(1.0, self._waiting / self._begin_length)
+
     def release_queue(self, *, now: Instant) -> Sequence[Verdict]:
         """Admit every waiter at once: the mode no longer refuses or delays."""
         verdicts = []
