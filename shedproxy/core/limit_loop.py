@@ -117,7 +117,8 @@ class LimitLoop:
         if admitted_at < self._valid_from:
             return True
         if self.standstill.show(admitted_at, now):
-            self.on_stall(now=self.standstill.until)
+            self._valid_from = self.standstill.until
+            self._window.restart(now=now)  # with the samples since then its time is lost as well
             self.stood_still = True
             return True
         self._in_flight_last = in_flight
@@ -209,7 +210,7 @@ class LimitLoop:
         self._window.limit_was_reached = True
 
     def on_stall(self, *, now: Instant) -> None:
-        """Our own event loop, or the service, stood still until `now`: so long all took."""
+        """Our own event loop stood still until `now`: so long all took."""
         self._valid_from = now
         self._window.restart(now=now)
 

@@ -3,7 +3,8 @@
 Nothing ends for a while and then it goes on as before. What was under way took as long as that,
 which says nothing of how many the service can work for; and how fast it is between two pauses is
 not told by a rate that counts them. A gap between two ends is one of these only if several were
-under way in it, which those show that were admitted before it and end after it.
+under way in it, which those show that were admitted before it and end soon after it. Who ends much
+later was long, whatever the gap was.
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ class Standstill:
             self._gap_from, self._gap_to = last_at if is_event else _NEVER, now
             self._left = _UNDER_WAY
         if admitted_at > self._gap_from:
+            return False
+        if now - self._gap_to > self._long_ns:
+            # Nobody could tell it from a time in which the others had nothing to do.
+            self._gap_from = _NEVER
             return False
         self._left -= 1
         if self._left:

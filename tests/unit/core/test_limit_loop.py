@@ -503,6 +503,27 @@ def test_samples_of_a_stalled_loop_are_discarded() -> None:
     assert loop.expected_ns("r") == 20 * MS
 
 
+def usual(loop: LimitLoop, begin_ms: int, end_ms: int, every_ms: int = 10) -> None:
+    """An answer after 20 ms each."""
+    for at_ms in range(begin_ms, end_ms + 1, every_ms):
+        sample(loop, 20, at_ms)
+        loop.update(in_flight=1, now=Instant(at_ms * MS))
+
+
+def test_a_window_begins_anew_when_a_standstill_is_known() -> None:
+    """Samples since it ended are lost: 16 in 120 ms would be no throughput, and they are in 16."""
+    loop = LimitLoop(LimitPolicy(), now=Instant(0))
+    usual(loop, 10, 10_000)
+    for at_ms in (10_500, 10_501, 10_502, 10_620):
+        sample(loop, at_ms - 9_990, at_ms)
+    assert loop.stood_still
+    assert loop.standstill.until == 10_500 * MS
+    for at_ms in range(10_621, 10_637):
+        sample(loop, 20, at_ms)
+    assert loop.update(in_flight=1, now=Instant(10_639 * MS)) is None
+    assert loop.update(in_flight=1, now=Instant(10_640 * MS)) is not None
+
+
 def test_what_counts_as_low_is_what_did_at_admission() -> None:
     """While the limit rises, slow requests of before are not taken for low in-flight ones."""
     loop = LimitLoop(LimitPolicy(initial=8), now=Instant(0))

@@ -82,6 +82,19 @@ def test_what_a_gap_was_is_in_doubt_for_a_mean_latency() -> None:
     assert not standstill.is_in_doubt(at(601)), "it was one"
 
 
+def test_who_ends_much_later_was_long_and_shows_nothing_of_a_quiet_gap() -> None:
+    """Within eight mean latencies, as what was under way does: then they are told apart no more."""
+    for last_ms, known in ((500 + 8 * MEAN, [(100, 500)]), (501 + 8 * MEAN, [])):
+        under_way = [(90.0, 500.0), (95.0, 501.0), (99.0, 502.0), (99.5, last_ms)]
+        assert shown(*usual(80, 100), *under_way) == known
+
+
+def test_slow_calls_beside_quick_ones_show_nothing_of_a_second_without_requests() -> None:
+    ends = [*usual(80, 10_000), *usual(11_000, 60_000)]
+    slow = [(5_000.0, 20_000.0 + 10_000 * index) for index in range(5)]
+    assert shown(*sorted([*ends, *slow], key=lambda end: end[1])) == []
+
+
 def standing(begin_ms: int, end_ms: int) -> list[tuple[float, float]]:
     """Four that were under way then."""
     return [(begin_ms - 1, end_ms + index) for index in range(4)]
