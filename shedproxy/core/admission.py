@@ -48,9 +48,7 @@ class AdmissionController(Spilling):
         place = place_of(flow_hash) if flow_hash else NO_PLACE
         if time_left_ns is None:
             time_left_ns = self._default_timeout_ns
-        expires_at: Instant | None = None
-        if time_left_ns is not None:
-            expires_at = Instant(now + time_left_ns)
+        expires_at = None if time_left_ns is None else Instant(now + time_left_ns)
         level = self._level
         if self._queue.length or level.is_overloaded:
             rank = self._rank_now(rank, cohort, now)
@@ -317,6 +315,8 @@ class AdmissionController(Spilling):
             self._limits.on_censored(request.route, elapsed_ns, now=now)
             if not permit.is_zombie:
                 self._limits.on_left(request.route, elapsed_ns, now=now)
+        else:
+            self._limits.standstill.end(now)
         return True
 
     def next_tick_at(self) -> Instant | None:

@@ -115,6 +115,7 @@ class LimitLoop:
             Whether `update` may have something to judge; False: it would do nothing.
         """
         if admitted_at < self._valid_from:
+            self.standstill.end(now)
             return True
         if self.standstill.show(admitted_at, now):
             self._valid_from = self.standstill.until
@@ -201,6 +202,7 @@ class LimitLoop:
 
     def on_overload(self, route: str, *, now: Instant) -> None:
         """Timeout, refused connection, 503 or 504: hard evidence, no latency."""
+        self.standstill.end(now)
         if not self._led:
             self._relay(OVERLOAD, route, 0, now)
         self._window.add_overload()

@@ -27,7 +27,9 @@ _NEVER: Final = Instant(-1)
 
 
 class Standstill:
-    """Told of every end of work; two comparisons where there is nothing to see."""
+    """Told of every answer, and of other ends that are the service's doing; not of clients that
+    leave. Two comparisons where there is nothing to see.
+    """
 
     __slots__ = ("_ended_at", "_gap_from", "_gap_to", "_left", "_long_ns", "since", "until")
 
@@ -50,6 +52,10 @@ class Standstill:
     def is_in_doubt(self, now: Instant) -> bool:
         """Whether there was a gap just now, and those are awaited that may show what it was."""
         return self._gap_from >= 0 and (now - self._gap_to) * _SERVICES < self._long_ns
+
+    def end(self, now: Instant) -> None:
+        """Work ended that says nothing of how long it was under way."""
+        self.show(now, now)
 
     def show(self, admitted_at: Instant, now: Instant) -> bool:
         """Work ended that was admitted then; whether it makes a standstill known."""

@@ -95,6 +95,28 @@ def test_the_heads_of_streams_are_no_baseline_for_whole_answers(fixed, at, arriv
     assert shedder.stats().cells[0].baseline_ns == 0
 
 
+@pytest.mark.parametrize(
+    ("outcome", "stood_still"),
+    [(Outcome.IGNORE, False), (Outcome.OVERLOAD, False), (Outcome.ABANDONED, True)],
+)
+def test_a_service_that_answers_with_errors_does_not_stand_still(
+    fixed, at, arrive, outcome, stood_still
+) -> None:
+    """Clients that leave show nothing of it."""
+    shedder = Shedder(fixed(8), now=at(0))
+    for at_ms in range(0, 10_000, 20):
+        shedder.release(arrive(shedder, at_ms), Outcome.SUCCESS, now=at(at_ms + 20))
+    under_way = [arrive(shedder, 10_000) for _ in range(4)]
+    for at_ms in range(10_000, 10_400, 20):
+        shedder.release(arrive(shedder, at_ms), outcome, now=at(at_ms + 20))
+    limits = shedder._cells["default"]._limits
+    for permit in under_way:
+        shedder.release(permit, Outcome.SUCCESS, now=at(10_410))
+    assert (limits.standstill.since, limits.standstill.until) == (
+        (at(10_000), at(10_410)) if stood_still else (at(0), at(0))
+    )
+
+
 def test_beyond_the_bound_of_residents_a_stream_keeps_its_slot(fixed, at, arrive) -> None:
     """Else any number of streams could slip past both bounds."""
     shedder = Shedder(fixed(2, resident_limit=1), now=at(0))

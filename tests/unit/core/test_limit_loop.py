@@ -524,6 +524,33 @@ def test_a_window_begins_anew_when_a_standstill_is_known() -> None:
     assert loop.update(in_flight=1, now=Instant(10_640 * MS)) is not None
 
 
+def test_a_service_that_fails_while_some_wait_does_not_stand_still() -> None:
+    """It ends work all along, and what it tells meanwhile must not be thrown away."""
+    loop = LimitLoop(LimitPolicy(), now=Instant(0))
+    usual(loop, 10, 10_000)
+    for at_ms in range(10_010, 10_500, 10):
+        loop.on_overload("r", now=Instant(at_ms * MS))
+    for at_ms in range(10_500, 10_504):
+        sample(loop, at_ms - 9_990, at_ms)
+    assert not loop.stood_still
+    change = loop.update(in_flight=8, now=Instant(10_504 * MS))
+    assert change is not None
+    assert change.rtt_ratio > 5
+
+
+def test_what_our_own_loop_held_up_ends_all_the_same() -> None:
+    """Beside its ends the service did not stand still, though they are no samples."""
+    loop = LimitLoop(LimitPolicy(), now=Instant(0))
+    usual(loop, 10, 10_000)
+    loop.on_stall(now=Instant(10_000 * MS))
+    usual(loop, 10_020, 12_000)
+    for at_ms in range(12_010, 12_500, 10):
+        sample(loop, at_ms - 9_990, at_ms)
+    for at_ms in range(12_500, 12_504):
+        sample(loop, 510, at_ms)
+    assert not loop.stood_still
+
+
 def test_what_counts_as_low_is_what_did_at_admission() -> None:
     """While the limit rises, slow requests of before are not taken for low in-flight ones."""
     loop = LimitLoop(LimitPolicy(initial=8), now=Instant(0))
