@@ -29,7 +29,7 @@ __all__ = ["LimitLoop"]
 _SCATTER_MAX: Final = 4.0
 """Of log-normal services with a coefficient of variation of 2; more is a mix of routes."""
 _SCATTER_SAMPLES: Final = 8
-"""A window of less knows nothing of scatter."""
+"""A window of less knows nothing of scatter, nor of the latency that is usual."""
 _SCATTER_TURNS: Final = 8
 """Windows over which scatter is averaged: one of some dozen samples knows it badly."""
 
@@ -239,10 +239,11 @@ class LimitLoop:
             learning=self._baselines.learning(),
             is_overloaded=is_overloaded,
         )
-        if summary.sample_count >= _SCATTER_SAMPLES:
+        if summary.scatter_count >= _SCATTER_SAMPLES:
             scatter = min(_SCATTER_MAX, summary.rtt_scatter)
             self.scatter += (scatter - self.scatter) / _SCATTER_TURNS
             self._baselines.scatter = self.scatter
+        if summary.sample_count >= _SCATTER_SAMPLES:
             self.typical_ns = summary.rtt_mean_ns
             self.standstill.fit(summary.rtt_mean_ns)
             standing = 1.0 - 1.0 / max(1.0, summary.rtt_ratio)

@@ -55,6 +55,8 @@ class WindowSummary:
     rtt_scatter: float = 0.0
     """Variance of single latencies about their route's baseline, in squared mean baselines; about
     their mean, in squares of it, where no route has a baseline."""
+    scatter_count: int = 0
+    """Samples that this is of; of less than two nothing is known."""
     learnt_count: int = 0
     """Samples that the baseline being learnt rests on."""
     learnt_ratio: float = 1.0
@@ -208,6 +210,7 @@ class Window:
             rtt_mean_ns=self._rtt_sum // count if count else 0,
             rtt_ratio=known_rtt_sum / self._baseline_sum if known else 0.0,
             rtt_scatter=self._scatter(),
+            scatter_count=known or count,
             baseline_mean_ns=self._baseline_sum // known if known else 0,
             learnt_count=learning.sample_count,
             learnt_ratio=learning.ratio,

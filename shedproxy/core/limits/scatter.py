@@ -31,7 +31,7 @@ class Scatter:
 
     def add(self, window: WindowSummary) -> float:
         """Take a window and give the scatter to reckon with: at least that without load."""
-        count = window.sample_count
+        count = window.scatter_count
         if count > 1:
             # Larger than the memory, a window is all that is remembered.
             self._count = min(self._count, max(0.0, _MEMORY - count)) + count

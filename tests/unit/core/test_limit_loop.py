@@ -551,6 +551,24 @@ def test_what_our_own_loop_held_up_ends_all_the_same() -> None:
     assert not loop.stood_still
 
 
+def test_one_route_with_a_baseline_does_not_tell_how_all_others_scatter() -> None:
+    """Under load: one or two samples of it, beside those of new routes, leave scatter as it was."""
+    loop = LimitLoop(LimitPolicy(), now=Instant(0))
+    usual(loop, 10, 400)
+    for at_ms in range(410, 1410):
+        sample(loop, 20 if at_ms % 40 else 60, at_ms)
+        loop.update(in_flight=1, now=Instant(at_ms * MS))
+    assert loop.scatter > 0.05
+    for index in range(60):
+        if index == 20:  # the window of before is closed
+            before = loop.scatter
+        at_ms = 1410 + index
+        route = "r" if index % 10 == 0 else f"new {index}"
+        loop.on_sample(route, 20 * MS, 50, Instant((at_ms - 20) * MS), Instant(at_ms * MS))
+        loop.update(in_flight=1, now=Instant(at_ms * MS))
+    assert loop.scatter == before
+
+
 def test_what_counts_as_low_is_what_did_at_admission() -> None:
     """While the limit rises, slow requests of before are not taken for low in-flight ones."""
     loop = LimitLoop(LimitPolicy(initial=8), now=Instant(0))

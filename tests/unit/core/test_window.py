@@ -157,6 +157,15 @@ def test_scatter_is_about_the_baseline_of_each_route() -> None:
     assert summary.rtt_scatter == pytest.approx(0.25, rel=0.01)
 
 
+def test_scatter_is_of_those_samples_whose_route_has_a_baseline_if_any_has() -> None:
+    """One of them among two hundred knows nothing of it, and does not pass for two hundred."""
+    for known, of in ((0, 200), (1, 1), (150, 150)):
+        window = filled(known)
+        for _ in range(200 - known):
+            window.add(50 * MS, 0, 1)
+        assert window.close(in_flight=0, now=Instant(NS_PER_S)).scatter_count == of
+
+
 def test_what_is_known_of_the_baseline_is_passed_on() -> None:
     learning = Learning(sample_count=40, ratio=1.5, error=0.1, scatter=0.4)
     summary = filled(16).close(in_flight=0, now=Instant(5), learning=learning, is_overloaded=True)

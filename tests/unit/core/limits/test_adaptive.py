@@ -9,7 +9,6 @@ import math
 import random
 import statistics
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -51,7 +50,8 @@ def seen(
         "throughput_rps": in_flight / ratio * NS_PER_S / BASELINE,
         "limit_was_reached": True,
     }
-    return WindowSummary(**(values | changes))
+    values |= changes
+    return WindowSummary(**({"scatter_count": values["sample_count"]} | values))
 
 
 class Service:
@@ -260,7 +260,7 @@ def test_one_window_never_takes_more_than_15_percent_of_a_settled_limit(
 ) -> None:
     service = settled(20)
     before = service.limit.limit
-    odd = replace(seen(ratio, before), sample_count=count, rtt_scatter=scatter)
+    odd = seen(ratio, before, sample_count=count, rtt_scatter=scatter)
     change = service.limit.on_window(odd, now=Instant(service.now))
     assert math.floor(0.85 * before) <= change.limit_after <= math.ceil(1.1 * before)
 

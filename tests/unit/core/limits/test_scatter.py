@@ -11,7 +11,7 @@ from shedproxy.core.window import WindowSummary
 
 
 def seen(scatter: float, *, samples: int = 16, known: float = 0.0) -> WindowSummary:
-    return WindowSummary(sample_count=samples, rtt_scatter=scatter, baseline_scatter=known)
+    return WindowSummary(scatter_count=samples, rtt_scatter=scatter, baseline_scatter=known)
 
 
 def test_it_begins_with_that_of_an_exponential_law() -> None:
