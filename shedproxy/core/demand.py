@@ -67,6 +67,7 @@ class Demand:
         "_slots",
         "_slots_total",
         "_starved_ns",
+        "_still",
         "_still_s",
         "_stood_ns",
         "_turned_arrivals",
@@ -121,6 +122,8 @@ class Demand:
         """As `_ended_total`, times the slots there were."""
         self._still_s = 0.0
         """Of busy periods since one in which something ended."""
+        self._still = (now, now)
+        """From the first of these to the last."""
         self._stood_ns = 0
         """Of this period, in which the service is known to have stood still."""
         self._paced: deque[tuple[Instant, Instant]] = deque(maxlen=_PACED)
@@ -186,6 +189,10 @@ class Demand:
             stood_ns = min(until, end) - max(since, start)
             self._paced_s -= max(0, stood_ns) / NS_PER_S
         self._paced_s = max(0.0, self._paced_s)
+        if self._still_s:
+            start, end = self._still
+            stood_ns = min(until, end) - max(since, start)
+            self._still_s = max(0.0, self._still_s - max(0, stood_ns) / NS_PER_S)
         if self.busy_since >= 0:
             self._stood_ns += max(0, until - max(since, self.updated_at, self.busy_since))
 
@@ -213,8 +220,11 @@ class Demand:
         self._offered_total = self._offered_total * kept + self.asked
         self._offered_s = self._offered_s * kept + elapsed_s
         self.asked = 0
-        if self.ended or self._busy_ns:
+        # What ended at the instant at which somebody came took none of the time that counts.
+        if self._busy_ns:
             busy_s = self._busy_ns / NS_PER_S
+            stood_s = min(busy_s, self._stood_ns / NS_PER_S)
+            busy_from = Instant(now - self._busy_ns)
             is_stall = self._still_s >= self.stall_s(slots)
             # Capacity is forgotten by use alone: an idle hour says nothing about it.
             kept = math.exp(-self.ended / MEMORY_ENDS)
@@ -222,16 +232,16 @@ class Demand:
             self._slots_total = self._slots_total * kept + self.ended * slots
             self._busy_s = self._busy_s * kept + busy_s
             if self.ended:
-                self._paced.append((Instant(now - self._busy_ns), now))
-                if not is_stall:
+                if self._still_s and not is_stall:
                     self._paced_s += self._still_s
-                stood_s = min(busy_s, self._stood_ns / NS_PER_S)
+                    self._paced.append(self._still)
                 self._paced_s = self._paced_s * kept + busy_s - stood_s
+                self._paced.append((busy_from, now))
                 self._still_s = 0.0
-                self._stood_ns = 0
             else:
-                self._still_s += busy_s
-            self.ended = self._busy_ns = 0
+                self._still = (self._still[0] if self._still_s else busy_from, now)
+                self._still_s += busy_s - stood_s
+        self.ended = self._busy_ns = self._stood_ns = 0
         arrivals = self.arrivals - self._turned_arrivals
         if arrivals >= _HISTORY or (
             arrivals >= _HISTORY_MIN and now - self._turned_at >= _HISTORY_NS

@@ -332,6 +332,46 @@ def test_a_pause_that_is_known_exactly_leaves_the_pace_alone() -> None:
     assert demand.capacity_rps < 400
 
 
+@pytest.mark.parametrize("told_at_s", [1.1, 1.14], ids=["as it ends", "a period later"])
+def test_a_pause_that_is_known_leaves_the_pace_alone_where_it_may_be_chance(told_at_s) -> None:
+    """Of 128 slots nothing may end in 0.6 s: without being told, it would count."""
+    demand = Demand(now=START)
+    demand.saturate(START)
+    for step in range(1, 36):
+        now_s = 0.04 * step
+        if demand.updated_at < at(told_at_s) <= at(now_s):
+            demand.stand_still(at(0.48), at(1.08))
+        demand.ended = 0 if 0.48 < now_s <= 1.081 else 32
+        demand.update(at(now_s), 128)
+    assert demand.pace_rps == pytest.approx(800, rel=0.03)
+    assert demand.capacity_rps < 500
+
+
+def test_a_pause_counts_in_its_own_period_alone() -> None:
+    """Of a period in which nothing ends too; none of what follows is taken off for it."""
+    demand = Demand(now=START)
+    demand.saturate(START)
+    demand.ended = 80
+    demand.update(at(0.1))
+    demand.stand_still(at(0.1), at(0.2))
+    demand.update(at(0.2))
+    demand.ended = 80
+    demand.update(at(0.3))
+    assert demand.pace_rps == pytest.approx(800)
+
+
+def test_what_ends_as_somebody_comes_says_nothing_of_capacity() -> None:
+    """It took none of the time in which somebody waited."""
+    demand = Demand(now=START)
+    demand.saturate(at(1))
+    demand.ended = 5
+    demand.relieve(at(1))
+    demand.update(at(2))
+    demand.saturate(at(2))
+    demand.update(at(2.000001))
+    assert demand.capacity_rps == 0
+
+
 def test_a_pause_counts_no_further_than_somebody_waited() -> None:
     demand = Demand(now=START)
     demand.stand_still(START, at(0.5))
