@@ -222,7 +222,7 @@ class Waiting(Screening):
         """Room in a full queue at the cost of a flow that holds more than its share."""
         if not self._is_fair:
             return None
-        victim = self._queue.fair_victim(ticket)
+        victim = self._queue.fair_victim(ticket, self._serves_newest())
         if victim is None or victim.place < 0:
             return None
         cost, held = victim.cost, self._fair.in_system(victim.place)
@@ -299,8 +299,7 @@ class Waiting(Screening):
         if self._must_trim:
             verdicts.extend(self._trim(now))
         slots = self._slot_share() if queue.length > 1 else None
-        # In overload the queue is short, and first come first served, unless clients leave sooner.
-        is_newest = self._is_hasty or (not self._level.is_overloaded and queue.is_swelling())
+        is_newest = self._serves_newest()
         while queue.length:
             # As `_has_room`, before the queue is asked.
             free = UNBOUNDED
@@ -328,6 +327,10 @@ class Waiting(Screening):
             if self._host_in_flight() < self._level.full_from:
                 self._demand.starve(now)
         return verdicts
+
+    def _serves_newest(self) -> bool:
+        # In overload the queue is short, and first come first served, unless clients leave sooner.
+        return self._is_hasty or (not self._level.is_overloaded and self._queue.is_swelling())
 
     def _pass_on(self, share: CellShare) -> None:
         if not self._queue.length:

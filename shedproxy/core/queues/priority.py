@@ -220,18 +220,19 @@ class PriorityQueue:
             return lowest.rank
         return -1 if self._length_max > 0 else RANKS - 1
 
-    def fair_victim(self, ticket: Ticket) -> Ticket | None:
+    def fair_victim(self, ticket: Ticket, newest: bool = False) -> Ticket | None:
         """Whom fairness between flows would evict for a ticket that `push` has just given back.
 
         A waiter of the same level and another flow, in the longest shard, when that shard stays no
-        shorter than the newcomer's becomes. It is still waiting. Neither rank nor length proves
-        that it has to leave: the caller checks that its flow is over its fair share, removes it,
-        and pushes the newcomer again.
+        shorter than the newcomer's becomes: the last in line, which is the oldest where the
+        `newest` are served. It is still waiting. Neither rank nor length proves that it has to
+        leave: the caller checks that its flow is over its fair share, removes it, and pushes the
+        newcomer again.
         """
         level = self._levels[ticket.rank >> LEVEL_BITS]
         if not level.length:
             return None
-        victim = self._last_in_line(level)
+        victim = level.longest(newest=not (newest or level.is_starved))
         flow_hash = ticket.flow_hash
         if victim.flow_hash == flow_hash:
             return None
@@ -309,10 +310,6 @@ class PriorityQueue:
     def _worst_level(self) -> Level:
         occupied = self._occupied
         return self._levels[(occupied & -occupied).bit_length() - 1]
-
-    def _last_in_line(self, level: Level) -> Ticket:
-        """Of the longest shard, the waiter that it would serve last."""
-        return level.longest(newest=not level.is_starved)
 
     def _discard(self, ticket: Ticket) -> None:
         level: Level = ticket.queue_slot.level

@@ -762,6 +762,20 @@ def test_a_tenant_with_its_share_of_slots_waits_while_others_do(fixed) -> None:
     assert waiting[2].state is TicketState.WAITING
 
 
+@pytest.mark.parametrize("is_hasty", [False, True])
+def test_a_tenant_over_its_share_gives_up_its_last_in_line(fixed, is_hasty) -> None:
+    """Where the newest are served, as clients leave soon, that is the oldest."""
+    queue, level = QueuePolicy(length_max=4, hand=1), ShedLevelPolicy(enabled=False)
+    shedder = Shedder(fixed(1, queue=queue, shed_level=level), now=NOW)
+    shedder._cells["default"]._is_hasty = is_hasty
+    shedder.arrive(CRITICAL, now=NOW, flow_hash=7_777_777)
+    theirs = [shedder.arrive(CRITICAL, now=NOW, flow_hash=7_777_777) for _ in range(4)]
+    ticket = shedder.arrive(CRITICAL, now=NOW, flow_hash=9_999_999)
+    assert isinstance(ticket, Ticket)
+    assert ticket.evicted is not None
+    assert ticket.evicted.ticket is theirs[0 if is_hasty else -1]
+
+
 def test_no_slot_stays_free_for_fairness(fixed) -> None:
     """Where nobody else waits, a tenant may have them all."""
     shedder = Shedder(fixed(2), now=NOW)

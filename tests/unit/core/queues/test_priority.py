@@ -211,6 +211,15 @@ def test_fairness_names_the_flooding_tenant_of_the_same_level():
     assert queue.push(newcomer, now=NOW) is None
 
 
+def test_fairness_names_the_last_in_line_of_a_tenant():
+    """The newest where the oldest are served, and the oldest where the newest are."""
+    queue = PriorityQueue(QueuePolicy(length_max=3, hand=1))
+    for serial in range(3):
+        queue.push(ticket(flow=5, serial=serial), now=NOW)
+    assert queue.fair_victim(ticket(flow=6)).serial == 2
+    assert queue.fair_victim(ticket(flow=6), newest=True).serial == 0
+
+
 def test_fairness_names_nobody_when_it_would_only_swap_places():
     queue = PriorityQueue(QueuePolicy(length_max=4, hand=1))
     assert queue.fair_victim(ticket(flow=5)) is None
