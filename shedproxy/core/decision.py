@@ -292,7 +292,9 @@ class Ticket:
         """Where tables keep its flow (`sharding.place_of`)."""
         self.cohort = cohort
         self.rank = rank
-        """Importance, as `rank_of` says, with `IN_PROGRESS` when it came while its task was so."""
+        """Importance, as `rank_of` says, with `IN_PROGRESS` when it came while its task was so; the
+        highest of its level, which has that bit too, where its tenant had less than others.
+        """
         self.cost = request.cost
         self.arrived_at = arrived_at
         self.expires_at = expires_at

@@ -10,6 +10,10 @@ Cohorts are shared, so that some first calls pass for later ones. It gains them 
 class alone: among tasks that are under way the cohort decides, as among those that are not. And
 who never stops asking is not under way for ever, or the first to be let in would keep out all
 others.
+
+Each worker knows of the answers that it gave itself. A task that keeps its connection stays with
+one. One that comes by several connections is at each worker as many calls as come there: the first
+of them ranks as a first call, whatever was done for the task elsewhere.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ LEVEL_BITS: Final = 9
 LEVELS: Final = RANKS >> LEVEL_BITS
 """A level (criticality x retry or first try) is `rank >> LEVEL_BITS`."""
 IN_PROGRESS: Final = 1 << LEVEL_BITS - 1
-"""The bit of a rank that says that its task is under way: upper half of the level."""
+"""The bit of a rank that a task has which is under way: upper half of the level. A waiter whose
+tenant has less than others has it too: it is the first of its level."""
 
 
 class Criticality(enum.IntEnum):
