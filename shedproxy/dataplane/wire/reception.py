@@ -236,7 +236,8 @@ class Reception:
         self.crowd.remove(member)
         if type(member) is ClientConnection:
             self.clients.pop(member, None)
-        if self._emptied is not None and not self.crowd and not self._emptied.done():
+        is_empty = not (self.crowd or self._refused)
+        if self._emptied is not None and is_empty and not self._emptied.done():
             self._emptied.set_result(None)
 
     def hurry_handshakes(self, patience_ns: Nanos) -> None:
@@ -245,8 +246,11 @@ class Reception:
             self._handshakes.hurry(patience_ns)
 
     async def until_empty(self, length_ns: Nanos) -> None:
-        """Wait until nobody is connected, at most so long."""
-        if self.crowd:
+        """Wait until nobody is connected, at most so long.
+
+        Nor anybody who is taking a refusal: to end before would reset it.
+        """
+        if self.crowd or self._refused:
             self._emptied = self._loop.create_future()
             await asyncio.wait((self._emptied,), timeout=length_ns / NS_PER_S)
 

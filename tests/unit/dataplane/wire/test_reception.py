@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -117,3 +118,17 @@ async def test_waiting_for_nobody_ends_at_once_and_for_the_last_with_it(still) -
     bench.server.loop.call_soon(client.lose)
     await bench.server.reception.until_empty(seconds(60))
     assert not bench.server.clients
+
+
+async def test_who_takes_a_refusal_is_waited_for_too(still) -> None:
+    """With the worker its connection would end in a reset, and the refusal be lost."""
+    bench = still(connections_max=1)
+    client = bench.client()
+    await bench.ask(client, GET)
+    refused = bench.client()
+    client.lose()
+    waiting = asyncio.create_task(bench.server.reception.until_empty(seconds(60)))
+    await bench.settle()
+    assert not waiting.done()
+    refused.lose()
+    await waiting
