@@ -9,8 +9,10 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from shedproxy.core import NS_PER_S, CellTable, Nanos
 from shedproxy.dataplane.application import load_application
@@ -24,6 +26,9 @@ from shedproxy.snapshot import Document
 __all__ = ["AsgiService"]
 
 _POLL_S = 0.02
+_NEXT_WORD_S = 1
+"""How long a drain waits for the next request of who was told to stay: uvicorn's least."""
+_CLOSE = (b"connection", b"close")
 
 
 class _Server(uvicorn.Server):
@@ -39,6 +44,20 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class _Connection(H11Protocol):
+    """uvicorn's connection, that a drain does not close behind an answer which was to keep it."""
+
+    def shutdown(self) -> None:
+        """A drain begins: close when nothing is under way, or with the answer that says so."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            # The end of an answer does what its head said: who was told to stay may have asked
+            # again already, and has a moment for it.
+            self.timeout_keep_alive = _NEXT_WORD_S
+        else:
+            super().shutdown()
 
 
 class AsgiService:
@@ -61,7 +80,7 @@ class AsgiService:
             loop="none",
             # Not httptools: it takes heads of any size, requests without Host, and trailers for
             # headers, after admission has looked at them.
-            http="h11",
+            http=_Connection,
             # "auto": Django and others have no lifespan; one that fails to start still stops us.
             lifespan="auto",
             access_log=False,
@@ -108,12 +127,15 @@ class AsgiService:
 
     def announce(self) -> None:
         """Answers carry Connection: close from now on."""
-        self._server.server_state.default_headers.append((b"connection", b"close"))
+        headers = self._server.server_state.default_headers
+        if _CLOSE not in headers:
+            headers.append(_CLOSE)
 
     async def drain(self, grace_ns: Nanos) -> int:
         """Let requests end, then the application; how many connections were cut off."""
         if self._serving is None:
             return 0
+        self.announce()
         self._config.timeout_graceful_shutdown = max(1, -(-grace_ns // NS_PER_S))
         self._server.should_exit = True
         await asyncio.wait({self._serving}, timeout=grace_ns / NS_PER_S + 2)

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+import socket
 import sys
 from dataclasses import replace
 
 import pytest
 
+from shedproxy.core import seconds
 from shedproxy.dataplane.asgi_worker import AsgiService
 from shedproxy.dataplane.driver import Driver
 from shedproxy.errors import DocumentInvalidError, StartupError
 from shedproxy.snapshot import Classification, Document
+from shedproxy.testing import eventually_async
 
 
 def test_a_document_that_cannot_be_run_changes_nothing(tmp_path, monkeypatch) -> None:
@@ -24,6 +28,50 @@ def test_a_document_that_cannot_be_run_changes_nothing(tmp_path, monkeypatch) ->
     good = replace(before, revision=7)
     service.apply(good)
     assert driver.document is good
+
+
+SLOW = """
+import asyncio
+
+release = asyncio.Event()
+
+async def app(scope, receive, send):
+    headers = [(b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if scope["path"] == "/slow":
+        await send({"type": "http.response.body", "body": b"o", "more_body": True})
+        await release.wait()
+        await send({"type": "http.response.body", "body": b"k"})
+    else:
+        await send({"type": "http.response.body", "body": b"ok"})
+"""
+
+
+@pytest.mark.anyio
+async def test_who_was_told_to_stay_is_answered_once_more_when_a_drain_begins_within_an_answer(
+    tmp_path, monkeypatch
+) -> None:
+    """The head of the answer kept the connection: its end does not close it."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "slow_shop.py").write_text(SLOW)
+    service = AsgiService(Driver(Document()), "slow_shop:app", app_dir=str(tmp_path))
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    await service.start([listener])
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"GET /slow HTTP/1.1\r\nhost: e\r\n\r\n")
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\no"), 30)
+    assert b"connection: close" not in head.lower()
+    draining = asyncio.create_task(service.drain(seconds(30)))
+    await eventually_async(lambda: listener.fileno() < 0)
+    writer.write(b"GET /quick HTTP/1.1\r\nhost: e\r\n\r\n")
+    sys.modules["slow_shop"].release.set()
+    rest = await asyncio.wait_for(reader.read(), 30)
+    assert rest.startswith(b"kHTTP/1.1 200 OK\r\n")
+    assert b"connection: close" in rest.lower()
+    assert rest.endswith(b"\r\n\r\nok")
+    assert await asyncio.wait_for(draining, 40) == 0
+    writer.close()
 
 
 def test_without_an_application_there_is_no_service() -> None:
