@@ -153,6 +153,10 @@ class ClientPlace(ClientBody):
             self.deadline_at - (timeouts.client_idle_ns if is_idle else timeouts.client_head_ns)
         )
 
+    def has_spoken(self) -> bool:
+        # Who is not read from has more to say than there is room for, and keeps us waiting.
+        return not self.is_reading_paused and self.has_unread()
+
     def evict(self) -> Eviction:
         """End it to make room for others: with a 408 when something of a request had come, and a
         503 when it waits for the turn of its cell.

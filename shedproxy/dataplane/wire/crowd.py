@@ -30,6 +30,12 @@ class Member(Protocol):
     def waits_since(self) -> Instant | None:
         """Since when it has kept us waiting; None: it is busy."""
 
+    def has_spoken(self) -> bool:
+        """Whether it waits for us by now: the kernel has what it sent, and we are to read it.
+
+        Asked of those only that would go, as it is the kernel who knows.
+        """
+
 
 M = TypeVar("M", bound=Member)
 
@@ -95,7 +101,9 @@ class Crowd(Generic[M]):
                 del members[member]
                 members[member] = None
                 since = member.waits_since
-                if since is not None and (best is None or since < best_since):
+                if since is None or (best is not None and since >= best_since):
+                    continue
+                if not member.has_spoken():
                     best, best_since = member, since
             if looks >= LOOKS_MAX:
                 break

@@ -71,6 +71,9 @@ class Newcomer(Timed):
     def waits_since(self) -> Instant:
         return self.since
 
+    def has_spoken(self) -> bool:
+        return False  # what it says is of a handshake, and handshakes have their own order
+
     def evict(self) -> Eviction:
         """Close it to make room; what it kept us waiting for."""
         self._handshakes.drop(self)

@@ -307,6 +307,20 @@ async def test_a_drain_lets_go_at_once_of_who_has_been_silent(bench, answering) 
     assert await client.rest() == b""
 
 
+async def test_nobody_goes_for_a_newcomer_whose_request_nobody_has_read_yet(
+    bench, answering
+) -> None:
+    upstream = await bench.upstream(answering(OK))
+    proxy = await bench.proxy(upstream.url, proxy={"connections_max": 1})
+    client = await proxy.connect()
+    assert (await client.ask(GET)).status == 200
+    assert proxy.server.reception.can_make_room(), "it keeps us waiting"
+    os.write(client.writer.get_extra_info("socket").fileno(), GET)
+    # Not a turn of the loop between: the kernel has it, and nobody else.
+    assert not proxy.server.reception.make_room()
+    assert (await client.answer()).status == 200
+
+
 async def test_a_good_bye_waits_for_a_request_that_nobody_has_read_yet(bench, answering) -> None:
     upstream = await bench.upstream(answering(OK))
     proxy = await bench.proxy(upstream.url)

@@ -11,6 +11,10 @@ from shedproxy.dataplane.wire.crowd import LOOKS_MAX, Crowd
 class Connection:
     address: bytes
     waits_since: int | None = None
+    speaks: bool = False
+
+    def has_spoken(self) -> bool:
+        return self.speaks
 
 
 def crowd_of(*members: Connection) -> Crowd[Connection]:
@@ -42,6 +46,16 @@ def test_who_is_busy_stays_and_so_another_address_gives_way() -> None:
     assert crowd.longest_waiting() is waiting
     crowd.remove(waiting)
     assert crowd.longest_waiting() is None
+
+
+def test_who_has_spoken_while_nobody_listened_stays() -> None:
+    first, second = Connection(b"a", 1, speaks=True), Connection(b"a", 2)
+    crowd = crowd_of(first, second)
+    assert crowd.longest_waiting() is second
+    second.speaks = True
+    assert crowd.longest_waiting() is None
+    first.speaks = False
+    assert crowd.longest_waiting() is first
 
 
 def test_the_empty_address_goes_last_however_many_it_has() -> None:
