@@ -309,7 +309,7 @@ class AdmissionController(Spilling):
                 request.route, rtt_ns, before, admitted_at, now, is_served, permit.place
             )
         if outcome is Outcome.OVERLOAD:
-            self._limits.on_overload(request.route, now=now)
+            self._limits.on_overload(request.route, now - permit.admitted_at, now=now)
         elif outcome is Outcome.ABANDONED:
             elapsed_ns = now - permit.admitted_at
             self._limits.on_censored(request.route, elapsed_ns, now=now)

@@ -43,6 +43,12 @@ _SCATTER_PRIOR: Final = 32
 _TRUSTED_ANYWAY: Final = 240
 _TRUSTED_TURNS: Final = 10
 """or the samples this many, and this many times what was in flight."""
+_MISSING_ERROR: Final = 0.25
+"""How far what is missing of a mean may be from what its scatter says."""
+_MISSING_MAX: Final = 0.5
+"""And more than this is not made up for."""
+_VERDICT_SAMPLES: Final = 64
+"""Samples after which a former baseline is judged before the time to learn is over."""
 _CONCLUDED_SAMPLES: Final = 8
 """Of less a time to learn that is over concludes nothing: the former baseline is back."""
 _CONFIRMED_ERRORS: Final = 2.0
@@ -89,8 +95,10 @@ class RouteLatency:
 
     __slots__ = (
         "_former",
+        "_is_over",
         "_low",
         "_low_in_flight",
+        "_missing",
         "is_trusted",
         "judged_ns",
         "recent",
@@ -100,6 +108,10 @@ class RouteLatency:
     def __init__(self) -> None:
         self._low = SampleMean()
         self._low_in_flight = 1
+        self._missing = 0
+        """Samples that are not in yet, and are the longest of their time."""
+        self._is_over = False
+        """The time to learn is: what comes in now is what was missing."""
         self._former: SampleMean | None = None
         self.recent = DecayedMean()
         self.is_trusted = False
@@ -131,11 +143,12 @@ class RouteLatency:
     def remember(self, remembered: Remembered) -> None:
         """Believe what a predecessor did."""
         self._low = SampleMean.of(*remembered)
-        self._former = None
+        self._former, self._missing = None, 0
         self._trust()
 
     def conclude(self) -> None:
         """The time to learn is over: judge the former baseline by what was seen."""
+        self._is_over = True
         if self._former is None:
             return
         if self._low.count < _CONCLUDED_SAMPLES:
@@ -148,7 +161,7 @@ class RouteLatency:
         former = self._former
         if former is not None:
             former.merge(self._low)
-            self._low, self._former = former, None
+            self._low, self._former, self._missing = former, None, 0
             self._trust()
 
     def add_low(self, rtt_ns: int, in_flight: int, scatter: float) -> None:
@@ -156,13 +169,35 @@ class RouteLatency:
         low = self._low
         low.add(rtt_ns)
         if self.is_trusted:
-            self.judged_ns = self.trusted_ns = low.value_ns
+            value_ns = low.value_ns
+            if self._missing:
+                self._missing -= self._is_over
+                value_ns = self._mean_ns(scatter)
+            self.judged_ns = self.trusted_ns = value_ns
             return
         self._low_in_flight = max(self._low_in_flight, in_flight)
-        if self._is_known(scatter):
+        if low.count >= _TRUSTED_SAMPLES:
+            self._missing = self._low_in_flight - 1
+        # What a few samples say against a former baseline may be chance: all that can be had count.
+        is_judged = self._former is None or low.count >= _VERDICT_SAMPLES
+        if is_judged and self._is_known(scatter):
             self._settle()
+            self.judged_ns = self.trusted_ns = self._mean_ns(scatter)
         else:
-            self.judged_ns = -low.value_ns
+            self.judged_ns = -self._mean_ns(scatter)
+
+    def _mean_ns(self, scatter: float) -> int:
+        """The mean, with what is missing of it.
+
+        What ends first is what was short. Of a row of work that begins anew in each of n slots, N
+        ends of which have been seen, the mean lies below the true one by scatter n / N, to first
+        order of renewal theory: the n that are under way are longer, and not in it.
+        """
+        low = self._low
+        if not self._missing:
+            return low.value_ns
+        missing = _believed_scatter(low, scatter) * self._missing / low.count
+        return int(low.value_ns * (1.0 + min(_MISSING_MAX, missing)))
 
     def _is_known(self, scatter: float) -> bool:
         low = self._low
@@ -170,9 +205,8 @@ class RouteLatency:
             return False
         if low.count >= max(_TRUSTED_ANYWAY, _TRUSTED_TURNS * self._low_in_flight):
             return True
-        # What ends first is what was short: of n in flight the n longest are not in yet.
         scatter = _believed_scatter(low, scatter)
-        missing = scatter * self._low_in_flight / low.count
+        missing = _MISSING_ERROR * scatter * self._low_in_flight / low.count
         return math.sqrt(scatter / low.count) <= _TRUSTED_ERROR - missing
 
     def distrust(self) -> None:
@@ -183,13 +217,15 @@ class RouteLatency:
             self._former = self._low
             self._low = SampleMean()
             self._low_in_flight = 1
+            self._missing = 0
+            self._is_over = False
 
     def learning(self, scatter: float) -> Learning:
         """How well the baseline is known, and what became of the former one."""
         low, former = self._low, self._former
         ratio = 1.0
         if former is not None and low.count and self._verdict(former) is _Verdict.REPLACED:
-            ratio = low.value_ns / max(former.value_ns, 1)
+            ratio = self._mean_ns(scatter) / max(former.value_ns, 1)
         return Learning(low.count, ratio, self.low_error(scatter), low.scatter())
 
     def _verdict(self, former: SampleMean) -> _Verdict:
@@ -199,9 +235,8 @@ class RouteLatency:
             return _Verdict.REPLACED
         scatter = max(low.scatter(), former.scatter())
         error = math.sqrt(scatter / low.count + scatter / max(former.weight, 1))
-        step = math.log(low.value_ns / former.value_ns)
-        # What ends first is what was short: of n in flight the n longest are not in yet.
-        missing = scatter * self._low_in_flight / low.count if step < 0 else 0.0
+        step = math.log(self._mean_ns(scatter) / former.value_ns)
+        missing = _MISSING_ERROR * scatter * self._low_in_flight / low.count if step < 0 else 0.0
         if abs(step) <= _CONFIRMED_ERRORS * error + missing:
             return _Verdict.CONFIRMED
         rise_max = math.log(_BELIEVED_RISE) + _CONFIRMED_ERRORS * error
@@ -214,7 +249,7 @@ class RouteLatency:
             if verdict is _Verdict.CONFIRMED:
                 self._low.merge(former)
             elif verdict is _Verdict.KEPT:
-                self._low = former
+                self._low, self._missing = former, 0
         self._trust()
 
     def _trust(self) -> None:

@@ -200,12 +200,12 @@ class LimitLoop:
             self._unserved = 0
             self._take(self._estimator.halve(now=now))
 
-    def on_overload(self, route: str, *, now: Instant) -> None:
-        """Timeout, refused connection, 503 or 504: hard evidence, no latency."""
+    def on_overload(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
+        """Timeout, refused connection, 503 or 504 after `elapsed_ns`: hard evidence, no latency."""
         self.standstill.end(now)
         if not self._led:
-            self._relay(OVERLOAD, route, 0, now)
-        self._window.add_overload()
+            self._relay(OVERLOAD, route, elapsed_ns, now)
+        self._window.add_overload(is_late=elapsed_ns >= self._baselines.expected_ns(route))
 
     def on_limit_reached(self) -> None:
         """The limit was in somebody's way."""
@@ -298,7 +298,7 @@ class LimitLoop:
             if not route:
                 continue
             if kind == OVERLOAD:
-                window.add_overload()
+                window.add_overload(is_late=elapsed_ns >= baselines.expected_ns(route))
             elif kind == LEFT:
                 if not is_served:
                     self._count_unserved(now)

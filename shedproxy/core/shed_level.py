@@ -48,8 +48,8 @@ BEGIN_SHARE: Final = 0.75
 _QUIET: Final = 64
 """Arrivals in a row without a refusal that end it, if demand is not clearly above capacity."""
 _QUIET_LOAD: Final = 1.05
-_THETA: Final = 4.5
-"""An empty queue in exp(-theta) of the time: 1.1 %, of which the service's own queue hides most."""
+_THETA: Final = 4.0
+"""An empty queue in exp(-theta) of the time: 1.8 %, of which the service's own queue hides most."""
 _IDLE_SHARE: Final = 0.05
 """Slots may be idle for this part of the time; the queue is longer or shorter by the difference."""
 _STRETCH_GAIN: Final = 0.5
@@ -57,8 +57,8 @@ _STRETCH_GAIN: Final = 0.5
 _STRETCH_MAX: Final = 64.0
 _LOAD_FULL: Final = 0.95
 """From this load on a level has the short queue."""
-_WAITERS_MIN: Final = 3.0
-_OWN_MIN: Final = 2.0
+_WAITERS_MIN: Final = 2.0
+_OWN_MIN: Final = 1.0
 """Of them in this queue, however many there are in the service's own."""
 _LIMIT_SHARE: Final = 0.25
 """And at least this share of the limit: ends of work come in bunches."""

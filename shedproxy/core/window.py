@@ -47,6 +47,8 @@ class WindowSummary:
     """Latency samples, the useful censored ones included."""
     overload_count: int = 0
     """Timeouts, refused connections, 503 and 504 of the upstream."""
+    late_count: int = 0
+    """Those of them that took as long as work does, or longer."""
     provisional_count: int = 0
     """Samples whose route has no trusted baseline yet."""
     rtt_mean_ns: int = 0
@@ -99,6 +101,7 @@ class Window:
         "_in_flight_max",
         "_in_flight_sum",
         "_known_count",
+        "_late_count",
         "_provisional_count",
         "_rtt_last_ns",
         "_rtt_sum",
@@ -122,6 +125,7 @@ class Window:
         self.sample_count = 0
         self._known_count = 0
         self.overload_count = 0
+        self._late_count = 0
         self._provisional_count = 0
         self._rtt_sum = 0
         self._baseline_sum = 0
@@ -158,9 +162,13 @@ class Window:
             return True
         return False
 
-    def add_overload(self) -> None:
-        """Hard evidence: a timeout, a refused connection, a 503 or 504 of the upstream."""
+    def add_overload(self, *, is_late: bool) -> None:
+        """Hard evidence: a timeout, a refused connection, a 503 or 504 of the upstream.
+
+        `is_late` says that it took as long as work does.
+        """
         self.overload_count += 1
+        self._late_count += is_late
 
     def add_provisional(self) -> None:
         """The sample just added was judged by a baseline that is not trusted yet, or by none."""
@@ -206,6 +214,7 @@ class Window:
         summary = WindowSummary(
             sample_count=count,
             overload_count=self.overload_count,
+            late_count=self._late_count,
             provisional_count=self._provisional_count,
             rtt_mean_ns=self._rtt_sum // count if count else 0,
             rtt_ratio=known_rtt_sum / self._baseline_sum if known else 0.0,
@@ -230,6 +239,10 @@ class Window:
         if not known:
             rtt_sum = self._rtt_sum
             return _scatter(self.sample_count, rtt_sum, rtt_sum, self._unknown_square_sum)
+        if self._provisional_count * 2 > self.sample_count:
+            # In squares of a guess that is too low it would be anything.
+            rtt_sum = self._baseline_sum + self._excess_sum
+            return _scatter(known, rtt_sum, self._excess_sum, self._excess_square_sum)
         # Of the excess over each route's baseline, so that a mix of fast and slow routes is not
         # taken for noise.
         return _scatter(known, self._baseline_sum, self._excess_sum, self._excess_square_sum)

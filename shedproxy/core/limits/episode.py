@@ -4,7 +4,8 @@ How far is decided by whether it helps. The limit falls by a tenth with each suc
 every halving the share of answers that failed is compared with that of the halving before: less
 load must have left fewer failures. Where it has not, what fails has other reasons (a broken
 dependency, a bad release), and the limit returns to where the useless halving began. The first
-halving is always made: there is nothing to compare it with.
+halving is always made: there is nothing to compare it with. Where all fail, and sooner than work
+takes, the service is down, not overloaded: the limit stays, and is again what it was.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _HELPED: Final = 0.67
 """Half the limit must leave at most this share of the failures: proportional would be 0.5."""
 _ANSWERS_MIN: Final = 20
 """Outcomes of a halving before it is judged: a share of fewer is chance."""
+_DOWN_WINDOWS: Final = 3
+"""Windows in a row in which all failed at once: of few slots none may end in a single one."""
 _CLEAN_WINDOWS: Final = 4
 """Windows without hard evidence in a row that end it: one may be clean by chance."""
 _NEAR: Final = 0.8
@@ -49,6 +52,7 @@ class OverloadEpisode:
     __slots__ = (
         "_answers",
         "_clean_count",
+        "_down_count",
         "_has_helped",
         "_level_halved",
         "_overloads",
@@ -64,7 +68,7 @@ class OverloadEpisode:
         self._level_halved = level
         """Where the present halving began."""
         self._share_before = math.inf
-        self._overloads = self._answers = self._clean_count = 0
+        self._overloads = self._answers = self._clean_count = self._down_count = 0
 
     @property
     def has_taught(self) -> bool:
@@ -78,6 +82,13 @@ class OverloadEpisode:
         self._answers += window.overload_count + window.sample_count
         if self.is_futile:
             return level
+        # Who has too much to do still does what can be done, or fails late. Where all fail at once
+        # something else is wrong, and a lower limit would only have to be climbed again.
+        if not (window.sample_count or window.late_count):
+            self._down_count += 1
+            self.is_futile = self._down_count >= _DOWN_WINDOWS
+            return self._level_halved if self.is_futile else level
+        self._down_count = 0
         if level * _BACKOFF >= self._level_halved / 2:
             return level * _BACKOFF
         if self._answers < _ANSWERS_MIN:

@@ -48,6 +48,8 @@ _CHECK_FACTOR: Final = 4
 _CHECK_BASELINES: Final = 400
 """Least time between two checks, in baselines, of one that is well known: a check costs the work of
 six of them, which is 1.5 %."""
+_CHECK_BASELINES_UNSURE: Final = 60
+"""And of any other: 10 %, until checks become rare."""
 _WELL_KNOWN: Final = 0.1
 """To this relative error,"""
 _ALIKE: Final = 0.05
@@ -57,7 +59,8 @@ _ALIKE: Final = 0.05
 def period_ns(window: WindowSummary) -> int:
     """The time between checks of a baseline that is worth their cost."""
     is_well_known = window.baseline_error <= _WELL_KNOWN and window.baseline_scatter <= _ALIKE
-    return _CHECK_BASELINES * window.baseline_mean_ns if is_well_known else 0
+    baselines = _CHECK_BASELINES if is_well_known else _CHECK_BASELINES_UNSURE
+    return baselines * window.baseline_mean_ns
 
 
 class Pause:

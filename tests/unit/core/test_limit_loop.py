@@ -227,7 +227,7 @@ class World:
     def _fail(self) -> None:
         self.overloads += 1
         self.in_flight -= 1
-        self.loop.on_overload("r", now=Instant(self.now))
+        self.loop.on_overload("r", 0, now=Instant(self.now))
         self._after()
 
     def _end(self, job: Job) -> None:
@@ -386,7 +386,7 @@ def test_lost_capacity_lowers_the_limit_and_not_the_standard() -> None:
     world.slots = 8
     world.run(4)
     assert world.loop.limit == pytest.approx(1.3 * 8, abs=2)
-    assert world.loop.baseline_ns("r") == 20 * MS
+    assert world.loop.baseline_ns("r") == pytest.approx(20 * MS, rel=0.01)
 
 
 def test_ten_minutes_of_overload_move_nothing() -> None:
@@ -529,7 +529,7 @@ def test_a_service_that_fails_while_some_wait_does_not_stand_still() -> None:
     loop = LimitLoop(LimitPolicy(), now=Instant(0))
     usual(loop, 10, 10_000)
     for at_ms in range(10_010, 10_500, 10):
-        loop.on_overload("r", now=Instant(at_ms * MS))
+        loop.on_overload("r", 0, now=Instant(at_ms * MS))
     for at_ms in range(10_500, 10_504):
         sample(loop, at_ms - 9_990, at_ms)
     assert not loop.stood_still
@@ -842,7 +842,7 @@ def test_what_a_follower_measures_of_routes_that_the_leader_does_not_know_is_lef
 def test_hard_evidence_of_a_follower_is_evidence_for_the_leader() -> None:
     host = Host()
     for _ in range(4):
-        host.follower.on_overload("r", now=Instant(host.now))
+        host.follower.on_overload("r", 0, now=Instant(host.now))
     host.look()
     assert host.leader.last_change is not None
     assert host.leader.last_change.cause is LimitCause.OVERLOAD
@@ -931,7 +931,7 @@ def test_a_few_503_of_a_route_that_only_followers_serve_do_not_move_the_limit() 
         now = Instant(host.now)
         host.follower.on_sample("other", 20 * MS, 30, Instant(now - 20 * MS), now)
         if turn % 100 == 7:
-            host.follower.on_overload("other", now=now)
+            host.follower.on_overload("other", 0, now=now)
         if turn % 5 == 0:
             host.leader.update(64, now)
         if turn % 100 == 0:
@@ -988,7 +988,7 @@ def test_a_client_that_left_counts_with_what_was_in_flight_where_it_left() -> No
 def test_what_was_seen_before_a_time_with_a_fixed_limit_is_no_evidence_after_it() -> None:
     host = Host()
     for _ in range(7):
-        host.follower.on_overload("r", now=Instant(host.now))
+        host.follower.on_overload("r", 0, now=Instant(host.now))
     fixed = LimitPolicy(algorithm="fixed", initial=64)
     for policy in (fixed, LimitPolicy(initial=64)):
         for loop in host.loops:

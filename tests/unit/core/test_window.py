@@ -44,7 +44,7 @@ def test_a_slow_service_gets_one_latency_before_it_is_judged() -> None:
 
 def test_overload_alone_is_judged_after_100_ms_or_one_latency() -> None:
     window = Window(now=Instant(0))
-    window.add_overload()
+    window.add_overload(is_late=False)
     assert not window.is_ready(8, now=Instant(99 * MS))
     assert window.is_ready(8, now=Instant(100 * MS))
     window.add(400 * MS, 400 * MS, 1)
@@ -55,7 +55,7 @@ def test_overload_alone_is_judged_after_100_ms_or_one_latency() -> None:
 def test_much_overload_is_judged_after_one_latency() -> None:
     window = filled(4, rtt_ns=20 * MS)
     for _ in range(4):
-        window.add_overload()
+        window.add_overload(is_late=False)
     assert not window.is_ready(8, now=Instant(19 * MS))
     assert window.is_ready(8, now=Instant(20 * MS))
 
@@ -111,7 +111,7 @@ def test_without_any_baseline_scatter_is_about_the_mean() -> None:
 def test_closing_begins_anew() -> None:
     window = filled(20)
     window.limit_was_reached = True
-    window.add_overload()
+    window.add_overload(is_late=False)
     assert window.close(in_flight=0, now=Instant(5)).limit_was_reached
     summary = window.close(in_flight=2, now=Instant(9))
     assert not summary.limit_was_reached

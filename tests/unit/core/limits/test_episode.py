@@ -14,7 +14,12 @@ from shedproxy.core.window import WindowSummary
 
 
 def failed(overloads: int, samples: int) -> WindowSummary:
-    return WindowSummary(overload_count=overloads, sample_count=samples)
+    """After as long as work takes."""
+    return WindowSummary(overload_count=overloads, late_count=overloads, sample_count=samples)
+
+
+DOWN = WindowSummary(overload_count=100)
+"""All failed, and sooner than work takes."""
 
 
 def levels(episode: OverloadEpisode, level: float, shares: list[float]) -> list[float]:
@@ -74,6 +79,27 @@ def test_a_futile_halving_after_one_that_helped_has_taught_the_level_before_it()
     assert episode.is_futile
     assert seen[-1] == pytest.approx(100 * 0.9**12)
     assert episode.has_taught
+
+
+def test_a_service_that_is_down_is_not_overloaded_and_its_limit_is_again_what_it_was() -> None:
+    """The first windows hold answers of the time before."""
+    episode = OverloadEpisode(100)
+    level = levels(episode, 100, [0.5, 0.8])[-1]
+    seen = [level := episode.next_level(level, DOWN) for _ in range(4)]
+    assert seen == pytest.approx([81, 81, 100, 100])
+    assert episode.is_futile
+    assert not episode.has_taught
+
+
+def test_a_window_in_which_nothing_succeeds_may_be_chance() -> None:
+    """Of a few slots none need end in it; the next success shows that they work."""
+    episode = OverloadEpisode(100)
+    level = 100.0
+    for _ in range(3):
+        level = episode.next_level(episode.next_level(level, DOWN), DOWN)
+        level = episode.next_level(level, failed(50, 1))
+    assert level == pytest.approx(72.9)
+    assert not episode.is_futile
 
 
 def test_a_level_is_not_judged_by_fewer_than_twenty_outcomes() -> None:

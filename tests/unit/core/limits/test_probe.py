@@ -8,7 +8,7 @@ import pytest
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
 from shedproxy.core.limits.evidence import Evidence
-from shedproxy.core.limits.probe import CheckClock, Dip, Pause, Trial
+from shedproxy.core.limits.probe import CheckClock, Dip, Pause, Trial, period_ns
 from shedproxy.core.window import WindowSummary
 
 MS = NS_PER_MS
@@ -223,3 +223,14 @@ def test_a_check_that_is_put_off_waits_for_another_instant() -> None:
     assert not clock.is_due(now=Instant(4 * NS_PER_S), is_possible=True)
     assert not clock.is_due(now=Instant(7 * NS_PER_S), is_possible=True)
     assert clock.is_due(now=Instant(8 * NS_PER_S), is_possible=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "scatter", "baselines"), [(0.05, 0.01, 400), (0.05, 1.0, 60), (0.2, 0.01, 60)]
+)
+def test_what_is_doubtful_is_checked_as_often_as_ten_in_a_hundred_pays_for(
+    error: float, scatter: float, baselines: int
+) -> None:
+    """A check costs six baselines' work; what is well known is worth 1.5 %."""
+    window = WindowSummary(baseline_mean_ns=20 * MS, baseline_error=error, baseline_scatter=scatter)
+    assert period_ns(window) == baselines * 20 * MS
