@@ -45,7 +45,7 @@ ROUND_S = {
 RESTARTS_COUNT, RESTARTS_S = 50, 80
 """Rolling restarts and reloads, after each of which every one of two workers is killed: once."""
 _LOST = Budget(target=0, floor=0)
-_OURS = {proxy.PROXY, refusal.MIDDLEWARE}
+_OURS = {proxy.PROXY, refusal.MIDDLEWARE, refusal.NO_BODY}
 _PER_MS = 16
 """Connections that pause so long for each millisecond: sixteen thousand requests a second at most,
 which the dearest of what is compared with a peer so cheap can keep."""
@@ -57,7 +57,18 @@ _PROXY_CELLS = (
     ("128", 512, ()),
 )
 _REFUSAL_CELLS = (
-    ("128", 16, (refusal.NGINX, refusal.UVICORN, refusal.MIDDLEWARE, refusal.WIRE, refusal.APP)),
+    (
+        "128",
+        16,
+        (
+            refusal.NGINX,
+            refusal.UVICORN,
+            refusal.MIDDLEWARE,
+            refusal.NO_BODY,
+            refusal.WIRE,
+            refusal.APP,
+        ),
+    ),
     ("post16k", 16, (refusal.NGINX, refusal.UVICORN, refusal.WIRE)),
 )
 

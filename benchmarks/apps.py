@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from typing import Any
 
 from shedproxy import CellPolicy, Document, LimitPolicy, Match, Policy, Rule, ShedMiddleware
-from shedproxy.snapshot import Classification
+from shedproxy.snapshot import Classification, RejectDocument
 
-__all__ = ["NOTHING_ADMITTED", "bare", "forward", "limited", "refusing"]
+__all__ = ["NOTHING_ADMITTED", "bare", "forward", "limited", "refusing", "refusing_briefly"]
 
 BODY = b"x" * 128
 HEADERS = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(BODY))]
@@ -42,6 +43,10 @@ async def forward(_scope: Any, _receive: Any, send: Any) -> None:
 
 
 refusing = ShedMiddleware(bare, NOTHING_ADMITTED)
+refusing_briefly = ShedMiddleware(
+    bare, replace(NOTHING_ADMITTED, reject=RejectDocument(body="empty"))
+)
+"""The reason, the id and when to come again are in the head alone."""
 limited = ShedMiddleware(
     forward,
     Policy(cells=(CellPolicy(limit=LimitPolicy(algorithm="fixed", initial=4, maximum=4)),)),

@@ -1,9 +1,10 @@
 """CPU of one refused request: by the proxy, by the middleware, beside what others refuse with.
 
-`middleware` is the very app of `uvicorn 200` behind a ShedMiddleware that refuses everything. `the
-same bytes` are sent without any decision: what no refusal on uvloop or uvicorn can undercut. When
-a refusal costs r times a served request, a server that can serve one unit of work and is offered L
-serves (1 - rL)/(1 - r) of it at best.
+`middleware` is the very app of `uvicorn 200` behind a ShedMiddleware that refuses everything; with
+`no body` it says why in the head alone (`reject.body = "empty"`). `the same bytes` are sent without
+any decision: what no refusal on uvloop or uvicorn can undercut. When a refusal costs r times a
+served request, a server that can serve one unit of work and is offered L serves
+(1 - rL)/(1 - r) of it at best.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ limit = 0
 """
 
 PROXY, MIDDLEWARE, SERVED = "shedproxy", "middleware", "shedproxy, served"
+NO_BODY = "middleware, no body"
 WIRE, APP = "the same bytes, uvloop alone", "the same bytes, uvicorn app"
 NGINX, UVICORN = "nginx return 503", "uvicorn 200"
 LIMITED = "uvicorn --limit-concurrency"
@@ -38,6 +40,7 @@ BUDGETS = {
     (PROXY, NGINX): Budget(target=1.6, floor=2.0),
     (PROXY, UVICORN): Budget(target=0.33, floor=0.4),
     (MIDDLEWARE, UVICORN): Budget(target=1.0, floor=1.0),
+    (NO_BODY, UVICORN): Budget(target=1.0, floor=1.0),
 }
 LEAST = ((WIRE, NGINX), (WIRE, UVICORN), (APP, UVICORN))
 """What the platform takes of a budget."""
@@ -76,6 +79,7 @@ PEERS: Mapping[str, Callable[[Path, int], Server | None]] = {
         LIMITED, "apps:bare", home=home, status=503, options=("--limit-concurrency=1",)
     ),
     MIDDLEWARE: lambda home, _: peers.uvicorn(MIDDLEWARE, "apps:refusing", home=home, status=503),
+    NO_BODY: lambda home, _: peers.uvicorn(NO_BODY, "apps:refusing_briefly", home=home, status=503),
     WIRE: lambda home, _: peers.python_module(WIRE, "refusal_floors", home=home, status=503),
     APP: lambda home, _: peers.uvicorn(APP, "refusal_floors:app", home=home, status=503),
 }
@@ -130,8 +134,9 @@ def measure(
 
 
 def _pairs(names: Mapping[str, Any]) -> list[tuple[str, str, Budget | None]]:
-    pairs = [(PROXY, name) for name in names if name not in {PROXY, MIDDLEWARE, APP}]
+    pairs = [(PROXY, name) for name in names if name not in {PROXY, MIDDLEWARE, NO_BODY, APP}]
     pairs += [(MIDDLEWARE, name) for name in (UVICORN, LIMITED, APP) if MIDDLEWARE in names]
+    pairs += [(NO_BODY, UVICORN)]
     return [
         (ours, theirs, BUDGETS.get((ours, theirs)))
         for ours, theirs in (*pairs, *LEAST)
