@@ -3,9 +3,9 @@
 While demand is below capacity the queue is the buffer of bursts: long, and nobody is refused.
 Overload begins when the waiters already there would take most of the longest wait (`BEGIN_SHARE`),
 or the oldest have been passed by for so long while the queue swelled (`queues.swell`), because
-refusals are then inevitable; with a short queue already where demand lasts that is above capacity,
-or where the queue swells soon after the last overload (`surge`). It ends when a row of arrivals met
-none. In between three rules hold:
+refusals are then inevitable; with a short queue already where demand lasts that is above capacity
+and of one tenant, or where the queue swells soon after the last overload (`surge`). It ends when a
+row of arrivals met none. In between three rules hold:
 
 1. **A short queue per level.** Overloaded by x = demand of the level and better ones over capacity,
    a queue needs only so many waiters that it hardly ever runs dry. In the diffusion limit a queue
@@ -230,7 +230,9 @@ class ShedLevel:
             short = math.ceil(queue_needed(load=LOAD_MIN, scatter=scatter, limit=limit))
             surge = self._surge
             surge.add(asked, pace_rps=pace_rps, limit=limit, now=now)
-            if surge.lasts and not self.is_overloaded:
+            # Of several tenants one may ask for all of it. The long queue keeps it from the others,
+            # as they take turns there; a short one is full of it.
+            if surge.lasts and not (self.is_overloaded or self.is_shared):
                 length = min(length, short)
             if surge.is_wary(now):
                 self.relapse_length = short

@@ -96,6 +96,22 @@ def test_overload_begins_at_three_quarters_of_the_longest_wait() -> None:
     assert measured({CRITICAL: 200}, capacity=3).begin_length == 2
 
 
+@pytest.mark.parametrize(("is_shared", "length"), [(False, 14), (True, 37)])
+def test_demand_that_lasts_begins_it_with_a_short_queue_if_it_is_all_of_one(
+    is_shared: bool, length: int
+) -> None:
+    """Twice capacity for seconds. One of several tenants is kept from the others by the long queue,
+    in which they take turns."""
+    level = measured({CRITICAL: 200}, capacity=100)
+    level.is_shared = is_shared
+    for second in range(2, 6):
+        for _ in range(200):
+            level.demand.on_arrival(CRITICAL, 1)
+        level.demand.ended = 100
+        update(level, second)
+    assert level.begin_length == length
+
+
 def test_a_pause_of_the_service_does_not_bring_overload_nearer() -> None:
     """Afterwards the queue is served as fast as before."""
     level = measured({CRITICAL: 200}, capacity=100)
