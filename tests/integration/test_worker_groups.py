@@ -62,8 +62,8 @@ class Server(Listening):
         return super().is_up() and len(list(self.meeting.glob("*/door-*"))) == WORKERS
 
     def steps(self) -> list[tuple[int, int, int]]:
-        """When, who, one more or less."""
-        lines = self.notes.read_text().splitlines()
+        """When, who, one more or less. The last line may still be in writing."""
+        lines = self.notes.read_text().split("\n")[:-1]
         return [(int(at), int(who), int(step)) for at, who, step in map(str.split, lines)]
 
     def held(self, since: int, until: int, dead: int = 0) -> Counter[int]:
