@@ -8,7 +8,8 @@ checker, a test or a sceptical operator can verify any refusal after the fact.
 from __future__ import annotations
 
 import enum
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Final
 
 from shedproxy.compiling import mypyc_attr
 from shedproxy.core.request import RequestInfo
@@ -264,11 +265,15 @@ class Ticket:
         "evicted",
         "expires_at",
         "flow_hash",
+        "later",
+        "newer",
+        "older",
         "place",
         "queue_slot",
         "rank",
         "request",
         "serial",
+        "sooner",
         "state",
     )
 
@@ -304,18 +309,35 @@ class Ticket:
         self.state = _WAITING
         self.evicted: Verdict | None = None
         self.queue_slot: Any = None
-        """Belongs to the queue that holds the ticket."""
+        """Belongs to the queue that holds the ticket, as do its neighbours there."""
+        self.older: Ticket | None = None
+        self.newer: Ticket | None = None
+        self.sooner: Ticket | None = None
+        self.later: Ticket | None = None
         self.context: Any = None
 
     def __repr__(self) -> str:
         return f"Ticket(#{self.serial} rank {self.rank} {self.state.name})"
 
 
-class Verdict(NamedTuple):
-    """The later answer to a ticket."""
+@mypyc_attr(acyclic=True, free_list_len=1)
+class Verdict:
+    """The later answer to a ticket. Comes apart as the pair of both.
 
-    ticket: Ticket
-    decision: Permit | Rejected
+    No NamedTuple: a call from compiled code to make one takes as long as to decide.
+    """
+
+    __slots__ = ("decision", "ticket")
+
+    def __init__(self, ticket: Ticket, decision: Permit | Rejected) -> None:
+        self.ticket = ticket
+        self.decision = decision
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.ticket, self.decision))
+
+    def __repr__(self) -> str:
+        return f"Verdict({self.ticket!r}, {self.decision!r})"
 
 
 Decision = Permit | Ticket | Rejected

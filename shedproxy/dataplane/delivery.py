@@ -7,7 +7,6 @@ that is not passed on is a slot lost for ever.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -60,7 +59,7 @@ class Delivery:
         self._count = count
         self._give_back = give_back
         self._on_failure = on_failure
-        self._verdicts: deque[Verdict] = deque()
+        self._verdicts: list[Verdict] = []
         self._is_running = False
 
     def pass_on(self, verdicts: Sequence[Verdict]) -> None:
@@ -71,9 +70,12 @@ class Delivery:
             return
         self._is_running = True
         failure: Exception | None = None
+        told = 0
         try:
-            while pending:
-                ticket, decision = pending.popleft()
+            while told < len(pending):
+                verdict = pending[told]
+                told += 1
+                ticket, decision = verdict.ticket, verdict.decision
                 waiter: Waiter | None = ticket.context
                 ticket.context = None
                 if waiter is None:
@@ -89,6 +91,7 @@ class Delivery:
                         failure = error
         finally:
             self._is_running = False
+            del pending[:told]
         if failure is not None:
             raise failure
 

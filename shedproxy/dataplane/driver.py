@@ -95,7 +95,6 @@ class Driver(Counting):
         self._delivery = Delivery(
             count=self._count, give_back=self._take_back, on_failure=self._on_waiter_failed
         )
-        self._deliver = self._delivery.pass_on
         self.moves = KeyMoves(self)
 
     # --- life -------------------------------------------------------------------------------
@@ -189,7 +188,7 @@ class Driver(Counting):
 
     def to_resident(self, permit: Permit) -> None:
         """The answer is a stream."""
-        self._deliver(self.shedder.to_resident(permit, now=self._clock()))
+        self._delivery.pass_on(self.shedder.to_resident(permit, now=self._clock()))
 
     def release(self, permit: Permit, outcome: Outcome, stalled_ns: int = 0) -> None:
         """The upstream's work is done; waiters may run."""
@@ -208,7 +207,7 @@ class Driver(Counting):
             self._note_stall(now)
         verdicts = self.shedder.release(permit, outcome, now, stalled_ns)
         if verdicts:
-            self._deliver(verdicts)
+            self._delivery.pass_on(verdicts)
 
     def orphan(self, permit: Permit) -> None:
         """Nobody waits for the answer any more; the caller sees the work end, and releases then."""
@@ -216,7 +215,9 @@ class Driver(Counting):
 
     def leave_zombie(self, permit: Permit, outcome: Outcome = Outcome.ABANDONED) -> None:
         """Nobody waits for the answer any more; the work may go on."""
-        self._deliver(self.shedder.leave_zombie(permit, now=self._clock(), outcome=outcome))
+        self._delivery.pass_on(
+            self.shedder.leave_zombie(permit, now=self._clock(), outcome=outcome)
+        )
         self._rearm()
 
     def abandon(self, ticket: Ticket) -> None:
@@ -225,7 +226,7 @@ class Driver(Counting):
             self.moves.abandon(ticket)
         else:
             ticket.context = None
-            self._deliver(self.shedder.abandon(ticket, now=self._clock()))
+            self._delivery.pass_on(self.shedder.abandon(ticket, now=self._clock()))
 
     def reject(
         self, request: RequestInfo, reason: RejectReason, numbers: tuple[int, ...]
@@ -288,7 +289,7 @@ class Driver(Counting):
         self.document = document
         self._mode = mode
         self._take_numbers(cells, names)
-        self._deliver(verdicts)
+        self._delivery.pass_on(verdicts)
 
     def _take_numbers(self, cells: tuple[str, ...], names: Sequence[str]) -> None:
         self.cells = cells
@@ -330,12 +331,12 @@ class Driver(Counting):
 
     def _on_tick(self) -> None:
         self._tick_timer = self._tick_at = None
-        self._deliver(self.shedder.tick_due(now=self._clock()))
+        self._delivery.pass_on(self.shedder.tick_due(now=self._clock()))
         self._rearm()
 
     def tick(self) -> None:
         """Let time pass now: for loops without timers (tests in virtual time)."""
-        self._deliver(self.shedder.tick(now=self._clock()))
+        self._delivery.pass_on(self.shedder.tick(now=self._clock()))
 
     # --- gauges -----------------------------------------------------------------------------
 
@@ -346,7 +347,7 @@ class Driver(Counting):
         self.set_wall(now)
         self.meter.set_process(ProcessGauge.LOOP_LAG_NS, max(0, now - self._publish_at))
         # The loops move although nothing arrives, so that gauges tell the truth when idle.
-        self._deliver(self.shedder.tick(now=now))
+        self._delivery.pass_on(self.shedder.tick(now=now))
         self._rearm()
         self.publish_gauges()
         if self._recorder is not None:

@@ -18,7 +18,6 @@ in, first out, or newest first where the caller says so.
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -38,9 +37,13 @@ _STALE_MAX: Final = 64
 
 
 class Shard:
-    """One of a level's queues. A waiting ticket's `queue_slot` points to it."""
+    """One of a level's queues. A waiting ticket's `queue_slot` points to it.
 
-    __slots__ = ("index", "is_scheduled", "level", "order", "start", "waiters")
+    Its tickets are linked by age: both ends and any in between leave in O(1), nothing is kept of
+    those that left, and nothing is made for those that come.
+    """
+
+    __slots__ = ("index", "is_scheduled", "level", "newest", "oldest", "order", "start")
 
     def __init__(self, level: Level, index: int) -> None:
         self.level = level
@@ -48,8 +51,39 @@ class Shard:
         self.start = 0
         self.order = 0
         self.is_scheduled = False
-        # Both ends and any waiter in between leave in O(1), and nothing is kept of those that left.
-        self.waiters: OrderedDict[Ticket, None] = OrderedDict()
+        self.oldest: Ticket | None = None
+        self.newest: Ticket | None = None
+
+    def append(self, ticket: Ticket) -> None:
+        """Let the newest wait."""
+        ticket.queue_slot = self
+        before = self.newest
+        self.newest = ticket
+        if before is None:
+            self.oldest = ticket
+        else:
+            ticket.older = before
+            before.newer = ticket
+
+    def remove(self, ticket: Ticket) -> None:
+        """Let go of one that waits here."""
+        ticket.queue_slot = None
+        older, newer = ticket.older, ticket.newer
+        ticket.older = ticket.newer = None
+        if older is None:
+            self.oldest = newer
+        else:
+            older.newer = newer
+        if newer is None:
+            self.newest = older
+        else:
+            newer.older = older
+
+    def first(self, *, newest: bool) -> Ticket:
+        """Its newest ticket, or its oldest. It is not empty."""
+        ticket = self.newest if newest else self.oldest
+        assert ticket is not None
+        return ticket
 
 
 class Level:
@@ -104,7 +138,7 @@ class Level:
             self._shards.extend([None] * more)
 
     def add(
-        self, ticket: Ticket, hand: Sequence[int], now: Instant, served_in_all: int = 0
+        self, ticket: Ticket, hand: tuple[int, ...], now: Instant, served_in_all: int = 0
     ) -> None:
         """Let a ticket wait in the shortest shard of its hand."""
         index = self._shortest(hand)
@@ -114,8 +148,7 @@ class Level:
         if not self._queued[index]:
             self._wake(shard)
         self._queued[index] += ticket.cost
-        shard.waiters[ticket] = None
-        ticket.queue_slot = shard
+        shard.append(ticket)
         by_rank = self._by_rank
         if by_rank is not None:
             heapq.heappush(by_rank, (ticket.rank, -ticket.serial, ticket))
@@ -138,11 +171,11 @@ class Level:
         self.is_starved = better > self.served
         self.begin_period(now, served_in_all)
 
-    def _shortest(self, hand: Sequence[int]) -> int:
+    def _shortest(self, hand: tuple[int, ...]) -> int:
         queued = self._queued
         best = hand[0]
         least = queued[best]
-        if least:
+        if least and len(hand) > 1:
             for index in hand:
                 if queued[index] < least:
                     best, least = index, queued[index]
@@ -162,16 +195,15 @@ class Level:
             _, order, shard = schedule[0]
             if not self._queued[shard.index]:
                 self._rest(shard)
-            elif order != shard.order:
+            elif order != shard.order and len(schedule) > 1:
                 heapq.heapreplace(schedule, (shard.start, shard.order, shard))
             else:
                 return shard
 
     def _rest(self, shard: Shard) -> None:
-        """Take an empty shard off the top of the schedule, and the room its table took."""
+        """Take an empty shard off the top of the schedule."""
         heapq.heappop(self._schedule)
         shard.is_scheduled = False
-        shard.waiters.clear()
 
     def take(
         self,
@@ -187,34 +219,30 @@ class Level:
         shard = self._next()
         if slots is not None:
             shard = self._pass_over(shard, slots, newest)
-        waiters = shard.waiters
-        ticket = next(reversed(waiters)) if newest else next(iter(waiters))
+        ticket = shard.first(newest=newest)
         cost = ticket.cost
         if cost > cost_max:
             return None
-        del waiters[ticket]
-        ticket.queue_slot = None
+        shard.remove(ticket)
         self._virtual_now = start = shard.start
         shard.start = start + cost
         self._order = shard.order = self._order + 1
         self.length -= 1
         self._queued[shard.index] = queued = self._queued[shard.index] - cost
-        if queued:
-            heapq.heapreplace(self._schedule, (shard.start, shard.order, shard))
-        else:
+        if not queued:
             self._rest(shard)
+        elif len(self._schedule) > 1:  # alone it is the next whatever its entry says
+            heapq.heapreplace(self._schedule, (shard.start, shard.order, shard))
         return ticket
 
     def _pass_over(self, shard: Shard, slots: SlotShare, newest: bool) -> Shard:
         """The first shard in turn that is not over its share, or the one after a few that are."""
         schedule = self._schedule
         for _ in range(min(_PASSED_MAX, len(schedule) - 1)):
-            waiters = shard.waiters
-            ticket = next(reversed(waiters)) if newest else next(iter(waiters))
-            if not slots.is_over(ticket):
+            if not slots.is_over(shard.first(newest=newest)):
                 break
             # A turn is charged as if it had been served, or it would be the next again.
-            shard.start += ticket.cost
+            shard.start += shard.first(newest=newest).cost
             self._order = shard.order = self._order + 1
             heapq.heapreplace(schedule, (shard.start, shard.order, shard))
             shard = self._next()
@@ -223,8 +251,7 @@ class Level:
     def discard(self, ticket: Ticket) -> None:
         """Let a ticket of this level go unserved: its shard is charged nothing."""
         shard: Shard = ticket.queue_slot
-        ticket.queue_slot = None
-        del shard.waiters[ticket]
+        shard.remove(ticket)
         self._queued[shard.index] -= ticket.cost
         self.length -= 1
 
@@ -248,13 +275,18 @@ class Level:
         return sorted(self._waiters(), key=_rank_and_serial)
 
     def _waiters(self) -> list[Ticket]:
-        shards = [shard for shard in self._shards if shard is not None]
-        return [ticket for shard in shards for ticket in shard.waiters]
+        found: list[Ticket] = []
+        for shard in self._shards:
+            ticket = None if shard is None else shard.oldest
+            while ticket is not None:
+                found.append(ticket)
+                ticket = ticket.newer
+        return found
 
     def oldest_at(self) -> Instant:
         """When the oldest waiter came. The level is not empty. O(shards)."""
-        shards = [shard for shard in self._shards if shard is not None and shard.waiters]
-        return min([next(iter(shard.waiters)).arrived_at for shard in shards])
+        oldest = [shard.oldest for shard in self._shards if shard is not None]
+        return min([ticket.arrived_at for ticket in oldest if ticket is not None])
 
     def forget_ranks(self) -> None:
         """Keep nothing of those that left: nobody waits."""
@@ -265,14 +297,14 @@ class Level:
         queued = self._queued
         shard = self._shards[queued.index(max(queued))]
         assert shard is not None
-        return next(reversed(shard.waiters)) if newest else next(iter(shard.waiters))
+        return shard.first(newest=newest)
 
     def queued_with(self, ticket: Ticket) -> int:
         """Waiting cost of the shard that a ticket of this level waits in."""
         shard: Shard = ticket.queue_slot
         return self._queued[shard.index]
 
-    def shortest_queued(self, hand: Sequence[int]) -> int:
+    def shortest_queued(self, hand: tuple[int, ...]) -> int:
         """Waiting cost of the shard that a newcomer with this hand would join."""
         return self._queued[self._shortest(hand)]
 

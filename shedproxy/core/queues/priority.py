@@ -20,7 +20,6 @@ never share a shard with a tenant.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
@@ -28,7 +27,8 @@ from typing import Final
 from shedproxy.core.decision import Ticket
 from shedproxy.core.fair_share import SlotShare
 from shedproxy.core.policy import QueuePolicy
-from shedproxy.core.queues.level import UNBOUNDED, Level
+from shedproxy.core.queues.expiries import Expiries
+from shedproxy.core.queues.level import UNBOUNDED, Level, Shard
 from shedproxy.core.queues.swell import Swell
 from shedproxy.core.request import LEVEL_BITS, LEVELS, RANKS
 from shedproxy.core.sharding import deal_shards, mix64
@@ -44,8 +44,6 @@ about 270 bytes with what remembers it: a quarter of a megabyte in all, whatever
 _DEALERS_KEPT: Final = 4
 
 _NO_TICKETS: Sequence[Ticket] = ()
-_STALE_MAX: Final = 64
-"""Entries of tickets that left, kept beyond one per waiter before they are swept out."""
 
 
 @lru_cache(_DEALERS_KEPT)
@@ -87,8 +85,7 @@ class PriorityQueue:
         """Bit i: level i is not empty."""
         self._served = 0
         """Tickets popped, since ever."""
-        # Keeps tickets that left until they come up or outnumber the waiters.
-        self._expiries: list[tuple[Instant, int, Ticket]] = []
+        self._expiries = Expiries()
         self._swell = Swell()
         self._levels = tuple(Level(index, policy.shards + 1) for index in range(LEVELS))
         self._set_policy(policy)
@@ -137,10 +134,7 @@ class PriorityQueue:
         self._occupied |= 1 << level.index
         self.length += 1
         self._swell.rise(self.length)
-        expiries = self._expiries
-        heapq.heappush(expiries, (ticket.expires_at, ticket.serial, ticket))
-        if len(expiries) > 2 * self.length + _STALE_MAX:
-            self._sweep_expiries()
+        self._expiries.add(ticket, self.length)
         return victim
 
     def pop(
@@ -166,6 +160,7 @@ class PriorityQueue:
             self._served += 1
             level.served += 1
             self._swell.serve()
+            self._expiries.remove(ticket)
             self._count_out(level)
         return ticket
 
@@ -178,23 +173,20 @@ class PriorityQueue:
 
     def expire(self, now: Instant) -> Sequence[Ticket]:
         """Take out the waiters whose `expires_at` is not after `now`, soonest first."""
-        expiries = self._expiries
-        if not expiries or expiries[0][0] > now:
+        ticket = self._expiries.soonest()
+        if ticket is None or ticket.expires_at > now:
             return _NO_TICKETS
         expired = []
-        while expiries and expiries[0][0] <= now:
-            ticket = heapq.heappop(expiries)[2]
-            if ticket.queue_slot is not None:
-                self._discard(ticket)
-                expired.append(ticket)
+        while ticket is not None and ticket.expires_at <= now:
+            self._discard(ticket)
+            expired.append(ticket)
+            ticket = self._expiries.soonest()
         return expired
 
     def next_expiry_at(self) -> Instant | None:
         """When the first waiter expires, or None."""
-        expiries = self._expiries
-        while expiries and expiries[0][2].queue_slot is None:
-            heapq.heappop(expiries)
-        return expiries[0][0] if expiries else None
+        ticket = self._expiries.soonest()
+        return None if ticket is None else ticket.expires_at
 
     def is_swelling(self) -> bool:
         """Whether it grows because clearly more is asked for than is served."""
@@ -312,8 +304,10 @@ class PriorityQueue:
         return self._levels[(occupied & -occupied).bit_length() - 1]
 
     def _discard(self, ticket: Ticket) -> None:
-        level: Level = ticket.queue_slot.level
+        shard: Shard = ticket.queue_slot
+        level = shard.level
         level.discard(ticket)
+        self._expiries.remove(ticket)
         self._count_out(level)
 
     def _count_out(self, level: Level) -> None:
@@ -324,7 +318,3 @@ class PriorityQueue:
             level.forget_ranks()
             if not self.length:
                 self._expiries.clear()
-
-    def _sweep_expiries(self) -> None:
-        self._expiries = [entry for entry in self._expiries if entry[2].queue_slot is not None]
-        heapq.heapify(self._expiries)
