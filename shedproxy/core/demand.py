@@ -38,6 +38,8 @@ _STALL_CHANCE: Final = 12
 _LEVEL_RANKS: Final = 1 << LEVEL_BITS
 MEMORY_ENDS: Final = 1000.0
 """Ends of work after which a rate weighs a third of what it did."""
+_KNOWN_ENDS: Final = 64
+"""Chance moves the count of so many ends by an eighth."""
 _PACED: Final = 8
 """Periods that a pause found later may have begun or ended in."""
 _MEMORY_MIN_S: Final = 0.02
@@ -149,6 +151,13 @@ class Demand:
             return 0.0
         slots_before = self._slots_total / self._ended_total
         return self._ended_total / self._paced_s * max(1.0, self._slots / slots_before)
+
+    def is_known(self, longest_ns: float) -> bool:
+        """Whether the pace tells how long a queue takes: enough ended, or it was waited so long.
+
+        The first ends tell of how it began: while a crowd is let in, few answers are looked at.
+        """
+        return self._ended_total >= _KNOWN_ENDS or self._busy_s * NS_PER_S >= longest_ns
 
     def stall_s(self, slots: int) -> float:
         """From which time without an end of work on these slots stand still; infinite: unknown."""

@@ -4,8 +4,9 @@ While demand is below capacity the queue is the buffer of bursts: long, and nobo
 Overload begins when the waiters already there would take most of the longest wait (`BEGIN_SHARE`),
 or the oldest have been passed by for so long while the queue swelled (`queues.swell`), because
 refusals are then inevitable; with a short queue already where demand lasts that is above capacity
-and of one tenant, or where the queue swells soon after the last overload (`surge`). It ends when a
-row of arrivals met none. In between three rules hold:
+and of one tenant, or where the queue swells soon after the last overload (`surge`). What the first
+ends of work say is not believed before somebody was waited for as long. It ends when a row of
+arrivals met none. In between three rules hold:
 
 1. **A short queue per level.** Overloaded by x = demand of the level and better ones over capacity,
    a queue needs only so many waiters that it hardly ever runs dry. In the diffusion limit a queue
@@ -225,7 +226,7 @@ class ShedLevel:
         demand.update(now, limit)
         capacity_rps, pace_rps = demand.capacity_rps, demand.pace_rps
         self.begin_length = self.relapse_length = UNBOUNDED
-        if pace_rps > 0:
+        if pace_rps > 0 and demand.is_known(wait_max_ns * BEGIN_SHARE):
             length = int(pace_rps * wait_max_ns * BEGIN_SHARE / NS_PER_S)
             short = math.ceil(queue_needed(load=LOAD_MIN, scatter=scatter, limit=limit))
             surge = self._surge

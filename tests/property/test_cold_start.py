@@ -67,3 +67,47 @@ def test_a_healthy_service_has_nobody_refused_from_the_first_request_on(
     arrived, refused = refused_at_first(slots=slots, service_ms=service_ms, load=load, seed=seed)
     assert arrived > 40
     assert refused == 0
+
+
+def refused_of_a_crowd(*, users: int, slots: int, service_ms: float, seed: int) -> int:
+    """Refused in the first second of users who come at once, and ask again as they are answered."""
+    rng, order = random.Random(seed), count()
+    shedder = Shedder(Policy(cells=(CellPolicy(name="default"),)), now=Instant(0))
+    events: list[tuple[int, int, Permit | None]] = []
+    for user in range(users):
+        heapq.heappush(events, (user * 20_000, next(order), None))
+    refused, free_at = 0, [0] * slots
+
+    def take(decision: Permit | Rejected | Ticket, now: Instant) -> int:
+        if isinstance(decision, Permit):
+            began_at = max(now, heapq.heappop(free_at))
+            end_at = int(began_at + rng.expovariate(1) * milliseconds(service_ms))
+            heapq.heappush(free_at, end_at)
+            heapq.heappush(events, (end_at, next(order), decision))
+        return isinstance(decision, Rejected)
+
+    while events:
+        at, _, permit = heapq.heappop(events)
+        if at > seconds(1):
+            break
+        now = Instant(at)
+        if permit is None:
+            refused += take(
+                shedder.arrive(REQUEST, flow_hash=0, cohort=0, time_left_ns=None, now=now), now
+            )
+            continue
+        for verdict in shedder.release(permit, outcome=Outcome.SUCCESS, now=now):
+            refused += take(verdict.decision, now)
+        heapq.heappush(events, (at + 50_000, next(order), None))
+    return refused
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("slots", "service_ms"), [(1, 0.1), (1, 0.2), (1, 0.3), (2, 0.5), (16, 4), (8, 4)]
+)
+def test_a_crowd_that_waits_for_its_answers_is_served_in_turn(
+    slots: int, service_ms: float, seed: int
+) -> None:
+    """512 connections are served within a quarter of a second: no reason to refuse anybody."""
+    assert refused_of_a_crowd(users=512, slots=slots, service_ms=service_ms, seed=seed) == 0

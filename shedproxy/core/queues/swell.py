@@ -13,6 +13,10 @@ A queue that was short grows in a pause of the service as well, and the service 
 what comes to a short queue while nobody is served counts for chance at most, however much it is:
 of a flood more comes with everybody who is served.
 
+A crowd that came at once and whose members each come back as they are served stays as long as it
+is, and grows no more: nobody is refused in the end, and who is oldest would be passed by for no
+more than having come first.
+
 Counts are of waiters; it knows no time.
 """
 
@@ -32,12 +36,15 @@ than it grows, and the oldest would wait for the end of that."""
 _TURN: Final = 8
 """So many below its peak, and it falls. Chance alone takes a queue that far at 1.25 of capacity in
 one of 25 falls (exp(-2 drift / variance) for each waiter), at 1.5 in one of 200."""
+_STANDING: Final = 128
+"""So many served since its peak, and it grows no more. Chance alone keeps a queue below its peak
+for that long at 1.25 of capacity in one of 25 times (exp(-drift^2 / (2 variance)) for each)."""
 
 
 class Swell:
     """Told the length after every change; constant time and memory."""
 
-    __slots__ = ("_come", "_peak", "_served", "_trough")
+    __slots__ = ("_come", "_peak", "_served", "_since_peak", "_trough")
 
     def __init__(self) -> None:
         self._trough = 0
@@ -46,6 +53,8 @@ class Swell:
         """The most since then."""
         self._served = 0
         """Waiters served since then."""
+        self._since_peak = 0
+        """And since it was last longer than before."""
         self._come = 0
         """Waiters that came since the last one was served."""
 
@@ -54,19 +63,21 @@ class Swell:
         self._come = come = self._come + 1
         if come >= _CHANCE and length - come < _CHANCE:
             self._trough += 1  # a pause, or a burst that nobody has had time to end
-        if length > self._peak:  # noqa: PLR1730  # no call
+        if length > self._peak:
             self._peak = length
+            self._since_peak = 0
 
     def serve(self) -> None:
         """One of them is served; `fall` follows."""
         self._served += 1
+        self._since_peak += 1
         self._come = 0
 
     def fall(self, length: int) -> None:
         """One less waits."""
-        if length <= self._trough or length < self._peak - _TURN:
+        if length <= self._trough or length < self._peak - _TURN or self._since_peak >= _STANDING:
             self._trough = self._peak = length
-            self._served = 0
+            self._served = self._since_peak = 0
 
     def is_on(self, length: int) -> bool:
         """Whether it has grown by more than chance, for what was served meanwhile."""

@@ -96,6 +96,26 @@ def test_overload_begins_at_three_quarters_of_the_longest_wait() -> None:
     assert measured({CRITICAL: 200}, capacity=3).begin_length == 2
 
 
+def test_the_first_ends_of_work_do_not_tell_how_long_the_queue_takes() -> None:
+    """Until 64 have ended, or somebody was waited for as long as the prediction is about."""
+    level = ShedLevel(ShedLevelPolicy(), now=Instant(0))
+    level.demand.saturate(Instant(0))
+    level.demand.ended = 63
+    update(level, 0.1)
+    assert level.begin_length == UNBOUNDED
+    level.demand.ended = 8
+    update(level, 0.11)
+    assert 200 < level.begin_length < 300
+    slow = ShedLevel(ShedLevelPolicy(), now=Instant(0))
+    slow.demand.saturate(Instant(0))
+    slow.demand.ended = 3
+    update(slow, 0.37)
+    assert slow.begin_length == UNBOUNDED
+    slow.demand.ended = 1
+    update(slow, 0.38)
+    assert slow.begin_length == 3
+
+
 @pytest.mark.parametrize(("is_shared", "length"), [(False, 14), (True, 37)])
 def test_demand_that_lasts_begins_it_with_a_short_queue_if_it_is_all_of_one(
     is_shared: bool, length: int

@@ -112,6 +112,24 @@ def test_it_ends_when_the_queue_falls_and_begins_again_from_there() -> None:
     assert queue.is_on
 
 
+def test_a_crowd_of_which_each_comes_back_when_it_is_served_stands() -> None:
+    queue = Queue()
+    for _ in range(25):
+        queue.come(20)
+        queue.serve()
+    for _ in range(127):
+        queue.come()
+        assert queue.is_on
+        queue.serve()
+    queue.come()
+    queue.serve()
+    queue.come()
+    assert not queue.is_on, "128 were served, and it is as long as it was"
+    queue.serve()
+    queue.come(20)
+    assert queue.is_on, "it grows again"
+
+
 def test_who_leaves_unserved_makes_no_swell_gentle() -> None:
     """In a pause of the service nobody is passed by, however many give up."""
     queue = Queue()
