@@ -324,8 +324,9 @@ class AdmissionController(Spilling):
         due = self._queue.next_expiry_at()
         if self._zombies and (due is None or self._zombies[0][0] < due):
             due = self._zombies[0][0]
-        if self._share is not None and self._queue.length and (due is None or self._look_at < due):
-            return self._look_at
+        at = self._limits.opens_at if self._share is None else self._look_at
+        if at is not None and self._queue.length and (due is None or at < due):
+            return at
         return due
 
     def tick(self, *, now: Instant) -> Sequence[Verdict]:
@@ -372,8 +373,7 @@ class AdmissionController(Spilling):
 
     def stats(self) -> CellStats:
         """A read-out of the cell."""
-        level, demand, limit = self._level, self._demand, self._limits.limit
-        book = self.spill
+        level, demand, limit, book = self._level, self._demand, self._limits.limit, self.spill
         sheddable, sheddable_plus, critical, critical_plus = self._class_count
         return CellStats(
             name=self._policy.name,

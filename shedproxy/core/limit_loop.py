@@ -15,6 +15,7 @@ from shedproxy.core.limits import make_estimator
 from shedproxy.core.limits.adaptive import AdaptiveLimit
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit
 from shedproxy.core.low_bound import LowBound
+from shedproxy.core.opening import Opening, opening_after
 from shedproxy.core.policy import LimitPolicy
 from shedproxy.core.relay import CENSORED, LEFT, ORPHANED, OVERLOAD, SAMPLE
 from shedproxy.core.sharding import NO_PLACE
@@ -24,7 +25,6 @@ from shedproxy.core.units import Instant
 from shedproxy.core.window import Window
 
 __all__ = ["LimitLoop"]
-
 
 _SCATTER_MAX: Final = 4.0
 """Of log-normal services with a coefficient of variation of 2; more is a mix of routes."""
@@ -47,6 +47,7 @@ class LimitLoop:
         "_led",
         "_listen_at",
         "_low",
+        "_opening",
         "_policy",
         "_samples_wanted",
         "_unserved",
@@ -55,6 +56,7 @@ class LimitLoop:
         "heavy",
         "last_change",
         "limit",
+        "opens_at",
         "scatter",
         "share",
         "standing_share",
@@ -87,6 +89,9 @@ class LimitLoop:
         """Mean latency of the last window."""
         self.limit = self._estimator.limit
         """Slots that may be in flight now."""
+        self._opening: Opening | None = None
+        self.opens_at: Instant | None = None
+        """When the next of them does; who waits asks for `update` then."""
         self.share: CellShare | None = None
         """Of several workers one leads; the others take its limit."""
         self._led = True
@@ -114,6 +119,8 @@ class LimitLoop:
         Returns:
             Whether `update` may have something to judge; False: it would do nothing.
         """
+        if self._opening is not None:
+            self._opening.end(admitted_at)
         if admitted_at < self._valid_from:
             self.standstill.end(now)
             return True
@@ -132,9 +139,8 @@ class LimitLoop:
                 share.relay.tell(kind, route, rtt_ns, in_flight, admitted_at, now, place)
         if is_served:
             self._unserved = 0
-        if not self._measure(route, rtt_ns, in_flight, admitted_at, now, place):
-            return True
-        if share is not None and self._led and now >= self._listen_at:
+        is_measured = self._measure(route, rtt_ns, in_flight, admitted_at, now, place)
+        if not is_measured or (share is not None and self._led and now >= self._listen_at):
             return True
         window = self._window
         # What `is_ready` would find out for nearly every request, without asking it.
@@ -162,10 +168,8 @@ class LimitLoop:
                 return False
         low_in_flight = in_flight + 1 if self._low.holds(in_flight, admitted_at) else 0
         baseline_ns = self._baselines.observe(route, rtt_ns, low_in_flight, now)
-        if baseline_ns > 0:
-            self._window.add(rtt_ns, baseline_ns, in_flight)
-        else:
-            self._window.add(rtt_ns, -baseline_ns, in_flight)
+        self._window.add(rtt_ns, abs(baseline_ns), in_flight)
+        if baseline_ns <= 0:
             self._window.add_provisional()
         if place >= 0 and baseline_ns and not is_heavy:
             heavy.take(place, rtt_ns / abs(baseline_ns))
@@ -225,6 +229,7 @@ class LimitLoop:
         """
         if self.share is not None:
             self._heed(self.share, now)
+        self._open(self._opening, now)
         window = self._window
         if self.heavy.has_found:
             self.heavy.has_found = False
@@ -233,11 +238,9 @@ class LimitLoop:
                 self._estimator.begin_anew(now=now)
         if not window.is_ready(self.limit, now=now) or self.standstill.is_in_doubt(now):
             return None
+        learning = self._baselines.learning()
         summary = window.close(
-            in_flight=in_flight,
-            now=now,
-            learning=self._baselines.learning(),
-            is_overloaded=is_overloaded,
+            in_flight=in_flight, now=now, learning=learning, is_overloaded=is_overloaded
         )
         if summary.scatter_count >= _SCATTER_SAMPLES:
             scatter = min(_SCATTER_MAX, summary.rtt_scatter)
@@ -254,12 +257,21 @@ class LimitLoop:
             return None
         was_probing = self.is_probing
         change = self._estimator.on_window(summary, now=now)
-        if was_probing and not self.is_probing:
-            self._baselines.conclude()
         if change.cause is LimitCause.RELEARNT:
             self._baselines.distrust()
         self._take(change)
+        if was_probing and not self.is_probing:
+            self._baselines.conclude()
+            self._open(opening_after(summary, limit=self.limit, in_flight=in_flight, now=now), now)
         return change
+
+    def _open(self, opening: Opening | None, now: Instant) -> None:
+        if opening is None:
+            return
+        self._set_limit(opening.open_at(now))
+        if not opening.is_over(now):
+            self._opening, self.opens_at = opening, opening.next_at(now)
+            self._samples_wanted = 0  # each end is a reason to look
 
     def _heed(self, share: CellShare, now: Instant) -> None:
         """Take the leader's limit, and go on from there when we lead."""
@@ -355,9 +367,8 @@ class LimitLoop:
             ValueError: no algorithm has that name; the policy in force stays.
         """
         before, was_probing = self.limit, self.is_probing
-        cause = LimitCause.CONFIGURED
-        if policy.weight != self._policy.weight:
-            cause = LimitCause.RESCALED
+        is_rescaled = policy.weight != self._policy.weight
+        cause = LimitCause.RESCALED if is_rescaled else LimitCause.CONFIGURED
         if policy.algorithm == self._policy.algorithm:
             self._estimator.apply(policy)
             if was_probing and not self.is_probing:
@@ -375,10 +386,15 @@ class LimitLoop:
         if self._estimator.limit != before:
             self._take(LimitChange(before, self._estimator.limit, cause, now))
 
+    def _set_limit(self, limit: int) -> None:
+        self._opening = self.opens_at = None
+        self.limit = limit
+        if self.share is not None:
+            self.share.tell(limit)
+        self._samples_wanted = Window.samples_wanted(limit)
+
     def _take(self, change: LimitChange) -> None:
         self.last_change = change
-        self.limit = change.limit_after
-        if self.share is not None:
-            self.share.tell(self.limit)
-        self._samples_wanted = Window.samples_wanted(self.limit)
+        if self._opening is None or self._opening.limit != change.limit_after:
+            self._set_limit(change.limit_after)
         self._low.set(self._estimator.low_in_flight, now=change.at)

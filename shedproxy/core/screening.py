@@ -88,7 +88,7 @@ class Screening:
         self._demand = self._level.demand
         self._patience = Patience()
         self._is_hasty = False
-        """A turn of the short queue takes more than half of the wait after which clients leave."""
+        """A turn of the short queue may take longer than clients wait."""
         self._progress = Progress()
         self._wait_max_ns = 0
         self._begin_length = 0
@@ -364,7 +364,9 @@ class Screening:
             now=now,
         )
         self._begin_length = max(1, min(level.begin_length, self._policy.queue.length_max))
-        self._is_hasty = patience.bound_ns is not None and 2 * level.turn_ns > wait_max_ns
+        # By chance scattered work takes up to twice as long as it should.
+        turn_ns = level.turn_ns * (1.0 + min(1.0, limits.scatter))
+        self._is_hasty = patience.bound_ns is not None and turn_ns > wait_max_ns
 
     def _begin_overload(self, now: Instant) -> None:
         """The queue takes most of the longest wait. A probe of the limit may be what filled it."""

@@ -49,8 +49,9 @@ BEGIN_SHARE: Final = 0.75
 _QUIET: Final = 64
 """Arrivals in a row without a refusal that end it, if demand is not clearly above capacity."""
 _QUIET_LOAD: Final = 1.05
-_THETA: Final = 4.0
-"""An empty queue in exp(-theta) of the time: 1.8 %, of which the service's own queue hides most."""
+_THETA, _THETA_OF_EQUALS = 4.0, 3.5
+"""An empty queue in exp(-theta) of the time: 1.8 %, of which the service's own queue hides most.
+Where all are equals 3 %: else whoever comes then is served in the place of somebody better."""
 _IDLE_SHARE: Final = 0.05
 """Slots may be idle for this part of the time; the queue is longer or shorter by the difference."""
 _STRETCH_GAIN: Final = 0.5
@@ -84,13 +85,14 @@ _GOLDEN_PPM: Final = 618_034
 _UNBOUNDED_LEVELS: Final = [UNBOUNDED] * LEVELS
 
 
-def queue_needed(*, load: float, scatter: float, limit: int) -> float:
+def queue_needed(*, load: float, scatter: float, limit: int, is_of_equals: bool = False) -> float:
     """Waiters that keep the slots filled at an overload of `load` (demand over capacity).
 
     `scatter` is the squared coefficient of variation of service times, `limit` the slots. A load
     nearer to 1 than `LOAD_MIN` would ask for an endless queue.
     """
-    needed = _THETA * (1.0 + scatter) / (2.0 * (max(LOAD_MIN, load) - 1.0))
+    theta = _THETA_OF_EQUALS if is_of_equals else _THETA
+    needed = theta * (1.0 + scatter) / (2.0 * (max(LOAD_MIN, load) - 1.0))
     return max(needed, _WAITERS_MIN, limit * _LIMIT_SHARE)
 
 
@@ -302,10 +304,13 @@ class ShedLevel:
             asked += by_level[level]
             load_from = load_per_slot * asked
             if load_from >= _LOAD_FULL or level <= self._short_to:
-                total = queue_needed(load=load_from, scatter=scatter, limit=limit)
+                total = queue_needed(
+                    load=load_from, scatter=scatter, limit=limit, is_of_equals=not is_mixed
+                )
                 needed = max(_OWN_MIN, min(total * self._stretch - spared, longest))
                 relaxed_below[level] = math.ceil(needed * _RELAXED)
-                ahead_max[level] = math.ceil(max(needed, min(roomy - spared, longest)))
+                most = max(needed, min(roomy - spared, longest))
+                ahead_max[level] = math.ceil(most) if is_mixed else round(most)
                 if capacity_rps > 0:
                     turn_ns = int((ahead_max[level] + spared) * NS_PER_S / capacity_rps)
                     self.turn_ns = max(self.turn_ns, turn_ns)

@@ -177,6 +177,9 @@ class AdaptiveLimit:
         if self._trial is not None:
             return self._move_in_trial(self._trial, window, now=now)
         if not window.limit_was_reached:
+            if self._is_ramping and not self._is_anchored:
+                self._scatter.add(window)
+                self._take_first(window)  # of the ramp, whoever bounded it
             return LimitCause.APP_LIMITED
         if now < self._quiet_until:
             return LimitCause.STEADY
@@ -213,8 +216,7 @@ class AdaptiveLimit:
         step = math.log(wanted / self._level)
         is_first = not self._first.count and not self._is_anchored
         if step > error or is_first:
-            if not self._first.count or window.in_flight_mean < 2 * self._first.in_flight:
-                self._first.add(window, target_ns=1.0, memory=math.inf)
+            self._take_first(window)
             self._evidence.reset()
             self._recent.reset()
             self._streak += 1
@@ -228,6 +230,10 @@ class AdaptiveLimit:
             self._level = self._peak = min(self._level, max(wanted, self._level * _SHRINK_MAX))
             return LimitCause.QUEUEING
         return LimitCause.STEADY
+
+    def _take_first(self, window: WindowSummary) -> None:
+        if not self._first.count or window.in_flight_mean < 2 * self._first.in_flight:
+            self._first.add(window, target_ns=1.0, memory=math.inf)
 
     def _settle(self, window: WindowSummary, scatter: float, *, now: Instant) -> LimitCause:
         evidence = self._evidence

@@ -15,7 +15,7 @@ from shedproxy.core.limits.evidence import Evidence
 from shedproxy.core.units import NS_PER_S, Instant
 from shedproxy.core.window import WindowSummary
 
-__all__ = ["CheckClock", "Dip", "Pause", "Trial", "period_ns"]
+__all__ = ["ALIKE", "CheckClock", "Dip", "Pause", "Trial", "period_ns"]
 
 _PAUSE_MIN, _PAUSE_MAX = 12, 768
 """Windows between two probes: each costs something. Doubles when one found nothing."""
@@ -52,13 +52,13 @@ _CHECK_BASELINES_UNSURE: Final = 60
 """And of any other: 10 %, until checks become rare."""
 _WELL_KNOWN: Final = 0.1
 """To this relative error,"""
-_ALIKE: Final = 0.05
+ALIKE: Final = 0.05
 """of latencies that scatter so little. Of others what is learnt first is what was short."""
 
 
 def period_ns(window: WindowSummary) -> int:
     """The time between checks of a baseline that is worth their cost."""
-    is_well_known = window.baseline_error <= _WELL_KNOWN and window.baseline_scatter <= _ALIKE
+    is_well_known = window.baseline_error <= _WELL_KNOWN and window.baseline_scatter <= ALIKE
     baselines = _CHECK_BASELINES if is_well_known else _CHECK_BASELINES_UNSURE
     return baselines * window.baseline_mean_ns
 

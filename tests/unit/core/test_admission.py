@@ -15,6 +15,7 @@ from shedproxy.core import (
     Ticket,
     milliseconds,
 )
+from shedproxy.core.opening import Opening
 from shedproxy.errors import PermitAlreadyReleasedError
 
 
@@ -61,6 +62,24 @@ def test_waiting_too_long_is_a_refusal_with_the_wait_in_it(fixed, at, arrive, re
     assert verdict.ticket is ticket
     assert reason(verdict.decision) is RejectReason.QUEUE_TIMEOUT
     assert verdict.decision.waited_ns == milliseconds(200)
+
+
+def test_slots_that_open_one_after_another_go_to_those_who_wait_as_they_open(
+    fixed, at, arrive
+) -> None:
+    """Without an end of work: the tick at `next_tick_at` gives them."""
+    shedder = Shedder(fixed(3), now=at(0))
+    limits = shedder._cells["default"]._limits
+    limits._open(Opening(3, in_flight=0, turn_ns=milliseconds(30), now=at(0)), at(0))
+    assert isinstance(arrive(shedder), Permit)
+    assert shedder.next_tick_at() is None, "nobody waits for the next"
+    first, second = arrive(shedder, 1), arrive(shedder, 2)
+    assert shedder.next_tick_at() == at(10)
+    assert [verdict.ticket for verdict in shedder.tick(now=at(10))] == [first]
+    assert shedder.next_tick_at() == at(20)
+    assert [verdict.ticket for verdict in shedder.tick(now=at(20))] == [second]
+    assert limits.limit == 3
+    assert limits.opens_at is None or limits.opens_at == at(30)
 
 
 def test_a_deadline_bounds_the_wait(fixed, at, arrive) -> None:

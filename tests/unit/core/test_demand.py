@@ -380,3 +380,18 @@ def test_a_pause_counts_no_further_than_somebody_waited() -> None:
     demand.ended = 80
     demand.update(at(0.6))
     assert demand.pace_rps == pytest.approx(800)
+
+
+@pytest.mark.parametrize(
+    ("ends", "waited_s", "is_known"),
+    [(64, 0.01, True), (63, 0.1, False), (8, 0.25, True), (7, 0.25, False), (1, 0.5, True)],
+)
+def test_the_pace_is_known_by_many_ends_or_some_over_a_while_or_a_long_wait(
+    ends: int, waited_s: float, is_known: bool
+) -> None:
+    """While a crowd is let in, what ends tells of that."""
+    demand = Demand(now=START)
+    demand.saturate(START)
+    demand.ended = ends
+    demand.update(at(waited_s))
+    assert demand.is_known(seconds(0.375)) is is_known
