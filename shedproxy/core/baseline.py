@@ -95,6 +95,7 @@ class RouteLatency:
 
     __slots__ = (
         "_former",
+        "_former_missing",
         "_is_over",
         "_low",
         "_low_in_flight",
@@ -113,6 +114,8 @@ class RouteLatency:
         self._is_over = False
         """The time to learn is: what comes in now is what was missing."""
         self._former: SampleMean | None = None
+        self._former_missing = 0
+        """As `_missing`, of the former baseline."""
         self.recent = DecayedMean()
         self.is_trusted = False
         self.judged_ns = 0
@@ -144,25 +147,25 @@ class RouteLatency:
         """Believe what a predecessor did."""
         self._low = SampleMean.of(*remembered)
         self._former, self._missing = None, 0
-        self._trust()
+        self._trust(self._low.value_ns)
 
-    def conclude(self) -> None:
+    def conclude(self, scatter: float) -> None:
         """The time to learn is over: judge the former baseline by what was seen."""
         self._is_over = True
         if self._former is None:
             return
         if self._low.count < _CONCLUDED_SAMPLES:
-            self.trust_again()
+            self.trust_again(scatter)
         else:
-            self._settle()
+            self._settle(scatter)
 
-    def trust_again(self) -> None:
+    def trust_again(self, scatter: float) -> None:
         """Go back to what was believed before, with what was learnt meanwhile."""
         former = self._former
         if former is not None:
             former.merge(self._low)
-            self._low, self._former, self._missing = former, None, 0
-            self._trust()
+            self._low, self._former, self._missing = former, None, self._former_missing
+            self._trust(self._mean_ns(scatter))
 
     def add_low(self, rtt_ns: int, in_flight: int, scatter: float) -> None:
         """A sample admitted at low in-flight: with itself, that many."""
@@ -181,8 +184,7 @@ class RouteLatency:
         # What a few samples say against a former baseline may be chance: all that can be had count.
         is_judged = self._former is None or low.count >= _VERDICT_SAMPLES
         if is_judged and self._is_known(scatter):
-            self._settle()
-            self.judged_ns = self.trusted_ns = self._mean_ns(scatter)
+            self._settle(scatter)
         else:
             self.judged_ns = -self._mean_ns(scatter)
 
@@ -213,8 +215,8 @@ class RouteLatency:
         """Learn the baseline again. The former serves until the first new sample."""
         if self.is_trusted:
             self.is_trusted = False
-            self.judged_ns = -self._low.value_ns
-            self._former = self._low
+            self.judged_ns = -self.judged_ns
+            self._former, self._former_missing = self._low, self._missing
             self._low = SampleMean()
             self._low_in_flight = 1
             self._missing = 0
@@ -242,19 +244,19 @@ class RouteLatency:
         rise_max = math.log(_BELIEVED_RISE) + _CONFIRMED_ERRORS * error
         return _Verdict.KEPT if 0 < step < rise_max else _Verdict.REPLACED
 
-    def _settle(self) -> None:
+    def _settle(self, scatter: float) -> None:
         former, self._former = self._former, None
         if former is not None:
             verdict = self._verdict(former)
             if verdict is _Verdict.CONFIRMED:
                 self._low.merge(former)
             elif verdict is _Verdict.KEPT:
-                self._low, self._missing = former, 0
-        self._trust()
+                self._low, self._missing = former, self._former_missing
+        self._trust(self._mean_ns(scatter))
 
-    def _trust(self) -> None:
+    def _trust(self, mean_ns: int) -> None:
         self.is_trusted = True
-        self.judged_ns = self.trusted_ns = self._low.value_ns
+        self.judged_ns = self.trusted_ns = mean_ns
 
 
 class BaselineTable:
@@ -349,7 +351,7 @@ class BaselineTable:
     def conclude(self) -> None:
         """The time to learn is over: every baseline in doubt is settled by what was seen."""
         for latency in self._latencies():
-            latency.conclude()
+            latency.conclude(self.scatter)
 
     def memory(self) -> Memory:
         """The trusted baselines by route."""
@@ -367,7 +369,7 @@ class BaselineTable:
     def trust_again(self) -> None:
         """No time to learn after all: go back to the former baselines."""
         for latency in self._latencies():
-            latency.trust_again()
+            latency.trust_again(self.scatter)
 
     def _judge(self, latency: RouteLatency) -> int:
         if self._given_ns is None:

@@ -86,6 +86,19 @@ def test_what_has_not_ended_yet_is_not_missing_in_the_mean(in_flight: int, turns
     assert statistics.fmean(late) == pytest.approx(true, rel=0.05)
 
 
+def test_what_is_made_up_for_counts_when_the_time_to_learn_is_over() -> None:
+    """Not only from the next sample on: the limit after a dip rests on it at once."""
+    table = make_table(scatter=1.0)
+    learn(table, 20 * MS, 40)
+    table.distrust()
+    for _ in range(20):
+        table.observe("r", 60 * MS, low_in_flight=5, now=NOW)
+    learnt = -table.judge("r")
+    assert learnt > 60 * MS
+    table.conclude()
+    assert table.judge("r") == table.baseline_ns("r") == learnt
+
+
 def ends_of_a_slot(rng: random.Random, mean_ns: int, until_ns: int) -> list[tuple[int, int]]:
     """When work ends in a slot that begins anew at once, to the first end after `until_ns`; and how
     long each took."""
