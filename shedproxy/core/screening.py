@@ -92,7 +92,6 @@ class Screening:
         self._progress = Progress()
         self._wait_max_ns = 0
         self._begin_length = 0
-        self._move_level(now)
         self.in_flight = 0
         self._residents = 0
         self._control_in_flight = 0
@@ -109,6 +108,7 @@ class Screening:
         """Overload has begun and the queue is still as long as before."""
         self.spill: SpillBook | None = None
         """Of its guests, and of requests that other cells take; None: there are none."""
+        self._move_level(now)
 
     def _set_policy(self, policy: CellPolicy) -> None:
         self._policy = policy
@@ -356,8 +356,11 @@ class Screening:
         if self._demand.starved_since >= 0 and self._host_in_flight() >= level.full_from:
             self._demand.feed(now)  # by other workers, which do not say so
         slots = self._slots()
+        # In observe mode what is above the limit stands for the queue.
+        waiting = self._queue.length + max(0, self.in_flight - slots)
         level.update(
             limit=slots,
+            waiting=waiting,
             standing=slots * limits.standing_share,
             scatter=limits.scatter,
             wait_max_ns=wait_max_ns,

@@ -212,12 +212,20 @@ class ShedLevel:
         self._aim(limit, standing, scatter, wait_max_ns)
 
     def update(
-        self, *, limit: int, standing: float, scatter: float, wait_max_ns: int, now: Instant
+        self,
+        *,
+        limit: int,
+        waiting: int,
+        standing: float,
+        scatter: float,
+        wait_max_ns: int,
+        now: Instant,
     ) -> None:
         """Close a period and move the level.
 
         Args:
             limit: slots now.
+            waiting: slots that are waited for.
             standing: how many of them are held by work that waits inside the service.
             scatter: squared coefficient of variation of service times.
             wait_max_ns: the longest wait of the queue.
@@ -232,7 +240,7 @@ class ShedLevel:
             length = int(pace_rps * wait_max_ns * BEGIN_SHARE / NS_PER_S)
             short = math.ceil(queue_needed(load=LOAD_MIN, scatter=scatter, limit=limit))
             surge = self._surge
-            surge.add(asked, pace_rps=pace_rps, limit=limit, now=now)
+            surge.add(asked, waiting=waiting, pace_rps=pace_rps, limit=limit, now=now)
             # Of several tenants one may ask for all of it. The long queue keeps it from the others,
             # as they take turns there; a short one is full of it.
             if surge.lasts and not (self.is_overloaded or self.is_shared):

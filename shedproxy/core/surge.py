@@ -35,11 +35,13 @@ _TRAIN_MAX_NS: Final = 60 * NS_PER_S
 class Surge:
     """Told of every period of the shed level; constant time and memory."""
 
-    __slots__ = ("_began_at", "_count", "_limit", "_offered", "_since", "_wary_until")
+    __slots__ = ("_began_at", "_count", "_limit", "_offered", "_since", "_waiting", "_wary_until")
 
     def __init__(self, *, now: Instant) -> None:
         self._since = now
         self._offered = 0
+        self._waiting = 0
+        """Slots waited for when the present period began."""
         self._limit = 0
         """Slots when the row began."""
         self._count = 0
@@ -56,20 +58,26 @@ class Surge:
         """Whether the last overload is so recent that the next may be another of a train."""
         return now < self._wary_until
 
-    def add(self, offered: int, *, pace_rps: float, limit: int, now: Instant) -> None:
-        """So many slots were asked for since the last time; `limit` is how many there are."""
+    def add(self, offered: int, *, waiting: int, pace_rps: float, limit: int, now: Instant) -> None:
+        """So many slots were asked for since the last time; `limit` is how many there are.
+
+        Those of them that nobody waits for now have been given, whatever the pace was before: of
+        clients that ask in step with our own loop only the last few wait, and are waited for in the
+        time that the loop takes to read what the others ask.
+        """
         self._offered += offered
         elapsed_ns = now - self._since
         if elapsed_ns < _PERIOD_NS or elapsed_ns * pace_rps < _PERIOD_ENDS * NS_PER_S:
             return
+        given = self._offered - (waiting - self._waiting)
         # What more slots than before can do is not known yet.
-        if self._offered * NS_PER_S <= LOAD_MIN * pace_rps * elapsed_ns:
+        if self._offered <= LOAD_MIN * max(given, pace_rps * elapsed_ns / NS_PER_S):
             self._count = 0
         elif self._count and limit <= self._limit:
             self._count += 1
         else:
             self._count, self._limit = 1, limit
-        self._since, self._offered = now, 0
+        self._since, self._offered, self._waiting = now, 0, waiting
 
     def begin(self, now: Instant) -> None:
         """Overload has begun."""

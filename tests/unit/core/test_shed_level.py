@@ -44,12 +44,14 @@ def update(
     at_s: float,
     *,
     limit: int = 4,
+    waiting: int = 0,
     standing: float = 0.0,
     scatter: float = 0.0,
     wait_max_ns: int = WAIT_MAX,
 ) -> None:
     level.update(
         limit=limit,
+        waiting=waiting,
         standing=standing,
         scatter=scatter,
         wait_max_ns=wait_max_ns,
@@ -128,7 +130,7 @@ def test_demand_that_lasts_begins_it_with_a_short_queue_if_it_is_all_of_one(
         for _ in range(200):
             level.demand.on_arrival(CRITICAL, 1)
         level.demand.ended = 100
-        update(level, second)
+        update(level, second, waiting=100 * second)
     assert level.begin_length == length
 
 

@@ -15,11 +15,12 @@ PACE_RPS = 1000
 def ask(surge: Surge, loads, *, period_ms: int = 10, limit: int = 4, pace_rps: int = PACE_RPS):
     """Periods with demand of so many times capacity, from time 0; after which of them it lasts."""
     lasts = []
-    now = 0
+    now = waiting = 0
     for load in loads:
         now += milliseconds(period_ms)
         asked = round(load * pace_rps * period_ms / 1000)
-        surge.add(asked, pace_rps=pace_rps, limit=limit, now=Instant(now))
+        waiting = max(0, waiting + asked - round(pace_rps * period_ms / 1000))
+        surge.add(asked, waiting=waiting, pace_rps=pace_rps, limit=limit, now=Instant(now))
         lasts.append(surge.lasts)
     return lasts
 
@@ -48,10 +49,12 @@ def test_chance_does_not_make_it_last() -> None:
     rng = random.Random(3)
     surge = Surge(now=Instant(0))
     pace_rps = 640
-    hits = 0
+    hits = waiting = 0
     for period in range(1, 36_000):
         asked = round(rng.gauss(57.6, 57.6**0.5))
-        surge.add(asked, pace_rps=pace_rps, limit=4, now=Instant(period * milliseconds(100)))
+        waiting = max(0, waiting + asked - 64)
+        at = Instant(period * milliseconds(100))
+        surge.add(asked, waiting=waiting, pace_rps=pace_rps, limit=4, now=at)
         hits += surge.lasts
     assert hits <= 1
 
@@ -66,7 +69,17 @@ def test_with_more_slots_than_when_it_began_it_begins_anew() -> None:
     """What they can do is not known yet: a limit that is still rising is no overload."""
     surge = Surge(now=Instant(0))
     for period in range(1, 20):
-        surge.add(200, pace_rps=PACE_RPS, limit=8 + period, now=Instant(period * milliseconds(100)))
+        at = Instant(period * milliseconds(100))
+        surge.add(200, waiting=100 * period, pace_rps=PACE_RPS, limit=8 + period, now=at)
+        assert not surge.lasts
+
+
+def test_demand_that_is_served_is_none_whatever_the_pace_was() -> None:
+    """64 clients in step with our loop: the few that wait are waited for while others are read."""
+    surge = Surge(now=Instant(0))
+    for period in range(1, 20):
+        at = Instant(period * milliseconds(100))
+        surge.add(2000, waiting=6, pace_rps=10 * PACE_RPS, limit=58, now=at)
         assert not surge.lasts
 
 
