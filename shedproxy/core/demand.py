@@ -24,7 +24,7 @@ from itertools import accumulate
 from typing import Final
 
 from shedproxy.core.request import LEVEL_BITS, LEVELS, RANKS
-from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
+from shedproxy.core.units import NS_PER_S, Instant
 
 __all__ = ["MEMORY_ENDS", "PPM", "Demand"]
 
@@ -40,8 +40,6 @@ MEMORY_ENDS: Final = 1000.0
 """Ends of work after which a rate weighs a third of what it did."""
 _KNOWN_ENDS: Final = 64
 """Chance moves the count of so many ends by an eighth."""
-_TOLD_ENDS, _TOLD_NS = 8, 200 * NS_PER_MS
-"""By a third that of so many, over a time in which any crowd has been let in."""
 _PACED: Final = 8
 """Periods that a pause found later may have begun or ended in."""
 _MEMORY_MIN_S: Final = 0.02
@@ -159,9 +157,7 @@ class Demand:
 
         The first ends tell of how it began: while a crowd is let in, few answers are looked at.
         """
-        busy_ns = self._busy_s * NS_PER_S
-        is_told = self._ended_total >= _TOLD_ENDS and busy_ns >= _TOLD_NS
-        return is_told or self._ended_total >= _KNOWN_ENDS or busy_ns >= longest_ns
+        return self._ended_total >= _KNOWN_ENDS or self._busy_s * NS_PER_S >= longest_ns
 
     def stall_s(self, slots: int) -> float:
         """From which time without an end of work on these slots stand still; infinite: unknown."""
