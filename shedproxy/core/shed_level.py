@@ -236,7 +236,9 @@ class ShedLevel:
         demand.update(now, limit)
         capacity_rps, pace_rps = demand.capacity_rps, demand.pace_rps
         self.begin_length = self.relapse_length = UNBOUNDED
-        if pace_rps > 0 and demand.is_known(wait_max_ns * BEGIN_SHARE):
+        # Of several tenants those above their share pay for a pace that is believed too early.
+        is_known = self.is_shared or demand.is_known(wait_max_ns * BEGIN_SHARE)
+        if pace_rps > 0 and is_known:
             length = int(pace_rps * wait_max_ns * BEGIN_SHARE / NS_PER_S)
             short = math.ceil(queue_needed(load=LOAD_MIN, scatter=scatter, limit=limit))
             surge = self._surge

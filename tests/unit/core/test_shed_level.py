@@ -533,3 +533,17 @@ def test_there_is_a_bound_for_each_level() -> None:
     level = measured({CRITICAL: 200}, capacity=100)
     begin(level)
     assert len(level.ahead_max) == len(level.relaxed_below) == LEVELS == 8
+
+
+@pytest.mark.parametrize(("is_shared", "length"), [(False, UNBOUNDED), (True, 30)])
+def test_the_pace_of_a_few_ends_is_believed_where_several_tenants_ask(
+    is_shared: bool, length: int
+) -> None:
+    """Those above their share pay for it if it is wrong."""
+    level = ShedLevel(ShedLevelPolicy(), now=Instant(0))
+    level.is_shared = is_shared
+    level.demand.on_arrival(CRITICAL, 1)
+    level.demand.saturate(Instant(0))
+    level.demand.ended = 8
+    update(level, 0.1)
+    assert level.begin_length == length
