@@ -277,9 +277,8 @@ class LimitLoop:
         """Take the leader's limit, and go on from there when we lead."""
         leads = share.leads or self._policy.algorithm == "fixed"
         limit = share.leader_limit()
-        if not leads and limit and limit != self.limit:
-            self.limit = int(clamp_limit(limit, self._policy))
-            self._samples_wanted = Window.samples_wanted(self.limit)
+        if not leads and limit and (limit != self.limit or self._opening is not None):
+            self._set_limit(int(clamp_limit(limit, self._policy)))
         elif leads and not self._led:
             share.relay.skip()
             self._estimator = make_estimator(replace(self._policy, initial=self.limit))
@@ -383,7 +382,7 @@ class LimitLoop:
         self._policy = policy
         self._baselines.calibrate(policy.baseline_ns)
         self._window.restart(now=now)
-        if self._estimator.limit != before:
+        if self._estimator.limit != before or self._opening is not None:
             self._take(LimitChange(before, self._estimator.limit, cause, now))
 
     def _set_limit(self, limit: int) -> None:

@@ -27,6 +27,7 @@ from shedproxy.core import (
 from shedproxy.core.limit_loop import LimitLoop
 from shedproxy.core.limits.adaptive import AdaptiveLimit
 from shedproxy.core.limits.protocol import LimitCause, LimitChange
+from shedproxy.core.opening import Opening
 from shedproxy.core.sharding import PLACE_BITS, place_of
 
 MS = NS_PER_MS
@@ -687,6 +688,16 @@ def test_a_probe_that_is_stopped_leaves_limit_and_baseline_as_they_were() -> Non
     assert world.loop.last_change is change, "there is nothing to stop any more"
 
 
+def test_slots_that_open_one_after_another_end_at_a_new_bound() -> None:
+    """Though as many are open as it allows."""
+    loop = LimitLoop(LimitPolicy(algorithm="fixed", initial=20), now=Instant(0))
+    loop._open(Opening(20, in_flight=9, turn_ns=20 * MS, now=Instant(0)), Instant(0))
+    assert loop.limit == 10
+    loop.apply(LimitPolicy(algorithm="fixed", initial=10), now=Instant(1))
+    loop.update(9, Instant(10 * MS))
+    assert loop.limit == 10
+
+
 def test_a_new_policy_keeps_what_was_learnt() -> None:
     world = World(4, 20)
     world.offer(3)
@@ -824,6 +835,20 @@ class Host:
             assert loop.share is not None
             loop.share.elect(loop.limit, Instant(self.now))
             loop.update(64, Instant(self.now))
+
+
+def test_who_leads_no_more_opens_no_slots() -> None:
+    host = Host()
+    opening = Opening(200, in_flight=8, turn_ns=20 * MS, now=Instant(host.now))
+    host.leader._open(opening, Instant(host.now))
+    assert host.leader.limit == 9
+    assert host.leader.share is not None
+    assert host.follower.share is not None
+    host.leader.share.leader = host.follower.share._own
+    host.follower.share.tell(64)
+    for step in range(1, 4):
+        host.leader.update(8, Instant(host.now + 10 * step * MS))
+        assert host.leader.limit == 64
 
 
 def test_what_a_follower_measures_is_in_the_leaders_window() -> None:
