@@ -40,12 +40,16 @@ LOADS = (0.5, 1.5, 3.0, 10.0)
 ROUNDS = 9
 COMPLETIONS = 2_000
 """What a figure rests on at least."""
-LEAST_S, QUICK_S = 10.0, 1.0
+LEAST_S, QUICK_S = 60.0, 1.0
+"""What a cell lasts at least: a burst must not be taken for a flood, and telling them apart takes
+most of a second, in which more than one in a hundred answers of a cell of ten come late."""
+REFUSER_S = 10.0
+"""What is asked of the refuser in a round, at each load: how soon anything can be told here."""
 READY_S, END_S = 2.5, 1.0
 """What starting a cell takes, and its last deadline."""
-LIGHT_MS, LIGHT_RPS, BESIDE_RPS = 100.0, 100.0, 600.0
-"""What the service of a cell takes at least and is offered at most that runs beside others, and
-what is offered to all of these together."""
+BESIDE_RPS, BRISK_MAX, LEISURELY_MS = 6_000.0, 4, 100.0
+"""What is offered at most to all cells that run at a time (to one alone it may be more), and how
+many those are at most unless their services take so long: what wakes for one is late for others."""
 
 GOODPUT = Budget(target=REACHES, floor=REACHES, is_least=True)
 P99 = Budget(target=1.5, floor=1.5)
@@ -153,9 +157,11 @@ def measure(
 
     def fits(busy: Sequence[Job], job: Job) -> bool:
         all_ = (*busy, job)
-        is_room = len(all_) <= max(1, beside) and sum(one.rate_rps for one in all_) <= BESIDE_RPS
+        is_brisk = any(SHAPES[one.shape].service_ms < LEISURELY_MS for one in all_)
+        is_room = len(all_) <= (min(beside, BRISK_MAX) if is_brisk else beside)
         # Those that last longer than others would run on alone.
-        return is_room and all(_is_light(one) and one.seconds == job.seconds for one in all_)
+        is_even = all(one.seconds == job.seconds for one in all_)
+        return is_room and is_even and sum(one.rate_rps for one in all_) <= BESIDE_RPS
 
     def on_done(job: Job, cell: Cell | NotMeasuredError | None) -> Job | None:
         if cell is None:
@@ -206,26 +212,22 @@ def plan(
     completions: int = COMPLETIONS,
     seconds: float | None = None,
 ) -> list[Job]:
-    """One round: what is light enough to have company first, the longest of it before others."""
+    """One round: the longest first, of equals the one that is offered least, programs in turn."""
     jobs = []
     for name in shapes:
         for load in loads:
             answered_rps = SHAPES[name].capacity_rps * min(1.0, load)
             length = seconds or max(LEAST_S, math.ceil(completions / answered_rps))
+            lengths = dict.fromkeys(peers, length) | {REFUSER: min(length, REFUSER_S)}
             jobs += [
-                Job(shape=name, load=load, peer=peer, round=round_, seed=seed, seconds=length)
+                Job(
+                    shape=name, load=load, peer=peer, round=round_, seed=seed, seconds=lengths[peer]
+                )
                 for peer in peers
                 # It serves nobody; beside a service that is not full nobody is told no.
                 if peer != REFUSER or load > 1
             ]
-    light = [job for job in jobs if _is_light(job)]
-    light.sort(key=lambda job: -job.seconds)
-    return light + [job for job in jobs if not _is_light(job)]
-
-
-def _is_light(job: Job) -> bool:
-    """Nothing but waiting, and a millisecond more or less is nothing to it."""
-    return SHAPES[job.shape].service_ms >= LIGHT_MS and job.rate_rps <= LIGHT_RPS
+    return sorted(jobs, key=lambda job: (-job.seconds, job.rate_rps))
 
 
 def _estimate(

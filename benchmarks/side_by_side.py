@@ -1,7 +1,7 @@
 """Jobs, each in a process of its own: one after the other, or several at a time.
 
-Those that run at a time are made ready one by one, and begin together when the last is: no program
-is started while another is measured.
+Those that run at a time are made ready one by one, and begin together soon after the last is: no
+program is started while another is measured.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ __all__ = ["side_by_side", "takes_s"]
 Fits = Callable[[Sequence[Any], Any], bool]
 """Whether one more may run beside those that do."""
 _READY = "ready"
+REST_S = 1.0
+"""Between the last that is ready and the beginning: what starting put off is done by then."""
 
 
 def side_by_side(
@@ -48,15 +51,18 @@ def takes_s(
     pending, whole_s = deque(jobs), 0.0
     while pending:
         batch = _next(pending, fits)
-        whole_s += ready_s * len(batch) + max(map(length_s, batch))
+        whole_s += REST_S + ready_s * len(batch) + max(map(length_s, batch))
     return whole_s
 
 
 def _next(pending: deque[Any], fits: Fits) -> list[Any]:
-    """The first, and those after it that may run beside."""
+    """The first, and of those after it whatever may run beside."""
     batch = [pending.popleft()]
-    while pending and fits(batch, pending[0]):
-        batch.append(pending.popleft())
+    later = []
+    while pending:
+        job = pending.popleft()
+        (batch if fits(batch, job) else later).append(job)
+    pending.extend(later)
     return batch
 
 
@@ -79,6 +85,8 @@ def _run(
                 ready.append((job, here))
             else:
                 yield job, said
+        if ready:
+            time.sleep(REST_S)
         for _, here in ready:
             here.send(None)
         for job, here in ready:

@@ -263,16 +263,17 @@ def test_nobody_but_one_in_a_thousand_is_refused_before_a_healthy_service():
     assert OverloadReport(healthy=[healthy(20, "few answers: 3")]).exit_code == 2
 
 
-def test_cells_last_until_a_figure_rests_on_enough_and_the_light_come_first():
+def test_cells_last_until_a_figure_rests_on_enough_and_the_longest_come_first():
     jobs = plan(["4x5ms", "2x200ms"], [0.5, 3.0], ["shedproxy", "refuse all"])
-    lasting = {(job.shape, job.load): job.seconds for job in jobs}
+    lasting = {(job.shape, job.load): job.seconds for job in jobs if job.peer == "shedproxy"}
     assert lasting == {
         ("2x200ms", 0.5): 400,
         ("2x200ms", 3.0): 200,
-        ("4x5ms", 0.5): 10,
-        ("4x5ms", 3.0): 10,
+        ("4x5ms", 0.5): 60,
+        ("4x5ms", 3.0): 60,
     }
-    assert [job.shape for job in jobs] == 3 * ["2x200ms"] + 3 * ["4x5ms"]
+    assert {job.seconds for job in jobs if job.peer == "refuse all"} == {10}
+    assert [job.seconds for job in jobs] == sorted((job.seconds for job in jobs), reverse=True)
     assert all(job.load > 1 for job in jobs if job.peer == "refuse all")
     assert {job.seconds for job in plan(["2x200ms"], [3.0], ["a"], seconds=5.0)} == {5.0}
 
@@ -301,9 +302,9 @@ def test_jobs_that_fit_run_side_by_side_and_the_void_again_at_once():
         done.append((job, result))
         return 1 if job == 2 else None
 
-    side_by_side([2, 1, 5], opposite, fits=fits, on_done=on_done)
+    side_by_side([2, 5, 1], opposite, fits=fits, on_done=on_done)
     assert done == [(2, -2), (1, -1), (1, -1), (5, -5)]
-    assert takes_s([1, 1, 1, 1], lambda _: 10.0, ready_s=1.0, fits=fits) == 24.0
+    assert takes_s([1, 1, 1, 1], lambda _: 10.0, ready_s=1.0, fits=fits) == 26.0
 
 
 @pytest.mark.parametrize(("run_it", "why"), [(ends, "a process died: 1"), (cannot, "no port")])
