@@ -79,9 +79,9 @@ Memory = dict[str, Remembered]
 """Baselines by route."""
 
 
-def low_in_flight(limit: int) -> int:
-    """Most in flight, with the request itself, that counts as low: at least 2."""
-    return max(LOW_ALWAYS, int(limit * _LOW_SHARE))
+def low_in_flight(limit: int, *, always: int = LOW_ALWAYS) -> int:
+    """Most in flight, with the request itself, that counts as low: at least `always`."""
+    return max(always, int(limit * _LOW_SHARE))
 
 
 def _believed_scatter(low: SampleMean, scatter: float) -> float:

@@ -28,10 +28,13 @@ import math
 from typing import Final
 
 from shedproxy.core.baseline import LOW_ALWAYS, low_in_flight
+from shedproxy.core.limits.beginning import Beginning
 from shedproxy.core.limits.episode import STEP_MIN, Ceiling, OverloadEpisode, has_overload
 from shedproxy.core.limits.evidence import Evidence
+from shedproxy.core.limits.lately import SAMPLES, Change, Lately
 from shedproxy.core.limits.probe import CheckClock, Dip, Pause, Trial, period_ns
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit, rescaled_limit
+from shedproxy.core.limits.retrograde import FEW, Company, Knee, is_retrograde
 from shedproxy.core.limits.scatter import Scatter
 from shedproxy.core.limits.target import target_ns
 from shedproxy.core.policy import LimitPolicy
@@ -56,31 +59,11 @@ _FALL_ERRORS, _FALL_MIN = 1.0, 0.03
 """and one down so many: too low a limit costs more than too high a one."""
 _PEAK_GAIN: Final = 0.1
 """How much a peak gives way with each rise below it: a fall since recovered is none."""
-_QUIET_RTTS: Final = 4
-"""Latencies after a dip before windows are believed: what ends first is what was short."""
 
 _MEMORY: Final = 400.0
 """Samples of evidence, times 1 + scatter: then the strain is known to 7 % or better."""
-_RECENT: Final = 48.0
-"""Samples in which a change must show, times 1 + scatter: soon, with three times that error."""
-_RECENT_SHARE: Final = 0.9
-"""How full of them the recent evidence must be: scatter, and so their number, drifts."""
-_LATELY_ERRORS: Final = 1.5
-"""Errors by which recent latency must lie below its target to be room."""
-_JUMP: Final = math.log(1.5)
-"""A change of the strain by half is looked into, if it is"""
-_JUMP_ERRORS: Final = 4.0
-"""so many errors as well: there is a look at every window, and few must be in vain."""
-_FASTER_RATIO: Final = 0.8
-"""Latency below this many baselines: no load explains that, the baseline is wrong."""
 _SLOWER_BELOW: Final = 0.6
 """A dip when the limit fell to this share of where its fall began: that may be the baseline's."""
-_DIP_BASELINES: Final = 8
-"""Length of a dip that checks a baseline, in baselines: some turns of low in-flight."""
-_CHANGED: Final = 0.25
-"""Share by which a dip must move the baseline to have found something: more than the margin."""
-_MOVES: Final = frozenset({LimitCause.HEADROOM, LimitCause.QUEUEING, LimitCause.OVERLOAD})
-"""Causes of a limit that has moved."""
 
 
 class AdaptiveLimit:
@@ -92,9 +75,8 @@ class AdaptiveLimit:
         self._peak = self._level
         """Where the present fall of the limit began."""
         self._evidence = Evidence()
-        self._recent = Evidence()
-        self._first = Evidence()
-        """The ramp's beginning: what latency was at half the level or less."""
+        self._lately = Lately()
+        self._beginning = Beginning()
         self._first_target_ns = 1.0
         """What was aimed at when the ramp ended."""
         self._scatter = Scatter()
@@ -104,12 +86,12 @@ class AdaptiveLimit:
         self._streak = 0
         self._dip: Dip | None = None
         self._trial: Trial | None = None
-        self._suspicions = 0
         self._quiet_until = Instant(0)
         self._checks = CheckClock()
         self._pause = Pause()
         self._throughput_max = 0.0
         self._ceiling = Ceiling()
+        self._knee = Knee()
         self._episode: OverloadEpisode | None = None
 
     @property
@@ -120,7 +102,7 @@ class AdaptiveLimit:
     @property
     def low_in_flight(self) -> int:
         """All of a dip; a share of the limit else."""
-        return max(LOW_ALWAYS, self.limit) if self._dip is not None else low_in_flight(self.limit)
+        return self.limit if self._dip is not None else self._knee.low_in_flight(self.limit)
 
     @property
     def is_probing(self) -> bool:
@@ -131,6 +113,7 @@ class AdaptiveLimit:
         """Take new bounds; what was learnt stays, per healthy weight."""
         if policy.weight != self._policy.weight:
             self._end_probes()
+            self._knee.lift()
         self._level = self._peak = float(rescaled_limit(self._level, self._policy, policy))
         self._policy = policy
 
@@ -140,7 +123,7 @@ class AdaptiveLimit:
         wanted = self._level
         self._level = float(clamp_limit(wanted, self._policy))
         after = self.limit
-        if after == before and cause in _MOVES:
+        if after == before and cause.is_move:
             cause = LimitCause.STEADY if self._level == wanted else LimitCause.CLAMPED
         return LimitChange(before, after, cause, now, window.rtt_ratio)
 
@@ -166,11 +149,10 @@ class AdaptiveLimit:
             return self._back_off(window)
         if not window.sample_count:
             return LimitCause.STEADY
-        episode = self._episode
-        if episode is not None and episode.is_over():
-            self._episode = None
-            if episode.has_taught:
+        if self._episode is not None and self._episode.is_over():
+            if self._episode.has_taught:
                 self._ceiling.put_above(self._level)
+            self._episode = None
         if self._dip is not None:
             return self._move_in_dip(self._dip, window, now=now)
         self._is_anchored = self._is_anchored or not window.is_provisional
@@ -179,16 +161,16 @@ class AdaptiveLimit:
         if not window.limit_was_reached:
             if self._is_ramping and not self._is_anchored:
                 self._scatter.add(window)
-                self._take_first(window)  # of the ramp, whoever bounded it
+                self._beginning.take(window)  # of the ramp, whoever bounded it
             return LimitCause.APP_LIMITED
         if now < self._quiet_until:
             return LimitCause.STEADY
         self._throughput_max = max(self._throughput_max, window.throughput_rps)
         self._pause.pass_window()
         scatter = self._scatter.add(window)
-        target = self._target_ns(window)
+        target = self._beginning.target_ns(window, self._scatter)
         self._evidence.add(window, target_ns=target, memory=_MEMORY * (1 + scatter))
-        self._recent.add(window, target_ns=target, memory=_RECENT * (1 + scatter))
+        self._lately.add(window, target_ns=target, scatter=scatter)
         if self._is_ramping:
             return self._ramp(window, scatter, now=now)
         can_check = window.is_overloaded and self._is_anchored
@@ -198,32 +180,22 @@ class AdaptiveLimit:
             window, scatter, now=now
         )
 
-    def _target_ns(self, window: WindowSummary) -> float:
-        """The latency to hold: by the baseline, or by the ramp's beginning before there is one."""
-        baseline_ns = window.baseline_mean_ns
-        target = float(target_ns(baseline_ns or window.rtt_mean_ns, window.baseline_error))
-        first = self._first
-        if (baseline_ns and not window.is_provisional) or not first.count:
-            return target
-        by_first = float(target_ns(round(first.rtt_ns), first.error(self._scatter.value)))
-        # While others are refused, a few samples without load are no baseline but a bound.
-        return min(target, by_first) if baseline_ns and window.is_overloaded else by_first
-
     def _ramp(self, window: WindowSummary, scatter: float, *, now: Instant) -> LimitCause:
         evidence = self._evidence
         error = evidence.error(scatter)
         wanted = evidence.wanted(self._level)
         step = math.log(wanted / self._level)
-        is_first = not self._first.count and not self._is_anchored
+        is_first = not self._beginning.is_known and not self._is_anchored
         if step > error or is_first:
-            self._take_first(window)
+            self._beginning.take(window)
             self._evidence.reset()
-            self._recent.reset()
+            self._lately.reset()
             self._streak += 1
             is_clear = self._streak >= 2
             return self._rise(_GROWTH_MAX if is_clear else min(_GROWTH_MAX, wanted / self._level))
         self._streak = 0
-        if step < -_RAMP_END_ERRORS * error or evidence.count > _MEMORY * (1 + scatter) / 2:
+        patience = SAMPLES if window.is_overloaded else _MEMORY / 2  # without any room
+        if step < -_RAMP_END_ERRORS * error or evidence.count > patience * (1 + scatter):
             if not self._is_anchored:
                 return self._doubt(window, now=now)
             self._is_ramping = False
@@ -231,20 +203,20 @@ class AdaptiveLimit:
             return LimitCause.QUEUEING
         return LimitCause.STEADY
 
-    def _take_first(self, window: WindowSummary) -> None:
-        if not self._first.count or window.in_flight_mean < 2 * self._first.in_flight:
-            self._first.add(window, target_ns=1.0, memory=math.inf)
-
     def _settle(self, window: WindowSummary, scatter: float, *, now: Instant) -> LimitCause:
         evidence = self._evidence
         error = evidence.error(scatter)
         wanted = evidence.wanted(self._level)
         step = math.log(wanted / self._level)
         if step > max(_RISE_ERRORS * error, _RISE_MIN):
-            return self._rise(min(_RISE_MAX, wanted / self._level))
-        if self._has_headroom_lately(scatter):
+            # Most of what is remembered may be of lower levels, on the way up.
+            is_room = self._lately.evidence.strain <= 1
+            return (
+                self._rise(min(_RISE_MAX, wanted / self._level)) if is_room else LimitCause.STEADY
+            )
+        if self._lately.has_headroom(scatter):
             return self._rise(_RISE_MAX)
-        is_enough = evidence.count >= _RECENT * (1 + scatter)
+        is_enough = evidence.count >= SAMPLES * (1 + scatter)
         if is_enough and step < -max(_FALL_ERRORS * error, _FALL_MIN):
             if not self._is_anchored:
                 return self._doubt(window, now=now)
@@ -255,14 +227,9 @@ class AdaptiveLimit:
             return LimitCause.QUEUEING
         return LimitCause.STEADY
 
-    def _has_headroom_lately(self, scatter: float) -> bool:
-        """Whether the service has grown since most of what the evidence remembers."""
-        recent = self._recent
-        is_enough = recent.count >= _RECENT_SHARE * _RECENT * (1 + scatter) and recent.strain < 1
-        return is_enough and -math.log(recent.strain) > _LATELY_ERRORS * recent.error(scatter)
-
     def _rise(self, factor: float) -> LimitCause:
         grown = max(self._level * factor, self._level + STEP_MIN)
+        grown = min(grown, max(self._level, self._knee.level))
         self._level = grown = self._ceiling.bounded(grown, level=self._level)
         self._peak = max(grown, (1 - _PEAK_GAIN) * self._peak + _PEAK_GAIN * grown)
         return LimitCause.HEADROOM
@@ -278,9 +245,9 @@ class AdaptiveLimit:
         self._checks.put_off(now=now)
 
     def _forget(self) -> None:
-        self._streak = self._suspicions = 0
+        self._streak = 0
         self._evidence.reset()
-        self._recent.reset()
+        self._lately.reset()
 
     @property
     def _may_probe(self) -> bool:
@@ -289,46 +256,40 @@ class AdaptiveLimit:
     def _look_for_change(
         self, window: WindowSummary, scatter: float, *, now: Instant
     ) -> LimitCause | None:
-        """Whether the last some dozen samples contradict the evidence, twice in a row."""
-        recent = self._recent
-        if recent.count < _RECENT_SHARE * _RECENT * (1 + scatter):
-            return None
-        error = recent.error(scatter)
-        has_become_faster = 0 < recent.ratio < min(_FASTER_RATIO, 1 - _JUMP_ERRORS * error)
-        jump = math.log(recent.strain / self._evidence.strain)
-        is_jump = abs(jump) > max(_JUMP, _JUMP_ERRORS * error)
-        if not (has_become_faster or is_jump):
-            self._suspicions = 0
-            return None
-        self._suspicions += 1
-        if self._suspicions < 2:
-            recent.reset()
-            return LimitCause.STEADY
-        if self._may_probe and (has_become_faster or (jump > 0 and window.is_overloaded)):
+        change = self._lately.change(self._evidence, scatter=scatter)
+        if change is None or change is Change.SUSPECTED:
+            return change and LimitCause.STEADY
+        is_higher = change is Change.HIGHER
+        if self._may_probe and (change is Change.FASTER or (is_higher and window.is_overloaded)):
             return self._relearn(window, now=now)
-        if jump > 0 and self._may_probe:
+        if is_higher and self._may_probe:
             self._trial = Trial(self._evidence, self._level, now=now)
             self._level = self._trial.level
             self._forget()
             return LimitCause.STEADY
+        # What is remembered is of another service than that of now.
         self._evidence.reset()
-        self._suspicions = 0
+        self._lately.forgive()
         return LimitCause.STEADY
 
     def _move_in_trial(self, trial: Trial, window: WindowSummary, *, now: Instant) -> LimitCause:
         scatter = self._scatter.add(window)
-        is_over = trial.is_over(window, target_ns=self._target_ns(window), scatter=scatter, now=now)
+        target = self._beginning.target_ns(window, self._scatter)
+        is_over = trial.is_over(window, target_ns=target, scatter=scatter, now=now)
         self._level = trial.level
         if not is_over:
             return LimitCause.STEADY
         self._trial, self._level = None, trial.level_before
-        if not trial.is_real:
+        was_of_knee = self._knee.is_known
+        if was_of_knee and trial.has_compared and not trial.is_saturated:
+            self._knee.lift()
+        if was_of_knee or not trial.is_real:
             self._pause.begin()
             return LimitCause.STEADY
         if trial.is_saturated:
             return self._relearn(window, now=now)
         # Only slower: what latency is now is what it is without load.
-        length_ns = _DIP_BASELINES * window.rtt_mean_ns
+        length_ns = Dip.check_length_ns(window.rtt_mean_ns)
         self._dip = Dip(self._level, self._level, now=now, length_ns=length_ns)
         return LimitCause.RELEARNT
 
@@ -337,46 +298,90 @@ class AdaptiveLimit:
         if not (self._pause.is_over or window.is_overloaded):
             return LimitCause.STEADY  # others are not refused yet, and none shall be for a dip
         # What was busy at the best throughput, if latency was that of the ramp's beginning (the
-        # bandwidth-delay product of BBR): the ramp may have gone far beyond it.
-        first_ns = self._first.rtt_ns or float(window.rtt_mean_ns)
-        # Whole ones: with a slot more than are busy somebody waits for each.
-        busy = float(int(self._throughput_max * first_ns / NS_PER_S))
-        self._first_target_ns = self._target_ns(window)
-        self._begin_dip(window, at_most=max(float(LOW_ALWAYS), busy), now=now)
+        # bandwidth-delay product of BBR): the ramp may have gone far beyond it. Whole ones: with
+        # a slot more than are busy somebody waits for each.
+        first_ns = self._beginning.rtt_ns or float(window.rtt_mean_ns)
+        busy = self._throughput_max * first_ns // NS_PER_S
+        self._first_target_ns = self._beginning.target_ns(window, self._scatter)
+        self._begin_dip(at_most=max(float(LOW_ALWAYS), busy), now=now)
         return LimitCause.QUEUEING
 
     def _relearn(self, window: WindowSummary, *, now: Instant) -> LimitCause:
         # Long enough to tell, and equally long for all that stand before one service.
-        length_ns = _DIP_BASELINES * window.baseline_mean_ns
-        self._begin_dip(window, now=now, length_ns=length_ns)
+        self._begin_dip(now=now, length_ns=Dip.check_length_ns(window.baseline_mean_ns))
         return LimitCause.RELEARNT
 
-    def _begin_dip(
-        self, window: WindowSummary, *, now: Instant, at_most: float = math.inf, length_ns: int = 0
-    ) -> None:
-        seen = self._recent if self._recent.count else self._evidence
+    def _begin_dip(self, *, now: Instant, at_most: float = math.inf, length_ns: int = 0) -> None:
+        lately = self._lately.evidence
+        seen = lately if lately.count else self._evidence
         wanted = seen.in_flight / seen.strain if seen.count else self._level
-        self._dip = Dip(wanted, self._level, now=now, length_ns=length_ns)
+        self._dip = Dip(wanted, self._level, now=now, length_ns=length_ns, before=seen)
         self._level = min(self._level, at_most, float(low_in_flight(self.limit)))
         self._forget()
 
     def _move_in_dip(self, dip: Dip, window: WindowSummary, *, now: Instant) -> LimitCause:
-        if not dip.is_over(window, is_known=not window.is_provisional, now=now):
-            return LimitCause.STEADY
-        self._dip = None
-        has_changed = abs(window.learnt_ratio - 1) > _CHANGED
-        self._pause.begin(has_found=has_changed)
+        scatter = self._scatter.value
+        company = dip.company
+        if company is not None:
+            company.take(window)
+            if company.tells_first():
+                return LimitCause.RELEARNT  # by what is alone from now on
+            if not company.is_over(scatter=scatter, now=now):
+                return LimitCause.STEADY
+            self._knee.company_costs = company.costs
+            if company.costs:
+                return self._end_dip_alone(dip, company, window, now=now)
+            self._level = float(LOW_ALWAYS)
+        else:
+            dip.see(window, level=self.limit)
+            if not dip.is_over(window, is_known=not window.is_provisional, now=now):
+                return LimitCause.STEADY
+            can_be_alone = self.limit == LOW_ALWAYS and self._policy.minimum == 1
+            if can_be_alone and self._knee.is_in_doubt(dip.seen, dip.before, scatter=scatter):
+                if self._knee.is_two_known(dip.seen, scatter=scatter):
+                    dip.company = Company(dip.seen, now=now)
+                    self._level = 1.0
+                return LimitCause.STEADY
+        has_changed = dip.has_found(window)
+        if has_changed:
+            self._knee.company_costs = None
         level = dip.level_after(window.learnt_ratio)
         if not self._is_anchored:
-            self._is_anchored = True
             target = target_ns(window.baseline_mean_ns, window.baseline_error)
             level = dip.level_after(target / self._first_target_ns)
             # Little's law: no more is in flight on target, at the best throughput of all windows.
             level = min(level, self._throughput_max * target / NS_PER_S)
-        self._rest_at(max(level, self._level))
+        if self.limit <= FEW and is_retrograde(dip.seen, dip.before, scatter=scatter):
+            self._knee.level = self._level
+            if self.limit > LOW_ALWAYS:  # still fewer may do still more
+                self._dip = Dip(self._level, self._level, now=now, before=dip.seen)
+                self._level = float(max(LOW_ALWAYS, self.limit // 2))
+                return LimitCause.RELEARNT
+        self._end_dip(max(min(level, self._knee.level), self._level), window, now=now)
+        self._pause.begin(has_found=has_changed)
         self._is_ramping = has_changed
-        self._quiet_until = Instant(now + _QUIET_RTTS * max(window.rtt_mean_ns, 1))
+        if self._knee.level <= self._level and dip.before.count:
+            self._trial = Trial(dip.before, self._level, now=now)
         return LimitCause.HEADROOM
+
+    def _end_dip_alone(
+        self, dip: Dip, company: Company, window: WindowSummary, *, now: Instant
+    ) -> LimitCause:
+        """Two in flight have turned out to be load, and so was what was believed before."""
+        target = target_ns(window.baseline_mean_ns, window.baseline_error)
+        level = min(max(1.0, dip.before.rate * target), dip.level_before)
+        self._knee.lift()
+        if company.is_retrograde(scatter=self._scatter.value):
+            self._knee.level = level = 1.0
+        self._end_dip(level, window, now=now)
+        self._pause.begin()
+        return LimitCause.HEADROOM
+
+    def _end_dip(self, level: float, window: WindowSummary, *, now: Instant) -> None:
+        self._dip = None
+        self._is_anchored = True
+        self._rest_at(level)
+        self._quiet_until = Dip.quiet_until(window, now=now)
 
     def _end_probes(self) -> None:
         if self._dip is not None:

@@ -30,6 +30,14 @@ class Evidence:
     def __init__(self) -> None:
         self.reset()
 
+    def copy(self) -> Evidence:
+        """What is known now."""
+        same = Evidence()
+        same.count = self.count
+        same._rtt_sum, same._baseline_sum = self._rtt_sum, self._baseline_sum
+        same._target_sum, same._in_flight_sum = self._target_sum, self._in_flight_sum
+        return same
+
     def reset(self) -> None:
         """Know nothing."""
         self.count = 0.0
@@ -58,6 +66,11 @@ class Evidence:
     def in_flight(self) -> float:
         """Mean in flight, as each sample was admitted, itself included; 0.0 of nothing."""
         return self._in_flight_sum / self.count if self.count else 0.0
+
+    @property
+    def rate(self) -> float:
+        """What is finished in a ns, by Little's law; of something."""
+        return self._in_flight_sum / max(1.0, self._rtt_sum)
 
     @property
     def ratio(self) -> float:

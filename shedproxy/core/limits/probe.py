@@ -12,6 +12,7 @@ import math
 from typing import Final
 
 from shedproxy.core.limits.evidence import Evidence
+from shedproxy.core.limits.retrograde import Company
 from shedproxy.core.units import NS_PER_S, Instant
 from shedproxy.core.window import WindowSummary
 
@@ -27,6 +28,8 @@ _DIP_TURNS: Final = 4
 """Or so many times what is in flight meanwhile, if that is more."""
 _DIP_SAMPLES_MAX: Final = 400
 """and any ends after so many: what is not known by then will not be."""
+_FULL: Final = 0.9
+"""Share of a dip's slots that were in use, for a window to say what so many do."""
 _DIP_LENGTH_MAX_NS: Final = 3 * NS_PER_S
 """A dip starves throughput: this long at most,"""
 _DIP_RTTS_MAX: Final = 60
@@ -54,6 +57,12 @@ _WELL_KNOWN: Final = 0.1
 """To this relative error,"""
 ALIKE: Final = 0.05
 """of latencies that scatter so little. Of others what is learnt first is what was short."""
+_DIP_BASELINES: Final = 8
+"""Length of a dip that checks a baseline, in baselines: some turns of low in-flight."""
+_CHANGED: Final = 0.25
+"""Share by which a dip must move the baseline to have found something: more than the margin."""
+_QUIET_RTTS: Final = 4
+"""Latencies after a dip before windows are believed: what ends first is what was short."""
 
 
 def period_ns(window: WindowSummary) -> int:
@@ -128,9 +137,26 @@ class CheckClock:
 class Dip:
     """A time at low in-flight, to learn what latency is without load."""
 
-    __slots__ = ("_began_at", "_length_ns", "_samples", "_wanted", "level_before")
+    __slots__ = (
+        "_began_at",
+        "_length_ns",
+        "_samples",
+        "_wanted",
+        "before",
+        "company",
+        "level_before",
+        "seen",
+    )
 
-    def __init__(self, wanted: float, level: float, *, now: Instant, length_ns: int = 0) -> None:
+    def __init__(
+        self,
+        wanted: float,
+        level: float,
+        *,
+        now: Instant,
+        length_ns: int = 0,
+        before: Evidence | None = None,
+    ) -> None:
         """Begin at `now`, with `level` slots to return to.
 
         Args:
@@ -138,6 +164,7 @@ class Dip:
             level: the level before.
             now: its beginning.
             length_ns: how long it lasts at least; 0: until the baseline is known.
+            before: what was seen before it.
         """
         self._began_at = now
         self._length_ns = length_ns
@@ -145,6 +172,16 @@ class Dip:
         self._samples = 0
         self.level_before = level
         """The limit that was given up for it, in slots before rounding."""
+        self.before = before.copy() if before is not None else Evidence()
+        self.seen = Evidence()
+        """What was seen in it, at the level it is held at."""
+        self.company: Company | None = None
+        """Its end, where it was held at two."""
+
+    def see(self, window: WindowSummary, *, level: float) -> None:
+        """Take a window for `seen`, if it is of so many slots in use."""
+        if _FULL * level <= window.in_flight_mean <= level / _FULL:
+            self.seen.add(window, target_ns=1.0, memory=math.inf)
 
     def is_over(self, window: WindowSummary, *, is_known: bool, now: Instant) -> bool:
         """Take a window: enough has been learnt, or it is no use waiting any longer.
@@ -152,17 +189,29 @@ class Dip:
         `is_known` says whether the baseline is trusted already.
         """
         self._samples += window.sample_count
-        elapsed_ns = now - self._began_at
         if self._length_ns:
             # Of n in flight the longest are not in yet: without several turns they would be missed.
             turns = _DIP_TURNS * window.in_flight_mean
             is_enough = window.learnt_count >= max(_DIP_SAMPLES_MIN, turns)
-            is_known = is_enough and elapsed_ns >= self._length_ns
-        return (
-            is_known
-            or self._samples >= _DIP_SAMPLES_MAX
-            or elapsed_ns >= max(_DIP_LENGTH_MAX_NS, _DIP_RTTS_MAX * window.rtt_mean_ns)
-        )
+            is_known = is_enough and now - self._began_at >= self._length_ns
+        longest_ns = max(_DIP_LENGTH_MAX_NS, _DIP_RTTS_MAX * window.rtt_mean_ns)
+        is_late = self._samples >= _DIP_SAMPLES_MAX or now - self._began_at >= longest_ns
+        return is_known or is_late
+
+    @staticmethod
+    def check_length_ns(baseline_ns: int) -> int:
+        """How long one lasts that checks such a baseline, in ns."""
+        return _DIP_BASELINES * baseline_ns
+
+    @staticmethod
+    def has_found(window: WindowSummary) -> bool:
+        """Whether one that ends with this window has found another baseline than the former."""
+        return abs(window.learnt_ratio - 1) > _CHANGED
+
+    @staticmethod
+    def quiet_until(window: WindowSummary, *, now: Instant) -> Instant:
+        """From when on windows are believed after one that ended with this one."""
+        return Instant(now + _QUIET_RTTS * max(window.rtt_mean_ns, 1))
 
     def level_after(self, ratio: float) -> float:
         """The level where latency is on target, with a target `ratio` times as long."""
@@ -213,10 +262,16 @@ class Trial:
         return self._after.strain > _STILL_HIGH * self._usual_strain
 
     @property
+    def has_compared(self) -> bool:
+        """Whether it saw both of its halves."""
+        above, after = self._above, self._after
+        return bool(above.count and after.count and above.in_flight > after.in_flight)
+
+    @property
     def is_saturated(self) -> bool:
         """Latency followed the limit. False, too, of a trial that saw only one of its halves."""
         above, after = self._above, self._after
-        if not (above.count and after.count and above.in_flight > after.in_flight):
+        if not self.has_compared:
             return False
         followed = math.log(above.strain / after.strain)
         return followed > _SATURATED * math.log(above.in_flight / after.in_flight)

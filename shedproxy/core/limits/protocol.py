@@ -36,6 +36,11 @@ class LimitCause(enum.IntEnum):
     """Upstreams went or came back: the limit is per healthy weight."""
 
     @property
+    def is_move(self) -> bool:
+        """Whether with it the limit moves by itself."""
+        return self <= LimitCause.OVERLOAD
+
+    @property
     def label(self) -> str:
         """The word used in logs, metrics and status."""
         return self.name.lower()

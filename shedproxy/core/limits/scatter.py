@@ -10,6 +10,8 @@ __all__ = ["Scatter"]
 
 _MAX: Final = 100.0
 """More, in one window, is a stall among its samples."""
+_LOADED: Final = 2.0
+"""Of latency so many baselines long, half is waiting, in the service or for each other."""
 _PRIOR: Final = 32.0
 """Samples that the first guess, 1.0, counts for: fewer of a law with rare long ones look alike."""
 _MEMORY: Final = 600.0
@@ -35,5 +37,8 @@ class Scatter:
         if count > 1:
             # Larger than the memory, a window is all that is remembered.
             self._count = min(self._count, max(0.0, _MEMORY - count)) + count
-            self.value += (min(_MAX, window.rtt_scatter) - self.value) * count / self._count
+            scatter = window.rtt_scatter
+            if not window.is_provisional:
+                scatter /= max(1.0, window.rtt_ratio / _LOADED) ** 2
+            self.value += (min(_MAX, scatter) - self.value) * count / self._count
         return max(self.value, min(_MAX, window.baseline_scatter))

@@ -505,3 +505,40 @@ def test_a_dip_ends_with_the_hosts_that_it_looked_at() -> None:
     subject.apply(policy.scaled_to(1))
     assert not subject.is_probing
     assert subject.limit >= low
+
+
+class Retrograde(Service):
+    """Each one in flight slows the others: two do a third less than one."""
+
+    def window(self, **changes: object) -> WindowSummary:
+        in_flight = self.limit.limit
+        self.slowness = (1 + 0.95 * in_flight * (in_flight - 1)) * self.slots / max(self.slots, 1)
+        self.standard_ns = BASELINE
+        return super().window(**changes)
+
+
+def test_a_service_that_does_most_with_one_at_a_time_is_asked_for_one() -> None:
+    """And once in a while for two, to see whether that has changed: a few windows in a hundred."""
+    service = Retrograde(1)
+    service.tell(40, is_overloaded=True)
+    later = [change.limit_after for change in service.tell(200, is_overloaded=True)]
+    assert statistics.fmean(limit == 1 for limit in later) > 0.9
+    assert max(later) == 2
+
+
+def test_it_is_asked_for_more_once_more_does_more() -> None:
+    service = Retrograde(1)
+    service.tell(40, is_overloaded=True)
+    grown = Service(8)
+    grown.limit, grown.now = service.limit, service.now
+    assert grown.tell(400, is_overloaded=True)[-1].limit_after >= 8
+
+
+@pytest.mark.parametrize(("draw", "most"), [(constant, 52), (exponential, 64)])
+def test_a_settled_limit_rises_little_further_than_it_has_to(draw: Draw, most: int) -> None:
+    """40 slots, 48 at the target. On the way up most of what is remembered is of lower levels."""
+    for seed in range(8):
+        service = Service(40, draw, initial=10, seed=seed)
+        service.tell_until(LimitCause.HEADROOM)
+        service.limit.stop_probing(now=Instant(service.now))  # what is anchored settles
+        assert max(change.limit_after for change in service.tell(80)) <= most

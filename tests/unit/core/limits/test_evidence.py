@@ -120,3 +120,16 @@ def test_reset_forgets() -> None:
     evidence = gathered(seen(1200))
     evidence.reset()
     assert (evidence.count, evidence.strain) == (0, 0)
+
+
+def test_what_is_done_is_what_is_in_flight_over_how_long_it_takes() -> None:
+    """Little's law."""
+    assert gathered(seen(2000, in_flight=6)).rate == pytest.approx(3 / 1000)
+
+
+def test_a_copy_stays_as_it_is() -> None:
+    evidence = gathered(seen(2000, in_flight=6))
+    copy = evidence.copy()
+    evidence.add(seen(8000, in_flight=9), target_ns=TARGET, memory=math.inf)
+    assert (copy.count, copy.rtt_ns, copy.in_flight) == (20, 2000, 6)
+    assert (copy.strain, copy.ratio) == (2000 / TARGET, 2)

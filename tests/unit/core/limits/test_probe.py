@@ -234,3 +234,33 @@ def test_what_is_doubtful_is_checked_as_often_as_ten_in_a_hundred_pays_for(
     """A check costs six baselines' work; what is well known is worth 1.5 %."""
     window = WindowSummary(baseline_mean_ns=20 * MS, baseline_error=error, baseline_scatter=scatter)
     assert period_ns(window) == baselines * 20 * MS
+
+
+def test_a_dip_sees_windows_of_its_own_slots_all_in_use() -> None:
+    """Not what was left of before, nor a time in which fewer were asked for."""
+    dip = Dip(4.0, 10.0, now=NOW)
+    for in_flight in (10.0, 5.0, 2.0):
+        dip.see(seen(in_flight=in_flight), level=3)
+    assert not dip.seen.count
+    dip.see(seen(in_flight=2.9), level=3)
+    assert dip.seen.count == 20
+
+
+def test_a_dip_keeps_what_was_seen_before_it() -> None:
+    before = Evidence()
+    before.add(seen(400, in_flight=8), target_ns=TARGET, memory=math.inf)
+    dip = Dip(4.0, 10.0, now=NOW, before=before)
+    before.reset()
+    assert dip.before.rate == pytest.approx(8 / (400 * MS))
+    assert not Dip(4.0, 10.0, now=NOW).before.count
+
+
+def test_a_trial_that_saw_one_of_its_halves_has_compared_nothing() -> None:
+    usual = Evidence()
+    usual.add(seen(120), target_ns=TARGET, memory=math.inf)
+    trial = Trial(usual, 4.0, now=NOW)
+    trial.is_over(seen(120, in_flight=6, samples=64), target_ns=TARGET, scatter=0.0, now=NOW)
+    assert not trial.has_compared
+    trial.is_over(seen(120, in_flight=4, samples=64), target_ns=TARGET, scatter=0.0, now=NOW)
+    assert trial.has_compared
+    assert not trial.is_saturated

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,3 +73,20 @@ def test_what_is_known_without_load_is_the_least() -> None:
         scatter.add(seen(0.0))
     assert scatter.add(seen(0.0, known=2.0)) == 2.0
     assert scatter.value < 0.1
+
+
+def test_scatter_that_load_makes_is_none_of_the_law() -> None:
+    """In squared baselines a latency of ten of them scatters a hundredfold by being ten times."""
+    loaded, known = Scatter(), Scatter()
+    loaded.add(replace(seen(25.0, samples=600), rtt_ratio=10.0))
+    known.add(replace(seen(1.0, samples=600), rtt_ratio=1.3))
+    assert loaded.value == known.value == 1.0
+
+
+def test_in_latencies_of_a_guess_it_is_what_it_is() -> None:
+    """They are in squares of their own mean already."""
+    scatter = Scatter()
+    scatter.add(
+        replace(seen(0.5, samples=600), rtt_ratio=10.0, sample_count=9, provisional_count=9)
+    )
+    assert scatter.value == 0.5

@@ -1,0 +1,47 @@
+"""What latency was when a ramp began: its measure, until there is a baseline."""
+
+from __future__ import annotations
+
+import math
+
+from shedproxy.core.limits.evidence import Evidence
+from shedproxy.core.limits.scatter import Scatter
+from shedproxy.core.limits.target import target_ns
+from shedproxy.core.window import WindowSummary
+
+__all__ = ["Beginning"]
+
+
+class Beginning:
+    """The windows of the first level, and of up to twice as much in flight."""
+
+    __slots__ = ("_evidence",)
+
+    def __init__(self) -> None:
+        self._evidence = Evidence()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any window was taken."""
+        return self._evidence.count > 0
+
+    @property
+    def rtt_ns(self) -> float:
+        """Mean latency in ns; 0.0 of nothing."""
+        return self._evidence.rtt_ns
+
+    def take(self, window: WindowSummary) -> None:
+        """A window, unless it is of more in flight."""
+        seen = self._evidence
+        if not seen.count or window.in_flight_mean < 2 * seen.in_flight:
+            seen.add(window, target_ns=1.0, memory=math.inf)
+
+    def target_ns(self, window: WindowSummary, scatter: Scatter) -> float:
+        """The latency to hold: by the baseline, or by the beginning before there is one, in ns."""
+        baseline_ns = window.baseline_mean_ns
+        target = float(target_ns(baseline_ns or window.rtt_mean_ns, window.baseline_error))
+        if (baseline_ns and not window.is_provisional) or not self.is_known:
+            return target
+        by_first = float(target_ns(round(self.rtt_ns), self._evidence.error(scatter.value)))
+        # While others are refused, a few samples without load are no baseline but a bound.
+        return min(target, by_first) if baseline_ns and window.is_overloaded else by_first

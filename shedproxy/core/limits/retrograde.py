@@ -1,0 +1,132 @@
+"""Whether a service does less with more in flight, and one that does: how much company costs.
+
+Locks, connections to a database, caches that are shared: with all of them throughput has a peak,
+and beyond it each one in flight slows the others by more than it adds (the retrograde region of
+Gunther's Universal Scalability Law, 1993). Latency does not tell that from a queue; what is done
+meanwhile does: by Little's law, what is in flight over how long it takes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from shedproxy.core.baseline import LOW_ALWAYS, low_in_flight
+from shedproxy.core.limits.evidence import Evidence
+from shedproxy.core.units import NS_PER_S, Instant
+from shedproxy.core.window import WindowSummary
+
+__all__ = ["FEW", "Company", "Knee", "is_retrograde"]
+
+FEW: Final = 4
+"""Slots of a dip up to which it asks: with more, other work for a moment looks like more work done,
+and to look further down costs more than a service that declines so late loses."""
+_GAIN: Final = math.log(1.15)
+"""With less in flight so much more must be done: by less, a pause or a bunch can deceive."""
+_GAIN_ERRORS: Final = 2.0
+"""And by so many errors."""
+_GAIN_ERRORS_ALONE: Final = 1.0
+"""Of one beside two so many are enough: to ask a service of one slot for one at a time is right."""
+_LOSS: Final = 0.15
+"""Two that do so much less than many, and an error besides, do not wait for each other."""
+_COSTS: Final = 1.5
+"""Latency of two beside that of one from which on company costs: alone they would be alike."""
+_ALONE: Final = 1.1
+"""Mean in flight of a window in which nobody had company, but for what was left of before."""
+_SAMPLES: Final = 8.0
+"""Of one at a time, before it is said that company costs nothing."""
+_SAMPLES_COSTLY: Final = 32.0
+"""And times 1 + scatter, before it is said how much it costs."""
+_LATE_NS, _LATE_RTTS = NS_PER_S, 100.0
+"""Longer than this, or than so many latencies of two, nobody is kept alone."""
+
+
+def is_retrograde(
+    less: Evidence, more: Evidence, *, scatter: float, errors: float = _GAIN_ERRORS
+) -> bool:
+    """Whether clearly more is done with less in flight: by so many errors; no, of nothing."""
+    if not (less.count and more.count):
+        return False
+    gain = math.log(less.rate / more.rate)
+    error = math.hypot(less.error(scatter), more.error(scatter))
+    return gain > max(_GAIN, errors * error)
+
+
+class Company:
+    """The end of a dip at two in flight: one at a time, as two may each take twice as long.
+
+    Such latency would be believed to be that without load, as less than two are never asked for.
+    """
+
+    __slots__ = ("_alone", "_late_at", "_two", "_was_told")
+
+    def __init__(self, two: Evidence, *, now: Instant) -> None:
+        """`two` is what was seen with two in flight, and from `now` on there is one slot."""
+        self._two = two
+        self._alone = Evidence()
+        self._was_told = False
+        self._late_at = Instant(now + max(_LATE_NS, round(_LATE_RTTS * two.rtt_ns)))
+
+    def take(self, window: WindowSummary) -> None:
+        """A window since then."""
+        if window.in_flight_mean < _ALONE:
+            self._alone.add(window, target_ns=1.0, memory=math.inf)
+
+    @property
+    def costs(self) -> bool:
+        """Whether two take clearly longer than one; no, before that is known."""
+        alone = self._alone
+        return alone.count >= _SAMPLES and self._two.rtt_ns > _COSTS * alone.rtt_ns
+
+    def tells_first(self) -> bool:
+        """Whether it has just turned out that it costs; once."""
+        is_news = self.costs and not self._was_told
+        self._was_told = self._was_told or is_news
+        return is_news
+
+    def is_over(self, *, scatter: float, now: Instant) -> bool:
+        """Whether enough was seen, or it is no use waiting for it."""
+        wanted = _SAMPLES_COSTLY * (1 + scatter) if self.costs else _SAMPLES
+        return self._alone.count >= wanted or now >= self._late_at
+
+    def is_retrograde(self, *, scatter: float) -> bool:
+        """Whether one at a time does clearly more than two."""
+        return is_retrograde(self._alone, self._two, scatter=scatter, errors=_GAIN_ERRORS_ALONE)
+
+
+class Knee:
+    """The level beyond which the service was seen to do less, until a trial shows otherwise."""
+
+    __slots__ = ("company_costs", "level")
+
+    def __init__(self) -> None:
+        self.level = math.inf
+        """Slots."""
+        self.company_costs: bool | None = None
+        """Whether two take longer than one; None: it was not asked since the service changed."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is one."""
+        return self.level < math.inf
+
+    def low_in_flight(self, limit: int) -> int:
+        """How many in flight are low: one at least, two unless they are known to cost."""
+        return low_in_flight(limit, always=1 if self.company_costs else LOW_ALWAYS)
+
+    def lift(self) -> None:
+        """There is none any more."""
+        self.level = math.inf
+
+    def is_in_doubt(self, two: Evidence, more: Evidence, *, scatter: float) -> bool:
+        """Whether it may be at one: two do as much as many, as they do of one slot, or of two."""
+        if is_retrograde(two, more, scatter=scatter):
+            return True
+        if self.company_costs is False or not (two.count and more.count):
+            return False
+        loss = math.log(more.rate / two.rate)
+        return loss < _LOSS + math.hypot(two.error(scatter), more.error(scatter))
+
+    def is_two_known(self, two: Evidence, *, scatter: float) -> bool:
+        """Whether enough was seen of two to compare one with them."""
+        return two.count >= _SAMPLES_COSTLY * (1 + scatter) / 2

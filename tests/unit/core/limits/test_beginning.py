@@ -1,0 +1,57 @@
+"""Before a baseline is known a ramp is measured by its own beginning."""
+
+from __future__ import annotations
+
+import pytest
+
+from shedproxy.core import NS_PER_MS
+from shedproxy.core.limits.beginning import Beginning
+from shedproxy.core.limits.scatter import Scatter
+from shedproxy.core.window import WindowSummary
+
+MS = NS_PER_MS
+
+
+def window(in_flight: float, rtt_ms: float, **changes: object) -> WindowSummary:
+    values = {"sample_count": 400, "rtt_mean_ns": round(rtt_ms * MS), "in_flight_mean": in_flight}
+    return WindowSummary(**(values | changes))
+
+
+def target_ms(beginning: Beginning, of: WindowSummary) -> float:
+    scatter = Scatter()
+    scatter.value = 0.0
+    return beginning.target_ns(of, scatter) / MS
+
+
+def test_the_first_window_is_the_measure_of_the_others() -> None:
+    beginning = Beginning()
+    assert not beginning.is_known
+    assert target_ms(beginning, window(8, 50)) == pytest.approx(60)
+    beginning.take(window(4, 10))
+    assert beginning.is_known
+    assert beginning.rtt_ns == 10 * MS
+    assert target_ms(beginning, window(8, 50)) == pytest.approx(12, rel=0.02)
+
+
+def test_windows_of_twice_as_much_in_flight_are_no_beginning() -> None:
+    beginning = Beginning()
+    beginning.take(window(4, 10))
+    beginning.take(window(8, 50))
+    assert beginning.rtt_ns == 10 * MS
+    beginning.take(window(7, 20))
+    assert beginning.rtt_ns == pytest.approx(15 * MS)
+
+
+def test_a_trusted_baseline_is_a_better_measure() -> None:
+    beginning = Beginning()
+    beginning.take(window(4, 10))
+    assert target_ms(beginning, window(8, 50, baseline_mean_ns=20 * MS)) == pytest.approx(24)
+
+
+def test_while_others_are_refused_a_few_samples_without_load_bound_it() -> None:
+    beginning = Beginning()
+    beginning.take(window(4, 40))
+    unknown = {"baseline_mean_ns": 10 * MS, "provisional_count": 400}
+    assert target_ms(beginning, window(8, 50, **unknown)) == pytest.approx(48, rel=0.02)
+    bounded = window(8, 50, **unknown, is_overloaded=True)
+    assert target_ms(beginning, bounded) == pytest.approx(12)
