@@ -339,9 +339,9 @@ class AdaptiveLimit:
             can_be_alone = self.limit == LOW_ALWAYS and self._policy.minimum == 1
             if can_be_alone and self._knee.is_in_doubt(dip.seen, dip.before, scatter=scatter):
                 if self._knee.is_two_known(dip.seen, scatter=scatter):
-                    dip.company = Company(dip.seen, now=now)
-                    self._level = 1.0
-                return LimitCause.STEADY
+                    dip.company, self._level = Company(dip.seen, now=now), 1.0
+                if dip.company or not dip.is_late(window, now=now):
+                    return LimitCause.STEADY
         has_changed = dip.has_found(window)
         if has_changed:
             self._knee.company_costs = None

@@ -194,9 +194,12 @@ class Dip:
             turns = _DIP_TURNS * window.in_flight_mean
             is_enough = window.learnt_count >= max(_DIP_SAMPLES_MIN, turns)
             is_known = is_enough and now - self._began_at >= self._length_ns
+        return is_known or self.is_late(window, now=now)
+
+    def is_late(self, window: WindowSummary, *, now: Instant) -> bool:
+        """Whether it is no use waiting for more."""
         longest_ns = max(_DIP_LENGTH_MAX_NS, _DIP_RTTS_MAX * window.rtt_mean_ns)
-        is_late = self._samples >= _DIP_SAMPLES_MAX or now - self._began_at >= longest_ns
-        return is_known or is_late
+        return self._samples >= _DIP_SAMPLES_MAX or now - self._began_at >= longest_ns
 
     @staticmethod
     def check_length_ns(baseline_ns: int) -> int:

@@ -37,7 +37,7 @@ _SAMPLES: Final = 8.0
 """Of one at a time, before it is said that company costs nothing."""
 _SAMPLES_COSTLY: Final = 32.0
 """And times 1 + scatter, before it is said how much it costs."""
-_LATE_NS, _LATE_RTTS = NS_PER_S, 100.0
+_LATE_NS, _LATE_RTTS, _LATE_RTTS_COSTLY = NS_PER_S, 24.0, 100.0
 """Longer than this, or than so many latencies of two, nobody is kept alone."""
 
 
@@ -58,14 +58,14 @@ class Company:
     Such latency would be believed to be that without load, as less than two are never asked for.
     """
 
-    __slots__ = ("_alone", "_late_at", "_two", "_was_told")
+    __slots__ = ("_alone", "_began_at", "_two", "_was_told")
 
     def __init__(self, two: Evidence, *, now: Instant) -> None:
         """`two` is what was seen with two in flight, and from `now` on there is one slot."""
         self._two = two
         self._alone = Evidence()
         self._was_told = False
-        self._late_at = Instant(now + max(_LATE_NS, round(_LATE_RTTS * two.rtt_ns)))
+        self._began_at = now
 
     def take(self, window: WindowSummary) -> None:
         """A window since then."""
@@ -86,8 +86,11 @@ class Company:
 
     def is_over(self, *, scatter: float, now: Instant) -> bool:
         """Whether enough was seen, or it is no use waiting for it."""
-        wanted = _SAMPLES_COSTLY * (1 + scatter) if self.costs else _SAMPLES
-        return self._alone.count >= wanted or now >= self._late_at
+        wanted, rtts = _SAMPLES, _LATE_RTTS
+        if self.costs:
+            wanted, rtts = _SAMPLES_COSTLY * (1 + scatter), _LATE_RTTS_COSTLY
+        is_late = now - self._began_at >= max(_LATE_NS, rtts * self._two.rtt_ns)
+        return is_late or self._alone.count >= wanted
 
     def is_retrograde(self, *, scatter: float) -> bool:
         """Whether one at a time does clearly more than two."""

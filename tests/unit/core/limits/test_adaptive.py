@@ -542,3 +542,14 @@ def test_a_settled_limit_rises_little_further_than_it_has_to(draw: Draw, most: i
         service.tell_until(LimitCause.HEADROOM)
         service.limit.stop_probing(now=Instant(service.now))  # what is anchored settles
         assert max(change.limit_after for change in service.tell(80)) <= most
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_dip_at_two_ends_where_two_are_no_longer_asked_for(seed: int) -> None:
+    """It would like to know more of two, to compare one with them: not for ever."""
+    service = Service(1, exponential, seed=seed)
+    while not (service.limit.is_probing and service.limit.limit == 2):
+        service.tell(is_overloaded=True)
+    service.tell(is_overloaded=True)
+    service.tell(12, in_flight_mean=1.2, limit_was_reached=False, learnt_count=64)
+    assert not service.limit.is_probing

@@ -88,12 +88,18 @@ def test_what_was_admitted_beside_another_says_nothing_of_one_alone() -> None:
     assert not company.is_over(scatter=0.0, now=Instant(0))
 
 
-@pytest.mark.parametrize(("two_ms", "late_s"), [(1.0, 1.0), (200.0, 20.0)])
+@pytest.mark.parametrize(("two_ms", "late_s"), [(1.0, 1.0), (200.0, 4.8)])
 def test_nobody_is_kept_alone_for_long_if_that_tells_nothing(two_ms: float, late_s: float) -> None:
     """Several workers, say, may have one in flight each."""
     company = Company(seen(2, two_ms), now=Instant(0))
     assert not company.is_over(scatter=0.0, now=Instant(round(late_s * NS_PER_S) - 1))
     assert company.is_over(scatter=0.0, now=Instant(round(late_s * NS_PER_S)))
+
+
+def test_where_company_costs_there_is_time_to_learn_how_much() -> None:
+    company = alone(two_ms=200, one_ms=50)
+    assert not company.is_over(scatter=1.0, now=Instant(5 * NS_PER_S))
+    assert company.is_over(scatter=1.0, now=Instant(20 * NS_PER_S))
 
 
 def test_only_where_two_do_as_much_as_many_one_may() -> None:
