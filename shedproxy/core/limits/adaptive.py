@@ -338,7 +338,7 @@ class AdaptiveLimit:
                 return LimitCause.STEADY
             can_be_alone = self.limit == LOW_ALWAYS and self._policy.minimum == 1
             if can_be_alone and self._knee.is_in_doubt(dip.seen, dip.before, scatter=scatter):
-                if self._knee.is_two_known(dip.seen, scatter=scatter):
+                if Company.can_tell(dip.seen, scatter=scatter):
                     dip.company, self._level = Company(dip.seen, now=now), 1.0
                 if dip.company or not dip.is_late(window, now=now):
                     return LimitCause.STEADY

@@ -67,6 +67,11 @@ class Company:
         self._was_told = False
         self._began_at = now
 
+    @staticmethod
+    def can_tell(two: Evidence, *, scatter: float) -> bool:
+        """Whether enough was seen of two to compare one with them."""
+        return two.count >= _SAMPLES_COSTLY * (1 + scatter) / 2
+
     def take(self, window: WindowSummary) -> None:
         """A window since then."""
         if window.in_flight_mean < _ALONE:
@@ -106,7 +111,7 @@ class Knee:
         self.level = math.inf
         """Slots."""
         self.company_costs: bool | None = None
-        """Whether two take longer than one; None: it was not asked since the service changed."""
+        """Whether two were seen to take longer than one; None: not asked since it changed."""
 
     @property
     def is_known(self) -> bool:
@@ -129,7 +134,3 @@ class Knee:
             return False
         loss = math.log(more.rate / two.rate)
         return loss < _LOSS + math.hypot(two.error(scatter), more.error(scatter))
-
-    def is_two_known(self, two: Evidence, *, scatter: float) -> bool:
-        """Whether enough was seen of two to compare one with them."""
-        return two.count >= _SAMPLES_COSTLY * (1 + scatter) / 2

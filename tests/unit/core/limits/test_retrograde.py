@@ -124,10 +124,9 @@ def test_two_are_low_unless_they_are_known_to_cost() -> None:
 
 
 def test_of_two_more_is_asked_where_latencies_scatter() -> None:
-    knee = Knee()
-    assert knee.is_two_known(seen(2, 10, samples=16), scatter=0.0)
-    assert not knee.is_two_known(seen(2, 10, samples=16), scatter=1.0)
-    assert knee.is_two_known(seen(2, 10, samples=32), scatter=1.0)
+    assert Company.can_tell(seen(2, 10, samples=16), scatter=0.0)
+    assert not Company.can_tell(seen(2, 10, samples=16), scatter=1.0)
+    assert Company.can_tell(seen(2, 10, samples=32), scatter=1.0)
 
 
 def test_a_knee_that_is_lifted_is_none() -> None:
