@@ -45,6 +45,8 @@ __all__ = [
 
 DEADLINE_MS = 1000.0
 """All clients leave then."""
+REST_S = 5.0
+"""Between the first request and the others, as where live cells are made ready one by one."""
 REACHES = 0.97
 """Of the best goodput: what counts as reaching it."""
 SEARCH_LOADS = (1.5, 3.0, 10.0)
@@ -187,10 +189,13 @@ def _play(
     world = World(
         scenario=Scenario(
             name=shape.name,
-            duration_s=seconds,
+            duration_s=REST_S + seconds,
             deadline_ms=DEADLINE_MS,
             backend=BackendSpec(slots=shape.slots, service_ms=shape.service_ms, law=shape.law),
-            client=(ClientSpec(load=load),),
+            client=(
+                ClientSpec(name="first", arrivals="at_once", requests=1),
+                ClientSpec(load=load, start_s=REST_S),
+            ),
         ),
         make_controller=make,
         chance=lambda name: random.Random(f"{seed}/{name}"),

@@ -40,6 +40,8 @@ MEMORY_ENDS: Final = 1000.0
 """Ends of work after which a rate weighs a third of what it did."""
 _KNOWN_ENDS: Final = 64
 """Chance moves the count of so many ends by an eighth."""
+_SURPRISE: Final = 3.0
+"""Standard deviations by which more was asked for than chance explains."""
 _PACED: Final = 8
 """Periods that a pause found later may have begun or ended in."""
 _MEMORY_MIN_S: Final = 0.02
@@ -56,6 +58,7 @@ class Demand:
     """Counts with integer additions; rates and cuts are computed once per period."""
 
     __slots__ = (
+        "_asked_before",
         "_busy_ns",
         "_busy_s",
         "_ended_total",
@@ -65,6 +68,8 @@ class Demand:
         "_older_by_level",
         "_paced",
         "_paced_s",
+        "_queued_at",
+        "_queued_from",
         "_recent",
         "_slots",
         "_slots_total",
@@ -94,6 +99,12 @@ class Demand:
         """`arrivals` when somebody was waiting last."""
         self.asked = 0
         """Slots asked for in this period."""
+        self._asked_before = 0
+        """And before it, since ever."""
+        self._queued_at = now
+        """Since when somebody has waited without a break, if anybody waits."""
+        self._queued_from = 0
+        """What had been asked for by then, since ever."""
         self.ended = 0
         """Slots whose work ended while somebody waited, in this period: whoever frees them adds."""
         self.busy_since = -1
@@ -173,7 +184,8 @@ class Demand:
     def saturate(self, now: Instant) -> None:
         """Somebody waits from now on."""
         if self.busy_since < 0:
-            self.busy_since = now
+            self.busy_since = self._queued_at = now
+            self._queued_from = self._asked_before + self.asked
 
     def relieve(self, now: Instant) -> None:
         """Nobody waits any more."""
@@ -191,6 +203,20 @@ class Demand:
         if self.starved_since >= 0:
             self._starved_ns += now - self.starved_since
             self.starved_since = -1
+
+    def recount(self) -> None:
+        """The queue is too long: what filled it is the demand, if what was known cannot have.
+
+        Rates are remembered for seconds, and a flood that comes after some idle ones, or after a
+        trickle, would be taken for a little more than capacity until these are forgotten. `update`
+        comes first.
+        """
+        asked = self._asked_before - self._queued_from
+        queued_s = (self.updated_at - self._queued_at) / NS_PER_S
+        if self.busy_since < 0 or asked < _KNOWN_ENDS or queued_s <= 0:
+            return
+        if asked - self.offered_rps * queued_s > _SURPRISE * math.sqrt(asked):
+            self._offered_total, self._offered_s = float(asked), queued_s
 
     def stand_still(self, since: Instant, until: Instant) -> None:
         """Lately nothing ended between these instants, though work was under way."""
@@ -226,6 +252,7 @@ class Demand:
         if rate > 0:
             memory_s = min(_MEMORY_MAX_S, max(_MEMORY_MIN_S, MEMORY_ENDS / rate))
         kept = math.exp(-elapsed_s / memory_s)
+        self._asked_before += self.asked
         self._offered_total = self._offered_total * kept + self.asked
         self._offered_s = self._offered_s * kept + elapsed_s
         self.asked = 0

@@ -195,6 +195,7 @@ class ShedLevel:
         if self._policy.enabled:
             self.is_overloaded = True
             self._surge.begin(self.demand.updated_at)
+            self.demand.recount()
             self.on_refusal()
             self._aim(limit, standing, scatter, wait_max_ns)
 

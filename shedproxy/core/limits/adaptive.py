@@ -196,10 +196,12 @@ class AdaptiveLimit:
         self._streak = 0
         patience = SAMPLES if window.is_overloaded else _MEMORY / 2  # without any room
         if step < -_RAMP_END_ERRORS * error or evidence.count > patience * (1 + scatter):
+            level = min(self._level, max(wanted, self._level * _SHRINK_MAX))
             if not self._is_anchored:
-                return self._doubt(window, now=now)
+                is_sure = self._beginning.is_sure_of(step, error=error, scatter=scatter)
+                return self._doubt(window, level if is_sure else self._level, now=now)
             self._is_ramping = False
-            self._level = self._peak = min(self._level, max(wanted, self._level * _SHRINK_MAX))
+            self._level = self._peak = level
             return LimitCause.QUEUEING
         return LimitCause.STEADY
 
@@ -219,7 +221,7 @@ class AdaptiveLimit:
         is_enough = evidence.count >= SAMPLES * (1 + scatter)
         if is_enough and step < -max(_FALL_ERRORS * error, _FALL_MIN):
             if not self._is_anchored:
-                return self._doubt(window, now=now)
+                return self._doubt(window, self._level, now=now)
             self._level = max(wanted, self._level * _FALL_MAX)
             is_known = evidence.count > _MEMORY * (1 + scatter) / 2
             if is_known and self._level <= self._peak * _SLOWER_BELOW and self._may_probe:
@@ -293,30 +295,28 @@ class AdaptiveLimit:
         self._dip = Dip(self._level, self._level, now=now, length_ns=length_ns)
         return LimitCause.RELEARNT
 
-    def _doubt(self, window: WindowSummary, *, now: Instant) -> LimitCause:
-        """The ramp ended by a baseline of a handful of samples: learn a better one, in time."""
+    def _doubt(self, window: WindowSummary, level: float, *, now: Instant) -> LimitCause:
+        """A baseline of a handful of samples says `level`: take it, and learn a better one."""
         if not (self._pause.is_over or window.is_overloaded):
-            return LimitCause.STEADY  # others are not refused yet, and none shall be for a dip
-        # What was busy at the best throughput, if latency was that of the ramp's beginning (the
-        # bandwidth-delay product of BBR): the ramp may have gone far beyond it. Whole ones: with
-        # a slot more than are busy somebody waits for each.
-        first_ns = self._beginning.rtt_ns or float(window.rtt_mean_ns)
-        busy = self._throughput_max * first_ns // NS_PER_S
+            self._level = self._peak = level
+            return LimitCause.QUEUEING  # others are not refused yet, and none shall be for a dip
         self._first_target_ns = self._beginning.target_ns(window, self._scatter)
-        self._begin_dip(at_most=max(float(LOW_ALWAYS), busy), now=now)
+        busy = self._beginning.busy_at(self._throughput_max, window)
+        self._begin_dip(level, now=now)
+        self._level = min(self._level, max(LOW_ALWAYS, busy))
         return LimitCause.QUEUEING
 
     def _relearn(self, window: WindowSummary, *, now: Instant) -> LimitCause:
         # Long enough to tell, and equally long for all that stand before one service.
-        self._begin_dip(now=now, length_ns=Dip.check_length_ns(window.baseline_mean_ns))
+        self._begin_dip(self._level, Dip.check_length_ns(window.baseline_mean_ns), now=now)
         return LimitCause.RELEARNT
 
-    def _begin_dip(self, *, now: Instant, at_most: float = math.inf, length_ns: int = 0) -> None:
+    def _begin_dip(self, back_to: float, length_ns: int = 0, *, now: Instant) -> None:
         lately = self._lately.evidence
         seen = lately if lately.count else self._evidence
         wanted = seen.in_flight / seen.strain if seen.count else self._level
-        self._dip = Dip(wanted, self._level, now=now, length_ns=length_ns, before=seen)
-        self._level = min(self._level, at_most, float(low_in_flight(self.limit)))
+        self._dip = Dip(wanted, back_to, now=now, length_ns=length_ns, before=seen)
+        self._level = min(self._level, float(low_in_flight(self.limit)))
         self._forget()
 
     def _move_in_dip(self, dip: Dip, window: WindowSummary, *, now: Instant) -> LimitCause:

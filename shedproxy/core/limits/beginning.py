@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from shedproxy.core.limits.evidence import Evidence
 from shedproxy.core.limits.scatter import Scatter
 from shedproxy.core.limits.target import target_ns
+from shedproxy.core.units import NS_PER_S
 from shedproxy.core.window import WindowSummary
 
 __all__ = ["Beginning"]
+
+_SAMPLES: Final = 16
+"""The first window after an idle time may be of four."""
+_SURE_ERRORS: Final = 2.0
 
 
 class Beginning:
@@ -33,7 +39,7 @@ class Beginning:
     def take(self, window: WindowSummary) -> None:
         """A window, unless it is of more in flight."""
         seen = self._evidence
-        if not seen.count or window.in_flight_mean < 2 * seen.in_flight:
+        if seen.count < _SAMPLES or window.in_flight_mean < 2 * seen.in_flight:
             seen.add(window, target_ns=1.0, memory=math.inf)
 
     def target_ns(self, window: WindowSummary, scatter: Scatter) -> float:
@@ -45,3 +51,19 @@ class Beginning:
         by_first = float(target_ns(round(self.rtt_ns), self._evidence.error(scatter.value)))
         # While others are refused, a few samples without load are no baseline but a bound.
         return min(target, by_first) if baseline_ns and window.is_overloaded else by_first
+
+    def is_sure_of(self, step: float, *, error: float, scatter: float) -> bool:
+        """Whether a ramp that ends here went too far: the way back is more than all that is unsure.
+
+        `step` is the logarithm of the level wanted over the level, `error` that of what was seen
+        there.
+        """
+        return step < -_SURE_ERRORS * math.hypot(error, self._evidence.error(scatter))
+
+    def busy_at(self, throughput_rps: float, window: WindowSummary) -> float:
+        """Slots that are busy at such a throughput with the latency of then, or else of `window`.
+
+        The bandwidth-delay product of BBR: the ramp may have gone far beyond it. Whole ones: with a
+        slot more than are busy somebody waits for each.
+        """
+        return throughput_rps * (self.rtt_ns or float(window.rtt_mean_ns)) // NS_PER_S

@@ -99,6 +99,57 @@ def test_the_stopwatch_runs_from_the_first_waiter_to_the_last() -> None:
     assert demand.busy_since == -1
 
 
+def flooded(before_rps: int, *, asked: int, queued_s: float) -> Demand:
+    """Ten seconds of one rate, nobody waits; then a flood, for which everybody does."""
+    demand = Demand(now=START)
+    for second in range(1, 11):
+        ask(demand, 5, times=before_rps)
+        demand.update(at(second))
+    ask(demand, 5)
+    demand.saturate(at(10))
+    ask(demand, 5, times=asked)
+    demand.update(at(10 + queued_s))
+    return demand
+
+
+@pytest.mark.parametrize("before_rps", [0, 20, 100])
+def test_a_flood_is_counted_from_the_first_waiter_on_once_it_is_one(before_rps: int) -> None:
+    """However long nothing, or little, was asked for before."""
+    demand = flooded(before_rps, asked=150, queued_s=0.5)
+    assert demand.offered_rps < 130, "seconds are remembered"
+    demand.recount()
+    assert demand.offered_rps == pytest.approx(300)
+    ask(demand, 5, times=450)
+    demand.update(at(12))
+    assert demand.offered_rps == pytest.approx(300), "and it goes on from there"
+
+
+@pytest.mark.parametrize(
+    ("before_rps", "asked", "queued_s"),
+    [
+        (0, 63, 0.5),  # too few to be counted
+        (100, 70, 0.5),  # chance: 50 were to be expected
+        (400, 150, 0.5),  # less than before
+        (0, 80, 0.0),  # no time to divide by
+    ],
+)
+def test_what_is_known_of_demand_stays_where_it_explains_the_queue(
+    before_rps: int, asked: int, queued_s: float
+) -> None:
+    demand = flooded(before_rps, asked=asked, queued_s=queued_s)
+    before = demand.offered_rps
+    demand.recount()
+    assert demand.offered_rps == before
+
+
+def test_without_anybody_who_waits_there_is_nothing_to_recount() -> None:
+    demand = flooded(0, asked=150, queued_s=0.5)
+    demand.relieve(at(10.5))
+    before = demand.offered_rps
+    demand.recount()
+    assert demand.offered_rps == before
+
+
 def test_the_part_of_a_period_in_which_slots_were_idle_is_known() -> None:
     """Whoever says so twice counts once; what lasts is cut at the end of the period."""
     demand = Demand(now=Instant(0))

@@ -220,6 +220,20 @@ def test_a_first_dip_that_is_given_up_goes_on_with_the_ramp() -> None:
     assert limits == [28, 41, 62, 92, 138], "by half with each window"
 
 
+def test_a_ramp_that_went_much_too_far_comes_back_though_it_may_not_dip() -> None:
+    """Nobody is refused yet, and none shall be for a dip; but clients wait inside the service."""
+    service = Service(30)
+    assert service.tell(4, provisional_count=200)[-1].limit_after == 33
+    service.slots = 5
+    service.tell_until(LimitCause.QUEUEING, provisional_count=200)
+    assert service.limit.is_probing
+    change = service.limit.stop_probing(now=Instant(service.now))
+    assert change.limit_after == 17, "by half at most"
+    service.tell(11, provisional_count=200)
+    assert not service.limit.is_probing
+    assert 5 < service.limit.limit < 9, "where latency would be that of the beginning"
+
+
 def test_a_first_dip_that_was_given_up_is_made_up_for_once_others_are_refused() -> None:
     """What filled the queue was the flood, not the dip: the limit may be far above the slots."""
     service = Service(10, initial=12)

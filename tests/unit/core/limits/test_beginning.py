@@ -42,6 +42,33 @@ def test_windows_of_twice_as_much_in_flight_are_no_beginning() -> None:
     assert beginning.rtt_ns == pytest.approx(15 * MS)
 
 
+def test_after_four_samples_the_next_window_is_of_the_beginning_too() -> None:
+    """An idle time ends a window soon, and what was in flight then is next to nothing."""
+    beginning = Beginning()
+    beginning.take(window(2, 10, sample_count=4))
+    beginning.take(window(9, 10, sample_count=16))
+    beginning.take(window(19, 90, sample_count=16))
+    assert beginning.rtt_ns == 10 * MS
+
+
+def test_of_a_short_or_scattered_beginning_the_way_back_is_not_sure() -> None:
+    """Twice the error of both: 11 % of 32 samples that scatter by a fifth, and of the end."""
+    beginning = Beginning()
+    assert not beginning.is_sure_of(-9.0, error=0.1, scatter=0.2)
+    beginning.take(window(4, 10, sample_count=32))
+    assert beginning.is_sure_of(-0.32, error=0.11, scatter=0.2)
+    assert not beginning.is_sure_of(-0.30, error=0.11, scatter=0.2)
+    assert not beginning.is_sure_of(-0.32, error=0.11, scatter=1.0)
+
+
+def test_what_was_busy_is_counted_by_the_latency_of_the_beginning() -> None:
+    """Whole slots; without a beginning by that of the window."""
+    beginning = Beginning()
+    assert beginning.busy_at(1000, window(8, 50)) == 50
+    beginning.take(window(4, 10))
+    assert beginning.busy_at(1080, window(8, 50)) == 10
+
+
 def test_a_trusted_baseline_is_a_better_measure() -> None:
     beginning = Beginning()
     beginning.take(window(4, 10))
