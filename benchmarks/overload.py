@@ -47,7 +47,7 @@ REFUSER_S = 10.0
 """What is asked of the refuser in a round, at each load: how soon anything can be told here."""
 READY_S, END_S = 2.5, 1.0
 """What starting a cell takes, and its last deadline."""
-BESIDE_RPS, BRISK_MAX, LEISURELY_MS = 8_000.0, 6, 100.0
+BESIDE_RPS, BRISK_MAX, LEISURELY_MS = 8_000.0, 4, 100.0
 """What is offered at most to all cells that run at a time (to one alone it may be more), and how
 many those are at most unless their services take so long: what wakes for one is late for others."""
 

@@ -108,8 +108,9 @@ def _received(here: Any, job: Any) -> Any:
 
 
 def _child(there: Any, run: Callable[[Any, Callable[[], None]], Any], job: Any) -> None:
-    # In order: else the servers that it has started would outlive it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # In order: else the servers that it has started would outlive it. Whoever runs a loop hears of
+    # an interrupt; what a handler raises in a callback of uvloop is lost.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
     def begin() -> None:
         there.send(_READY)
@@ -119,3 +120,5 @@ def _child(there: Any, run: Callable[[Any, Callable[[], None]], Any], job: Any) 
         there.send(run(job, begin))
     except NotMeasuredError as error:
         there.send(error)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

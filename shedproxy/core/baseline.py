@@ -52,7 +52,10 @@ _VERDICT_SAMPLES: Final = 64
 _CONCLUDED_SAMPLES: Final = 8
 """Of less a time to learn that is over concludes nothing: the former baseline is back."""
 _CONFIRMED_ERRORS: Final = 2.0
-"""Means within so many errors of their difference say the same."""
+"""Means within so many errors of their difference say the same,"""
+_FALL_ERRORS: Final = 3.0
+"""or so many where the new one is lower: if one in ten takes long, none of fifty does by chance in
+one dip of two hundred, and the limit would be half of the slots until the next check."""
 _BELIEVED_RISE: Final = 1.25
 """A rise up to this is what others in front of the same service hold it at: not its own."""
 
@@ -100,6 +103,7 @@ class RouteLatency:
         "_low",
         "_low_in_flight",
         "_missing",
+        "_replaced_ns",
         "is_trusted",
         "judged_ns",
         "recent",
@@ -116,6 +120,8 @@ class RouteLatency:
         self._former: SampleMean | None = None
         self._former_missing = 0
         """As `_missing`, of the former baseline."""
+        self._replaced_ns = 0
+        """What the present one has taken the place of, in the time to learn; 0: of nothing."""
         self.recent = DecayedMean()
         self.is_trusted = False
         self.judged_ns = 0
@@ -146,22 +152,19 @@ class RouteLatency:
     def remember(self, remembered: Remembered) -> None:
         """Believe what a predecessor did."""
         self._low = SampleMean.of(*remembered)
-        self._former, self._missing = None, 0
+        self._former, self._missing, self._replaced_ns = None, 0, 0
         self._trust(self._low.value_ns)
 
     def conclude(self, scatter: float) -> None:
         """The time to learn is over: judge the former baseline by what was seen."""
         self._is_over = True
-        if self._former is None:
-            return
-        if self._low.count < _CONCLUDED_SAMPLES:
-            self.trust_again(scatter)
-        else:
+        if self._former is not None and self._low.count >= _CONCLUDED_SAMPLES:
             self._settle(scatter)
+        self.trust_again(scatter)
 
     def trust_again(self, scatter: float) -> None:
         """Go back to what was believed before, with what was learnt meanwhile."""
-        former = self._former
+        former, self._replaced_ns = self._former, 0
         if former is not None:
             former.merge(self._low)
             self._low, self._former, self._missing = former, None, self._former_missing
@@ -212,22 +215,27 @@ class RouteLatency:
         return math.sqrt(scatter / low.count) <= _TRUSTED_ERROR - missing
 
     def distrust(self) -> None:
-        """Learn the baseline again. The former serves until the first new sample."""
+        """Learn the baseline again. The former serves until the first new sample.
+
+        What is being learnt already in place of a former one begins anew: it is of another level.
+        """
         if self.is_trusted:
             self.is_trusted = False
             self.judged_ns = -self.judged_ns
             self._former, self._former_missing = self._low, self._missing
-            self._low = SampleMean()
-            self._low_in_flight = 1
-            self._missing = 0
-            self._is_over = False
+        elif self._former is None:
+            return
+        self._low = SampleMean()
+        self._low_in_flight = 1
+        self._missing = self._replaced_ns = 0
+        self._is_over = False
 
     def learning(self, scatter: float) -> Learning:
         """How well the baseline is known, and what became of the former one."""
-        low, former = self._low, self._former
-        ratio = 1.0
+        low, former, replaced_ns = self._low, self._former, self._replaced_ns
         if former is not None and low.count and self._verdict(former) is _Verdict.REPLACED:
-            ratio = self._mean_ns(scatter) / max(former.value_ns, 1)
+            replaced_ns = max(former.value_ns, 1)
+        ratio = self._mean_ns(scatter) / replaced_ns if replaced_ns else 1.0
         return Learning(low.count, ratio, self.low_error(scatter), low.scatter())
 
     def _verdict(self, former: SampleMean) -> _Verdict:
@@ -239,7 +247,7 @@ class RouteLatency:
         error = math.sqrt(scatter / low.count + scatter / max(former.weight, 1))
         step = math.log(self._mean_ns(scatter) / former.value_ns)
         missing = _MISSING_ERROR * scatter * self._low_in_flight / low.count if step < 0 else 0.0
-        if abs(step) <= _CONFIRMED_ERRORS * error + missing:
+        if -_FALL_ERRORS * error - missing <= step <= _CONFIRMED_ERRORS * error:
             return _Verdict.CONFIRMED
         rise_max = math.log(_BELIEVED_RISE) + _CONFIRMED_ERRORS * error
         return _Verdict.KEPT if 0 < step < rise_max else _Verdict.REPLACED
@@ -252,6 +260,8 @@ class RouteLatency:
                 self._low.merge(former)
             elif verdict is _Verdict.KEPT:
                 self._low, self._missing = former, self._former_missing
+            else:
+                self._replaced_ns = max(former.value_ns, 1)
         self._trust(self._mean_ns(scatter))
 
     def _trust(self, mean_ns: int) -> None:

@@ -41,7 +41,8 @@ MEMORY_ENDS: Final = 1000.0
 _KNOWN_ENDS: Final = 64
 """Chance moves the count of so many ends by an eighth."""
 _SURPRISE: Final = 3.0
-"""Standard deviations by which more was asked for than chance explains."""
+"""Standard deviations by which more came than chance explains."""
+_QUEUED_MIN_S: Final = 0.1
 _PACED: Final = 8
 """Periods that a pause found later may have begun or ended in."""
 _MEMORY_MIN_S: Final = 0.02
@@ -68,6 +69,7 @@ class Demand:
         "_older_by_level",
         "_paced",
         "_paced_s",
+        "_queued_arrivals",
         "_queued_at",
         "_queued_from",
         "_recent",
@@ -103,8 +105,10 @@ class Demand:
         """And before it, since ever."""
         self._queued_at = now
         """Since when somebody has waited without a break, if anybody waits."""
+        self._queued_arrivals = 0
+        """`arrivals` by then."""
         self._queued_from = 0
-        """What had been asked for by then, since ever."""
+        """And what had been asked for, since ever."""
         self.ended = 0
         """Slots whose work ended while somebody waited, in this period: whoever frees them adds."""
         self.busy_since = -1
@@ -185,6 +189,7 @@ class Demand:
         """Somebody waits from now on."""
         if self.busy_since < 0:
             self.busy_since = self._queued_at = now
+            self._queued_arrivals = self.arrivals
             self._queued_from = self._asked_before + self.asked
 
     def relieve(self, now: Instant) -> None:
@@ -211,11 +216,14 @@ class Demand:
         trickle, would be taken for a little more than capacity until these are forgotten. `update`
         comes first.
         """
-        asked = self._asked_before - self._queued_from
-        queued_s = (self.updated_at - self._queued_at) / NS_PER_S
-        if self.busy_since < 0 or asked < _KNOWN_ENDS or queued_s <= 0:
+        arrivals = self.arrivals - self._queued_arrivals
+        if self.busy_since < 0 or arrivals < _KNOWN_ENDS:
             return
-        if asked - self.offered_rps * queued_s > _SURPRISE * math.sqrt(asked):
+        asked = self._asked_before - self._queued_from
+        # What comes in less may be no more than a burst.
+        queued_s = max(_QUEUED_MIN_S, (self.updated_at - self._queued_at) / NS_PER_S)
+        expected = self.offered_rps * queued_s * arrivals / max(1, asked)
+        if arrivals - expected > _SURPRISE * math.sqrt(arrivals):
             self._offered_total, self._offered_s = float(asked), queued_s
 
     def stand_still(self, since: Instant, until: Instant) -> None:

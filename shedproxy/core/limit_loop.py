@@ -184,8 +184,7 @@ class LimitLoop:
 
     def _measure_censored(self, route: str, elapsed_ns: int, in_flight: int, now: Instant) -> None:
         baseline_ns = self._baselines.observe_censored(route, elapsed_ns, now)
-        is_judged = self._window.add_censored(elapsed_ns, abs(baseline_ns), in_flight)
-        if is_judged and baseline_ns < 0:
+        if self._window.add_censored(elapsed_ns, abs(baseline_ns), in_flight) and baseline_ns < 0:
             self._window.add_provisional()
 
     def on_left(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
@@ -203,6 +202,7 @@ class LimitLoop:
         if self._unserved >= _UNSERVED_MAX and isinstance(self._estimator, AdaptiveLimit):
             self._unserved = 0
             self._take(self._estimator.halve(now=now))
+            self._baselines.trust_again()
 
     def on_overload(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
         """Timeout, refused connection, 503 or 504 after `elapsed_ns`: hard evidence, no latency."""
@@ -276,6 +276,8 @@ class LimitLoop:
     def _heed(self, share: CellShare, now: Instant) -> None:
         """Take the leader's limit, and go on from there when we lead."""
         leads = share.leads or self._policy.algorithm == "fixed"
+        if self._led and not leads:
+            self.stop_probing(now=now)
         limit = share.leader_limit()
         if not leads and limit and (limit != self.limit or self._opening is not None):
             self._set_limit(int(clamp_limit(limit, self._policy)))
@@ -298,8 +300,7 @@ class LimitLoop:
         relay, baselines, window = share.relay, self._baselines, self._window
         relay.learn(baselines.routes(), len(baselines))
         heard = relay.take()
-        # Who came between whom, at several workers, we do not know: those who left are a row if
-        # nobody was served.
+        # Of several workers nobody knows the order: those who left are a row if nobody was served.
         is_served = any(relayed.kind == SAMPLE for relayed in heard)
         if is_served:
             self._unserved = 0
@@ -338,8 +339,7 @@ class LimitLoop:
     @property
     def is_probing(self) -> bool:
         """Whether the limit is low on purpose, to learn a baseline."""
-        estimator = self._estimator
-        return isinstance(estimator, AdaptiveLimit) and estimator.is_probing
+        return isinstance(self._estimator, AdaptiveLimit) and self._estimator.is_probing
 
     def stop_probing(self, *, now: Instant) -> None:
         """The probe costs too much now: the limit and the baselines return to what they were."""
@@ -374,8 +374,9 @@ class LimitLoop:
                 self._baselines.trust_again()
         else:
             start = policy.initial if policy.algorithm == "fixed" else before
-            initial = int(clamp_limit(start, policy))
-            self._estimator = make_estimator(replace(policy, initial=initial))
+            self._estimator = make_estimator(
+                replace(policy, initial=int(clamp_limit(start, policy)))
+            )
             if self.share is not None:
                 # Nobody heard what was told under a fixed limit: it is stale.
                 self.share.relay.skip()

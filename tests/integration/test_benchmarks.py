@@ -7,13 +7,16 @@ import json
 import math
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 from harness.raw_server import raw_server
 
 from benchmarks.acceptance import at_one_rate
@@ -305,6 +308,43 @@ def test_jobs_that_fit_run_side_by_side_and_the_void_again_at_once():
     side_by_side([2, 5, 1], opposite, fits=fits, on_done=on_done)
     assert done == [(2, -2), (1, -1), (1, -1), (5, -5)]
     assert takes_s([1, 1, 1, 1], lambda _: 10.0, ready_s=1.0, fits=fits) == 26.0
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+def plays(job: tuple[float, Path], begin: Callable[[], None]) -> None:
+    """For so many seconds, in a loop that is always in the middle of receiving something."""
+    seconds, ended = job
+
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        pair = [await loop.create_connection(Echo, sock=end) for end in socket.socketpair()]
+        pair[0][0].write(b"ping")
+        await asyncio.sleep(seconds)
+
+    begin()
+    try:
+        uvloop.run(play())
+    finally:
+        ended.touch()
+
+
+def test_what_is_interrupted_ends_all_that_runs_in_order(tmp_path: Path):
+    """A child that went on would have the servers that it has started go on as well."""
+    jobs = [(0.01, tmp_path / "short"), (600.0, tmp_path / "long")]
+
+    def on_done(_job: object, _result: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(jobs, plays, fits=lambda *_: True, on_done=on_done)
+    assert (tmp_path / "long").exists()
 
 
 @pytest.mark.parametrize(("run_it", "why"), [(ends, "a process died: 1"), (cannot, "no port")])

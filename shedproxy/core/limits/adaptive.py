@@ -38,7 +38,7 @@ from shedproxy.core.limits.retrograde import FEW, Company, Knee, is_retrograde
 from shedproxy.core.limits.scatter import Scatter
 from shedproxy.core.limits.target import target_ns
 from shedproxy.core.policy import LimitPolicy
-from shedproxy.core.units import NS_PER_S, Instant
+from shedproxy.core.units import Instant
 from shedproxy.core.window import WindowSummary
 
 __all__ = ["AdaptiveLimit"]
@@ -77,8 +77,6 @@ class AdaptiveLimit:
         self._evidence = Evidence()
         self._lately = Lately()
         self._beginning = Beginning()
-        self._first_target_ns = 1.0
-        """What was aimed at when the ramp ended."""
         self._scatter = Scatter()
         self._is_ramping = True
         self._is_anchored = False
@@ -89,7 +87,6 @@ class AdaptiveLimit:
         self._quiet_until = Instant(0)
         self._checks = CheckClock()
         self._pause = Pause()
-        self._throughput_max = 0.0
         self._ceiling = Ceiling()
         self._knee = Knee()
         self._episode: OverloadEpisode | None = None
@@ -111,9 +108,9 @@ class AdaptiveLimit:
 
     def apply(self, policy: LimitPolicy) -> None:
         """Take new bounds; what was learnt stays, per healthy weight."""
-        if policy.weight != self._policy.weight:
+        if policy.weight != self._policy.weight or policy.minimum > self.limit:
             self._end_probes()
-            self._knee.lift()
+            self._knee = Knee()
         self._level = self._peak = float(rescaled_limit(self._level, self._policy, policy))
         self._policy = policy
 
@@ -128,7 +125,7 @@ class AdaptiveLimit:
         return LimitChange(before, after, cause, now, window.rtt_ratio)
 
     def stop_probing(self, *, now: Instant) -> LimitChange:
-        """The dip (`is_probing`) costs too much now: return to where it began, try again later."""
+        """The dip (`is_probing`) costs too much now: back to the level before, try again later."""
         before = self.limit
         self._end_probes()
         self._rest_at(self._level)
@@ -165,7 +162,7 @@ class AdaptiveLimit:
             return LimitCause.APP_LIMITED
         if now < self._quiet_until:
             return LimitCause.STEADY
-        self._throughput_max = max(self._throughput_max, window.throughput_rps)
+        self._beginning.work(window)
         self._pause.pass_window()
         scatter = self._scatter.add(window)
         target = self._beginning.target_ns(window, self._scatter)
@@ -187,6 +184,9 @@ class AdaptiveLimit:
         step = math.log(wanted / self._level)
         is_first = not self._beginning.is_known and not self._is_anchored
         if step > error or is_first:
+            if self._is_anchored and self._level >= min(self._knee.level, self._policy.maximum):
+                self._is_ramping = False
+                return LimitCause.STEADY
             self._beginning.take(window)
             self._evidence.reset()
             self._lately.reset()
@@ -212,10 +212,9 @@ class AdaptiveLimit:
         step = math.log(wanted / self._level)
         if step > max(_RISE_ERRORS * error, _RISE_MIN):
             # Most of what is remembered may be of lower levels, on the way up.
-            is_room = self._lately.evidence.strain <= 1
-            return (
-                self._rise(min(_RISE_MAX, wanted / self._level)) if is_room else LimitCause.STEADY
-            )
+            if self._lately.evidence.strain > 1:
+                return LimitCause.STEADY
+            return self._rise(min(_RISE_MAX, wanted / self._level))
         if self._lately.has_headroom(scatter):
             return self._rise(_RISE_MAX)
         is_enough = evidence.count >= SAMPLES * (1 + scatter)
@@ -244,6 +243,8 @@ class AdaptiveLimit:
     def begin_anew(self, *, now: Instant) -> None:
         """What was measured so far was not only the service's doing; the level stays."""
         self._forget()
+        if self._dip is not None:
+            self._dip.forget()
         self._checks.put_off(now=now)
 
     def _forget(self) -> None:
@@ -262,7 +263,8 @@ class AdaptiveLimit:
         if change is None or change is Change.SUSPECTED:
             return change and LimitCause.STEADY
         is_higher = change is Change.HIGHER
-        if self._may_probe and (change is Change.FASTER or (is_higher and window.is_overloaded)):
+        no_trial = window.is_overloaded or self._level * _GROWTH_MAX > self._policy.maximum
+        if self._may_probe and (change is Change.FASTER or (is_higher and no_trial)):
             return self._relearn(window, now=now)
         if is_higher and self._may_probe:
             self._trial = Trial(self._evidence, self._level, now=now)
@@ -282,10 +284,11 @@ class AdaptiveLimit:
         if not is_over:
             return LimitCause.STEADY
         self._trial, self._level = None, trial.level_before
-        was_of_knee = self._knee.is_known
-        if was_of_knee and trial.has_compared and not trial.is_saturated:
-            self._knee.lift()
-        if was_of_knee or not trial.is_real:
+        if trial.is_of_knee:
+            if trial.has_compared and not trial.is_saturated:
+                self._knee.lift()
+            return LimitCause.STEADY
+        if not trial.is_real:
             self._pause.begin()
             return LimitCause.STEADY
         if trial.is_saturated:
@@ -296,12 +299,11 @@ class AdaptiveLimit:
         return LimitCause.RELEARNT
 
     def _doubt(self, window: WindowSummary, level: float, *, now: Instant) -> LimitCause:
-        """A baseline of a handful of samples says `level`: take it, and learn a better one."""
+        """A baseline of a handful of samples says `level`: learn a better one, or take it."""
         if not (self._pause.is_over or window.is_overloaded):
             self._level = self._peak = level
             return LimitCause.QUEUEING  # others are not refused yet, and none shall be for a dip
-        self._first_target_ns = self._beginning.target_ns(window, self._scatter)
-        busy = self._beginning.busy_at(self._throughput_max, window)
+        busy = self._beginning.end(window, self._scatter)
         self._begin_dip(level, now=now)
         self._level = min(self._level, max(LOW_ALWAYS, busy))
         return LimitCause.QUEUEING
@@ -328,7 +330,8 @@ class AdaptiveLimit:
                 return LimitCause.RELEARNT  # by what is alone from now on
             if not company.is_over(scatter=scatter, now=now):
                 return LimitCause.STEADY
-            self._knee.company_costs = company.costs
+            if company.is_answered:
+                self._knee.company_costs = company.costs
             if company.costs:
                 return self._end_dip_alone(dip, company, window, now=now)
             self._level = float(LOW_ALWAYS)
@@ -347,13 +350,10 @@ class AdaptiveLimit:
             self._knee.company_costs = None
         level = dip.level_after(window.learnt_ratio)
         if not self._is_anchored:
-            target = target_ns(window.baseline_mean_ns, window.baseline_error)
-            level = dip.level_after(target / self._first_target_ns)
-            # Little's law: no more is in flight on target, at the best throughput of all windows.
-            level = min(level, self._throughput_max * target / NS_PER_S)
+            level = self._beginning.level_after(dip, window)
         if self.limit <= FEW and is_retrograde(dip.seen, dip.before, scatter=scatter):
             self._knee.level = self._level
-            if self.limit > LOW_ALWAYS:  # still fewer may do still more
+            if self.limit > max(LOW_ALWAYS, self._policy.minimum):  # fewer may do still more
                 self._dip = Dip(self._level, self._level, now=now, before=dip.seen)
                 self._level = float(max(LOW_ALWAYS, self.limit // 2))
                 return LimitCause.RELEARNT
@@ -361,7 +361,7 @@ class AdaptiveLimit:
         self._pause.begin(has_found=has_changed)
         self._is_ramping = has_changed
         if self._knee.level <= self._level and dip.before.count:
-            self._trial = Trial(dip.before, self._level, now=now)
+            self._trial = Trial(dip.before, self._level, now=now, is_of_knee=True)
         return LimitCause.HEADROOM
 
     def _end_dip_alone(

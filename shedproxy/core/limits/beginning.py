@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 from shedproxy.core.limits.evidence import Evidence
+from shedproxy.core.limits.probe import Dip
 from shedproxy.core.limits.scatter import Scatter
 from shedproxy.core.limits.target import target_ns
 from shedproxy.core.units import NS_PER_S
@@ -19,12 +20,16 @@ _SURE_ERRORS: Final = 2.0
 
 
 class Beginning:
-    """The windows of the first level, and of up to twice as much in flight."""
+    """The windows of the first level, and of up to twice as much in flight; a few of any."""
 
-    __slots__ = ("_evidence",)
+    __slots__ = ("_evidence", "_target_ns", "_throughput_rps")
 
     def __init__(self) -> None:
         self._evidence = Evidence()
+        self._target_ns = 1.0
+        """What was aimed at when the ramp ended."""
+        self._throughput_rps = 0.0
+        """The best of all windows that the limit bounded."""
 
     @property
     def is_known(self) -> bool:
@@ -37,10 +42,14 @@ class Beginning:
         return self._evidence.rtt_ns
 
     def take(self, window: WindowSummary) -> None:
-        """A window, unless it is of more in flight."""
+        """A window, unless enough is known and it is of more in flight."""
         seen = self._evidence
         if seen.count < _SAMPLES or window.in_flight_mean < 2 * seen.in_flight:
             seen.add(window, target_ns=1.0, memory=math.inf)
+
+    def work(self, window: WindowSummary) -> None:
+        """A window that the limit bounded, of the ramp or of later."""
+        self._throughput_rps = max(self._throughput_rps, window.throughput_rps)
 
     def target_ns(self, window: WindowSummary, scatter: Scatter) -> float:
         """The latency to hold: by the baseline, or by the beginning before there is one, in ns."""
@@ -60,10 +69,21 @@ class Beginning:
         """
         return step < -_SURE_ERRORS * math.hypot(error, self._evidence.error(scatter))
 
-    def busy_at(self, throughput_rps: float, window: WindowSummary) -> float:
-        """Slots that are busy at such a throughput with the latency of then, or else of `window`.
+    def end(self, window: WindowSummary, scatter: Scatter) -> float:
+        """The ramp ends with this window, in a dip; gives the slots that are busy, at most.
 
-        The bandwidth-delay product of BBR: the ramp may have gone far beyond it. Whole ones: with a
-        slot more than are busy somebody waits for each.
+        At the best throughput, and with the latency of then: the bandwidth-delay product of BBR,
+        as the ramp may have gone far beyond it. Whole ones: with a slot more than are busy somebody
+        waits for each.
         """
-        return throughput_rps * (self.rtt_ns or float(window.rtt_mean_ns)) // NS_PER_S
+        self._target_ns = self.target_ns(window, scatter)
+        return self._throughput_rps * (self.rtt_ns or float(window.rtt_mean_ns)) // NS_PER_S
+
+    def level_after(self, dip: Dip, window: WindowSummary) -> float:
+        """The level on the target by the first baseline, which was learnt in that dip.
+
+        By Little's law no more is in flight on target, at the best throughput.
+        """
+        target = target_ns(window.baseline_mean_ns, window.baseline_error)
+        level = dip.level_after(target / self._target_ns)
+        return min(level, self._throughput_rps * target / NS_PER_S)

@@ -37,17 +37,17 @@ class Change(enum.Enum):
 
 
 class Lately:
-    """Recent evidence, and whether it contradicted what is remembered twice in a row."""
+    """Recent evidence, and whether it contradicted what is remembered twice, in the same way."""
 
-    __slots__ = ("_suspicions", "evidence")
+    __slots__ = ("_suspected", "evidence")
 
     def __init__(self) -> None:
-        self._suspicions = 0
+        self._suspected: Change | None = None
         self.evidence = Evidence()
 
     def reset(self) -> None:
         """Know nothing."""
-        self._suspicions = 0
+        self._suspected = None
         self.evidence.reset()
 
     def add(self, window: WindowSummary, *, target_ns: float, scatter: float) -> None:
@@ -56,13 +56,13 @@ class Lately:
 
     def forgive(self) -> None:
         """What it was suspected of is settled; what is recent stays so."""
-        self._suspicions = 0
+        self._suspected = None
 
     def _is_enough(self, scatter: float) -> bool:
         return self.evidence.count >= _SHARE * SAMPLES * (1 + scatter)
 
     def has_headroom(self, scatter: float) -> bool:
-        """Whether the service has grown since most of what is remembered."""
+        """Whether latency is below its target now, whatever else is remembered."""
         recent = self.evidence
         if not self._is_enough(scatter) or recent.strain >= 1:
             return False
@@ -77,13 +77,15 @@ class Lately:
         is_faster = 0 < recent.ratio < min(_FASTER_RATIO, 1 - _JUMP_ERRORS * error)
         jump = math.log(recent.strain / usual.strain)
         is_jump = abs(jump) > max(_JUMP, _JUMP_ERRORS * error)
-        if not (is_faster or is_jump):
-            self._suspicions = 0
+        if is_faster:
+            change = Change.FASTER
+        elif is_jump:
+            change = Change.HIGHER if jump > 0 else Change.LOWER
+        else:
+            self._suspected = None
             return None
-        self._suspicions += 1
-        if self._suspicions < 2:
+        if self._suspected is not change:
+            self._suspected = change
             recent.reset()
             return Change.SUSPECTED
-        if is_faster:
-            return Change.FASTER
-        return Change.HIGHER if jump > 0 else Change.LOWER
+        return change

@@ -183,6 +183,11 @@ class Dip:
         if _FULL * level <= window.in_flight_mean <= level / _FULL:
             self.seen.add(window, target_ns=1.0, memory=math.inf)
 
+    def forget(self) -> None:
+        """What was done in it and before is not to be compared: it was other work."""
+        self.seen.reset()
+        self.before.reset()
+
     def is_over(self, window: WindowSummary, *, is_known: bool, now: Instant) -> bool:
         """Take a window: enough has been learnt, or it is no use waiting any longer.
 
@@ -228,11 +233,31 @@ class Trial:
     was high, and by chance alone would not be as high again.
     """
 
-    __slots__ = ("_above", "_after", "_began_at", "_is_above", "_usual_strain", "level_before")
+    __slots__ = (
+        "_above",
+        "_after",
+        "_began_at",
+        "_is_above",
+        "_level_above",
+        "_middle",
+        "_usual_strain",
+        "is_of_knee",
+        "level_before",
+    )
 
-    def __init__(self, usual: Evidence, level: float, *, now: Instant) -> None:
-        """Begin at `now`; `usual` is what was seen at `level` slots before latency rose."""
+    def __init__(
+        self, usual: Evidence, level: float, *, now: Instant, is_of_knee: bool = False
+    ) -> None:
+        """Begin at `now`; `usual` is what was seen at `level` slots before latency rose.
+
+        `is_of_knee`: what it asks is whether more is done above a knee (`retrograde`).
+        """
         self._began_at = now
+        self.is_of_knee = is_of_knee
+        slots = math.ceil(round(level, 6))
+        self._level_above = max(level * _TRIAL_FACTOR, slots + 1.0)
+        self._middle = math.sqrt(slots * math.ceil(self._level_above))
+        """In flight that divides its halves."""
         self.level_before = level
         """The limit it began at, in slots before rounding."""
         self._usual_strain = usual.strain
@@ -243,19 +268,18 @@ class Trial:
     @property
     def level(self) -> float:
         """The level to hold now."""
-        return self.level_before * _TRIAL_FACTOR if self._is_above else self.level_before
+        return self._level_above if self._is_above else self.level_before
 
     def is_over(
         self, window: WindowSummary, *, target_ns: float, scatter: float, now: Instant
     ) -> bool:
         """Take a window; `target_ns` is what its latency should be, so that mixes compare."""
         wanted = _TRIAL_SAMPLES * (1.0 + scatter)
-        middle = self.level_before * math.sqrt(_TRIAL_FACTOR)
         if self._is_above:
-            if window.in_flight_mean > middle:
+            if window.in_flight_mean > self._middle:
                 self._above.add(window, target_ns=target_ns, memory=math.inf)
             self._is_above = self._above.count < wanted
-        elif window.in_flight_mean <= middle:
+        elif window.in_flight_mean <= self._middle:
             self._after.add(window, target_ns=target_ns, memory=math.inf)
         return self._after.count >= wanted or now - self._began_at >= _TRIAL_LENGTH_MAX_NS
 

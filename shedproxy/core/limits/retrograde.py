@@ -38,7 +38,7 @@ _SAMPLES: Final = 8.0
 _SAMPLES_COSTLY: Final = 32.0
 """And times 1 + scatter, before it is said how much it costs."""
 _LATE_NS, _LATE_RTTS, _LATE_RTTS_COSTLY = NS_PER_S, 24.0, 100.0
-"""Longer than this, or than so many latencies of two, nobody is kept alone."""
+"""For longer than this, and than so many latencies of two, nobody is kept alone."""
 
 
 def is_retrograde(
@@ -53,17 +53,20 @@ def is_retrograde(
 
 
 class Company:
-    """The end of a dip at two in flight: one at a time, as two may each take twice as long.
+    """The end of a dip at two in flight: one at a time.
 
-    Such latency would be believed to be that without load, as less than two are never asked for.
+    Dips never go below two by themselves. Where two share one slot each takes twice as long, and
+    that would become the baseline.
     """
 
-    __slots__ = ("_alone", "_began_at", "_two", "_was_told")
+    __slots__ = ("_alone", "_began_at", "_count", "_two", "_was_told")
 
     def __init__(self, two: Evidence, *, now: Instant) -> None:
         """`two` is what was seen with two in flight, and from `now` on there is one slot."""
         self._two = two
         self._alone = Evidence()
+        self._count = 0
+        """Samples since then, in company too."""
         self._was_told = False
         self._began_at = now
 
@@ -74,8 +77,14 @@ class Company:
 
     def take(self, window: WindowSummary) -> None:
         """A window since then."""
+        self._count += window.sample_count
         if window.in_flight_mean < _ALONE:
             self._alone.add(window, target_ns=1.0, memory=math.inf)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether `costs` says something: also where many came and none was alone (workers)."""
+        return self._count >= _SAMPLES
 
     @property
     def costs(self) -> bool:
@@ -127,7 +136,10 @@ class Knee:
         self.level = math.inf
 
     def is_in_doubt(self, two: Evidence, more: Evidence, *, scatter: float) -> bool:
-        """Whether it may be at one: two do as much as many, as they do of one slot, or of two."""
+        """Whether one slot may be best: two did at least nearly what many did.
+
+        Of a service of one slot they do, and of one of two: only one at a time tells them apart.
+        """
         if is_retrograde(two, more, scatter=scatter):
             return True
         if self.company_costs is False or not (two.count and more.count):

@@ -217,6 +217,57 @@ def test_a_rise_of_a_quarter_is_what_others_hold_the_service_at(new_ms: float, k
     assert (table.baseline_ns("r") == 20 * MS) is kept
 
 
+def test_that_none_of_fifty_takes_long_may_be_chance_where_one_in_ten_does() -> None:
+    """Nine of ten take 5 ms, the tenth 55: a fall has to be three errors."""
+    table = make_table(scatter=2.25)
+    for index in range(80):
+        learn(table, (55 if index % 10 == 5 else 5) * MS, 1)
+    assert table.baseline_ns("r") == pytest.approx(10 * MS, rel=0.01)
+    table.distrust()
+    learn(table, 5 * MS, 52)
+    table.conclude()
+    assert 8 * MS <= table.baseline_ns("r") <= 9 * MS, "what both say"
+    table.distrust()
+    learn(table, 2 * MS, 200)
+    table.conclude()
+    assert table.baseline_ns("r") == 2 * MS
+
+
+def test_how_much_it_has_changed_is_known_to_the_end_of_the_time_to_learn() -> None:
+    """And no longer: what is learnt next is compared with what is believed then."""
+    table = make_table()
+    learn(table, 20 * MS, 100)
+    table.distrust()
+    for count in (9, 100):
+        learn(table, 10 * MS, count)
+        assert table.learning().ratio == pytest.approx(0.5, rel=0.02)
+    table.conclude()
+    assert table.learning().ratio == 1.0
+    table.distrust()
+    learn(table, 10 * MS, 20)
+    assert table.learning().ratio == 1.0
+
+
+def test_a_time_to_learn_in_the_middle_of_another_begins_anew() -> None:
+    """Two in flight turned out to be load: what they took is no part of what one takes."""
+    table = make_table(scatter=1.0)
+    learn(table, 10 * MS, 100)
+    table.distrust()
+    learn(table, 20 * MS, 20)
+    table.distrust()
+    learn(table, 10 * MS, 20)
+    table.conclude()
+    assert table.baseline_ns("r") == 10 * MS
+
+
+def test_a_first_baseline_is_not_begun_anew() -> None:
+    table = make_table()
+    learn(table, 20 * MS, 9)
+    table.distrust()
+    learn(table, 20 * MS, 1)
+    assert table.baseline_ns("r") == 20 * MS
+
+
 def test_of_less_than_eight_samples_nothing_is_concluded() -> None:
     """The former baseline is back, with what little was seen."""
     table = make_table()

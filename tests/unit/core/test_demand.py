@@ -130,7 +130,6 @@ def test_a_flood_is_counted_from_the_first_waiter_on_once_it_is_one(before_rps: 
         (0, 63, 0.5),  # too few to be counted
         (100, 70, 0.5),  # chance: 50 were to be expected
         (400, 150, 0.5),  # less than before
-        (0, 80, 0.0),  # no time to divide by
     ],
 )
 def test_what_is_known_of_demand_stays_where_it_explains_the_queue(
@@ -140,6 +139,28 @@ def test_what_is_known_of_demand_stays_where_it_explains_the_queue(
     before = demand.offered_rps
     demand.recount()
     assert demand.offered_rps == before
+
+
+def test_who_comes_at_once_is_taken_for_a_burst_of_a_tenth_of_a_second() -> None:
+    demand = flooded(0, asked=80, queued_s=0.0)
+    demand.recount()
+    assert demand.offered_rps == pytest.approx(800)
+
+
+def test_few_requests_of_many_slots_are_few() -> None:
+    demand = Demand(now=START)
+    demand.update(at(10))
+    ask(demand, 5)
+    demand.saturate(at(10))
+    ask(demand, 5, times=63, cost=16)
+    demand.update(at(10.5))
+    before = demand.offered_rps
+    demand.recount()
+    assert demand.offered_rps == before
+    ask(demand, 5, cost=16)
+    demand.update(at(10.5))
+    demand.recount()
+    assert demand.offered_rps == pytest.approx(2 * 64 * 16)
 
 
 def test_without_anybody_who_waits_there_is_nothing_to_recount() -> None:

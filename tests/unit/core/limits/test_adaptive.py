@@ -258,8 +258,7 @@ def test_bounds_are_named_as_the_cause_and_hold_at_once() -> None:
     assert service.limit.limit == 5
     told = service.tell(4)
     assert {change.limit_after for change in told} == {5}
-    steady, clamped = LimitCause.STEADY, LimitCause.CLAMPED
-    assert [change.cause for change in told] == [steady, clamped, steady, clamped]
+    assert {change.cause for change in told} == {LimitCause.STEADY, LimitCause.CLAMPED}
     service.limit.apply(LimitPolicy(minimum=30))
     assert service.limit.limit == 30
 
@@ -521,12 +520,39 @@ def test_a_dip_ends_with_the_hosts_that_it_looked_at() -> None:
     assert subject.limit >= low
 
 
+def test_a_ramp_ends_at_the_maximum_and_checks_go_on() -> None:
+    """It could end nowhere else, where latency is that without load."""
+    service = Service(100, error=DOUBTFUL)
+    service.limit.apply(LimitPolicy(maximum=20))
+    told = service.tell(400, is_overloaded=True)
+    assert LimitCause.RELEARNT in [change.cause for change in told]
+    assert statistics.fmean(change.limit_after == 20 for change in told) > 0.8
+
+
+def test_at_the_maximum_there_is_no_trial_but_a_dip() -> None:
+    service = Service(100)
+    service.limit.apply(LimitPolicy(maximum=20))
+    service.tell(40)
+    become_slower(service)
+    told = service.tell_until(LimitCause.RELEARNT)
+    assert min(change.limit_before for change in told) >= 18
+    assert service.limit.is_probing
+
+
+def test_a_dip_ends_where_more_are_asked_for_at_least() -> None:
+    service = settled(20, error=DOUBTFUL)
+    service.tell_until(LimitCause.RELEARNT, is_overloaded=True)
+    service.limit.apply(LimitPolicy(minimum=18))
+    assert not service.limit.is_probing
+    assert service.limit.limit >= 18
+
+
 class Retrograde(Service):
     """Each one in flight slows the others: two do a third less than one."""
 
     def window(self, **changes: object) -> WindowSummary:
         in_flight = self.limit.limit
-        self.slowness = (1 + 0.95 * in_flight * (in_flight - 1)) * self.slots / max(self.slots, 1)
+        self.slowness = 1 + 0.95 * in_flight * (in_flight - 1)
         self.standard_ns = BASELINE
         return super().window(**changes)
 
@@ -546,6 +572,15 @@ def test_it_is_asked_for_more_once_more_does_more() -> None:
     grown = Service(8)
     grown.limit, grown.now = service.limit, service.now
     assert grown.tell(400, is_overloaded=True)[-1].limit_after >= 8
+
+
+def test_another_latency_below_a_knee_is_looked_into_like_any_other() -> None:
+    """It is no trial of the knee, which says where more is done and not how long it takes."""
+    service = settled(30)
+    service.limit._knee.level = 60.0
+    become_slower(service)
+    service.tell_until(LimitCause.RELEARNT)
+    assert service.limit._knee.is_known
 
 
 @pytest.mark.parametrize(("draw", "most"), [(constant, 52), (exponential, 64)])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shedproxy.core import NS_PER_MS
+from shedproxy.core import NS_PER_MS, Instant
 from shedproxy.core.limits.beginning import Beginning
+from shedproxy.core.limits.probe import Dip
 from shedproxy.core.limits.scatter import Scatter
 from shedproxy.core.window import WindowSummary
 
@@ -62,11 +63,30 @@ def test_of_a_short_or_scattered_beginning_the_way_back_is_not_sure() -> None:
 
 
 def test_what_was_busy_is_counted_by_the_latency_of_the_beginning() -> None:
-    """Whole slots; without a beginning by that of the window."""
-    beginning = Beginning()
-    assert beginning.busy_at(1000, window(8, 50)) == 50
+    """Whole slots, at the best throughput; without a beginning by that of the window."""
+    beginning, scatter = Beginning(), Scatter()
+    for throughput_rps in (800, 1080, 700):
+        beginning.work(window(8, 50, throughput_rps=throughput_rps))
+    assert beginning.end(window(8, 50), scatter) == 54
     beginning.take(window(4, 10))
-    assert beginning.busy_at(1080, window(8, 50)) == 10
+    assert beginning.end(window(8, 50), scatter) == 10
+
+
+def test_after_the_first_dip_no_more_is_in_flight_than_was_ever_done_on_target() -> None:
+    """The dip wanted ten slots by a target of 12 ms; the baseline of 20 ms makes it 24."""
+    beginning, scatter = Beginning(), Scatter()
+    scatter.value = 0.0
+    beginning.take(window(4, 10))
+    beginning.work(window(8, 50, throughput_rps=10_000))
+    beginning.end(window(8, 50), scatter)
+    dip = Dip(10, 40, now=Instant(0))
+    learnt = window(4, 20, baseline_mean_ns=20 * MS)
+    assert beginning.level_after(dip, learnt) == pytest.approx(20, rel=0.02)
+    slow = Beginning()
+    slow.take(window(4, 10))
+    slow.work(window(8, 50, throughput_rps=500))
+    slow.end(window(8, 50), scatter)
+    assert slow.level_after(dip, learnt) == pytest.approx(12), "500 a second in 24 ms each"
 
 
 def test_a_trusted_baseline_is_a_better_measure() -> None:

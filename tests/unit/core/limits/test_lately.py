@@ -54,6 +54,12 @@ def test_what_does_not_happen_twice_was_chance() -> None:
     assert told(20, 12, 30, usual_ms=12) == [Change.SUSPECTED, None, Change.SUSPECTED]
 
 
+def test_up_and_down_are_not_the_same_twice() -> None:
+    higher, lower = 20, 7.5
+    changes = told(higher, lower, higher, lower, lower, usual_ms=12)
+    assert changes == [Change.SUSPECTED] * 4 + [Change.FASTER]
+
+
 def test_what_is_settled_is_suspected_anew() -> None:
     lately = Lately()
     for _ in range(2):

@@ -255,6 +255,29 @@ def test_a_dip_keeps_what_was_seen_before_it() -> None:
     assert not Dip(4.0, 10.0, now=NOW).before.count
 
 
+@pytest.mark.parametrize("level", [1.0, 1.2, 1.6, 2.0, 2.3, 3.2, 4.4, 9.7])
+def test_a_trial_of_few_slots_goes_one_higher_at_least_and_tells_its_halves_apart(
+    level: float,
+) -> None:
+    """Slots are whole ones, rounded up."""
+    trial = Trial(usual(), level, now=NOW)
+    below, above = math.ceil(level), math.ceil(trial.level)
+    assert above > below
+    for slots in (above, below):
+        full = seen(300, in_flight=slots, samples=64)
+        trial.is_over(full, target_ns=TARGET, scatter=0.0, now=NOW)
+    assert trial.has_compared
+
+
+def test_what_was_other_work_is_not_compared() -> None:
+    before = Evidence()
+    before.add(seen(400, in_flight=8), target_ns=TARGET, memory=math.inf)
+    dip = Dip(4.0, 10.0, now=NOW, before=before)
+    dip.see(seen(in_flight=3), level=3)
+    dip.forget()
+    assert not (dip.seen.count or dip.before.count)
+
+
 def test_a_trial_that_saw_one_of_its_halves_has_compared_nothing() -> None:
     usual = Evidence()
     usual.add(seen(120), target_ns=TARGET, memory=math.inf)

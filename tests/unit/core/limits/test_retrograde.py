@@ -88,6 +88,17 @@ def test_what_was_admitted_beside_another_says_nothing_of_one_alone() -> None:
     assert not company.is_over(scatter=0.0, now=Instant(0))
 
 
+def test_whether_company_costs_is_not_answered_where_nobody_came() -> None:
+    """Demand was gone. Where many came and none was alone, as of several workers, it is: no."""
+    company = Company(seen(2, 30), now=Instant(0))
+    company.take(window(1, 10, samples=7))
+    assert company.is_over(scatter=0.0, now=Instant(2 * NS_PER_S))
+    assert not company.is_answered
+    company.take(window(1.5, 10, samples=1))
+    assert company.is_answered
+    assert not company.costs
+
+
 @pytest.mark.parametrize(("two_ms", "late_s"), [(1.0, 1.0), (200.0, 4.8)])
 def test_nobody_is_kept_alone_for_long_if_that_tells_nothing(two_ms: float, late_s: float) -> None:
     """Several workers, say, may have one in flight each."""
