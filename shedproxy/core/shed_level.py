@@ -195,7 +195,9 @@ class ShedLevel:
         if self._policy.enabled:
             self.is_overloaded = True
             self._surge.begin(self.demand.updated_at)
-            self.demand.recount()
+            # Of several tenants it may be one, from whom the long queue keeps the others meanwhile.
+            if not self.is_shared:
+                self.demand.recount()
             self.on_refusal()
             self._aim(limit, standing, scatter, wait_max_ns)
 

@@ -547,3 +547,23 @@ def test_the_pace_of_a_few_ends_is_believed_where_several_tenants_ask(
     level.demand.ended = 8
     update(level, 0.1)
     assert level.begin_length == length
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_flood_after_an_idle_time_has_a_short_queue_at_once_if_all_are_equals(
+    is_shared: bool,
+) -> None:
+    """Of several tenants it may be one, from whom the long queue keeps the others meanwhile."""
+    level = ShedLevel(ShedLevelPolicy(), now=Instant(0))
+    demand = level.demand
+    update(level, 10)
+    demand.saturate(Instant(seconds(10)))
+    for _ in range(200):
+        demand.on_arrival(CRITICAL, 1)
+    demand.ended = 100
+    update(level, 10.5)
+    level.is_shared = is_shared
+    begin(level)
+    load = demand.offered_rps / demand.capacity_rps
+    assert load == pytest.approx(0.1 if is_shared else 2.0, rel=0.1)
+    assert (min(level.ahead_max) < 8) is not is_shared

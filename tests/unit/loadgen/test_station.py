@@ -37,7 +37,8 @@ def test_the_station_answers_within_its_capacity_and_ends_with_its_parent() -> N
     assert process.returncode == 0
     last = station.report()
     assert (last.busy_ns, last.departure_count) == (now.busy_ns, now.departure_count)
-    assert last.elapsed_ns > now.elapsed_ns >= milliseconds(495)
+    # Of four slots; how late the first request was is the machine's doing.
+    assert last.elapsed_ns > now.elapsed_ns >= now.busy_ns / 4
     assert last.cpu_ns > now.cpu_ns > 0
 
 
