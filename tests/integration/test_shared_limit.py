@@ -14,7 +14,7 @@ import pytest
 from harness.beside import entered
 from harness.process import APPS
 from harness.proxy import Shedproxy
-from harness.slots import Load, Station, busy
+from harness.slots import Load, Station, assert_kept, busy
 
 from shedproxy.testing import eventually_async
 
@@ -82,10 +82,8 @@ async def test_all_workers_together_keep_the_limit_and_a_killed_one_leaks_no_slo
                 await connect_to(load, proxy, index, CLIENTS // 2)
             await load.rate(0.5)
             slots, seconds = await busy(station, load, 2.0)
-            above = sum(part for held, part in seconds.items() if held > LIMIT)
             print(f"slots used {slots:.2f}; {dict(seconds)}")
-            assert max(seconds) <= LIMIT + 4
-            assert above <= 0.01 * sum(seconds.values())
+            assert_kept(seconds, LIMIT, 4)
             victim = (await pids(proxy))[0]
             os.kill(victim, signal.SIGKILL)
             await eventually_async(lambda: not_among(proxy, victim))

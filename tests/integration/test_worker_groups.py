@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from harness.beside import in_thread
 from harness.process import Listening
-from harness.slots import Load, mean_held
+from harness.slots import Load, assert_kept, mean_held
 
 from shedproxy.testing import eventually_async, free_port
 
@@ -98,12 +98,6 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         assert not list(server.meeting.iterdir()), "a page was left behind"
 
 
-def assert_kept(seconds: Counter[int]) -> None:
-    above = sum(part for held, part in seconds.items() if held > LIMIT)
-    assert max(seconds) <= LIMIT + WORKERS
-    assert above <= 0.01 * sum(seconds.values())
-
-
 async def played(server: Server, load: Load, for_s: float, dead: int = 0) -> list[Counter[int]]:
     """How long how much was in flight, in each of four parts of the time."""
     marks = [server.last_at()]
@@ -123,7 +117,7 @@ async def test_all_workers_keep_one_limit_and_a_killed_one_leaks_no_slot(server:
     await load.rate(0.3)
     parts = await played(server, load, 2.0)
     print(f"{server.name}: {parts}")
-    assert_kept(sum(parts, Counter()))
+    assert_kept(sum(parts, Counter()), LIMIT, WORKERS)
     assert max(map(mean_held, parts)) >= 0.8 * LIMIT
     victim = Counter(who for _, who, _ in server.steps()).most_common(1)[0][0]
     os.kill(victim, signal.SIGKILL)
@@ -131,6 +125,6 @@ async def test_all_workers_keep_one_limit_and_a_killed_one_leaks_no_slot(server:
     await asyncio.sleep(0.3)
     parts = await played(server, load, 1.6, dead=victim)
     print(f"{server.name} after a kill: {parts}")
-    assert_kept(sum(parts, Counter()))
+    assert_kept(sum(parts, Counter()), LIMIT, WORKERS)
     assert max(map(mean_held, parts)) >= 0.8 * LIMIT, "3 of 4 would be 0.75"
     await load.end()
