@@ -32,7 +32,6 @@ _SCATTER_SAMPLES: Final = 8
 """A window of less knows nothing of scatter, nor of the latency that is usual."""
 _SCATTER_TURNS: Final = 8
 """Windows over which scatter is averaged: one of some dozen samples knows it badly."""
-
 _UNSERVED_MAX: Final = 32
 """So many of them, and the service works for nobody: half the limit, until somebody is served."""
 
@@ -365,26 +364,27 @@ class LimitLoop:
         Raises:
             ValueError: no algorithm has that name; the policy in force stays.
         """
-        before, was_probing = self.limit, self.is_probing
-        is_rescaled = policy.weight != self._policy.weight
-        cause = LimitCause.RESCALED if is_rescaled else LimitCause.CONFIGURED
+        before, was_probing, weight = self.limit, self.is_probing, self._policy.weight
+        cause = LimitCause.CONFIGURED if policy.weight == weight else LimitCause.RESCALED
         if policy.algorithm == self._policy.algorithm:
             self._estimator.apply(policy)
             if was_probing and not self.is_probing:
                 self._baselines.trust_again()
         else:
             start = policy.initial if policy.algorithm == "fixed" else before
-            self._estimator = make_estimator(
-                replace(policy, initial=int(clamp_limit(start, policy)))
-            )
+            start = int(clamp_limit(start, policy))
+            self._estimator = make_estimator(replace(policy, initial=start))
             if self.share is not None:
                 # Nobody heard what was told under a fixed limit: it is stale.
                 self.share.relay.skip()
         self._policy = policy
         self._baselines.calibrate(policy.baseline_ns)
         self._window.restart(now=now)
-        if self._estimator.limit != before or self._opening is not None:
-            self._take(LimitChange(before, self._estimator.limit, cause, now))
+        after = self._estimator.limit
+        if not self._led and policy.algorithm != "fixed":
+            after = int(clamp_limit(before, policy))  # the leader's: our own moved when we led
+        if after != before or self._opening is not None:
+            self._take(LimitChange(before, after, cause, now))
 
     def _set_limit(self, limit: int) -> None:
         self._opening = self.opens_at = None

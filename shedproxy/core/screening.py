@@ -242,13 +242,14 @@ class Screening:
         bound = request.route_limit
         if bound is not None:
             count = self._route_count.get(request.route, 0)
-            if count + request.cost > bound:
+            # Who is wider than a worker's part of the bound runs when it is alone.
+            if count + request.cost > bound and (count or not bound):
                 numbers = (count, request.cost, bound)
                 return self._reject(request, _ROUTE_LIMIT, numbers, now)
         bound = self._policy.class_limits[request.criticality]
         if bound is not None:
             count = self._class_count[request.criticality]
-            if count + request.cost > bound:
+            if count + request.cost > bound and (count or not bound):
                 numbers = (count, request.cost, bound)
                 return self._reject(request, RejectReason.CLASS_LIMIT, numbers, now)
         return None

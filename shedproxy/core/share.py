@@ -5,8 +5,9 @@ writes after, without a lock, so that workers that look at the same moment excee
 request each at most. Whoever waits says since when, before it looks a last time: whoever frees
 a slot afterwards sees that and wakes the one that has gone longest without a slot, which goes
 first. Of what is free each that waits longer has one slot, the rest is for whoever asks. A worker
-that does not come for its slot (it is dead, frozen or busy) is passed over, and what one has in
-flight that has told nothing for two seconds is not counted: others get its slots.
+that does not come for its slot (it is dead, frozen or busy) is passed over until it asks anew, as
+it does ten times a second while somebody waits there. What one has in flight that has told nothing
+for two seconds is not counted: others get its slots.
 
 The limit is that of one worker, the leader, whose samples are the most; the others follow, hand on
 to it what they measure (`core/relay`), and begin where it was when they lead. Numbers of the leader
@@ -279,6 +280,10 @@ class CellShare:
         if now - self._told_at < _TELL_NS:
             return
         own = self._own
+        if self._claimed:
+            # Who was busy when a slot was his, and has none in flight whose end would wake him,
+            # would be passed over for as long as somebody waits here.
+            self.claim(self._claimed + 1)
         # Who was held up himself cannot say who else is.
         was_held_up = now - self._told_at > _STALE_NS
         self._told_at = now

@@ -86,8 +86,14 @@ class Classifier:
     """
 
     def __init__(
-        self, classification: Classification, policy: Policy | None = None, *, flow_key: bytes = b""
+        self,
+        classification: Classification,
+        policy: Policy | None = None,
+        *,
+        flow_key: bytes = b"",
+        part: tuple[int, int] = (0, 1),
     ) -> None:
+        self._part = part
         policy = Policy(cells=()) if policy is None else policy
         self._rules = RuleTable(classification.rules, classification.control_paths)
         self._timeouts = {cell.name: cell.default_timeout_ns for cell in policy.cells}
@@ -309,7 +315,9 @@ class Classifier:
         known = self._marked.get((rule, id(mark)))
         if known is None:
             base = self._routes[rule]
-            route = base if base.is_control else base.filled_by(mark, is_default=rule == _NO_RULE)
+            route = base
+            if not base.is_control:
+                route = base.filled_by(mark, is_default=rule == _NO_RULE, part=self._part)
             # The mark is kept with it, or another one could get its id.
             known = self._marked[rule, id(mark)] = (route, mark)
         return known[0]

@@ -68,8 +68,12 @@ class Driver(Counting):
         on_heartbeat: Callable[[Instant], None] | None = None,
         recorder: Recorder | None = None,
         share: Share | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.document = document
+        self.part = part
+        """Which of so many parts of what each process counts for itself is ours, as the document
+        has it."""
         super().__init__(
             Meter() if meter is None else meter,
             RefusalRing() if ring is None else ring,

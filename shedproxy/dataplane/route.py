@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from shedproxy.core import Criticality, Kind, Lane, RequestInfo
-from shedproxy.snapshot import Rule
+from shedproxy.snapshot import Rule, part_of
 
 __all__ = ["Route"]
 
@@ -63,16 +63,20 @@ class Route:
         bound = math.inf if rule.limit is None else rule.limit
         self.worth = (self.is_control, is_aside, self.criticality, -rule.cost, bound)
 
-    def filled_by(self, mark: Rule, *, is_default: bool) -> Route:
-        """The route with its gaps filled by what the code says of the endpoint."""
+    def filled_by(self, mark: Rule, *, is_default: bool, part: tuple[int, int]) -> Route:
+        """The route with its gaps filled by what the code says of the endpoint.
+
+        `part`: which of so many parts of the mark's bound is ours; a rule's is cut already.
+        """
         rule = self.rule
+        bound = None if mark.limit is None else part_of(mark.limit, *part)
         merged = replace(
             rule,
             name=mark.name if is_default else self.name,
             criticality=mark.criticality if rule.criticality is None else rule.criticality,
             kind=rule.kind or mark.kind,
             cost=mark.cost if rule.cost == 1 else rule.cost,
-            limit=mark.limit if rule.limit is None else rule.limit,
+            limit=bound if rule.limit is None else rule.limit,
         )
         route = Route(merged, self.name, self.criticality)
         route.default_timeout_ns = self.default_timeout_ns

@@ -58,6 +58,7 @@ class Worker:
         self._channel = WorkerChannel(self._on_message, self._on_supervisor_gone)
         self._driver: Driver | None = None
         self._service: Service | None = None
+        self._beginning: asyncio.Task[None] | None = None
         self._document: Document | None = None
         self._latest: Document | None = None
         """What came last while the service was starting; the first is what it starts with."""
@@ -135,7 +136,7 @@ class Worker:
             if self._service is None:
                 is_first, self._latest = self._latest is None, document
                 if is_first:
-                    self._own(self._begin(document))
+                    self._beginning = self._own(self._begin(document))
                 return
         except DocumentInvalidError as error:
             self._refuse(error.problems)
@@ -190,6 +191,7 @@ class Worker:
             on_heartbeat=self._on_heartbeat,
             recorder=self._make_recorder(),
             share=self._share,
+            part=(self._options.index, self._options.workers),
         )
         self._driver = driver
         driver.moves.on_change = self._tell_moving
@@ -213,7 +215,8 @@ class Worker:
         # What lives now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        view.state = WorkerState.SERVING
+        if view.state is not WorkerState.DRAINING:
+            view.state = WorkerState.SERVING
         self._on_applied(document)
         self._channel.post("ready")
         self._every_second()
@@ -323,7 +326,11 @@ class Worker:
     async def _drain(self, grace_ns: Nanos, last_word_ns: Nanos) -> None:
         """Finish what is under way, report, and end unless something is still to be said."""
         self._view.state = WorkerState.DRAINING
-        left = 0
+        left, began_at = 0, time.monotonic_ns()
+        if self._service is None and self._beginning is not None:
+            # Others accept no more: whoever connects meanwhile is served here.
+            await asyncio.wait({self._beginning}, timeout=grace_ns / seconds(1))
+            grace_ns = Nanos(max(0, grace_ns - (time.monotonic_ns() - began_at)))
         if self._service is not None:
             left = await self._service.drain(grace_ns)
             lines = self._service.log_lines()
@@ -339,10 +346,11 @@ class Worker:
         if not self._ended.done():
             self._ended.set_result(code)
 
-    def _own(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _own(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_done)
+        return task
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

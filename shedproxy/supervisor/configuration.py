@@ -311,12 +311,14 @@ class Configuration:
         """Reload when the content changes, however it is replaced: written, renamed, or by a link.
 
         The folder is watched, because a ConfigMap swaps a link next to the file and an editor
-        renames over it. Content decides, so that touching the file does nothing.
+        renames over it. Content decides, so that touching the file does nothing; it is looked at
+        every five seconds besides, as what changes before the folder is watched is no event.
         """
         assert self._folder is not None
         is_polling = False
         while True:
             try:
+                await self._look()
                 async for _ in awatch(
                     self._folder,
                     recursive=False,
@@ -324,14 +326,18 @@ class Configuration:
                     debounce=400,
                     force_polling=is_polling,
                     watch_filter=None,
+                    yield_on_timeout=True,
                 ):
-                    digest = await asyncio.to_thread(self._read_digest)
-                    if digest and digest != self._digest:
-                        self._digest = digest
-                        self.request_reload("file")
+                    await self._look()
             except (OSError, RuntimeError):  # no inotify left, or the folder was replaced
                 is_polling = True
                 await asyncio.sleep(1)
+
+    async def _look(self) -> None:
+        digest = await asyncio.to_thread(self._read_digest)
+        if digest and digest != self._digest:
+            self._digest = digest
+            self.request_reload("file")
 
     def _read_digest(self) -> bytes:
         """Digest of the file's content; empty while there is none (between two renames)."""
@@ -359,6 +365,7 @@ def _needs_restart(before: Loaded, after: Loaded) -> tuple[str, ...]:
 _START_ONLY: dict[str, tuple[str, ...]] = {
     "server": ("listen", "workers", "state_file"),
     "control": ("listen",),
+    "telemetry": ("service_name", "otlp", "endpoint", "interval"),
     "snapshot": (
         *("source", "keys", "folder", "period", "timeout", "size_max", "stale_after", "shed_max"),
         *("instance", "report", "token_file", "first_wait", "move_period"),

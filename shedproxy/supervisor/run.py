@@ -185,6 +185,7 @@ class Supervisor:
         tasks: set[asyncio.Task[None]] = set()
         try:
             if not await self._start(fleet):
+                await self._drain(fleet, operations, data)
                 return
             exporters.start()
             self._announce_start(operations)
@@ -267,17 +268,7 @@ class Supervisor:
 
     async def _start(self, fleet: Fleet) -> bool:
         """Start the workers; False when told to end meanwhile."""
-        start = asyncio.create_task(fleet.start())
-        end = asyncio.create_task(self._end.wait())
-        await asyncio.wait({start, end}, return_when=asyncio.FIRST_COMPLETED)
-        end.cancel()
-        if start.done():
-            await start
-            return True
-        start.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await start
-        return False
+        return not await _interrupted(asyncio.create_task(fleet.start()), self._end)
 
     def _announce_start(self, operations: LiveOperations) -> None:
         settings = self._configuration.loaded.settings
@@ -362,6 +353,8 @@ class Supervisor:
     # --- end ------------------------------------------------------------------------------------
 
     async def _drain(self, fleet: Fleet, operations: LiveOperations, data: list[Listener]) -> None:
+        if not any(worker.has_been_ready for worker in fleet.workers):
+            return
         proxy = self._configuration.document.proxy
         operations.is_draining = True
         self._notifier.stopping("draining")
@@ -378,16 +371,21 @@ class Supervisor:
 
     async def _hurried(self, waiting: asyncio.Task[Any]) -> bool:
         """Wait for `waiting`; True when a second signal came first."""
-        hurry = asyncio.create_task(self._hurry.wait())
-        await asyncio.wait({waiting, hurry}, return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
-        if waiting.done():
-            await waiting
-            return False
-        waiting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await waiting
-        return True
+        return await _interrupted(waiting, self._hurry)
+
+
+async def _interrupted(waiting: asyncio.Task[Any], event: asyncio.Event) -> bool:
+    """Wait for `waiting`; True when the event came first: it is cancelled then."""
+    came = asyncio.create_task(event.wait())
+    await asyncio.wait({waiting, came}, return_when=asyncio.FIRST_COMPLETED)
+    came.cancel()
+    if waiting.done():
+        await waiting
+        return False
+    waiting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await waiting
+    return True
 
 
 def _require_upstream(loaded: Loaded) -> None:

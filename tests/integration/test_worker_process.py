@@ -345,6 +345,42 @@ def test_an_application_is_not_given_heads_that_the_proxy_would_refuse(
         assert client.recv(100).startswith(b"HTTP/1.1 4")
 
 
+SLOW_APP = """
+import asyncio, pathlib
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        while not pathlib.Path(GATE).exists():
+            await asyncio.sleep(0.01)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200,
+                "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})
+"""
+
+
+def test_a_drain_waits_for_a_start(start, tmp_path) -> None:
+    """Who connects while the application starts, and others accept no more, is served."""
+    gate = tmp_path / "gate"
+    (tmp_path / "shop.py").write_text(f"GATE = {str(gate)!r}\n{SLOW_APP}")
+    worker = start("--kind", "asgi", "--app-dir", str(tmp_path), "--app", "shop:app")
+    worker.give(Document())
+    with worker.connect() as client:
+        client.sendall(GET)
+        worker.tell("drain", grace_ns=seconds(20))
+        eventually(lambda: worker.view.state is WorkerState.DRAINING)
+        gate.touch()
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert worker.hear("drained")["left"] == 0
+    assert worker.view.state is WorkerState.DRAINING
+    worker.tell("stop")
+    assert worker.process.wait(60) == 0
+
+
 def test_an_application_whose_lifespan_fails_is_said(start, tmp_path) -> None:
     (tmp_path / "shop.py").write_text(
         "async def app(scope, receive, send):\n"

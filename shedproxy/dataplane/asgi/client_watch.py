@@ -51,9 +51,15 @@ class ClientWatch:
         if self._kept:
             return self._kept.popleft()
         reading, self._reading = self._reading, None
-        if reading is not None:
-            return await reading
-        return await self._receive()
+        if reading is None:
+            return await self._receive()
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            # The app waits no longer; what comes is for its next call.
+            if not reading.cancelled():
+                self._reading = reading
+            raise
 
     def close(self) -> None:
         """Nobody will ask for more."""

@@ -38,7 +38,8 @@ def criticality(
     Args:
         level: how much the endpoint matters; None leaves it to headers and the default.
         cost: slots that a request takes while in flight, 1 or more.
-        limit: most requests of this endpoint in flight; 0 refuses all; None: no bound of its own.
+        limit: most slots that requests of this endpoint take at a time, of all workers together; 0
+            refuses all; None: no bound of its own.
         kind: `stream` and `longpoll` take no slot; `auto` sees it from the answer.
 
     Raises:
@@ -52,6 +53,8 @@ def criticality(
         raise ValueError(f"cost is {cost}; it must be 1 or more")
     if limit is not None and limit < 0:
         raise ValueError(f"limit is {limit}; it must be 0 or more")
+    if limit is not None and 0 < limit < cost:
+        raise ValueError(f"limit is {limit}, below the cost {cost}: to refuse always, say 0")
     mark = Rule(criticality=parsed, cost=cost, limit=limit, kind=_parse_kind(kind))
 
     def set_mark(endpoint: _E) -> _E:

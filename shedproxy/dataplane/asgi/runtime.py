@@ -75,7 +75,9 @@ class Runtime:
     def refresh(self) -> None:
         """Compile the driver's document; called again when it took another one."""
         self._document: Document = self.driver.document
-        self._classifier = Classifier(self._document.classification, self._document.policy)
+        self._classifier = Classifier(
+            self._document.classification, self._document.policy, part=self.driver.part
+        )
         self.rejections = Rejections(self._document.reject)
         self._changed: dict[tuple[int, Criticality], tuple[RequestInfo, RequestInfo]] = {}
         self.driver.moves.turn(self._classifier.keys, self._present)

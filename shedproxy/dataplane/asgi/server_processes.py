@@ -35,14 +35,14 @@ def server_of_process() -> str:
 
 def count_siblings() -> int:
     """Processes that our parent has as children, ourselves included, helpers left out."""
-    parent = str(os.getppid())
+    parent = b"%d" % os.getppid()
     return max(1, sum(_is_child(folder, parent) for folder in _PROC.glob("[0-9]*")))
 
 
-def _is_child(process: Path, parent: str) -> bool:
+def _is_child(process: Path, parent: bytes) -> bool:
     with contextlib.suppress(OSError, IndexError):
-        # pid (name, which may hold anything) state parent ...
-        if (process / "stat").read_text().rpartition(")")[2].split()[1] == parent:
+        # pid (name, which may hold anything, half a character included) state parent ...
+        if (process / "stat").read_bytes().rpartition(b")")[2].split()[1] == parent:
             return b"resource_tracker" not in (process / "cmdline").read_bytes()
     return False
 

@@ -48,7 +48,9 @@ def group_of_process(share: str, number: int, document: Document) -> WorkerGroup
     cells = [cell.name for cell in document.policy.cells]
     known_by = repr((share, server, number if share == AUTO else 0, cells))
     name = hashlib.blake2b(known_by.encode(), digest_size=10).hexdigest()
-    return WorkerGroup(NamedPage(name, runtime_folder()), document)
+    # Who joins by a name of the user's own may be anybody's child.
+    count = count_siblings if share == AUTO else lambda: 1
+    return WorkerGroup(NamedPage(name, runtime_folder()), document, count=count)
 
 
 _TELL_NS: Final = 3 * NS_PER_S
@@ -62,8 +64,10 @@ _log = logging.getLogger("shedproxy")
 class WorkerGroup:
     """One worker's part in it. It gives the driver what to run, and looks when its heart beats."""
 
-    def __init__(self, page: NamedPage, document: Document) -> None:
+    def __init__(self, page: NamedPage, document: Document, *, count: Callable[[], int]) -> None:
         self._page = page
+        self._count_processes = count
+        """How many there are at least, where there is no page to know it by."""
         self._whole = document
         self._parts = 0
         """Among how many what is not shared is cut; 0: not yet."""
@@ -94,7 +98,8 @@ class WorkerGroup:
         """A driver by the document, as one of the workers has it."""
         self._page.seek()
         self._count()
-        self._driver = Driver(self._own(), share=self, on_heartbeat=self.look)
+        part = (self._part, self._parts)
+        self._driver = Driver(self._own(), share=self, on_heartbeat=self.look, part=part)
         return self._driver
 
     def _own(self) -> Document:
@@ -108,9 +113,12 @@ class WorkerGroup:
         if members:
             self._parts, self._part = len(members), members.index(self._page.region)
         else:
-            self._parts = max(self._parts, min(count_siblings(), REGIONS))
+            self._parts = self._count_without_page()
             # Parts that are larger by a slot come first, and nobody says who is first.
             self._part = self._parts - 1
+
+    def _count_without_page(self) -> int:
+        return max(self._parts, min(self._count_processes(), REGIONS))
 
     # --- what the driver asks -----------------------------------------------------------------
 
@@ -159,7 +167,7 @@ class WorkerGroup:
         if page.page is None:
             if self._is_joined:
                 self._leave(driver, now)
-                driver.apply(self._own())
+                driver.apply(self._own())  # in the same parts
             page.seek()
             self._watch()
         self._settle(driver, now)
@@ -185,6 +193,7 @@ class WorkerGroup:
             self.join(driver.shedder, {cell.name: driver.cell_index(cell.name) for cell in cells})
         for share in self._shares:
             share.cut(parts=self._parts, part=self._part)
+        driver.part = (self._part, self._parts)
         driver.apply(self._own())
 
     def _is_cut_otherwise(self, now: Instant) -> bool:
@@ -193,7 +202,7 @@ class WorkerGroup:
             count = len(self._page.members())
         elif now - self._counted_at >= _LOST_LOOK_NS:
             self._counted_at = now
-            count = max(self._parts, min(count_siblings(), REGIONS))
+            count = self._count_without_page()
         else:
             return False
         if count >= self._parts:

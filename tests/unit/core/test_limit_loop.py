@@ -1074,3 +1074,20 @@ def test_what_was_seen_before_a_time_with_a_fixed_limit_is_no_evidence_after_it(
         for _ in range(3):
             host.look()
     assert host.leader.limit == 64
+
+
+def test_a_new_policy_leaves_a_follower_the_leaders_limit() -> None:
+    """Its own estimator stands where it was when it led, or at the beginning."""
+    host = Host()
+    assert host.leader.share is not None
+    host.leader.share.tell(200)
+    host.look()
+    assert host.follower.limit == 64, "the leader's own word counts"
+    host.leader._set_limit(200)
+    host.look()
+    assert host.follower.limit == 200
+    now = Instant(host.now)
+    host.follower.apply(LimitPolicy(initial=64, minimum=2), now=now)
+    assert host.follower.limit == 200
+    host.follower.apply(LimitPolicy(initial=64, maximum=100), now=now)
+    assert host.follower.limit == 100

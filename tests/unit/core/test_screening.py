@@ -57,6 +57,20 @@ def test_route_and_class_bounds_refuse_before_slots(fixed, at, arrive, reason) -
     assert isinstance(arrive(shedder, 2), Permit)
 
 
+def test_who_is_wider_than_a_bound_runs_alone(fixed, at, arrive, reason) -> None:
+    """A worker's part of it may be less than one request; else it would refuse all that come."""
+    shedder = Shedder(fixed(20, class_limits=(None, None, 2, None)), now=at(0))
+    first = arrive(shedder, route="x", route_limit=3, cost=5, criticality=Criticality.SHEDDABLE)
+    assert isinstance(first, Permit)
+    second = arrive(shedder, route="x", route_limit=3, cost=5, criticality=Criticality.SHEDDABLE)
+    assert reason(second) is RejectReason.ROUTE_LIMIT
+    assert isinstance(arrive(shedder, cost=5), Permit)
+    assert reason(arrive(shedder, cost=5)) is RejectReason.CLASS_LIMIT
+    shedder.release(first, Outcome.SUCCESS, now=at(1))
+    third = arrive(shedder, 2, route="x", route_limit=3, cost=5, criticality=Criticality.SHEDDABLE)
+    assert isinstance(third, Permit)
+
+
 def test_a_class_holds_what_its_bound_counts(fixed, at, arrive) -> None:
     """In flight, waiting and streaming; a control request is of no class."""
     shedder = Shedder(fixed(3), now=at(0))

@@ -101,6 +101,20 @@ def test_who_does_not_come_for_a_slot_is_passed_over_until_it_claims_anew():
     assert one.must_yield(Instant(101 + LOOK_NS), 1)
 
 
+def test_who_was_passed_over_asks_anew_while_somebody_waits_there():
+    """Who has nothing in flight has no end of work at which it would; a frozen one asks nothing."""
+    (one, two), _ = host(2)
+    two.claim(10)
+    assert one.must_yield(Instant(100), 1)
+    assert not one.must_yield(Instant(100 + LOOK_NS), 1)
+    two.elect(8, Instant(SECOND))
+    assert one.must_yield(Instant(SECOND), 1)
+    assert one.first() == 1
+    two.claim(0)
+    two.elect(8, Instant(2 * SECOND))
+    assert one.first() == -1
+
+
 def test_nobody_is_late_for_a_slot_before_it_is_told_of_it():
     words = memoryview(bytearray(SHARE_WORDS * 2 * 8)).cast("q")
     due: set[int] = set()

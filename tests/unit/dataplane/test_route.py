@@ -31,12 +31,24 @@ def test_a_mark_fills_the_gaps_of_a_rule_and_nothing_else() -> None:
     route = Route(rule, "", CRITICAL)
     route.default_timeout_ns = 7
     mark = Rule(name="GET /items", criticality=Criticality.SHEDDABLE, cost=5, kind=Kind.UNARY)
-    filled = route.filled_by(mark, is_default=False)
+    filled = route.filled_by(mark, is_default=False, part=(0, 1))
     info = filled.own_info
     assert (info.route, info.cost) == ("items", 3)
     assert (info.criticality, info.kind) == (Criticality.SHEDDABLE, Kind.UNARY)
     assert filled.default_timeout_ns == 7
-    assert route.filled_by(mark, is_default=True).name == "GET /items"
+    assert route.filled_by(mark, is_default=True, part=(0, 1)).name == "GET /items"
+
+
+def test_a_marks_bound_is_of_all_workers() -> None:
+    """A rule's is cut where the document is."""
+    mark = Rule(limit=5)
+    limits = [
+        Route(Rule(), "", CRITICAL).filled_by(mark, is_default=True, part=(index, 3)).rule.limit
+        for index in range(3)
+    ]
+    assert limits == [2, 2, 1]
+    route = Route(Rule(limit=4), "", CRITICAL)
+    assert route.filled_by(mark, is_default=False, part=(0, 3)).rule.limit == 4
 
 
 def test_worth_is_ordered_by_what_a_path_may_gain() -> None:

@@ -159,10 +159,14 @@ async def test_settings_that_only_a_start_reads_are_named(tmp_path):
     configuration = configure(file)
     async with running(configuration):
         server = '[server]\nlisten = ":1"\nstate_file = "state.json"\n'
-        file.write_text(GOOD.format(limit=8) + server + '[control]\nlisten=":2"\n')
+        others = '[control]\nlisten=":2"\n[telemetry]\notlp = true\n'
+        file.write_text(GOOD.format(limit=8) + server + others)
         result = await configuration.request_reload("request")
         assert result.ok
-        assert result.needs_restart == ("server.listen", "server.state_file", "control.listen")
+        assert result.needs_restart == (
+            *("server.listen", "server.state_file", "control.listen"),
+            "telemetry.otlp",
+        )
         again = await configuration.request_reload("request")
         assert again.needs_restart == result.needs_restart, "until it was restarted"
         write(file, 9)
@@ -349,3 +353,11 @@ async def test_a_zone_that_a_snapshot_weighs_away_comes_back_without_another_sna
         assert configuration.document.proxy.zones_away == ("b",)
         await eventually_async(lambda: not configuration.document.proxy.zones_away)
         assert wall_seconds() >= until_s
+
+
+async def test_what_was_written_during_the_start_is_noticed(tmp_path):
+    file = write(tmp_path / "a.toml", 7)
+    configuration = configure(file)
+    write(file, 8)
+    async with running(configuration):
+        await eventually_async(lambda: limit_of(configuration) == 8)

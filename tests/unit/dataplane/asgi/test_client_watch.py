@@ -134,3 +134,23 @@ async def test_an_app_that_cancels_its_read_may_read_again(server):
         await read
     server.messages.put_nowait(GONE)
     assert await watch.receive() == GONE
+
+
+async def test_who_gives_up_receiving_loses_nothing(server):
+    """Under a timeout, say: what came at that very moment is for the next call."""
+    loop = asyncio.get_running_loop()
+    verdict = loop.create_future()
+    watch = ClientWatch(server.receive)
+    loop.call_soon(verdict.set_result, None)
+    assert await until(watch, verdict) is False
+    first = loop.create_task(watch.receive())
+    await asyncio.sleep(0)
+    server.messages.put_nowait(part(b"one"))
+    await asyncio.sleep(0)  # it was read, and the app has not run yet
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    async with asyncio.timeout(5):
+        assert (await watch.receive())["body"] == b"one"
+    server.messages.put_nowait(part(b"two"))
+    assert (await watch.receive())["body"] == b"two"

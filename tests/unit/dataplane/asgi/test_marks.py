@@ -19,14 +19,14 @@ def test_the_function_itself_is_returned():
 
 
 def test_all_values():
-    @criticality(Criticality.SHEDDABLE, cost=8, limit=2, kind="stream")
+    @criticality(Criticality.SHEDDABLE, cost=2, limit=8, kind="stream")
     def endpoint(): ...
 
     mark = mark_of(endpoint)
     assert (mark.criticality, mark.cost, mark.limit, mark.kind) == (
         Criticality.SHEDDABLE,
-        8,
         2,
+        8,
         Kind.STREAM,
     )
 
@@ -69,6 +69,7 @@ def test_what_has_no_mark(endpoint):
         ({"level": "urgent"}, "critical_plus, critical, sheddable_plus, sheddable"),
         ({"cost": 0}, "1 or more"),
         ({"limit": -1}, "0 or more"),
+        ({"limit": 2, "cost": 5}, "to refuse always, say 0"),
         ({"kind": "forever"}, "auto, unary, stream, longpoll"),
     ],
 )

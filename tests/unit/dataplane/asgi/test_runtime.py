@@ -14,7 +14,7 @@ from shedproxy.testing import AsgiProbe
 pytestmark = pytest.mark.anyio
 
 
-@criticality("sheddable", cost=4, limit=2)
+@criticality("sheddable", cost=4, limit=8)
 async def report(request): ...
 
 
@@ -44,7 +44,7 @@ async def test_a_mark_fills_what_no_rule_decides(runtime):
         "GET /reports/{number}",
         Criticality.SHEDDABLE,
         4,
-        2,
+        8,
     )
 
 

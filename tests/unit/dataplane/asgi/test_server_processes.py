@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from shedproxy.dataplane.asgi import server_processes
+
 PARENT = """
 import socket, subprocess, sys
 CHILD = (
@@ -30,3 +32,11 @@ def test_who_has_a_socket_of_its_parent_that_clients_connect_to_is_a_worker():
     assert other not in {one, ""}
     assert (connected, alone) == ("", "")
     assert set(map(int, counts)) == {1}
+
+
+def test_a_process_may_have_any_name(tmp_path):
+    """The kernel cuts a long name wherever it is too long, inside a character too."""
+    (tmp_path / "stat").write_bytes(b"7 (\xd0\xb8 ) \xd0) S 5 7 7")
+    (tmp_path / "cmdline").write_bytes(b"x")
+    assert server_processes._is_child(tmp_path, b"5")
+    assert not server_processes._is_child(tmp_path, b"6")

@@ -30,7 +30,7 @@ class Worker:
 
     def __init__(self, folder: Path) -> None:
         self.page = NamedPage("a", folder)
-        self.group = WorkerGroup(self.page, DOCUMENT)
+        self.group = WorkerGroup(self.page, DOCUMENT, count=lambda: 4)
         self.driver: Driver = self.group.make_driver()
         self.driver.start()
 
@@ -65,7 +65,6 @@ Start = Callable[[], Worker]
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     monkeypatch.chdir(tmp_path)  # the path of a socket is short
-    monkeypatch.setattr(worker_group, "count_siblings", lambda: 4)
     started: list[Worker] = []
 
     def start() -> Worker:
@@ -84,6 +83,7 @@ async def test_workers_count_against_one_limit(start: Start):
     assert two.arrive(9) == 4
     assert (one.limit, two.limit) == (9, 9)
     assert (one.queue_max, two.queue_max) == (6, 6)
+    assert {one.driver.part, two.driver.part} == {(0, 2), (1, 2)}
 
 
 async def test_who_has_no_page_yet_has_a_part_of_the_limit(start: Start):
@@ -178,3 +178,17 @@ def test_names_follow_the_server_the_middleware_and_its_cells(monkeypatch):
     assert group_of_process("off", 0, DOCUMENT) is None
     monkeypatch.setattr(worker_group, "server_of_process", lambda: "")
     assert group_of_process("auto", 0, DOCUMENT) is None
+
+
+def test_who_meets_by_a_name_is_not_one_of_its_parents_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A parent of services that have nothing in common has dozens."""
+    (tmp_path / "shedproxy").mkdir(0o755)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(worker_group, "count_siblings", lambda: 40)
+    group = group_of_process("mine", 0, DOCUMENT)
+    assert group is not None
+    driver = group.make_driver()
+    assert group.why_lost
+    assert (group.workers, driver.document) == (1, DOCUMENT)
