@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from shedproxy.clock import wall_seconds
-from shedproxy.core import Instant, Outcome, Rejected, RejectReason
+from shedproxy.core import Instant, Outcome, Permit, Rejected, RejectReason
 from shedproxy.dataplane.wire.abandoned import AbandonedWork
 from shedproxy.dataplane.wire.accounting import Accounting
 from shedproxy.dataplane.wire.candidates import Upstream
@@ -180,14 +180,11 @@ class Ending(Accounting):
         permit = self.permit
         if permit is None or permit.expires_at is None or now < permit.expires_at:
             return False
-        bound_at = permit.admitted_at + self.live.timeouts.response_ns
-        if now >= bound_at:
+        if now >= self._bound_at(permit):
             return False
         self._leave_work()
         if self.upstream is not None:
             return False
-        upstream.deadline_at = bound_at
-        upstream.group.wheel.watch(upstream)
         self.fail(Fault.UPSTREAM_TIMEOUT)
         return True
 
@@ -272,6 +269,13 @@ class Ending(Accounting):
             self.permit = self.upstream = None
             self.note_left(permit)
             AbandonedWork(self.live.driver, upstream, permit, self.method)
+            # What it had was the client's time, if that was shorter: it says nothing of the work.
+            upstream.deadline_at = max(upstream.deadline_at, self._bound_at(permit))
+            upstream.group.wheel.watch(upstream)
+
+    def _bound_at(self, permit: Permit) -> int:
+        """When the operator's bound is over, in ns: what came before all was sent is not in it."""
+        return permit.admitted_at + self.stalled_ns + self.live.response_ns
 
     @property
     def is_streaming(self) -> bool:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from shedproxy.core import seconds
+from shedproxy.core import milliseconds, seconds
 from shedproxy.dataplane.wire.abandoned import DISCARD_SIZE_MAX
 from shedproxy.observability.fault import Fault
 
@@ -11,6 +11,7 @@ pytestmark = pytest.mark.anyio
 GET = b"GET /a HTTP/1.1\r\nHost: e\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HURRIED = b"GET /a HTTP/1.1\r\nHost: e\r\nX-Request-Timeout-Ms: 50\r\n\r\n"
+SLOW = b"POST /a HTTP/1.1\r\nHost: e\r\nX-Request-Timeout-Ms: 4000\r\nContent-Length: 4\r\n\r\nw"
 
 
 async def left(bench, request: bytes = GET):
@@ -142,3 +143,37 @@ async def test_it_ends_at_the_operators_bound_whose_time_was_up_before(still) ->
     await bench.advance(seconds(3))
     assert upstream.is_aborted
     assert client.take().count(b"HTTP/1.1") == 1
+
+
+async def test_a_client_that_leaves_before_its_own_time_is_up_takes_none_from_the_work(
+    still,
+) -> None:
+    bench = still(timeouts={"response_ns": seconds(2)})
+    upstream = await left(bench, HURRIED)
+    await bench.advance(seconds(1))
+    assert not upstream.is_aborted, "the end of the work can still be seen"
+    assert upstream.protocol.entry.failures == 0, "strangers' deadlines prove nothing of a host"
+    upstream.protocol.data_received(OK)
+    assert (bench.cell.in_flight, bench.cell.zombies) == (0, 0)
+
+
+async def test_nor_does_one_whose_body_took_longer_than_an_answer_may(still) -> None:
+    """The operator's bound begins when the request is sent, whoever watches it."""
+    bench = still(permit_body_size=1, timeouts={"response_ns": seconds(2), "body_rate_min": 0})
+    client = bench.client()
+    upstream = await bench.ask(client, SLOW)
+    for byte in b"xyz":
+        await bench.advance(seconds(1))
+        client.protocol.data_received(bytes([byte]))
+    client.lose()
+    await bench.advance(seconds(1) + milliseconds(500))
+    assert not upstream.is_aborted
+    await bench.advance(seconds(1))
+    assert upstream.is_aborted
+
+
+async def test_it_ends_at_the_operators_bound_whose_client_left_before_its_time(still) -> None:
+    bench = still(timeouts={"response_ns": seconds(2)})
+    upstream = await left(bench, HURRIED)
+    await bench.advance(seconds(3))
+    assert upstream.is_aborted
