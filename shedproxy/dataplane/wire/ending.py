@@ -161,9 +161,11 @@ class Ending(Accounting):
         self.upstream = None
         if not self.status and fault is Fault.UPSTREAM_CLOSED and not upstream.has_answered:
             is_reused = upstream.served > 1
-            if not is_reused and upstream.is_request_sent:
+            if is_reused or upstream.has_vanished:
+                pass  # it closed what was idle, or is counted
+            elif upstream.is_request_sent:
                 upstream.group.on_dead(upstream)
-            elif not is_reused:
+            else:
                 # It may not want the body: no sign of death that a client could give it, but it
                 # must not look idle either.
                 upstream.entry.spoil(self.live.clock())

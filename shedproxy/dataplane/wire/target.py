@@ -211,7 +211,8 @@ def targets_of(document: UpstreamDocument) -> Targets:
 def bound_silence(transport: asyncio.Transport, *, is_bound: bool) -> None:
     """Let the kernel give up on a peer that acknowledges nothing, or not.
 
-    It counts a peer that does not read as one, so this is not for uploads that the peer stops.
+    It counts a peer that does not read as one, however often that says so: this is for what fits
+    into any window, and not for uploads and tunnels.
     """
     sock = transport.get_extra_info("socket")
     option = getattr(socket, "TCP_USER_TIMEOUT", None)

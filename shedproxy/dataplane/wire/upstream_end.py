@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from shedproxy.core import Instant
 from shedproxy.dataplane.wire.pool import Slot, Upstream
-from shedproxy.dataplane.wire.target import Target
+from shedproxy.dataplane.wire.target import Target, bound_silence
 from shedproxy.dataplane.wire.timer_wheel import Timed
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class UpstreamEnd(Timed):
         "_is_closed",
         "_is_half_closed",
         "_is_last_held",
+        "_is_silence_watched",
+        "_outgoing",
         "_paused_at",
         "_poll",
         "_sent_at",
@@ -45,6 +47,7 @@ class UpstreamEnd(Timed):
         "generation",
         "group",
         "has_answered",
+        "has_vanished",
         "is_established",
         "is_request_sent",
         "is_write_blocked",
@@ -74,6 +77,8 @@ class UpstreamEnd(Timed):
         """Exchanges begun on it; more than 1 means that it was reused."""
         self.has_answered = False
         """A byte of the present exchange's answer has come."""
+        self.has_vanished = False
+        """Its host acknowledged nothing, which was counted as a failure."""
         self._answers_before = 0
         """What the upstream had answered when the present request was sent."""
         self.is_request_sent = False
@@ -92,6 +97,10 @@ class UpstreamEnd(Timed):
         """Of the present request's body: held back until what has come is read."""
         self._is_last_held = False
         """Nothing of the body comes after that."""
+        self._outgoing = 0
+        """Bytes of the present request."""
+        self._is_silence_watched = True
+        """The kernel gives up soon on a host that acknowledges nothing, or does not read."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are transports by shape, not by class.
@@ -110,6 +119,12 @@ class UpstreamEnd(Timed):
             self._poll = poll = select.poll()
             poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(poll.poll(0))
+
+    def watch_silence(self, *, is_on: bool) -> None:
+        """Have the kernel give up soon, or let the host read as late as our deadlines allow."""
+        if self._is_silence_watched is not is_on:
+            self._is_silence_watched = is_on
+            bound_silence(self.transport, is_bound=is_on)
 
     def is_silent(self, exchange: Exchange | AbandonedWork, now: Instant) -> bool:
         """Whether the upstream had its whole time and answered nobody meanwhile.

@@ -21,7 +21,7 @@ from shedproxy.dataplane.wire.framing import (
 )
 from shedproxy.dataplane.wire.head_memory import ResponseHeads
 from shedproxy.dataplane.wire.pool import Upstream
-from shedproxy.dataplane.wire.target import Target, bound_silence
+from shedproxy.dataplane.wire.target import Target
 from shedproxy.dataplane.wire.tokens import ResponseTokens
 from shedproxy.dataplane.wire.upstream_end import UpstreamEnd
 from shedproxy.observability.fault import Fault
@@ -36,6 +36,8 @@ __all__ = ["UpstreamConnection"]
 RESPONSE_HEAD_SIZE_MAX: Final = 64 * 1024
 _NONE: Final = int(BodyKind.NONE)
 _SIZED: Final = int(BodyKind.SIZED)
+WINDOW_SIZE: Final = 32 * 1024
+"""A host's kernel acknowledges a request of at most this size whether anybody reads it or not."""
 INTERIM_ANSWERS_MAX = 16
 """More 1xx answers than this to one request are an attack or a loop."""
 
@@ -102,13 +104,13 @@ class UpstreamConnection(UpstreamEnd):
             return
         if isinstance(exc, TimeoutError):
             # Nothing was even acknowledged: what else is open to that host is as dead.
+            self.has_vanished = True
             self.group.on_vanished(self)
         if self.exchange is not None:
             self._fail(Fault.UPSTREAM_CLOSED)
 
     def pause_writing(self) -> None:
         self.is_write_blocked = True
-        bound_silence(self.transport, is_bound=False)
         if self.tunnel is not None:
             self.tunnel.pause_client()
         elif self.exchange is not None:
@@ -116,7 +118,6 @@ class UpstreamConnection(UpstreamEnd):
 
     def resume_writing(self) -> None:
         self.is_write_blocked = False
-        bound_silence(self.transport, is_bound=True)
         if self.tunnel is not None:
             self.tunnel.resume_client()
         elif self.exchange is not None:
@@ -137,6 +138,9 @@ class UpstreamConnection(UpstreamEnd):
         self._sent_at = self.group.clock() if self.group.watch.is_on else Instant(0)
         self.deadline_at = deadline_at
         self.group.wheel.watch(self)
+        self._outgoing = len(data)
+        if self._outgoing > WINDOW_SIZE:
+            self.watch_silence(is_on=False)
         self.transport.write(data)
 
     def send(self, data: bytes, *, complete: bool, deadline_at: int) -> None:
@@ -149,6 +153,9 @@ class UpstreamConnection(UpstreamEnd):
             self.group.wheel.watch(self)
         if not data:
             return
+        self._outgoing += len(data)
+        if self._outgoing > WINDOW_SIZE:
+            self.watch_silence(is_on=False)
         if self._unsent or (self._body is None and self.is_open and self.is_readable()):
             self.hold_back(data)
         else:
@@ -317,6 +324,7 @@ class UpstreamConnection(UpstreamEnd):
             return
         self.exchange = None
         self.deadline_at = 0
+        self.watch_silence(is_on=False)
         exchange.on_switch(tokens, framing, data)
 
     def _on_broken(self, exchange: Exchange | AbandonedWork, error: Exception) -> None:
@@ -359,6 +367,7 @@ class UpstreamConnection(UpstreamEnd):
         # tells whether it will read them as the rest of this one.
         is_reusable = reusable and self.is_open and not self._is_half_closed
         if is_reusable and not self.transport.get_write_buffer_size():
+            self.watch_silence(is_on=True)
             self.group.give_back(self)
         else:
             self.close()

@@ -224,6 +224,7 @@ async def test_when_a_host_has_vanished_its_idle_connections_go(still) -> None:
     for upstream in upstreams[1:]:
         upstream.protocol.data_received(OK)
     upstreams[0].lose(TimeoutError())
+    assert upstreams[0].protocol.entry.failures == 1, "it is one event"
     await bench.settle()
     assert upstreams[1].is_closed
     assert upstreams[2].is_closed
