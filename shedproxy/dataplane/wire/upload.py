@@ -142,8 +142,9 @@ class Upload(Ending):
 
     def outlast(self, now: Instant, upstream: UpstreamConnection) -> bool:
         """As before; and no answer is late while the client takes its time with the body."""
-        if not (self.status or upstream.is_request_sent) and self.client.is_body_awaited:
-            at = self.answer_by(now)
+        if not upstream.is_request_sent and self.client.is_body_awaited:
+            idle_ns = self.live.timeouts.upstream_idle_ns
+            at = now + idle_ns if self.status else self.answer_by(now)
             if at > now:
                 upstream.deadline_at = at
                 upstream.group.wheel.watch(upstream)

@@ -151,6 +151,9 @@ class UpstreamConnection(UpstreamEnd):
         if self._body is None:
             self.deadline_at = deadline_at
             self.group.wheel.watch(self)
+        elif self._idle_ns:
+            # It may have answered early, and write on when it has read this.
+            self.deadline_at = self.group.clock() + self._idle_ns
         if not data:
             return
         self._outgoing += len(data)

@@ -125,3 +125,35 @@ async def test_nor_is_it_slower_than_other_hosts_for_that(still) -> None:
     upstream.protocol.data_received(OK)
     host = upstream.protocol.entry
     assert (host.timed, host.log2_sum) == (1, math.log2(milliseconds(1)))
+
+
+EARLY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+
+
+@pytest.mark.parametrize("gap_s", [1, 3], ids=["slowly", "with pauses"])
+async def test_an_upstream_that_has_begun_its_answer_may_wait_for_the_body_as_well(
+    still, gap_s: int
+) -> None:
+    bench = still(permit_body_size=1, timeouts={"upstream_idle_ns": seconds(2), "body_rate_min": 0})
+    client = bench.client()
+    upstream = await bench.ask(client, LARGE + b"x")
+    upstream.protocol.data_received(EARLY)
+    for size in (50, 50, 50, 49):
+        await bench.advance(seconds(gap_s))
+        client.protocol.data_received(b"x" * size)
+    await bench.advance(seconds(1))
+    upstream.protocol.data_received(b"ok")
+    assert client.take().endswith(b"\r\n\r\nok")
+
+
+async def test_but_not_for_ever_when_it_does_not_take_it_or_has_it_all(still) -> None:
+    bench = still(permit_body_size=1, timeouts={"upstream_idle_ns": seconds(2)})
+    for body, is_taken in ((b"x", False), (b"x" * 200, True)):
+        client = bench.client()
+        upstream = await bench.ask(client, LARGE + body)
+        upstream.protocol.data_received(EARLY)
+        if not is_taken:
+            upstream.protocol.pause_writing()
+        await bench.advance(seconds(2) + milliseconds(100))
+        assert upstream.is_aborted
+        assert client.is_aborted
