@@ -52,6 +52,7 @@ class ClientEnd(Timed):
         "is_ending",
         "is_half_closed",
         "is_reading_paused",
+        "is_until_close",
         "is_write_blocked",
         "peer",
         "peer_bytes",
@@ -77,6 +78,8 @@ class ClientEnd(Timed):
         """No more requests: what is written goes out, what comes in is thrown away."""
         self.is_half_closed = False
         """The client has closed its sending side, and may still read."""
+        self.is_until_close = False
+        """All of an answer is written that has no other end than that of the connection."""
         self.is_reading_paused = False
         self.is_write_blocked = False
         self._drained = 0
@@ -202,7 +205,7 @@ class ClientEnd(Timed):
         if self.transport.get_write_buffer_size() and not self.has_stalled(now):
             self.wake_at(now + LINGER_NS)
         else:
-            self.transport.abort()
+            self.cut()
 
     def discard(self, size: int) -> None:
         """Bytes that came while lingering."""
@@ -215,7 +218,9 @@ class ClientEnd(Timed):
         if self.is_closed:
             return
         self.is_ending = True
-        if reset:
+        # The kernel still delivers what it has, and then a clean end.
+        is_part = self.is_until_close and self.transport.get_write_buffer_size()
+        if reset or is_part:
             sock = self.transport.get_extra_info("socket")
             if sock is not None:
                 with contextlib.suppress(OSError):

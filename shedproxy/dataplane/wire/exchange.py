@@ -347,6 +347,7 @@ class Exchange(Upload):
         if self._out == _CHUNKED:
             data += last_chunk(self.trailers) if self.framing.takes_trailers else LAST_CHUNK
         elif self._out == _UNTIL_CLOSE:
+            self.client.is_until_close = True
             keep_alive = False
         if data:
             self.client.write(data)

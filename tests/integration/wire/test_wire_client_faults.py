@@ -230,6 +230,30 @@ async def test_a_reader_that_does_not_read_is_dropped_and_frees_the_slot(bench, 
 
 
 @pytest.mark.fault("C5")
+async def test_a_reader_of_http_1_0_that_is_dropped_does_not_take_a_part_for_all(bench) -> None:
+    """C5: the answer has come whole, and has no end but that of the connection."""
+    size = 20_000
+
+    async def handle(talk) -> None:
+        await talk.head()
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        talk.send(head + b"%x\r\n" % size + b"x" * size + b"\r\n0\r\n\r\n")
+
+    upstream = await bench.upstream(handle)
+    proxy = await bench.proxy(upstream.url, timeouts={"client_write_ns": milliseconds(300)})
+    proxy.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    sock.connect(("127.0.0.1", proxy.port))
+    sock.setblocking(False)  # noqa: FBT003
+    client = await proxy.adopt(sock, limit=1)
+    client.send(b"GET / HTTP/1.0\r\nHost: e\r\n\r\n")
+    await eventually_async(lambda: upstream.heads)
+    await eventually_async(lambda: not (proxy.server.clients or proxy.kept))
+    assert await client.is_reset()
+
+
+@pytest.mark.fault("C5")
 async def test_an_answer_that_fits_the_buffer_frees_the_slot_before_it_is_read(
     bench, figure
 ) -> None:

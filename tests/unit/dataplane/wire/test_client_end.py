@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import socket
+import struct
 
 import pytest
 
-from shedproxy.core import seconds
+from shedproxy.core import milliseconds, seconds
 from shedproxy.dataplane.wire.client_end import LINGER_NS, LINGER_SIZE_MAX
 
 pytestmark = pytest.mark.anyio
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+RESET = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 async def test_a_reader_must_take_the_minimum_rate_in_each_period(still) -> None:
@@ -69,6 +73,41 @@ async def test_the_nearest_wake_up_counts(still) -> None:
     assert end.deadline_at == 500
     end.wake_at(300)
     assert end.deadline_at == 300
+
+
+@pytest.mark.parametrize(
+    ("version", "is_hidden"), [(b"1.0", True), (b"1.1", False)], ids=["until close", "chunked"]
+)
+@pytest.mark.parametrize("is_drained", [False, True], ids=["stalled", "drained"])
+async def test_an_answer_whose_end_would_not_be_missed_is_never_left_without_it(
+    still, version: bytes, is_hidden, is_drained
+) -> None:
+    bench = still(timeouts={"client_write_ns": seconds(3)})
+    client = bench.client()
+    client.close = lambda: None  # the kernel does not take it
+    request = b"GET / HTTP/%b\r\nHost: e\r\nConnection: close\r\n\r\n" % version
+    upstream = await bench.ask(client, request)
+    client.is_stuck = True
+    upstream.protocol.data_received(CHUNKED)
+    assert bench.cell.in_flight == 0, "it has come whole"
+    if is_drained:
+        assert await bench.server.drain(milliseconds(10)) == 1
+    else:
+        await bench.advance(seconds(4))
+    assert client.is_aborted
+    is_reset = RESET in client.socket.options
+    assert is_reset is is_hidden, "one that is too short by its framing keeps what is on its way"
+
+
+async def test_nor_is_one_reset_that_the_kernel_has_whole(still) -> None:
+    bench = still()
+    client = bench.client()
+    upstream = await bench.ask(client, b"GET / HTTP/1.0\r\nHost: e\r\n\r\n")
+    client.close = lambda: None
+    upstream.protocol.data_received(CHUNKED)
+    assert await bench.server.drain(milliseconds(10)) == 1
+    assert client.is_aborted
+    assert RESET not in client.socket.options
 
 
 @pytest.mark.parametrize("way", ["end", "linger"])
