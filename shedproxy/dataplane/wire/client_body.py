@@ -42,6 +42,11 @@ class ClientBody(ClientEnd):
         is_unasked = exchange is not None and exchange.is_unasked
         return self._body is not None and not (self.is_reading_paused or is_unasked)
 
+    @property
+    def is_too_far_ahead(self) -> bool:
+        """Whether more was sent ahead than is read."""
+        raise NotImplementedError
+
     def watch_rate(self, received: int, now: Instant) -> None:
         """From now on the body must keep the minimum rate."""
         self._rate = RateWatch(received, now)
@@ -91,10 +96,11 @@ class ClientBody(ClientEnd):
                 self.wake_at(rate.ends_at)
         if self.is_half_closed or self.is_reading_paused:
             is_endless = exchange.is_streaming
+            is_deaf = is_endless and self._body is None and self.is_reading_paused
             # What was sent ahead of a stream is never served, and hides that the client leaves.
-            if (is_endless and self._body is None and self.is_reading_paused) or self.is_gone(
-                or_half=is_endless
-            ):
+            if (is_deaf and self.is_too_far_ahead) or self.is_gone(or_half=is_endless):
                 self.cut(reset=True)
                 return
+            if is_deaf:
+                self.resume_reading()  # that was for a moment, which the stream has begun in
             self.wake_at(now + PROBE_NS)

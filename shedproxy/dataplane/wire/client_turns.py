@@ -32,10 +32,14 @@ class ClientTurns(ClientPlace):
         buffer += data
         return buffer
 
+    @property
+    def is_too_far_ahead(self) -> bool:
+        return len(self._buffer) > self.server.live.proxy.head_size_max
+
     def keep(self, data: bytes) -> None:
         """It cannot be looked at now."""
         self._buffer = bytes(self._buffer) + data
-        if len(self._buffer) <= self.server.live.proxy.head_size_max:
+        if not self.is_too_far_ahead:
             return
         if self.exchange is None:
             self.pause_reading()

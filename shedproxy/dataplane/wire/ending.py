@@ -281,11 +281,12 @@ class Ending(Accounting):
 
     @property
     def is_streaming(self) -> bool:
-        """Whether a stream is being sent that has no end of its own."""
-        permit = self.permit
-        return (
-            bool(self.status) and permit is not None and (permit.is_resident or permit.is_sampled)
-        )
+        """Whether a stream is being sent that may be silent for ever.
+
+        Other answers that take long are not: they end, or their next byte shows who has left.
+        """
+        upstream = self.upstream
+        return bool(self.status) and upstream is not None and upstream.may_be_silent
 
     def on_client_stalled(self) -> None:
         """The client does not read its answer."""

@@ -120,6 +120,11 @@ class UpstreamEnd(Timed):
             poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
+    @property
+    def may_be_silent(self) -> bool:
+        """Whether the answer that has begun is a stream, with no bound between two reads."""
+        return not self._idle_ns
+
     def watch_silence(self, *, is_on: bool) -> None:
         """Have the kernel give up soon, or let the host read as late as our deadlines allow."""
         if self._is_silence_watched is not is_on:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from shedproxy.core import seconds
+from shedproxy.core import Lane, seconds
+from shedproxy.dataplane.wire import client_end
 from shedproxy.dataplane.wire.client_side import DISCARD_SIZE_MAX, TURN_REQUESTS_MAX
 from shedproxy.snapshot import Classification, Match, Rule
 
@@ -10,6 +11,10 @@ pytestmark = pytest.mark.anyio
 
 GET = b"GET / HTTP/1.1\r\nHost: e\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n"
+NO = b"GET /no HTTP/1.1\r\nHost: e\r\n\r\n"
+CONTROL = Classification(rules=(Rule(match=Match(path=("/health",)), lane=Lane.CONTROL),))
+SOME = Classification(rules=(Rule(match=Match(path=("/no",)), limit=0),))
 
 
 async def test_a_head_in_pieces_has_one_bound_from_its_first_byte(still) -> None:
@@ -220,9 +225,65 @@ async def test_a_stream_that_ends_with_its_reader_is_seen_to_be_cut(still) -> No
     bench = still()
     client = bench.client()
     upstream = await bench.ask(client, b"GET / HTTP/1.0\r\n\r\n")
-    upstream.protocol.data_received(
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n"
-    )
+    upstream.protocol.data_received(STREAM)
     assert not client.protocol.eof_received()
     assert client.is_aborted
     assert client.socket.options
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["with the request", "late"])
+async def test_a_long_download_outlasts_the_half_close_of_its_reader(
+    still, monkeypatch, is_late
+) -> None:
+    """What takes long and has an end is no stream: nobody could get it by `nc -N` else."""
+    monkeypatch.setattr(client_end, "has_left", lambda _, *, or_half: or_half)
+    bench = still(timeouts={"response_ns": seconds(2)})
+    client = bench.client()
+    upstream = await bench.ask(client, GET)
+    if not is_late:
+        assert client.protocol.eof_received()
+    upstream.protocol.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+    for second in range(9):
+        if is_late and second == 5:
+            assert client.protocol.eof_received()
+        await bench.advance(seconds(1))
+        upstream.protocol.data_received(b"x")
+    assert client.take().endswith(b"x" * 9)
+    assert not client.is_aborted
+
+
+@pytest.mark.parametrize("path", [b"/", b"/health"], ids=["data", "control"])
+async def test_who_leaves_a_silent_stream_by_half_is_gone(still, monkeypatch, path: bytes) -> None:
+    bench = still(document={"classification": CONTROL})
+    client = bench.client()
+    upstream = await bench.ask(client, GET.replace(b"/ ", path + b" "))
+    assert client.protocol.eof_received()
+    upstream.protocol.data_received(STREAM)
+    monkeypatch.setattr(client_end, "has_left", lambda _, *, or_half: or_half)
+    await bench.advance(seconds(1))
+    assert client.is_aborted
+    assert client.socket.options, "it must not take what it has for all of it"
+
+
+async def test_a_stream_that_others_of_its_client_were_refused_before_goes_on(still) -> None:
+    """Reading stopped for a turn of the loop, and not because of what was sent ahead."""
+    bench = still(document={"classification": SOME})
+    client = bench.client()
+    upstream = await bench.ask(client, NO * TURN_REQUESTS_MAX + GET)
+    upstream.protocol.data_received(STREAM)
+    await bench.advance(seconds(1))
+    assert not client.is_aborted
+    assert not client.is_paused, "its good-bye is heard"
+    upstream.protocol.data_received(b"data: 2\n\n")
+    assert client.take().endswith(b"data: 2\n\n\r\n")
+
+
+async def test_one_that_more_was_sent_ahead_of_than_is_read_ends(still) -> None:
+    """What is behind it is never served, and hides that the client leaves."""
+    bench = still(head_size_max=1024)
+    client = bench.client()
+    upstream = await bench.ask(client, GET)
+    client.protocol.data_received(GET * 100)
+    upstream.protocol.data_received(STREAM)
+    await bench.advance(seconds(1))
+    assert client.is_aborted
