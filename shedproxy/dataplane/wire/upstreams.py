@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections import deque
+from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,7 +65,7 @@ class UpstreamGroup(Timed):
         """Clients that requests of the cell keep busy."""
         self.clients_max = self.connections_max = UNBOUNDED
         self._dials: set[asyncio.Task[None]] = set()
-        self._line: deque[tuple[int, Ending]] = deque()
+        self._line: OrderedDict[Ending, int] = OrderedDict()
         """Who waits for a connection, and until when; who has left is still in here."""
         self.targets: Targets = {}
         """By URL."""
@@ -129,8 +129,7 @@ class UpstreamGroup(Timed):
             exchange.on_no_upstream()
         else:
             self._pool.wait(exchange, hand)
-            until = now + self.timeouts.connect_ns
-            self._line.append((until, exchange))
+            self._line[exchange] = now + self.timeouts.connect_ns
             self._plan(now)
 
     def withdraw(self, exchange: Ending) -> None:
@@ -249,7 +248,7 @@ class UpstreamGroup(Timed):
         """Be called again when time alone changes something."""
         at = self._pool.next_change_at(now=now)
         if self._line:
-            at = min(at, Instant(self._line[0][0]))
+            at = min(at, Instant(next(iter(self._line.values()))))
         self.deadline_at = 0 if at == NEVER else at
         if self.deadline_at:
             self.wheel.watch(self)
@@ -310,8 +309,11 @@ class UpstreamGroup(Timed):
             self._prober.start(upstream, self.targets[upstream.key])
         self.is_out = not self._pool.healthy_count(now=now)
         line = self._line
-        while line and line[0][0] <= now:
-            exchange = line.popleft()[1]
+        while line:
+            exchange, until = next(iter(line.items()))
+            if until > now:
+                break
+            del line[exchange]
             if self._pool.withdraw(exchange):
                 exchange.fail(Fault.UPSTREAM_CONNECT_TIMEOUT)
         if line:
@@ -322,6 +324,7 @@ class UpstreamGroup(Timed):
         for connection in effects.close:
             connection.close()
         for waiter, slot in effects.handovers:
+            self._line.pop(waiter, None)
             self._use(slot, waiter, self.clock())
         for orphan in effects.orphans:
             self.is_out = True

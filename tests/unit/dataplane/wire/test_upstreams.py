@@ -49,6 +49,24 @@ async def test_who_waits_too_long_for_a_connection_is_told(still) -> None:
     assert bench.cell.in_flight == 1
 
 
+async def test_who_stands_in_line_again_has_all_of_that_time_again(still) -> None:
+    bench = still(upstream={"connections_max": 1}, timeouts={"connect_ns": seconds(1)})
+    first, second, third = bench.client(), bench.client(), bench.client()
+    upstream = await bench.ask(first, GET)
+    second.protocol.data_received(GET)
+    await bench.advance(seconds(0.5))
+    third.protocol.data_received(GET)
+    upstream.protocol.data_received(OK)
+    assert second.protocol.exchange.upstream is upstream.protocol
+    upstream.lose()
+    assert second.protocol.exchange.upstream is None, "it has to wait behind the third"
+    await bench.advance(seconds(0.8))
+    assert second.take() == b""
+    await bench.advance(seconds(0.4))
+    assert second.take().startswith(b"HTTP/1.1 504 ")
+    assert third.protocol.exchange is not None
+
+
 async def test_who_left_the_line_is_not_told_anything(still) -> None:
     bench = still(upstream={"connections_max": 1})
     first, second = bench.client(), bench.client()
