@@ -233,11 +233,22 @@ class Driver(Counting):
             self._delivery.pass_on(self.shedder.abandon(ticket, now=self._clock()))
 
     def reject(
-        self, request: RequestInfo, reason: RejectReason, numbers: tuple[int, ...]
+        self,
+        request: RequestInfo,
+        reason: RejectReason,
+        numbers: tuple[int, ...],
+        *,
+        was_admitted: bool = False,
     ) -> Rejected:
-        """A refusal decided outside the core: counted and recorded like any other."""
+        """A refusal decided outside the core: counted and recorded like any other.
+
+        Not counted where it `was_admitted`: an arrival counts once, and the caller counts its end.
+        """
         rejected = Rejected(request, reason, self._clock(), numbers)
-        self._count_rejected(rejected)
+        if was_admitted:
+            self._record(rejected, self.cell_index(request.cell))
+        else:
+            self._count_rejected(rejected)
         return rejected
 
     def pressure(self, cell: str) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from shedproxy.clock import wall_seconds
-from shedproxy.core import Instant, Outcome, Permit, Rejected, RejectReason
+from shedproxy.core import Instant, Lane, Outcome, Permit, Rejected, RejectReason
 from shedproxy.dataplane.wire.abandoned import AbandonedWork
 from shedproxy.dataplane.wire.accounting import Accounting
 from shedproxy.dataplane.wire.candidates import Upstream
@@ -89,8 +89,17 @@ class Ending(Accounting):
         group = self.group
         assert group is not None
         healthy, total = group.health()
-        live = self.live
-        self.refuse(live.driver.reject(self.info, RejectReason.NO_UPSTREAM, (healthy, total)))
+        live, info, was_admitted = self.live, self.info, self.was_admitted
+        driver = live.driver
+        rejected = driver.reject(
+            info, RejectReason.NO_UPSTREAM, (healthy, total), was_admitted=was_admitted
+        )
+        if was_admitted and info.lane is not Lane.CONTROL:
+            duration_ns = rejected.at - self.started_at
+            status = live.rejections.status(rejected.reason)
+            index = driver.cell_index(info.cell)
+            driver.meter.on_finished(index, info.criticality, status, duration_ns, goodput=False)
+        self.refuse(rejected)
 
     def fail(self, fault: Fault, outcome: Outcome = Outcome.IGNORE) -> None:
         """Something went wrong: answer the fault, or cut the answer that has begun."""

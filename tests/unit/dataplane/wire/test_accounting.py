@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from shedproxy.core import Criticality, Outcome, milliseconds
+from shedproxy.core import Criticality, Outcome, RejectReason, milliseconds
 from shedproxy.dataplane.wire.accounting import outcome_of
+from shedproxy.observability.ring import find_refusal
 from shedproxy.snapshot import Classification, Match, Rule
 
 pytestmark = pytest.mark.anyio
 
 GET = b"GET /a?q HTTP/1.1\r\nHost: e\r\n\r\n"
+POST = b"POST /a HTTP/1.1\r\nHost: e\r\nContent-Length: 1\r\n\r\nx"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -54,6 +57,28 @@ async def test_control_requests_do_not_count_as_served_work(still) -> None:
     upstream.protocol.data_received(OK)
     meter = bench.driver.meter
     assert (meter.finished(0), meter.bypassed(0)) == (0, 1)
+
+
+async def test_who_finds_no_upstream_after_all_is_counted_once_and_can_ask_why(still) -> None:
+    """What was admitted ends, as an error; what is refused on arrival never was."""
+    bench = still(upstream={"connections_max": 1, "fail_after": 1})
+    first, second, last = (bench.client() for _ in range(3))
+    upstream = await bench.ask(first, POST)
+    second.protocol.data_received(POST)
+    last.protocol.data_received(GET)
+    bench.failure = ConnectionRefusedError()
+    upstream.lose()
+    await bench.settle()
+    sent = last.take()
+    assert b"shedproxy-reason: no_upstream" in sent
+    meter = bench.driver.meter
+    assert (meter.admitted(0), meter.finished(0)) == (3, 3)
+    assert meter.rejected(0) == meter.goodput(0) == 0
+    (refusal_id,) = re.findall(rb"shedproxy-id: (\S+)", sent)
+    found = find_refusal((bench.driver.ring,), refusal_id.decode())
+    assert found is not None
+    assert found.to_rejected().reason is RejectReason.NO_UPSTREAM
+    assert bench.cell.in_flight == 0
 
 
 async def test_a_client_that_leaves_is_a_499_in_the_log(still) -> None:
