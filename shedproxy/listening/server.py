@@ -35,7 +35,9 @@ class _Protocol(H11Protocol):
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
+        self.servers = []
         self.answers = asyncio.Event()
+        """Is set when it answers, or never will."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say when it answers."""
@@ -82,11 +84,21 @@ class AppServer:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Return when it answers."""
-        self._task = asyncio.create_task(
-            self._server.serve(sockets=self._sockets), name="control listener"
+        """Return when it answers.
+
+        Raises:
+            Exception: it cannot, for this; nothing is left listening.
+        """
+        server = self._server
+        self._task = task = asyncio.create_task(
+            server.serve(sockets=self._sockets), name="control listener"
         )
-        await self._server.answers.wait()
+        task.add_done_callback(lambda _: server.answers.set())
+        await server.answers.wait()
+        if task.done():
+            self._task = None
+            server.close_now(self._sockets)
+            await task
 
     async def stop(self) -> None:
         """Answer what was asked, then close; bounded."""

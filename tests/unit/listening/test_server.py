@@ -99,5 +99,20 @@ def _read_all(caller: socket.socket) -> str:
         return stream.read().decode()
 
 
+async def test_a_start_that_fails_says_so_and_leaves_nothing_listening():
+    listeners = bind_all(["127.0.0.1:0", "127.0.0.1:0"])
+    first, second = listeners
+    url = first.url
+    second.socket.close()
+    control = AppServer(lambda scope, receive, send: None, [first.socket, second.socket])
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        await asyncio.wait_for(control.start(), 10)
+    await asyncio.wait_for(control.stop(), 10)
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        with pytest.raises(httpx2.ConnectError):
+            await http.get(url)
+    close_all(listeners)
+
+
 async def test_stop_before_start_is_harmless():
     await AppServer(lambda scope, receive, send: None, []).stop()
