@@ -130,6 +130,7 @@ class UpstreamGroup(Timed):
         else:
             self._pool.wait(exchange, hand)
             self._line[exchange] = now + self.timeouts.connect_ns
+            self._line.move_to_end(exchange)
             self._plan(now)
 
     def withdraw(self, exchange: Ending) -> None:
