@@ -309,15 +309,14 @@ class UpstreamGroup(Timed):
         for upstream in self._pool.due_probes(now=now):
             self._prober.start(upstream, self.targets[upstream.key])
         self.is_out = not self._pool.healthy_count(now=now)
-        line = self._line
-        while line:
-            exchange, until = next(iter(line.items()))
+        while self._line:
+            exchange, until = next(iter(self._line.items()))
             if until > now:
                 break
-            del line[exchange]
+            del self._line[exchange]
             if self._pool.withdraw(exchange):
                 exchange.fail(Fault.UPSTREAM_CONNECT_TIMEOUT)
-        if line:
+        if self._line:
             self._carry_out(self._pool.tick(now=now))
         self._plan(now)
 
