@@ -389,7 +389,7 @@ class AdmissionController(Spilling):
             shed_rank=level.cut_rank,
             shed_share=level.share,
             pressure=self.pressure(),
-            baseline_ns=Nanos(self._limits.cell_baseline_ns()),
+            baseline_ns=Nanos(self._limits.baselines.typical_ns()),
             offered_rps=demand.offered_rps,
             capacity_rps=demand.capacity_rps,
             last_change=self._limits.last_change,

@@ -152,6 +152,12 @@ class Demand:
         return self._offered_total / self._offered_s if self._offered_s > 0 else 0.0
 
     @property
+    def offered_error(self) -> float:
+        """Standard deviation of `offered_rps` by chance alone, as a share of it."""
+        # Of a count that fades, which is worth twice as many as are left of it.
+        return 1.0 / math.sqrt(2.0 * max(1.0, self._offered_total))
+
+    @property
     def capacity_rps(self) -> float:
         """Slots whose work ends per second while somebody waits; 0 until somebody has."""
         return self._ended_total / self._busy_s if self._busy_s > 0 else 0.0

@@ -40,7 +40,6 @@ class LimitLoop:
     """One loop per cell. `limit` is a plain attribute: it is read for every request."""
 
     __slots__ = (
-        "_baselines",
         "_estimator",
         "_in_flight_last",
         "_led",
@@ -52,6 +51,7 @@ class LimitLoop:
         "_unserved",
         "_valid_from",
         "_window",
+        "baselines",
         "heavy",
         "last_change",
         "limit",
@@ -68,7 +68,7 @@ class LimitLoop:
         """Raises ValueError when the policy names no known algorithm."""
         self._policy = policy
         self._estimator = make_estimator(policy)
-        self._baselines = BaselineTable(policy.baseline_ns)
+        self.baselines = BaselineTable(policy.baseline_ns)
         self._window = Window(now=now)
         self.heavy = HeavyFlows()
         """Tenants whose latencies say nothing of how busy the service is."""
@@ -115,8 +115,7 @@ class LimitLoop:
 
         Not `is_served`: its client had left before.
 
-        Returns:
-            Whether `update` may have something to judge; False: it would do nothing.
+        Returns whether `update` may have something to judge; False: it would do nothing.
         """
         if self._opening is not None:
             self._opening.end(admitted_at)
@@ -162,11 +161,11 @@ class LimitLoop:
         heavy = self.heavy
         is_heavy = place >= 0 and heavy.is_heavy(place)
         if is_heavy:
-            known_ns = abs(self._baselines.judge(route))
+            known_ns = abs(self.baselines.judge(route))
             if known_ns and heavy.take(place, rtt_ns / known_ns):
                 return False
         low_in_flight = in_flight + 1 if self._low.holds(in_flight, admitted_at) else 0
-        baseline_ns = self._baselines.observe(route, rtt_ns, low_in_flight, now)
+        baseline_ns = self.baselines.observe(route, rtt_ns, low_in_flight, now)
         self._window.add(rtt_ns, abs(baseline_ns), in_flight)
         if baseline_ns <= 0:
             self._window.add_provisional()
@@ -182,14 +181,14 @@ class LimitLoop:
         self._measure_censored(route, elapsed_ns, self._in_flight_last, now)
 
     def _measure_censored(self, route: str, elapsed_ns: int, in_flight: int, now: Instant) -> None:
-        baseline_ns = self._baselines.observe_censored(route, elapsed_ns, now)
+        baseline_ns = self.baselines.observe_censored(route, elapsed_ns, now)
         if self._window.add_censored(elapsed_ns, abs(baseline_ns), in_flight) and baseline_ns < 0:
             self._window.add_provisional()
 
     def on_left(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
         """The client left after `elapsed_ns`, without an answer."""
         # Who leaves early says nothing of the service.
-        if 2 * elapsed_ns < self._baselines.expected_ns(route):
+        if 2 * elapsed_ns < self.baselines.expected_ns(route):
             return
         if self._led:
             self._count_unserved(now)
@@ -201,14 +200,14 @@ class LimitLoop:
         if self._unserved >= _UNSERVED_MAX and isinstance(self._estimator, AdaptiveLimit):
             self._unserved = 0
             self._take(self._estimator.halve(now=now))
-            self._baselines.trust_again()
+            self.baselines.trust_again()
 
     def on_overload(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
         """Timeout, refused connection, 503 or 504 after `elapsed_ns`: hard evidence, no latency."""
         self.standstill.end(now)
         if not self._led:
             self._relay(OVERLOAD, route, elapsed_ns, now)
-        self._window.add_overload(is_late=elapsed_ns >= self._baselines.expected_ns(route))
+        self._window.add_overload(is_late=elapsed_ns >= self.baselines.expected_ns(route))
 
     def on_limit_reached(self) -> None:
         """The limit was in somebody's way."""
@@ -237,14 +236,14 @@ class LimitLoop:
                 self._estimator.begin_anew(now=now)
         if not window.is_ready(self.limit, now=now) or self.standstill.is_in_doubt(now):
             return None
-        learning = self._baselines.learning()
+        learning = self.baselines.learning()
         summary = window.close(
             in_flight=in_flight, now=now, learning=learning, is_overloaded=is_overloaded
         )
         if summary.scatter_count >= _SCATTER_SAMPLES:
             scatter = min(_SCATTER_MAX, summary.rtt_scatter)
             self.scatter += (scatter - self.scatter) / _SCATTER_TURNS
-            self._baselines.scatter = self.scatter
+            self.baselines.scatter = self.scatter
         if summary.sample_count >= _SCATTER_SAMPLES:
             self.typical_ns = summary.rtt_mean_ns
             self.standstill.fit(summary.rtt_mean_ns)
@@ -257,10 +256,10 @@ class LimitLoop:
         was_probing = self.is_probing
         change = self._estimator.on_window(summary, now=now)
         if change.cause is LimitCause.RELEARNT:
-            self._baselines.distrust()
+            self.baselines.distrust()
         self._take(change)
         if was_probing and not self.is_probing:
-            self._baselines.conclude()
+            self.baselines.conclude()
             self._open(opening_after(summary, limit=self.limit, in_flight=in_flight, now=now), now)
         return change
 
@@ -296,7 +295,7 @@ class LimitLoop:
 
     def _listen(self, share: CellShare, now: Instant) -> None:
         """Learn what the other workers have measured."""
-        relay, baselines, window = share.relay, self._baselines, self._window
+        relay, baselines, window = share.relay, self.baselines, self._window
         relay.learn(baselines.routes(), len(baselines))
         heard = relay.take()
         # Of several workers nobody knows the order: those who left are a row if nobody was served.
@@ -329,34 +328,35 @@ class LimitLoop:
 
     def memory(self) -> Memory:
         """The trusted baselines by route: what a successor should not have to learn under load."""
-        return self._baselines.memory()
+        return self.baselines.memory()
 
     def remember(self, memory: Memory) -> None:
         """Take the baselines of a predecessor; what was learnt since gives way."""
-        self._baselines.remember(memory)
+        self.baselines.remember(memory)
 
     @property
     def is_probing(self) -> bool:
         """Whether the limit is low on purpose, to learn a baseline."""
         return isinstance(self._estimator, AdaptiveLimit) and self._estimator.is_probing
 
+    @property
+    def is_costly(self) -> bool:
+        """Whether that costs throughput, as far as is known."""
+        return isinstance(self._estimator, AdaptiveLimit) and self._estimator.is_costly
+
     def stop_probing(self, *, now: Instant) -> None:
         """The probe costs too much now: the limit and the baselines return to what they were."""
         if isinstance(self._estimator, AdaptiveLimit) and self._estimator.is_probing:
             self._take(self._estimator.stop_probing(now=now))
-            self._baselines.trust_again()
+            self.baselines.trust_again()
 
     def expected_ns(self, route: str) -> int:
         """Recent mean latency of a route, load included; 0: unknown."""
-        return self._baselines.expected_ns(route)
+        return self.baselines.expected_ns(route)
 
     def baseline_ns(self, route: str) -> int:
         """No-load latency of a route as last trusted; 0: never yet."""
-        return self._baselines.baseline_ns(route)
-
-    def cell_baseline_ns(self) -> int:
-        """The same of the route most measured."""
-        return self._baselines.typical_ns()
+        return self.baselines.baseline_ns(route)
 
     def apply(self, policy: LimitPolicy, *, now: Instant) -> None:
         """Take a new policy; what was learnt survives, the limit is brought inside the bounds.
@@ -369,7 +369,7 @@ class LimitLoop:
         if policy.algorithm == self._policy.algorithm:
             self._estimator.apply(policy)
             if was_probing and not self.is_probing:
-                self._baselines.trust_again()
+                self.baselines.trust_again()
         else:
             start = policy.initial if policy.algorithm == "fixed" else before
             start = int(clamp_limit(start, policy))
@@ -378,7 +378,7 @@ class LimitLoop:
                 # Nobody heard what was told under a fixed limit: it is stale.
                 self.share.relay.skip()
         self._policy = policy
-        self._baselines.calibrate(policy.baseline_ns)
+        self.baselines.calibrate(policy.baseline_ns)
         self._window.restart(now=now)
         after = self._estimator.limit
         if not self._led and policy.algorithm != "fixed":

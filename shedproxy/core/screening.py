@@ -375,7 +375,7 @@ class Screening:
     def _begin_overload(self, now: Instant) -> None:
         """The queue takes most of the longest wait. A probe of the limit may be what filled it."""
         level, limits = self._level, self._limits
-        if limits.is_probing:
+        if limits.is_costly:
             limits.stop_probing(now=now)
         elif self._policy.shed_level.enabled:
             self._move_level(now)

@@ -14,10 +14,11 @@ arrivals met none. In between three rules hold:
 
        q = theta (1 + cs^2) / (2 (x - 1))
 
-   for Poisson arrivals (ca = 1) and service times of scatter cs^2. Bursts need more: while slots of
-   the service are seen idle at such a load, q is stretched, so that there is work between them. A
-   waiter leaves it after four times what it takes. A level with x below 1 keeps the long queue: its
-   bursts are no overload, until they fill it.
+   for Poisson arrivals (ca = 1) and service times of scatter cs^2. Demand is known as well as
+   chance allows, and x is taken a standard deviation higher: in a queue too long all wait longer,
+   and one too short is seen. While slots of the service are idle at such a load, as between bursts,
+   q is stretched. A waiter leaves it after four times what it takes. A level with x below 1 keeps
+   the long queue: its bursts are no overload, until they fill it.
 2. **A cut.** Ranks below it are refused on arrival. Its share follows from two measured rates (feed
    forward), 1 - capacity / demand, so that it neither integrates nor swings, through the
    distribution of the ranks that really arrived (as in DAGOR and Cinnamon), with a fractional last
@@ -312,13 +313,14 @@ class ShedLevel:
         longest_ns = list(_UNBOUNDED_LEVELS)
         self.turn_ns = 0
         load_per_slot = load / (sum(by_level) or 1)
+        surely = 1.0 + demand.offered_error
         asked = 0
         for level in reversed(range(LEVELS)):
             asked += by_level[level]
             load_from = load_per_slot * asked
             if load_from >= _LOAD_FULL or level <= self._short_to:
                 total = queue_needed(
-                    load=load_from, scatter=scatter, limit=limit, is_of_equals=not is_mixed
+                    load=load_from * surely, scatter=scatter, limit=limit, is_of_equals=not is_mixed
                 )
                 needed = max(_OWN_MIN, min(total * self._stretch - spared, longest))
                 relaxed_below[level] = math.ceil(needed * _RELAXED)

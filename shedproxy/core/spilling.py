@@ -60,7 +60,7 @@ class Spilling(Waiting):
             return bar
         if self._queue.length or self._level.is_overloaded or limits.is_probing:
             return SpillBar.BUSY
-        if not limits.cell_baseline_ns() and self._policy.limit.algorithm != _FIXED:
+        if not limits.baselines.typical_ns() and self._policy.limit.algorithm != _FIXED:
             return SpillBar.UNKNOWN_ROOM
         if self._policy.class_limits[request.criticality] is not None:
             return SpillBar.BOUNDED

@@ -112,7 +112,7 @@ class Waiting(Screening):
         queue, level = self._queue, self._level
         length = queue.length
         if not level.is_overloaded:
-            if length * 4 >= self._begin_length and self._limits.is_probing:
+            if length * 4 >= self._begin_length and self._limits.is_costly:
                 # The probe is what filled it, and nobody shall be refused for that.
                 self._limits.stop_probing(now=now)
             elif self._is_too_long(length) or self._has_swollen(now):

@@ -59,7 +59,6 @@ _FALL_ERRORS, _FALL_MIN = 1.0, 0.03
 """and one down so many: too low a limit costs more than too high a one."""
 _PEAK_GAIN: Final = 0.1
 """How much a peak gives way with each rise below it: a fall since recovered is none."""
-
 _MEMORY: Final = 400.0
 """Samples of evidence, times 1 + scatter: then the strain is known to 7 % or better."""
 _SLOWER_BELOW: Final = 0.6
@@ -105,6 +104,11 @@ class AdaptiveLimit:
     def is_probing(self) -> bool:
         """In the middle of a dip: fewer slots than it believes in."""
         return self._dip is not None
+
+    @property
+    def is_costly(self) -> bool:
+        """And it may keep others waiting: with more slots more was done, as far as is known."""
+        return self._dip is not None and self._dip.is_costly
 
     def apply(self, policy: LimitPolicy) -> None:
         """Take new bounds; what was learnt stays, per healthy weight."""
@@ -223,7 +227,7 @@ class AdaptiveLimit:
                 return self._doubt(window, self._level, now=now)
             self._level = max(wanted, self._level * _FALL_MAX)
             is_known = evidence.count > _MEMORY * (1 + scatter) / 2
-            if is_known and self._level <= self._peak * _SLOWER_BELOW and self._may_probe:
+            if is_known and self._level <= self._peak * _SLOWER_BELOW and self._pause.is_over:
                 return self._relearn(window, now=now)
             return LimitCause.QUEUEING
         return LimitCause.STEADY
@@ -252,10 +256,6 @@ class AdaptiveLimit:
         self._evidence.reset()
         self._lately.reset()
 
-    @property
-    def _may_probe(self) -> bool:
-        return self._is_anchored and self._pause.is_over
-
     def _look_for_change(
         self, window: WindowSummary, scatter: float, *, now: Instant
     ) -> LimitCause | None:
@@ -264,15 +264,15 @@ class AdaptiveLimit:
             return change and LimitCause.STEADY
         is_higher = change is Change.HIGHER
         no_trial = window.is_overloaded or self._level * _GROWTH_MAX > self._policy.maximum
-        if self._may_probe and (change is Change.FASTER or (is_higher and no_trial)):
+        may_probe = self._is_anchored and self._pause.is_over
+        if may_probe and (change is Change.FASTER or (is_higher and no_trial)):
             return self._relearn(window, now=now)
-        if is_higher and self._may_probe:
+        if is_higher and may_probe:
             self._trial = Trial(self._evidence, self._level, now=now)
             self._level = self._trial.level
             self._forget()
             return LimitCause.STEADY
-        # What is remembered is of another service than that of now.
-        self._evidence.reset()
+        self._evidence.reset()  # what is remembered is of another service than that of now
         self._lately.forgive()
         return LimitCause.STEADY
 

@@ -28,6 +28,9 @@ _DIP_TURNS: Final = 4
 """Or so many times what is in flight meanwhile, if that is more."""
 _DIP_SAMPLES_MAX: Final = 400
 """and any ends after so many: what is not known by then will not be."""
+_COST_SAMPLES: Final = 8
+_AS_MUCH: Final = 0.8
+"""By so many samples, this share of what was done before: the slots given up did nothing."""
 _FULL: Final = 0.9
 """Share of a dip's slots that were in use, for a window to say what so many do."""
 _DIP_LENGTH_MAX_NS: Final = 3 * NS_PER_S
@@ -200,6 +203,14 @@ class Dip:
             is_enough = window.learnt_count >= max(_DIP_SAMPLES_MIN, turns)
             is_known = is_enough and now - self._began_at >= self._length_ns
         return is_known or self.is_late(window, now=now)
+
+    @property
+    def is_costly(self) -> bool:
+        """Whether less is done in it than before, or that is not known."""
+        seen, before = self.seen, self.before
+        if seen.count < _COST_SAMPLES or not before.count:
+            return True
+        return seen.rate < _AS_MUCH * before.rate
 
     def is_late(self, window: WindowSummary, *, now: Instant) -> bool:
         """Whether it is no use waiting for more."""

@@ -393,7 +393,7 @@ def test_a_slower_service_is_relearnt_and_so_is_its_return(
         assert world.run(10).done / 10 >= 0.9 * world.capacity_rps
         seen = world.run(5)
         assert statistics.median(seen.limits) <= 2 * slots + 4
-        assert world.loop.cell_baseline_ns() == pytest.approx(service_ms * MS, rel=0.4)
+        assert world.loop.baselines.typical_ns() == pytest.approx(service_ms * MS, rel=0.4)
     assert LimitCause.RELEARNT in {change.cause for change in world.changes}
 
 
@@ -429,7 +429,7 @@ def test_ten_minutes_of_noisy_overload_do_not_ratchet() -> None:
     for _ in range(20):
         seen = world.run(30)
         limits.append(statistics.median(seen.limits))
-        baselines.append(world.loop.cell_baseline_ns())
+        baselines.append(world.loop.baselines.typical_ns())
         assert seen.goodput >= 0.9
     known = [baseline for baseline in baselines if baseline]
     assert min(known) >= 0.6 * 40 * MS

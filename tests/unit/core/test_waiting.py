@@ -354,10 +354,11 @@ def test_without_a_shed_level_the_queue_stays_long(warm) -> None:
 
 
 def test_a_probe_of_the_limit_is_stopped_by_a_quarter_of_that_queue(warm, monkeypatch) -> None:
-    """It is what fills the queue, and nobody is refused for it; the rest may begin overload."""
+    """It is what fills the queue, and nobody is refused for it; the rest may begin overload. One
+    that costs nothing is not what fills it."""
     service = warm()
     probing = [True]
-    monkeypatch.setattr(LimitLoop, "is_probing", property(lambda _: bool(probing)))
+    monkeypatch.setattr(LimitLoop, "is_costly", property(lambda _: bool(probing)))
     monkeypatch.setattr(LimitLoop, "stop_probing", lambda _, *, now: probing.clear())
     service.burst(2 + 10)
     assert probing

@@ -255,6 +255,28 @@ def test_a_dip_keeps_what_was_seen_before_it() -> None:
     assert not Dip(4.0, 10.0, now=NOW).before.count
 
 
+@pytest.mark.parametrize(
+    ("rtt_before_ms", "samples", "is_costly"),
+    [(800, 8, False), (900, 8, False), (600, 8, True), (400, 8, True), (800, 7, True)],
+)
+def test_a_dip_costs_nothing_if_as_much_is_done_in_it(
+    rtt_before_ms: float, samples: int, is_costly: bool
+) -> None:
+    """Of eight in flight on two slots, say, six only waited there. A few answers do not tell."""
+    before = Evidence()
+    before.add(seen(rtt_before_ms, in_flight=8), target_ns=TARGET, memory=math.inf)
+    dip = Dip(2.0, 8.0, now=NOW, before=before)
+    assert dip.is_costly
+    dip.see(seen(200, in_flight=2, samples=samples), level=2)
+    assert dip.is_costly is is_costly
+
+
+def test_a_dip_from_nothing_known_may_cost() -> None:
+    dip = Dip(2.0, 8.0, now=NOW)
+    dip.see(seen(200, in_flight=2), level=2)
+    assert dip.is_costly
+
+
 @pytest.mark.parametrize("level", [1.0, 1.2, 1.6, 2.0, 2.3, 3.2, 4.4, 9.7])
 def test_a_trial_of_few_slots_goes_one_higher_at_least_and_tells_its_halves_apart(
     level: float,
