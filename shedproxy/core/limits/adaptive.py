@@ -371,7 +371,7 @@ class AdaptiveLimit:
         target = target_ns(window.baseline_mean_ns, window.baseline_error)
         level = min(max(1.0, dip.before.rate * target), dip.level_before)
         self._knee.lift()
-        if company.is_retrograde(scatter=self._scatter.value):
+        if company.is_of_no_use:
             self._knee.level = level = 1.0
         self._end_dip(level, window, now=now)
         self._pause.begin()

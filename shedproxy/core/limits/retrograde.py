@@ -25,8 +25,6 @@ _GAIN: Final = math.log(1.15)
 """With less in flight so much more must be done: by less, a pause or a bunch can deceive."""
 _GAIN_ERRORS: Final = 2.0
 """And by so many errors."""
-_GAIN_ERRORS_ALONE: Final = 1.0
-"""Of one beside two so many are enough: to ask a service of one slot for one at a time is right."""
 _LOSS: Final = 0.15
 """Two that do so much less than many, and an error besides, do not wait for each other."""
 _COSTS: Final = 1.5
@@ -42,15 +40,13 @@ _LATE_NS, _LATE_RTTS, _LATE_RTTS_COSTLY = NS_PER_S, 24.0, 100.0
 """For longer than this, and than so many latencies of two, nobody is kept alone."""
 
 
-def is_retrograde(
-    less: Evidence, more: Evidence, *, scatter: float, errors: float = _GAIN_ERRORS
-) -> bool:
-    """Whether clearly more is done with less in flight: by so many errors; no, of nothing."""
+def is_retrograde(less: Evidence, more: Evidence, *, scatter: float) -> bool:
+    """Whether clearly more is done with less in flight; no, of nothing."""
     if not (less.count and more.count):
         return False
     gain = math.log(less.rate / more.rate)
     error = math.hypot(less.error(scatter), more.error(scatter))
-    return gain > max(_GAIN, errors * error)
+    return gain > max(_GAIN, _GAIN_ERRORS * error)
 
 
 class Company:
@@ -107,9 +103,14 @@ class Company:
         is_late = now - self._began_at >= max(_LATE_NS, rtts * self._two.rtt_ns)
         return is_late or self._alone.count >= wanted
 
-    def is_retrograde(self, *, scatter: float) -> bool:
-        """Whether one at a time does clearly more than two."""
-        return is_retrograde(self._alone, self._two, scatter=scatter, errors=_GAIN_ERRORS_ALONE)
+    @property
+    def is_of_no_use(self) -> bool:
+        """Whether one at a time does as much as two, as far as was seen.
+
+        The second only waits then. Errors are not asked for: two may do a third less than one, and
+        one alone, where two do a little more, costs that little.
+        """
+        return bool(self._alone.count) and self._alone.rate >= self._two.rate
 
 
 class Knee:

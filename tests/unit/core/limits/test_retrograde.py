@@ -61,13 +61,17 @@ def test_two_that_take_as_long_as_one_cost_nothing_and_that_is_known_soon() -> N
     company = alone(two_ms=10, one_ms=10, samples=8)
     assert not company.costs
     assert company.is_over(scatter=1.0, now=Instant(0))
-    assert not company.is_retrograde(scatter=0.0)
+    assert not company.is_of_no_use
 
 
-def test_of_two_in_one_slot_each_waits_for_the_other_but_as_much_is_done() -> None:
-    company = alone(two_ms=20, one_ms=10, samples=64)
+@pytest.mark.parametrize(("two_ms", "is_of_no_use"), [(20, True), (20.1, True), (19, False)])
+def test_of_two_in_one_slot_each_waits_for_the_other_and_one_does_as_much(
+    two_ms: float, is_of_no_use: bool
+) -> None:
+    """But for the way to the service and back, in which it has nothing to do."""
+    company = alone(two_ms=two_ms, one_ms=10, samples=64)
     assert company.costs
-    assert not company.is_retrograde(scatter=0.0)
+    assert company.is_of_no_use is is_of_no_use
 
 
 def test_how_much_company_costs_takes_more_samples_and_is_told_at_once_that_it_does() -> None:
@@ -78,7 +82,7 @@ def test_how_much_company_costs_takes_more_samples_and_is_told_at_once_that_it_d
     company.take(window(1, 10))
     assert company.is_over(scatter=0.0, now=Instant(0))
     assert not company.is_over(scatter=1.0, now=Instant(0))
-    assert company.is_retrograde(scatter=0.0)
+    assert company.is_of_no_use
 
 
 def test_what_was_admitted_beside_another_says_nothing_of_one_alone() -> None:
