@@ -375,6 +375,7 @@ def test_a_drain_waits_for_a_start(start, tmp_path) -> None:
         eventually(lambda: worker.view.state is WorkerState.DRAINING)
         gate.touch()
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+    worker.hear("ready")
     assert worker.hear("drained")["left"] == 0
     assert worker.view.state is WorkerState.DRAINING
     worker.tell("stop")
