@@ -163,8 +163,9 @@ def options() -> argparse.Namespace:
 
 
 def command() -> str:
-    """What to type to see the same again."""
-    return shlex.join([Path(sys.executable).name, "-m", "benchmarks", *sys.argv[1:]])
+    """What to type to see the same again, anywhere: of files elsewhere the name is enough."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join([Path(sys.executable).name, "-m", "benchmarks", *words])
 
 
 def show(files: list[Path]) -> int:

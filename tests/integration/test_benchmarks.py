@@ -93,6 +93,7 @@ def test_middleware_is_measured_beside_others_and_its_budget(root: Path, tmp_pat
     assert "load average" in second
     assert "median [least - greatest] of the rounds" in rest
     report = json.loads(file.read_text())
+    assert report["command"].endswith(" middleware --quick --rounds 1 --save middleware.json")
     rows = {row["name"]: row for row in report["rows"]}
     for name in ("a middleware of nothing", "slowapi", "OpenTelemetry, metrics"):
         assert "floor" not in rows[f"added in process by {name}"]
