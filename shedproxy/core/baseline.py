@@ -364,13 +364,13 @@ class BaselineTable:
             latency.conclude(self.scatter)
 
     def memory(self) -> Memory:
-        """The trusted baselines by route."""
+        """The trusted ones by route: what a successor should not have to learn under load."""
         return {
             route: latency.memory() for route, latency in self._routes.items() if latency.is_trusted
         }
 
     def remember(self, memory: Memory) -> None:
-        """Take the baselines of a predecessor."""
+        """Take the baselines of a predecessor; what was learnt since gives way."""
         for route, remembered in memory.items():
             latency = self._routes.get(route) or self._enter(route)
             if latency is not self._overflow:

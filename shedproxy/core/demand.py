@@ -2,7 +2,7 @@
 
 Capacity is what ended per second *while somebody was waiting*: a stopwatch runs from the first
 waiter to the last, so that a cell with spare slots is not taken for a slow one. It forgets over a
-thousand ends of work; the rate of demand over the time these take, ten seconds at most.
+thousand ends of work; the rate of demand over the time these take, half a minute at most.
 
 Pace is the same without stalls: a service that pauses, in a collection of garbage say, ends nothing
 for a while and then goes on as before. Where load is low waiters are there in pauses only, so that
@@ -42,11 +42,13 @@ _KNOWN_ENDS: Final = 64
 """Chance moves the count of so many ends by an eighth."""
 _SURPRISE: Final = 3.0
 """Standard deviations by which more came than chance explains."""
+_LASTING_ARRIVALS, _LASTING_S = 16, 1.0
+"""So few may be no more than a burst, unless they came in so long a time."""
 _QUEUED_MIN_S: Final = 0.1
 _PACED: Final = 8
 """Periods that a pause found later may have begun or ended in."""
 _MEMORY_MIN_S: Final = 0.02
-_MEMORY_MAX_S: Final = 10.0
+_MEMORY_MAX_S: Final = 30.0
 _HISTORY: Final = 8_192
 """Arrivals per generation of the rank histogram; the level sees one to two generations."""
 _HISTORY_MIN: Final = 256
@@ -219,15 +221,16 @@ class Demand:
         """The queue is too long: what filled it is the demand, if what was known cannot have.
 
         Rates are remembered for seconds, and a flood that comes after some idle ones, or after a
-        trickle, would be taken for a little more than capacity until these are forgotten. `update`
-        comes first.
+        trickle, would be taken for a little more than capacity until these are forgotten. A queue
+        that is older than what is remembered tells nothing new. `update` comes first.
         """
         arrivals = self.arrivals - self._queued_arrivals
-        if self.busy_since < 0 or arrivals < _KNOWN_ENDS:
-            return
-        asked = self._asked_before - self._queued_from
         # What comes in less may be no more than a burst.
         queued_s = max(_QUEUED_MIN_S, (self.updated_at - self._queued_at) / NS_PER_S)
+        least = _KNOWN_ENDS if queued_s < _LASTING_S else _LASTING_ARRIVALS
+        if self.busy_since < 0 or arrivals < least or queued_s > self._offered_s:
+            return
+        asked = self._asked_before - self._queued_from
         expected = self.offered_rps * queued_s * arrivals / max(1, asked)
         if arrivals - expected > _SURPRISE * math.sqrt(arrivals):
             self._offered_total, self._offered_s = float(asked), queued_s

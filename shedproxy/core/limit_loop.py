@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from shedproxy.core.baseline import BaselineTable, Memory
+from shedproxy.core.baseline import BaselineTable
 from shedproxy.core.heavy_flows import HeavyFlows
 from shedproxy.core.limits import make_estimator
 from shedproxy.core.limits.adaptive import AdaptiveLimit
@@ -57,6 +57,7 @@ class LimitLoop:
         "limit",
         "opens_at",
         "scatter",
+        "service_ns",
         "share",
         "standing_share",
         "standstill",
@@ -86,6 +87,8 @@ class LimitLoop:
         """Of what is in flight: how much waits inside the service, by Little's law."""
         self.typical_ns = 0
         """Mean latency of the last window."""
+        self.service_ns = 0
+        """The same without load, as far as that is known."""
         self.limit = self._estimator.limit
         """Slots that may be in flight now."""
         self._opening: Opening | None = None
@@ -211,7 +214,9 @@ class LimitLoop:
 
     def on_limit_reached(self) -> None:
         """The limit was in somebody's way."""
-        self._window.limit_was_reached = True
+        window = self._window
+        if not window.limit_was_reached:
+            window.limit_was_reached, window.reached_from = True, window.sample_count
 
     def on_stall(self, *, now: Instant) -> None:
         """Our own event loop stood still until `now`: so long all took."""
@@ -246,6 +251,10 @@ class LimitLoop:
             self.baselines.scatter = self.scatter
         if summary.sample_count >= _SCATTER_SAMPLES:
             self.typical_ns = summary.rtt_mean_ns
+            # A follower's baselines are not put in doubt when the service changes.
+            is_known = self._led and not summary.is_provisional
+            ratio = max(1.0, summary.rtt_ratio) if is_known else 1.0
+            self.service_ns = int(self.typical_ns / ratio)
             self.standstill.fit(summary.rtt_mean_ns)
             standing = 1.0 - 1.0 / max(1.0, summary.rtt_ratio)
             # It grows slowly and falls at once: a queue that is too short leaves slots idle.
@@ -314,8 +323,11 @@ class LimitLoop:
                     self._count_unserved(now)
             elif kind == CENSORED:
                 self._measure_censored(route, elapsed_ns, in_flight, now)
-            elif self._measure(route, elapsed_ns, in_flight, admitted_at, now, place):
-                window.limit_was_reached |= in_flight + 1 >= self.limit
+            elif (
+                self._measure(route, elapsed_ns, in_flight, admitted_at, now, place)
+                and in_flight + 1 >= self.limit
+            ):
+                self.on_limit_reached()
 
     def leave(self, parts: int, *, now: Instant) -> None:
         """The words are lost: go on alone, with an equal part of the limit in force."""
@@ -325,14 +337,6 @@ class LimitLoop:
         limit = int(clamp_limit(max(1, before // parts), self._policy))
         self._estimator = make_estimator(replace(self._policy, initial=limit))
         self._take(LimitChange(before, limit, LimitCause.CONFIGURED, now))
-
-    def memory(self) -> Memory:
-        """The trusted baselines by route: what a successor should not have to learn under load."""
-        return self.baselines.memory()
-
-    def remember(self, memory: Memory) -> None:
-        """Take the baselines of a predecessor; what was learnt since gives way."""
-        self.baselines.remember(memory)
 
     @property
     def is_probing(self) -> bool:
@@ -353,10 +357,6 @@ class LimitLoop:
     def expected_ns(self, route: str) -> int:
         """Recent mean latency of a route, load included; 0: unknown."""
         return self.baselines.expected_ns(route)
-
-    def baseline_ns(self, route: str) -> int:
-        """No-load latency of a route as last trusted; 0: never yet."""
-        return self.baselines.baseline_ns(route)
 
     def apply(self, policy: LimitPolicy, *, now: Instant) -> None:
         """Take a new policy; what was learnt survives, the limit is brought inside the bounds.

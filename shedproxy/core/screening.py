@@ -346,7 +346,7 @@ class Screening:
         # A few slots need a queue of several services to be kept busy, more of scattered ones;
         # whoever asks for work of a second can wait for some.
         services = min(_WAIT_SERVICES_MAX, _WAIT_SERVICES * (1.0 + limits.scatter))
-        wait_max_ns = max(self._policy.queue.wait_max_ns, int(limits.typical_ns * services))
+        wait_max_ns = max(self._policy.queue.wait_max_ns, int(limits.service_ns * services))
         patience.update()
         if patience.bound_ns is not None:
             wait_max_ns = max(0, min(wait_max_ns, patience.bound_ns - limits.typical_ns))
@@ -390,8 +390,8 @@ class Screening:
 
     def memory(self) -> Memory:
         """What was learnt of the routes without load."""
-        return self._limits.memory()
+        return self._limits.baselines.memory()
 
     def remember(self, memory: Memory) -> None:
         """Take what a predecessor had learnt."""
-        self._limits.remember(memory)
+        self._limits.baselines.remember(memory)

@@ -270,6 +270,8 @@ class ShedLevel:
         else:
             if demand.arrivals - self._filled_at >= MEMORY_ENDS:
                 self._short_to = -1
+            if not self.is_shared:
+                demand.recount()  # at the beginning there may have been too few to count
             self._fit_to_bursts()
             self._aim(limit, standing, scatter, wait_max_ns)
 

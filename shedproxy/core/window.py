@@ -74,6 +74,8 @@ class WindowSummary:
     """In flight with the sample itself, as each sample was admitted."""
     throughput_rps: float = 0.0
     limit_was_reached: bool = False
+    was_reached_late: bool = False
+    """Half of its samples or more had ended by then."""
     is_overloaded: bool = False
     """Demand is above capacity: others are being refused already."""
 
@@ -110,6 +112,7 @@ class Window:
         "limit_was_reached",
         "old_at",
         "overload_count",
+        "reached_from",
         "sample_count",
     )
 
@@ -135,6 +138,8 @@ class Window:
         self._in_flight_max = 0
         self._in_flight_sum = 0
         self.limit_was_reached = False
+        self.reached_from = 0
+        """`sample_count` when it was first."""
 
     def add(self, rtt_ns: int, baseline_ns: int, in_flight: int) -> None:
         """A latency, the baseline of its route (0: unknown), and what was in flight before it."""
@@ -229,6 +234,7 @@ class Window:
             in_flight_mean=self._in_flight_sum / count + 1 if count else float(in_flight),
             throughput_rps=count * NS_PER_S / elapsed_ns,
             limit_was_reached=self.limit_was_reached,
+            was_reached_late=0 < count <= 2 * self.reached_from,
             is_overloaded=is_overloaded,
         )
         self.restart(now=now)

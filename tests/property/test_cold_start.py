@@ -1,4 +1,4 @@
-"""A service that is well, and a proxy that sees it for the first time: nobody is refused."""
+"""A service that is well is refused nobody from the first request on; a flood is seen soon."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from shedproxy.core import (
     milliseconds,
     seconds,
 )
+from shedproxy.simulator.controllers.ours import make_ours
+from shedproxy.simulator.world import World
+from shedproxy.workload.scenario import BackendSpec, ClientSpec, Scenario
 
 REQUEST = RequestInfo()
 
@@ -111,3 +114,40 @@ def test_a_crowd_that_waits_for_its_answers_is_served_in_turn(
 ) -> None:
     """512 connections are served within a quarter of a second: no reason to refuse anybody."""
     assert refused_of_a_crowd(users=512, slots=slots, service_ms=service_ms, seed=seed) == 0
+
+
+QUIET_S, FLOOD_S = 60.0, 20.0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_flood_after_quiet_before_two_slow_slots_is_answered_in_time_within_ten_seconds(
+    seed: int,
+) -> None:
+    """At 1.5 times capacity after a tenth of it: from then on nine tenths of what can be done is
+    answered within a second, of clients that would wait for ever.
+    """
+    scenario = Scenario(
+        name="two slow slots",
+        duration_s=QUIET_S + FLOOD_S,
+        deadline_ms=1000.0,
+        backend=BackendSpec(slots=2, service_ms=200.0, law="constant"),
+        client=(
+            ClientSpec(name="quiet", load=0.1, stop_s=QUIET_S, timeout_ms=1e6),
+            ClientSpec(load=1.5, start_s=QUIET_S, timeout_ms=1e6),
+        ),
+    )
+    world = World(
+        scenario=scenario,
+        make_controller=lambda world, now, _: make_ours(world.scenario, now=now),
+        chance=lambda name: random.Random(f"{seed}/{name}"),
+        salt=seed,
+        sample_count=0,
+    )
+    world.run()
+    tally = world.tally
+    later = [
+        latency_ns
+        for latency_ns, served_at in zip(tally.latencies_ns, tally.served_at, strict=True)
+        if served_at >= seconds(QUIET_S + FLOOD_S / 2)
+    ]
+    assert sum(latency_ns <= seconds(1) for latency_ns in later) > 0.9 * 10 * FLOOD_S / 2

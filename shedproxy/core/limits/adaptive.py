@@ -159,8 +159,9 @@ class AdaptiveLimit:
         self._is_anchored = self._is_anchored or not window.is_provisional
         if self._trial is not None:
             return self._move_in_trial(self._trial, window, now=now)
-        if not window.limit_was_reached:
-            if self._is_ramping and not self._is_anchored:
+        is_cold = self._is_ramping and not self._is_anchored
+        if not window.limit_was_reached or (is_cold and window.was_reached_late):
+            if is_cold:
                 self._scatter.add(window)
                 self._beginning.take(window)  # of the ramp, whoever bounded it
             return LimitCause.APP_LIMITED
@@ -186,8 +187,7 @@ class AdaptiveLimit:
         error = evidence.error(scatter)
         wanted = evidence.wanted(self._level)
         step = math.log(wanted / self._level)
-        is_first = not self._beginning.is_known and not self._is_anchored
-        if step > error or is_first:
+        if step > error or not (self._is_anchored or self._beginning.is_known):
             if self._is_anchored and self._level >= min(self._knee.level, self._policy.maximum):
                 self._is_ramping = False
                 return LimitCause.STEADY

@@ -16,6 +16,8 @@ __all__ = ["Beginning"]
 
 _SAMPLES: Final = 16
 """The first window after an idle time may be of four."""
+_GROWN: Final = 1.5
+"""Those that are to make up for that may take so much longer: else a queue grows already."""
 _SURE_ERRORS: Final = 2.0
 
 
@@ -42,9 +44,10 @@ class Beginning:
         return self._evidence.rtt_ns
 
     def take(self, window: WindowSummary) -> None:
-        """A window, unless enough is known and it is of more in flight."""
+        """A window, unless it is of more in flight; where little is known, of a growing queue."""
         seen = self._evidence
-        if seen.count < _SAMPLES or window.in_flight_mean < 2 * seen.in_flight:
+        is_few = seen.count < _SAMPLES and window.rtt_mean_ns < _GROWN * seen.rtt_ns
+        if not seen.count or is_few or window.in_flight_mean < 2 * seen.in_flight:
             seen.add(window, target_ns=1.0, memory=math.inf)
 
     def work(self, window: WindowSummary) -> None:

@@ -405,16 +405,16 @@ def test_lost_capacity_lowers_the_limit_and_not_the_standard() -> None:
     world.slots = 8
     world.run(4)
     assert world.loop.limit == pytest.approx(1.3 * 8, abs=2)
-    assert world.loop.baseline_ns("r") == pytest.approx(20 * MS, rel=0.01)
+    assert world.loop.baselines.baseline_ns("r") == pytest.approx(20 * MS, rel=0.01)
 
 
 def test_ten_minutes_of_overload_move_nothing() -> None:
     world = World(4, 40)
     world.offer(1.5)
     world.run(10)
-    limit, baseline_ns = world.loop.limit, world.loop.baseline_ns("r")
+    limit, baseline_ns = world.loop.limit, world.loop.baselines.baseline_ns("r")
     seen = world.run(600)
-    assert world.loop.baseline_ns("r") == baseline_ns
+    assert world.loop.baselines.baseline_ns("r") == baseline_ns
     assert limit - 1 <= world.loop.limit <= limit, "what its error adds gives way to checks"
     dips = [limit for limit in seen.limits if limit < 5]
     assert 0 < len(dips) <= 0.02 * len(seen.limits), "checks of the baseline"
@@ -481,7 +481,7 @@ def test_a_calibrated_baseline_needs_no_learning() -> None:
     world.offer(3)
     world.run(0.5)
     assert world.loop.limit == 5
-    assert world.loop.baseline_ns("anything") == 20 * MS
+    assert world.loop.baselines.baseline_ns("anything") == 20 * MS
 
 
 def test_causes_say_what_happened() -> None:
@@ -593,12 +593,12 @@ def test_what_counts_as_low_is_what_did_at_admission() -> None:
     loop = LimitLoop(LimitPolicy(initial=8), now=Instant(0))
     for index in range(40):
         sample(loop, 20, 100 + index)
-    assert loop.baseline_ns("r") == 20 * MS
+    assert loop.baselines.baseline_ns("r") == 20 * MS
     loop.apply(LimitPolicy(minimum=100), now=Instant(200 * MS))
     assert loop.limit == 100
     for index in range(20):
         sample(loop, 500, 600 + index, in_flight=20)
-    assert loop.baseline_ns("r") == 20 * MS
+    assert loop.baselines.baseline_ns("r") == 20 * MS
 
 
 def test_clients_that_left_late_are_evidence() -> None:
@@ -663,8 +663,8 @@ def test_what_a_predecessor_learnt_need_not_be_learnt_under_load() -> None:
     world.offer(1.5)
     world.run(8)
     loop = LimitLoop(LimitPolicy(), now=Instant(world.now))
-    loop.remember(world.loop.memory())
-    assert loop.baseline_ns("r") == world.loop.baseline_ns("r") > 0
+    loop.baselines.remember(world.loop.baselines.memory())
+    assert loop.baselines.baseline_ns("r") == world.loop.baselines.baseline_ns("r") > 0
     world.loop = loop
     world.changes.clear()
     world.run(5)
@@ -676,13 +676,13 @@ def test_a_probe_that_is_stopped_leaves_limit_and_baseline_as_they_were() -> Non
     world = World(16, 20)
     world.offer(1.5)
     world.run(3)
-    before = (world.loop.limit, world.loop.baseline_ns("r"))
+    before = (world.loop.limit, world.loop.baselines.baseline_ns("r"))
     while not world.loop.is_probing:
         world.run(0.02)
     assert world.loop.limit < before[0]
     world.loop.stop_probing(now=Instant(world.now))
-    assert (world.loop.limit, world.loop.baseline_ns("r")) == before
-    assert world.loop.memory()["r"].sample_count >= 20
+    assert (world.loop.limit, world.loop.baselines.baseline_ns("r")) == before
+    assert world.loop.baselines.memory()["r"].sample_count >= 20
     change = world.loop.last_change
     world.loop.stop_probing(now=Instant(world.now))
     assert world.loop.last_change is change, "there is nothing to stop any more"
@@ -692,15 +692,15 @@ def test_a_probe_in_which_nobody_is_served_any_more_leaves_the_baseline_as_it_wa
     world = World(16, 20)
     world.offer(1.5)
     world.run(3)
-    before = world.loop.baseline_ns("r")
+    before = world.loop.baselines.baseline_ns("r")
     while not world.loop.is_probing:
         world.run(0.02)
     low = world.loop.limit
     while world.loop.is_probing:
         world.loop.on_left("r", 100 * MS, now=Instant(world.now))
     assert world.loop.limit == low // 2
-    assert world.loop.baseline_ns("r") == before
-    assert world.loop.memory()["r"].sample_count >= 20, "it is trusted"
+    assert world.loop.baselines.baseline_ns("r") == before
+    assert world.loop.baselines.memory()["r"].sample_count >= 20, "it is trusted"
 
 
 def test_slots_that_open_one_after_another_end_at_a_new_bound() -> None:
@@ -719,7 +719,7 @@ def test_a_new_policy_keeps_what_was_learnt() -> None:
     world.run(3)
     loop, now = world.loop, Instant(world.now)
     loop.apply(LimitPolicy(maximum=5), now=now)
-    assert (loop.limit, loop.baseline_ns("r")) == (5, 20 * MS)
+    assert (loop.limit, loop.baselines.baseline_ns("r")) == (5, 20 * MS)
     assert loop.last_change is not None
     assert loop.last_change.cause is LimitCause.CONFIGURED
     loop.apply(LimitPolicy(algorithm="fixed", initial=40), now=now)
@@ -779,6 +779,28 @@ def test_how_much_waits_inside_the_service_is_known_by_littles_law() -> None:
     assert 0 < shares[0] < 0.25
     assert shares[49] == pytest.approx(0.5, abs=0.05)
     assert shares[51] == 0
+
+
+def test_a_window_knows_how_many_had_ended_when_the_limit_was_reached_first() -> None:
+    loop = LimitLoop(LimitPolicy(), now=Instant(0))
+    for index in range(3):
+        sample(loop, 20, at_ms=100 + index)
+    loop.on_limit_reached()
+    sample(loop, 20, at_ms=110)
+    loop.on_limit_reached()
+    assert loop._window.reached_from == 3
+
+
+@pytest.mark.parametrize(("baseline_ms", "service_ms"), [(20, 20), (None, 40)])
+def test_what_work_takes_without_load_is_told_as_far_as_it_is_known(
+    baseline_ms: int | None, service_ms: int
+) -> None:
+    baseline_ns = None if baseline_ms is None else baseline_ms * MS
+    loop = LimitLoop(LimitPolicy(baseline_ns=baseline_ns), now=Instant(0))
+    for index in range(200):
+        sample(loop, 40, at_ms=5 * index, in_flight=7)
+    loop.update(8, Instant(1000 * MS))
+    assert (loop.typical_ns, loop.service_ns) == (40 * MS, service_ms * MS)
 
 
 def test_what_was_measured_before_a_heavy_tenant_was_known_is_forgotten() -> None:
@@ -883,7 +905,7 @@ def test_who_leads_no_more_probes_no_more() -> None:
     loop.update(8, Instant(world.now))
     assert not loop.is_probing
     assert loop.limit == 64
-    assert "r" in loop.memory(), "its baseline is trusted again"
+    assert "r" in loop.baselines.memory(), "its baseline is trusted again"
 
 
 def test_what_a_follower_measures_is_in_the_leaders_window() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from shedproxy.core import (
+    CellPolicy,
     Criticality,
     FairnessPolicy,
     Kind,
     Lane,
     Outcome,
     Permit,
+    Policy,
     QueuePolicy,
     Rejected,
     RejectReason,
@@ -272,3 +274,12 @@ def test_while_a_baseline_is_learnt_a_heavy_tenant_gets_none_of_the_few_slots(
     assert isinstance(ask(shedder, 1022, 7_777_777), Ticket)
     cell._limits.heavy._heavy = [True] * 256
     assert reason(ask(shedder, 1022, 9_999_999)) is RejectReason.FAIR_SHARE
+
+
+def test_the_longest_wait_is_some_services_however_long_work_waits_inside_the_service(at) -> None:
+    """Else a service that is overloaded would be given a longer queue for it."""
+    cell = Shedder(Policy(cells=(CellPolicy(),)), now=at(0))._cells["default"]
+    limits = cell._limits
+    limits.scatter, limits.service_ns, limits.typical_ns = 0.0, seconds(0.4), seconds(2)
+    cell._move_level(at(1000))
+    assert cell._wait_max_ns == seconds(1.6)

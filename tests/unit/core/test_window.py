@@ -108,6 +108,16 @@ def test_without_any_baseline_scatter_is_about_the_mean() -> None:
         assert summary.rtt_scatter == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.parametrize(("reached_from", "is_late"), [(0, False), (9, False), (10, True)])
+def test_a_limit_that_was_reached_when_half_of_the_samples_had_ended_was_late(
+    reached_from: int, is_late: bool
+) -> None:
+    window = filled(20)
+    window.limit_was_reached, window.reached_from = True, reached_from
+    assert window.close(in_flight=0, now=Instant(5)).was_reached_late is is_late
+    assert not window.close(in_flight=0, now=Instant(6)).was_reached_late, "of nothing"
+
+
 def test_closing_begins_anew() -> None:
     window = filled(20)
     window.limit_was_reached = True

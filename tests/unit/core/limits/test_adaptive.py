@@ -176,6 +176,22 @@ def test_a_ramp_rises_by_half_while_latency_is_that_of_its_beginning() -> None:
     assert rises == pytest.approx([1.5] * len(rises), abs=0.06)
 
 
+def test_a_limit_that_a_cold_start_reached_late_in_a_window_was_not_in_the_way() -> None:
+    """Four answers, and then a flood: how eight at once would do, nobody has seen."""
+    limit = AdaptiveLimit(LimitPolicy(initial=8))
+    early = seen(1.1, 2.8, sample_count=4, provisional_count=4, was_reached_late=True)
+    change = limit.on_window(early, now=Instant(NS_PER_S))
+    assert (change.cause, limit.limit) == (LimitCause.APP_LIMITED, 8)
+    change = limit.on_window(seen(1.1, 8, provisional_count=20), now=Instant(2 * NS_PER_S))
+    assert (change.cause, limit.limit) == (LimitCause.HEADROOM, 12)
+
+
+def test_with_an_anchor_it_was_in_the_way_whenever_it_was_reached() -> None:
+    limit = AdaptiveLimit(LimitPolicy(initial=8))
+    change = limit.on_window(seen(1.1, 2.8, was_reached_late=True), now=Instant(NS_PER_S))
+    assert change.cause is not LimitCause.APP_LIMITED
+
+
 def test_without_an_anchor_the_first_window_rises_whatever_it_says() -> None:
     """There is nothing to judge it by yet; if it was slow, by the least step."""
     [change] = Service(4, initial=12).tell(provisional_count=200)

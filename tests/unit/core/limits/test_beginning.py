@@ -52,6 +52,14 @@ def test_after_four_samples_the_next_window_is_of_the_beginning_too() -> None:
     assert beginning.rtt_ns == 10 * MS
 
 
+def test_a_queue_that_grows_after_the_first_four_samples_is_no_beginning() -> None:
+    """An idle time ends a window soon; what follows may be a flood before two slow slots."""
+    beginning = Beginning()
+    beginning.take(window(2, 230, sample_count=4))
+    beginning.take(window(5.6, 501, sample_count=11))
+    assert beginning.rtt_ns == 230 * MS
+
+
 def test_of_a_short_or_scattered_beginning_the_way_back_is_not_sure() -> None:
     """Twice the error of both: 11 % of 32 samples that scatter by a fifth, and of the end."""
     beginning = Beginning()
