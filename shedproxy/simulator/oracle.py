@@ -4,7 +4,8 @@ It keeps exactly as many calls in flight as the backend can use and lets the res
 important class is served first, and within one the oldest whose answer will come in time whatever
 the call turns out to take; where there is none, the newest. It refuses nobody on a guess. It does
 not know how long a single call will take: a clairvoyant could serve the short ones only, which no
-admission can.
+admission can. Where work stops with its client it begins late, so that calls that take long are cut
+off: with scattered work that serves more calls than capacity tells, and fewer long ones.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The yardstick of false refusals: our queue behind the true limit, and no loop that refuses.
 
-What it refuses did not fit into the queue or waited there for too long. Whatever a controller
-refuses beyond that, it refused on a guess.
+What it refuses did not fit into the queue or waited there for too long, was one tenant's more than
+its share of a full queue, or could not have met the deadline that its client announced. Whatever a
+controller refuses beyond that, it refused on a guess.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Every controller by name, as one starts it in front of a scenario's backend.
 
 References have their published constants. What they must be told about the service they are told
-truthfully, once, at the start: the number of slots, the mean service time, the deadline. That is a
-favour: ours is told nothing (`shedproxy`), or what calibration would have measured
-(`shedproxy-profile`). The oracle is told the truth at every instant.
+truthfully, when they begin: the deadline; CoDel, DAGOR, Breakwater, Cinnamon and APF the number in
+flight that the service does best with; SEDA its capacity, Breakwater the mean service time and the
+network's. BBR reads at every arrival how full the service is, in place of a
+processor. That is a favour: ours is told nothing (`shedproxy`), or what calibration would have
+measured (`shedproxy-profile`). The oracle is told the truth at every instant.
 """
 
 from __future__ import annotations

@@ -67,7 +67,9 @@ scenarios, and seeds within them, in pairs.
 A figure that rests on fewer than {ENOUGH:,} requests is left out; what a class or a client got is
 taken of all seeds together where it is fewer at one. Intervals of figures resample seeds.
 
-Controllers are told slots, service time and deadline, as a favour; shedproxy is told nothing.
+Controllers are told the deadline; CoDel, DAGOR, Breakwater, Cinnamon and APF also the number in
+flight that the service does best with, SEDA its capacity, Breakwater the service time and the
+network's, BBR how full the service is: a favour. shedproxy is told nothing.
 shedproxy-profile has the profile that a calibration without error would have written, fixed the
 true number of slots: they are yardsticks that know the capacity, and take no place.
 """

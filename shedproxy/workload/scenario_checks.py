@@ -200,6 +200,12 @@ def _check_event(event: EventSpec, scenario: Scenario, path: Path, findings: Fin
         findings.add((*path, "for_s"), f"the pauses of {owner} would never end")
     if event.until_s is not None and event.until_s <= event.at_s:
         findings.add((*path, "until_s"), f"until_s of {owner} must be after at_s")
+    if event.what == "timeouts" and scenario.proxy.upstream_timeout_ms is None:
+        findings.add(
+            path,
+            f"{event.what} of {owner} needs an end",
+            help_text="upstream_timeout_ms in [proxy]: else what is never answered holds its slot",
+        )
     if event.factor <= 0 and event.what != "downstream":
         findings.add((*path, "factor"), f"factor of {owner} must be above 0")
     kinds = _NEEDS_KIND.get(event.what)

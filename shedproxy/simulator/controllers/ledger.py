@@ -136,7 +136,7 @@ class Ledger:
     def leave_zombie(
         self, permit: Permit, *, now: Instant, outcome: Outcome = Outcome.ABANDONED
     ) -> Sequence[Verdict]:
-        """References know no zombies: the slot is free when the client is gone."""
+        """References know no zombies: where the end of the work is not seen, the slot is free."""
         return self.release(permit, outcome, now=now)
 
     def release(

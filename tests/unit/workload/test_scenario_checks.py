@@ -49,6 +49,7 @@ def problems_of(text: str) -> list[tuple[str, str]]:
         ('[backend]\nkind = "usl"\nlock_share = 0.1', "backend.lock_share", 'kind = "slots" only'),
         ('[backend]\nkind = "knee"\nhosts = 2', "backend.hosts", "is one host"),
         ('[[event]]\nwhat = "pause"\nat_s = 1', "event.0", "needs for_s above 0"),
+        ('[[event]]\nwhat = "timeouts"\nat_s = 1\nfor_s = 1', "event.0", "needs an end"),
         ('[[event]]\nwhat = "pause"\nat_s = 31\nfor_s = 1', "event.0.at_s", "before the end"),
         ('[[event]]\nwhat = "churn_proxies"\nat_s = 1', "event.0", "needs every_s above 0"),
         ('[[event]]\nwhat = "pauses"\nat_s = 1\nfor_s = 2\nevery_s = 2', "event.0.for_s", "end"),
