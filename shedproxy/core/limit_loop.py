@@ -122,6 +122,8 @@ class LimitLoop:
         """
         if self._opening is not None:
             self._opening.end(admitted_at)
+        if is_served:
+            self._unserved = 0
         if admitted_at < self._valid_from:
             self.standstill.end(now)
             return True
@@ -138,8 +140,6 @@ class LimitLoop:
                 # Of a heavy tenant too: the leader judges those of all workers.
                 kind = SAMPLE if is_served else ORPHANED
                 share.relay.tell(kind, route, rtt_ns, in_flight, admitted_at, now, place)
-        if is_served:
-            self._unserved = 0
         is_measured = self._measure(route, rtt_ns, in_flight, admitted_at, now, place)
         if not is_measured or (share is not None and self._led and now >= self._listen_at):
             return True

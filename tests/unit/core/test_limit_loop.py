@@ -763,6 +763,16 @@ def test_the_limit_is_halved_while_the_service_works_for_nobody(
     assert loop.limit == 64 >> halvings
 
 
+def test_an_answer_to_work_from_before_a_stall_is_an_answer_to_somebody() -> None:
+    """It teaches no latency, and the service works for its clients all the same."""
+    loop = LimitLoop(LimitPolicy(initial=64, baseline_ns=20 * MS), now=Instant(0))
+    loop.on_stall(now=Instant(10 * MS))
+    for _ in range(32):
+        loop.on_left("default", 40 * MS, now=Instant(50 * MS))
+        loop.on_sample("default", 50 * MS, 0, Instant(MS), Instant(51 * MS))
+    assert loop.limit == 64
+
+
 def test_how_much_waits_inside_the_service_is_known_by_littles_law() -> None:
     """Latency is half wait: half of what is in flight stands. It is believed slowly, and doubted
     at once.
