@@ -214,9 +214,7 @@ class LimitLoop:
 
     def on_limit_reached(self) -> None:
         """The limit was in somebody's way."""
-        window = self._window
-        if not window.limit_was_reached:
-            window.limit_was_reached, window.reached_from = True, window.sample_count
+        self._window.reach_limit()
 
     def on_stall(self, *, now: Instant) -> None:
         """Our own event loop stood still until `now`: so long all took."""

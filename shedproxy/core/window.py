@@ -179,6 +179,11 @@ class Window:
         """The sample just added was judged by a baseline that is not trusted yet, or by none."""
         self._provisional_count += 1
 
+    def reach_limit(self) -> None:
+        """The limit was in somebody's way."""
+        if not self.limit_was_reached:
+            self.limit_was_reached, self.reached_from = True, self.sample_count
+
     @staticmethod
     def samples_wanted(limit: int) -> int:
         """Samples that are enough whatever the window's age: about `limit`."""

@@ -108,7 +108,7 @@ class AdaptiveLimit:
     @property
     def is_costly(self) -> bool:
         """And it may keep others waiting: with more slots more was done, as far as is known."""
-        return self._dip is not None and self._dip.is_costly
+        return self._dip is not None and self._dip.is_costly(self.limit)
 
     def apply(self, policy: LimitPolicy) -> None:
         """Take new bounds; what was learnt stays, per healthy weight."""
@@ -304,7 +304,7 @@ class AdaptiveLimit:
             self._level = self._peak = level
             return LimitCause.QUEUEING  # others are not refused yet, and none shall be for a dip
         busy = self._beginning.end(window, self._scatter)
-        self._begin_dip(level, now=now)
+        self._begin_dip(level, now=now).believed_ns = window.baseline_mean_ns
         self._level = min(self._level, max(LOW_ALWAYS, busy))
         return LimitCause.QUEUEING
 
@@ -313,13 +313,14 @@ class AdaptiveLimit:
         self._begin_dip(self._level, Dip.check_length_ns(window.baseline_mean_ns), now=now)
         return LimitCause.RELEARNT
 
-    def _begin_dip(self, back_to: float, length_ns: int = 0, *, now: Instant) -> None:
+    def _begin_dip(self, back_to: float, length_ns: int = 0, *, now: Instant) -> Dip:
         lately = self._lately.evidence
         seen = lately if lately.count else self._evidence
         wanted = seen.in_flight / seen.strain if seen.count else self._level
-        self._dip = Dip(wanted, back_to, now=now, length_ns=length_ns, before=seen)
+        self._dip = dip = Dip(wanted, back_to, now=now, length_ns=length_ns, before=seen)
         self._level = min(self._level, float(low_in_flight(self.limit)))
         self._forget()
+        return dip
 
     def _move_in_dip(self, dip: Dip, window: WindowSummary, *, now: Instant) -> LimitCause:
         scatter = self._scatter.value
@@ -369,10 +370,8 @@ class AdaptiveLimit:
     ) -> LimitCause:
         """Two in flight have turned out to be load, and so was what was believed before."""
         target = target_ns(window.baseline_mean_ns, window.baseline_error)
-        level = min(max(1.0, dip.before.rate * target), dip.level_before)
-        self._knee.lift()
-        if company.is_of_no_use:
-            self._knee.level = level = 1.0
+        self._knee.level = 1.0 if company.is_of_no_use else math.inf
+        level = min(max(1.0, dip.before.rate * target), dip.level_before, self._knee.level)
         self._end_dip(level, window, now=now)
         self._pause.begin()
         return LimitCause.HEADROOM

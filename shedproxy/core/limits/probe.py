@@ -146,6 +146,7 @@ class Dip:
         "_samples",
         "_wanted",
         "before",
+        "believed_ns",
         "company",
         "level_before",
         "seen",
@@ -178,6 +179,8 @@ class Dip:
         self.before = before.copy() if before is not None else Evidence()
         self.seen = Evidence()
         """What was seen in it, at the level it is held at."""
+        self.believed_ns = 0
+        """Latency without load, as far as it was known before; 0: not at all."""
         self.company: Company | None = None
         """Its end, where it was held at two."""
 
@@ -204,13 +207,19 @@ class Dip:
             is_known = is_enough and now - self._began_at >= self._length_ns
         return is_known or self.is_late(window, now=now)
 
-    @property
-    def is_costly(self) -> bool:
-        """Whether less is done in it than before, or that is not known."""
-        seen, before = self.seen, self.before
-        if seen.count < _COST_SAMPLES or not before.count:
+    def is_costly(self, level: int) -> bool:
+        """Whether less is done at that level than was before, or that is not known.
+
+        Until something was seen, what was believed of latency without load tells, if it can be
+        true: by Little's law at least one slot was busy.
+        """
+        if not self.before.count:
             return True
-        return seen.rate < _AS_MUCH * before.rate
+        rate = self.before.rate
+        if self.seen.count >= _COST_SAMPLES:
+            return self.seen.rate < _AS_MUCH * rate
+        busy = rate * self.believed_ns
+        return busy < 1.0 or level < _AS_MUCH * busy
 
     def is_late(self, window: WindowSummary, *, now: Instant) -> bool:
         """Whether it is no use waiting for more."""

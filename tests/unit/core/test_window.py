@@ -113,7 +113,8 @@ def test_a_limit_that_was_reached_when_half_of_the_samples_had_ended_was_late(
     reached_from: int, is_late: bool
 ) -> None:
     window = filled(20)
-    window.limit_was_reached, window.reached_from = True, reached_from
+    window.reach_limit()
+    window.reached_from = reached_from
     assert window.close(in_flight=0, now=Instant(5)).was_reached_late is is_late
     assert not window.close(in_flight=0, now=Instant(6)).was_reached_late, "of nothing"
 

@@ -266,15 +266,38 @@ def test_a_dip_costs_nothing_if_as_much_is_done_in_it(
     before = Evidence()
     before.add(seen(rtt_before_ms, in_flight=8), target_ns=TARGET, memory=math.inf)
     dip = Dip(2.0, 8.0, now=NOW, before=before)
-    assert dip.is_costly
+    assert dip.is_costly(2)
     dip.see(seen(200, in_flight=2, samples=samples), level=2)
-    assert dip.is_costly is is_costly
+    assert dip.is_costly(2) is is_costly
+
+
+@pytest.mark.parametrize(
+    ("believed_ms", "is_costly"),
+    [
+        (0, True),  # nothing is believed
+        (200, False),  # two were busy
+        (300, True),  # three were
+        (80, True),  # less than one: that cannot be
+    ],
+)
+def test_until_its_answers_tell_a_dip_costs_what_it_must_by_the_latency_that_is_believed(
+    believed_ms: int, is_costly: bool
+) -> None:
+    """Before it eight were in flight for 800 ms each: ten a second."""
+    before = Evidence()
+    before.add(seen(800, in_flight=8), target_ns=TARGET, memory=math.inf)
+    dip = Dip(2.0, 8.0, now=NOW, before=before)
+    dip.believed_ns = believed_ms * MS
+    assert dip.is_costly(2) is is_costly
+    dip.see(seen(400, in_flight=2, samples=8), level=2)
+    assert dip.is_costly(2), "now it is known"
 
 
 def test_a_dip_from_nothing_known_may_cost() -> None:
     dip = Dip(2.0, 8.0, now=NOW)
+    dip.believed_ns = 200 * MS
     dip.see(seen(200, in_flight=2), level=2)
-    assert dip.is_costly
+    assert dip.is_costly(2)
 
 
 @pytest.mark.parametrize("level", [1.0, 1.2, 1.6, 2.0, 2.3, 3.2, 4.4, 9.7])
