@@ -26,7 +26,7 @@ from typing import Final
 from shedproxy.core.request import LEVEL_BITS, LEVELS, RANKS
 from shedproxy.core.units import NS_PER_S, Instant
 
-__all__ = ["MEMORY_ENDS", "PPM", "Demand"]
+__all__ = ["LASTING_S", "MEMORY_ENDS", "PPM", "Demand"]
 
 PPM: Final = 1_000_000
 
@@ -42,7 +42,7 @@ _KNOWN_ENDS: Final = 64
 """Chance moves the count of so many ends by an eighth."""
 _SURPRISE: Final = 3.0
 """Standard deviations by which more came than chance explains."""
-_LASTING_ARRIVALS, _LASTING_S = 16, 1.0
+_LASTING_ARRIVALS, LASTING_S = 16, 1.0
 """So few may be no more than a burst, unless they came in so long a time."""
 _QUEUED_MIN_S: Final = 0.1
 _PACED: Final = 8
@@ -217,18 +217,21 @@ class Demand:
             self._starved_ns += now - self.starved_since
             self.starved_since = -1
 
-    def recount(self) -> None:
+    def recount(self, least_s: float = 0.0) -> None:
         """The queue is too long: what filled it is the demand, if what was known cannot have.
 
         Rates are remembered for seconds, and a flood that comes after some idle ones, or after a
         trickle, would be taken for a little more than capacity until these are forgotten. A queue
-        that is older than what is remembered tells nothing new. `update` comes first.
+        that is older than what is remembered tells nothing new, nor one that is younger than
+        `least_s`. `update` comes first.
         """
         arrivals = self.arrivals - self._queued_arrivals
         # What comes in less may be no more than a burst.
         queued_s = max(_QUEUED_MIN_S, (self.updated_at - self._queued_at) / NS_PER_S)
-        least = _KNOWN_ENDS if queued_s < _LASTING_S else _LASTING_ARRIVALS
-        if self.busy_since < 0 or arrivals < least or queued_s > self._offered_s:
+        least = _KNOWN_ENDS if queued_s < LASTING_S else _LASTING_ARRIVALS
+        if self.busy_since < 0 or arrivals < least:
+            return
+        if not least_s <= queued_s <= self._offered_s:
             return
         asked = self._asked_before - self._queued_from
         expected = self.offered_rps * queued_s * arrivals / max(1, asked)

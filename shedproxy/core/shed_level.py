@@ -36,7 +36,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from shedproxy.core.demand import MEMORY_ENDS, PPM, Demand
+from shedproxy.core.demand import LASTING_S, MEMORY_ENDS, PPM, Demand
 from shedproxy.core.policy import ShedLevelPolicy
 from shedproxy.core.queues import UNBOUNDED
 from shedproxy.core.request import LEVELS
@@ -271,7 +271,7 @@ class ShedLevel:
             if demand.arrivals - self._filled_at >= MEMORY_ENDS:
                 self._short_to = -1
             if not self.is_shared:
-                demand.recount()  # at the beginning there may have been too few to count
+                demand.recount(LASTING_S)  # at the beginning there may have been too few to count
             self._fit_to_bursts()
             self._aim(limit, standing, scatter, wait_max_ns)
 

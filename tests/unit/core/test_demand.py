@@ -146,7 +146,9 @@ def test_before_a_slow_service_some_are_a_flood_if_it_lasts() -> None:
     """Fifteen a second for one and a half, of a service that does ten."""
     demand = flooded(1, asked=22, queued_s=1.5)
     assert demand.offered_rps < 5
-    demand.recount()
+    demand.recount(least_s=2.0)
+    assert demand.offered_rps < 5, "it is too young for this"
+    demand.recount(least_s=1.0)
     assert demand.offered_rps == pytest.approx(22 / 1.5)
 
 

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import pytest
 
-from shedproxy.core import Criticality, seconds
+from shedproxy.core import Criticality, milliseconds, seconds
 from shedproxy.loadgen.demo import Demo, DemoResult
 from shedproxy.workload import Row
+
+TRIES = 4
+LATE_NS = milliseconds(20)
+"""What one request takes: sent later than that, requests come in bunches that nobody meant."""
 
 
 @pytest.fixture(scope="module")
 def result() -> DemoResult:
-    seen: list[tuple[str, float]] = []
+    """Of a run in which requests were sent when they were due: the machine may be busy."""
+    for _ in range(TRIES):
+        seen: list[tuple[str, float]] = []
 
-    def progress(name: str, share: float, rows: list[Row]) -> None:
-        seen.append((name, share))
+        def progress(name: str, share: float, rows: list[Row], seen=seen) -> None:
+            seen.append((name, share))
 
-    outcome = Demo(duration_ns=seconds(4)).run(progress)
-    assert {name for name, _ in seen} == {"bare", "shedproxy"}
-    assert all(0 <= share <= 1 for _, share in seen)
-    return outcome
+        outcome = Demo(duration_ns=seconds(4)).run(progress)
+        assert {name for name, _ in seen} == {"bare", "shedproxy"}
+        assert all(0 <= share <= 1 for _, share in seen)
+        if outcome.health.send_lag_p99_ns <= LATE_NS:
+            return outcome
+    late_ms = outcome.health.send_lag_p99_ns / milliseconds(1)
+    pytest.skip(f"the machine is too busy to send on time: {late_ms:.0f} ms late")
 
 
 @pytest.mark.integration
