@@ -73,7 +73,6 @@ class AsgiService:
         application = load_application(target, app_dir=app_dir, is_factory=is_factory)
         self._driver = driver
         self._middleware = ShedMiddleware(application, driver=driver)
-        timeouts = driver.document.proxy.timeouts
         tls = driver.document.proxy.tls
         self._config = uvicorn.Config(
             self._middleware,
@@ -86,11 +85,10 @@ class AsgiService:
             access_log=False,
             log_config=None,
             proxy_headers=False,
-            timeout_keep_alive=max(1, timeouts.client_idle_ns // NS_PER_S),
-            h11_max_incomplete_event_size=driver.document.proxy.head_size_max,
             ssl_certfile=None if tls is None else tls.cert,
             ssl_keyfile=None if tls is None else tls.key or None,
         )
+        self._bound_connections(driver.document)
         self._server = _Server(self._config)
         self._serving: asyncio.Task[None] | None = None
 
@@ -109,8 +107,14 @@ class AsgiService:
                 raise StartupError(f"the application did not start: {error or 'see its log'}")
             await asyncio.sleep(_POLL_S)
 
+    def _bound_connections(self, document: Document) -> None:
+        """Those that are accepted from now on: uvicorn's connections read it as they begin."""
+        idle_ns = document.proxy.timeouts.client_idle_ns
+        self._config.timeout_keep_alive = max(1, idle_ns // NS_PER_S)
+        self._config.h11_max_incomplete_event_size = document.proxy.head_size_max
+
     def apply(self, document: Document) -> None:
-        """Admit by another document. What uvicorn was started with stays, but for certificates."""
+        """Admit by another document; certificates and bounds hold for connections from now on."""
         tls = document.proxy.tls
         context = getattr(self._config, "ssl", None)  # made when uvicorn starts
         try:
@@ -120,6 +124,7 @@ class AsgiService:
         except (ValueError, OSError) as error:
             raise DocumentInvalidError([Problem(message=str(error))]) from error
         self._driver.apply(document)
+        self._bound_connections(document)
         self._middleware.refresh()
 
     def take_table(self, table: CellTable | None) -> None:

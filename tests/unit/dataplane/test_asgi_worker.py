@@ -74,6 +74,46 @@ async def test_who_was_told_to_stay_is_answered_once_more_when_a_drain_begins_wi
     writer.close()
 
 
+QUICK = """
+async def app(scope, receive, send):
+    headers = [(b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"ok"})
+"""
+
+
+@pytest.mark.anyio
+async def test_bounds_of_a_new_document_hold_for_connections_from_then_on(
+    tmp_path, monkeypatch
+) -> None:
+    """Of heads, and of how long one may be idle."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "quick_shop.py").write_text(QUICK)
+    driver = Driver(Document())
+    service = AsgiService(driver, "quick_shop:app", app_dir=str(tmp_path))
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    await service.start([listener])
+    begun = b"GET / HTTP/1.1\r\nhost: e\r\nx-long: " + b"x" * 2000
+    former, answers = await asyncio.open_connection(*address)
+    answers.write(b"GET / HTTP/1.1\r\nhost: e\r\n\r\n")
+    assert b"200 OK" in await asyncio.wait_for(former.readuntil(b"\r\n\r\nok"), 30)
+    proxy = driver.document.proxy
+    timeouts = replace(proxy.timeouts, client_idle_ns=seconds(3))
+    service.apply(
+        replace(driver.document, proxy=replace(proxy, head_size_max=1024, timeouts=timeouts))
+    )
+    assert service._config.timeout_keep_alive == 3
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(begun)
+    assert b" 400 " in await asyncio.wait_for(reader.read(), 30)
+    answers.write(begun + b"\r\n\r\n")
+    assert b"200 OK" in await asyncio.wait_for(former.readuntil(b"\r\n\r\nok"), 30)
+    answers.close()
+    writer.close()
+    await service.drain(seconds(5))
+
+
 def test_without_an_application_there_is_no_service() -> None:
     with pytest.raises(StartupError, match="no_such_module"):
         AsgiService(Driver(Document()), "no_such_module:app")
