@@ -57,7 +57,7 @@ _FALL_ERRORS: Final = 3.0
 """or so many where the new one is lower: if one in ten takes long, none of fifty does by chance in
 one dip of two hundred, and the limit would be half of the slots until the next check."""
 _BELIEVED_RISE: Final = 1.25
-"""A rise up to this is what others in front of the same service hold it at: not its own."""
+"""A rise up to this, if so little can show, is what others before the same service hold it at."""
 
 
 class _Verdict(enum.Enum):
@@ -247,10 +247,12 @@ class RouteLatency:
         error = math.sqrt(scatter / low.count + scatter / max(former.weight, 1))
         step = math.log(self._mean_ns(scatter) / former.value_ns)
         missing = _MISSING_ERROR * scatter * self._low_in_flight / low.count if step < 0 else 0.0
-        if -_FALL_ERRORS * error - missing <= step <= _CONFIRMED_ERRORS * error:
+        sure, rise = _CONFIRMED_ERRORS * error, math.log(_BELIEVED_RISE)
+        if -_FALL_ERRORS * error - missing <= step <= sure:
             return _Verdict.CONFIRMED
-        rise_max = math.log(_BELIEVED_RISE) + _CONFIRMED_ERRORS * error
-        return _Verdict.KEPT if 0 < step < rise_max else _Verdict.REPLACED
+        if step < 0 or step > rise + sure:
+            return _Verdict.REPLACED
+        return _Verdict.KEPT if sure < rise else _Verdict.CONFIRMED
 
     def _settle(self, scatter: float) -> None:
         former, self._former = self._former, None

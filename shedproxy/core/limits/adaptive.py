@@ -31,8 +31,9 @@ from shedproxy.core.baseline import LOW_ALWAYS, low_in_flight
 from shedproxy.core.limits.beginning import Beginning
 from shedproxy.core.limits.episode import STEP_MIN, Ceiling, OverloadEpisode, has_overload
 from shedproxy.core.limits.evidence import Evidence
+from shedproxy.core.limits.fall import Fall
 from shedproxy.core.limits.lately import SAMPLES, Change, Lately
-from shedproxy.core.limits.probe import CheckClock, Dip, Pause, Trial, period_ns
+from shedproxy.core.limits.probe import CheckClock, Dip, Pause, Trial
 from shedproxy.core.limits.protocol import LimitCause, LimitChange, clamp_limit, rescaled_limit
 from shedproxy.core.limits.retrograde import FEW, Company, Knee, is_retrograde
 from shedproxy.core.limits.scatter import Scatter
@@ -57,12 +58,8 @@ _RISE_ERRORS, _RISE_MIN = 0.5, 0.02
 """A move up has to be so many errors, and this share of the level: up on the lesser doubt,"""
 _FALL_ERRORS, _FALL_MIN = 1.0, 0.03
 """and one down so many: too low a limit costs more than too high a one."""
-_PEAK_GAIN: Final = 0.1
-"""How much a peak gives way with each rise below it: a fall since recovered is none."""
 _MEMORY: Final = 400.0
 """Samples of evidence, times 1 + scatter: then the strain is known to 7 % or better."""
-_SLOWER_BELOW: Final = 0.6
-"""A dip when the limit fell to this share of where its fall began: that may be the baseline's."""
 
 
 class AdaptiveLimit:
@@ -71,8 +68,6 @@ class AdaptiveLimit:
     def __init__(self, policy: LimitPolicy) -> None:
         self._policy = policy
         self._level = float(clamp_limit(policy.initial, policy))
-        self._peak = self._level
-        """Where the present fall of the limit began."""
         self._evidence = Evidence()
         self._lately = Lately()
         self._beginning = Beginning()
@@ -87,6 +82,7 @@ class AdaptiveLimit:
         self._checks = CheckClock()
         self._pause = Pause()
         self._ceiling = Ceiling()
+        self._fall = Fall()
         self._knee = Knee()
         self._episode: OverloadEpisode | None = None
 
@@ -115,7 +111,7 @@ class AdaptiveLimit:
         if policy.weight != self._policy.weight or policy.minimum > self.limit:
             self._end_probes()
             self._knee = Knee()
-        self._level = self._peak = float(rescaled_limit(self._level, self._policy, policy))
+        self._level = float(rescaled_limit(self._level, self._policy, policy))
         self._policy = policy
 
     def on_window(self, window: WindowSummary, *, now: Instant) -> LimitChange:
@@ -176,7 +172,7 @@ class AdaptiveLimit:
         if self._is_ramping:
             return self._ramp(window, scatter, now=now)
         can_check = window.is_overloaded and self._is_anchored
-        if self._checks.is_due(now=now, is_possible=can_check, period_min_ns=period_ns(window)):
+        if self._checks.is_due(window, now=now, is_possible=can_check):
             return self._relearn(window, now=now)
         return self._look_for_change(window, scatter, now=now) or self._settle(
             window, scatter, now=now
@@ -205,7 +201,7 @@ class AdaptiveLimit:
                 is_sure = self._beginning.is_sure_of(step, error=error, scatter=scatter)
                 return self._doubt(window, level if is_sure else self._level, now=now)
             self._is_ramping = False
-            self._level = self._peak = level
+            self._level = level
             return LimitCause.QUEUEING
         return LimitCause.STEADY
 
@@ -225,10 +221,8 @@ class AdaptiveLimit:
         if is_enough and step < -max(_FALL_ERRORS * error, _FALL_MIN):
             if not self._is_anchored:
                 return self._doubt(window, self._level, now=now)
+            self._fall.begin(evidence)
             self._level = max(wanted, self._level * _FALL_MAX)
-            is_known = evidence.count > _MEMORY * (1 + scatter) / 2
-            if is_known and self._level <= self._peak * _SLOWER_BELOW and self._pause.is_over:
-                return self._relearn(window, now=now)
             return LimitCause.QUEUEING
         return LimitCause.STEADY
 
@@ -236,12 +230,13 @@ class AdaptiveLimit:
         grown = max(self._level * factor, self._level + STEP_MIN)
         grown = min(grown, max(self._level, self._knee.level))
         self._level = grown = self._ceiling.bounded(grown, level=self._level)
-        self._peak = max(grown, (1 - _PEAK_GAIN) * self._peak + _PEAK_GAIN * grown)
+        self._fall.rise_to(grown)
         return LimitCause.HEADROOM
 
     def _rest_at(self, level: float) -> None:
-        self._level = self._peak = level
+        self._level = level
         self._is_ramping = False
+        self._fall.end()
         self._forget()
 
     def begin_anew(self, *, now: Instant) -> None:
@@ -259,20 +254,23 @@ class AdaptiveLimit:
     def _look_for_change(
         self, window: WindowSummary, scatter: float, *, now: Instant
     ) -> LimitCause | None:
-        change = self._lately.change(self._evidence, scatter=scatter)
+        fall = self._fall if window.is_overloaded else None
+        change = self._lately.change(self._evidence, scatter=scatter, fall=fall)
         if change is None or change is Change.SUSPECTED:
             return change and LimitCause.STEADY
         is_higher = change is Change.HIGHER
         no_trial = window.is_overloaded or self._level * _GROWTH_MAX > self._policy.maximum
         may_probe = self._is_anchored and self._pause.is_over
-        if may_probe and (change is Change.FASTER or (is_higher and no_trial)):
+        is_wrong = change is Change.FASTER or change is Change.LESS
+        if may_probe and (is_wrong or (is_higher and no_trial)):
             return self._relearn(window, now=now)
         if is_higher and may_probe:
             self._trial = Trial(self._evidence, self._level, now=now)
             self._level = self._trial.level
             self._forget()
             return LimitCause.STEADY
-        self._evidence.reset()  # what is remembered is of another service than that of now
+        if change is not Change.LESS:
+            self._evidence.reset()  # what is remembered is of another service than that of now
         self._lately.forgive()
         return LimitCause.STEADY
 
@@ -301,7 +299,7 @@ class AdaptiveLimit:
     def _doubt(self, window: WindowSummary, level: float, *, now: Instant) -> LimitCause:
         """A baseline of a handful of samples says `level`: learn a better one, or take it."""
         if not (self._pause.is_over or window.is_overloaded):
-            self._level = self._peak = level
+            self._level = level
             return LimitCause.QUEUEING  # others are not refused yet, and none shall be for a dip
         busy = self._beginning.end(window, self._scatter)
         self._begin_dip(level, now=now).believed_ns = window.baseline_mean_ns
@@ -360,7 +358,10 @@ class AdaptiveLimit:
                 return LimitCause.RELEARNT
         self._end_dip(max(min(level, self._knee.level), self._level), window, now=now)
         self._pause.begin(has_found=has_changed)
+        self._checks.look(now=now, has_found=has_changed)
         self._is_ramping = has_changed
+        if self.limit < dip.level_before:
+            self._fall.begin(dip.before)
         if self._knee.level <= self._level and dip.before.count:
             self._trial = Trial(dip.before, self._level, now=now, is_of_knee=True)
         return LimitCause.HEADROOM

@@ -7,6 +7,7 @@ import math
 from typing import Final
 
 from shedproxy.core.limits.evidence import Evidence
+from shedproxy.core.limits.fall import Fall
 from shedproxy.core.window import WindowSummary
 
 __all__ = ["SAMPLES", "Change", "Lately"]
@@ -34,6 +35,8 @@ class Change(enum.Enum):
     """Latency is below the baseline."""
     HIGHER = enum.auto()
     LOWER = enum.auto()
+    LESS = enum.auto()
+    """A fall of the limit took throughput."""
 
 
 class Lately:
@@ -68,8 +71,8 @@ class Lately:
             return False
         return -math.log(recent.strain) > _ROOM_ERRORS * recent.error(scatter)
 
-    def change(self, usual: Evidence, *, scatter: float) -> Change | None:
-        """How it contradicts `usual`; None: it does not, or too little is known."""
+    def change(self, usual: Evidence, *, scatter: float, fall: Fall | None = None) -> Change | None:
+        """How it contradicts `usual`, or `fall`; None: it does not, or too little is known."""
         recent = self.evidence
         if not self._is_enough(scatter):
             return None
@@ -81,6 +84,8 @@ class Lately:
             change = Change.FASTER
         elif is_jump:
             change = Change.HIGHER if jump > 0 else Change.LOWER
+        elif fall is not None and fall.is_in_vain(recent, scatter=scatter):
+            change = Change.LESS
         else:
             self._suspected = None
             return None

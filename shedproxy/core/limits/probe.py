@@ -16,7 +16,7 @@ from shedproxy.core.limits.retrograde import Company
 from shedproxy.core.units import NS_PER_S, Instant
 from shedproxy.core.window import WindowSummary
 
-__all__ = ["ALIKE", "CheckClock", "Dip", "Pause", "Trial", "period_ns"]
+__all__ = ["ALIKE", "CheckClock", "Dip", "Pause", "Trial"]
 
 _PAUSE_MIN, _PAUSE_MAX = 12, 768
 """Windows between two probes: each costs something. Doubles when one found nothing."""
@@ -68,13 +68,6 @@ _QUIET_RTTS: Final = 4
 """Latencies after a dip before windows are believed: what ends first is what was short."""
 
 
-def period_ns(window: WindowSummary) -> int:
-    """The time between checks of a baseline that is worth their cost."""
-    is_well_known = window.baseline_error <= _WELL_KNOWN and window.baseline_scatter <= ALIKE
-    baselines = _CHECK_BASELINES if is_well_known else _CHECK_BASELINES_UNSURE
-    return baselines * window.baseline_mean_ns
-
-
 class Pause:
     """Windows to wait before the next probe: ever more while none finds anything."""
 
@@ -108,32 +101,44 @@ class CheckClock:
     the service's own latency.
     """
 
-    __slots__ = ("_asked_at", "_check_count", "_put_off_until")
+    __slots__ = ("_asked_at", "_check_count", "_is_news", "_looked_at", "_put_off_until")
 
     def __init__(self) -> None:
         self._asked_at: Instant | None = None
         self._put_off_until = Instant(0)
         self._check_count = 0
+        self._looked_at = Instant(0)
+        self._is_news = False
+        """What is believed has just been found, and not been looked at again yet."""
 
     def put_off(self, *, now: Instant) -> None:
         """What is seen at `now` is not the service's doing: there will be other instants."""
         self._put_off_until = Instant(now + _PUT_OFF_NS)
 
-    def is_due(self, *, now: Instant, is_possible: bool, period_min_ns: int = 0) -> bool:
-        """Whether an instant to check at has passed since it was last asked, and can be used.
-
-        `period_min_ns`: see `period_ns`.
+    def look(self, *, now: Instant, has_found: bool) -> None:
+        """A dip has ended. What it has found may be of a service that was busy with itself: look
+        again soon.
         """
+        self._looked_at = now
+        if has_found:
+            self._check_count, self._is_news = 0, True
+
+    def is_due(self, window: WindowSummary, *, now: Instant, is_possible: bool) -> bool:
+        """Whether an instant to check at has passed since it was last asked, and can be used."""
         last_at, self._asked_at = self._asked_at, now
         if last_at is None:
             return False
         length_ns: int = _CHECK_PERIODS_NS[min(self._check_count, len(_CHECK_PERIODS_NS) - 1)]
-        while length_ns < period_min_ns:
+        is_well_known = window.baseline_error <= _WELL_KNOWN and window.baseline_scatter <= ALIKE
+        is_settled = is_well_known and not self._is_news
+        baselines = _CHECK_BASELINES if is_settled else _CHECK_BASELINES_UNSURE
+        while length_ns < baselines * window.baseline_mean_ns:
             length_ns *= _CHECK_FACTOR
-        is_early = now < self._put_off_until
+        is_early = now < self._put_off_until or now - self._looked_at < length_ns // _CHECK_FACTOR
         if is_early or not is_possible or now // length_ns == last_at // length_ns:
             return False
         self._check_count += 1
+        self._is_news = False
         return True
 
 

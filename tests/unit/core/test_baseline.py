@@ -233,6 +233,18 @@ def test_that_none_of_fifty_takes_long_may_be_chance_where_one_in_ten_does() -> 
     assert table.baseline_ns("r") == 2 * MS
 
 
+def test_a_rise_that_is_too_unsure_to_be_a_quarter_is_not_left_out() -> None:
+    """Sixty short ones are as much chance as five long ones among sixty: both count."""
+    table = make_table(scatter=2.25)
+    learn(table, 5 * MS, 60)
+    assert table.baseline_ns("r") == 5 * MS
+    table.distrust()
+    for index in range(60):
+        learn(table, (55 if index % 12 == 5 else 5) * MS, 1)
+    table.conclude()
+    assert table.baseline_ns("r") == pytest.approx(7.08 * MS, rel=0.01)
+
+
 def test_how_much_it_has_changed_is_known_to_the_end_of_the_time_to_learn() -> None:
     """And no longer: what is learnt next is compared with what is believed then."""
     table = make_table()

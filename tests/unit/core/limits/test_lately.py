@@ -9,6 +9,7 @@ import pytest
 
 from shedproxy.core import NS_PER_MS
 from shedproxy.core.limits.evidence import Evidence
+from shedproxy.core.limits.fall import Fall
 from shedproxy.core.limits.lately import SAMPLES, Change, Lately
 from shedproxy.core.window import WindowSummary
 
@@ -48,6 +49,18 @@ def test_a_change_is_suspected_at_first_and_believed_the_second_time(
     rtt_ms: float, usual_ms: float, change: Change
 ) -> None:
     assert told(rtt_ms, rtt_ms, usual_ms=usual_ms) == [Change.SUSPECTED, change]
+
+
+def test_less_done_since_a_fall_of_the_limit_is_a_change_too() -> None:
+    before, fall, lately = Evidence(), Fall(), Lately()
+    busy = WindowSummary(sample_count=1000, rtt_mean_ns=12 * MS, in_flight_mean=16.0)
+    before.add(busy, target_ns=12 * MS, memory=math.inf)
+    fall.begin(before)
+    told = []
+    for _ in range(2):
+        lately.add(window(12), target_ns=12 * MS, scatter=0.0)
+        told.append(lately.change(usual(12), scatter=0.0, fall=fall))
+    assert told == [Change.SUSPECTED, Change.LESS]
 
 
 def test_what_does_not_happen_twice_was_chance() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
 from shedproxy.core.limits.evidence import Evidence
-from shedproxy.core.limits.probe import CheckClock, Dip, Pause, Trial, period_ns
+from shedproxy.core.limits.probe import CheckClock, Dip, Pause, Trial
 from shedproxy.core.window import WindowSummary
 
 MS = NS_PER_MS
@@ -27,13 +27,23 @@ def seen(
     )
 
 
-def checks(step_ms: int, seconds: int, *, first_ms: int = 0) -> list[int]:
+NOTHING = WindowSummary()
+
+
+def checks(
+    step_ms: int,
+    seconds: int,
+    *,
+    first_ms: int = 0,
+    window: WindowSummary = NOTHING,
+    clock: CheckClock | None = None,
+) -> list[int]:
     """When, in ms, a proxy that asks every `step_ms` checks."""
-    clock = CheckClock()
+    clock = clock or CheckClock()
     return [
         ms
         for ms in range(first_ms, seconds * 1000, step_ms)
-        if clock.is_due(now=Instant(ms * MS), is_possible=True)
+        if clock.is_due(window, now=Instant(ms * MS), is_possible=True)
     ]
 
 
@@ -67,10 +77,10 @@ def test_the_first_question_sets_the_clock_and_no_more() -> None:
 
 def test_an_instant_that_cannot_be_used_is_not_made_up_for() -> None:
     clock = CheckClock()
-    assert not clock.is_due(now=Instant(3 * NS_PER_S), is_possible=True)
-    assert not clock.is_due(now=Instant(5 * NS_PER_S), is_possible=False)
-    assert not clock.is_due(now=Instant(6 * NS_PER_S), is_possible=True)
-    assert clock.is_due(now=Instant(8 * NS_PER_S), is_possible=True)
+    assert not clock.is_due(NOTHING, now=Instant(3 * NS_PER_S), is_possible=True)
+    assert not clock.is_due(NOTHING, now=Instant(5 * NS_PER_S), is_possible=False)
+    assert not clock.is_due(NOTHING, now=Instant(6 * NS_PER_S), is_possible=True)
+    assert clock.is_due(NOTHING, now=Instant(8 * NS_PER_S), is_possible=True)
 
 
 def test_a_dip_without_a_length_ends_when_the_baseline_is_known() -> None:
@@ -218,22 +228,45 @@ def test_what_is_usual_by_now_is_no_rise() -> None:
 
 def test_a_check_that_is_put_off_waits_for_another_instant() -> None:
     clock = CheckClock()
-    assert not clock.is_due(now=Instant(3 * NS_PER_S), is_possible=True)
+    assert not clock.is_due(NOTHING, now=Instant(3 * NS_PER_S), is_possible=True)
     clock.put_off(now=Instant(3 * NS_PER_S))
-    assert not clock.is_due(now=Instant(4 * NS_PER_S), is_possible=True)
-    assert not clock.is_due(now=Instant(7 * NS_PER_S), is_possible=True)
-    assert clock.is_due(now=Instant(8 * NS_PER_S), is_possible=True)
+    assert not clock.is_due(NOTHING, now=Instant(4 * NS_PER_S), is_possible=True)
+    assert not clock.is_due(NOTHING, now=Instant(7 * NS_PER_S), is_possible=True)
+    assert clock.is_due(NOTHING, now=Instant(8 * NS_PER_S), is_possible=True)
 
 
 @pytest.mark.parametrize(
-    ("error", "scatter", "baselines"), [(0.05, 0.01, 400), (0.05, 1.0, 60), (0.2, 0.01, 60)]
+    ("error", "scatter", "instants_s"),
+    [(0.05, 0.01, [64, 128]), (0.05, 1.0, [16, 32, 64, 128]), (0.2, 0.01, [16, 32, 64, 128])],
 )
 def test_what_is_doubtful_is_checked_as_often_as_ten_in_a_hundred_pays_for(
-    error: float, scatter: float, baselines: int
+    error: float, scatter: float, instants_s: list[int]
 ) -> None:
-    """A check costs six baselines' work; what is well known is worth 1.5 %."""
-    window = WindowSummary(baseline_mean_ns=20 * MS, baseline_error=error, baseline_scatter=scatter)
-    assert period_ns(window) == baselines * 20 * MS
+    """A check costs six baselines' work; what is well known is worth 1.5 %: of 100 ms it is one in
+    40 s."""
+    window = WindowSummary(
+        baseline_mean_ns=100 * MS, baseline_error=error, baseline_scatter=scatter
+    )
+    assert checks(100, 190, window=window) == [1000 * instant for instant in instants_s]
+
+
+def test_what_a_dip_has_found_is_looked_at_again_soon_and_then_rarely() -> None:
+    """It may have been a service that was busy with itself, as one whose cache is cold."""
+    known = WindowSummary(baseline_mean_ns=150 * MS, baseline_error=0.01, baseline_scatter=0.01)
+    clock = CheckClock()
+    assert checks(100, 300, window=known, clock=clock) == [64_000, 128_000, 192_000, 256_000]
+    clock.look(now=Instant(300 * NS_PER_S), has_found=True)
+    assert checks(100, 400, first_ms=300_000, window=known, clock=clock) == [
+        304_000,
+        320_000,
+        384_000,
+    ]
+
+
+def test_nobody_looks_twice_in_a_quarter_of_a_period() -> None:
+    clock = CheckClock()
+    clock.look(now=Instant(3_100 * MS), has_found=False)
+    assert checks(100, 10, first_ms=3_200, clock=clock) == [8_000]
 
 
 def test_a_dip_sees_windows_of_its_own_slots_all_in_use() -> None:
