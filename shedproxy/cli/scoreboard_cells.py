@@ -69,9 +69,12 @@ def metric_cell(
     )
 
 
-def controller_cell(name: str, *, is_yardstick: bool, place: Html | None = None) -> Html:
-    """The head of a controller's row."""
-    badge = element("span", "yardstick", class_="badge") if is_yardstick else None
+def controller_cell(
+    name: str, *, is_yardstick: bool, knows_capacity: bool = False, place: Html | None = None
+) -> Html:
+    """The head of a controller's row, with what sets it apart from others."""
+    word = "yardstick" if is_yardstick else "told the capacity" if knows_capacity else None
+    badge = element("span", word, class_="badge") if word else None
     return element("th", place, name, badge and " ", badge, scope="row", class_="first")
 
 

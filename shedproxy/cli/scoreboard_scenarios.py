@@ -167,7 +167,11 @@ def _results_table(scenario: Scenario, yardsticks: frozenset[str]) -> Html:
     for result in results:
         name = result["controller"]
         cells = [
-            controller_cell(name, is_yardstick=name in yardsticks),
+            controller_cell(
+                name,
+                is_yardstick=name in yardsticks,
+                knows_capacity=bool(result.get("knows_capacity")),
+            ),
             metric_cell(SCORE, result.get("score"), below=score_interval(result), classes="score"),
         ]
         for metric in metrics:

@@ -39,7 +39,7 @@ Board = Mapping[str, Any]
 _MOST_LINES = 10
 _UNBOUNDED = 10_000
 _MOST_SCENARIOS = 40
-_NAMES = ("Controller", "Scenario")
+_NAMES = ("Controller", "Scenario", "Told")
 """Columns of words."""
 
 
@@ -103,12 +103,14 @@ class _Scores:
 
 def _overall(rows: Sequence[Mapping[str, Any]], standings: Sequence[Standing]) -> _Scores:
     metrics = [m for m in OVERALL if any(row.get(m.key) is not None for row in rows)]
+    was_told = any(standing.knows_capacity for standing in standings)
     lines = []
     for row, standing in zip(rows, standings, strict=True):
         best_on = row.get("best_on")
         cells = [
             NOTHING if standing.place is None else f"{standing.place}",
             standing.controller,
+            *(["capacity" if standing.knows_capacity else NOTHING] * was_told),
             show_score(standing.score),
             (standing.interval or NOTHING).replace(" to ", "-"),
             NOTHING if best_on is None else f"{best_on}/{row['scenarios']}",
@@ -116,7 +118,8 @@ def _overall(rows: Sequence[Mapping[str, Any]], standings: Sequence[Standing]) -
         values = {metric.key: row.get(metric.key) for metric in metrics}
         style = _style(standing.controller, is_yardstick=standing.is_yardstick)
         lines.append((style, cells, values))
-    return _Scores(("", "Controller", "Score", "Interval", "Best on"), metrics, lines)
+    fixed = ("", "Controller", *["Told"] * was_told, "Score", "Interval", "Best on")
+    return _Scores(fixed, metrics, lines)
 
 
 def _by_scenario(board: Board, verdict: Verdict) -> Iterator[RenderableType]:

@@ -78,7 +78,12 @@ def _overall_row(
     place = element("span", f"{standing.place or ''}", class_="place")
     return row_of(
         name,
-        controller_cell(name, is_yardstick=standing.is_yardstick, place=place),
+        controller_cell(
+            name,
+            is_yardstick=standing.is_yardstick,
+            knows_capacity=standing.knows_capacity,
+            place=place,
+        ),
         metric_cell(SCORE, standing.score, below=standing.interval, classes="score"),
         element("td", _drawn(standing, axis)),
         *(

@@ -23,6 +23,11 @@ Board = Mapping[str, Any]
 
 OURS = "shedproxy"
 """The controller that this project is answerable for."""
+_LIKE = {
+    "lead_unaware": "have to find out what the service can do",
+    "lead_aware": "were told, yardsticks among them",
+}
+"""Leads of a part of the controllers."""
 _LEVEL = 0.0005
 """Scores are written to three decimals; what is closer than half of the last one is level."""
 
@@ -36,6 +41,8 @@ class Standing:
     low: float | None = None
     high: float | None = None
     is_yardstick: bool = False
+    knows_capacity: bool = False
+    """It was told what others have to find out."""
     place: int | None = None
     """From 1; None for a yardstick, which takes no place, and for one without a score."""
 
@@ -114,7 +121,7 @@ def read_verdict(board: Board) -> Verdict:
     headline, remarks = _words(standings, is_single=len(board["scenarios"]) == 1)
     if board.get("measured") == "refusals":
         headline = "Refusals only: nothing is scored."
-    remarks = (*_lead(board.get("lead")), *remarks)
+    remarks = (*_leads(board), *remarks)
     expectations = list(_expectations(board))
     losses, compared_count = _losses(board, {s.controller for s in standings if s.is_yardstick})
     return Verdict(
@@ -161,6 +168,7 @@ def _standings(board: Board) -> tuple[Standing, ...]:
                 low=row.get("low", row.get("score_low")),
                 high=row.get("high", row.get("score_high")),
                 is_yardstick=is_yardstick,
+                knows_capacity=bool(row.get("knows_capacity")),
                 place=place if has_place else None,
             )
         )
@@ -212,14 +220,23 @@ def _nobody_placed(
     return "There is no score over all scenarios.", ()
 
 
-def _lead(lead: Mapping[str, Any] | None) -> Iterator[str]:
-    """By how much the first is ahead of the second where both met the same requests."""
+def _leads(board: Board) -> Iterator[str]:
+    """By how much the first is ahead of the second on the same requests: of all, like with like."""
+    lead = board.get("lead")
     if lead is not None:
-        touch = "clear of 0" if lead["low"] > 0 else "not clear of 0"
-        yield (
-            f"{lead['first']} less {lead['second']}, in pairs: {lead['difference']:+.4f}"
-            f" ({lead['low']:+.4f} to {lead['high']:+.4f}), {touch}."
-        )
+        yield f"{_lead(lead)}."
+    for key, who in _LIKE.items():
+        alike = board.get(key)
+        if alike is not None and alike != lead:
+            yield f"Of those that {who}: {_lead(alike)}."
+
+
+def _lead(lead: Mapping[str, Any]) -> str:
+    touch = "clear of 0" if lead["low"] > 0 else "not clear of 0"
+    return (
+        f"{lead['first']} less {lead['second']}, in pairs: {lead['difference']:+.4f}"
+        f" ({lead['low']:+.4f} to {lead['high']:+.4f}), {touch}"
+    )
 
 
 def _gap(one: Standing, other: Standing) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from shedproxy.simulator.margin import margin_section
 from shedproxy.simulator.pooled import pooled_figures
-from shedproxy.simulator.registry import YARDSTICKS
+from shedproxy.simulator.registry import KNOW_CAPACITY, YARDSTICKS
 from shedproxy.simulator.scoring import RULES, WEIGHTS, check_expectation, spread
 from shedproxy.simulator.statistics import Interval, bootstrap, interval_of, mean, median, resamples
 from shedproxy.simulator.suite import JobResult
@@ -170,6 +170,7 @@ def _result(
     return {
         "controller": name,
         "is_yardstick": name in YARDSTICKS,
+        "knows_capacity": name in KNOW_CAPACITY,
         "score": None if score is None else score.value,
         "score_low": None if score is None or len(scores) < 2 else score.low,
         "score_high": None if score is None or len(scores) < 2 else score.high,
@@ -240,9 +241,16 @@ def _overall(
         line["drift_ratio"] = _drift(seen[line["controller"]], steady)
     table.sort(key=lambda row: -row["score"])
     part: dict[str, Any] = {"overall": table}
-    placed = [row["controller"] for row in table if not row["is_yardstick"]]
-    if len(placed) > 1 and intervals.keys() >= set(placed[:2]):
-        part["lead"] = _lead(placed[0], placed[1], differences)
+    leads = {
+        "lead": [row for row in table if not row["is_yardstick"]],
+        "lead_unaware": [row for row in table if not row["knows_capacity"]],
+        "lead_aware": [row for row in table if row["knows_capacity"]],
+    }
+    for key, ranked in leads.items():
+        if len(ranked) > 1:
+            first, second = (row["controller"] for row in ranked[:2])
+            if intervals.keys() >= {first, second}:
+                part[key] = _lead(first, second, differences)
     return part
 
 
@@ -297,6 +305,7 @@ def _overall_row(
         for scenario, result in results.items()
     )
     row["is_yardstick"] = name in YARDSTICKS
+    row["knows_capacity"] = name in KNOW_CAPACITY
     return row
 
 

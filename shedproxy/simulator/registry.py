@@ -3,9 +3,10 @@
 References have their published constants. What they must be told about the service they are told
 truthfully, when they begin: the deadline; CoDel, DAGOR, Breakwater, Cinnamon and APF the number in
 flight that the service does best with; SEDA its capacity, Breakwater the mean service time and the
-network's. BBR reads at every arrival how full the service is, in place of a
-processor. That is a favour: ours is told nothing (`shedproxy`), or what calibration would have
-measured (`shedproxy-profile`). The oracle is told the truth at every instant.
+network's. BBR reads at every arrival how full the service is, in place of a processor. That is a
+favour, and so scores say who had it (`KNOW_CAPACITY`): ours is told nothing (`shedproxy`), or what
+calibration would have measured (`shedproxy-profile`). The oracle is told the truth at every
+instant.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from shedproxy.workload.laws import coefficient_of_variation
 
 __all__ = [
     "CONTROLLERS",
+    "KNOW_CAPACITY",
     "OURS",
     "PROFILED",
     "YARDSTICKS",
@@ -56,6 +58,8 @@ OURS = "shedproxy"
 PROFILED = "shedproxy-profile"
 YARDSTICKS = frozenset((PROFILED, "fixed"))
 """They are told what others have to find out; they take no place."""
+KNOW_CAPACITY = YARDSTICKS | {"bbr", "codel-lifo", "seda", "dagor", "breakwater", "cinnamon", "apf"}
+"""Told what the service can do, in one form or another; all others have to learn it."""
 
 _SAFE_ANSWERS = 8
 """Nearly every call takes less than so many mean ones, of all laws that there are."""

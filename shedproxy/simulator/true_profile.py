@@ -1,8 +1,9 @@
 """The profile that a calibration without error would have written, where a scenario states none.
 
 By the rules of `shedproxy.calibration.derive`, from the truth: the knee is capacity times the
-latency without load (Little's law), the limit starts a quarter above it and may double it, and does
-not exceed the concurrency beyond which a service gets slower (Gunther's law).
+latency without load (Little's law), the limit starts a quarter above it and may double it, or rise
+to where capacity is reached, if that is more; it does not exceed the concurrency beyond which a
+service gets slower (Gunther's law), as it is seen from here: with what is on its way.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ def profile_of(scenario: Scenario) -> ProfileSpec | None:
     ceiling = max(start, math.ceil(_CEILING * knee))
     if backend.kind == "usl":
         best = best_usl_concurrency(backend.alpha, backend.beta, at_most=_CONCURRENCY_MAX)
-        peak = max(1, backend.hosts * best // proxy.count)
-        start, ceiling = min(start, peak), min(ceiling, peak)
+        inside = backend.hosts * best + capacity * aside_ms / 1000
+        peak = max(1, math.floor(inside / proxy.count))
+        start, ceiling = min(start, peak), peak
     factors = [client.service_factor for client in scenario.client]
     is_alike = max(factors) <= _ALIKE * min(factors)
     mean_factor = sum(factors) / len(factors)

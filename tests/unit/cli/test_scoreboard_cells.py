@@ -45,6 +45,12 @@ def test_ours_stands_out_and_a_yardstick_says_that_it_is_one():
     assert "class=" not in row_of("vegas", element("td", "x"))
 
 
+def test_who_was_told_the_capacity_is_marked():
+    assert Page(controller_cell("apf", is_yardstick=False, knows_capacity=True)).text == (
+        "apf told the capacity"
+    )
+
+
 def test_a_name_with_odd_characters_is_still_linked():
     assert scenario_link("a b/#?", "text") == '<a href="#scenario-a%20b/%23%3F">text</a>'
 

@@ -162,3 +162,36 @@ def test_where_another_is_better_the_greatest_gap_comes_first():
 def test_results_without_a_score_come_last():
     ordered = by_score([row("a", None), row("b", 0.0), row("c", 0.5)])
     assert [result["controller"] for result in ordered] == ["c", "b", "a"]
+
+
+def lead(first, second, low):
+    return {"first": first, "second": second, "difference": 0.02, "low": low, "high": 0.03}
+
+
+def test_who_was_told_the_capacity_is_compared_with_those_that_were_too():
+    rows = [row("codel-lifo", 0.92, knows_capacity=True), row("shedproxy", 0.91), row("vegas", 0.7)]
+    leads = {
+        "lead": lead("codel-lifo", "shedproxy", -0.01),
+        "lead_unaware": lead("shedproxy", "vegas", 0.01),
+        "lead_aware": lead("shedproxy-profile", "codel-lifo", 0.01),
+    }
+    verdict = read_verdict({**board(overall=rows), **leads})
+    assert verdict.remarks[:3] == (
+        "codel-lifo less shedproxy, in pairs: +0.0200 (-0.0100 to +0.0300), not clear of 0.",
+        (
+            "Of those that have to find out what the service can do: shedproxy less vegas, in"
+            " pairs: +0.0200 (+0.0100 to +0.0300), clear of 0."
+        ),
+        (
+            "Of those that were told, yardsticks among them: shedproxy-profile less codel-lifo, in"
+            " pairs: +0.0200 (+0.0100 to +0.0300), clear of 0."
+        ),
+    )
+    assert [standing.knows_capacity for standing in verdict.standings] == [True, False, False]
+
+
+def test_a_lead_is_told_once():
+    one = lead("shedproxy", "vegas", 0.01)
+    rows = [row("shedproxy", 0.91), row("vegas", 0.7)]
+    remarks = read_verdict({**board(overall=rows), "lead": one, "lead_unaware": one}).remarks
+    assert sum("in pairs" in remark for remark in remarks) == 1

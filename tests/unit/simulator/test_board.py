@@ -168,6 +168,21 @@ def test_yardsticks_take_no_place() -> None:
     assert (board["lead"]["first"], board["lead"]["second"]) == ("a", "b")
 
 
+def test_leads_are_also_of_those_that_were_told_and_of_those_that_were_not() -> None:
+    scores = {"fixed": 0.95, "breakwater": 0.93, "shedproxy": 0.9, "cinnamon": 0.85, "vegas": 0.6}
+    board = board_of([job(name, 1, **scores) for name in ("x", "y")])
+    assert [r["knows_capacity"] for r in board["overall"]] == [True, True, False, True, False]
+    firsts = {
+        key: (board[key]["first"], board[key]["second"])
+        for key in ("lead", "lead_unaware", "lead_aware")
+    }
+    assert firsts == {
+        "lead": ("breakwater", "shedproxy"),
+        "lead_unaware": ("shedproxy", "vegas"),
+        "lead_aware": ("fixed", "breakwater"),
+    }
+
+
 def test_scenarios_of_few_are_shown_and_not_in_the_overall_score() -> None:
     results = [job("x", 1, a=0.9, b=0.8), job("y", 1, a=0.9, b=0.8), job("z", 1, a=0.1)]
     board = board_of(results, x=Scenario(), y=Scenario(), z=Scenario(controllers=("a",)))

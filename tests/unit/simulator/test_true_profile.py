@@ -32,6 +32,16 @@ def test_a_limit_is_not_above_the_best_concurrency() -> None:
     assert found.minimum <= found.start <= found.maximum <= 14
 
 
+def test_the_best_concurrency_may_be_reached_and_what_is_under_way_is_part_of_it() -> None:
+    """One alone is best, at 100 a second, and two others are on their way there or back."""
+    assert profile(kind="usl", alpha=0.9, beta=0.1, service_ms=10.0, network_ms=20.0) == (
+        ProfileSpec(start=3, minimum=3, maximum=3, baseline_ms=30.0)
+    )
+    wide = profile(kind="usl", alpha=0.05, beta=0.0005, service_ms=10.0)
+    assert wide is not None
+    assert wide.maximum == 44 > 2 * wide.minimum
+
+
 def test_several_proxies_have_an_equal_part_each() -> None:
     scenario = Scenario(backend=BackendSpec(slots=80), proxy=ProxySpec(count=20))
     assert profile_of(scenario) == ProfileSpec(start=5, minimum=4, maximum=8, baseline_ms=20.0)
