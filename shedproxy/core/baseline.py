@@ -54,8 +54,10 @@ _CONCLUDED_SAMPLES: Final = 8
 _CONFIRMED_ERRORS: Final = 2.0
 """Means within so many errors of their difference say the same,"""
 _FALL_ERRORS: Final = 3.0
-"""or so many where the new one is lower: if one in ten takes long, none of fifty does by chance in
-one dip of two hundred, and the limit would be half of the slots until the next check."""
+"""or so many where the new one is lower: of a law in which one in ten takes long none of fifty does
+by chance in one dip of two hundred."""
+_SUSPECT_SAMPLES: Final = 48
+"""What a baseline still counts for once latencies under load have spoken against it."""
 _BELIEVED_RISE: Final = 1.25
 """A rise up to this, if so little can show, is what others before the same service hold it at."""
 
@@ -64,7 +66,7 @@ class _Verdict(enum.Enum):
     """What becomes of a former baseline when there is a new one."""
 
     CONFIRMED = enum.auto()
-    """Both say the same within their errors: together they say it better."""
+    """Both say the same, as far as can be told: together they say it better."""
     KEPT = enum.auto()
     REPLACED = enum.auto()
 
@@ -214,12 +216,10 @@ class RouteLatency:
         missing = _MISSING_ERROR * scatter * self._low_in_flight / low.count
         return math.sqrt(scatter / low.count) <= _TRUSTED_ERROR - missing
 
-    def distrust(self) -> None:
-        """Learn the baseline again. The former serves until the first new sample.
-
-        What is being learnt already in place of a former one begins anew: it is of another level.
-        """
+    def distrust(self, *, is_suspect: bool) -> None:
+        """As of the table. What is being learnt already begins anew: it is of another level."""
         if self.is_trusted:
+            self._low.fade(_SUSPECT_SAMPLES if is_suspect else self._low.count)
             self.is_trusted = False
             self.judged_ns = -self.judged_ns
             self._former, self._former_missing = self._low, self._missing
@@ -354,11 +354,11 @@ class BaselineTable:
         busiest = max(self._latencies(), key=lambda latency: latency.low_count)
         return busiest.learning(self.scatter)
 
-    def distrust(self) -> None:
-        """The service changed: learn all baselines again. The former serve until there are new."""
+    def distrust(self, *, is_suspect: bool = False) -> None:
+        """Learn all again; the former serve until then. `is_suspect`: load spoke against them."""
         self._is_overruled = self._given_ns is not None
         for latency in self._latencies():
-            latency.distrust()
+            latency.distrust(is_suspect=is_suspect)
 
     def conclude(self) -> None:
         """The time to learn is over: every baseline in doubt is settled by what was seen."""

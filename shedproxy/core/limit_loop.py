@@ -263,7 +263,9 @@ class LimitLoop:
         was_probing = self.is_probing
         change = self._estimator.on_window(summary, now=now)
         if change.cause is LimitCause.RELEARNT:
-            self.baselines.distrust()
+            ours = self._estimator
+            is_suspect = isinstance(ours, AdaptiveLimit) and ours.suspects_change
+            self.baselines.distrust(is_suspect=is_suspect)
         self._take(change)
         if was_probing and not self.is_probing:
             self.baselines.conclude()

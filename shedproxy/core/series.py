@@ -84,6 +84,10 @@ class SampleMean:
         """Of single samples, in ns squared."""
         return self._variance
 
+    def fade(self, count: int) -> None:
+        """Rest on that many samples at most: what comes counts for more."""
+        self.count = min(self.count, count)
+
     def merge(self, other: SampleMean) -> None:
         """Take the samples of another mean as well."""
         count = self.count + other.count

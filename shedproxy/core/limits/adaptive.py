@@ -14,9 +14,9 @@ What makes that work on services whose single latencies scatter by more than the
 - Before a trusted baseline it ramps, by half with each window that objects to nothing, measured
   against the latency of the ramp's own beginning. Then it dips once, to learn the baseline.
 - Latency that jumps asks for a trial at a higher limit. Where latency does not follow, the service
-  is only slower (a slow downstream), and its present latency is the new baseline. Where it does, a
-  dip tells lost capacity from longer work. While others are refused there is no trial: a dip at
-  once, and one besides at instants that all who share a clock have in common.
+  is only slower, and its present latency is the new baseline. Where it does, a dip tells lost
+  capacity from longer work. While others are refused: a dip at once, and at instants that all who
+  share a clock have in common; also when a fall of the limit took throughput (`fall`).
 - Hard evidence (503, timeouts) lowers the limit as long as that helps (`episode`).
 
 Ours; the level a ramp dips to is the bandwidth-delay product of BBR (Cardwell et al., 2016).
@@ -85,6 +85,7 @@ class AdaptiveLimit:
         self._fall = Fall()
         self._knee = Knee()
         self._episode: OverloadEpisode | None = None
+        self.suspects_change = False  # of RELEARNT; else it was only time to look
 
     @property
     def limit(self) -> int:
@@ -103,7 +104,7 @@ class AdaptiveLimit:
 
     @property
     def is_costly(self) -> bool:
-        """And it may keep others waiting: with more slots more was done, as far as is known."""
+        """And it may keep others waiting: with more slots more was done, as far as known."""
         return self._dip is not None and self._dip.is_costly(self.limit)
 
     def apply(self, policy: LimitPolicy) -> None:
@@ -113,6 +114,7 @@ class AdaptiveLimit:
             self._knee = Knee()
         self._level = float(rescaled_limit(self._level, self._policy, policy))
         self._policy = policy
+        self._fall.end()
 
     def on_window(self, window: WindowSummary, *, now: Instant) -> LimitChange:
         """Judge a window. RELEARNT asks the caller to distrust the baselines."""
@@ -173,7 +175,7 @@ class AdaptiveLimit:
             return self._ramp(window, scatter, now=now)
         can_check = window.is_overloaded and self._is_anchored
         if self._checks.is_due(window, now=now, is_possible=can_check):
-            return self._relearn(window, now=now)
+            return self._relearn(window, now=now, is_due=True)
         return self._look_for_change(window, scatter, now=now) or self._settle(
             window, scatter, now=now
         )
@@ -200,8 +202,7 @@ class AdaptiveLimit:
             if not self._is_anchored:
                 is_sure = self._beginning.is_sure_of(step, error=error, scatter=scatter)
                 return self._doubt(window, level if is_sure else self._level, now=now)
-            self._is_ramping = False
-            self._level = level
+            self._is_ramping, self._level = False, level
             return LimitCause.QUEUEING
         return LimitCause.STEADY
 
@@ -211,8 +212,7 @@ class AdaptiveLimit:
         wanted = evidence.wanted(self._level)
         step = math.log(wanted / self._level)
         if step > max(_RISE_ERRORS * error, _RISE_MIN):
-            # Most of what is remembered may be of lower levels, on the way up.
-            if self._lately.evidence.strain > 1:
+            if self._lately.evidence.strain > 1:  # what is remembered may be of lower levels
                 return LimitCause.STEADY
             return self._rise(min(_RISE_MAX, wanted / self._level))
         if self._lately.has_headroom(scatter):
@@ -221,8 +221,11 @@ class AdaptiveLimit:
         if is_enough and step < -max(_FALL_ERRORS * error, _FALL_MIN):
             if not self._is_anchored:
                 return self._doubt(window, self._level, now=now)
-            self._fall.begin(evidence)
+            self._fall.begin(evidence, level=self._level)
             self._level = max(wanted, self._level * _FALL_MAX)
+            is_known = evidence.count > _MEMORY * (1 + scatter) / 2
+            if is_known and self._fall.is_deep(self._level) and self._pause.is_over:
+                return self._relearn(window, now=now)
             return LimitCause.QUEUEING
         return LimitCause.STEADY
 
@@ -236,7 +239,6 @@ class AdaptiveLimit:
     def _rest_at(self, level: float) -> None:
         self._level = level
         self._is_ramping = False
-        self._fall.end()
         self._forget()
 
     def begin_anew(self, *, now: Instant) -> None:
@@ -248,6 +250,7 @@ class AdaptiveLimit:
 
     def _forget(self) -> None:
         self._streak = 0
+        self._fall.end()
         self._evidence.reset()
         self._lately.reset()
 
@@ -261,16 +264,14 @@ class AdaptiveLimit:
         is_higher = change is Change.HIGHER
         no_trial = window.is_overloaded or self._level * _GROWTH_MAX > self._policy.maximum
         may_probe = self._is_anchored and self._pause.is_over
-        is_wrong = change is Change.FASTER or change is Change.LESS
-        if may_probe and (is_wrong or (is_higher and no_trial)):
+        if may_probe and (change in {Change.FASTER, Change.LESS} or (is_higher and no_trial)):
             return self._relearn(window, now=now)
         if is_higher and may_probe:
             self._trial = Trial(self._evidence, self._level, now=now)
             self._level = self._trial.level
             self._forget()
             return LimitCause.STEADY
-        if change is not Change.LESS:
-            self._evidence.reset()  # what is remembered is of another service than that of now
+        self._evidence.reset()  # what is remembered is of another service than that of now
         self._lately.forgive()
         return LimitCause.STEADY
 
@@ -306,8 +307,8 @@ class AdaptiveLimit:
         self._level = min(self._level, max(LOW_ALWAYS, busy))
         return LimitCause.QUEUEING
 
-    def _relearn(self, window: WindowSummary, *, now: Instant) -> LimitCause:
-        # Long enough to tell, and equally long for all that stand before one service.
+    def _relearn(self, window: WindowSummary, *, now: Instant, is_due: bool = False) -> LimitCause:
+        self.suspects_change = not is_due
         self._begin_dip(self._level, Dip.check_length_ns(window.baseline_mean_ns), now=now)
         return LimitCause.RELEARNT
 
@@ -358,10 +359,9 @@ class AdaptiveLimit:
                 return LimitCause.RELEARNT
         self._end_dip(max(min(level, self._knee.level), self._level), window, now=now)
         self._pause.begin(has_found=has_changed)
-        self._checks.look(now=now, has_found=has_changed)
         self._is_ramping = has_changed
         if self.limit < dip.level_before:
-            self._fall.begin(dip.before)
+            self._fall.begin(dip.before, level=self._level)
         if self._knee.level <= self._level and dip.before.count:
             self._trial = Trial(dip.before, self._level, now=now, is_of_knee=True)
         return LimitCause.HEADROOM
@@ -378,8 +378,8 @@ class AdaptiveLimit:
         return LimitCause.HEADROOM
 
     def _end_dip(self, level: float, window: WindowSummary, *, now: Instant) -> None:
-        self._dip = None
-        self._is_anchored = True
+        self._dip, self._is_anchored = None, True
+        self._checks.look(now=now, has_found=Dip.has_found(window))
         self._rest_at(level)
         self._quiet_until = Dip.quiet_until(window, now=now)
 

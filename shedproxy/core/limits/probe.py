@@ -134,7 +134,8 @@ class CheckClock:
         baselines = _CHECK_BASELINES if is_settled else _CHECK_BASELINES_UNSURE
         while length_ns < baselines * window.baseline_mean_ns:
             length_ns *= _CHECK_FACTOR
-        is_early = now < self._put_off_until or now - self._looked_at < length_ns // _CHECK_FACTOR
+        least_ns = max(_CHECK_PERIODS_NS[0], _CHECK_BASELINES_UNSURE * window.baseline_mean_ns)
+        is_early = now < max(self._put_off_until, self._looked_at + least_ns // _CHECK_FACTOR)
         if is_early or not is_possible or now // length_ns == last_at // length_ns:
             return False
         self._check_count += 1
@@ -233,7 +234,7 @@ class Dip:
 
     @staticmethod
     def check_length_ns(baseline_ns: int) -> int:
-        """How long one lasts that checks such a baseline, in ns."""
+        """How long one lasts that checks such a baseline, in ns: equally long for all before it."""
         return _DIP_BASELINES * baseline_ns
 
     @staticmethod

@@ -233,6 +233,26 @@ def test_that_none_of_fifty_takes_long_may_be_chance_where_one_in_ten_does() -> 
     assert table.baseline_ns("r") == 2 * MS
 
 
+def exponential(mean_ms: float, count: int) -> list[int]:
+    """Quantiles of the law: its mean and its scatter without chance, but for the order."""
+    found = [int(-mean_ms * math.log(1 - (i + 0.5) / count) * MS) + 1 for i in range(count)]
+    random.Random(1).shuffle(found)
+    return found
+
+
+@pytest.mark.parametrize(("is_suspect", "found_ms"), [(False, 20.1), (True, 23)])
+def test_what_load_has_spoken_against_counts_for_less(is_suspect: bool, found_ms: float) -> None:
+    """Two dozen samples half as long again prove nothing by themselves."""
+    table = make_table(scatter=1.0)
+    for sample_ns in exponential(20, 500):
+        learn(table, sample_ns, 1)
+    table.distrust(is_suspect=is_suspect)
+    for sample_ns in exponential(30, 24):
+        learn(table, sample_ns, 1)
+    table.conclude()
+    assert table.baseline_ns("r") / MS == pytest.approx(found_ms, rel=0.03)
+
+
 def test_a_rise_that_is_too_unsure_to_be_a_quarter_is_not_left_out() -> None:
     """Sixty short ones are as much chance as five long ones among sixty: both count."""
     table = make_table(scatter=2.25)

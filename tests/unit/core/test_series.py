@@ -103,6 +103,16 @@ def test_merged_means_are_the_mean_of_all() -> None:
     assert left.variance == pytest.approx(both.variance, rel=0.01)
 
 
+def test_a_mean_that_fades_is_as_it_was_and_counts_for_less() -> None:
+    old, new = SampleMean.of(10_000, 900, 25.0), SampleMean.of(40_000, 50, 25.0)
+    old.fade(2_000)
+    assert old.count == 900
+    old.fade(100)
+    assert (old.value_ns, old.count, old.variance) == (10_000, 100, 25.0)
+    old.merge(new)
+    assert old.value_ns == 20_000
+
+
 def test_merging_nothing_changes_nothing() -> None:
     mean = SampleMean()
     mean.merge(SampleMean())

@@ -29,7 +29,7 @@ def seen(in_flight: float, rtt_ms: float, *, samples: int = 500, base_ms: float 
 
 def fall_from(before: Evidence) -> Fall:
     fall = Fall()
-    fall.begin(before)
+    fall.begin(before, level=16.0)
     return fall
 
 
@@ -70,16 +70,27 @@ def test_what_is_back_or_explained_is_no_fall() -> None:
     assert fall.is_in_vain(lately, scatter=1.0), "most of it is still missing"
     fall.rise_to(15.0)
     assert not fall.is_in_vain(lately, scatter=1.0)
-    fall.begin(seen(16, 20))
+    fall.begin(seen(16, 20), level=16.0)
     fall.end()
     assert not fall.is_in_vain(lately, scatter=1.0)
 
 
 def test_a_fall_that_goes_on_is_measured_from_its_beginning() -> None:
     fall = fall_from(seen(16, 20))
-    fall.begin(seen(7, 10))
+    fall.begin(seen(7, 10), level=7.0)
     assert fall.is_in_vain(seen(6, 10), scatter=0.5)
     assert not fall_from(seen(7, 10)).is_in_vain(seen(6, 10), scatter=0.5)
+
+
+def test_a_fall_to_six_tenths_of_where_it_began_is_deep_and_what_has_recovered_is_none() -> None:
+    fall = fall_from(seen(16, 20))
+    assert not fall.is_deep(9.7)
+    assert fall.is_deep(9.6)
+    for _ in range(20):
+        fall.rise_to(10.0)
+    assert not fall.is_deep(9.6)
+    fall.end()
+    assert not fall.is_deep(1.0)
 
 
 def test_of_nothing_there_is_nothing_to_say() -> None:

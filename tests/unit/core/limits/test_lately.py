@@ -55,7 +55,7 @@ def test_less_done_since_a_fall_of_the_limit_is_a_change_too() -> None:
     before, fall, lately = Evidence(), Fall(), Lately()
     busy = WindowSummary(sample_count=1000, rtt_mean_ns=12 * MS, in_flight_mean=16.0)
     before.add(busy, target_ns=12 * MS, memory=math.inf)
-    fall.begin(before)
+    fall.begin(before, level=16.0)
     told = []
     for _ in range(2):
         lately.add(window(12), target_ns=12 * MS, scatter=0.0)
