@@ -7,6 +7,7 @@ import random
 from itertools import count
 
 import pytest
+from harness.worlds import ours, run_world
 
 from shedproxy.core import (
     CellPolicy,
@@ -21,8 +22,6 @@ from shedproxy.core import (
     milliseconds,
     seconds,
 )
-from shedproxy.simulator.controllers.ours import make_ours
-from shedproxy.simulator.world import World
 from shedproxy.workload.scenario import BackendSpec, ClientSpec, Scenario
 
 REQUEST = RequestInfo()
@@ -116,19 +115,6 @@ def test_a_crowd_that_waits_for_its_answers_is_served_in_turn(
     assert refused_of_a_crowd(users=512, slots=slots, service_ms=service_ms, seed=seed) == 0
 
 
-def played(scenario: Scenario, *, seed: int) -> World:
-    """A run of it behind our defaults."""
-    world = World(
-        scenario=scenario,
-        make_controller=lambda world, now, _: make_ours(world.scenario, now=now),
-        chance=lambda name: random.Random(f"{seed}/{name}"),
-        salt=seed,
-        sample_count=0,
-    )
-    world.run()
-    return world
-
-
 QUIET_S, FLOOD_S = 60.0, 20.0
 
 
@@ -149,7 +135,7 @@ def test_a_flood_after_quiet_before_two_slow_slots_is_answered_in_time_within_te
             ClientSpec(load=1.5, start_s=QUIET_S, timeout_ms=1e6),
         ),
     )
-    tally = played(scenario, seed=seed).tally
+    tally = run_world(scenario, ours, seed=seed).tally
     later = [
         latency_ns
         for latency_ns, served_at in zip(tally.latencies_ns, tally.served_at, strict=True)
@@ -176,5 +162,5 @@ def test_a_baseline_that_chance_made_half_as_long_is_found_out_in_seconds(
             ClientSpec(load=load, start_s=5.0),
         ),
     )
-    served = played(scenario, seed=seed).tally.latencies_ns
+    served = run_world(scenario, ours, seed=seed).tally.latencies_ns
     assert sum(latency_ns <= seconds(1) for latency_ns in served) > 0.9 * 800 * 20

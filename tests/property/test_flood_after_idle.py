@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
+from harness.worlds import ours, run_world
 
-from shedproxy.simulator.controllers.ours import make_ours
-from shedproxy.simulator.world import World
 from shedproxy.workload.scenario import BackendSpec, ClientSpec, Scenario
 
 SECONDS = 10.0
@@ -18,24 +15,17 @@ def late_share(*, slots: int, service_ms: float, load: float, idle_s: float, see
 
     One request, then nothing for so long, then the flood.
     """
-    world = World(
-        scenario=Scenario(
-            name="flood",
-            duration_s=idle_s + SECONDS,
-            deadline_ms=1000.0,
-            backend=BackendSpec(slots=slots, service_ms=service_ms, law="constant"),
-            client=(
-                ClientSpec(name="first", arrivals="at_once", requests=1),
-                ClientSpec(name="flood", load=load, start_s=idle_s),
-            ),
+    scenario = Scenario(
+        name="flood",
+        duration_s=idle_s + SECONDS,
+        deadline_ms=1000.0,
+        backend=BackendSpec(slots=slots, service_ms=service_ms, law="constant"),
+        client=(
+            ClientSpec(name="first", arrivals="at_once", requests=1),
+            ClientSpec(name="flood", load=load, start_s=idle_s),
         ),
-        make_controller=lambda world, now, _: make_ours(world.scenario, now=now),
-        chance=lambda name: random.Random(f"{seed}/{name}"),
-        salt=seed,
-        sample_count=0,
     )
-    world.run()
-    latencies_ns = world.tally.latencies_ns
+    latencies_ns = run_world(scenario, ours, seed=seed).tally.latencies_ns
     return sum(ns > 3e6 * service_ms for ns in latencies_ns) / len(latencies_ns)
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
+from harness.worlds import ours, run_world
 
-from shedproxy.simulator.controllers.ours import make_ours
-from shedproxy.simulator.world import World
 from shedproxy.workload.scenario import BackendSpec, ClientSpec, Scenario
 
 SECONDS = 40.0
@@ -29,14 +26,7 @@ def goodput(backend: BackendSpec, *, load: float, seed: int, law: str) -> float:
         ),
         client=(ClientSpec(load=load),),
     )
-    world = World(
-        scenario=scenario,
-        make_controller=lambda world, now, _: make_ours(world.scenario, now=now),
-        chance=lambda name: random.Random(f"{seed}/{name}"),
-        salt=seed,
-        sample_count=0,
-    )
-    world.run()
+    world = run_world(scenario, ours, seed=seed)
     deadline_ns = 1_000_000_000
     served = sum(latency_ns <= deadline_ns for latency_ns in world.tally.latencies_ns)
     return served / (SECONDS * 1000 * backend.slots / backend.service_ms)

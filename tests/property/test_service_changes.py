@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
+from harness.worlds import ours, run_world
 
 from shedproxy.core import seconds
-from shedproxy.simulator.controllers.ours import make_ours
-from shedproxy.simulator.world import World
 from shedproxy.workload.scenario import BackendSpec, ClientSpec, EventSpec, Scenario
 
 CHANGES_S, ENDS_S = 20.0, 50.0
@@ -35,15 +32,7 @@ def test_what_takes_longer_than_it_did_is_not_cut_down_to_what_that_allowed(
         client=(ClientSpec(load=2.0),),
         event=(EventSpec(at_s=CHANGES_S, what="service", factor=factor),),
     )
-    world = World(
-        scenario=scenario,
-        make_controller=lambda world, now, _: make_ours(world.scenario, now=now),
-        chance=lambda name: random.Random(f"1/{name}"),
-        salt=1,
-        sample_count=0,
-    )
-    world.run()
-    tally = world.tally
+    tally = run_world(scenario, ours).tally
     good = sum(
         latency_ns <= seconds(1) and served_at >= seconds(CHANGES_S)
         for latency_ns, served_at in zip(tally.latencies_ns, tally.served_at, strict=True)
