@@ -139,14 +139,17 @@ class Player:
         length_ns: Nanos,
         draw: Callable[[], Criticality],
         rate_max_rps: float | None = None,
+        begin_at: Instant | None = None,
     ) -> PlayerHealth:
         """Keep so many requests in flight for `length_ns`, wait for the last ones.
 
-        `draw` says which request is next; fewer are in flight where more than `rate_max_rps` would
-        be sent otherwise. Latency of a closed loop hides what a stall delayed.
+        It begins at once unless `begin_at` says when it has begun. `draw` says which request is
+        next; fewer are in flight where more than `rate_max_rps` would be sent otherwise. Latency
+        of a closed loop hides what a stall delayed.
         """
         now = self._clock()
-        self._concurrency, self._stop_at, self._draw = concurrency, Instant(now + length_ns), draw
+        stop_at = Instant((now if begin_at is None else begin_at) + length_ns)
+        self._concurrency, self._stop_at, self._draw = concurrency, stop_at, draw
         if rate_max_rps is not None:
             self._pace = Pace(rate_max_rps, burst_count=concurrency, begin_at=now)
         self._refill(now)

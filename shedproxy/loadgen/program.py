@@ -134,6 +134,7 @@ async def perform(
             length_ns=program.length_ns,
             draw=draw,
             rate_max_rps=program.rate_max_rps,
+            begin_at=started_at,
         )
     watching = asyncio.create_task(_tell(watch, started_at, program.length_ns))
     try:

@@ -7,6 +7,7 @@ import gc
 
 import pytest
 
+from shedproxy.clock import monotonic_now
 from shedproxy.core import Criticality, Instant, milliseconds, seconds
 from shedproxy.loadgen import Player
 from shedproxy.loadgen.alarm import Alarm
@@ -127,3 +128,20 @@ def test_only_http_urls_are_played() -> None:
     """A clear error names the URL."""
     with pytest.raises(ValueError, match="ftp://x"):
         Player("ftp://x", deadline_ns=seconds(1))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("ended_s", [0.0, 0.05])
+async def test_a_closed_loop_ends_when_its_time_is_over_however_late_it_began(
+    ended_s: float,
+) -> None:
+    """What the machine took between the beginning and the first request is not appended."""
+    async with Server(0.0) as url:
+        player = Player(url, deadline_ns=seconds(2))
+        await player.play_closed(
+            2,
+            length_ns=seconds(0.2),
+            draw=lambda: Criticality.CRITICAL,
+            begin_at=Instant(monotonic_now() - seconds(0.2 + ended_s)),
+        )
+    assert player.rows == []
