@@ -32,7 +32,7 @@ from benchmarks.overload_shapes import REACHES, SHAPES, search
 from benchmarks.side_by_side import side_by_side, takes_s
 from benchmarks.verdicts import Line, exit_code, lines_text
 
-__all__ = ["HEALTHY", "OverloadReport", "measure", "plan", "searched", "together"]
+__all__ = ["HEALTHY", "OverloadReport", "fits_beside", "measure", "plan", "searched", "together"]
 
 HEALTHY = "healthy"
 """Among the shapes: a service that has enough of everything."""
@@ -155,13 +155,7 @@ def measure(
     answers = completions or COMPLETIONS
     report = OverloadReport(versions=versions(("nginx", "HAProxy", "Envoy", "wrk"), ("uvicorn",)))
 
-    def fits(busy: Sequence[Job], job: Job) -> bool:
-        all_ = (*busy, job)
-        is_brisk = any(SHAPES[one.shape].service_ms < LEISURELY_MS for one in all_)
-        is_room = len(all_) <= (min(beside, BRISK_MAX) if is_brisk else beside)
-        # Those that last longer than others would run on alone.
-        is_even = all(one.seconds == job.seconds for one in all_)
-        return is_room and is_even and sum(one.rate_rps for one in all_) <= BESIDE_RPS
+    fits = fits_beside(beside)
 
     def on_done(job: Job, cell: Cell | NotMeasuredError | None) -> Job | None:
         if cell is None:
@@ -200,6 +194,26 @@ def measure(
             report.healthy += measure_healthy(names, number, answers=answers)
         keep(report)
     return report
+
+
+def fits_beside(beside: int) -> Callable[[Sequence[Job], Job], bool]:
+    """Whether a cell may run beside others, where so many are asked for.
+
+    A repeated one has half the company: its timers were late, most likely.
+    """
+
+    def room(job: Job) -> int:
+        is_brisk = SHAPES[job.shape].service_ms < LEISURELY_MS
+        return (min(beside, BRISK_MAX) if is_brisk else beside) >> (job.attempt - 1)
+
+    def fits(busy: Sequence[Job], job: Job) -> bool:
+        all_ = (*busy, job)
+        is_room = len(all_) <= min(map(room, all_))
+        # Those that last longer than others would run on alone.
+        is_even = all(one.seconds == job.seconds for one in all_)
+        return is_room and is_even and sum(one.rate_rps for one in all_) <= BESIDE_RPS
+
+    return fits
 
 
 def plan(

@@ -22,8 +22,9 @@ from harness.raw_server import raw_server
 from benchmarks.acceptance import at_one_rate
 from benchmarks.load import REQUESTS, Cell, Sample, Traffic, Turns, faults, parsed, repeated
 from benchmarks.method import Budget, NotMeasuredError, Row, Spread, interval, ratio
-from benchmarks.overload import OverloadReport, plan
+from benchmarks.overload import OverloadReport, fits_beside, plan
 from benchmarks.overload_cells import Cell as Overloaded
+from benchmarks.overload_cells import Job
 from benchmarks.overload_healthy import Healthy
 from benchmarks.overload_shapes import SHAPES, TUNED, QueueControl, Shape, play
 from benchmarks.refusal import possible_goodput
@@ -280,6 +281,24 @@ def test_cells_last_until_a_figure_rests_on_enough_and_the_longest_come_first():
     assert [job.seconds for job in jobs] == sorted((job.seconds for job in jobs), reverse=True)
     assert all(job.load > 1 for job in jobs if job.peer == "refuse all")
     assert {job.seconds for job in plan(["2x200ms"], [3.0], ["a"], seconds=5.0)} == {5.0}
+
+
+def test_cells_that_wake_often_have_little_company_and_repeated_ones_less():
+    brisk = plan(["4x5ms"], [1.5], list("abcdef"))
+    leisurely = plan(["2x200ms"], [1.5], list("abcdef"))
+
+    def most(jobs: list[Job], beside: int, attempt: int = 1) -> int:
+        again = [replace(job, attempt=attempt) for job in jobs]
+        fits = fits_beside(beside)
+        return next(
+            (taken for taken in range(1, 6) if not fits(again[:taken], again[taken])), len(again)
+        )
+
+    assert [most(leisurely, beside) for beside in (0, 2, 16)] == [1, 2, 6]
+    assert [most(brisk, beside) for beside in (0, 2, 16)] == [1, 2, 4]
+    assert [most(brisk, 16, attempt) for attempt in (2, 3)] == [2, 1]
+    assert not fits_beside(16)([replace(brisk[0], attempt=3)], brisk[1])
+    assert not fits_beside(16)(brisk[:1], leisurely[0])
 
 
 def opposite(job: int, begin: Callable[[], None]) -> int:
