@@ -7,6 +7,7 @@ void: it is repeated at once, a few times at most, and then its round has no val
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -14,7 +15,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ __all__ = [
     "Seen",
     "Traffic",
     "Turns",
+    "added_up",
     "in_turns",
     "parsed",
     "repeated",
@@ -96,6 +98,8 @@ class Traffic:
     heads: str = DIFFERENT
     pause_ms: int = 0
     """What each connection does nothing for after an answer: as many requests a second for all."""
+    generators: int = 1
+    """Processes of wrk, each with an equal part of the connections; as many at least as URLs."""
 
     def __str__(self) -> str:
         said = f"{SAYS[self.size]}, {self.connections} connections, {self.heads}"
@@ -239,6 +243,15 @@ def parsed(text: str, status: int) -> Seen:
     )
 
 
+def added_up(parts: Sequence[Seen]) -> Seen:
+    """What several generators saw at the same time."""
+    return Seen(
+        answered=sum(part.answered for part in parts),
+        wrong=sum(part.wrong for part in parts),
+        errors=sum(part.errors for part in parts),
+    )
+
+
 def faults(seen: Seen, *, stolen: float, waited: float) -> tuple[str, ...]:
     """Why a run says nothing; `waited`: share of the run that the generator waited for its core."""
     found = []
@@ -268,32 +281,52 @@ def repeated(run: Callable[[], Sample]) -> list[Sample]:
     return samples
 
 
+@contextlib.contextmanager
+def _started(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A program whose output is kept, and which does not outlive this."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
 def run_wrk(server: Server, traffic: Traffic, script: Path, seconds: int) -> Sample:
     """What it costs the server while wrk asks it for so long.
 
     Raises:
         NotMeasuredError: there is no wrk.
     """
+    path = REQUESTS[traffic.size][1]
     wrk = program("wrk")
     if wrk is None:
         raise NotMeasuredError("wrk is not on this machine")
-    url = server.url.rstrip("/") + REQUESTS[traffic.size][1]
-    command = [wrk, "-t1", f"-c{traffic.connections}", f"-d{seconds}s", url, "-s", script]
+    urls = server.urls * -(-traffic.generators // len(server.urls))
+    options = ["-t1", f"-c{traffic.connections // len(urls)}", f"-d{seconds}s", "-s", str(script)]
     stolen, before, began_at = Stolen(), server.times_ns(), time.perf_counter()
-    with on_other_core():
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    times: list[tuple[int, int]] = [(0, 0)]
-    looking = threading.Timer(seconds * 0.9, lambda: times.append(task_times_ns(process.pid)))
-    looking.start()
-    try:
-        said, _ = process.communicate(timeout=seconds + 20)
-    finally:
-        looking.cancel()
+    with on_other_core(), contextlib.ExitStack() as stack:
+        generators = [
+            stack.enter_context(_started([wrk, *options, url.rstrip("/") + path])) for url in urls
+        ]
+        times = [(0, 0) for _ in generators]
+
+        def look() -> None:
+            times[:] = [task_times_ns(process.pid) for process in generators]
+
+        looking = threading.Timer(seconds * 0.9, look)
+        looking.start()
+        try:
+            said = [process.communicate(timeout=seconds + 20)[0] for process in generators]
+        finally:
+            looking.cancel()
     spent_ns, queued_ns = (now - then for now, then in zip(server.times_ns(), before, strict=True))
     looking.join()
     took_ns = (time.perf_counter() - began_at) * 1e9
-    busy_ns, waited_ns = times[-1]
-    seen = parsed(said.decode(errors="replace"), server.status)
+    busy_ns = sum(busy for busy, _ in times)
+    # While one of them runs, another waits for nobody else.
+    waited_ns = max(0, *(waited - (busy_ns - busy) for busy, waited in times))
+    seen = added_up([parsed(text.decode(errors="replace"), server.status) for text in said])
     share = stolen.share()
     return Sample(
         traffic=str(traffic),

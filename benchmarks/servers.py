@@ -90,11 +90,18 @@ class Server:
         self._log = home / f"{name.replace(' ', '-')}.log"
         self._cores = SERVER_CORE if is_measured else OTHER_CORE
         self._process: subprocess.Popen[bytes] | None = None
+        self.partners: Sequence[Server] = ()
+        """Asked for equal parts at the same time; what they take counts as its own."""
 
     @property
     def url(self) -> str:
         """Of its root."""
         return f"http{'s' if self._is_tls else ''}://127.0.0.1:{self.port}/"
+
+    @property
+    def urls(self) -> list[str]:
+        """The same, and those of its partners."""
+        return [self.url, *(partner.url for partner in self.partners)]
 
     @property
     def pid(self) -> int:
@@ -135,6 +142,8 @@ class Server:
             for _ in range(count):
                 connection.request("GET", "/small")
                 connection.getresponse().read()
+        for partner in self.partners:
+            partner.warm_up(count)
 
     def signal_end(self) -> None:
         """Ask it to end."""
@@ -152,12 +161,15 @@ class Server:
             self._process.wait(STOP_S)
 
     def cpu_ns(self) -> int:
-        """Run time of all threads of the process and of those it started, so far."""
+        """Run time of all threads of the process and of those it started, so far; and of its
+        partners'.
+        """
         return self.times_ns()[0]
 
     def times_ns(self) -> tuple[int, int]:
         """The same, and how long they waited for a core."""
-        times = [task_times_ns(pid) for pid in _tree(self.pid)]
+        all_ = (self, *self.partners)
+        times = [task_times_ns(pid) for server in all_ for pid in _tree(server.pid)]
         return sum(ran for ran, _ in times), sum(waited for _, waited in times)
 
     def memory_bytes(self) -> int:

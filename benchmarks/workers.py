@@ -2,7 +2,9 @@
 
 `cpu`: a proxied request with one, two and four workers, beside nginx with as many. They have one
 core, as everything else here, and processes that take turns on a core find its caches cold: so two
-are measured besides of which the second shares the core of generator and upstream.
+are measured besides of which the second shares the core of generator and upstream. What the machine
+takes for that, shared limit or not, is told by two proxies of one worker each in the same places,
+each with half of the connections. Two generators ask, whoever is asked.
 `fixed`, `adaptive`, `uvicorn`, `gunicorn`: goodput of one worker and of four, whose connections are
 all at one of them or dealt evenly, and how long more was in flight than the limit
 (`worker_cells`).
@@ -35,6 +37,8 @@ PARTS = {"fixed": FIXED, "adaptive": ADAPTIVE, "uvicorn": UVICORN, "gunicorn": G
 CPU = "cpu"
 NGINX = "nginx"
 APART = " on a core each"
+ONE, TWO, LONE = "1 worker", "2 workers", "two of 1 worker"
+GENERATORS = 2
 SPREADS = ((1, "one"), (4, "one"), (4, "even"))
 QUICK_SPREADS = ((1, "one"), (2, "one"))
 SECONDS, QUICK_SECONDS = 3.0, 1.0
@@ -71,18 +75,30 @@ def _started(counts: Sequence[int]) -> Iterator[tuple[Path, list[Server]]]:
         upstream = peers.upstream(home, up)
         if upstream is None:
             raise NotMeasuredError("nginx, which is the upstream, is not on this machine")
-        servers = [server for count in counts for server in _pair(home, up, count)]
-        apart = _pair(home, up, 2, APART)
-        with running([upstream]), running(servers + apart):
+        servers = [server for count in counts for server in _pair(home, up, count, _said(count))]
+        servers += _lone(home, up)
+        apart, lone_apart = _pair(home, up, 2, TWO + APART), _lone(home, up, APART)
+        asked = [*servers, *apart, *lone_apart]
+        partners = [partner for server in asked for partner in server.partners]
+        with running([upstream]), running([*asked, *partners]):
             for server in apart:
                 wait_for_workers(server, 2)
-                os.sched_setaffinity(server.workers[1], OTHER_CORE or os.sched_getaffinity(0))
-            yield home, servers + apart
+                _move(server.workers[1])
+            for server in lone_apart:
+                (partner,) = server.partners
+                for pid in (partner.pid, *partner.workers):
+                    _move(pid)
+            yield home, asked
 
 
-def _pair(home: Path, up: int, count: int, where: str = "") -> list[Server]:
+def _move(pid: int) -> None:
+    """To the core of generator and upstream."""
+    os.sched_setaffinity(pid, OTHER_CORE or os.sched_getaffinity(0))
+
+
+def _pair(home: Path, up: int, count: int, label: str) -> list[Server]:
     """Ours and nginx with so many workers."""
-    ours, theirs = (_workers(program, count) + where for program in (PROXY, NGINX))
+    ours, theirs = f"{PROXY}, {label}", f"{NGINX}, {label}"
     pair = (
         peers.shedproxy(home, up, config=f"[server]\nworkers = {count}\n", name=ours),
         peers.nginx_proxy(home, up, workers=count, name=theirs),
@@ -90,39 +106,50 @@ def _pair(home: Path, up: int, count: int, where: str = "") -> list[Server]:
     return [server for server in pair if server is not None]
 
 
-def _workers(program: str, count: int) -> str:
-    return f"{program}, {count} worker{'s' if count > 1 else ''}"
+def _lone(home: Path, up: int, where: str = "") -> list[Server]:
+    """Two of ours and two of nginx, of one worker each, that know nothing of each other."""
+    servers = _pair(home, up, 1, LONE + where)
+    for server, partner in zip(servers, _pair(home, up, 1, f"the other{where}"), strict=True):
+        server.partners = [partner]
+    return servers
+
+
+def _said(count: int) -> str:
+    return f"{count} worker{'s' if count > 1 else ''}"
 
 
 def _measure_cpu(report: Report, *, rounds: int, quick: bool) -> None:
     counts = (1, 2) if quick else (1, 2, 4)
-    traffic = [Traffic(connections=count) for count in ((16,) if quick else (16, 64))]
+    traffic = [
+        Traffic(connections=count, generators=GENERATORS)
+        for count in ((16,) if quick else (16, 64))
+    ]
     with _started(counts) as (home, servers):
         turns = take_turns([Cell(each, servers) for each in traffic], home, rounds=rounds)
     report.rows += [replace(row, name=f"us per request, {row.name}") for row in rows(turns)]
     report.ratios += [
         ratio(
-            f"us per request, {_workers(program, count)} / 1, {each}",
-            by_name[_workers(program, count)],
-            by_name[_workers(program, 1)],
-            WITHIN if (program, count) == (PROXY, 2) else None,
+            f"us per request, {program}, {above} / {below}, {each}",
+            by_name[f"{program}, {above}"],
+            by_name[f"{program}, {below}"],
+            WITHIN if is_bound and program == PROXY else None,
         )
         for each, by_name in turns.values.items()
-        for count in counts[1:]
-        for program in (PROXY, NGINX)
-    ]
-    report.ratios += [
-        ratio(
-            f"us per request, {_workers(program, 2)}{APART} / 1, {each}",
-            by_name[_workers(program, 2) + APART],
-            by_name[_workers(program, 1)],
-            WITHIN if program == PROXY else None,
-        )
-        for each, by_name in turns.values.items()
+        for above, below, is_bound in _compared(counts)
         for program in (PROXY, NGINX)
     ]
     report.samples += turns.raw
     report.notes += turns.notes()
+
+
+def _compared(counts: Sequence[int]) -> list[tuple[str, str, bool]]:
+    """What, with what, and whether it has a bound."""
+    return [
+        *((_said(count), ONE, count == 2) for count in counts[1:]),
+        (TWO + APART, ONE, True),
+        *((LONE + where, ONE, False) for where in ("", APART)),
+        *((TWO + where, LONE + where, True) for where in ("", APART)),
+    ]
 
 
 # --- one limit ----------------------------------------------------------------------------------

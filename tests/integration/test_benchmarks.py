@@ -20,7 +20,18 @@ import uvloop
 from harness.raw_server import raw_server
 
 from benchmarks.acceptance import at_one_rate
-from benchmarks.load import REQUESTS, Cell, Sample, Traffic, Turns, faults, parsed, repeated
+from benchmarks.load import (
+    REQUESTS,
+    Cell,
+    Sample,
+    Seen,
+    Traffic,
+    Turns,
+    added_up,
+    faults,
+    parsed,
+    repeated,
+)
 from benchmarks.method import Budget, NotMeasuredError, Row, Spread, interval, ratio
 from benchmarks.overload import OverloadReport, fits_beside, plan
 from benchmarks.overload_cells import Cell as Overloaded
@@ -140,6 +151,7 @@ def test_a_peer_that_there_is_not_is_told_with_those_that_there_are(root: Path, 
     assert "not measured: no ngnix; there are: shedproxy " in done.stderr
 
 
+@pytest.mark.peers("nginx")
 def test_overload_is_played_from_a_cold_start_and_says_what_it_saw(root: Path, tmp_path: Path):
     """What else the machine does takes from the goodput and adds to the rest: three tries."""
     file = tmp_path / "overload.json"
@@ -563,7 +575,11 @@ async def test_heads_that_differ_differ_in_path_and_trace_alone(
     ("part", "line"),
     [
         ("restarts", "restarts: requests lost, 1 rolling restarts and reloads, 2 kills"),
-        ("overload", "overload: ms until a refusal on arrival is told, p99, 4x20ms at 3x"),
+        pytest.param(
+            "overload",
+            "overload: ms until a refusal on arrival is told, p99, 4x20ms at 3x",
+            marks=pytest.mark.peers("nginx"),
+        ),
     ],
 )
 def test_acceptance_has_the_bounds_of_what_it_is_made_of(
@@ -598,6 +614,7 @@ SMALL = "GET of 128 B, 16 connections, heads differ"
         ("tunnel", "nginx", (), ("128 B there and back, 16 tunnels",)),
     ],
 )
+@pytest.mark.peers("nginx", "wrk")
 def test_peers_are_measured_in_turns_and_raw_rows_kept(
     root: Path, tmp_path: Path, name: str, peer: str, how: tuple[str, ...], what: tuple[str, ...]
 ):
@@ -620,6 +637,27 @@ def test_peers_are_measured_in_turns_and_raw_rows_kept(
         2 * row["values"] for row in kept["ratios"]
     ]
     assert all(line in shown.stdout for line in twice.tables())
+
+
+@pytest.mark.peers("nginx", "wrk")
+def test_workers_are_compared_with_one_and_with_two_that_share_nothing(root: Path, tmp_path: Path):
+    """The second tells what the machine takes for two processes instead of one."""
+    file = tmp_path / "workers.json"
+    done = run(root, "workers", "--quick", "--parts", "cpu", "--save", str(file))
+    assert done.returncode == 0, done.stderr
+    ratios = {row["name"]: row for row in json.loads(file.read_text())["ratios"]}
+    for where in ("", " on a core each"):
+        shared = f"us per request, shedproxy, 2 workers{where} /"
+        alone = f"two of 1 worker{where}"
+        assert ratios[f"{shared} 1 worker, {SMALL}"]["floor"] == 1.1
+        assert ratios[f"{shared} {alone}, {SMALL}"]["floor"] == 1.1
+        assert "floor" not in ratios[f"us per request, shedproxy, {alone} / 1 worker, {SMALL}"]
+        assert "floor" not in ratios[f"us per request, nginx, 2 workers{where} / {alone}, {SMALL}"]
+
+
+def test_of_several_generators_what_they_saw_is_added_up():
+    parts = [Seen(answered=3, wrong=1, errors=0), Seen(answered=4, wrong=0, errors=2)]
+    assert added_up(parts) == Seen(answered=7, wrong=1, errors=2)
 
 
 def test_runs_of_different_benchmarks_are_not_put_together(root: Path, tmp_path: Path):
