@@ -3,10 +3,12 @@
 References have their published constants. What they must be told about the service they are told
 truthfully, when they begin: the deadline; CoDel, DAGOR, Breakwater, Cinnamon and APF the number in
 flight that the service does best with; SEDA its capacity, Breakwater the mean service time and the
-network's. BBR reads at every arrival how full the service is, in place of a processor. That is a
-favour, and so scores say who had it (`KNOW_CAPACITY`): ours is told nothing (`shedproxy`), or what
-calibration would have measured (`shedproxy-profile`). The oracle is told the truth at every
-instant.
+network's. BBR reads how full the service is, in place of a processor. SEDA's step and greatest rate
+go with its capacity, APF has the levels of the classes that occur, Cinnamon's limit never falls
+below the slots. Constants in milliseconds or slots (CoDel's, DAGOR's, the bounds of AIMD and
+Gradient2) are as published, whatever the service. That it is told is a favour, and so scores say
+who had it (`KNOW_CAPACITY`): ours is told nothing (`shedproxy`), or what calibration would have
+measured (`shedproxy-profile`). The oracle is told the truth at every instant.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ from shedproxy.core import (
 )
 from shedproxy.simulator.controllers.admission_probability import AdmissionProbabilityControl
 from shedproxy.simulator.controllers.aimd import AimdControl
-from shedproxy.simulator.controllers.apf import ApfControl
-from shedproxy.simulator.controllers.bbr import BbrControl
-from shedproxy.simulator.controllers.breakwater import BreakwaterControl
+from shedproxy.simulator.controllers.apf import LEVELS, ApfControl
+from shedproxy.simulator.controllers.bbr import BbrControl, SmoothedUse
+from shedproxy.simulator.controllers.breakwater import SLO_FACTOR, BreakwaterControl
 from shedproxy.simulator.controllers.cinnamon import CinnamonControl
 from shedproxy.simulator.controllers.codel import CodelControl
 from shedproxy.simulator.controllers.dagor import DagorControl
@@ -34,7 +36,7 @@ from shedproxy.simulator.controllers.gradient2 import Gradient2Control
 from shedproxy.simulator.controllers.nothing import NoControl
 from shedproxy.simulator.controllers.ours import make_ours
 from shedproxy.simulator.controllers.protocol import Controller
-from shedproxy.simulator.controllers.seda import SedaControl
+from shedproxy.simulator.controllers.seda import INCREASE_RPS, RATE_MAX_RPS, SedaControl
 from shedproxy.simulator.controllers.vector_arc import VectorArcControl
 from shedproxy.simulator.controllers.vegas import VegasControl
 from shedproxy.simulator.oracle import OracleControl
@@ -68,11 +70,20 @@ _SLOTS_MAX = 1000
 """Where a backend has no bound."""
 
 
+_SEDA_INCREASE = 0.02
+"""Of the rate that it begins with: published are 2 a second for a service of hundreds."""
+_SEDA_RATE_MAX = 10.0
+"""Times that, at most."""
+
+
 class _Truth(NamedTuple):
     """What a reference is told at the start, of its share of the backend."""
 
     slots: int
+    cores: int
+    """The same without calls that are on the network or downstream."""
     service_ns: Nanos
+    """At the number in flight that it does best with."""
     network_ns: Nanos
     deadline_ns: Nanos
     capacity_rps: float
@@ -81,13 +92,21 @@ class _Truth(NamedTuple):
 def _truth(world: World) -> _Truth:
     scenario, backend = world.scenario, world.backend
     share = scenario.proxy.count
+    network_ns = milliseconds(scenario.backend.network_ms)
     return _Truth(
         slots=max(1, round(min(backend.best_limit(), _SLOTS_MAX) / share)),
-        service_ns=milliseconds(scenario.backend.service_ms),
-        network_ns=milliseconds(scenario.backend.network_ms),
+        cores=max(1, round(_host_slots(world) / share)),
+        service_ns=Nanos(max(1, backend.answer_ns() - 2 * network_ns)),
+        network_ns=network_ns,
         deadline_ns=milliseconds(scenario.deadline_or_default_ms),
         capacity_rps=backend.capacity_now_rps() / share,
     )
+
+
+def _host_slots(world: World) -> int:
+    """Of all hosts: what has a bound of calls, if any has, is full there."""
+    slots = sum(host.slots for host in world.backend.hosts if host.is_up)
+    return max(slots, world.scenario.backend.reject_above or 1)
 
 
 def _ours(world: World, now: Instant, _index: int) -> Controller:
@@ -136,8 +155,8 @@ def _vector_arc(world: World, _now: Instant, _index: int) -> Controller:
 
 
 def _bbr(world: World, _now: Instant, _index: int) -> Controller:
-    slots = _truth(world).slots * world.scenario.proxy.count
-    return BbrControl(utilisation=lambda _: min(1.0, world.backend.inside / slots))
+    slots = _host_slots(world)
+    return BbrControl(utilisation=SmoothedUse(lambda: min(1.0, world.backend.inside / slots)))
 
 
 def _codel(world: World, _now: Instant, _index: int) -> Controller:
@@ -147,7 +166,12 @@ def _codel(world: World, _now: Instant, _index: int) -> Controller:
 def _seda(world: World, _now: Instant, _index: int) -> Controller:
     truth = _truth(world)
     rate_rps = truth.capacity_rps if math.isfinite(truth.capacity_rps) else 100.0
-    return SedaControl(target_ns=Nanos(truth.deadline_ns // 2), rate_rps=rate_rps)
+    return SedaControl(
+        target_ns=Nanos(truth.deadline_ns // 2),
+        rate_rps=rate_rps,
+        increase_rps=max(INCREASE_RPS, _SEDA_INCREASE * rate_rps),
+        rate_max_rps=max(RATE_MAX_RPS, _SEDA_RATE_MAX * rate_rps),
+    )
 
 
 def _dagor(world: World, _now: Instant, _index: int) -> Controller:
@@ -160,19 +184,24 @@ def _breakwater(world: World, _now: Instant, _index: int) -> Controller:
         slots=truth.slots,
         service_ns=truth.service_ns,
         rtt_ns=truth.network_ns or truth.service_ns,
+        slo_ns=Nanos(min(SLO_FACTOR * (truth.service_ns + truth.network_ns), truth.deadline_ns)),
         client_window=max(64, 2 * truth.slots),
     )
 
 
 def _cinnamon(world: World, _now: Instant, _index: int) -> Controller:
     truth = _truth(world)
-    return CinnamonControl(slots=truth.slots, timeout_ns=truth.deadline_ns)
+    return CinnamonControl(slots=truth.slots, floor=truth.cores, timeout_ns=truth.deadline_ns)
 
 
 def _apf(world: World, _now: Instant, _index: int) -> Controller:
     truth = _truth(world)
     # A quarter of the request's time, as the API server gives.
-    return ApfControl(slots=truth.slots, wait_default_ns=Nanos(truth.deadline_ns // 4))
+    occurring = {word for client in world.scenario.client for word, _ in client.criticality}
+    levels = {each: level for each, level in LEVELS.items() if each.name.lower() in occurring}
+    return ApfControl(
+        slots=truth.slots, levels=levels, wait_default_ns=Nanos(truth.deadline_ns // 4)
+    )
 
 
 def _admission_probability(world: World, _now: Instant, index: int) -> Controller:

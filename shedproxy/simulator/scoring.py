@@ -69,10 +69,11 @@ taken of all seeds together where it is fewer at one. Intervals of figures resam
 
 Controllers are told the deadline; CoDel, DAGOR, Breakwater, Cinnamon and APF also the number in
 flight that the service does best with, SEDA its capacity, Breakwater the service time and the
-network's, BBR how full the service is: a favour, and so leads are also given among those that were
-told the capacity and among those that were not. shedproxy is told nothing. shedproxy-profile has
-the profile that a calibration without error would have written, fixed the true number of slots:
-they are yardsticks that know the capacity, and take no place.
+network's, BBR how busy the service is, as a processor's use is smoothed: a favour, and so leads are
+also given among those that were told the capacity and among those that were not. Their constants
+in milliseconds and slots are as published, whatever the service. shedproxy is told nothing.
+shedproxy-profile has the profile that a calibration without error would have written, fixed the
+true number of slots: they are yardsticks that know the capacity, and take no place.
 """
 
 RULES: Sequence[str] = tuple(

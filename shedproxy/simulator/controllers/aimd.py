@@ -16,6 +16,7 @@ __all__ = ["AimdControl"]
 
 _SUCCESS = Outcome.SUCCESS
 _OVERLOAD = Outcome.OVERLOAD
+_ABANDONED = Outcome.ABANDONED
 _TIMEOUT_NS = seconds(5)
 
 
@@ -41,12 +42,15 @@ class AimdControl(LimitControl):
     def release(
         self, permit: Permit, outcome: Outcome, *, now: Instant, stalled_ns: int = 0
     ) -> Sequence[Verdict]:
-        """A success is a sample, an overload a drop; the rest teaches nothing."""
+        """A success is a sample, an overload a drop, and so is who left when its time was up; the
+        rest teaches nothing.
+        """
         self.give_back(permit)
-        if outcome is _SUCCESS or outcome is _OVERLOAD:
-            rtt_ns = now - permit.admitted_at - stalled_ns
+        rtt_ns = now - permit.admitted_at - stalled_ns
+        is_late = outcome is _ABANDONED and rtt_ns >= self._timeout_ns
+        if outcome is _SUCCESS or outcome is _OVERLOAD or is_late:
             in_flight = permit.in_flight_before + permit.cost
-            self.on_sample(rtt_ns, in_flight, did_drop=outcome is _OVERLOAD)
+            self.on_sample(rtt_ns, in_flight, did_drop=outcome is not _SUCCESS)
         return NO_VERDICTS
 
     def on_sample(self, rtt_ns: int, in_flight: int, *, did_drop: bool) -> None:

@@ -34,7 +34,7 @@ from shedproxy.simulator.controllers.apf_queues import QueueSet, SeatQueue
 from shedproxy.simulator.controllers.ledger import NO_VERDICTS, Ledger
 from shedproxy.simulator.controllers.protocol import Reading
 
-__all__ = ["ApfControl", "ApfLevel", "RetryAfter", "allocate_seats"]
+__all__ = ["LEVELS", "ApfControl", "ApfLevel", "RetryAfter", "allocate_seats"]
 
 _WAIT_DEFAULT_NS = seconds(15)
 _WAIT_MAX_NS = seconds(60)
@@ -68,7 +68,7 @@ class ApfLevel:
     """Nothing of it is ever refused or queued, and it has no seats of its own."""
 
 
-_LEVELS: dict[Criticality, ApfLevel] = {
+LEVELS: dict[Criticality, ApfLevel] = {
     Criticality.CRITICAL_PLUS: ApfLevel(shares=40, lendable_percent=25, queues=64),
     Criticality.CRITICAL: ApfLevel(shares=40, lendable_percent=50),
     Criticality.SHEDDABLE_PLUS: ApfLevel(shares=100, lendable_percent=90),
@@ -210,7 +210,7 @@ class ApfControl(Ledger):
         wait_default_ns: Nanos = _WAIT_DEFAULT_NS,
     ) -> None:
         super().__init__()
-        levels = _LEVELS if levels is None else levels
+        levels = LEVELS if levels is None else levels
         share_sum = sum(level.shares for level in levels.values() if not level.is_exempt)
         self._levels: dict[Criticality, _Level] = {}
         for criticality, config in levels.items():
@@ -219,7 +219,7 @@ class ApfControl(Ledger):
         self._wait_default_ns = wait_default_ns
         self._queue_of: dict[int, SeatQueue | None] = {}
         self._expiries: list[tuple[int, int, Ticket]] = []
-        self._borrow(Instant(0))
+        self._borrow_at: int = _BORROW_PERIOD_NS
 
     def arrive(
         self,
@@ -358,7 +358,8 @@ class ApfControl(Ledger):
             classes.append((low, max(low, level.demand.smoothed), level.seats_max))
         total = sum(level.nominal for level in levels)
         for level, seats in zip(levels, allocate_seats(total, classes), strict=True):
-            level.queue_set.seats = _rounded(seats)
+            # Of hundreds of seats, as a server has, no level is ever left with none.
+            level.queue_set.seats = max(1, _rounded(seats))
 
     def reading(self) -> Reading:
         """All levels together; exempt ones add to what is in flight only."""

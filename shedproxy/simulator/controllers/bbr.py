@@ -27,16 +27,45 @@ from shedproxy.core import (
 from shedproxy.simulator.controllers.ledger import NO_VERDICTS, Ledger
 from shedproxy.simulator.controllers.protocol import Reading
 
-__all__ = ["BbrControl", "PassBuckets", "always_busy"]
+__all__ = ["BbrControl", "PassBuckets", "SmoothedUse", "always_busy"]
 
 _SUCCESS = Outcome.SUCCESS
 _WINDOW_NS = seconds(10)
 _COOL_OFF_NS = seconds(1)
+_USE_PERIOD_NS = seconds(0.5)
+_USE_KEPT = 0.95
 
 
 def always_busy(_now: Instant) -> float:
     """The utilisation of a host that is never idle: the bound holds at all times."""
     return 1.0
+
+
+class SmoothedUse:
+    """How busy a host is by its processor: means of half a second, each for a twentieth.
+
+    As aegis reads it from the system. It begins with the first of them. What is not asked for
+    between two arrivals is taken to be as it was at the first.
+    """
+
+    def __init__(self, busy: Callable[[], float]) -> None:
+        self._busy = busy
+        self._value = -1.0
+        self._area = 0.0
+        self._last = 0.0
+        self._at = self._began_at = Instant(0)
+
+    def __call__(self, now: Instant) -> float:
+        """0..1; asked at each arrival."""
+        self._area += self._last * (now - self._at)
+        self._at, self._last = now, self._busy()
+        elapsed_ns = now - self._began_at
+        if elapsed_ns >= _USE_PERIOD_NS:
+            mean = self._area / elapsed_ns
+            kept = _USE_KEPT ** (elapsed_ns // _USE_PERIOD_NS)
+            self._value = mean if self._value < 0 else self._value * kept + mean * (1 - kept)
+            self._area, self._began_at = 0.0, now
+        return max(0.0, self._value)
 
 
 class PassBuckets:

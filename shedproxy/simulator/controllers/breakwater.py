@@ -33,12 +33,12 @@ from shedproxy.core import (
 from shedproxy.simulator.controllers.ledger import QueueLedger
 from shedproxy.simulator.controllers.protocol import Reading
 
-__all__ = ["BreakwaterControl", "next_credit_pool"]
+__all__ = ["SLO_FACTOR", "BreakwaterControl", "next_credit_pool"]
 
 _ADDITIVE = 0.001
 _MULTIPLICATIVE = 0.02
 _SHRINK_MIN = 0.5
-_SLO_FACTOR = 10
+SLO_FACTOR = 10
 _TARGET_SHARE = 0.4
 _IDLE_NS = seconds(1)
 _NEVER = Instant(1 << 62)
@@ -101,7 +101,7 @@ class BreakwaterControl(QueueLedger):
     ) -> None:
         super().__init__(slots)
         if slo_ns is None:
-            slo_ns = Nanos(_SLO_FACTOR * (service_ns + rtt_ns))
+            slo_ns = Nanos(SLO_FACTOR * (service_ns + rtt_ns))
         self.target_ns = Nanos(round(_TARGET_SHARE * slo_ns)) if target_ns is None else target_ns
         """The queueing delay it steers to."""
         self.pool = slots

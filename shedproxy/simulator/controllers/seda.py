@@ -1,11 +1,12 @@
 """Adaptive admission of a SEDA stage: a token bucket steered by the 90th percentile.
 
 Source: Welsh and Culler, "Adaptive Overload Control for Busy Internet Servers" (USITS 2003); the
-constants are those of its code (Sandstorm, `ResponseTimeControllerMulticlass`), as in Breakwater's
-port of it (breakwater/src/sd_client.c). After 100 responses, or a second, the 90th percentile of
-their times is smoothed and compared with the target: above it the rate is divided by 1.2, below
-half of it the rate grows by at most 1.8 requests per second. It waits behind nothing: what the
-bucket lets through goes to the backend and its queue, whose time is part of the response time.
+constants are those of its code (Sandstorm, `ResponseTimeControllerMulticlass`), for services of
+hundreds of requests a second; Breakwater's port of it (breakwater/src/sd_client.c) sets some anew
+for each workload. After 100 responses, or a second, the 90th percentile of their times is smoothed
+and compared with the target: above it the rate is divided by 1.2, below half of it the rate grows
+by at most 1.8 requests per second. It waits behind nothing: what the bucket lets through goes to
+the backend and its queue, whose time is part of the response time.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from shedproxy.core import (
 from shedproxy.simulator.controllers.ledger import NO_VERDICTS, Ledger
 from shedproxy.simulator.controllers.protocol import Reading
 
-__all__ = ["SedaControl"]
+__all__ = ["INCREASE_RPS", "RATE_MAX_RPS", "SedaControl"]
 
 _SAMPLES = 100
 _TIMEOUT_NS = NS_PER_S
@@ -35,10 +36,10 @@ _SMOOTHING = 0.7
 _ERROR_DECREASE = 0.0
 _ERROR_INCREASE = -0.5
 _DECREASE = 1.2
-_INCREASE_RPS = 2.0
+INCREASE_RPS = 2.0
 _INCREASE_OFFSET = -0.1
 _RATE_MIN_RPS = 0.05
-_RATE_MAX_RPS = 5000.0
+RATE_MAX_RPS = 5000.0
 _SHED_LEVEL = RejectReason.SHED_LEVEL
 
 
@@ -47,12 +48,24 @@ class SedaControl(Ledger):
 
     Args:
         target_ns: 90th percentile of the response time to steer to, above 0.
-        rate_rps: what it begins with, 0.05..5000; the published code begins with 100.
+        rate_rps: what it begins with, 0.05..`rate_max_rps`; the published code begins with 100.
         burst: tokens the bucket holds, 1 or more; in the published code 10, or 1 with classes.
+        increase_rps: times how far the percentile lies below the target, what a step adds.
+        rate_max_rps: most that it lets through.
     """
 
-    def __init__(self, *, target_ns: Nanos, rate_rps: float = 100.0, burst: float = 10.0) -> None:
+    def __init__(
+        self,
+        *,
+        target_ns: Nanos,
+        rate_rps: float = 100.0,
+        burst: float = 10.0,
+        increase_rps: float = INCREASE_RPS,
+        rate_max_rps: float = RATE_MAX_RPS,
+    ) -> None:
         super().__init__()
+        self._increase_rps = increase_rps
+        self._rate_max_rps = rate_max_rps
         self.rate_rps = rate_rps
         """Requests per second it lets through now."""
         self.p90_ns = 0.0
@@ -106,12 +119,12 @@ class SedaControl(Ledger):
         if error > _ERROR_DECREASE:
             rate_rps = self.rate_rps / _DECREASE
         elif error < _ERROR_INCREASE:
-            rate_rps = self.rate_rps + _INCREASE_RPS * (_INCREASE_OFFSET - error)
+            rate_rps = self.rate_rps + self._increase_rps * (_INCREASE_OFFSET - error)
         else:
             return
         self._tokens += (now - self._filled_at) * self.rate_rps / NS_PER_S
         self._filled_at = now
-        self.rate_rps = min(max(rate_rps, _RATE_MIN_RPS), _RATE_MAX_RPS)
+        self.rate_rps = min(max(rate_rps, _RATE_MIN_RPS), self._rate_max_rps)
 
     def reading(self) -> Reading:
         """What is in flight; it limits a rate, and knows no latency without load."""

@@ -16,7 +16,10 @@ __all__ = ["VegasControl"]
 
 
 class VegasControl(WindowedControl):
-    """The default limiter of Netflix concurrency-limits; `baseline_ns` is its no-load latency."""
+    """`baseline_ns` is its no-load latency.
+
+    Windowed, as in the example for gRPC; what `newDefault` gives takes each single latency.
+    """
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from harness.worlds import run_world, steady
 
+from shedproxy.core import milliseconds
 from shedproxy.simulator.checkers import Checkers
 from shedproxy.simulator.controllers.codel import CodelControl
 from shedproxy.simulator.controllers.ours import OurControl
@@ -127,3 +128,18 @@ def test_with_a_profile_ours_starts_where_the_truth_says() -> None:
     for name, limit in ((PROFILED, 20), ("fixed", 16)):
         reading = run_world(scenario, controller_factory(name)).proxies[0].controller.reading()
         assert reading.limit == limit
+
+
+def test_apf_has_levels_for_the_classes_that_occur() -> None:
+    """What is set apart for others would be idle: nobody sets up a server so."""
+    client = ClientSpec(criticality=(("critical", 1.0), ("sheddable", 1.0)))
+    (alone,) = controllers_in(Scenario(backend=BackendSpec(slots=12)), "apf")
+    (mixed,) = controllers_in(Scenario(backend=BackendSpec(slots=12), client=(client,)), "apf")
+    assert alone.reading().limit == 12
+    assert len(mixed._levels) == 2
+
+
+def test_breakwater_aims_below_the_deadline() -> None:
+    scenario = Scenario(backend=BackendSpec(slots=4, service_ms=1.0), deadline_ms=10.0)
+    (control,) = controllers_in(scenario, "breakwater")
+    assert control.target_ns == milliseconds(4)

@@ -84,3 +84,11 @@ def test_in_flight_is_counted_when_the_request_began() -> None:
         control.release(permit, Outcome.SUCCESS, now=Instant(START + MS))
         limits.append(control.limit)
     assert limits == [20] * 9 + [21]
+
+
+def test_who_left_when_its_time_was_up_is_a_drop() -> None:
+    control = AimdControl(initial=100, timeout_ns=seconds(1))
+    finish(control, seconds(1) - 1, Outcome.ABANDONED)
+    assert control.limit == 100
+    finish(control, seconds(1), Outcome.ABANDONED)
+    assert control.limit == 90

@@ -518,3 +518,11 @@ def test_a_narrow_newcomer_may_pass_a_wide_waiter():
     newcomer = control.arrive(RequestInfo(), now=0, flow_hash=TWO)
     assert isinstance(newcomer, Permit)
     assert control.reading()[1:3] == (4, 1)
+
+
+def test_no_level_is_ever_without_a_seat():
+    """Of a handful of seats the shares of four levels are fractions of one."""
+    control = ApfControl(slots=4)
+    for at_s in (0, 10, 20):
+        control.tick(now=at_s * S)
+        assert all(level.queue_set.seats >= 1 for level in control._levels.values())

@@ -10,7 +10,12 @@ import math
 import pytest
 
 from shedproxy.core import Instant, Outcome, Permit, Rejected, RequestInfo, milliseconds, seconds
-from shedproxy.simulator.controllers.bbr import BbrControl, PassBuckets, always_busy
+from shedproxy.simulator.controllers.bbr import (
+    BbrControl,
+    PassBuckets,
+    SmoothedUse,
+    always_busy,
+)
 
 MS = milliseconds(1)
 BUCKET = 100 * MS
@@ -178,3 +183,14 @@ def test_only_successes_pass() -> None:
             control.release(permit, outcome, now=Instant(at(0) + 9 * MS), stalled_ns=4 * MS)
     control.arrive(RequestInfo(), now=at(1), time_left_ns=MS)
     assert control.reading() == (11, 1, 0, 0.0, 5 * MS)
+
+
+def test_use_is_smoothed_over_half_seconds() -> None:
+    busy = 1.0
+    use = SmoothedUse(lambda: busy)
+    assert use(milliseconds(100)) == 0.0, "nothing is known before the first of them is over"
+    assert use(milliseconds(500)) == pytest.approx(0.8)
+    assert use(seconds(1)) == pytest.approx(0.8 * 0.95 + 0.05)
+    busy = 0.0
+    use(seconds(1))
+    assert use(seconds(11)) == pytest.approx((0.8 * 0.95 + 0.05) * 0.95**20)

@@ -138,3 +138,11 @@ def test_reading_shows_no_limit():
     control = SedaControl(target_ns=20 * MS)
     control.arrive(INFO, now=0)
     assert control.reading() == (math.inf, 1, 0, 0.0, 0)
+
+
+def test_its_step_and_greatest_rate_go_with_the_service():
+    control = SedaControl(target_ns=S, rate_rps=20_000, increase_rps=400, rate_max_rps=20_500)
+    served(control, *[10] * 100)
+    assert control.rate_rps == pytest.approx(20_359, abs=1)
+    served(control, *[10] * 100)
+    assert control.rate_rps == 20_500
