@@ -354,13 +354,13 @@ class ClientConnection(ClientTurns):
             return
         if self.is_write_blocked:
             return  # the deadline is that of the answer, and who takes it is heard again
-        idle_ns = server.live.idle_ns
-        if server.is_draining:
-            # It was told to stay before that began, and may be asking again already.
-            idle_ns = min(idle_ns, FIRST_WORD_NS)
-        self.deadline_at = now + idle_ns
-        server.wheel.watch(self)
-        self.sends_ahead = self.sends_ahead or bool(self._buffer)
+        if self.served:  # else TLS has only just begun, and its first word is awaited as before
+            idle_ns = server.live.idle_ns
+            if server.is_draining:  # it was told to stay before, and may be asking again already
+                idle_ns = min(idle_ns, FIRST_WORD_NS)
+            self.deadline_at = now + idle_ns
+            server.wheel.watch(self)
+            self.sends_ahead = self.sends_ahead or bool(self._buffer)
         if self._buffer and not self._is_advancing:
             # Not at once: a client that sends ahead must not keep the loop from the others.
             server.loop.call_soon(self.go_on)

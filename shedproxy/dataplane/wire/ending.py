@@ -169,7 +169,7 @@ class Ending(Accounting):
         """The connection is gone (or was closed for what it said) before the answer was whole."""
         self.upstream = None
         if not self.status and fault is Fault.UPSTREAM_CLOSED and not upstream.has_answered:
-            is_reused = upstream.served > 1
+            is_reused = upstream.was_idle
             if is_reused or upstream.has_vanished:
                 pass  # it closed what was idle, or is counted
             elif upstream.is_request_sent:

@@ -216,14 +216,20 @@ class Handshakes:
 
     def _look_at(self, newcomer: Newcomer, *, is_heard: bool) -> None:
         missing = newcomer.missing()
-        if missing:
+        if missing and is_heard and has_left(newcomer.sock, or_half=True):
+            self.drop(newcomer)  # the rest will not come, and the kernel would say so in every turn
+        elif missing:
             with contextlib.suppress(OSError):
                 newcomer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, missing)
             if not is_heard:
                 self._loop.add_reader(
                     newcomer.sock, partial(self._look_at, newcomer, is_heard=True)
                 )
-            return
+        else:
+            self._line_up(newcomer, is_heard=is_heard)
+
+    def _line_up(self, newcomer: Newcomer, *, is_heard: bool) -> None:
+        """Its hello is in: it waits for its turn."""
         del self._silent[newcomer]
         if is_heard:
             self._loop.remove_reader(newcomer.sock)

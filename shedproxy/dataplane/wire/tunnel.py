@@ -38,6 +38,7 @@ class Tunnel:
         self._upstream.tunnel = self
         client.server.tunnels += 1
         if data:
+            self._exchange.body_size += len(data)
             client.write(data)
         ahead = client.take_ahead()
         client.resume_reading()

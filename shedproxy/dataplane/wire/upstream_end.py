@@ -51,11 +51,11 @@ class UpstreamEnd(Timed):
         "is_established",
         "is_request_sent",
         "is_write_blocked",
-        "served",
         "slot",
         "stalled_ns",
         "transport",
         "tunnel",
+        "was_idle",
     )
 
     def __init__(self, group: UpstreamGroup, entry: Upstream[Any], target: Target) -> None:
@@ -73,8 +73,8 @@ class UpstreamEnd(Timed):
         self.exchange: Exchange | AbandonedWork | None = None
         self.tunnel: Tunnel | None = None
         self.transport: asyncio.Transport
-        self.served = 0
-        """Exchanges begun on it; more than 1 means that it was reused."""
+        self.was_idle = False
+        """It lay idle before: the upstream may have closed it as the request was sent."""
         self.has_answered = False
         """A byte of the present exchange's answer has come."""
         self.has_vanished = False

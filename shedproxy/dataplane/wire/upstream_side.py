@@ -96,13 +96,14 @@ class UpstreamConnection(UpstreamEnd):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.group.wheel.forget(self)
-        if not self._is_closed:
+        was_closed = self._is_closed
+        if not was_closed:
             self._is_closed = True
             self.group.on_closed(self)
         if self.tunnel is not None:
             self.tunnel.on_upstream_closed()
             return
-        if isinstance(exc, TimeoutError):
+        if isinstance(exc, TimeoutError) and not was_closed:
             # Nothing was even acknowledged: what else is open to that host is as dead.
             self.has_vanished = True
             self.group.on_vanished(self)
@@ -128,7 +129,6 @@ class UpstreamConnection(UpstreamEnd):
     def begin(self, exchange: Exchange, data: bytes, *, complete: bool, deadline_at: int) -> None:
         """Send a request: its head and what there is of its body, in one write."""
         self.exchange = exchange
-        self.served += 1
         self.has_answered = False
         self._answers_before = self.entry.answers
         self.is_request_sent = complete
@@ -351,7 +351,7 @@ class UpstreamConnection(UpstreamEnd):
         if has_answered:
             # A quick half of an answer must not make it look idle.
             self.entry.spoil(now)
-        elif fault is Fault.UPSTREAM_CLOSED and self.served > 1:
+        elif fault is Fault.UPSTREAM_CLOSED and self.was_idle:
             return  # it closed an idle connection
         if self._sent_at:
             has_head = self._body is not None

@@ -326,8 +326,8 @@ class UpstreamGroup(Timed):
         for waiter, slot in effects.handovers:
             self._line.pop(waiter, None)
             self._use(slot, waiter, self.clock())
-        for orphan in effects.orphans:
-            self.is_out = True
+        for orphan in effects.orphans:  # of a hand that has nobody; others may be well
+            self.is_out = not self._pool.healthy_count(now=self.clock())
             orphan.on_no_upstream()
 
     def _use(
@@ -342,7 +342,7 @@ class UpstreamGroup(Timed):
                 # What the loop has not read yet would be taken for the answer to this request.
                 and not connection.is_readable()
             ):
-                connection.slot = slot
+                connection.slot, connection.was_idle = slot, True
                 self._hand(connection, exchange, now)
                 return
             connection.close()

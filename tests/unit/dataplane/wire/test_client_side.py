@@ -123,6 +123,25 @@ async def test_a_client_that_catches_up_has_the_whole_idle_time(still) -> None:
     assert client.is_closed
 
 
+async def test_what_tls_writes_as_it_begins_is_no_answer(still) -> None:
+    """It is taken a turn later: the first word is awaited no longer for it, and is not ahead."""
+    bench = still(timeouts={"client_head_ns": seconds(10), "client_idle_ns": seconds(75)})
+    silent, client = bench.client(), bench.client()
+    for each in (silent, client):
+        each.protocol.pause_writing()
+    client.protocol.data_received(GET)
+    for each in (silent, client):
+        each.protocol.resume_writing()
+    await bench.settle()
+    (upstream,) = bench.upstreams
+    assert not client.protocol.sends_ahead
+    assert silent.protocol.waits_since == bench.clock()
+    upstream.protocol.data_received(OK)
+    await bench.advance(seconds(11))
+    assert silent.is_closed
+    assert not client.is_closed
+
+
 async def test_a_flood_of_refused_requests_leaves_the_loop_to_others(still) -> None:
     """A24: pipelined refusals are answered a few in a turn, all of them and in order."""
     bench = still(

@@ -40,6 +40,23 @@ async def test_a_get_on_a_reused_connection_that_dies_is_sent_again_once(still) 
     assert bench.cell.in_flight == 0
 
 
+async def test_one_that_lay_idle_before_its_first_request_is_a_reused_one(still) -> None:
+    """Who it was opened for had left: that it closes what is idle is no sign of death."""
+    bench = still()
+    gone, client = bench.client(), bench.client()
+    gone.protocol.data_received(GET)
+    gone.lose()
+    await bench.settle()
+    (upstream,) = bench.upstreams
+    assert await bench.ask(client, GET) is upstream
+    upstream.lose()
+    await bench.settle()
+    assert bench.dials == 2
+    assert bench.upstreams[-1].protocol.entry.failures == 0
+    bench.upstreams[-1].protocol.data_received(OK)
+    assert client.take().endswith(b"ok")
+
+
 async def test_a_post_is_not_sent_again(still) -> None:
     bench = still()
     client = bench.client()

@@ -104,6 +104,16 @@ async def test_half_a_hello_keeps_no_loop_busy(door) -> None:
     assert not looks
 
 
+async def test_who_ends_in_the_middle_of_its_hello_goes_at_once(door) -> None:
+    """The kernel would tell of it in every turn of the loop, as long as it may take."""
+    opened = await door()
+    client = opened.connect(hello()[:50])
+    await opened.arrived(1)
+    client.shutdown(socket.SHUT_WR)
+    await opened.arrived(0)
+    assert not opened.handshakes._silent
+
+
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", hello()[:5] + b"\xff" * 600])
 async def test_what_is_no_tls_is_turned_away(door, data) -> None:
     opened = await door()

@@ -114,3 +114,12 @@ async def test_a_side_that_has_ended_is_not_read_again(still) -> None:
     client.protocol.pause_writing()
     client.protocol.resume_writing()
     assert upstream.is_paused
+
+
+async def test_what_comes_with_the_101_is_counted_as_well(still) -> None:
+    bench = still()
+    client = bench.client()
+    upstream = await bench.ask(client, UPGRADE)
+    upstream.protocol.data_received(SWITCH + b"abc")
+    upstream.protocol.data_received(b"de")
+    assert client.protocol.tunnel._exchange.body_size == 5

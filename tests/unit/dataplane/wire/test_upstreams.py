@@ -338,3 +338,31 @@ async def test_nothing_is_kept_of_upstreams_that_went(still) -> None:
     assert client.take().endswith(b"ok")
     assert busy.is_closed
     assert bench.server.upstream_connections == 0
+
+
+async def test_one_tenant_without_upstreams_puts_no_other_out(still, monkeypatch) -> None:
+    """The poison case that hands are for."""
+    bench = still(
+        upstream={
+            "urls": ("http://10.0.0.1", "http://10.0.0.2"),
+            "connections_max": 1,
+            "fail_after": 1,
+        }
+    )
+    group = bench.group
+    ill, well = group._pool.upstreams
+    monkeypatch.setattr(type(group._hands), "of", lambda _, tenant: (ill,))
+    first, second, third = bench.client(), bench.client(), bench.client()
+    upstream = await bench.ask(first, GET)
+    second.protocol.data_received(GET)
+    await bench.settle()
+    assert bench.dials == 1
+    ill.out_until = bench.clock() + seconds(10)
+    upstream.lose()
+    await bench.settle()
+    assert second.take().startswith(b"HTTP/1.1 503 ")
+    assert not group.is_out
+    monkeypatch.setattr(type(group._hands), "of", lambda _, tenant: (well,))
+    upstream = await bench.ask(third, GET)
+    upstream.protocol.data_received(OK)
+    assert third.take().endswith(b"ok")
