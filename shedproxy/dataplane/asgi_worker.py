@@ -17,8 +17,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from shedproxy.core import NS_PER_S, CellTable, Nanos
 from shedproxy.dataplane.application import load_application
 from shedproxy.dataplane.asgi.middleware import ShedMiddleware
-from shedproxy.dataplane.classify import Classifier
+from shedproxy.dataplane.asgi.runtime import compile_document
 from shedproxy.dataplane.driver import Driver
+from shedproxy.dataplane.wire.backlog import take_waiting
 from shedproxy.dataplane.wire.tls import renew
 from shedproxy.errors import DocumentInvalidError, Problem, StartupError
 from shedproxy.snapshot import Document
@@ -28,6 +29,8 @@ __all__ = ["AsgiService"]
 _POLL_S = 0.02
 _NEXT_WORD_S = 1
 """How long a drain waits for the next request of who was told to stay: uvicorn's least."""
+_FIRST_WORD_NS = NS_PER_S // 2
+"""And for that of all others, once nobody is accepted any more."""
 _CLOSE = (b"connection", b"close")
 
 
@@ -91,6 +94,7 @@ class AsgiService:
         self._bound_connections(driver.document)
         self._server = _Server(self._config)
         self._serving: asyncio.Task[None] | None = None
+        self._sockets: Sequence[socket.socket] = ()
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Start the application and serve it.
@@ -98,6 +102,7 @@ class AsgiService:
         Raises:
             StartupError: the application's start failed.
         """
+        self._sockets = sockets
         self._serving = asyncio.get_running_loop().create_task(
             self._server.serve(sockets=list(sockets))
         )
@@ -118,7 +123,7 @@ class AsgiService:
         tls = document.proxy.tls
         context = getattr(self._config, "ssl", None)  # made when uvicorn starts
         try:
-            Classifier(document.classification, document.policy)
+            compile_document(document)
             if tls is not None and context is not None:
                 renew(context, tls)
         except (ValueError, OSError) as error:
@@ -141,10 +146,34 @@ class AsgiService:
         if self._serving is None:
             return 0
         self.announce()
+        patience_ns = min(_FIRST_WORD_NS, grace_ns)
+        await self._close_listeners(patience_ns)
+        grace_ns = Nanos(grace_ns - patience_ns)
         self._config.timeout_graceful_shutdown = max(1, -(-grace_ns // NS_PER_S))
         self._server.should_exit = True
         await asyncio.wait({self._serving}, timeout=grace_ns / NS_PER_S + 2)
         return len(self._server.server_state.connections)
+
+    async def _close_listeners(self, patience_ns: int) -> None:
+        """Accept no more, but first take who waits there: closing would reset them."""
+        waiting = take_waiting(self._sockets)
+        for listener in self._server.servers:
+            listener.close()
+        loop, context = asyncio.get_running_loop(), self._config.ssl
+        coming = [
+            loop.create_task(loop.connect_accepted_socket(self._make_connection, sock, ssl=context))
+            for sock in waiting
+        ]
+        if coming or self._server.server_state.connections:
+            # Who has just come, or was just answered, may be asking already.
+            await asyncio.sleep(patience_ns / NS_PER_S)
+        for task in coming:
+            task.cancel()  # its handshake is not through
+        await asyncio.gather(*coming, return_exceptions=True)
+
+    def _make_connection(self) -> _Connection:
+        server = self._server
+        return _Connection(self._config, server.server_state, server.lifespan.state)
 
     def close(self) -> None:
         """Stop at once."""

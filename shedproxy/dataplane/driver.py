@@ -69,8 +69,11 @@ class Driver(Counting):
         recorder: Recorder | None = None,
         share: Share | None = None,
         part: tuple[int, int] = (0, 1),
+        is_service: bool = False,
     ) -> None:
         self.document = document
+        self._is_service = is_service
+        """The loop is the service's: the time that it stands still is the work's, not ours."""
         self.part = part
         """Which of so many parts of what each process counts for itself is ours, as the document
         has it."""
@@ -378,7 +381,8 @@ class Driver(Counting):
 
     def _note_stall(self, now: Instant) -> None:
         self._late_at = _NEVER  # until the timer has had its turn
-        self.shedder.on_stall(now=now)
+        if not self._is_service:
+            self.shedder.on_stall(now=now)
         self.meter.count(ProcessCounter.LOOP_STALLS)
 
     def publish_gauges(self) -> None:

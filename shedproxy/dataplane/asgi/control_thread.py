@@ -64,7 +64,7 @@ class ControlThread:
     def watch(self, runtime: Runtime) -> None:
         """Begin to expect heartbeats of a runtime's event loop; call it on that loop."""
         for other in [other for other in self._beats if other.loop.is_closed()]:
-            self._forget(other)
+            self.forget(other)
         self._beat(runtime)
         if self._server is None:
             self._listen()
@@ -72,7 +72,7 @@ class ControlThread:
     def close(self) -> None:
         """Stop listening and watching."""
         for runtime in list(self._beats):
-            self._forget(runtime)
+            self.forget(runtime)
         server, self._server = self._server, None
         if server is not None:
             server.shutdown()
@@ -106,14 +106,17 @@ class ControlThread:
         self._beats[runtime] = monotonic_now()
         self._timers[runtime] = runtime.loop.call_later(HEARTBEAT_S, self._beat, runtime)
 
-    def _forget(self, runtime: Runtime) -> None:
+    def forget(self, runtime: Runtime) -> None:
+        """Expect no more of it; call it on its loop, or when that is closed."""
         self._beats.pop(runtime, None)
         timer = self._timers.pop(runtime, None)
         if timer is not None:
             timer.cancel()
 
     def _oldest_beat_ns(self) -> int:
-        return monotonic_now() - min(tuple(self._beats.values()), default=monotonic_now())
+        # One that was closed without a word is nobody's, and is forgotten with the next one.
+        beats = [at for each, at in tuple(self._beats.items()) if not each.loop.is_closed()]
+        return monotonic_now() - min(beats, default=monotonic_now())
 
     def _samples(self, age_ns: int) -> list[Sample]:
         runtimes = tuple(self._beats)

@@ -83,7 +83,7 @@ class Exchange:
         """Its key has a cell again."""
         assert self.source is not None
         runtime, scope = self.source
-        decision = runtime.arrive(scope, self)
+        decision = runtime.arrive(scope, self, self._ticket.arrived_at)
         if type(decision) is Ticket:
             self._ticket = decision
         else:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 from shedproxy.core import Mode, Permit, Policy, Rejected, Ticket
 from shedproxy.dataplane.asgi.exchange import Exchange
 from shedproxy.dataplane.asgi.refusal import refuse
-from shedproxy.dataplane.asgi.runtime import ClassifyHook, Runtime
-from shedproxy.dataplane.asgi.types import App, Receive, Scope, Send
+from shedproxy.dataplane.asgi.runtime import ClassifyHook, Runtime, compile_document
+from shedproxy.dataplane.asgi.types import App, Message, Receive, Scope, Send
 from shedproxy.dataplane.driver import Driver
 from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.snapshot import Classification, Document, RejectDocument, Rule
@@ -102,6 +102,7 @@ class ShedMiddleware:
             )
         if reject is not None:
             document = replace(document, reject=reject)
+        compile_document(document)  # what is wrong is said here, and not at each request
         if driver is not None and document is not driver.document:
             driver.apply(document)
         self._document = document
@@ -177,9 +178,18 @@ class ShedMiddleware:
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passed through untouched; our timers begin and end with it."""
         self._runtime()
-        await self.app(scope, receive, send)
-        # Not after an error: a server goes on without lifespan when the app does not know it.
-        self.close()
+        is_over = False
+
+        async def listen() -> Message:
+            nonlocal is_over
+            message = await receive()
+            is_over = message["type"] == "lifespan.shutdown"
+            return message
+
+        await self.app(scope, listen, send)
+        # An app that does not know of it may raise, or return: the server goes on without.
+        if is_over:
+            self.close()
 
     def refresh(self) -> None:
         """Take the driver's document now, and not at the next request."""
@@ -194,6 +204,8 @@ class ShedMiddleware:
         self._last = None
         if self._control is not None and not self._runtimes:
             self._control.close()
+        elif self._control is not None and runtime is not None:
+            self._control.forget(runtime)
 
     def _runtime(self) -> Runtime:
         """This event loop's runtime: made when it is first needed."""
@@ -221,11 +233,14 @@ class ShedMiddleware:
     def _make_driver(self) -> Driver:
         if self._record is None:
             group = self._find_group()
-            return Driver(self._document) if group is None else group.make_driver()
+            if group is not None:
+                return group.make_driver()
+            return Driver(self._document, is_service=True)
         from shedproxy.dataplane.recorder import recorder_of_process  # noqa: PLC0415 - optional
 
         self._recordings += 1
-        return Driver(self._document, recorder=recorder_of_process(self._record, self._recordings))
+        recorder = recorder_of_process(self._record, self._recordings)
+        return Driver(self._document, recorder=recorder, is_service=True)
 
     def _find_group(self) -> WorkerGroup | None:
         if sys.platform != "linux":

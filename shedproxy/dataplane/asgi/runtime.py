@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from threading import get_ident
 from typing import Any, Final
 
-from shedproxy.core import Criticality, Decision, Permit, Rejected, RequestInfo, Ticket
+from shedproxy.core import Criticality, Decision, Instant, Permit, Rejected, RequestInfo, Ticket
 from shedproxy.dataplane.asgi.exchange import Exchange
 from shedproxy.dataplane.asgi.refusal import refusal_messages
 from shedproxy.dataplane.asgi.route_table import RouteTable
@@ -18,9 +19,10 @@ from shedproxy.dataplane.classify import Classified, Classifier, Read
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.key_moves import Present
 from shedproxy.dataplane.rejection import Rejections
+from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.snapshot import Document, Rule
 
-__all__ = ["ClassifyHook", "Runtime"]
+__all__ = ["ClassifyHook", "Runtime", "compile_document"]
 
 ClassifyHook = Callable[[Scope, RequestInfo], Criticality | RequestInfo | None]
 """The app's own word on a request, after rules, marks and headers; must be cheap and not block."""
@@ -30,6 +32,24 @@ _ROUTES_LOOK: Final = 255
 """The router's table is looked at on the first request and on every 256th: apps add routes late,
 not often."""
 _STATES_MAX: Final = 1024
+
+
+_log = logging.getLogger("shedproxy")
+
+
+def compile_document(
+    document: Document, *, part: tuple[int, int] = (0, 1)
+) -> tuple[Classifier, Rejections]:
+    """What requests are read by, and what refusals look like.
+
+    Raises:
+        DocumentInvalidError: one of them cannot be made.
+    """
+    try:
+        classifier = Classifier(document.classification, document.policy, part=part)
+        return classifier, Rejections(document.reject)
+    except ValueError as error:
+        raise DocumentInvalidError([Problem(message=str(error))]) from error
 
 
 class Runtime:
@@ -68,17 +88,29 @@ class Runtime:
         self._has_marks = False
         self._exchanges: list[Exchange] = []
         self._exchanges_max = 64
+        self._document: Document | None = None
+        """What was looked at last."""
         self.refresh()
         if is_owner:
             driver.start()
 
     def refresh(self) -> None:
-        """Compile the driver's document; called again when it took another one."""
-        self._document: Document = self.driver.document
-        self._classifier = Classifier(
-            self._document.classification, self._document.policy, part=self.driver.part
-        )
-        self.rejections = Rejections(self._document.reject)
+        """Compile the driver's document; called again when it took another one.
+
+        Where that cannot be done the tables of the former stay in force, and the log says so.
+        """
+        document = self.driver.document
+        try:
+            classifier, rejections = compile_document(document, part=self.driver.part)
+        except DocumentInvalidError as error:
+            if self._document is None:
+                raise
+            if self._document is not document:
+                _log.error("the former document stays in force: %s", error)
+            self._document = document
+            return
+        self._document = document
+        self._classifier, self.rejections = classifier, rejections
         self._changed: dict[tuple[int, Criticality], tuple[RequestInfo, RequestInfo]] = {}
         self.driver.moves.turn(self._classifier.keys, self._present)
 
@@ -117,9 +149,13 @@ class Runtime:
                 self.tell(scope, decision.request)
         return decision if isinstance(decision, Rejected) else (exchange, decision)
 
-    def arrive(self, scope: Scope, exchange: Exchange) -> Decision:
-        """Decide once more on a request whose key has moved."""
-        return self._arrive(self._read(scope), scope, exchange)
+    def arrive(self, scope: Scope, exchange: Exchange, since: Instant) -> Decision:
+        """Decide once more on a request whose key has moved: it has waited since then."""
+        info, flow_hash, cohort, time_left_ns, rule = self._read(scope)
+        if time_left_ns is not None:
+            clock = self.driver.clock  # a property: called at once it would be taken for a method
+            time_left_ns -= clock() - since
+        return self._arrive((info, flow_hash, cohort, time_left_ns, rule), scope, exchange)
 
     def refusal(self, rejected: Rejected, scope: Scope) -> tuple[Message, Message | None]:
         """What it is answered with."""
@@ -205,7 +241,14 @@ class Runtime:
             None,
             self._find_mark(scope) if self._has_marks else None,
         )
-        return read if self._hook is None else (self._ask_hook(scope, read[0]), *read[1:])
+        if self._hook is None:
+            return read
+        try:
+            return (self._ask_hook(scope, read[0]), *read[1:])
+        except BaseException:
+            if self._classifier.keys is not None:
+                self._classifier.keys.take_moving()  # or the next request is taken for it
+            raise
 
     def _find_mark(self, scope: Scope) -> Rule | None:
         path: str = scope["path"]

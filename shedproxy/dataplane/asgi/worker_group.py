@@ -99,7 +99,9 @@ class WorkerGroup:
         self._page.seek()
         self._count()
         part = (self._part, self._parts)
-        self._driver = Driver(self._own(), share=self, on_heartbeat=self.look, part=part)
+        self._driver = Driver(
+            self._own(), share=self, on_heartbeat=self.look, part=part, is_service=True
+        )
         return self._driver
 
     def _own(self) -> Document:

@@ -287,6 +287,19 @@ async def test_a_stall_is_noticed_by_the_answers_that_are_read_before_the_timer(
         subject.close()
 
 
+def test_time_that_the_services_own_loop_stands_still_is_the_works() -> None:
+    """The middleware's: in an application that needs the processor it does so most of the time."""
+    clock = Hand()
+    subject = Driver(document(), clock=clock, is_service=True)
+    subject._publish()
+    permit = subject.arrive(REQUEST, Caller())
+    clock.now = milliseconds(300)
+    subject.release(permit, Outcome.SUCCESS)
+    assert subject.meter.counted(ProcessCounter.LOOP_STALLS) == 1
+    limits = subject.shedder._cells["default"]._limits
+    assert limits.expected_ns(REQUEST.route) == milliseconds(300)
+
+
 @pytest.mark.anyio
 async def test_after_close_no_timer_is_left_and_none_is_made() -> None:
     """Requests may still end and arrive; also when it is closed by its own heartbeat."""

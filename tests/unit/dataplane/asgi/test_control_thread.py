@@ -149,3 +149,21 @@ def test_addresses(address, expected):
 def test_what_is_no_address(address):
     with pytest.raises(ValueError, match="no address"):
         parse_address(address)
+
+
+def test_a_loop_that_has_ended_is_not_blocked(monkeypatch):
+    """Others go on; who is well shall not be restarted for it."""
+    monkeypatch.setattr(control_thread, "LIVE_BOUND_NS", 0)
+    made = ShedMiddleware(hello, a_policy(limit=4), control="127.0.0.1:0")
+
+    async def once() -> None:
+        await AsgiProbe(made).request().end()
+
+    async def served() -> tuple[int, int]:
+        await once()
+        await asyncio.to_thread(asyncio.run, once())
+        before = len(made._control._beats)
+        made.close()
+        return before, made._control.answer("/livez")[0]
+
+    assert asyncio.run(served()) == (2, 200)

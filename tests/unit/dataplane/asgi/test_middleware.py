@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,7 @@ from shedproxy.core import (
     RejectReason,
     RequestInfo,
     SpillPolicy,
+    milliseconds,
     motion_place,
     seconds,
 )
@@ -159,6 +161,47 @@ async def test_an_app_without_lifespan_says_so_itself():
     await request.end()
     assert request.status == 200
     middleware.close()
+
+
+async def test_an_app_that_returns_from_the_lifespan_leaves_us_open():
+    """A server takes that for an application that needs none; our control lane is for its own."""
+
+    async def app(scope, receive, send):
+        if scope["type"] == "http":
+            await hello(scope, receive, send)
+
+    middleware = ShedMiddleware(app, control="127.0.0.1:0")
+    assert await AsgiProbe(middleware).lifespan().end() is None
+    assert middleware._control.port
+    middleware.close()
+    assert not middleware._control.port
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"classification": Classification(trusted_peers=("10.0.0.0/33",))},
+        {"reject": RejectDocument(status_capacity=200)},
+    ],
+)
+def test_what_cannot_be_compiled_is_refused_at_the_start(wrong):
+    with pytest.raises(DocumentInvalidError):
+        ShedMiddleware(hello, **wrong)
+
+
+async def test_a_driver_that_took_what_cannot_be_compiled_goes_on_as_before(a_driver, caplog):
+    driver = a_driver(class_limits=(0, 0, 0, 0))
+    middleware = ShedMiddleware(hello, driver=driver)
+    probe = AsgiProbe(middleware)
+    for reject in (RejectDocument(), RejectDocument(status_capacity=200)):
+        driver.apply(replace(driver.document, reject=reject))
+        for _ in range(2):
+            request = probe.request()
+            assert await request.end() is None
+            assert request.status == 503
+    assert [record.message for record in caplog.records] == [
+        "the former document stays in force: reject.status is not between 400 and 599: 200"
+    ]
 
 
 async def test_other_scope_types_pass():
@@ -528,4 +571,41 @@ async def test_a_waiter_whose_key_is_held_too_long_is_refused(clock):
     driver.moves.tick()
     await exchange.end()
     assert exchange.status == 503
+    driver.close()
+
+
+async def test_the_time_that_a_key_was_held_is_of_the_clients_deadline(clock):
+    driver = Driver(keyed_document(motion_place(0, 1, MovePhase.HELD), 2), clock=clock)
+    left = []
+
+    async def app(scope, receive, send):
+        (exchange,) = middleware._last._exchanges
+        left.append(exchange.permit.expires_at - clock())
+        await hello(scope, receive, send)
+
+    middleware = ShedMiddleware(app, driver=driver)
+    headers = [(b"host", b"t"), (b"x-request-timeout-ms", b"1000")]
+    request = AsgiProbe(middleware).request(headers=headers)
+    await asyncio.sleep(0.01)
+    clock.advance(milliseconds(300))
+    driver.apply(keyed_document(1, 3))
+    middleware.refresh()
+    await request.end()
+    assert (request.status, left) == (200, [milliseconds(700)])
+    driver.close()
+
+
+async def test_a_hook_that_raises_leaves_nothing_for_the_next_request(clock):
+    driver = Driver(keyed_document(motion_place(0, 1, MovePhase.HELD), 2), clock=clock)
+
+    def hook(scope, info):
+        if scope["path"] == "/bad":
+            raise KeyError("x")
+
+    probe = AsgiProbe(ShedMiddleware(hello, driver=driver, classify=hook))
+    bad = probe.request(path="/bad", headers=[(b"host", b"t")])
+    assert isinstance(await bad.end(), KeyError)
+    other = probe.request(headers=[(b"host", b"another")])
+    await other.end()
+    assert other.status == 200
     driver.close()
