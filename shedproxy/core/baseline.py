@@ -332,9 +332,9 @@ class BaselineTable:
             return self._given_ns
         return self._routes.get(route, self._overflow).trusted_ns or self._given_ns or 0
 
-    def expected_ns(self, route: str) -> int:
-        """Recent mean latency of a route, load included; 0: unknown."""
-        return self._routes.get(route, self._overflow).recent.value_ns
+    def recent(self, route: str) -> DecayedMean:
+        """Recent latency of a route, load included."""
+        return self._routes.get(route, self._overflow).recent
 
     def typical_ns(self) -> int:
         """Baseline of the route with the most samples at low in-flight; 0: none yet."""

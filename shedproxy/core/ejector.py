@@ -183,7 +183,10 @@ class Ejector:
                 watch.forget()
             elif deed.act is Act.RETURN:
                 self._put_back(watch, now)
-            elif deed.act is Act.FAIL_OPEN:
+            elif deed.act is Act.FAIL_OPEN or (
+                # Forgiven while it was out: it is back, and may be found bad again.
+                deed.act is Act.RELOAD and watch.out_at is not None
+            ):
                 # Nothing was wrong with it: it need not begin with little.
                 self._put_back(watch, Instant(0))
         for held in ledger.bullets:

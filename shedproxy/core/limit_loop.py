@@ -191,7 +191,7 @@ class LimitLoop:
     def on_left(self, route: str, elapsed_ns: int, *, now: Instant) -> None:
         """The client left after `elapsed_ns`, without an answer."""
         # Who leaves early says nothing of the service.
-        if 2 * elapsed_ns < self.baselines.expected_ns(route):
+        if 2 * elapsed_ns < self.baselines.recent(route).value_ns:
             return
         if self._led:
             self._count_unserved(now)
@@ -210,7 +210,7 @@ class LimitLoop:
         self.standstill.end(now)
         if not self._led:
             self._relay(OVERLOAD, route, elapsed_ns, now)
-        self._window.add_overload(is_late=elapsed_ns >= self.baselines.expected_ns(route))
+        self._window.add_overload(is_late=elapsed_ns >= self.baselines.recent(route).value_ns)
 
     def on_limit_reached(self) -> None:
         """The limit was in somebody's way."""
@@ -317,7 +317,7 @@ class LimitLoop:
             if not route:
                 continue
             if kind == OVERLOAD:
-                window.add_overload(is_late=elapsed_ns >= baselines.expected_ns(route))
+                window.add_overload(is_late=elapsed_ns >= baselines.recent(route).value_ns)
             elif kind == LEFT:
                 if not is_served:
                     self._count_unserved(now)
@@ -356,7 +356,7 @@ class LimitLoop:
 
     def expected_ns(self, route: str) -> int:
         """Recent mean latency of a route, load included; 0: unknown."""
-        return self.baselines.expected_ns(route)
+        return self.baselines.recent(route).value_ns
 
     def apply(self, policy: LimitPolicy, *, now: Instant) -> None:
         """Take a new policy; what was learnt survives, the limit is brought inside the bounds.

@@ -148,7 +148,7 @@ class Screening:
             time_left_ns = self._default_timeout_ns
         place = place_of(flow_hash) if flow_hash else NO_PLACE
         rank = self._rank_now(rank_of(request, cohort), cohort, now)
-        return self._refusal(request, rank, place, time_left_ns, now)
+        return self._refusal(request, rank, place, time_left_ns, now, is_tried=False)
 
     def _rank_now(self, rank: int, cohort: int, now: Instant) -> int:
         """A rank, or a better one for a task that is under way while there is not room for all."""
@@ -163,6 +163,8 @@ class Screening:
         place: int,
         time_left_ns: int | None,
         now: Instant,
+        *,
+        is_tried: bool = True,
     ) -> Rejected | None:
         """Everything that refuses before slots and queue are looked at."""
         if not request.is_plain or self._has_class_limits:
@@ -171,9 +173,14 @@ class Screening:
                 return bounded
         # An idle cell tries anyway: an expectation learnt under load must not refuse for ever.
         if time_left_ns is not None and (self.in_flight or time_left_ns <= 0):
-            service_ns = self._limits.expected_ns(request.route)
+            route, limits = request.route, self._limits
+            service_ns = limits.expected_ns(route)
             wait_ns = self._expected_wait_ns(rank) if self._queue.length else 0
-            if time_left_ns <= 0 or time_left_ns < wait_ns + service_ns:
+            # So does any other now and then: where all of a route are refused nothing is learnt.
+            if time_left_ns <= wait_ns or (
+                time_left_ns < wait_ns + service_ns
+                and not limits.baselines.recent(route).is_due(now, is_tried=is_tried)
+            ):
                 numbers = (time_left_ns, wait_ns, service_ns)
                 return self._reject(request, _DEADLINE, numbers, now)
         level = self._level
@@ -205,7 +212,8 @@ class Screening:
                     # What it is given beyond an equal part of the slots is not back for long, and
                     # of the few that there are while a baseline is learnt none is.
                     share = 0 if self._limits.is_probing else max(1, -(-slots // flows))
-                if in_system + cost > share:
+                # Who is wider than its share runs when it is alone, unless it has none.
+                if in_system + cost > share and (in_system or not share):
                     level.on_refusal()
                     numbers = (in_system, cost, share, flows)
                     return self._reject(request, _FAIR_SHARE, numbers, now)
@@ -307,7 +315,11 @@ class Screening:
             self._fair.leave(place, cost)
 
     def _tally_route(self, route: str, cost: int) -> None:
-        self._route_count[route] = self._route_count.get(route, 0) + cost
+        count = self._route_count.get(route, 0) + cost
+        if count:
+            self._route_count[route] = count
+        else:
+            self._route_count.pop(route, None)  # clients may make up names
 
     def _admit_aside(self, request: RequestInfo, flow_hash: int, now: Instant) -> Permit:
         """Control requests and residents: counted, but they take no slot of the limit."""
@@ -322,21 +334,10 @@ class Screening:
         return permit
 
     def _reject(
-        self,
-        request: RequestInfo,
-        reason: RejectReason,
-        numbers: tuple[int, ...],
-        now: Instant,
+        self, request: RequestInfo, reason: RejectReason, numbers: tuple[int, ...], now: Instant
     ) -> Rejected:
-        return Rejected(
-            request,
-            reason,
-            now,
-            numbers,
-            self._host_in_flight(),
-            self._limits.limit,
-            self._queue.length,
-        )
+        held, length = self._host_in_flight(), self._queue.length
+        return Rejected(request, reason, now, numbers, held, self._limits.limit, length)
 
     # --- overload ---
 

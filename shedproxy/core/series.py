@@ -20,12 +20,12 @@ class DecayedMean:
     than what is measured now.
     """
 
-    __slots__ = ("_updated_at", "value_ns")
+    __slots__ = ("_tried_at", "_updated_at", "value_ns")
 
     def __init__(self) -> None:
         self.value_ns = 0
         """The mean; 0 before the first sample."""
-        self._updated_at = -_SILENCE_NS
+        self._updated_at = self._tried_at = -_SILENCE_NS
 
     def add(self, sample_ns: int, now: Instant) -> None:
         """Take one sample."""
@@ -37,6 +37,17 @@ class DecayedMean:
             self.value_ns = sample_ns
         else:
             self.value_ns += (sample_ns - self.value_ns) * silence_ns // _SILENCE_NS
+
+    def is_due(self, now: Instant, *, is_tried: bool) -> bool:
+        """Whether it is time to measure again, for all that it says: nothing was for as long as the
+        mean, and a second at least. `is_tried`: it is done then, and due again that much later.
+        """
+        since = max(self._updated_at, self._tried_at)
+        if now - since < max(_SILENCE_NS, self.value_ns):
+            return False
+        if is_tried:
+            self._tried_at = now
+        return True
 
 
 class SampleMean:

@@ -4,7 +4,8 @@ A worker takes a slot when the sum of what all have in flight is below the limit
 writes after, without a lock, so that workers that look at the same moment exceed the limit by one
 request each at most. Whoever waits says since when, before it looks a last time: whoever frees
 a slot afterwards sees that and wakes the one that has gone longest without a slot, which goes
-first. Of what is free each that waits longer has one slot, the rest is for whoever asks. A worker
+first. Of what is free each that waits longer has as many slots as its first waiter takes, one as a
+rule; the rest is for whoever asks. A worker
 that does not come for its slot (it is dead, frozen or busy) is passed over until it asks anew, as
 it does ten times a second while somebody waits there. What one has in flight that has told nothing
 for two seconds is not counted: others get its slots.
@@ -24,9 +25,9 @@ from shedproxy.core.units import NS_PER_MS, NS_PER_S, Instant
 
 __all__ = ["LOOK_NS", "SHARE_FIELDS", "SHARE_WORDS", "SILENT_NS", "CellShare", "reserve"]
 
-SHARE_FIELDS: Final = 6
-"""Words of a worker per cell: in flight, waiting since, limit, evidence, told at, and what of it in
-flight is of other cells."""
+SHARE_FIELDS: Final = 7
+"""Words of a worker per cell: in flight, waiting since, limit, evidence, told at, what of it in
+flight is of other cells, and how many slots are waited for at once (0: one)."""
 
 SHARE_WORDS: Final = SHARE_FIELDS + RELAY_WORDS
 """With the ring by which it hands on what it measures (`core/relay`), which comes after all fields
@@ -90,6 +91,9 @@ class CellShare:
         "_told",
         "_told_at",
         "_wake",
+        "_wanted",
+        "_wants",
+        "_was_elected",
         "_workers",
         "_yields_since",
         "_yields_to",
@@ -109,8 +113,8 @@ class CellShare:
         is_due: Callable[[int], bool] = _never,
     ) -> None:
         rows = [words[row * workers : (row + 1) * workers] for row in range(SHARE_FIELDS)]
-        self._in_flight, self._claims, self._limits, self._evidence, self._told = rows[:-1]
-        self._guests = rows[-1]
+        self._in_flight, self._claims, self._limits, self._evidence, self._told = rows[:5]
+        self._guests, self._wants = rows[5:]
         start = SHARE_FIELDS * workers
         rings = words[start : start + RELAY_WORDS * workers]
         self.relay = SampleRelay(rings, workers=workers, own=own)
@@ -119,6 +123,8 @@ class CellShare:
         """In flight and claims: to read one word costs as much as to read them all."""
         self._claimed = self._claims[own]
         """What our claim stands at: nobody else writes there."""
+        self._wanted = self._wants[own]
+        """And what is waited for at once."""
         self._workers = workers
         self._own = own
         self._parts = parts
@@ -135,6 +141,8 @@ class CellShare:
         self._told_at = -_TELL_NS
         self.leader = own
         """Whose limit is in force."""
+        self._was_elected = False
+        """When that was asked last. Who has just come brings no limit that others should take."""
 
     # --- slots ---
 
@@ -185,7 +193,22 @@ class CellShare:
     def claim(self, since: int) -> None:
         """Somebody waits here, and got no slot since; 0: nobody waits."""
         if since != self._claimed:
+            if self._wanted:
+                self._wanted = self._wants[self._own] = 0
             self._claimed = self._claims[self._own] = since
+
+    def want(self, slots: int) -> None:
+        """Whoever is first here takes so many, at least, and there are fewer.
+
+        It came for them, so it is not passed over: they are left to it as they get free. One by one
+        they would never be enough.
+        """
+        if slots != self._wanted:
+            self._wanted = self._wants[self._own] = slots
+        self._renew()
+
+    def _renew(self) -> None:
+        self._claimed = self._claims[self._own] = self._claimed + 1
 
     def claims(self) -> int:
         """In how many other workers somebody waits, and would come if he were woken."""
@@ -209,7 +232,7 @@ class CellShare:
         return best
 
     def must_yield(self, now: Instant, free: int) -> bool:
-        """Whether the slots that are free are others': each that waits longer than we has one.
+        """Whether the slots that are free are others': each that waits longer has what it wants.
 
         The first of them is told so, and has `LOOK_NS` from then to come for it. What is free
         beyond that is nobody's: one slot at a time, from worker to worker, would leave most of them
@@ -228,7 +251,7 @@ class CellShare:
         return False
 
     def _ahead(self) -> int:
-        """How many others wait longer than we, and would come if they were woken."""
+        """How many slots others want that wait longer than we, and would come if woken."""
         claims, own = self._claims.tolist(), self._own
         mine, count = claims[own], 0
         for worker in range(self._workers):
@@ -236,7 +259,7 @@ class CellShare:
             if not claim or worker == own or claim == self._passed_over[worker]:
                 continue
             if not mine or claim < mine or (claim == mine and worker < own):
-                count += 1
+                count += self._wants[worker] or 1
         return count
 
     def pass_on(self, limit: int) -> None:
@@ -283,14 +306,14 @@ class CellShare:
         if self._claimed:
             # Who was busy when a slot was his, and has none in flight whose end would wake him,
             # would be passed over for as long as somebody waits here.
-            self.claim(self._claimed + 1)
+            self._renew()
         # Who was held up himself cannot say who else is.
         was_held_up = now - self._told_at > _STALE_NS
         self._told_at = now
         # Of a second or so; the rest is forgotten.
         self._samples -= self._samples // 8
         self._limits[own] = limit
-        self._evidence[own] = (self._samples + 1) * (_LEAD if self.leader == own else 1)
+        self._evidence[own] = (self._samples + 1) * (_LEAD if self._was_elected else 1)
         self._told[own] = now
         best = own
         silent: list[int] = []
@@ -303,5 +326,5 @@ class CellShare:
             ahead = self._evidence[worker] - self._evidence[best]
             if ahead > 0 or (not ahead and worker < best):
                 best = worker
-        self.leader = best
+        self.leader, self._was_elected = best, best == own
         self._silent = tuple(silent)

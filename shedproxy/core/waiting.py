@@ -133,6 +133,8 @@ class Waiting(Screening):
             deadline_at = Instant(now + time_left_ns)
             feasible_ns = time_left_ns - self._limits.expected_ns(request.route)
             share_ns = int(time_left_ns * self._deadline_share)
+            if feasible_ns <= 0:
+                feasible_ns = share_ns  # it is tried, whatever is expected
             wait_max_ns = max(0, min(wait_max_ns, share_ns, feasible_ns))
         self._serial = serial = self._serial + 1
         expires_at = Instant(now + wait_max_ns)
@@ -314,6 +316,7 @@ class Waiting(Screening):
             if ticket is None:
                 if share is None:
                     return verdicts
+                share.want(free + 1)  # it is wider than what is free
                 break
             verdicts.append(self._admit_waiter(ticket, now))
             if share is not None:

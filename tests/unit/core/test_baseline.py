@@ -125,7 +125,7 @@ def test_samples_under_load_move_only_the_recent_mean() -> None:
     for _ in range(10_000):
         table.observe("r", 90 * MS, low_in_flight=0, now=NOW)
     assert table.baseline_ns("r") == 20 * MS
-    assert table.expected_ns("r") == pytest.approx(90 * MS, rel=0.01)
+    assert table.recent("r").value_ns == pytest.approx(90 * MS, rel=0.01)
 
 
 def test_routes_are_apart() -> None:
@@ -134,7 +134,7 @@ def test_routes_are_apart() -> None:
     learn(table, 500 * MS, 20, route="slow")
     assert (table.baseline_ns("fast"), table.baseline_ns("slow")) == (5 * MS, 500 * MS)
     assert table.typical_ns() == 500 * MS
-    assert table.baseline_ns("unseen") == table.expected_ns("unseen") == 0
+    assert table.baseline_ns("unseen") == table.recent("unseen").value_ns == 0
 
 
 def test_the_number_of_routes_is_bounded() -> None:
@@ -144,7 +144,7 @@ def test_the_number_of_routes_is_bounded() -> None:
         learn(table, MS * (1 if index < ROUTES_MAX else 7), route=f"r{index}")
     assert len(table) == ROUTES_MAX
     assert table.baseline_ns("r3") == MS
-    assert table.baseline_ns("another") == table.expected_ns("another") == 7 * MS
+    assert table.baseline_ns("another") == table.recent("another").value_ns == 7 * MS
 
 
 def test_a_calibrated_baseline_wins_over_what_is_learnt() -> None:

@@ -249,3 +249,17 @@ def test_off_means_that_nothing_is_done():
     fleet.failing = {"h1"}
     fleet.run(100)
     assert fleet.deeds == []
+
+
+def test_a_host_that_is_forgiven_while_it_is_out_may_be_found_bad_again():
+    fleet = Fleet()
+    fleet.run(20)
+    fleet.failing = {"h1"}
+    fleet.run(20)
+    (bullet,) = fleet.ejector.ledger.bullets
+    deed = Deed(act=Act.RELOAD, cell="a", host="h1", reason=bullet.reason, bullet=bullet)
+    fleet.ejector.commit(fleet.now, fleet.ejector.ledger.reload(bullet), [deed])
+    assert fleet.weight("h1") == FULL_WEIGHT
+    assert fleet.ejector.out_at("a", "h1") is None
+    fleet.run(40)
+    assert fleet.weight("h1") == 0

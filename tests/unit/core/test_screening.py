@@ -46,6 +46,39 @@ def test_an_idle_cell_tries_what_it_expects_to_fail(fixed, at, arrive) -> None:
     assert isinstance(arrive(shedder, 4000, time_left_ns=milliseconds(100)), Permit)
 
 
+def test_one_of_a_route_that_was_slow_once_is_tried_beside_other_work(fixed, at, arrive) -> None:
+    """Else it would be refused for as long as anything else runs; of those after it, none is."""
+    shedder = Shedder(fixed(4), now=at(0))
+    shedder.release(arrive(shedder, 0, route="report"), Outcome.SUCCESS, now=at(3000))
+    arrive(shedder, 3000, route="page")
+    after = [
+        isinstance(arrive(shedder, step, route="report", time_left_ns=seconds(1)), Permit)
+        for step in range(3100, 9000, 100)
+    ]
+    assert [place for place, is_tried in enumerate(after) if is_tried] == [29]
+    later = RequestInfo(route="report")
+    assert shedder.screen(later, now=at(9000), time_left_ns=seconds(1)) is None
+
+
+def test_who_is_tried_may_wait_for_a_slot(fixed, at, arrive) -> None:
+    shedder = Shedder(fixed(1), now=at(0))
+    shedder.release(arrive(shedder, 0, route="report"), Outcome.SUCCESS, now=at(3000))
+    page = arrive(shedder, 3000, route="page")
+    ticket = arrive(shedder, 6000, route="report", time_left_ns=seconds(1))
+    (verdict,) = shedder.release(page, Outcome.SUCCESS, now=at(6100))
+    assert verdict.ticket is ticket
+    assert isinstance(verdict.decision, Permit)
+
+
+def test_routes_that_are_no_more_leave_nothing_behind(fixed, at, arrive) -> None:
+    """A `classify` hook may take their names from clients."""
+    shedder = Shedder(fixed(4), now=at(0))
+    for number in range(100):
+        permit = arrive(shedder, route=f"of-{number}", route_limit=1)
+        shedder.release(permit, Outcome.SUCCESS, now=at(1))
+    assert not shedder._cells["default"]._route_count
+
+
 def test_route_and_class_bounds_refuse_before_slots(fixed, at, arrive, reason) -> None:
     """A bound of 0 always refuses."""
     shedder = Shedder(fixed(10, class_limits=(0, None, 1, None)), now=at(0))
@@ -283,3 +316,20 @@ def test_the_longest_wait_is_some_services_however_long_work_waits_inside_the_se
     limits.scatter, limits.service_ns, limits.typical_ns = 0.0, seconds(0.4), seconds(2)
     cell._move_level(at(1000))
     assert cell._wait_max_ns == seconds(1.6)
+
+
+def test_a_tenant_whose_request_is_wider_than_its_share_has_one_at_a_time(overloaded) -> None:
+    """Else none of them would ever be let in, whatever its rank."""
+    shedder = overloaded()
+    for number in range(1, 7):
+        assert isinstance(ask(shedder, 1022, number << 32), Ticket)
+
+    def wide() -> object:
+        return shedder.arrive(
+            RequestInfo(cost=3), now=milliseconds(1), cohort=1022, flow_hash=7 << 32
+        )
+
+    assert isinstance(wide(), Ticket)
+    second = wide()
+    assert isinstance(second, Rejected)
+    assert second.reason is RejectReason.FAIR_SHARE

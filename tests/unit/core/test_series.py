@@ -34,6 +34,19 @@ def test_a_sample_after_silence_replaces_the_mean() -> None:
     assert mean.value_ns == 9000
 
 
+def test_what_nothing_was_measured_of_for_long_is_due_once() -> None:
+    """For a second, or for as long as the mean."""
+    mean = DecayedMean()
+    mean.add(3 * NS_PER_S, now=Instant(0))
+    assert not mean.is_due(Instant(3 * NS_PER_S - 1), is_tried=True)
+    assert mean.is_due(Instant(3 * NS_PER_S), is_tried=False)
+    assert mean.is_due(Instant(3 * NS_PER_S), is_tried=True)
+    assert not mean.is_due(Instant(6 * NS_PER_S - 1), is_tried=True)
+    mean.add(5, now=Instant(4 * NS_PER_S))
+    assert not mean.is_due(Instant(5 * NS_PER_S - 1), is_tried=True)
+    assert mean.is_due(Instant(5 * NS_PER_S), is_tried=True)
+
+
 def test_sample_mean_is_the_mean_with_the_variance_of_its_samples() -> None:
     rng = random.Random(1)
     samples = [round(rng.expovariate(1 / NS_PER_MS)) for _ in range(100)]

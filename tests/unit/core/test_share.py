@@ -21,6 +21,7 @@ from shedproxy.core import (
     Instant,
     Outcome,
     Permit,
+    RequestInfo,
     Shedder,
     SpillPolicy,
     Verdict,
@@ -28,6 +29,7 @@ from shedproxy.core import (
 from shedproxy.testing.builders import a_policy, a_request
 
 SECOND = 1_000_000_000
+REQUEST = a_request()
 
 
 def host(workers: int) -> tuple[list[CellShare], list[int]]:
@@ -80,6 +82,54 @@ def test_what_is_free_beyond_a_slot_for_each_that_waits_longer_is_nobodys():
     assert not one.must_yield(Instant(40), 3)
     assert three.must_yield(Instant(40), 1)
     assert not three.must_yield(Instant(40), 2)
+
+
+def test_whoever_waits_for_several_slots_is_left_so_many():
+    (one, two), _ = host(2)
+    two.claim(10)
+    two.want(3)
+    one.claim(20)
+    assert one.must_yield(Instant(30), 3)
+    assert not one.must_yield(Instant(30), 4)
+    two.claim(15)
+    assert not one.must_yield(Instant(40), 2)
+
+
+def test_who_came_for_slots_and_found_too_few_is_not_passed_over():
+    (one, two), _ = host(2)
+    two.claim(10)
+    for look in range(20):
+        two.want(2)
+        assert one.must_yield(Instant(look * LOOK_NS), 1)
+    assert one.must_yield(Instant(20 * LOOK_NS - 1), 1)
+    assert not one.must_yield(Instant(20 * LOOK_NS), 1)
+
+
+def test_a_wide_waiter_is_not_starved_by_narrow_ones_of_another_worker():
+    """As in one worker, where slots get free until the first in line fits."""
+    subject = begun(2, limit=4, arrivals=(0, 0, 0, 0, 0, 0))
+    subject.arrive(1, a_request(cost=3))
+    assert subject.running[1] == []
+    for _ in range(20):
+        subject.arrive(0)
+        subject.finish(0)
+        subject.settle()
+    assert [permit.cost for permit in subject.running[1]] == [3]
+    assert subject.words.values[:2] == [1, 3]
+
+
+def test_who_has_just_come_brings_no_limit_that_others_should_take():
+    """Of equals the lower number leads, and a newcomer is nobody's equal."""
+    words = memoryview(bytearray(SHARE_WORDS * 2 * 8)).cast("q")
+    common = {"workers": 2, "parts": 2, "wake": lambda _: None}
+    two = CellShare(words, own=1, part=1, **common)
+    for second in (1, 2):
+        two.elect(60, Instant(second * SECOND))
+    newcomer = CellShare(words, own=0, part=0, **common)
+    newcomer.elect(8, Instant(2 * SECOND + 1))
+    assert (newcomer.leads, newcomer.leader_limit()) == (False, 60)
+    two.elect(60, Instant(3 * SECOND))
+    assert two.leads
 
 
 def test_nobody_is_woken_without_room():
@@ -156,6 +206,7 @@ def test_the_worker_with_most_samples_leads_and_keeps_the_lead_while_it_is_close
     one.elect(10, Instant(now + SECOND // 5))
     assert (one.leads, two.leads) == (False, True)
     assert one.leader_limit() == 20
+    two.elect(20, Instant(now + SECOND // 5))
     for _ in range(50):
         one.on_sample()
     one.elect(10, Instant(now + 2 * SECOND // 5))
@@ -244,9 +295,9 @@ class Host:
     def _take(self, worker: int, verdicts: Sequence[Verdict]) -> None:
         self.running[worker] += [each.decision for each in verdicts]
 
-    def arrive(self, worker: int) -> None:
+    def arrive(self, worker: int, request: RequestInfo = REQUEST) -> None:
         self.now += 1
-        decision = self.shedders[worker].arrive(REQUEST, Instant(self.now))
+        decision = self.shedders[worker].arrive(request, Instant(self.now))
         if isinstance(decision, Permit):
             self.running[worker].append(decision)
 
@@ -298,7 +349,6 @@ class Host:
         assert self.words.values[:count] == [0] * count
 
 
-REQUEST = a_request()
 Action = Callable[[Host, int], None]
 ACTIONS: tuple[Action, ...] = (Host.arrive, Host.finish)
 
