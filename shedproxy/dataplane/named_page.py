@@ -117,6 +117,8 @@ class NamedPage:
             self.region = next((r for r in range(REGIONS) if self._lock(r, 1)), -1)
             if self.region < 0:
                 raise StartupError(f"{REGIONS} processes have the page, there is room for no more")
+            # Who died here had the page. As long as the seat says so, others ask us for it.
+            os.pwrite(self._seats, _HAS_NONE, self.region)
         if self._door is None:
             self._door = self._open_door()
         holders = [r for r in self._others() if self._is_locked(r)]

@@ -2,8 +2,7 @@
 
 It owns nothing: listening sockets, the page its numbers are written to and the channel it is told
 things on are the supervisor's and come as file descriptors. It ends when the channel ends, after a
-drain, so that a supervisor that died leaves nothing behind. It imports little, because there may be
-many of it.
+drain, so that a supervisor that died leaves nothing behind. It imports little: there may be many.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from shedproxy.dataplane.stack import tell_stack_to
 from shedproxy.dataplane.table_page import TableReader
 from shedproxy.dataplane.worker_options import Options, parse_options
 from shedproxy.dataplane.worker_page import WorkerPlace, take_place
+from shedproxy.dataplane.worker_signals import leave_to_supervisor
 from shedproxy.errors import DocumentInvalidError, Problem, ShedproxyError, StartupError
 from shedproxy.observability.meter import Meter, ProcessCounter, ProcessGauge
 from shedproxy.snapshot import Document, cut_limits, decode_document, plain_memory, read_memory
@@ -63,6 +63,7 @@ class Worker:
         self._latest: Document | None = None
         """What came last while the service was starting; the first is what it starts with."""
         self._ended: asyncio.Future[int]
+        self._was_terminated = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._tables = TableReader(options.table_fd)
         self._upstreams: dict[str, dict[str, bool]] = {}
@@ -78,8 +79,7 @@ class Worker:
         """Serve until told otherwise; the exit code."""
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        # Ctrl-C is for the supervisor, which then drains its workers.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the supervisor, which drains us
         loop.add_signal_handler(signal.SIGTERM, self._on_terminate)
         await self._channel.open(self._options.channel_fd)
         try:
@@ -192,6 +192,7 @@ class Worker:
             recorder=self._make_recorder(),
             share=self._share,
             part=(self._options.index, self._options.workers),
+            is_service=self._options.kind == "asgi",
         )
         self._driver = driver
         driver.moves.on_change = self._tell_moving
@@ -315,7 +316,12 @@ class Worker:
     # --- the end ----------------------------------------------------------------------------
 
     def _on_terminate(self) -> None:
-        self._own(self._drain(self._grace(), Nanos(0)))
+        """Only the supervisor can put another in our place first; we go alone at a second."""
+        if self._service is None or self._was_terminated:
+            self._own(self._drain(self._grace(), Nanos(0)))
+        else:
+            self._was_terminated = True
+            self._channel.post("terminated")
 
     def _on_supervisor_gone(self) -> None:
         self._own(self._drain(self._grace(), Nanos(0)))
@@ -370,6 +376,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a worker with the given command line; the exit code."""
     import uvloop  # noqa: PLC0415 - not wanted by who only reads the options
 
+    leave_to_supervisor()
     try:
         options = parse_options(sys.argv[1:] if arguments is None else arguments)
         place = take_place(options)

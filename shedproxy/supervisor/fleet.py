@@ -68,6 +68,8 @@ class Fleet:
         self._learnt = Learnt(workers, memory or {})
         self.is_started = False
         """Every worker has been ready."""
+        self.on_terminated: Callable[[WorkerProcess], None] | None = None
+        """Somebody else has told a process to end that serves."""
         self.is_announced = False
         """Draining was announced: answers ask clients to go elsewhere."""
         self.workers = [self._make(index, index) for index in range(workers)]
@@ -294,6 +296,8 @@ class Fleet:
                 self._report("recording ended", {"worker": worker.index, **facts})
             case "ready":
                 self._on_ready(worker)
+            case "terminated" if self.on_terminated is not None:
+                self.on_terminated(worker)
             case "table_taken" if self._tables is not None:
                 slot, took_ns = (int(message.get(name, -1)) for name in ("slot", "took_ns"))
                 self._tables.on_taken(worker, slot, took_ns)
@@ -338,6 +342,7 @@ class Fleet:
 
     def _tell(self, worker: WorkerProcess) -> None:
         self._told[worker] = self._document
+        worker.problems = []  # of the one before
         worker.post("document", document=self._text_for(worker), **self._table_for(worker))
 
     def _table_for(self, worker: WorkerProcess) -> dict[str, Any]:

@@ -17,22 +17,25 @@ class HostTallies:
 
     def __init__(self) -> None:
         self._totals: dict[tuple[str, str], _Counts] = {}
-        self._last: dict[Any, dict[tuple[str, str], tuple[_Counts, bool]]] = {}
+        self._last: dict[Any, dict[tuple[str, str], _Counts]] = {}
+        """What each worker said last of each host, however long ago: it goes on from there."""
+        self._can_use: dict[Any, dict[tuple[str, str], bool]] = {}
+        """What its last message says."""
 
     def take(self, worker: Any, cells: Any) -> None:
         """What a worker says; anything else than counts is left out."""
         if not isinstance(cells, dict):
             return
-        before = self._last.get(worker, {})
-        now: dict[tuple[str, str], tuple[_Counts, bool]] = {}
+        last = self._last.setdefault(worker, {})
+        can_use: dict[tuple[str, str], bool] = {}
         for cell, hosts in cells.items():
             for host, numbers in hosts.items() if isinstance(hosts, dict) else ():
                 counts = _read(numbers)
                 if counts is None:
                     continue
                 key = (str(cell), str(host))
-                now[key] = (counts, bool(numbers[4]))
-                then = before.get(key, (_NOTHING, True))[0]
+                can_use[key] = bool(numbers[4])
+                then = last.get(key, _NOTHING)
                 if counts[0] < then[0]:
                     then = _NOTHING
                 total = self._totals.get(key, _NOTHING)
@@ -42,11 +45,13 @@ class HostTallies:
                     total[2] + counts[2] - then[2],
                     total[3] + counts[3] - then[3],
                 )
-        self._last[worker] = now
+                last[key] = counts
+        self._can_use[worker] = can_use
 
     def forget(self, worker: Any) -> None:
         """The worker is gone; what it counted stays."""
         self._last.pop(worker, None)
+        self._can_use.pop(worker, None)
 
     def total(self, cell: str, host: str) -> Tally:
         """What a host did since it was first heard of."""
@@ -55,13 +60,14 @@ class HostTallies:
 
     def is_reachable(self, cell: str, host: str) -> bool:
         """Whether some worker can use it, or nobody has said."""
-        said = [known[cell, host][1] for known in self._last.values() if (cell, host) in known]
+        said = [known[cell, host] for known in self._can_use.values() if (cell, host) in known]
         return not said or any(said)
 
     def keep(self, present: set[tuple[str, str]]) -> None:
         """Drop hosts that are configured no more."""
-        for key in self._totals.keys() - present:
-            del self._totals[key]
+        for known in (self._totals, *self._last.values()):
+            for key in known.keys() - present:
+                del known[key]
 
 
 def _read(numbers: Any) -> _Counts | None:

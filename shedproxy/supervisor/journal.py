@@ -23,6 +23,7 @@ _LEVELS = ("debug", "info", "warning", "error")
 _LEVEL_OF = {
     "worker ready": "debug",
     "worker died": "warning",
+    "worker terminated": "warning",
     "event loop stalled": "warning",
     "memory short": "warning",
     "restart failed": "error",

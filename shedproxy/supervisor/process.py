@@ -170,12 +170,14 @@ class WorkerProcess:
     @property
     def failures(self) -> int:
         """Deaths in a row; `CRASH_LOOP_FAILURES` or more is a crash loop."""
-        return self._backoff.failures
+        return (
+            0 if self._life is not None and self._is_stable(self._life) else self._backoff.failures
+        )
 
     @property
     def is_crash_looping(self) -> bool:
         """It dies as often as it is started."""
-        return self._backoff.failures >= CRASH_LOOP_FAILURES
+        return self.failures >= CRASH_LOOP_FAILURES
 
     def start(self) -> None:
         """Start the process, and again whenever it dies."""
@@ -236,7 +238,7 @@ class WorkerProcess:
                         await self._serve(life)
                     finally:
                         await self._bury(life)
-                    if life.ready_at is not None and self._clock() - life.ready_at >= STABLE_AFTER:
+                    if self._is_stable(life):
                         self._backoff.reset()
                 if self._is_stopping:
                     break
@@ -329,6 +331,9 @@ class WorkerProcess:
         self.page_lost = ""
         life.stacks.close()
         self._life = None
+
+    def _is_stable(self, life: _Life) -> bool:
+        return life.ready_at is not None and self._clock() - life.ready_at >= STABLE_AFTER
 
     def _was_slow(self, life: _Life) -> bool:
         return life.ready_at is None and self.last_exit == "not ready in time"

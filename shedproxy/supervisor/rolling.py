@@ -1,14 +1,17 @@
-"""A rolling restart: every worker process is replaced by a new one, one at a time, under load."""
+"""A rolling restart: every worker process is replaced by a new one, one at a time, under load.
+
+And one alone, when somebody has told it to end.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from shedproxy.core import Nanos
 from shedproxy.supervisor.fleet import Fleet
+from shedproxy.supervisor.process import WorkerProcess
 
 __all__ = ["RollingRestart"]
 
@@ -33,10 +36,13 @@ class RollingRestart:
         self._fleet = fleet
         self._grace = grace
         self._report = report
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+        """There is room for one successor."""
         self._replaced = 0
         self._state = "none"
         self._why = ""
+        fleet.on_terminated = self.replace
 
     def begin(self, cause: str) -> None:
         """Begin, unless one is under way or the workers have not all been ready yet."""
@@ -44,7 +50,7 @@ class RollingRestart:
             return
         self._state, self._replaced, self._why = "running", 0, ""
         self._report("restarting", {"cause": cause, "workers": len(self._fleet.workers)})
-        self._task = asyncio.create_task(self._run(), name="rolling restart")
+        self._own(self._run())
 
     def view(self) -> dict[str, Any]:
         """`state` is none, running, done or failed, of the last one; for the status page."""
@@ -57,21 +63,48 @@ class RollingRestart:
 
     async def cancel(self) -> None:
         """The service ends: who is between two processes is ended with the rest of the fleet."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        self._fleet.on_terminated = None
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def replace(self, worker: WorkerProcess) -> None:
+        """Somebody has told this one to end, and it serves: another takes its place first.
+
+        Where all are told, the service ends in its own order, which `cancel` begins.
+        """
+        if self._fleet.is_started:
+            self._own(self._replace(worker))
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="rolling restart")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _run(self) -> None:
-        for index in range(len(self._fleet.workers)):
-            try:
-                self._why = await self._fleet.replace(index, self._grace())
-            except Exception as error:  # noqa: BLE001 - "running" would last for ever
-                self._why = f"{type(error).__name__}: {error}"
-            if self._why:
-                self._state = "failed"
-                self._report("restart failed", {"worker": index, "why": self._why})
-                return
-            self._replaced += 1
-        self._state = "done"
-        self._report("restarted", {"workers": self._replaced})
+        async with self._turn:
+            for index in range(len(self._fleet.workers)):
+                self._why = await self._succeed(index)
+                if self._why:
+                    self._state = "failed"
+                    return
+                self._replaced += 1
+            self._state = "done"
+            self._report("restarted", {"workers": self._replaced})
+
+    async def _replace(self, worker: WorkerProcess) -> None:
+        async with self._turn:
+            if worker in self._fleet.workers:  # nobody has taken its place meanwhile
+                index = self._fleet.workers.index(worker)
+                self._report("worker terminated", {"worker": index, "worker_pid": worker.pid})
+                await self._succeed(index)
+
+    async def _succeed(self, index: int) -> str:
+        """Put a successor in the place of a worker; why that failed, or ""."""
+        try:
+            why = await self._fleet.replace(index, self._grace())
+        except Exception as error:  # noqa: BLE001 - "running" would last for ever
+            why = f"{type(error).__name__}: {error}"
+        if why:
+            self._report("restart failed", {"worker": index, "why": why})
+        return why

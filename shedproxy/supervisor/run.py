@@ -99,6 +99,8 @@ class Supervisor:
 
     async def run(self) -> None:
         """Start, serve, end."""
+        for signum in (signal.SIGHUP, signal.SIGUSR2):  # nothing to reload or restart yet
+            asyncio.get_running_loop().add_signal_handler(signum, lambda: None)
         settings = self._configuration.loaded.settings
         if self._configuration.is_managed:
             self._managed = ManagedMode(

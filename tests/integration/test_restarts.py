@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import signal
 import time
 from pathlib import Path
@@ -76,6 +77,75 @@ async def test_a_request_outlives_the_worker_that_is_replaced(tmp_path):
             await eventually_async(
                 lambda: asyncio.to_thread(lambda: proxy.status()["restart"]["state"] == "done")
             )
+
+
+async def test_a_worker_that_is_told_to_end_is_replaced_first(tmp_path):
+    """By an operator, or by who watches memory: somebody accepts at every moment."""
+    async with Upstream() as upstream:
+        async with entered(Shedproxy(upstream.url, home=tmp_path)) as proxy:
+            before = await asyncio.to_thread(lambda: proxy.worker_pid)
+            reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+            writer.write(b"GET /slow/1.5 HTTP/1.1\r\nhost: a\r\n\r\n")
+            await eventually_async(
+                lambda: asyncio.to_thread(lambda: proxy.cell()["in_flight"] == 1)
+            )
+            os.kill(before, signal.SIGTERM)
+            # Newcomers are answered all the time, while the former still has its request.
+            for _ in range(20):
+                async with Clients(proxy.port, 1) as newcomer:
+                    await newcomer.answers(1)
+                assert newcomer.lost == []
+            assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+            await writer.wait_closed()
+            await eventually_async(
+                lambda: asyncio.to_thread(lambda: proxy.worker_pid not in {0, before})
+            )
+            assert [event["worker_pid"] for event in proxy.events("worker terminated")] == [before]
+            assert not proxy.events("worker died")
+
+
+def test_told_to_end_with_all_its_processes_it_ends_in_its_own_order(tmp_path: Path):
+    """As systemd does it, unless told otherwise: newcomers are served until that is announced."""
+    config = '[server.drain]\nannounce = "1s"\n'
+    with Service(home=tmp_path) as service:
+        with Shedproxy(service.url, home=tmp_path, config=config) as proxy:
+            os.kill(proxy.worker_pid, signal.SIGTERM)
+            proxy.signal(signal.SIGTERM)
+            eventually(lambda: proxy.events("draining"))
+            for _ in range(5):
+                client = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+                client.request("GET", "/wait?ms=1")
+                assert client.getresponse().read() == b"ok\n"
+                client.close()
+            eventually(lambda: proxy.returncode == 0, within_s=30)
+            assert not proxy.events("worker died")
+
+
+def test_who_waits_for_a_busy_application_is_answered_when_it_ends(tmp_path: Path):
+    """They were told that they are connected; the loop stands still when the end is ordered."""
+    (tmp_path / "shop.py").write_text(
+        "import time\n"
+        + APP.replace(
+            '    if scope["type"] == "http":',
+            """    if scope["type"] == "http":
+        if scope["path"] == "/block":
+            time.sleep(0.7)""",
+        )
+    )
+    with Shedproxy(app="shop:app", home=tmp_path) as proxy:
+        clients = [
+            http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10) for _ in range(6)
+        ]
+        clients[0].request("GET", "/block")
+        time.sleep(0.2)
+        for client in clients[1:]:
+            client.request("GET", "/")
+        proxy.signal(signal.SIGTERM)
+        for client in clients:
+            assert client.getresponse().read() == b"ok"
+            client.close()
+        eventually(lambda: proxy.returncode == 0, within_s=30)
 
 
 def test_a_successor_that_does_not_start_leaves_the_former_in_office(tmp_path: Path):

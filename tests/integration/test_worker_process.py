@@ -262,12 +262,24 @@ def test_a_worker_ends_with_its_supervisor_after_what_is_under_way(start) -> Non
         assert worker.process.wait(60) == 0
 
 
-def test_sigint_is_for_the_supervisor_and_sigterm_drains(start) -> None:
+def test_signals_for_the_supervisor_do_nothing_here(start) -> None:
+    """A service manager sends them to every process of the service."""
     with upstream() as url:
         worker = start()
         worker.give(document_for(url))
         worker.hear("ready")
-        os.kill(worker.process.pid, signal.SIGINT)
+        for signum in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            os.kill(worker.process.pid, signum)
+            assert worker.ask().endswith(b"hello")
+
+
+def test_at_sigterm_the_supervisor_is_told_and_at_a_second_one_it_drains(start) -> None:
+    with upstream() as url:
+        worker = start()
+        worker.give(document_for(url))
+        worker.hear("ready")
+        os.kill(worker.process.pid, signal.SIGTERM)
+        worker.hear("terminated")
         assert worker.ask().endswith(b"hello")
         os.kill(worker.process.pid, signal.SIGTERM)
         worker.hear("drained")

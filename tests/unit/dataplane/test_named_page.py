@@ -222,3 +222,23 @@ def test_names_are_in_the_folder_of_the_user(monkeypatch, tmp_path: Path):
     assert runtime_folder() == Path("/dev/shm/shedproxy-12345")
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     assert runtime_folder() == Path("/dev/shm/shedproxy-12345")
+
+
+def test_newcomers_in_the_seats_of_the_dead_do_not_take_each_other_for_holders(make: Make):
+    """Whoever has the page hangs and dies without an answer: then one of them makes another."""
+    one = seated(make)
+    two = seated(make, one)
+    three = seated(make, one, two)
+    die(two)
+    die(three)
+    four, five = make(), make()
+    four.seek()
+    five.seek()
+    assert (four.page, five.page) == (None, None)
+    die(one)
+    for each in (four, five, five, four):
+        each.seek()
+        each.answer()
+    five.answer()
+    words(four)[0] = 5
+    assert words(five)[0] == 5

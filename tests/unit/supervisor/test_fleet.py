@@ -112,6 +112,14 @@ async def test_a_new_document_reaches_every_worker_and_those_started_later():
         assert "worker died" in [event for event, _ in journal.events]
 
 
+async def test_what_a_worker_had_against_the_document_before_is_not_held_against_the_next():
+    async with started(Journal()) as fleet:
+        for worker in fleet.workers:
+            worker.problems = [{"message": "of revision 1"}]
+        fleet.apply(FakeDocument(revision=2))
+        assert await fleet.applied(2, seconds(10)) == 2
+
+
 async def test_a_mode_is_sent_alone():
     journal = Journal()
     async with started(journal) as fleet:

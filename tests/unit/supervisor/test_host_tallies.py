@@ -51,3 +51,22 @@ def test_hosts_that_are_configured_no_more_are_forgotten():
     tallies.take(1, told(10, 1, 9, 90.0, 1))
     tallies.keep(set())
     assert tallies.total("a", "h") == Tally()
+
+
+def test_a_cell_that_is_not_watched_for_a_while_is_not_counted_again():
+    """Workers leave it out meanwhile, and go on from where they were."""
+    tallies = HostTallies()
+    both = {"a": {"h": [1, 0, 1, 9, 1]}, "b": {"h": [100, 10, 90, 9, 0]}}
+    tallies.take(1, both)
+    tallies.take(1, {"a": both["a"]})
+    assert tallies.is_reachable("b", "h")  # nobody says otherwise any more
+    tallies.take(1, both)
+    assert tallies.total("b", "h") == Tally(100, 10, 90, 9)
+
+
+def test_a_host_that_comes_back_counts_from_nothing():
+    tallies = HostTallies()
+    tallies.take(1, told(10, 1, 9, 90.0, 1))
+    tallies.keep(set())
+    tallies.take(1, told(12, 1, 11, 110.0, 1))
+    assert tallies.total("a", "h") == Tally(12, 1, 11, 110.0)

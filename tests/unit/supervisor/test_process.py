@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from shedproxy.clock import monotonic_now
-from shedproxy.core import milliseconds, seconds
-from shedproxy.supervisor.process import Backoff, WorkerProcess, WorkerState
+from shedproxy.core import Instant, milliseconds, seconds
+from shedproxy.supervisor.process import STABLE_AFTER, Backoff, WorkerProcess, WorkerState
 from shedproxy.supervisor.stack_file import StackFile
 from shedproxy.supervisor.worker_command import WorkerCommand
 from shedproxy.testing import eventually_async
@@ -103,6 +103,18 @@ async def test_a_crash_loop_is_counted_and_slows_down():
         await eventually_async(lambda: worker.is_crash_looping)
         assert worker.last_exit == "exit code 7"
         assert [failures for _, failures in owner.exits][:3] == [1, 2, 3]
+
+
+async def test_who_has_served_for_long_is_in_no_crash_loop():
+    """Said of it for ever, on the status page, because it died thrice before."""
+    clock = [monotonic_now()]
+    backoff = Backoff(first=milliseconds(1))
+    backoff.failures = 3
+    async with running(Owner(), backoff=backoff, clock=lambda: clock[0]) as worker:
+        await ready(worker)
+        assert worker.is_crash_looping
+        clock[0] = Instant(clock[0] + STABLE_AFTER)
+        assert (worker.is_crash_looping, worker.failures) == (False, 0)
 
 
 async def test_a_worker_that_breaks_the_protocol_is_replaced():

@@ -7,6 +7,7 @@ import pytest
 
 from shedproxy.core import seconds
 from shedproxy.supervisor.rolling import RollingRestart
+from shedproxy.testing import eventually_async
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +88,37 @@ async def test_nothing_begins_before_the_workers_have_started():
     bench.rolling.begin("x")
     assert bench.rolling.view()["state"] == "none"
     await bench.rolling.cancel()
+
+
+async def test_one_that_somebody_else_told_to_end_is_replaced_after_what_is_under_way():
+    bench = Bench()
+    workers = [SimpleNamespace(pid=pid) for pid in (7, 8, 9)]
+    bench.fleet.workers = workers
+    bench.rolling.begin("x")
+    bench.fleet.on_terminated(workers[1])
+    bench.fleet.on_terminated(SimpleNamespace(pid=6))  # it has handed over already
+    assert (await bench.ended())["state"] == "done"
+    await asyncio.sleep(0)
+    assert bench.replaced == [0, 1, 2, 1]
+    assert bench.events[2:] == [("worker terminated", {"worker": 1, "worker_pid": 8})]
+    assert bench.rolling.view()["replaced"] == 3
+
+
+async def test_who_is_told_to_end_stays_where_no_successor_starts():
+    bench = Bench("no app")
+    bench.fleet.workers = [SimpleNamespace(pid=7)]
+    bench.gate.set()
+    bench.fleet.on_terminated(bench.fleet.workers[0])
+    await eventually_async(lambda: len(bench.events) == 2)
+    assert bench.events[1] == ("restart failed", {"worker": 0, "why": "no app"})
+    assert bench.rolling.view()["state"] == "none"
+
+
+async def test_nobody_is_replaced_any_more_when_the_service_ends():
+    bench = Bench()
+    bench.fleet.on_terminated(0)
+    await bench.rolling.cancel()
+    assert (bench.replaced, bench.fleet.on_terminated) == ([], None)
 
 
 async def test_it_can_be_given_up():
