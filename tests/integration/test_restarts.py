@@ -53,15 +53,19 @@ async def test_a_great_many_compressed_ones_lose_nothing():
     assert done.lost == []
 
 
+async def a_slow_request(proxy: Shedproxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """One that is under way for a second and a half."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(b"GET /slow/1.5 HTTP/1.1\r\nhost: a\r\n\r\n")
+    await eventually_async(lambda: asyncio.to_thread(lambda: proxy.cell()["in_flight"] == 1))
+    return reader, writer
+
+
 async def test_a_request_outlives_the_worker_that_is_replaced(tmp_path):
     async with Upstream() as upstream:
         async with entered(Shedproxy(upstream.url, home=tmp_path)) as proxy:
             before = await asyncio.to_thread(lambda: proxy.worker_pid)
-            reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
-            writer.write(b"GET /slow/1.5 HTTP/1.1\r\nhost: a\r\n\r\n")
-            await eventually_async(
-                lambda: asyncio.to_thread(lambda: proxy.cell()["in_flight"] == 1)
-            )
+            reader, writer = await a_slow_request(proxy)
             proxy.signal(signal.SIGUSR2)
             await eventually_async(
                 lambda: asyncio.to_thread(lambda: proxy.worker_pid not in {0, before})
@@ -84,11 +88,7 @@ async def test_a_worker_that_is_told_to_end_is_replaced_first(tmp_path):
     async with Upstream() as upstream:
         async with entered(Shedproxy(upstream.url, home=tmp_path)) as proxy:
             before = await asyncio.to_thread(lambda: proxy.worker_pid)
-            reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
-            writer.write(b"GET /slow/1.5 HTTP/1.1\r\nhost: a\r\n\r\n")
-            await eventually_async(
-                lambda: asyncio.to_thread(lambda: proxy.cell()["in_flight"] == 1)
-            )
+            reader, writer = await a_slow_request(proxy)
             os.kill(before, signal.SIGTERM)
             # Newcomers are answered all the time, while the former still has its request.
             for _ in range(20):
