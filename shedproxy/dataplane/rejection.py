@@ -1,4 +1,4 @@
-"""Refusals and faults as HTTP answers: the only place where a reason gets a status.
+"""Refusals and faults as HTTP answers, by what `rejection_table` says of each.
 
 A refusal must cost far less than the work it turns away, so everything but its id and its
 Retry-After is rendered once per document; one refusal joins a handful of ready pieces.
@@ -9,140 +9,20 @@ how much capacity there is.
 
 from __future__ import annotations
 
-import enum
 import json
 import re
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final
 
 from shedproxy.core import NS_PER_S, Criticality, Rejected, RejectReason
+from shedproxy.dataplane.rejection_table import FAULTS, FRONTS, REASONS, Blame, Front
 from shedproxy.observability.fault import Fault
 from shedproxy.snapshot import RejectDocument
 
-__all__ = [
-    "FAULTS",
-    "FRONTS",
-    "ID_LENGTH",
-    "REASONS",
-    "Blame",
-    "Front",
-    "ReasonEntry",
-    "Rejections",
-]
+__all__ = ["ID_LENGTH", "Rejections"]
 
 ID_LENGTH: Final = 13
 """Characters of a refusal's id: fixed, so that the length of the body is known beforehand."""
-
-
-class Blame(enum.IntEnum):
-    """Whose shortage it is; decides the status and the problem type."""
-
-    CELL = 0
-    """The service is short of capacity: 503, or what the balancer in front takes well."""
-    TENANT = 1
-    """This caller is over its share: 429."""
-    INSTANCE = 2
-    """This instance cannot serve, another may: 503 behind every front, to be retried there."""
-
-
-class ReasonEntry(NamedTuple):
-    """How one RejectReason looks."""
-
-    blame: Blame
-    retry_after: bool
-    """Whether coming back later can help."""
-    detail: str
-
-
-REASONS: Final[dict[RejectReason, ReasonEntry]] = {
-    RejectReason.ROUTE_LIMIT: ReasonEntry(
-        Blame.CELL, True, "This route has all the work in flight that it may have."
-    ),
-    RejectReason.CLASS_LIMIT: ReasonEntry(
-        Blame.CELL, True, "This class of requests has all the work in flight that it may have."
-    ),
-    RejectReason.SHED_LEVEL: ReasonEntry(
-        Blame.CELL, True, "Demand is above capacity and more important requests go first."
-    ),
-    RejectReason.QUEUE_FULL: ReasonEntry(
-        Blame.CELL, True, "Too many requests that are no less important are waiting."
-    ),
-    RejectReason.QUEUE_TIMEOUT: ReasonEntry(
-        Blame.CELL, True, "No capacity came free in the time a request may wait."
-    ),
-    RejectReason.EVICTED: ReasonEntry(
-        Blame.CELL, True, "A more important request took this one's place in the queue."
-    ),
-    # No Retry-After: by its caller's own word, later is too late.
-    RejectReason.DEADLINE: ReasonEntry(
-        Blame.CELL, False, "The request cannot be finished in the time its caller has left."
-    ),
-    RejectReason.FAIR_SHARE: ReasonEntry(
-        Blame.TENANT, True, "This caller has more than its fair share while others wait."
-    ),
-    RejectReason.RESIDENT_LIMIT: ReasonEntry(Blame.CELL, True, "Too many streams are open."),
-    RejectReason.CONTROL_BUDGET: ReasonEntry(
-        Blame.CELL, True, "Too many control requests are in flight."
-    ),
-    RejectReason.DRAINING: ReasonEntry(Blame.INSTANCE, True, "This instance is shutting down."),
-    RejectReason.NO_UPSTREAM: ReasonEntry(
-        Blame.INSTANCE, True, "The service behind this proxy cannot be reached."
-    ),
-    RejectReason.CONNECTION_LIMIT: ReasonEntry(Blame.CELL, True, "Too many connections are open."),
-    RejectReason.ADDRESS_LIMIT: ReasonEntry(
-        Blame.TENANT, True, "This address has too many connections open."
-    ),
-    RejectReason.CELL_SHARE: ReasonEntry(
-        Blame.CELL, True, "Too many connections are busy with requests like this one."
-    ),
-    RejectReason.MOVING: ReasonEntry(
-        Blame.CELL, True, "What this request belongs to is being moved and was not ready in time."
-    ),
-}
-
-FAULTS: Final[dict[Fault, str]] = {
-    Fault.BAD_REQUEST: "The request is not valid HTTP/1.1.",
-    Fault.HEAD_TIMEOUT: "The request head did not arrive in time.",
-    Fault.BODY_TIMEOUT: "The request body did not arrive in time.",
-    Fault.LENGTH_REQUIRED: "The request needs a Content-Length.",
-    Fault.BODY_TOO_LARGE: "The request body is too large.",
-    Fault.TARGET_TOO_LONG: "The request target is too long.",
-    Fault.EXPECTATION: "Only 100-continue can be expected.",
-    Fault.HEAD_TOO_LARGE: "The request head is too large or has too many fields.",
-    Fault.METHOD: "The method or the transfer coding is not served.",
-    Fault.VERSION: "Only HTTP/1.1 and HTTP/1.0 are served.",
-    Fault.UPSTREAM_CONNECT: "The service could not be reached.",
-    Fault.UPSTREAM_CONNECT_TIMEOUT: "The service could not be reached in time.",
-    Fault.UPSTREAM_CLOSED: "The service closed the connection before it had answered.",
-    Fault.UPSTREAM_BAD_RESPONSE: "The service gave an answer that is not valid HTTP/1.1.",
-    Fault.UPSTREAM_TIMEOUT: "The service did not answer in time.",
-    Fault.CLIENT_GONE: "The client left before the answer was complete.",
-    Fault.SLOW_CLIENT: "The client was too slow.",
-    Fault.INTERNAL: "The proxy failed.",
-    Fault.METHOD_NOT_ALLOWED: "This proxy opens no tunnels and echoes no requests.",
-}
-"""What the answer to a fault says; its status is the fault's own."""
-
-
-class Front(NamedTuple):
-    """What the balancer in front neither retries nor counts against a healthy host."""
-
-    status_cell: int = 503
-    headers_cell: tuple[tuple[str, str], ...] = ()
-
-
-FRONTS: Final[dict[str, Front]] = {
-    "none": Front(),
-    # Outlier detection ejects after a run of 5xx; the header stops retries of the router.
-    "envoy": Front(429, (("x-envoy-ratelimited", "true"),)),
-    # `observe layer7` counts 5xx against the server, `retry-on 503` repeats them.
-    "haproxy": Front(429),
-    # `proxy_next_upstream http_503` repeats it and counts it towards max_fails.
-    "nginx": Front(429),
-    # Anomaly mitigation counts a target's 5xx.
-    "alb": Front(429),
-}
-"""By the document's `front`. A `status_capacity` other than 503 wins over the preset's."""
 
 _TYPES: Final = "https://iana.org/assignments/http-problem-types#"
 _CAPACITY: Final = (
@@ -278,6 +158,11 @@ class Rejections:
         start, body = self._fault_rendered[fault]
         return b"".join((start, self._end(date, keep_alive), b"" if head else body))
 
+    def fault_asgi(self, fault: Fault) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """Status, headers and body of a request that failed before the app had answered."""
+        headers, body = self._fault_answer(fault)
+        return fault.status, [(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers], body
+
     def status(self, reason: RejectReason) -> int:
         """The HTTP status a refusal for this reason is answered with."""
         return self._rendered[reason * _CRITICALITIES].status
@@ -335,6 +220,10 @@ class Rejections:
         )
 
     def _render_fault(self, fault: Fault) -> tuple[bytes, bytes]:
+        headers, body = self._fault_answer(fault)
+        return _start(fault.status, headers), body
+
+    def _fault_answer(self, fault: Fault) -> tuple[list[tuple[str, str]], bytes]:
         problem: dict[str, str | int] = {
             "type": "about:blank",
             "title": _phrase(fault.status),
@@ -344,8 +233,7 @@ class Rejections:
         }
         body = self._body(problem)
         added = [("allow", _ALLOW)] if fault.status == HTTPStatus.METHOD_NOT_ALLOWED else []
-        headers = _headers(fault.label, len(body), self._content_type, added)
-        return _start(fault.status, headers), body
+        return _headers(fault.label, len(body), self._content_type, added), body
 
     @property
     def _content_type(self) -> str | None:

@@ -44,6 +44,7 @@ class Exchange:
         "_ticket",
         "_verdict",
         "_watch",
+        "is_disowned",
         "permit",
         "source",
     )
@@ -55,6 +56,8 @@ class Exchange:
         self.permit: Permit | None = None
         """Until the answer has ended."""
         self._status = 0
+        self.is_disowned = False
+        """For the app its client has left; who answers that is not the app."""
         self._stalled_ns = 0
         self._sending_since: int | None = None
         self._patience: asyncio.TimerHandle | None = None
@@ -132,6 +135,17 @@ class Exchange:
             self._driver.abandon(self._ticket)
 
     # --- running ----------------------------------------------------------------------------
+
+    def disown(self, status: int) -> None:
+        """Take the slot, and the client, from an app that has not begun to answer it."""
+        if self.permit is not None and not self._status:
+            self.is_disowned = True
+            self._send = _to_nobody
+            self._finish(_ABANDONED, status)
+
+    def note_stalled(self, stalled_ns: int) -> None:
+        """So long the app has waited for its client."""
+        self._stalled_ns += stalled_ns
 
     async def run(self, app: App, scope: Scope, permit: Permit) -> None:
         """Run the app and give the permit back when its answer, or it, has ended."""
@@ -240,6 +254,10 @@ _ENDINGS: Final = frozenset(
     ("http.response.body", "http.response.zerocopysend", "http.response.pathsend")
 )
 """Messages that end an answer unless they say that more follows."""
+
+
+async def _to_nobody(_message: Message) -> None:
+    """What becomes of messages to a client that has left."""
 
 
 def outcome_of(status: int) -> Outcome:

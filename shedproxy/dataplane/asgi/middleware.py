@@ -20,12 +20,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shedproxy.core import Mode, Permit, Policy, Rejected, Ticket
+from shedproxy.dataplane.asgi.client_body import expects_body
 from shedproxy.dataplane.asgi.exchange import Exchange
-from shedproxy.dataplane.asgi.refusal import refuse
+from shedproxy.dataplane.asgi.refusal import fault_messages, refuse
 from shedproxy.dataplane.asgi.runtime import ClassifyHook, Runtime, compile_document
 from shedproxy.dataplane.asgi.types import App, Message, Receive, Scope, Send
 from shedproxy.dataplane.driver import Driver
 from shedproxy.errors import DocumentInvalidError, Problem
+from shedproxy.observability.fault import Fault
 from shedproxy.snapshot import Classification, Document, RejectDocument, Rule
 
 if TYPE_CHECKING:
@@ -128,6 +130,9 @@ class ShedMiddleware:
         runtime = self._last
         if runtime is None or not runtime.is_here():
             runtime = self._runtime()
+        if scope_type == "http" and expects_body(scope):
+            await self._after_body(runtime, scope, receive, send)
+            return
         began = runtime.begin(scope, receive, send)
         # Below are `refuse` and `Exchange.run`: a coroutine more would cost more than they do.
         if isinstance(began, Rejected):
@@ -152,6 +157,29 @@ class ShedMiddleware:
         finally:
             if exchange.permit is not None:
                 exchange.close()
+
+    async def _after_body(
+        self, runtime: Runtime, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """A request with a body: it is taken first, as far as it may be held."""
+        collected = await runtime.collect(scope, receive, send)
+        if collected is None:
+            return
+        body, began = collected
+        if isinstance(began, Rejected):
+            await refuse(runtime.refusal(began, scope), send)
+            return
+        exchange, decision = began
+        try:
+            await self._aside(runtime, exchange, decision, scope, send)
+        except Exception:
+            # Frameworks raise when they hear in the middle of a body that the client has left.
+            if not body.is_given_up:
+                raise
+        finally:
+            body.close()
+        if exchange.is_disowned:
+            await refuse(fault_messages(runtime.rejections, Fault.SLOW_CLIENT), send)
 
     async def _aside(
         self,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from shedproxy.core import Rejected
 from shedproxy.dataplane.asgi.types import Message, Scope, Send
 from shedproxy.dataplane.rejection import Rejections
+from shedproxy.observability.fault import Fault
 
-__all__ = ["refusal_messages", "refuse"]
+__all__ = ["fault_messages", "refusal_messages", "refuse"]
 
 
 def refusal_messages(
@@ -28,6 +29,19 @@ def refusal_messages(
     return (
         {"type": prefix + "http.response.start", "status": status, "headers": headers},
         {"type": prefix + "http.response.body", "body": body, "more_body": False},
+    )
+
+
+def fault_messages(rejections: Rejections, fault: Fault) -> tuple[Message, Message]:
+    """What answers a request that failed, and ends its connection: its body is not all here."""
+    status, headers, body = rejections.fault_asgi(fault)
+    return (
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*headers, (b"connection", b"close")],
+        },
+        {"type": "http.response.body", "body": body, "more_body": False},
     )
 
 

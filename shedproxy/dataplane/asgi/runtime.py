@@ -7,9 +7,19 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from threading import get_ident
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from shedproxy.core import Criticality, Decision, Instant, Permit, Rejected, RequestInfo, Ticket
+from shedproxy.core import (
+    Criticality,
+    Decision,
+    Instant,
+    Mode,
+    Permit,
+    Rejected,
+    RequestInfo,
+    Ticket,
+)
+from shedproxy.dataplane.asgi.client_body import ClientBody, SlowBodies
 from shedproxy.dataplane.asgi.exchange import Exchange
 from shedproxy.dataplane.asgi.refusal import refusal_messages
 from shedproxy.dataplane.asgi.route_table import RouteTable
@@ -23,6 +33,9 @@ from shedproxy.errors import DocumentInvalidError, Problem
 from shedproxy.snapshot import Document, Rule
 
 __all__ = ["ClassifyHook", "Runtime", "compile_document"]
+
+Began: TypeAlias = "tuple[Exchange, Permit | Ticket] | Rejected"
+Collected: TypeAlias = "tuple[ClientBody, Began]"
 
 ClassifyHook = Callable[[Scope, RequestInfo], Criticality | RequestInfo | None]
 """The app's own word on a request, after rules, marks and headers; must be cheap and not block."""
@@ -65,6 +78,7 @@ class Runtime:
         "_hook",
         "_routes",
         "_serial",
+        "_slow_bodies",
         "_states",
         "_thread_id",
         "driver",
@@ -88,6 +102,7 @@ class Runtime:
         self._has_marks = False
         self._exchanges: list[Exchange] = []
         self._exchanges_max = 64
+        self._slow_bodies = SlowBodies(self.loop, driver.clock, driver.shedder.waiting)
         self._document: Document | None = None
         """What was looked at last."""
         self.refresh()
@@ -123,14 +138,47 @@ class Runtime:
 
     def close(self) -> None:
         """Stop the timers; permits that are out may still come back."""
+        self._slow_bodies.close()
         if self.is_owner:
             self.driver.close()
 
-    def begin(
-        self, scope: Scope, receive: Receive, send: Send
-    ) -> tuple[Exchange, Permit | Ticket] | Rejected:
+    def begin(self, scope: Scope, receive: Receive, send: Send) -> Began:
         """Decide on a request that has come. Who is refused at once has no exchange."""
+        return self._begin(self._read(scope), scope, receive, send)
+
+    async def collect(self, scope: Scope, receive: Receive, send: Send) -> Collected | None:
+        """Decide on a request whose body is to come; None: its client left first.
+
+        As in the proxy: its head alone may be refused, and a slot is taken when the body, or enough
+        of it, is in.
+        """
+        driver = self.driver
+        clock = driver.clock  # a property: called at once it would be taken for a method
+        since = clock()
+        body = ClientBody(receive, self._slow_bodies)
         read = self._read(scope)
+        info, flow_hash, cohort, time_left_ns, rule = read
+        keys = self._classifier.keys
+        if keys is None or not driver.moves.holds(keys.take_moving()):
+            rejected = driver.screen(
+                info, flow_hash=flow_hash, cohort=cohort, time_left_ns=time_left_ns
+            )
+            if rejected is not None:
+                return body, rejected
+        # Who takes no slot need not be ready for one.
+        if not info.is_aside and driver.mode is not Mode.OFF and not await body.collect():
+            return None
+        if self._classifier.keys is not None:
+            info, flow_hash, cohort, time_left_ns, rule = self._read(scope)  # its cell may be new
+        if time_left_ns is not None:
+            time_left_ns = max(0, time_left_ns - (clock() - since))
+        read = info, flow_hash, cohort, time_left_ns, rule
+        began = self._begin(read, scope, body.receive, send)
+        if not isinstance(began, Rejected):
+            body.exchange = began[0]
+        return body, began
+
+    def _begin(self, read: Read, scope: Scope, receive: Receive, send: Send) -> Began:
         driver = self.driver
         decision: Decision
         if self._classifier.keys is not None:

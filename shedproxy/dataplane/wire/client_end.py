@@ -17,7 +17,7 @@ import termios
 from typing import TYPE_CHECKING
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, Instant
-from shedproxy.dataplane.wire.tcp_state import has_left
+from shedproxy.dataplane.wire.tcp_state import acknowledged, has_left, unacknowledged
 from shedproxy.dataplane.wire.timer_wheel import Timed
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class ClientEnd(Timed):
     def start_write_watch(self) -> None:
         """The client does not keep up: from now on it must take some bytes in each period."""
         now = self.server.clock()
-        self._drained = self.written - self.transport.get_write_buffer_size()
+        self._drained = self._taken()
         self._drained_at = now
         self.wake_at(now + self.server.live.timeouts.client_write_ns)
 
@@ -142,7 +142,7 @@ class ClientEnd(Timed):
         if elapsed_ns < timeouts.client_write_ns:
             self.wake_at(self._drained_at + timeouts.client_write_ns)
             return False
-        drained = self.written - self.transport.get_write_buffer_size()
+        drained = self._taken()
         least = max(1, timeouts.body_rate_min * elapsed_ns // NS_PER_S)
         if drained - self._drained < least:
             return True
@@ -150,6 +150,21 @@ class ClientEnd(Timed):
         self._drained_at = now
         self.wake_at(now + timeouts.client_write_ns)
         return False
+
+    def _taken(self) -> int:
+        """Bytes that the client has taken, or its kernel has; only how they grow counts."""
+        if self.server.is_tls:
+            # What is encrypted waits in a place of the loop's that says nothing of it.
+            sock = self.transport.get_extra_info("socket")
+            return 0 if sock is None else acknowledged(sock)
+        return self.written - self.transport.get_write_buffer_size()
+
+    def _owes(self) -> bool:
+        """Whether it has not taken all that was written."""
+        if self.transport.get_write_buffer_size():
+            return True
+        sock = self.transport.get_extra_info("socket") if self.server.is_tls else None
+        return sock is not None and unacknowledged(sock) > 0
 
     # --- half-closes ------------------------------------------------------------------------
 
@@ -202,7 +217,7 @@ class ClientEnd(Timed):
 
     def on_end_deadline(self, now: Instant) -> None:
         """Long enough, unless the client is still busy with an answer that is all written."""
-        if self.transport.get_write_buffer_size() and not self.has_stalled(now):
+        if self._owes() and not self.has_stalled(now):
             self.wake_at(now + LINGER_NS)
         else:
             self.cut()

@@ -12,13 +12,13 @@ from shedproxy.clock import Clock, monotonic_now, wall_seconds
 from shedproxy.core import NS_PER_S, CellTable, Instant, Nanos
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.key_moves import Present
+from shedproxy.dataplane.stalls import Stalls
 from shedproxy.dataplane.wire.client_end import ClientEnd
 from shedproxy.dataplane.wire.client_place import FIRST_WORD_NS
 from shedproxy.dataplane.wire.client_side import ClientConnection
 from shedproxy.dataplane.wire.field_memory import AnswerFields
 from shedproxy.dataplane.wire.live import Live
 from shedproxy.dataplane.wire.reception import Reception
-from shedproxy.dataplane.wire.stalls import Stalls
 from shedproxy.dataplane.wire.timer_wheel import Timed, TimerWheel
 from shedproxy.dataplane.wire.tls import renew, server_context
 from shedproxy.dataplane.wire.turns import Turns

@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from shedproxy.core import NS_PER_S, Instant, Nanos
@@ -137,6 +137,10 @@ class Target:
                 continue
             self._aside.discard(address)
             _keep_alive(transport)
+            if self.context is not None:
+                # uvloop drops what nobody has read when the connection ends. So its end is to stay
+                # in the kernel while we do not read.
+                cast("Any", transport).set_read_buffer_limits(high=1)
             return transport, protocol
         raise failure or OSError(f"{self.host} has no address")
 

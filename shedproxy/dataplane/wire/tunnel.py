@@ -102,7 +102,8 @@ class Tunnel:
             return False
         self._ended = ended
         other.write_eof()
-        return True
+        # A side that speaks TLS cannot be kept open, and asking for it is a line on stderr.
+        return ended.transport.can_write_eof()
 
     def on_client_closed(self) -> None:
         """The client's connection is gone."""

@@ -15,7 +15,8 @@ from shedproxy.core import (
     milliseconds,
     seconds,
 )
-from shedproxy.dataplane.rejection import FAULTS, FRONTS, ID_LENGTH, REASONS, Rejections
+from shedproxy.dataplane.rejection import ID_LENGTH, Rejections
+from shedproxy.dataplane.rejection_table import FAULTS, FRONTS, REASONS
 from shedproxy.dataplane.wire.grammar import check_response_head
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.ring import RefusalRing

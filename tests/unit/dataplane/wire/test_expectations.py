@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shedproxy.core import NS_PER_MS, milliseconds, seconds
+from shedproxy.dataplane.stalls import STALL_NS
 from shedproxy.dataplane.wire.client_end import LINGER_NS
-from shedproxy.dataplane.wire.stalls import STALL_NS
 from shedproxy.snapshot import Classification, Match, Rule
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from shedproxy.dataplane.wire.tcp_state import has_left, unacknowledged
+from shedproxy.dataplane.wire.tcp_state import acknowledged, has_left, unacknowledged
 from shedproxy.testing import eventually
 
 
@@ -73,3 +73,21 @@ def test_of_a_closed_socket_nothing_is_held(pair) -> None:
     _, server = pair
     server.close()
     assert unacknowledged(server) == 0
+
+
+def test_what_the_other_kernel_has_taken_grows_with_it(pair) -> None:
+    client, server = pair
+    before = acknowledged(server)
+    server.send(bytes(10_000))
+    assert client.recv(10_000, socket.MSG_WAITALL)
+    eventually(lambda: acknowledged(server) - before == 10_000)
+
+
+def test_where_nobody_knows_nothing_was_taken(pair) -> None:
+    _, server = pair
+    server.close()
+    assert acknowledged(server) == 0
+    one, other = socket.socketpair()
+    assert acknowledged(one) == 0
+    one.close()
+    other.close()

@@ -57,6 +57,20 @@ async def test_one_side_may_end_before_the_other(still) -> None:
 
 
 @pytest.mark.parametrize("who", [0, 1], ids=["client", "upstream"])
+async def test_a_side_that_speaks_tls_ends_whole_and_nobody_asks_for_less(still, who) -> None:
+    """uvloop ends it anyway, and writes a line about who wants to keep it open."""
+    bench = still()
+    sides = await opened(bench)
+    ended, other = sides[who], sides[1 - who]
+    ended.can_write_eof = lambda: False
+    assert not ended.protocol.eof_received()
+    assert other.has_eof
+    other.protocol.eof_received()
+    await bench.settle()
+    assert other.is_closed
+
+
+@pytest.mark.parametrize("who", [0, 1], ids=["client", "upstream"])
 async def test_the_loss_of_one_side_ends_the_other(still, who) -> None:
     bench = still()
     sides = await opened(bench)
