@@ -49,12 +49,12 @@ class _Mark:
 
     __slots__ = ("awaited_ns", "began", "looked_at", "moved", "still_ns")
 
-    def __init__(self, moved: int, at: Instant) -> None:
+    def __init__(self, moved: int, at: Instant, still_ns: int) -> None:
         self.began = moved
-        self.awaited_ns = 0
+        self.awaited_ns = still_ns
         """How long it has been awaited, and had moved `began` before."""
         self.moved = moved
-        self.still_ns = 0
+        self.still_ns = still_ns
         """How long it has been awaited since it had moved so much, hardly moving."""
         self.looked_at = at
 
@@ -72,10 +72,13 @@ class Stalls:
     def __len__(self) -> int:
         return len(self._marks)
 
-    def watch(self, holder: Holder, now: Instant) -> None:
-        """Look at it from now on; harmless when it is watched already."""
+    def watch(self, holder: Holder, now: Instant, still_ns: int = 0) -> None:
+        """Look at it from now on; harmless when it is watched already.
+
+        `still_ns` is how long it had not moved before.
+        """
         if holder not in self._marks:
-            self._marks[holder] = _Mark(holder.moved, now)
+            self._marks[holder] = _Mark(holder.moved, now, still_ns)
 
     def forget(self, holder: Holder) -> None:
         """Its exchange is over."""

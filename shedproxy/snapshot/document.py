@@ -235,7 +235,9 @@ class UpstreamDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyDocument:
-    """How the raw proxy behaves. The middleware has none of this."""
+    """How the raw proxy behaves. The middleware goes by what is said of request bodies:
+    `permit_body_size`, the rates, and `client_body_ns`; the rest is its server's.
+    """
 
     upstreams: tuple[UpstreamDocument, ...] = ()
     replacement: ReplacementDocument = field(default_factory=ReplacementDocument)

@@ -108,6 +108,7 @@ async def scripted_app(scope, receive, send):
 class Schedule:
     def __init__(self, rng, middleware, driver, clock):
         self.rng, self.driver, self.clock = rng, driver, clock
+        self.middleware = middleware
         self.probe = AsgiProbe(middleware)
         self.exchanges = []
 
@@ -124,6 +125,8 @@ class Schedule:
             exchange.feed({"type": "websocket.connect"})
         else:
             method = rng.choice(("GET", "POST"))
+            if rng.random() < 0.3:
+                headers.append((b"transfer-encoding", b"chunked"))
             exchange = self.probe.request(method, rng.choice(PATHS), headers, **more)
         self.exchanges.append(exchange)
 
@@ -148,8 +151,11 @@ class Schedule:
                 exchange.hold_sends.set()
 
     def pass_time(self):
-        self.clock.advance(milliseconds(self.rng.choice((1, 10, 100, 400))))
+        self.clock.advance(milliseconds(self.rng.choice((1, 10, 100, 400, 2000, 40_000))))
         self.driver.tick()
+        for runtime in self.middleware._runtimes.values():
+            runtime._slow_bodies.close()
+            runtime._slow_bodies._look()
 
     async def run(self):
         rng = self.rng

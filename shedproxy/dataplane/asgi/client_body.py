@@ -4,63 +4,81 @@ A small body is taken whole before its request asks for a slot, so that who send
 holds none. Of a larger one so much is taken first; the app reads the rest with its slot, and the
 time that it waits is the client's. While others wait for a slot of its cell, a client that does not
 move gives way, as before the proxy: the app hears that it has left.
+
+Who stops in a small body may be waiting for the app to say something first. Where nobody wants the
+slot it is let in with what there is, and gives way as soon as somebody does.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from shedproxy.clock import Clock
-from shedproxy.core import NS_PER_S
+from shedproxy.core import NS_PER_S, Instant
 from shedproxy.dataplane.asgi.exchange import Exchange
 from shedproxy.dataplane.asgi.types import Message, Receive, Scope
-from shedproxy.dataplane.stalls import LOOK_NS, Stalls
+from shedproxy.dataplane.driver import Driver
+from shedproxy.dataplane.stalls import LOOK_NS, STALL_NS, Stalls
 from shedproxy.observability.fault import Fault
-from shedproxy.snapshot import Timeouts
+from shedproxy.observability.metric import ProcessCounter
 
-__all__ = ["BODY_HELD_MAX", "ClientBody", "SlowBodies", "expects_body"]
+__all__ = ["HELD_ALL_MAX", "ClientBody", "SlowBodies", "expects_body", "waits_for_word"]
 
-BODY_HELD_MAX: Final = 64 * 1024
-"""Bytes of a body that are held before its request takes a slot; as the proxy's default."""
+HELD_ALL_MAX: Final = 64 * 1024 * 1024
+"""Bytes of bodies that are held on an event loop; above that nobody waits for more of one."""
 
-_BODILESS: Final = frozenset(("GET", "HEAD"))
-"""Methods whose body nobody reads: it means nothing (RFC 9110 9.3.1)."""
-
-
-_RATES: Final = Timeouts()
-"""What the proxy asks of a client by default while others wait."""
+_DISCONNECT: Final = "http.disconnect"
 
 
 class SlowBodies:
-    """Those of an event loop that an app waits for, with its slot.
+    """Those of an event loop that are waited for: before their slot, or by an app that has it.
 
-    Args:
-        loop: calls back while there are any.
-        clock: that the loop's driver goes by.
-        waiting: says how many requests wait for a slot of a cell.
+    Bounds are those of the driver's document, as of the proxy: `timeouts`, `permit_body_size`.
     """
 
-    __slots__ = ("_loop", "_stalls", "_timer", "clock")
+    __slots__ = ("_driver", "_loop", "_stalls", "_timer", "_without_slot", "held")
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, clock: Clock, waiting: Callable[[str], int]
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, driver: Driver) -> None:
         self._loop = loop
-        self.clock = clock
-        self._stalls = Stalls(waiting)
+        self._driver = driver
+        self._stalls = Stalls(driver.shedder.waiting)
+        self._without_slot: set[ClientBody] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self.held = 0
+        """Bytes that no app has taken yet."""
 
-    def watch(self, body: ClientBody) -> None:
-        """Look at it from now on; harmless when it is watched already."""
-        self._stalls.watch(body, self.clock())
-        if self._timer is None:
-            self._timer = self._loop.call_later(LOOK_NS / NS_PER_S, self._turn)
+    def now(self) -> Instant:
+        """The time that the driver goes by."""
+        clock = self._driver.clock  # a property: called at once it would be taken for a method
+        return clock()
+
+    @property
+    def size_max(self) -> int:
+        """Bytes of a body that are taken before its slot."""
+        return self._driver.document.proxy.permit_body_size
+
+    def await_first(self, body: ClientBody) -> None:
+        """It has no slot yet. Harmless when it is awaited already."""
+        self._without_slot.add(body)
+        self._arm()
+
+    def watch(self, body: ClientBody, still_ns: int) -> None:
+        """The app waits for it: look at it from now on. Harmless when it is watched already."""
+        self._without_slot.discard(body)
+        self._stalls.watch(body, self.now(), still_ns)
+        self._arm()
 
     def forget(self, body: ClientBody) -> None:
         """It is here, or nobody asks for it any more."""
+        self._without_slot.discard(body)
         self._stalls.forget(body)
+
+    def count(self, cell: str, fault: Fault) -> None:
+        """A request has ended so."""
+        meter = self._driver.meter
+        meter.on_fault(self._driver.cell_index(cell), fault)
+        if fault is Fault.SLOW_CLIENT:
+            meter.count(ProcessCounter.EVICTED_UPLOAD)
 
     def close(self) -> None:
         """Stop looking."""
@@ -68,15 +86,26 @@ class SlowBodies:
             self._timer.cancel()
             self._timer = None
 
-    def _turn(self) -> None:
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_later(LOOK_NS / NS_PER_S, self._look)
+
+    def _look(self) -> None:
         self._timer = None
+        now, timeouts = self.now(), self._driver.document.proxy.timeouts
+        for body in tuple(self._without_slot):
+            still_ns = now - body.moved_at
+            if still_ns >= timeouts.client_body_ns:
+                body.call_off(is_for_good=True)
+            elif still_ns >= STALL_NS and not self._driver.shedder.waiting(body.cell):
+                body.call_off()
         self._stalls.turn(
-            self.clock(),
-            rate_min=_RATES.body_rate_min,
-            contended_rate_min=_RATES.contended_rate_min,
+            now,
+            rate_min=timeouts.body_rate_min,
+            contended_rate_min=timeouts.contended_rate_min,
         )
-        if len(self._stalls):
-            self._timer = self._loop.call_later(LOOK_NS / NS_PER_S, self._turn)
+        if self._without_slot or len(self._stalls):
+            self._arm()
 
 
 class ClientBody:
@@ -85,73 +114,147 @@ class ClientBody:
     __slots__ = (
         "_gone",
         "_held",
+        "_is_called_off",
+        "_is_closed",
         "_is_complete",
+        "_one",
         "_reading",
         "_receive",
         "_slow",
+        "_task",
+        "cell",
         "exchange",
         "is_given_up",
+        "is_too_slow",
         "moved",
+        "moved_at",
     )
 
     def __init__(self, receive: Receive, slow: SlowBodies) -> None:
         self._receive = receive
         self._slow = slow
-        self._held: Message | None = None
-        self._is_complete = False
-        self._reading: asyncio.Task[Message] | None = None
-        self._gone: asyncio.Future[None] | None = None
-        """Waited for beside what is read; None: nothing is awaited."""
+        self.cell = ""
+        """Where its request is going."""
         self.exchange: Exchange | None = None
-        """Set once it has, or waits for, a slot."""
+        """Once it has, or waits for, a slot: see `join`."""
+        self.is_too_slow = False
+        """No byte of it came for so long that nobody waits any more."""
         self.is_given_up = False
         """It gave way to others: for the app the client has left."""
         self.moved = 0
-        """Bytes that have come."""
+        """Bytes that have come,"""
+        self.moved_at = slow.now()
+        """and when the last did."""
+        self._held: Message | None = None
+        self._is_complete = self._is_closed = self._is_called_off = False
+        self._task: asyncio.Task[object] | None = None
+        self._reading: asyncio.Task[Message] | None = None
+        self._gone: asyncio.Future[None] | None = None
+        """Waited for beside what is read; None: nothing is awaited."""
+        self._one: asyncio.Lock | None = None
 
-    async def collect(self) -> bool:
-        """Take what may be held. False: the client left first."""
+    # --- before the slot ----------------------------------------------------------------------
+
+    async def collect(self, cell: str) -> bool:
+        """Take what may be held of it, or what has come when nobody waits for more. False: the
+        client left first, or `is_too_slow`.
+        """
+        slow = self._slow
+        self.cell = cell
+        self._task = asyncio.current_task()
+        slow.await_first(self)
         parts: list[bytes] = []
-        while not self._is_complete and self.moved < BODY_HELD_MAX:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                return False
-            part: bytes = message.get("body", b"")
-            parts.append(part)
-            self._note(message)
-        # As one, so that who watches for the client to leave has only one to put aside.
-        self._held = {
-            "type": "http.request",
-            "body": parts[0] if len(parts) == 1 else b"".join(parts),
-            "more_body": not self._is_complete,
-        }
-        return True
+        is_ready = False
+        try:
+            while not self._is_complete and self.moved < slow.size_max and slow.held < HELD_ALL_MAX:
+                message = await self._first()
+                if message is None:
+                    break
+                if message["type"] == _DISCONNECT:
+                    return False
+                part: bytes = message.get("body", b"")
+                if part:
+                    parts.append(part)
+                    slow.held += len(part)
+                self._note(message)
+            is_ready = not self.is_too_slow
+        finally:
+            self._task = None
+            slow.forget(self)
+            # As one, so that who watches for the client to leave has only one to put aside.
+            self._held = {
+                "type": "http.request",
+                "body": parts[0] if len(parts) == 1 else b"".join(parts),
+                "more_body": not self._is_complete,
+            }
+            if not is_ready:
+                self.close()
+        return is_ready
+
+    async def _first(self) -> Message | None:
+        """The next message; None: it was called off. No server loses one when that is cancelled."""
+        try:
+            return await self._receive()
+        except asyncio.CancelledError:
+            # As `asyncio.timeout`: whoever else has cancelled it goes before.
+            task, was_called_off, self._is_called_off = self._task, self._is_called_off, False
+            if not was_called_off or task is None or task.uncancel() > 0:
+                raise
+            return None
+
+    def call_off(self, *, is_for_good: bool = False) -> None:
+        """Stop waiting for more before the slot."""
+        if self._task is not None and not self._is_called_off:
+            self.is_too_slow = is_for_good
+            self._is_called_off = True
+            self._task.cancel()
+
+    def count(self, fault: Fault) -> None:
+        """Its request has ended so."""
+        self._slow.count(self.cell, fault)
+
+    def join(self, exchange: Exchange) -> None:
+        """It has a slot, or waits for one."""
+        self.exchange = exchange
+        exchange.is_collected = self._held is not None
+        exchange.is_body_whole = self._is_complete
+
+    # --- with the slot ------------------------------------------------------------------------
 
     async def receive(self) -> Message:
         """What the app gets as `receive`."""
         held, self._held = self._held, None
         if held is not None:
+            self._slow.held -= len(held["body"])
             return held
         if self._is_complete:
             return await self._receive()
-        exchange = self.exchange
-        if self.is_given_up or exchange is None:
-            return {"type": "http.disconnect"}
+        if self._one is None:
+            self._one = asyncio.Lock()
+        async with self._one:
+            return await self._next()
+
+    async def _next(self) -> Message:
+        exchange, slow = self.exchange, self._slow
+        if self.is_given_up or self._is_closed or exchange is None:
+            return {"type": _DISCONNECT}
+        if self._is_complete:
+            return await self._receive()
         loop = asyncio.get_running_loop()
         reading = self._reading
         if reading is None:
             self._reading = reading = loop.create_task(self._read())
-        clock = self._slow.clock
-        since = clock()
-        self._slow.watch(self)
+            reading.add_done_callback(_retrieve)
+        since = slow.now()
+        slow.watch(self, since - self.moved_at if exchange.is_collected else 0)
         self._gone = loop.create_future()
         try:
             await asyncio.wait((reading, self._gone), return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._gone = None
-            exchange.note_stalled(clock() - since)
-        if not reading.done():
-            return {"type": "http.disconnect"}
+            exchange.note_stalled(slow.now() - since)
+        if not reading.done() or reading.cancelled():
+            return {"type": _DISCONNECT}
         self._reading = None
         message = reading.result()
         self._note(message)
@@ -159,6 +262,10 @@ class ClientBody:
 
     def close(self) -> None:
         """Nobody will ask for more."""
+        self._is_closed = True
+        held, self._held = self._held, None
+        if held is not None:
+            self._slow.held -= len(held["body"])
         self._slow.forget(self)
         if self._reading is not None:
             self._reading.cancel()
@@ -168,10 +275,15 @@ class ClientBody:
         return await self._receive()
 
     def _note(self, message: Message) -> None:
-        self.moved += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        if size:
+            self.moved += size
+            self.moved_at = self._slow.now()
         if not message.get("more_body", False):
             self._is_complete = True
             self._slow.forget(self)
+            if self.exchange is not None:
+                self.exchange.is_body_whole = True
 
     # --- as a holder of a slot ----------------------------------------------------------------
 
@@ -179,7 +291,9 @@ class ClientBody:
     def held_cell(self) -> str | None:
         """The cell of which its request holds a slot now."""
         permit = None if self.exchange is None else self.exchange.permit
-        return None if permit is None or permit.is_resident else permit.request.cell
+        if permit is None or permit.is_resident or not permit.cost:
+            return None
+        return permit.request.cell
 
     @property
     def is_awaited(self) -> bool:
@@ -188,22 +302,47 @@ class ClientBody:
 
     def end_stalled(self) -> None:
         """Let the app hear that the client has left."""
+        exchange = self.exchange
+        assert exchange is not None
+        assert exchange.permit is not None
         self.is_given_up = True
-        if self.exchange is not None:
-            self.exchange.disown(Fault.SLOW_CLIENT.status)
+        self.cell = exchange.permit.request.cell
+        self.count(Fault.SLOW_CLIENT)
+        exchange.disown(Fault.SLOW_CLIENT.status)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
 
 
 def expects_body(scope: Scope) -> bool:
-    """Whether a body that an app would read follows the head of an HTTP request."""
-    if scope["method"] in _BODILESS:
-        return False
-    name: Any
+    """Whether an HTTP request may have a body, whatever its method: some apps read it of any."""
+    length = b""
     for name, value in scope["headers"]:
-        if name == b"content-length":
-            return bool(value != b"0")
-        if name == b"transfer-encoding":
+        size = len(name)  # first: most fields are settled by it
+        if size == 17 and name == b"transfer-encoding":
             return True
-    # From HTTP/2 on the end of the body needs no field.
+        if size == 14 and name == b"content-length":
+            length = value
+    if length and length != b"0":
+        return True
+    # From HTTP/2 on no field tells whether a body follows, and one that does not is here at once.
     return not scope.get("http_version", "1.1").startswith("1")
+
+
+def waits_for_word(scope: Scope, size_max: int) -> bool:
+    """Whether its client waits to be told to send a body that is not surely small.
+
+    It is asked by the app then, with its slot: nobody shall send for nothing.
+    """
+    is_expecting, length = False, -1
+    for name, value in scope["headers"]:
+        if name == b"expect":
+            is_expecting = True
+        elif name == b"content-length" and value.isdigit():
+            length = int(value)
+    return is_expecting and not 0 <= length <= size_max
+
+
+def _retrieve(reading: asyncio.Task[Message]) -> None:
+    """An error of a read that nobody waits for any more is nobody's error."""
+    if not reading.cancelled():
+        reading.exception()

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 from typing import Any, Final
 
-from shedproxy.core import NS_PER_S, Kind, Outcome, Permit, Rejected, Ticket
+from shedproxy.core import NS_PER_S, Instant, Kind, Outcome, Permit, Rejected, Ticket
 from shedproxy.dataplane.asgi.client_watch import ClientWatch
 from shedproxy.dataplane.asgi.types import App, Message, Receive, Scope, Send
 from shedproxy.dataplane.driver import Driver
@@ -28,6 +28,7 @@ _APP_FAILED: Final = 500
 _AUTO: Final = Kind.AUTO
 _SUCCESS: Final = Outcome.SUCCESS
 _ABANDONED: Final = Outcome.ABANDONED
+_IGNORE: Final = Outcome.IGNORE
 
 
 class Exchange:
@@ -44,6 +45,9 @@ class Exchange:
         "_ticket",
         "_verdict",
         "_watch",
+        "expires_at",
+        "is_body_whole",
+        "is_collected",
         "is_disowned",
         "permit",
         "source",
@@ -56,6 +60,10 @@ class Exchange:
         self.permit: Permit | None = None
         """Until the answer has ended."""
         self._status = 0
+        self.is_body_whole = True
+        """False while more of its body is to come."""
+        self.is_collected = False
+        """Its client sends the body by now, whatever it had waited for."""
         self.is_disowned = False
         """For the app its client has left; who answers that is not the app."""
         self._stalled_ns = 0
@@ -65,6 +73,8 @@ class Exchange:
         self._watch: ClientWatch | None = None
         self.source: tuple[Any, Scope] | None = None
         """Its runtime and what it came as, where cells have a key."""
+        self.expires_at: Instant | None = None
+        """Its deadline then."""
 
     # --- waiting ----------------------------------------------------------------------------
 
@@ -76,7 +86,7 @@ class Exchange:
             if type(decision) is Permit:
                 self.permit = decision
         elif type(decision) is Permit:
-            self._driver.release(decision, Outcome.IGNORE)
+            self._driver.release(decision, _IGNORE)
 
     def on_hold(self, ticket: Ticket) -> None:
         """Its key is held: it waits for the end of that."""
@@ -86,7 +96,7 @@ class Exchange:
         """Its key has a cell again."""
         assert self.source is not None
         runtime, scope = self.source
-        decision = runtime.arrive(scope, self, self._ticket.arrived_at)
+        decision = runtime.arrive(scope, self)
         if type(decision) is Ticket:
             self._ticket = decision
         else:
@@ -111,7 +121,7 @@ class Exchange:
         self._verdict = verdict = asyncio.get_running_loop().create_future()
         self._watch = watch = ClientWatch(self._receive)
         try:
-            is_gone = await watch.until(verdict, is_allowed=_may_read(scope))
+            is_gone = await watch.until(verdict, is_allowed=self.is_collected or _may_read(scope))
             decision = None if is_gone else await verdict
         except BaseException:
             self._leave_queue(verdict)
@@ -129,7 +139,7 @@ class Exchange:
             decision = verdict.result()
             if type(decision) is Permit:
                 self.permit = None
-                self._driver.release(decision, Outcome.IGNORE)
+                self._driver.release(decision, _IGNORE)
         else:
             verdict.cancel()
             self._driver.abandon(self._ticket)
@@ -141,7 +151,8 @@ class Exchange:
         if self.permit is not None and not self._status:
             self.is_disowned = True
             self._send = _to_nobody
-            self._finish(_ABANDONED, status)
+            # How long the client has taken for its body says nothing of the app.
+            self._finish(_IGNORE, status)
 
     def note_stalled(self, stalled_ns: int) -> None:
         """So long the app has waited for its client."""
@@ -170,7 +181,7 @@ class Exchange:
             outcome, status = _ABANDONED, _CLIENT_GONE
             raise
         except BaseException:
-            outcome, status = Outcome.IGNORE, _APP_FAILED
+            outcome, status = _IGNORE, _APP_FAILED
             raise
         finally:
             self._finish(outcome, status)
@@ -182,12 +193,12 @@ class Exchange:
             return
         # Since ASGI 2.4 `send` raises OSError when the client has gone.
         if not (self._status and isinstance(error, OSError)):
-            self._finish(Outcome.IGNORE, _APP_FAILED)
+            self._finish(_IGNORE, _APP_FAILED)
 
     def close(self) -> None:
         """The app has ended. Without an answer it has most likely seen its client leave."""
         if self.permit is not None:
-            self._finish(_ABANDONED, _CLIENT_GONE)
+            self._finish(_ABANDONED if self.is_body_whole else _IGNORE, _CLIENT_GONE)
         if self._watch is not None:
             self._watch.close()
 
@@ -203,6 +214,10 @@ class Exchange:
                 status = message["status"]
                 # What is no status is the server's to refuse; here it counts as a failure.
                 self._status = status if 100 <= status < 1000 else _APP_FAILED
+                if not self.is_body_whole:
+                    permit.is_sampled = (
+                        True  # it works beside its client: whose time it is nobody knows
+                    )
                 self._driver.respond(permit)
                 if permit.request.kind is _AUTO and _is_event_stream(message.get("headers", ())):
                     self._driver.to_resident(permit)
@@ -264,7 +279,7 @@ def outcome_of(status: int) -> Outcome:
     """What an answer with this status says of the app's capacity."""
     if status < 400:
         return _SUCCESS
-    return Outcome.OVERLOAD if status in {503, 504} else Outcome.IGNORE
+    return Outcome.OVERLOAD if status in {503, 504} else _IGNORE
 
 
 def _is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:

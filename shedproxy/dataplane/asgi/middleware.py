@@ -2,8 +2,9 @@
 
     app = ShedMiddleware(app)
 
-Pure ASGI 3.0, standard library only. It decides before the body is asked for, adds no task to a
-request that does not have to wait, and gives every permit back exactly once. The address of the
+Pure ASGI 3.0, standard library only. It refuses before the body is asked for, takes a slot when a
+small one is in, adds no task to a request that does not have to wait, and gives every permit back
+exactly once. The address of the
 client is what the server says it is: uvicorn believes X-Forwarded-For from 127.0.0.1 unless it is
 told otherwise (`--no-proxy-headers`).
 """
@@ -162,10 +163,12 @@ class ShedMiddleware:
         self, runtime: Runtime, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """A request with a body: it is taken first, as far as it may be held."""
-        collected = await runtime.collect(scope, receive, send)
-        if collected is None:
+        body, began = await runtime.collect(scope, receive, send)
+        if began is None:
+            if body.is_too_slow:
+                body.count(Fault.BODY_TIMEOUT)
+                await refuse(fault_messages(runtime.rejections, Fault.BODY_TIMEOUT, scope), send)
             return
-        body, began = collected
         if isinstance(began, Rejected):
             await refuse(runtime.refusal(began, scope), send)
             return
@@ -174,12 +177,12 @@ class ShedMiddleware:
             await self._aside(runtime, exchange, decision, scope, send)
         except Exception:
             # Frameworks raise when they hear in the middle of a body that the client has left.
-            if not body.is_given_up:
+            if not exchange.is_disowned:
                 raise
         finally:
             body.close()
         if exchange.is_disowned:
-            await refuse(fault_messages(runtime.rejections, Fault.SLOW_CLIENT), send)
+            await refuse(fault_messages(runtime.rejections, Fault.SLOW_CLIENT, scope), send)
 
     async def _aside(
         self,

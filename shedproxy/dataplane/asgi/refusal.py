@@ -1,4 +1,4 @@
-"""Sends a refusal. The request's body is never asked for: what to do with it is the server's."""
+"""Sends a refusal, or what answers a body that does not come. The rest of it is the server's."""
 
 from __future__ import annotations
 
@@ -32,15 +32,13 @@ def refusal_messages(
     )
 
 
-def fault_messages(rejections: Rejections, fault: Fault) -> tuple[Message, Message]:
+def fault_messages(rejections: Rejections, fault: Fault, scope: Scope) -> tuple[Message, Message]:
     """What answers a request that failed, and ends its connection: its body is not all here."""
     status, headers, body = rejections.fault_asgi(fault)
+    if scope.get("http_version", "1.1").startswith("1"):
+        headers.append((b"connection", b"close"))
     return (
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [*headers, (b"connection", b"close")],
-        },
+        {"type": "http.response.start", "status": status, "headers": headers},
         {"type": "http.response.body", "body": body, "more_body": False},
     )
 

@@ -19,7 +19,7 @@ from shedproxy.core import (
     RequestInfo,
     Ticket,
 )
-from shedproxy.dataplane.asgi.client_body import ClientBody, SlowBodies
+from shedproxy.dataplane.asgi.client_body import ClientBody, SlowBodies, waits_for_word
 from shedproxy.dataplane.asgi.exchange import Exchange
 from shedproxy.dataplane.asgi.refusal import refusal_messages
 from shedproxy.dataplane.asgi.route_table import RouteTable
@@ -35,7 +35,6 @@ from shedproxy.snapshot import Document, Rule
 __all__ = ["ClassifyHook", "Runtime", "compile_document"]
 
 Began: TypeAlias = "tuple[Exchange, Permit | Ticket] | Rejected"
-Collected: TypeAlias = "tuple[ClientBody, Began]"
 
 ClassifyHook = Callable[[Scope, RequestInfo], Criticality | RequestInfo | None]
 """The app's own word on a request, after rules, marks and headers; must be cheap and not block."""
@@ -102,7 +101,7 @@ class Runtime:
         self._has_marks = False
         self._exchanges: list[Exchange] = []
         self._exchanges_max = 64
-        self._slow_bodies = SlowBodies(self.loop, driver.clock, driver.shedder.waiting)
+        self._slow_bodies = SlowBodies(self.loop, driver)
         self._document: Document | None = None
         """What was looked at last."""
         self.refresh()
@@ -144,46 +143,63 @@ class Runtime:
 
     def begin(self, scope: Scope, receive: Receive, send: Send) -> Began:
         """Decide on a request that has come. Who is refused at once has no exchange."""
-        return self._begin(self._read(scope), scope, receive, send)
+        read = self._read(scope)
+        keys = self._classifier.keys
+        moving = 0 if keys is None else keys.take_moving()
+        return self._begin(read, moving, scope, receive, send)
 
-    async def collect(self, scope: Scope, receive: Receive, send: Send) -> Collected | None:
-        """Decide on a request whose body is to come; None: its client left first.
+    async def collect(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> tuple[ClientBody, Began | None]:
+        """Decide on a request whose body is to come; None: its client left first, or was too slow.
 
         As in the proxy: its head alone may be refused, and a slot is taken when the body, or enough
         of it, is in.
         """
-        driver = self.driver
-        clock = driver.clock  # a property: called at once it would be taken for a method
-        since = clock()
-        body = ClientBody(receive, self._slow_bodies)
-        read = self._read(scope)
+        driver, slow = self.driver, self._slow_bodies
+        body = ClientBody(receive, slow)
+        since = slow.now()
+        document, read = self.driver.document, self._read(scope)
         info, flow_hash, cohort, time_left_ns, rule = read
         keys = self._classifier.keys
-        if keys is None or not driver.moves.holds(keys.take_moving()):
+        moving = 0 if keys is None else keys.take_moving()
+        if not driver.moves.holds(moving):
             rejected = driver.screen(
                 info, flow_hash=flow_hash, cohort=cohort, time_left_ns=time_left_ns
             )
             if rejected is not None:
                 return body, rejected
-        # Who takes no slot need not be ready for one.
-        if not info.is_aside and driver.mode is not Mode.OFF and not await body.collect():
-            return None
-        if self._classifier.keys is not None:
-            info, flow_hash, cohort, time_left_ns, rule = self._read(scope)  # its cell may be new
-        if time_left_ns is not None:
-            time_left_ns = max(0, time_left_ns - (clock() - since))
-        read = info, flow_hash, cohort, time_left_ns, rule
-        began = self._begin(read, scope, body.receive, send)
-        if not isinstance(began, Rejected):
-            body.exchange = began[0]
+        # Who takes no slot need not be ready for one. In the other modes nobody is kept waiting.
+        if (
+            driver.mode is Mode.ENFORCE
+            and not info.is_aside
+            and not waits_for_word(scope, slow.size_max)
+            and not await body.collect(info.cell)
+        ):
+            return body, None
+        try:
+            if driver.document is not document:  # its key may have another cell now
+                info, keys = self._read(scope)[0], self._classifier.keys
+                moving = 0 if keys is None else keys.take_moving()
+            if time_left_ns is not None:
+                time_left_ns = max(0, time_left_ns - (slow.now() - since))
+            read = info, flow_hash, cohort, time_left_ns, rule
+            began = self._begin(read, moving, scope, body.receive, send)
+        except BaseException:
+            body.close()
+            raise
+        if isinstance(began, Rejected):
+            body.close()
+        else:
+            body.join(began[0])
         return body, began
 
-    def _begin(self, read: Read, scope: Scope, receive: Receive, send: Send) -> Began:
+    def _begin(self, read: Read, moving: int, scope: Scope, receive: Receive, send: Send) -> Began:
         driver = self.driver
         decision: Decision
         if self._classifier.keys is not None:
             exchange = Exchange(driver, receive, send)
-            decision = self._arrive(read, scope, exchange)
+            decision = self._arrive(read, moving, scope, exchange)
         else:
             info, flow_hash, cohort, time_left_ns, _ = read
             clock = driver.clock  # a property: called at once it would be taken for a method
@@ -197,27 +213,27 @@ class Runtime:
                 self.tell(scope, decision.request)
         return decision if isinstance(decision, Rejected) else (exchange, decision)
 
-    def arrive(self, scope: Scope, exchange: Exchange, since: Instant) -> Decision:
-        """Decide once more on a request whose key has moved: it has waited since then."""
+    def arrive(self, scope: Scope, exchange: Exchange) -> Decision:
+        """Decide once more on a request whose key has moved."""
         info, flow_hash, cohort, time_left_ns, rule = self._read(scope)
-        if time_left_ns is not None:
+        if exchange.expires_at is not None:
             clock = self.driver.clock  # a property: called at once it would be taken for a method
-            time_left_ns -= clock() - since
-        return self._arrive((info, flow_hash, cohort, time_left_ns, rule), scope, exchange)
+            time_left_ns = max(0, exchange.expires_at - clock())
+        keys = self._classifier.keys
+        moving = 0 if keys is None else keys.take_moving()
+        read = info, flow_hash, cohort, time_left_ns, rule
+        return self._arrive(read, moving, scope, exchange)
 
     def refusal(self, rejected: Rejected, scope: Scope) -> tuple[Message, Message | None]:
         """What it is answered with."""
         refusal_id = self.driver.ring.text_of(rejected.record_id)
         return refusal_messages(self.rejections, rejected, refusal_id, scope)
 
-    def _arrive(self, read: Read, scope: Scope, exchange: Exchange) -> Decision:
+    def _arrive(self, read: Read, moving: int, scope: Scope, exchange: Exchange) -> Decision:
         """Decide, and tell it of the load if it may run at once."""
         info, flow_hash, cohort, time_left_ns, _ = read
-        keys = self._classifier.keys
-        moving = 0
-        if keys is not None:
-            moving = keys.take_moving()
-            self._note(exchange, scope)
+        if self._classifier.keys is not None:
+            self._note(exchange, scope, time_left_ns)
         if moving:
             decision = self.driver.moves.arrive(
                 exchange, moving, info, flow_hash, cohort, time_left_ns
@@ -228,11 +244,14 @@ class Runtime:
             self.tell(scope, decision.request)
         return decision
 
-    def _note(self, exchange: Exchange, scope: Scope) -> None:
+    def _note(self, exchange: Exchange, scope: Scope, time_left_ns: int | None) -> None:
         """Remember it as long as it lasts: its key may begin to move."""
         if exchange.source is not None:
             return
         exchange.source = self, scope
+        if time_left_ns is not None:
+            clock = self.driver.clock  # a property: called at once it would be taken for a method
+            exchange.expires_at = Instant(clock() + time_left_ns)
         exchanges = self._exchanges
         exchanges.append(exchange)
         if len(exchanges) > self._exchanges_max:

@@ -156,7 +156,9 @@ class ClientEnd(Timed):
         if self.server.is_tls:
             # What is encrypted waits in a place of the loop's that says nothing of it.
             sock = self.transport.get_extra_info("socket")
-            return 0 if sock is None else acknowledged(sock)
+            taken = None if sock is None else acknowledged(sock)
+            if taken is not None:
+                return taken
         return self.written - self.transport.get_write_buffer_size()
 
     def _owes(self) -> bool:

@@ -296,6 +296,7 @@ class Handshakes:
                 newcomer.sock,
                 ssl=self._context,
                 ssl_handshake_timeout=_NO_TIMEOUT_S,
+                ssl_shutdown_timeout=_NO_TIMEOUT_S,  # who ends it goes by what the client takes
             )
         )
         newcomer.task.add_done_callback(partial(self._on_shaken, client))

@@ -139,7 +139,8 @@ class Target:
             _keep_alive(transport)
             if self.context is not None:
                 # uvloop drops what nobody has read when the connection ends. So its end is to stay
-                # in the kernel while we do not read.
+                # in the kernel while we do not read; but for less than a record, whose rest has
+                # come, and then only where the upstream ends without a word of TLS.
                 cast("Any", transport).set_read_buffer_limits(high=1)
             return transport, protocol
         raise failure or OSError(f"{self.host} has no address")

@@ -28,12 +28,14 @@ def has_left(sock: socket.socket, *, or_half: bool) -> bool:
     return state[0] == _TCP_CLOSE or (or_half and state[0] == _TCP_CLOSE_WAIT)
 
 
-def acknowledged(sock: socket.socket) -> int:
-    """Bytes that its peer's kernel has taken since it was opened; 0 where nobody knows."""
+def acknowledged(sock: socket.socket) -> int | None:
+    """Bytes that its peer's kernel has taken since it was opened; None: nobody knows."""
     try:
         info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.stop)
     except OSError:
-        return 0
+        return None
+    if len(info) < _BYTES_ACKED.stop:
+        return None
     return int.from_bytes(info[_BYTES_ACKED], sys.byteorder)
 
 

@@ -6,19 +6,23 @@ import asyncio
 
 import pytest
 
-from shedproxy.core import NS_PER_S, Kind, Mode, Outcome
-from shedproxy.dataplane.asgi.client_body import BODY_HELD_MAX, expects_body
+from shedproxy.core import NS_PER_S, Kind, Lane, Mode, Outcome
+from shedproxy.dataplane.asgi import client_body
+from shedproxy.dataplane.asgi.client_body import expects_body, waits_for_word
 from shedproxy.dataplane.asgi.middleware import ShedMiddleware
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.stalls import LOOK_NS, STALL_NS
-from shedproxy.snapshot import Document, Match, Rule
+from shedproxy.observability.fault import Fault
+from shedproxy.observability.metric import ProcessCounter
+from shedproxy.snapshot import Document, Match, ProxyDocument, Rule, Timeouts
 from shedproxy.testing import AsgiProbe, a_policy, eventually_async
 
 pytestmark = pytest.mark.anyio
 
 LENGTH = (b"content-length", b"10")
 CHUNKED = (b"transfer-encoding", b"chunked")
-LARGE = b"x" * BODY_HELD_MAX
+HELD = ProxyDocument().permit_body_size
+LARGE = b"x" * HELD
 
 
 def cell(middleware):
@@ -72,15 +76,31 @@ def finished(monkeypatch):
         ("POST", [LENGTH], "1.1", True),
         ("PUT", [(b"host", b"a"), CHUNKED], "1.1", True),
         ("POST", [(b"content-length", b"0")], "1.1", False),
+        ("POST", [(b"content-length", b"0"), CHUNKED], "1.1", True),
         ("POST", [], "1.1", False),
-        ("POST", [], "2", True),
-        ("POST", [(b"content-length", b"0")], "2", False),
-        ("GET", [LENGTH], "1.1", False),
-        ("HEAD", [CHUNKED], "1.1", False),
+        ("GET", [LENGTH], "1.1", True),
+        ("HEAD", [CHUNKED], "1.0", True),
+        ("POST", [(b"content-length", b"0")], "2", True),
+        ("GET", [], "3", True),
     ],
 )
-def test_which_heads_are_followed_by_a_body(method, headers, version, expected):
+def test_which_heads_may_be_followed_by_a_body(method, headers, version, expected):
+    """Whatever the method: Django reads a body of any. HTTP/2 says by a flag if there is one."""
     assert expects_body({"method": method, "headers": headers, "http_version": version}) is expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([LENGTH], False),
+        ([LENGTH, (b"expect", b"100-continue")], False),
+        ([(b"content-length", b"101"), (b"expect", b"100-continue")], True),
+        ([CHUNKED, (b"expect", b"100-continue")], True),
+        ([(b"content-length", b"\xb2"), (b"expect", b"100-continue")], True),
+    ],
+)
+def test_whose_client_is_told_by_the_app_to_send(headers, expected):
+    assert waits_for_word({"headers": headers}, 100) is expected
 
 
 async def test_a_body_that_does_not_come_holds_no_slot(shed, reader):
@@ -127,7 +147,7 @@ async def test_of_a_larger_body_so_much_is_held_and_the_rest_is_read_with_the_sl
     await eventually_async(lambda: cell(middleware).in_flight == 1)
     request.send_body(b"end")
     await request.end()
-    assert request.body == b"%d" % (BODY_HELD_MAX + 3)
+    assert request.body == b"%d" % (HELD + 3)
 
 
 async def test_the_time_that_the_rest_takes_is_the_clients(shed, reader, clock, finished):
@@ -243,14 +263,19 @@ async def test_the_app_may_stop_waiting_and_ask_again(shed):
 # --- giving way ---------------------------------------------------------------------------------
 
 
-async def let_stall(middleware, clock):
-    """Let so much time pass that a client that does not move gives way to who waits."""
+async def let_pass(middleware, clock, length_ns):
+    """So much time, in which the loop looks who moves."""
     slow = middleware._runtime()._slow_bodies
-    for _ in range(2 + STALL_NS // LOOK_NS):
+    for _ in range(length_ns // LOOK_NS):
         clock.advance(LOOK_NS)
-        slow._turn()
-        slow.close()  # its timers are the test's
-    await asyncio.sleep(0)
+        slow.close()  # its timer is the test's
+        slow._look()
+        await asyncio.sleep(0)
+
+
+async def let_stall(middleware, clock):
+    """So much that a client that does not move gives way to who waits."""
+    await let_pass(middleware, clock, STALL_NS + 2 * LOOK_NS)
 
 
 async def stalled(middleware):
@@ -274,7 +299,7 @@ async def test_who_stops_in_a_large_body_gives_way_to_who_waits(shed, reader, cl
     assert (slow.status, slow.headers["shedproxy-reason"]) == (408, "slow_client")
     assert slow.headers["connection"] == "close"
     assert quick.status == 200
-    assert [one[:2] for one in finished] == [(Outcome.ABANDONED, 408), (Outcome.SUCCESS, 200)]
+    assert [one[:2] for one in finished] == [(Outcome.IGNORE, 408), (Outcome.SUCCESS, 200)]
     assert cell(middleware).in_flight == 0
 
 
@@ -306,7 +331,7 @@ async def test_what_an_app_says_to_who_has_left_for_it_is_not_heard(shed, clock,
     assert await slow.end() is None
     await quick.end()
     assert (slow.status, quick.status) == (408, 200)
-    assert [one[:2] for one in finished] == [(Outcome.ABANDONED, 408), (Outcome.SUCCESS, 200)]
+    assert [one[:2] for one in finished] == [(Outcome.IGNORE, 408), (Outcome.SUCCESS, 200)]
 
 
 async def test_an_answer_that_has_begun_is_the_apps_to_end(shed, clock, finished):
@@ -335,6 +360,299 @@ async def test_what_an_app_raises_for_another_reason_is_passed_on(shed):
     request = AsgiProbe(shed(app)).request("POST", headers=[LENGTH])
     request.send_body(b"x")
     assert isinstance(await request.end(), LookupError)
+
+
+async def test_with_a_timer_of_the_loop(reader, held):
+    """As it is, in its own time."""
+
+    async def app(scope, receive, send):
+        await (held if scope["method"] == "GET" else reader)(scope, receive, send)
+
+    middleware = ShedMiddleware(app, Document(policy=a_policy(limit=1, wait_max_ns=20 * NS_PER_S)))
+    slow = AsgiProbe(middleware).request("POST", headers=[CHUNKED])
+    slow.send_body(LARGE, more=True)
+    await eventually_async(lambda: slow.receive_count == 2)
+    quick = AsgiProbe(middleware).request()
+    await slow.end()
+    assert slow.status == 408
+    held.gate.set()
+    await quick.end()
+    assert quick.status == 200
+    await eventually_async(lambda: middleware._runtime()._slow_bodies._timer is None)
+    middleware.close()
+
+
+async def test_evictions_are_counted(shed, reader, clock):
+    middleware = shed(reader, limit=1, wait_max_ns=10 * NS_PER_S)
+    slow = await stalled(middleware)
+    quick = AsgiProbe(middleware).request()
+    quick.send_body()
+    await eventually_async(lambda: cell(middleware).queue_length == 1)
+    await let_stall(middleware, clock)
+    await slow.end()
+    await quick.end()
+    meter = middleware._driver.meter
+    assert meter.faults(0, Fault.SLOW_CLIENT) == 1
+    assert meter.counted(ProcessCounter.EVICTED_UPLOAD) == 1
+
+
+async def test_its_owner_may_ask_for_no_rate(clock, reader):
+    timeouts = Timeouts(contended_rate_min=0, body_rate_min=0)
+    document = Document(
+        policy=a_policy(limit=1, wait_max_ns=100 * NS_PER_S), proxy=ProxyDocument(timeouts=timeouts)
+    )
+    middleware = ShedMiddleware(reader, driver=Driver(document, clock=clock))
+    slow = await stalled(middleware)
+    quick = AsgiProbe(middleware).request()
+    quick.send_body()
+    await eventually_async(lambda: cell(middleware).queue_length == 1)
+    for _ in range(20):
+        slow.send_body(b"x", more=True)
+        await asyncio.sleep(0)
+        await let_pass(middleware, clock, NS_PER_S)
+    slow.send_body(b"end")
+    await slow.end()
+    await quick.end()
+    assert (slow.status, quick.status) == (200, 200)
+
+
+@pytest.mark.parametrize("how", ["leave", "cancel"])
+async def test_a_client_that_leaves_in_its_body_teaches_nothing(shed, reader, finished, how):
+    middleware = shed(reader, limit=1)
+    slow = await stalled(middleware)
+    slow.disconnect() if how == "leave" else slow.cancel()
+    await slow.end()
+    assert [one[:2] for one in finished] in (
+        [(Outcome.IGNORE, 500)],  # the app raised
+        [(Outcome.IGNORE, 499)],
+    )
+
+
+async def test_an_answer_beside_a_body_that_comes_is_no_latency(shed, monkeypatch):
+    sampled = []
+    release = Driver.release_at
+    monkeypatch.setattr(
+        Driver,
+        "release_at",
+        lambda self, permit, *rest: (
+            sampled.append(permit.is_sampled),
+            release(self, permit, *rest),
+        ),
+    )
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await receive()
+        await send({"type": "http.response.body", "body": b""})
+
+    request = AsgiProbe(shed(app)).request("POST", headers=[CHUNKED])
+    request.send_body(LARGE, more=True)
+    request.send_body(b"end")
+    await request.end()
+    assert sampled == [True]
+
+
+async def test_a_control_request_has_no_slot_to_give(shed, reader, clock, held):
+    async def app(scope, receive, send):
+        await (held if scope["path"] == "/held" else reader)(scope, receive, send)
+
+    middleware = shed(
+        app,
+        limit=1,
+        wait_max_ns=10 * NS_PER_S,
+        rules=[Rule(match=Match(path=("/c",)), lane=Lane.CONTROL)],
+    )
+    control = AsgiProbe(middleware).request("POST", "/c", headers=[LENGTH])
+    await eventually_async(lambda: control.receive_count == 1)
+    requests = [AsgiProbe(middleware).request("GET", "/held") for _ in range(2)]
+    await eventually_async(lambda: cell(middleware).queue_length == 1)
+    await let_stall(middleware, clock)
+    control.send_body(b"late")
+    await control.end()
+    assert (control.status, control.body) == (200, b"4")
+    held.gate.set()
+    for request in requests:
+        await request.end()
+
+
+# --- stopping before the slot -------------------------------------------------------------------
+
+
+async def test_who_waits_for_a_word_first_gets_it_where_nobody_wants_the_slot(shed, clock):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            message = await receive()
+            more = message["more_body"]
+            body = {"type": "http.response.body", "body": message["body"], "more_body": more}
+            await send(body)
+            if not more:
+                return
+
+    middleware = shed(app)
+    request = AsgiProbe(middleware).request("POST", headers=[CHUNKED])
+    request.send_body(b"ping", more=True)
+    await eventually_async(lambda: request.receive_count == 2)
+    await let_pass(middleware, clock, STALL_NS - LOOK_NS)
+    assert not request.sent
+    await let_pass(middleware, clock, LOOK_NS)
+    await eventually_async(lambda: request.body == b"ping")
+    request.send_body(b"pong")
+    await request.end()
+    assert request.body == b"pingpong"
+
+
+async def test_who_stops_is_not_let_in_before_who_waits_and_gives_way_at_once(
+    shed, reader, held, clock
+):
+    async def app(scope, receive, send):
+        await (held if scope["method"] == "GET" else reader)(scope, receive, send)
+
+    middleware = shed(app, limit=1, wait_max_ns=30 * NS_PER_S)
+    slow = AsgiProbe(middleware).request("POST", headers=[LENGTH])
+    slow.send_body(b"x", more=True)
+    await eventually_async(lambda: slow.receive_count == 2)
+    first, second = [AsgiProbe(middleware).request() for _ in range(2)]
+    await eventually_async(lambda: cell(middleware).queue_length == 1)
+    await let_stall(middleware, clock)
+    assert cell(middleware).queue_length == 1, "the slow one does not even wait"
+    held.gate.set()
+    await first.end()
+    await second.end()
+    await let_pass(middleware, clock, LOOK_NS)
+    assert cell(middleware).in_flight == 1, "nobody wants it"
+    third = AsgiProbe(middleware).request()
+    await eventually_async(lambda: cell(middleware).queue_length == 1)
+    await let_pass(middleware, clock, 2 * LOOK_NS)
+    await slow.end()
+    await third.end()
+    assert (slow.status, third.status) == (408, 200)
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(shed, held, clock, reader):
+    async def app(scope, receive, send):
+        await (held if scope["method"] == "GET" else reader)(scope, receive, send)
+
+    middleware = shed(app, limit=1, wait_max_ns=100 * NS_PER_S)
+    others = [AsgiProbe(middleware).request() for _ in range(2)]
+    await eventually_async(lambda: cell(middleware).queue_length == 1)
+    slow = AsgiProbe(middleware).request("POST", headers=[LENGTH])
+    slow.send_body(b"x", more=True)
+    await eventually_async(lambda: slow.receive_count == 2)
+    await let_pass(middleware, clock, Timeouts().client_body_ns + LOOK_NS)
+    await slow.end()
+    assert (slow.status, slow.headers["shedproxy-reason"]) == (408, "body_timeout")
+    assert middleware._driver.meter.faults(0, Fault.BODY_TIMEOUT) == 1
+    assert middleware._runtime()._slow_bodies.held == 0
+    held.gate.set()
+    for other in others:
+        await other.end()
+
+
+async def test_a_server_that_cancels_in_the_turn_of_that_is_obeyed(shed, clock, reader):
+    middleware = shed(reader)
+    slow = AsgiProbe(middleware).request("POST", headers=[LENGTH])
+    await eventually_async(lambda: slow.receive_count == 1)
+    clock.advance(STALL_NS)
+    middleware._runtime()._slow_bodies._look()
+    slow.cancel()
+    assert isinstance(await slow.end(), asyncio.CancelledError)
+    assert reader.messages == []
+    assert cell(middleware).in_flight == 0
+
+
+async def test_what_all_hold_together_is_bounded(shed, reader, monkeypatch):
+    monkeypatch.setattr(client_body, "HELD_ALL_MAX", 10)
+    middleware = shed(reader)
+    requests = [AsgiProbe(middleware).request("POST", headers=[LENGTH]) for _ in range(3)]
+    for request in requests:
+        request.send_body(b"12345", more=True)
+    # The first waits for more, and for the others there is no room: the slots bound them.
+    await eventually_async(lambda: all(request.receive_count == 2 for request in requests))
+    assert len(reader.messages) == cell(middleware).in_flight == 2
+    for request in requests:
+        request.send_body(b"6")
+        await request.end()
+        assert request.body == b"6"
+    assert middleware._runtime()._slow_bodies.held == 0
+
+
+async def test_a_client_that_waits_to_send_a_large_body_is_told_by_the_app(shed, held):
+    middleware = shed(held, limit=1)
+    headers = [(b"content-length", b"100000"), (b"expect", b"100-continue")]
+    first, second = [
+        AsgiProbe(middleware).request("PUT", path, headers) for path in ("/first", "/second")
+    ]
+    await eventually_async(lambda: cell(middleware).queue_length == 1)
+    assert (first.receive_count, second.receive_count) == (0, 0)
+    held.gate.set()
+    await first.end()
+    await second.end()
+
+
+async def test_one_that_sends_a_small_one_is_seen_to_leave_the_queue(shed, held):
+    middleware = shed(held, limit=1)
+    first = AsgiProbe(middleware).request("GET", "/first")
+    await eventually_async(lambda: held.started)
+    headers = [LENGTH, (b"expect", b"100-continue")]
+    second = AsgiProbe(middleware).request("PUT", "/second", headers)
+    second.send_body(b"0123456789")
+    await eventually_async(lambda: cell(middleware).queue_length == 1)
+    second.disconnect()
+    assert await second.end() is None
+    assert cell(middleware).queue_length == 0
+    held.gate.set()
+    await first.end()
+
+
+async def test_observed_nobody_is_kept_waiting(shed, reader):
+    middleware = shed(reader, mode=Mode.OBSERVE)
+    request = AsgiProbe(middleware).request("POST", headers=[CHUNKED])
+    request.send_body(b"a", more=True)
+    await eventually_async(lambda: reader.messages)
+    request.send_body(b"b")
+    await request.end()
+    assert request.body == b"2"
+
+
+async def test_an_error_of_the_server_is_passed_on(shed, reader):
+    async def receive():
+        raise LookupError
+
+    middleware = shed(reader)
+    scope = AsgiProbe(reader).request("POST", headers=[LENGTH]).scope
+    with pytest.raises(LookupError):
+        await middleware(scope, receive, None)
+    assert middleware._runtime()._slow_bodies.held == 0
+
+
+async def test_two_that_read_at_once_get_a_message_each(shed):
+    got = []
+
+    async def app(scope, receive, send):
+        await receive()
+        got.extend(message["body"] for message in await asyncio.gather(receive(), receive()))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    request = AsgiProbe(shed(app)).request("POST", headers=[CHUNKED])
+    for part in (LARGE, b"one"):
+        request.send_body(part, more=True)
+    request.send_body(b"two")
+    await request.end()
+    assert got == [b"one", b"two"]
+
+
+async def test_the_hook_is_asked_once(shed, reader):
+    asked = []
+    middleware = shed(reader, classify=lambda scope, info: asked.append(info))
+    request = AsgiProbe(middleware).request("POST", headers=[LENGTH])
+    request.send_body(b"x", more=True)
+    await eventually_async(lambda: request.receive_count == 2)
+    request.send_body(b"y")
+    await request.end()
+    assert (request.status, len(asked)) == (200, 1)
 
 
 async def test_nothing_of_a_body_is_kept_when_its_request_is_over(shed, clock):
