@@ -12,20 +12,32 @@ slot it is let in with what there is, and gives way as soon as somebody does.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from shedproxy.core import NS_PER_S, Instant
 from shedproxy.dataplane.asgi.exchange import Exchange
 from shedproxy.dataplane.asgi.types import Message, Receive, Scope
+from shedproxy.dataplane.classify import Read
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.stalls import LOOK_NS, STALL_NS, Stalls
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.metric import ProcessCounter
 
-__all__ = ["HELD_ALL_MAX", "ClientBody", "SlowBodies", "expects_body", "waits_for_word"]
+__all__ = [
+    "BODY_FIELDS",
+    "HELD_ALL_MAX",
+    "ClientBody",
+    "SlowBodies",
+    "may_have_body",
+    "waits_for_word",
+]
 
 HELD_ALL_MAX: Final = 64 * 1024 * 1024
 """Bytes of bodies that are held on an event loop; above that nobody waits for more of one."""
+
+BODY_FIELDS: Final = (b"content-length", b"transfer-encoding")
+"""What says in HTTP/1 that a body follows."""
 
 _DISCONNECT: Final = "http.disconnect"
 
@@ -128,9 +140,15 @@ class ClientBody:
         "is_too_slow",
         "moved",
         "moved_at",
+        "moving",
+        "read",
     )
 
-    def __init__(self, receive: Receive, slow: SlowBodies) -> None:
+    def __init__(self, receive: Receive, slow: SlowBodies, read: Read, moving: int) -> None:
+        self.read = read
+        """What is known of its request."""
+        self.moving = moving
+        """The hash of its key, if that moves."""
         self._receive = receive
         self._slow = slow
         self.cell = ""
@@ -313,19 +331,19 @@ class ClientBody:
             self._gone.set_result(None)
 
 
-def expects_body(scope: Scope) -> bool:
-    """Whether an HTTP request may have a body, whatever its method: some apps read it of any."""
-    length = b""
-    for name, value in scope["headers"]:
-        size = len(name)  # first: most fields are settled by it
-        if size == 17 and name == b"transfer-encoding":
-            return True
-        if size == 14 and name == b"content-length":
-            length = value
-    if length and length != b"0":
+def may_have_body(scope: Scope, fields: Mapping[bytes, bytes], has_fields: int) -> bool:
+    """Whether a body may follow, whatever the method: some apps read it of any.
+
+    Args:
+        scope: of an HTTP request.
+        fields: headers of it by name, at least those of `BODY_FIELDS`.
+        has_fields: not 0 where there is one of these.
+    """
+    if has_fields and (b"transfer-encoding" in fields or fields[b"content-length"] != b"0"):
         return True
     # From HTTP/2 on no field tells whether a body follows, and one that does not is here at once.
-    return not scope.get("http_version", "1.1").startswith("1")
+    version = scope.get("http_version", "1.1")
+    return bool(version not in {"1.1", "1.0"})
 
 
 def waits_for_word(scope: Scope, size_max: int) -> bool:

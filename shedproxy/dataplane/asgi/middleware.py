@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shedproxy.core import Mode, Permit, Policy, Rejected, Ticket
-from shedproxy.dataplane.asgi.client_body import expects_body
+from shedproxy.dataplane.asgi.client_body import ClientBody
 from shedproxy.dataplane.asgi.exchange import Exchange
 from shedproxy.dataplane.asgi.refusal import fault_messages, refuse
 from shedproxy.dataplane.asgi.runtime import ClassifyHook, Runtime, compile_document
@@ -131,9 +131,6 @@ class ShedMiddleware:
         runtime = self._last
         if runtime is None or not runtime.is_here():
             runtime = self._runtime()
-        if scope_type == "http" and expects_body(scope):
-            await self._after_body(runtime, scope, receive, send)
-            return
         began = runtime.begin(scope, receive, send)
         # Below are `refuse` and `Exchange.run`: a coroutine more would cost more than they do.
         if isinstance(began, Rejected):
@@ -144,6 +141,9 @@ class ShedMiddleware:
                     await send(body)
             except OSError:
                 pass  # a client that has left does not need it
+            return
+        if isinstance(began, ClientBody):
+            await self._after_body(runtime, began, scope, send)
             return
         exchange, decision = began
         if type(decision) is not Permit or scope_type != "http":
@@ -160,10 +160,10 @@ class ShedMiddleware:
                 exchange.close()
 
     async def _after_body(
-        self, runtime: Runtime, scope: Scope, receive: Receive, send: Send
+        self, runtime: Runtime, body: ClientBody, scope: Scope, send: Send
     ) -> None:
         """A request with a body: it is taken first, as far as it may be held."""
-        body, began = await runtime.collect(scope, receive, send)
+        began = await runtime.collect(body, scope, send)
         if began is None:
             if body.is_too_slow:
                 body.count(Fault.BODY_TIMEOUT)

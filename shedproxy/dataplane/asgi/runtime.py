@@ -19,7 +19,13 @@ from shedproxy.core import (
     RequestInfo,
     Ticket,
 )
-from shedproxy.dataplane.asgi.client_body import ClientBody, SlowBodies, waits_for_word
+from shedproxy.dataplane.asgi.client_body import (
+    BODY_FIELDS,
+    ClientBody,
+    SlowBodies,
+    may_have_body,
+    waits_for_word,
+)
 from shedproxy.dataplane.asgi.exchange import Exchange
 from shedproxy.dataplane.asgi.refusal import refusal_messages
 from shedproxy.dataplane.asgi.route_table import RouteTable
@@ -44,6 +50,8 @@ _ROUTES_LOOK: Final = 255
 """The router's table is looked at on the first request and on every 256th: apps add routes late,
 not often."""
 _STATES_MAX: Final = 1024
+_FOR_BODY: Final = 1 << 16
+"""Above all that the classifier reads headers for."""
 
 
 _log = logging.getLogger("shedproxy")
@@ -75,11 +83,13 @@ class Runtime:
         "_exchanges_max",
         "_has_marks",
         "_hook",
+        "_may_have_body",
         "_routes",
         "_serial",
         "_slow_bodies",
         "_states",
         "_thread_id",
+        "_wanted",
         "driver",
         "is_owner",
         "loop",
@@ -99,6 +109,8 @@ class Runtime:
         """By the id of their info: what they say is the same for all requests that share one."""
         self._routes = RouteTable(app)
         self._has_marks = False
+        self._may_have_body = False
+        """The request that was read last."""
         self._exchanges: list[Exchange] = []
         self._exchanges_max = 64
         self._slow_bodies = SlowBodies(self.loop, driver)
@@ -125,6 +137,9 @@ class Runtime:
             return
         self._document = document
         self._classifier, self.rejections = classifier, rejections
+        self._wanted = dict(classifier.wanted)
+        for framing in BODY_FIELDS:
+            self._wanted[framing] = self._wanted.get(framing, 0) | _FOR_BODY
         self._changed: dict[tuple[int, Criticality], tuple[RequestInfo, RequestInfo]] = {}
         self.driver.moves.turn(self._classifier.keys, self._present)
 
@@ -141,34 +156,32 @@ class Runtime:
         if self.is_owner:
             self.driver.close()
 
-    def begin(self, scope: Scope, receive: Receive, send: Send) -> Began:
-        """Decide on a request that has come. Who is refused at once has no exchange."""
+    def begin(self, scope: Scope, receive: Receive, send: Send) -> Began | ClientBody:
+        """Decide on a request that has come. Who is refused at once has no exchange. One that may
+        have a body is decided by `collect`.
+        """
         read = self._read(scope)
         keys = self._classifier.keys
         moving = 0 if keys is None else keys.take_moving()
+        if self._may_have_body:
+            return ClientBody(receive, self._slow_bodies, read, moving)
         return self._begin(read, moving, scope, receive, send)
 
-    async def collect(
-        self, scope: Scope, receive: Receive, send: Send
-    ) -> tuple[ClientBody, Began | None]:
+    async def collect(self, body: ClientBody, scope: Scope, send: Send) -> Began | None:
         """Decide on a request whose body is to come; None: its client left first, or was too slow.
 
         As in the proxy: its head alone may be refused, and a slot is taken when the body, or enough
         of it, is in.
         """
-        driver, slow = self.driver, self._slow_bodies
-        body = ClientBody(receive, slow)
-        since = slow.now()
-        document, read = self.driver.document, self._read(scope)
-        info, flow_hash, cohort, time_left_ns, rule = read
-        keys = self._classifier.keys
-        moving = 0 if keys is None else keys.take_moving()
+        driver, slow, moving, since = self.driver, self._slow_bodies, body.moving, body.moved_at
+        document = driver.document
+        info, flow_hash, cohort, time_left_ns, rule = body.read
         if not driver.moves.holds(moving):
             rejected = driver.screen(
                 info, flow_hash=flow_hash, cohort=cohort, time_left_ns=time_left_ns
             )
             if rejected is not None:
-                return body, rejected
+                return rejected
         # Who takes no slot need not be ready for one. In the other modes nobody is kept waiting.
         if (
             driver.mode is Mode.ENFORCE
@@ -176,7 +189,7 @@ class Runtime:
             and not waits_for_word(scope, slow.size_max)
             and not await body.collect(info.cell)
         ):
-            return body, None
+            return None
         try:
             if driver.document is not document:  # its key may have another cell now
                 info, keys = self._read(scope)[0], self._classifier.keys
@@ -192,7 +205,7 @@ class Runtime:
             body.close()
         else:
             body.join(began[0])
-        return body, began
+        return began
 
     def _begin(self, read: Read, moving: int, scope: Scope, receive: Receive, send: Send) -> Began:
         driver = self.driver
@@ -298,15 +311,25 @@ class Runtime:
             self._has_marks = self._routes.has_marks
         client = scope.get("client")
         is_socket = scope["type"] == "websocket"
+        headers, wanted = scope["headers"], self._wanted
+        said = 0
+        found: dict[bytes, bytes] = {}
+        for name, value in headers:  # once, for all that is read
+            if name in wanted and name not in found:
+                found[name] = value
+                said |= wanted[name]
+        self._may_have_body = not is_socket and may_have_body(scope, found, said & _FOR_BODY)
         read = self._classifier.read(  # with `_head_of`, without the call
             "GET" if is_socket else scope["method"],
             scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass"),
-            scope["headers"],
+            headers,
             client[0] if client else "",
             serial,
             is_socket,
             None,
             self._find_mark(scope) if self._has_marks else None,
+            said & ~_FOR_BODY,
+            found,
         )
         if self._hook is None:
             return read
