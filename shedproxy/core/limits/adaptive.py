@@ -16,8 +16,9 @@ What makes that work on services whose single latencies scatter by more than the
 - Latency that jumps asks for a trial at a higher limit. Where latency does not follow, the service
   is only slower, and its present latency is the new baseline. Where it does, a dip tells lost
   capacity from longer work. While others are refused: a dip at once, and at instants that all who
-  share a clock have in common; also when a fall of the limit took throughput (`fall`).
+  share a clock have in common; also when a fall of the limit was in vain (`fall`).
 - Hard evidence (503, timeouts) lowers the limit as long as that helps (`episode`).
+- Where a fall of the limit took throughput with latency, more latency is allowed (`allowance`).
 
 Ours; the level a ramp dips to is the bandwidth-delay product of BBR (Cardwell et al., 2016).
 """
@@ -25,9 +26,10 @@ Ours; the level a ramp dips to is the bandwidth-delay product of BBR (Cardwell e
 from __future__ import annotations
 
 import math
-from typing import Final
 
 from shedproxy.core.baseline import LOW_ALWAYS, low_in_flight
+from shedproxy.core.limits import moves
+from shedproxy.core.limits.allowance import Allowance
 from shedproxy.core.limits.beginning import Beginning
 from shedproxy.core.limits.episode import STEP_MIN, Ceiling, OverloadEpisode, has_overload
 from shedproxy.core.limits.evidence import Evidence
@@ -44,23 +46,6 @@ from shedproxy.core.window import WindowSummary
 
 __all__ = ["AdaptiveLimit"]
 
-_GROWTH_MAX: Final = 1.5
-"""Most the ramp rises in a window: from 8 to hundreds in ten of them."""
-_SHRINK_MAX: Final = 0.5
-"""Least of its level that is left where it ends."""
-_RISE_MAX: Final = 1.1
-"""Most a settled limit rises: what ends first after a rise is what was short."""
-_FALL_MAX: Final = 0.85
-"""And what is left of it after a fall: one pause of the service must not halve it."""
-_RAMP_END_ERRORS: Final = 1.5
-"""Latency above target by so many of its errors ends the ramp."""
-_RISE_ERRORS, _RISE_MIN = 0.5, 0.02
-"""A move up has to be so many errors, and this share of the level: up on the lesser doubt,"""
-_FALL_ERRORS, _FALL_MIN = 1.0, 0.03
-"""and one down so many: too low a limit costs more than too high a one."""
-_MEMORY: Final = 400.0
-"""Samples of evidence, times 1 + scatter: then the strain is known to 7 % or better."""
-
 
 class AdaptiveLimit:
     """Remembers the level (the limit before rounding up) and what it is in the middle of."""
@@ -73,8 +58,7 @@ class AdaptiveLimit:
         self._beginning = Beginning()
         self._scatter = Scatter()
         self._is_ramping = True
-        self._is_anchored = False
-        """Whether the limit rests on a trusted baseline."""
+        self._is_anchored = False  # the limit rests on a trusted baseline
         self._streak = 0
         self._dip: Dip | None = None
         self._trial: Trial | None = None
@@ -83,6 +67,7 @@ class AdaptiveLimit:
         self._pause = Pause()
         self._ceiling = Ceiling()
         self._fall = Fall()
+        self._allowance = Allowance()
         self._knee = Knee()
         self._episode: OverloadEpisode | None = None
         self.suspects_change = False  # of RELEARNT; else it was only time to look
@@ -168,17 +153,27 @@ class AdaptiveLimit:
         self._beginning.work(window)
         self._pause.pass_window()
         scatter = self._scatter.add(window)
-        target = self._beginning.target_ns(window, self._scatter)
-        self._evidence.add(window, target_ns=target, memory=_MEMORY * (1 + scatter))
+        target = self._target_ns(window)
+        self._evidence.add(window, target_ns=target, memory=moves.MEMORY * (1 + scatter))
         self._lately.add(window, target_ns=target, scatter=scatter)
         if self._is_ramping:
             return self._ramp(window, scatter, now=now)
+        if self._is_anchored:
+            missed = self._allowance.missed_level(
+                self._evidence, window, target_ns=target, scatter=scatter
+            )
+            if missed:
+                self._rest_at(max(self._level, missed))
+                return LimitCause.STEADY
         can_check = window.is_overloaded and self._is_anchored
         if self._checks.is_due(window, now=now, is_possible=can_check):
             return self._relearn(window, now=now, is_due=True)
         return self._look_for_change(window, scatter, now=now) or self._settle(
             window, scatter, now=now
         )
+
+    def _target_ns(self, window: WindowSummary) -> float:
+        return self._beginning.target_ns(window, self._scatter) * self._allowance.factor
 
     def _ramp(self, window: WindowSummary, scatter: float, *, now: Instant) -> LimitCause:
         evidence = self._evidence
@@ -193,12 +188,12 @@ class AdaptiveLimit:
             self._evidence.reset()
             self._lately.reset()
             self._streak += 1
-            is_clear = self._streak >= 2
-            return self._rise(_GROWTH_MAX if is_clear else min(_GROWTH_MAX, wanted / self._level))
+            most = wanted / self._level if self._streak < 2 else moves.GROWTH_MAX
+            return self._rise(min(moves.GROWTH_MAX, most))
         self._streak = 0
-        patience = SAMPLES if window.is_overloaded else _MEMORY / 2  # without any room
-        if step < -_RAMP_END_ERRORS * error or evidence.count > patience * (1 + scatter):
-            level = min(self._level, max(wanted, self._level * _SHRINK_MAX))
+        patience = SAMPLES if window.is_overloaded else moves.MEMORY / 2  # without any room
+        if step < -moves.RAMP_END_ERRORS * error or evidence.count > patience * (1 + scatter):
+            level = min(self._level, max(wanted, self._level * moves.SHRINK_MAX))
             if not self._is_anchored:
                 is_sure = self._beginning.is_sure_of(step, error=error, scatter=scatter)
                 return self._doubt(window, level if is_sure else self._level, now=now)
@@ -211,19 +206,19 @@ class AdaptiveLimit:
         error = evidence.error(scatter)
         wanted = evidence.wanted(self._level)
         step = math.log(wanted / self._level)
-        if step > max(_RISE_ERRORS * error, _RISE_MIN):
+        if step > max(moves.RISE_ERRORS * error, moves.RISE_MIN):
             if self._lately.evidence.strain > 1:  # what is remembered may be of lower levels
                 return LimitCause.STEADY
-            return self._rise(min(_RISE_MAX, wanted / self._level))
+            return self._rise(min(moves.RISE_MAX, wanted / self._level))
         if self._lately.has_headroom(scatter):
-            return self._rise(_RISE_MAX)
+            return self._rise(moves.RISE_MAX)
         is_enough = evidence.count >= SAMPLES * (1 + scatter)
-        if is_enough and step < -max(_FALL_ERRORS * error, _FALL_MIN):
+        if is_enough and step < -max(moves.FALL_ERRORS * error, moves.FALL_MIN):
             if not self._is_anchored:
                 return self._doubt(window, self._level, now=now)
             self._fall.begin(evidence, level=self._level)
-            self._level = max(wanted, self._level * _FALL_MAX)
-            is_known = evidence.count > _MEMORY * (1 + scatter) / 2
+            self._level = max(wanted, self._level * moves.FALL_MAX)
+            is_known = evidence.count > moves.MEMORY * (1 + scatter) / 2
             if is_known and self._fall.is_deep(self._level) and self._pause.is_over:
                 return self._relearn(window, now=now)
             return LimitCause.QUEUEING
@@ -262,7 +257,7 @@ class AdaptiveLimit:
         if change is None or change is Change.SUSPECTED:
             return change and LimitCause.STEADY
         is_higher = change is Change.HIGHER
-        no_trial = window.is_overloaded or self._level * _GROWTH_MAX > self._policy.maximum
+        no_trial = window.is_overloaded or self._level * moves.GROWTH_MAX > self._policy.maximum
         may_probe = self._is_anchored and self._pause.is_over
         if may_probe and (change in {Change.FASTER, Change.LESS} or (is_higher and no_trial)):
             return self._relearn(window, now=now)
@@ -277,7 +272,7 @@ class AdaptiveLimit:
 
     def _move_in_trial(self, trial: Trial, window: WindowSummary, *, now: Instant) -> LimitCause:
         scatter = self._scatter.add(window)
-        target = self._beginning.target_ns(window, self._scatter)
+        target = self._target_ns(window)
         is_over = trial.is_over(window, target_ns=target, scatter=scatter, now=now)
         self._level = trial.level
         if not is_over:
@@ -309,6 +304,8 @@ class AdaptiveLimit:
 
     def _relearn(self, window: WindowSummary, *, now: Instant, is_due: bool = False) -> LimitCause:
         self.suspects_change = not is_due
+        if is_due:
+            self._allowance.halve()
         self._begin_dip(self._level, Dip.check_length_ns(window.baseline_mean_ns), now=now)
         return LimitCause.RELEARNT
 
@@ -318,6 +315,7 @@ class AdaptiveLimit:
         wanted = seen.in_flight / seen.strain if seen.count else self._level
         self._dip = dip = Dip(wanted, back_to, now=now, length_ns=length_ns, before=seen)
         self._level = min(self._level, float(low_in_flight(self.limit)))
+        self._allowance.note(self._evidence, scatter=self._scatter.value)
         self._forget()
         return dip
 
@@ -348,6 +346,8 @@ class AdaptiveLimit:
         has_changed = dip.has_found(window)
         if has_changed:
             self._knee.company_costs = None
+            if self._is_anchored:
+                self._allowance.forget()
         level = dip.level_after(window.learnt_ratio)
         if not self._is_anchored:
             level = self._beginning.level_after(dip, window)

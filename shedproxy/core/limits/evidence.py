@@ -25,7 +25,14 @@ _CORRELATION: Final = 2.0
 class Evidence:
     """Windows weighted by their samples; the oldest fade beyond a memory given with each."""
 
-    __slots__ = ("_baseline_sum", "_in_flight_sum", "_rtt_sum", "_target_sum", "count")
+    __slots__ = (
+        "_baseline_sum",
+        "_in_flight_sum",
+        "_rtt_sum",
+        "_target_sum",
+        "_time_s",
+        "count",
+    )
 
     def __init__(self) -> None:
         self.reset()
@@ -36,6 +43,7 @@ class Evidence:
         same.count = self.count
         same._rtt_sum, same._baseline_sum = self._rtt_sum, self._baseline_sum
         same._target_sum, same._in_flight_sum = self._target_sum, self._in_flight_sum
+        same._time_s = self._time_s
         return same
 
     def reset(self) -> None:
@@ -43,6 +51,7 @@ class Evidence:
         self.count = 0.0
         """Samples, faded ones in part."""
         self._rtt_sum = self._baseline_sum = self._target_sum = self._in_flight_sum = 0.0
+        self._time_s = 0.0
 
     def add(self, window: WindowSummary, *, target_ns: float, memory: float) -> None:
         """Take a window whose latency should be `target_ns`; keep about `memory` samples in all."""
@@ -56,6 +65,8 @@ class Evidence:
         self._baseline_sum = self._baseline_sum * kept + count * window.baseline_mean_ns
         self._target_sum = self._target_sum * kept + count * target_ns
         self._in_flight_sum = self._in_flight_sum * kept + count * window.in_flight_mean
+        took_s = count / window.throughput_rps if window.throughput_rps else 0.0
+        self._time_s = self._time_s * kept + took_s
 
     @property
     def rtt_ns(self) -> float:
@@ -71,6 +82,11 @@ class Evidence:
     def rate(self) -> float:
         """What is finished in a ns, by Little's law; of something."""
         return self._in_flight_sum / max(1.0, self._rtt_sum)
+
+    @property
+    def done_rps(self) -> float:
+        """What was finished in a second, by the clock; 0.0 of nothing."""
+        return self.count / self._time_s if self._time_s else 0.0
 
     @property
     def ratio(self) -> float:
