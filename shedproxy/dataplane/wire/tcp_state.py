@@ -10,8 +10,8 @@ import termios
 __all__ = ["acknowledged", "has_left", "unacknowledged"]
 
 _TCP_CLOSE, _TCP_CLOSE_WAIT = 7, 8
-_BYTES_ACKED = slice(120, 128)
-"""Of Linux's `struct tcp_info`, since 4.1."""
+_ACKED_AT, _ACKED_END = 120, 128
+"""`tcpi_bytes_acked` of Linux's `struct tcp_info`, since 4.1."""
 
 
 def has_left(sock: socket.socket, *, or_half: bool) -> bool:
@@ -31,12 +31,12 @@ def has_left(sock: socket.socket, *, or_half: bool) -> bool:
 def acknowledged(sock: socket.socket) -> int | None:
     """Bytes that its peer's kernel has taken since it was opened; None: nobody knows."""
     try:
-        info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.stop)
+        info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED_END)
     except OSError:
         return None
-    if len(info) < _BYTES_ACKED.stop:
+    if len(info) < _ACKED_END:
         return None
-    return int.from_bytes(info[_BYTES_ACKED], sys.byteorder)
+    return int.from_bytes(info[_ACKED_AT:_ACKED_END], sys.byteorder)
 
 
 def unacknowledged(sock: socket.socket) -> int:
