@@ -133,6 +133,7 @@ class ClientBody:
         "_reading",
         "_receive",
         "_slow",
+        "_still_ns",
         "_task",
         "cell",
         "exchange",
@@ -170,6 +171,8 @@ class ClientBody:
         self._gone: asyncio.Future[None] | None = None
         """Waited for beside what is read; None: nothing is awaited."""
         self._one: asyncio.Lock | None = None
+        self._still_ns = 0
+        """How long it had not moved when it was called off; time in a queue is not its own."""
 
     # --- before the slot ----------------------------------------------------------------------
 
@@ -187,6 +190,7 @@ class ClientBody:
             while not self._is_complete and self.moved < slow.size_max and slow.held < HELD_ALL_MAX:
                 message = await self._first()
                 if message is None:
+                    self._still_ns = slow.now() - self.moved_at
                     break
                 if message["type"] == _DISCONNECT:
                     return False
@@ -264,7 +268,7 @@ class ClientBody:
             self._reading = reading = loop.create_task(self._read())
             reading.add_done_callback(_retrieve)
         since = slow.now()
-        slow.watch(self, since - self.moved_at if exchange.is_collected else 0)
+        slow.watch(self, self._still_ns)
         self._gone = loop.create_future()
         try:
             await asyncio.wait((reading, self._gone), return_when=asyncio.FIRST_COMPLETED)
@@ -275,7 +279,11 @@ class ClientBody:
             return {"type": _DISCONNECT}
         self._reading = None
         message = reading.result()
-        self._note(message)
+        if message["type"] == _DISCONNECT:
+            self._is_closed = True  # what is missing of the body will not come
+            slow.forget(self)
+        else:
+            self._note(message)
         return message
 
     def close(self) -> None:

@@ -429,6 +429,46 @@ async def test_a_client_that_leaves_in_its_body_teaches_nothing(shed, reader, fi
     )
 
 
+async def test_nor_does_one_whose_app_returns_without_a_word(shed, finished):
+    async def app(scope, receive, send):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    slow = await stalled(shed(app, limit=1))
+    slow.disconnect()
+    assert await slow.end() is None
+    assert [one[:2] for one in finished] == [(Outcome.IGNORE, 499)]
+
+
+async def test_time_that_the_app_takes_is_not_the_clients(shed, clock):
+    """Between the part that was held and the next that it asks for."""
+    gate, waits = asyncio.Event(), []
+
+    async def app(scope, receive, send):
+        await receive()
+        await gate.wait()
+        waits.append(await receive())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    middleware = shed(app, limit=1, wait_max_ns=60 * NS_PER_S)
+    upload = AsgiProbe(middleware).request("POST", headers=[CHUNKED])
+    upload.send_body(LARGE, more=True)
+    await eventually_async(lambda: cell(middleware).in_flight == 1)
+    other = AsgiProbe(middleware).request()
+    await eventually_async(lambda: cell(middleware).queue_length == 1)
+    clock.advance(3 * NS_PER_S)
+    gate.set()
+    await eventually_async(lambda: upload.receive_count == 2)
+    await let_pass(middleware, clock, 2 * LOOK_NS)
+    upload.send_body(b"end")
+    await upload.end()
+    assert upload.status == 200
+    other.send_body()
+    other.send_body()
+    await other.end()
+
+
 async def test_an_answer_beside_a_body_that_comes_is_no_latency(shed, monkeypatch):
     sampled = []
     release = Driver.release_at
