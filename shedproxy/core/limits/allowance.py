@@ -66,7 +66,7 @@ class Allowance:
     def missed_level(
         self, seen: Evidence, window: WindowSummary, *, target_ns: float, scatter: float
     ) -> float:
-        """The level in slots that is worth its latency, and which `factor` allows now; 0: none.
+        """The level in slots that was worth its latency; 0: none. `factor` rises towards it.
 
         Args:
             seen: at the present level.

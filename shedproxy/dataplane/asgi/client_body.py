@@ -57,7 +57,7 @@ class SlowBodies:
         self._without_slot: set[ClientBody] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.held = 0
-        """Bytes that no app has taken yet."""
+        """Bytes that neither an app nor a place in the queue has taken yet."""
 
     def now(self) -> Instant:
         """The time that the driver goes by."""
@@ -137,7 +137,6 @@ class ClientBody:
         "_task",
         "cell",
         "exchange",
-        "is_given_up",
         "is_too_slow",
         "moved",
         "moved_at",
@@ -158,8 +157,6 @@ class ClientBody:
         """Once it has, or waits for, a slot: see `join`."""
         self.is_too_slow = False
         """No byte of it came for so long that nobody waits any more."""
-        self.is_given_up = False
-        """It gave way to others: for the app the client has left."""
         self.moved = 0
         """Bytes that have come,"""
         self.moved_at = slow.now()
@@ -258,7 +255,7 @@ class ClientBody:
 
     async def _next(self) -> Message:
         exchange, slow = self.exchange, self._slow
-        if self.is_given_up or self._is_closed or exchange is None:
+        if self._is_closed or exchange is None:
             return {"type": _DISCONNECT}
         if self._is_complete:
             return await self._receive()
@@ -331,7 +328,7 @@ class ClientBody:
         exchange = self.exchange
         assert exchange is not None
         assert exchange.permit is not None
-        self.is_given_up = True
+        self._is_closed = True
         self.cell = exchange.permit.request.cell
         self.count(Fault.SLOW_CLIENT)
         exchange.disown(Fault.SLOW_CLIENT.status)

@@ -145,19 +145,6 @@ async def test_a_unix_socket_is_an_upstream_too(bench, tmp_path) -> None:
     await proxy.idle()
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("tls")
-    ca = trustme.CA()
-    cert = ca.issue_cert("localhost", "127.0.0.1")
-    names = {name: str(folder / name) for name in ("ca", "cert", "key")}
-    ca.cert_pem.write_to_path(names["ca"])
-    cert.private_key_pem.write_to_path(names["key"])
-    with open(names["cert"], "wb") as file:
-        file.write(b"".join(blob.bytes() for blob in cert.cert_chain_pems))
-    return names
-
-
 async def test_tls_on_both_sides(bench, files) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files["cert"], files["key"])

@@ -8,7 +8,6 @@ import socket
 import ssl
 
 import pytest
-import trustme
 
 from shedproxy.clock import monotonic_now
 from shedproxy.core import Instant, seconds
@@ -29,18 +28,6 @@ class ShiftedClock:
 
     def __call__(self) -> Instant:
         return Instant(monotonic_now() + self.shift_ns)
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("tls")
-    ca = trustme.CA()
-    cert = ca.issue_cert("localhost", "127.0.0.1")
-    names = {name: str(folder / name) for name in ("ca", "cert", "key")}
-    ca.cert_pem.write_to_path(names["ca"])
-    cert.private_key_pem.write_to_path(names["key"])
-    cert.cert_chain_pems[0].write_to_path(names["cert"])
-    return names
 
 
 def narrow(port: int) -> socket.socket:
