@@ -13,6 +13,7 @@ import socket
 import ssl
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -149,7 +150,8 @@ class Honest:
         self._port = port
         self._rate = rate
         self._tls = tls
-        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._free: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
+        """They take turns: one that says nothing for long is closed by the other side."""
 
     async def open(self, count: int) -> None:
         """See that so many connections are there, so that none has to be made later."""
@@ -187,7 +189,7 @@ class Honest:
             seen.failures.append(str(status))
 
     async def _exchange(self) -> int:
-        reader, writer = self._free.pop() if self._free else await self._connect()
+        reader, writer = self._free.popleft() if self._free else await self._connect()
         is_kept = False
         try:
             writer.write(_HONEST)

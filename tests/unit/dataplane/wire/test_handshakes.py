@@ -238,7 +238,6 @@ async def test_who_has_left_costs_no_turn(door) -> None:
     for leaver in leavers:
         leaver.close()
     opened.connect(hello())
-    await opened.arrived(8)
     opened.bench.clock.advance(NS_PER_S // 20)
     await eventually_async(lambda: opened.begun == 3)
     assert len(opened.reception.crowd) == 3
