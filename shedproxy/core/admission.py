@@ -71,7 +71,7 @@ class AdmissionController(Spilling):
             return self._arrive_shared(
                 self._share, request, rank, flow_hash, place, cohort, time_left_ns, now
             )
-        # As `_has_room`, without the call.
+        # As `has_room`, without the call.
         if (self.in_flight + cost <= self._limits.limit or not self.in_flight) and (
             not self._queue.length or self._queue.is_outranked_by(rank)
         ):
@@ -172,7 +172,7 @@ class AdmissionController(Spilling):
             return permit
         if refused is None:
             self._demand.on_arrival(rank, request.cost)
-            if not self._has_room(request.cost):
+            if not self.has_room(request.cost):
                 self._limits.on_limit_reached()
                 refused = self._shadow_queue_refusal(request, rank, now)
                 if refused is None:

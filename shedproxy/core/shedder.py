@@ -302,6 +302,10 @@ class Shedder:
         """Requests in its queue; of those that wait in other workers, one of each."""
         return self._cells.get(cell, self._fallback).waiting
 
+    def has_room(self, cell: str, cost: int) -> bool:
+        """Whether so many of its slots are free."""
+        return self._cells.get(cell, self._fallback).has_room(cost)
+
     def stats(self) -> ShedderStats:
         """A read-out of everything."""
         return ShedderStats(

@@ -43,7 +43,8 @@ class Waiting(Screening):
 
     __slots__ = ()
 
-    def _has_room(self, cost: int) -> bool:
+    def has_room(self, cost: int) -> bool:
+        """Whether so many slots are free."""
         # A request wider than the whole limit runs when it is alone, or it never would.
         in_flight = self._host_in_flight()
         return in_flight + cost <= self._limits.limit or not in_flight
@@ -303,7 +304,7 @@ class Waiting(Screening):
         slots = self._slot_share() if queue.length > 1 else None
         is_newest = self._serves_newest()
         while queue.length:
-            # As `_has_room`, before the queue is asked.
+            # As `has_room`, before the queue is asked.
             free = UNBOUNDED
             in_flight = self.in_flight if share is None else share.total()
             if in_flight:

@@ -205,6 +205,7 @@ async def run_seed(seed):
             cell.control_in_flight,
         )
         assert left == (0, 0, 0, 0, 0), f"schedule {number} of seed {seed} leaves {left}"
+        assert not any(runtime._slow_bodies.held for runtime in middleware._runtimes.values())
         assert not driver.mistakes
         assert driver.returned.keys() == driver.given
         assert all(count == 1 for count in driver.returned.values())

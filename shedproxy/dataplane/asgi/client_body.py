@@ -5,14 +5,16 @@ holds none. Of a larger one so much is taken first; the app reads the rest with 
 time that it waits is the client's. While others wait for a slot of its cell, a client that does not
 move gives way, as before the proxy: the app hears that it has left.
 
-Who stops in a small body may be waiting for the app to say something first. Where nobody wants the
-slot it is let in with what there is, and gives way as soon as somebody does.
+Who stops in a small body may be waiting for the app to say something first. Where a slot is free
+that nobody wants it is let in with what there is, and gives way as soon as somebody does. One of a
+cell at a look, so that they do not crowd a queue that was empty: who stopped longest ago first.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Final
 
 from shedproxy.core import NS_PER_S, Instant
@@ -54,10 +56,11 @@ class SlowBodies:
         self._loop = loop
         self._driver = driver
         self._stalls = Stalls(driver.shedder.waiting)
-        self._without_slot: set[ClientBody] = set()
+        self._without_slot: dict[ClientBody, None] = {}
+        """A dict for its order."""
         self._timer: asyncio.TimerHandle | None = None
         self.held = 0
-        """Bytes that neither an app nor a place in the queue has taken yet."""
+        """Bytes that no app has taken yet, those of who waits in a queue included."""
 
     def now(self) -> Instant:
         """The time that the driver goes by."""
@@ -71,18 +74,18 @@ class SlowBodies:
 
     def await_first(self, body: ClientBody) -> None:
         """It has no slot yet. Harmless when it is awaited already."""
-        self._without_slot.add(body)
+        self._without_slot[body] = None
         self._arm()
 
     def watch(self, body: ClientBody, still_ns: int) -> None:
         """The app waits for it: look at it from now on. Harmless when it is watched already."""
-        self._without_slot.discard(body)
+        self._without_slot.pop(body, None)
         self._stalls.watch(body, self.now(), still_ns)
         self._arm()
 
     def forget(self, body: ClientBody) -> None:
         """It is here, or nobody asks for it any more."""
-        self._without_slot.discard(body)
+        self._without_slot.pop(body, None)
         self._stalls.forget(body)
 
     def count(self, cell: str, fault: Fault) -> None:
@@ -105,12 +108,15 @@ class SlowBodies:
     def _look(self) -> None:
         self._timer = None
         now, timeouts = self.now(), self._driver.document.proxy.timeouts
-        for body in tuple(self._without_slot):
+        let_in: set[int] = set()
+        for body in sorted(self._without_slot, key=attrgetter("moved_at")):
             still_ns = now - body.moved_at
             if still_ns >= timeouts.client_body_ns:
                 body.call_off(is_for_good=True)
-            elif still_ns >= STALL_NS and not self._driver.shedder.waiting(body.cell):
-                body.call_off()
+            elif still_ns >= STALL_NS:
+                cell = self._driver.cell_index(body.cell)
+                if cell not in let_in and self._is_slot_to_spare(body) and body.call_off():
+                    let_in.add(cell)
         self._stalls.turn(
             now,
             rate_min=timeouts.body_rate_min,
@@ -119,11 +125,16 @@ class SlowBodies:
         if self._without_slot or len(self._stalls):
             self._arm()
 
+    def _is_slot_to_spare(self, body: ClientBody) -> bool:
+        shedder, cell = self._driver.shedder, body.cell
+        return not shedder.waiting(cell) and shedder.has_room(cell, body.read[0].cost)
+
 
 class ClientBody:
     """Of one request. To the app, `receive`."""
 
     __slots__ = (
+        "_cancelling",
         "_gone",
         "_held",
         "_is_called_off",
@@ -164,6 +175,8 @@ class ClientBody:
         self._held: Message | None = None
         self._is_complete = self._is_closed = self._is_called_off = False
         self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        """How often others had cancelled it before."""
         self._reading: asyncio.Task[Message] | None = None
         self._gone: asyncio.Future[None] | None = None
         """Waited for beside what is read; None: nothing is awaited."""
@@ -179,7 +192,12 @@ class ClientBody:
         """
         slow = self._slow
         self.cell = cell
-        self._task = asyncio.current_task()
+        task = asyncio.current_task()
+        assert task is not None
+        self._cancelling = task.cancelling()
+        if self._cancelling:
+            await asyncio.sleep(0)  # what has yet to arrive of it, arrives here
+        self._task = task
         slow.await_first(self)
         parts: list[bytes] = []
         is_ready = False
@@ -189,6 +207,7 @@ class ClientBody:
                 if message is None:
                     self._still_ns = slow.now() - self.moved_at
                     break
+                self.is_too_slow = False  # it has come although it was called off
                 if message["type"] == _DISCONNECT:
                     return False
                 part: bytes = message.get("body", b"")
@@ -215,18 +234,27 @@ class ClientBody:
         try:
             return await self._receive()
         except asyncio.CancelledError:
-            # As `asyncio.timeout`: whoever else has cancelled it goes before.
-            task, was_called_off, self._is_called_off = self._task, self._is_called_off, False
-            if not was_called_off or task is None or task.uncancel() > 0:
+            if not self._take_back():
                 raise
             return None
+        finally:
+            self._take_back()  # who is around us may have kept it to himself
 
-    def call_off(self, *, is_for_good: bool = False) -> None:
-        """Stop waiting for more before the slot."""
-        if self._task is not None and not self._is_called_off:
-            self.is_too_slow = is_for_good
-            self._is_called_off = True
-            self._task.cancel()
+    def _take_back(self) -> bool:
+        """Whether it was called off, and that is all: as `asyncio.timeout`, whoever else has
+        cancelled it goes before.
+        """
+        task, was_called_off, self._is_called_off = self._task, self._is_called_off, False
+        return was_called_off and task is not None and task.uncancel() <= self._cancelling
+
+    def call_off(self, *, is_for_good: bool = False) -> bool:
+        """Stop waiting for more before the slot. False: that had been said before."""
+        if self._task is None or self._is_called_off:
+            return False
+        self.is_too_slow = is_for_good
+        self._is_called_off = True
+        self._task.cancel()
+        return True
 
     def count(self, fault: Fault) -> None:
         """Its request has ended so."""
@@ -235,6 +263,8 @@ class ClientBody:
     def join(self, exchange: Exchange) -> None:
         """It has a slot, or waits for one."""
         self.exchange = exchange
+        exchange.receive_body = self.receive
+        self._receive = exchange.receive
         exchange.is_collected = self._held is not None
         exchange.is_body_whole = self._is_complete
 
@@ -330,7 +360,6 @@ class ClientBody:
         assert exchange.permit is not None
         self._is_closed = True
         self.cell = exchange.permit.request.cell
-        self.count(Fault.SLOW_CLIENT)
         exchange.disown(Fault.SLOW_CLIENT.status)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)

@@ -50,6 +50,7 @@ class Exchange:
         "is_collected",
         "is_disowned",
         "permit",
+        "receive_body",
         "source",
     )
 
@@ -64,6 +65,8 @@ class Exchange:
         """False while more of its body is to come."""
         self.is_collected = False
         """Its client sends the body by now, whatever it had waited for."""
+        self.receive_body: Receive | None = None
+        """What the app gets as `receive` where something of a body is held already."""
         self.is_disowned = False
         """For the app its client has left; who answers that is not the app."""
         self._stalled_ns = 0
@@ -120,8 +123,10 @@ class Exchange:
         self._ticket = ticket
         self._verdict = verdict = asyncio.get_running_loop().create_future()
         self._watch = watch = ClientWatch(self._receive)
+        self._receive = watch.receive
+        is_allowed = self.is_body_whole if self.is_collected else _may_read(scope)
         try:
-            is_gone = await watch.until(verdict, is_allowed=self.is_collected or _may_read(scope))
+            is_gone = await watch.until(verdict, is_allowed=is_allowed)
             decision = None if is_gone else await verdict
         except BaseException:
             self._leave_queue(verdict)
@@ -154,6 +159,10 @@ class Exchange:
             # How long the client has taken for its body says nothing of the app.
             self._finish(_IGNORE, status)
 
+    def receive(self) -> Awaitable[Message]:
+        """What comes from the server, or came while it waited."""
+        return self._receive()
+
     def note_stalled(self, stalled_ns: int) -> None:
         """So long the app has waited for its client."""
         self._stalled_ns += stalled_ns
@@ -161,9 +170,8 @@ class Exchange:
     async def run(self, app: App, scope: Scope, permit: Permit) -> None:
         """Run the app and give the permit back when its answer, or it, has ended."""
         self.permit = permit
-        receive = self._receive if self._watch is None else self._watch.receive
         try:
-            await app(scope, receive, self.send)
+            await app(scope, self.receive_body or self._receive, self.send)
         except BaseException as error:
             self.fail(error)
             raise
@@ -173,10 +181,9 @@ class Exchange:
     async def run_socket(self, app: App, scope: Scope, permit: Permit) -> None:
         """The same for a WebSocket: open until the app returns; no message is looked at."""
         self.permit = permit
-        receive = self._receive if self._watch is None else self._watch.receive
         outcome, status = _SUCCESS, 101
         try:
-            await app(scope, receive, self._send)
+            await app(scope, self._receive, self._send)
         except asyncio.CancelledError:
             outcome, status = _ABANDONED, _CLIENT_GONE
             raise

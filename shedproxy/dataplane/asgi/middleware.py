@@ -143,7 +143,7 @@ class ShedMiddleware:
                 pass  # a client that has left does not need it
             return
         if isinstance(began, ClientBody):
-            await self._after_body(runtime, began, scope, send)
+            await self._after_body(runtime, began, scope, receive, send)
             return
         exchange, decision = began
         if type(decision) is not Permit or scope_type != "http":
@@ -160,10 +160,10 @@ class ShedMiddleware:
                 exchange.close()
 
     async def _after_body(
-        self, runtime: Runtime, body: ClientBody, scope: Scope, send: Send
+        self, runtime: Runtime, body: ClientBody, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """A request with a body: it is taken first, as far as it may be held."""
-        began = await runtime.collect(body, scope, send)
+        began = await runtime.collect(body, scope, receive, send)
         if began is None:
             if body.is_too_slow:
                 body.count(Fault.BODY_TIMEOUT)
@@ -182,6 +182,7 @@ class ShedMiddleware:
         finally:
             body.close()
         if exchange.is_disowned:
+            body.count(Fault.SLOW_CLIENT)
             await refuse(fault_messages(runtime.rejections, Fault.SLOW_CLIENT, scope), send)
 
     async def _aside(

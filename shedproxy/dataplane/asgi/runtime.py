@@ -167,7 +167,9 @@ class Runtime:
             return ClientBody(receive, self._slow_bodies, read, moving)
         return self._begin(read, moving, scope, receive, send)
 
-    async def collect(self, body: ClientBody, scope: Scope, send: Send) -> Began | None:
+    async def collect(
+        self, body: ClientBody, scope: Scope, receive: Receive, send: Send
+    ) -> Began | None:
         """Decide on a request whose body is to come; None: its client left first, or was too slow.
 
         As in the proxy: its head alone may be refused, and a slot is taken when the body, or enough
@@ -197,7 +199,7 @@ class Runtime:
             if time_left_ns is not None:
                 time_left_ns = max(0, time_left_ns - (slow.now() - since))
             read = info, flow_hash, cohort, time_left_ns, rule
-            began = self._begin(read, moving, scope, body.receive, send)
+            began = self._begin(read, moving, scope, receive, send)
         except BaseException:
             body.close()
             raise

@@ -196,3 +196,13 @@ def test_who_waits_is_counted_by_cell(at, arrive) -> None:
     for _ in range(3):
         arrive(shedder, 0, cell="a")
     assert (shedder.waiting("a"), shedder.waiting("b")) == (2, 0)
+
+
+def test_there_is_room_up_to_the_limit_and_for_anybody_alone(at, arrive) -> None:
+    limit = LimitPolicy(algorithm="fixed", initial=2)
+    cells = (CellPolicy(name="a", limit=limit), CellPolicy(name="b", limit=limit))
+    shedder = Shedder(Policy(cells=cells), now=at(0))
+    assert shedder.has_room("a", 3)
+    arrive(shedder, 0, cell="a")
+    assert [shedder.has_room("a", cost) for cost in (1, 2)] == [True, False]
+    assert [shedder.has_room(cell, 2) for cell in ("b", "unknown")] == [True, False]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
-from shedproxy.core import NS_PER_S, Kind, Lane, Mode, Outcome
+from shedproxy.core import NS_PER_S, CellPolicy, Kind, Lane, Mode, Outcome, Policy
 from shedproxy.dataplane.asgi import client_body
 from shedproxy.dataplane.asgi.client_body import BODY_FIELDS, may_have_body, waits_for_word
 from shedproxy.dataplane.asgi.middleware import ShedMiddleware
@@ -14,7 +15,7 @@ from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.stalls import LOOK_NS, STALL_NS
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.metric import ProcessCounter
-from shedproxy.snapshot import Document, Match, ProxyDocument, Rule, Timeouts
+from shedproxy.snapshot import Classification, Document, Match, ProxyDocument, Rule, Timeouts
 from shedproxy.testing import AsgiProbe, a_policy, eventually_async
 
 pytestmark = pytest.mark.anyio
@@ -350,6 +351,9 @@ async def test_an_answer_that_has_begun_is_the_apps_to_end(shed, clock, finished
     await let_stall(middleware, clock)
     await slow.end()
     assert (slow.status, slow.body) == (200, b"http.disconnect")
+    meter = middleware._driver.meter
+    counted = meter.faults(0, Fault.SLOW_CLIENT), meter.counted(ProcessCounter.EVICTED_UPLOAD)
+    assert counted == (0, 0), "nobody got a 408"
     quick.send_body()
     await quick.end()
     assert cell(middleware).in_flight == 0
@@ -521,6 +525,11 @@ async def test_a_control_request_has_no_slot_to_give(shed, reader, clock, held):
 # --- stopping before the slot -------------------------------------------------------------------
 
 
+def is_let_in(request):
+    """Whether its app runs: what the load is, is told with the slot."""
+    return "shedproxy" in request.scope["state"]
+
+
 async def test_who_waits_for_a_word_first_gets_it_where_nobody_wants_the_slot(shed, clock):
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -572,6 +581,73 @@ async def test_who_stops_is_not_let_in_before_who_waits_and_gives_way_at_once(
     assert (slow.status, third.status) == (408, 200)
 
 
+async def test_of_those_who_stopped_one_is_let_in_at_a_look_and_the_longest_first(
+    shed, reader, clock
+):
+    middleware = shed(reader, limit=2)
+    paths = ["/1", "/2", "/3"]
+    slow = {
+        path: AsgiProbe(middleware).request("POST", path, headers=[LENGTH])
+        for path in reversed(paths)
+    }
+    await eventually_async(lambda: all(request.receive_count == 1 for request in slow.values()))
+    for path in paths:
+        slow[path].send_body(b"x", more=True)
+        await eventually_async(lambda request=slow[path]: request.receive_count == 2)
+        clock.advance(1)
+    await let_pass(middleware, clock, STALL_NS)
+    inside = []
+    for _ in range(3):
+        inside.append([path for path in paths if is_let_in(slow[path])])
+        await let_pass(middleware, clock, LOOK_NS)
+    assert inside == [["/1"], ["/1", "/2"], ["/1", "/2"]]
+    assert cell(middleware).queue_length == 0, "no slot is free"
+    slow["/1"].send_body(b"y")
+    await slow["/1"].end()
+    await let_pass(middleware, clock, LOOK_NS)
+    assert is_let_in(slow["/3"])
+    for path in ("/2", "/3"):
+        slow[path].send_body(b"y")
+        await slow[path].end()
+    assert [slow[path].status for path in paths] == [200, 200, 200]
+
+
+async def test_one_is_let_in_of_each_cell(reader, clock):
+    cells = tuple(CellPolicy(name=name) for name in ("one", "two"))
+    rules = tuple(Rule(match=Match(path=(f"/{cell.name}",)), cell=cell.name) for cell in cells)
+    document = Document(policy=Policy(cells=cells), classification=Classification(rules=rules))
+    middleware = ShedMiddleware(reader, driver=Driver(document, clock=clock))
+    paths = ("/one", "/one", "/two")
+    slow = [AsgiProbe(middleware).request("POST", path, headers=[LENGTH]) for path in paths]
+    for request in slow:
+        request.send_body(b"x", more=True)
+    await eventually_async(lambda: all(request.receive_count == 2 for request in slow))
+    await let_pass(middleware, clock, STALL_NS)
+    assert [is_let_in(request) for request in slow] == [True, False, True]
+    for request in slow:
+        request.send_body(b"y")
+        await request.end()
+
+
+async def test_who_needs_more_slots_than_are_free_is_not_let_in(shed, reader, held, clock):
+    async def app(scope, receive, send):
+        await (held if scope["method"] == "GET" else reader)(scope, receive, send)
+
+    rule = Rule(match=Match(path=("/heavy",)), cost=2)
+    middleware = shed(app, limit=2, rules=[rule])
+    first = AsgiProbe(middleware).request()
+    slow = AsgiProbe(middleware).request("POST", "/heavy", headers=[LENGTH])
+    await eventually_async(lambda: held.started and slow.receive_count == 1)
+    await let_pass(middleware, clock, STALL_NS)
+    assert (is_let_in(slow), cell(middleware).queue_length) == (False, 0)
+    held.gate.set()
+    await first.end()
+    await let_pass(middleware, clock, LOOK_NS)
+    assert cell(middleware).in_flight == 2
+    slow.send_body(b"x")
+    await slow.end()
+
+
 async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(shed, held, clock, reader):
     async def app(scope, receive, send):
         await (held if scope["method"] == "GET" else reader)(scope, receive, send)
@@ -604,6 +680,134 @@ async def test_a_server_that_cancels_in_the_turn_of_that_is_obeyed(shed, clock, 
     assert cell(middleware).in_flight == 0
 
 
+@pytest.mark.parametrize("is_past", [True, False])
+async def test_a_cancellation_from_before_is_not_taken_for_ours(shed, clock, reader, is_past):
+    """Somebody cancelled the task, and thought better of it or not, before we were called."""
+    middleware = shed(reader)
+
+    async def outer(scope, receive, send):
+        asyncio.current_task().cancel()
+        if is_past:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+        await middleware(scope, receive, send)
+
+    request = AsgiProbe(outer).request("POST", headers=[LENGTH])
+    request.send_body(b"x", more=True)
+    if is_past:
+        await eventually_async(lambda: request.receive_count == 2)
+        await let_pass(middleware, clock, STALL_NS)
+        assert cell(middleware).in_flight == 1, "it was called off, and nothing else"
+        request.send_body(b"y")
+        await request.end()
+        assert request.body == b"2"
+    else:
+        assert isinstance(await request.end(), asyncio.CancelledError)
+        assert reader.messages == []
+    assert cell(middleware).in_flight == 0
+
+
+async def test_one_that_has_yet_to_arrive_is_not_either(shed, clock, reader):
+    """In the very turn in which it is called off."""
+    middleware = shed(reader)
+    slow = middleware._runtime()._slow_bodies
+
+    async def outer(scope, receive, send):
+        asyncio.current_task().cancel()
+        loop = asyncio.get_running_loop()
+        loop.call_soon(lambda: (clock.advance(STALL_NS), slow.close(), slow._look()))
+        await middleware(scope, receive, send)
+
+    request = AsgiProbe(outer).request("POST", headers=[LENGTH])
+    assert isinstance(await request.end(), asyncio.CancelledError)
+    assert (reader.messages, cell(middleware).in_flight) == ([], 0)
+
+
+class Swallower:
+    """A middleware around ours whose `receive` keeps one cancellation to itself: it gives, or
+    raises, something instead.
+    """
+
+    def __init__(self, middleware, instead):
+        self.middleware = middleware
+        self.instead = instead
+        self.cancelling = None
+        """How many want the task to end, as far as it knows, when the app runs or has failed."""
+
+    async def __call__(self, scope, receive, send):
+        async def swallow():
+            try:
+                return await receive()
+            except asyncio.CancelledError:
+                instead, self.instead = self.instead, None
+                if instead is None:
+                    raise
+                if isinstance(instead, Exception):
+                    raise instead from None
+                return instead
+
+        try:
+            await self.middleware(scope, swallow, send)
+        finally:
+            self.cancelling = asyncio.current_task().cancelling()
+
+
+async def test_what_a_server_gives_although_it_was_called_off_is_taken(shed, clock, reader):
+    middleware = shed(reader)
+    part = {"type": "http.request", "body": b"late", "more_body": True}
+    outer = Swallower(middleware, part)
+    request = AsgiProbe(outer).request("POST", headers=[LENGTH])
+    await eventually_async(lambda: request.receive_count == 1)
+    await let_pass(middleware, clock, STALL_NS)
+    await eventually_async(lambda: request.receive_count == 2)
+    assert reader.messages == []
+    request.send_body(b"r")
+    await request.end()
+    assert (request.body, outer.cancelling) == (b"5", 0)
+
+
+async def test_it_may_be_called_off_again(shed, clock, reader):
+    middleware = shed(reader)
+    nothing = {"type": "http.request", "body": b"", "more_body": True}
+    outer = Swallower(middleware, nothing)
+    request = AsgiProbe(outer).request("POST", headers=[LENGTH])
+    await eventually_async(lambda: request.receive_count == 1)
+    await let_pass(middleware, clock, STALL_NS)
+    await eventually_async(lambda: request.receive_count == 2)
+    await let_pass(middleware, clock, LOOK_NS)
+    await eventually_async(lambda: cell(middleware).in_flight == 1)
+    request.send_body(b"x")
+    await request.end()
+    assert (request.body, outer.cancelling) == (b"1", 0)
+
+
+async def test_one_that_came_when_nobody_would_wait_any_more_is_taken(shed, clock, reader, held):
+    async def app(scope, receive, send):
+        await (held if scope["method"] == "GET" else reader)(scope, receive, send)
+
+    middleware = shed(app, limit=1, wait_max_ns=100 * NS_PER_S)
+    first = AsgiProbe(middleware).request()
+    await eventually_async(lambda: held.started)
+    outer = Swallower(middleware, {"type": "http.request", "body": b"late"})
+    request = AsgiProbe(outer).request("POST", headers=[LENGTH])
+    await eventually_async(lambda: request.receive_count == 1)
+    await let_pass(middleware, clock, Timeouts().client_body_ns)
+    held.gate.set()
+    await first.end()
+    await request.end()
+    assert (request.status, request.body, outer.cancelling) == (200, b"4", 0)
+
+
+async def test_an_error_in_place_of_being_called_off_leaves_nothing(shed, clock, reader):
+    middleware = shed(reader)
+    outer = Swallower(middleware, LookupError())
+    request = AsgiProbe(outer).request("POST", headers=[LENGTH])
+    await eventually_async(lambda: request.receive_count == 1)
+    await let_pass(middleware, clock, STALL_NS)
+    assert isinstance(await request.end(), LookupError)
+    assert outer.cancelling == 0
+
+
 async def test_what_all_hold_together_is_bounded(shed, reader, monkeypatch):
     monkeypatch.setattr(client_body, "HELD_ALL_MAX", 10)
     middleware = shed(reader)
@@ -618,6 +822,66 @@ async def test_what_all_hold_together_is_bounded(shed, reader, monkeypatch):
         await request.end()
         assert request.body == b"6"
     assert middleware._runtime()._slow_bodies.held == 0
+
+
+@pytest.mark.parametrize("how", ["run", "leave", "cancel", "expire"])
+async def test_what_waits_in_the_queue_is_held_too(shed, reader, held, clock, monkeypatch, how):
+    async def app(scope, receive, send):
+        await (held if scope["method"] == "GET" else reader)(scope, receive, send)
+
+    monkeypatch.setattr(client_body, "HELD_ALL_MAX", 10)
+    middleware = shed(app, limit=1, wait_max_ns=NS_PER_S)
+    slow = middleware._runtime()._slow_bodies
+    first = AsgiProbe(middleware).request()
+    await eventually_async(lambda: held.started)
+    requests = [AsgiProbe(middleware).request("POST", headers=[LENGTH]) for _ in range(3)]
+    for request in requests:
+        request.send_body(b"12345")
+    await eventually_async(lambda: cell(middleware).queue_length == 3)
+    assert slow.held == 10
+    assert requests[2].receive_count == 0, "there is no room for it"
+    if how == "run":
+        held.gate.set()
+    elif how == "expire":
+        clock.advance(NS_PER_S)
+        middleware._driver.tick()
+    else:
+        for request in requests:
+            request.disconnect() if how == "leave" else request.cancel()
+        await requests[0].end()
+        assert slow.held <= 5
+        held.gate.set()
+    for request in requests:
+        await request.end()
+    held.gate.set()
+    await first.end()
+    if how == "run":
+        assert [request.body for request in requests] == [b"5", b"5", b"5"]
+        assert len(reader.messages) == 4, "an empty part of the one that there was no room for"
+    assert slow.held == 0
+
+
+async def test_what_the_app_has_taken_is_its_own(shed, held):
+    async def app(scope, receive, send):
+        if scope["method"] == "POST":
+            await receive()
+        await held(scope, receive, send)
+
+    middleware = shed(app, limit=1)
+    first = AsgiProbe(middleware).request()
+    await eventually_async(lambda: held.started)
+    second = AsgiProbe(middleware).request("POST", "/second", headers=[LENGTH])
+    second.send_body(b"12345")
+    slow = middleware._runtime()._slow_bodies
+    await eventually_async(lambda: cell(middleware).queue_length == 1)
+    assert slow.held == 5
+    held.gate.set()
+    await first.end()
+    held.gate.clear()
+    await eventually_async(lambda: held.started == ["/", "/second"])
+    assert slow.held == 0
+    held.gate.set()
+    await second.end()
 
 
 async def test_a_client_that_waits_to_send_a_large_body_is_told_by_the_app(shed, held):
