@@ -97,6 +97,7 @@ class AdaptiveLimit:
         if policy.weight != self._policy.weight or policy.minimum > self.limit:
             self._end_probes()
             self._knee = Knee()
+            self._allowance.forget()
         self._level = float(rescaled_limit(self._level, self._policy, policy))
         self._policy = policy
         self._fall.end()
@@ -106,16 +107,14 @@ class AdaptiveLimit:
         before, cause = self.limit, self._move(window, now=now)
         wanted = self._level
         self._level = float(clamp_limit(wanted, self._policy))
-        after = self.limit
-        if after == before and cause.is_move:
+        if self.limit == before and cause.is_move:
             cause = LimitCause.STEADY if self._level == wanted else LimitCause.CLAMPED
-        return LimitChange(before, after, cause, now, window.rtt_ratio)
+        return LimitChange(before, self.limit, cause, now, window.rtt_ratio)
 
     def stop_probing(self, *, now: Instant) -> LimitChange:
         """The dip (`is_probing`) costs too much now: back to the level before, try again later."""
         before = self.limit
         self._end_probes()
-        self._rest_at(self._level)
         self._is_ramping = not self._is_anchored  # without a baseline only that can go on
         self._pause.begin()
         return LimitChange(before, self.limit, LimitCause.HEADROOM, now)
@@ -124,6 +123,7 @@ class AdaptiveLimit:
         """Nobody is served any more: whatever the limit rests on, it is far too high."""
         before = self.limit
         self._dip = self._trial = None
+        self._allowance.forget()
         self._rest_at(float(clamp_limit(self._level / 2, self._policy)))
         self._is_ramping = not self._is_anchored
         return LimitChange(before, self.limit, LimitCause.OVERLOAD, now)
@@ -140,6 +140,7 @@ class AdaptiveLimit:
         if self._dip is not None:
             return self._move_in_dip(self._dip, window, now=now)
         self._is_anchored = self._is_anchored or not window.is_provisional
+        self._allowance.pass_time(window, now=now)
         if self._trial is not None:
             return self._move_in_trial(self._trial, window, now=now)
         is_cold = self._is_ramping and not self._is_anchored
@@ -158,28 +159,26 @@ class AdaptiveLimit:
         self._lately.add(window, target_ns=target, scatter=scatter)
         if self._is_ramping:
             return self._ramp(window, scatter, now=now)
-        if self._is_anchored:
-            missed = self._allowance.missed_level(
-                self._evidence, window, target_ns=target, scatter=scatter
-            )
-            if missed:
-                self._rest_at(max(self._level, missed))
-                return LimitCause.STEADY
+        missed = self._allowance.missed_level(
+            self._evidence, window, target_ns=target, scatter=scatter
+        )
+        if missed > self._level:
+            self._knee.lift()  # above it more was done
+            self._rise_to(missed)
+            self._forget()
+            return LimitCause.STEADY
         can_check = window.is_overloaded and self._is_anchored
         if self._checks.is_due(window, now=now, is_possible=can_check):
             return self._relearn(window, now=now, is_due=True)
-        return self._look_for_change(window, scatter, now=now) or self._settle(
-            window, scatter, now=now
-        )
+        found = self._look_for_change(window, scatter, now=now)
+        return found or self._settle(window, scatter, now=now)
 
     def _target_ns(self, window: WindowSummary) -> float:
         return self._beginning.target_ns(window, self._scatter) * self._allowance.factor
 
     def _ramp(self, window: WindowSummary, scatter: float, *, now: Instant) -> LimitCause:
         evidence = self._evidence
-        error = evidence.error(scatter)
-        wanted = evidence.wanted(self._level)
-        step = math.log(wanted / self._level)
+        wanted, step, error = evidence.judged(self._level, scatter)
         if step > error or not (self._is_anchored or self._beginning.is_known):
             if self._is_anchored and self._level >= min(self._knee.level, self._policy.maximum):
                 self._is_ramping = False
@@ -203,9 +202,7 @@ class AdaptiveLimit:
 
     def _settle(self, window: WindowSummary, scatter: float, *, now: Instant) -> LimitCause:
         evidence = self._evidence
-        error = evidence.error(scatter)
-        wanted = evidence.wanted(self._level)
-        step = math.log(wanted / self._level)
+        wanted, step, error = evidence.judged(self._level, scatter)
         if step > max(moves.RISE_ERRORS * error, moves.RISE_MIN):
             if self._lately.evidence.strain > 1:  # what is remembered may be of lower levels
                 return LimitCause.STEADY
@@ -225,11 +222,14 @@ class AdaptiveLimit:
         return LimitCause.STEADY
 
     def _rise(self, factor: float) -> LimitCause:
-        grown = max(self._level * factor, self._level + STEP_MIN)
-        grown = min(grown, max(self._level, self._knee.level))
-        self._level = grown = self._ceiling.bounded(grown, level=self._level)
-        self._fall.rise_to(grown)
+        self._rise_to(max(self._level * factor, self._level + STEP_MIN))
+        self._fall.rise_to(self._level)
         return LimitCause.HEADROOM
+
+    def _rise_to(self, grown: float) -> None:
+        """Slowly, or not at all, to what is known to be too high."""
+        grown = min(grown, max(self._level, self._knee.level))
+        self._level = self._ceiling.bounded(grown, level=self._level)
 
     def _rest_at(self, level: float) -> None:
         self._level = level
@@ -239,6 +239,7 @@ class AdaptiveLimit:
     def begin_anew(self, *, now: Instant) -> None:
         """What was measured so far was not only the service's doing; the level stays."""
         self._forget()
+        self._allowance.forget()
         if self._dip is not None:
             self._dip.forget()
         self._checks.put_off(now=now)
@@ -310,8 +311,7 @@ class AdaptiveLimit:
         return LimitCause.RELEARNT
 
     def _begin_dip(self, back_to: float, length_ns: int = 0, *, now: Instant) -> Dip:
-        lately = self._lately.evidence
-        seen = lately if lately.count else self._evidence
+        seen = self._lately.evidence if self._lately.evidence.count else self._evidence
         wanted = seen.in_flight / seen.strain if seen.count else self._level
         self._dip = dip = Dip(wanted, back_to, now=now, length_ns=length_ns, before=seen)
         self._level = min(self._level, float(low_in_flight(self.limit)))
@@ -394,7 +394,7 @@ class AdaptiveLimit:
     def _back_off(self, window: WindowSummary) -> LimitCause:
         """Less, as long as less helps."""
         self._end_probes()
-        if self._episode is None:
-            self._episode = OverloadEpisode(self._level)
+        self._allowance.forget()
+        self._episode = self._episode or OverloadEpisode(self._level)
         self._rest_at(self._episode.next_level(self._level, window))
         return LimitCause.OVERLOAD

@@ -98,6 +98,11 @@ class Evidence:
         """Mean latency over its target: above 1 work waits inside the service; 0.0 of nothing."""
         return self._rtt_sum / self._target_sum if self._target_sum else 0.0
 
+    def is_of_same_work(self, other: Evidence, *, within: float) -> bool:
+        """Whether mean baselines differ by at most a factor; so they do where one has none."""
+        ours, others = self._baseline_sum * other.count, other._baseline_sum * self.count
+        return ours <= others * within and others <= ours * within
+
     def wanted(self, level: float) -> float:
         """The level in slots at which latency would be on target, as things were at `level`.
 
@@ -106,6 +111,11 @@ class Evidence:
         """
         strain = self.strain
         return level / strain if strain <= 1 else min(level, self.in_flight / strain)
+
+    def judged(self, level: float, scatter: float) -> tuple[float, float, float]:
+        """The level that is `wanted`, the logarithm of the move there, and its `error`."""
+        wanted = self.wanted(level)
+        return wanted, math.log(wanted / level), self.error(scatter)
 
     def error(self, scatter: float) -> float:
         """Standard error of the strain, relative; infinite of nothing.

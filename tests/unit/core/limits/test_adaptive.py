@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from shedproxy.core import NS_PER_MS, NS_PER_S, Instant, LimitPolicy
 from shedproxy.core.limits.adaptive import AdaptiveLimit
+from shedproxy.core.limits.evidence import Evidence
 from shedproxy.core.limits.protocol import LimitCause, LimitChange
 from shedproxy.core.window import WindowSummary
 
@@ -520,6 +521,31 @@ def test_what_was_found_is_kept_per_healthy_weight() -> None:
     assert subject.limit == 30
 
 
+def other_hosts(subject: AdaptiveLimit) -> None:
+    subject.apply(LimitPolicy(initial=30, weight=4).scaled_to(2))
+
+
+def failures(subject: AdaptiveLimit) -> None:
+    subject.on_window(seen(1, 30, overload_count=20), now=Instant(1))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        other_hosts,
+        failures,
+        lambda subject: subject.halve(now=Instant(1)),
+        lambda subject: subject.begin_anew(now=Instant(1)),
+    ],
+    ids=["other_hosts", "failures", "nobody_served", "not_the_service"],
+)
+def test_of_another_service_no_more_latency_is_allowed(event) -> None:
+    subject = AdaptiveLimit(LimitPolicy(initial=30, weight=4))
+    subject._allowance.factor = 1.4
+    event(subject)
+    assert subject._allowance.factor == 1
+
+
 def test_a_dip_ends_with_the_hosts_that_it_looked_at() -> None:
     policy = LimitPolicy(initial=32, minimum=1, maximum=100, weight=2)
     subject = AdaptiveLimit(policy)
@@ -588,6 +614,20 @@ def test_it_is_asked_for_more_once_more_does_more() -> None:
     grown = Service(8)
     grown.limit, grown.now = service.limit, service.now
     assert grown.tell(400, is_overloaded=True)[-1].limit_after >= 8
+
+
+def test_a_level_that_did_more_ends_the_belief_in_a_knee_below_it() -> None:
+    service = settled(30)
+    best = Evidence()
+    best.add(seen(2.5, 30, sample_count=500), target_ns=1.2 * BASELINE, memory=math.inf)
+    limit = service.limit
+    limit._allowance.forget()
+    limit._allowance.note(best, scatter=0.1)
+    limit._rest_at(1.0)
+    limit._knee.level = 1.0
+    service.tell(12, rtt_mean_ns=BASELINE, sample_count=20, is_overloaded=True)
+    assert not limit._knee.is_known
+    assert limit.limit > 15
 
 
 def test_another_latency_below_a_knee_is_looked_into_like_any_other() -> None:

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from shedproxy.core import NS_PER_MS, NS_PER_S
+from shedproxy.core import NS_PER_MS, NS_PER_S, seconds
 from shedproxy.core.limits.allowance import Allowance
 from shedproxy.core.limits.evidence import Evidence
 from shedproxy.core.window import WindowSummary
@@ -17,21 +17,24 @@ TARGET = 12 * MS
 """A fifth above what one takes alone."""
 
 
-def window(in_flight: float, rtt_ms: float, *, samples: int, is_overloaded=True) -> WindowSummary:
+def window(
+    in_flight: float, rtt_ms: float, *, samples: int, is_overloaded=True, baseline_ms: float = 10
+) -> WindowSummary:
     return WindowSummary(
         sample_count=samples,
         rtt_mean_ns=round(rtt_ms * MS),
-        rtt_ratio=rtt_ms / 10,
-        baseline_mean_ns=10 * MS,
+        rtt_ratio=rtt_ms / baseline_ms,
+        baseline_mean_ns=round(baseline_ms * MS),
         in_flight_mean=in_flight,
         throughput_rps=in_flight / rtt_ms * NS_PER_S / MS,
         is_overloaded=is_overloaded,
     )
 
 
-def at(in_flight: float, rtt_ms: float, *, samples: int = 500) -> Evidence:
+def at(in_flight: float, rtt_ms: float, *, samples: int = 500, **how) -> Evidence:
     evidence = Evidence()
-    evidence.add(window(in_flight, rtt_ms, samples=samples), target_ns=TARGET, memory=math.inf)
+    seen = window(in_flight, rtt_ms, samples=samples, **how)
+    evidence.add(seen, target_ns=1.2 * seen.baseline_mean_ns, memory=math.inf)
     return evidence
 
 
@@ -41,9 +44,8 @@ def after(
     """The level and the factor, where one was seen after the other."""
     allowance = Allowance()
     allowance.note(best, scatter=scatter)
-    level = allowance.missed_level(
-        seen, window(8, 10, samples=20, **how), target_ns=target_ns, scatter=scatter
-    )
+    now = window(8, 10, samples=20, **how)
+    level = allowance.missed_level(seen, now, target_ns=target_ns, scatter=scatter)
     return level, allowance.factor
 
 
@@ -60,22 +62,41 @@ def test_where_each_slows_the_others_a_little_the_level_above_is_worth_it() -> N
 
 
 def test_it_is_worth_a_bounded_share_of_the_baseline() -> None:
-    _, factor = after(at(40, 40), at(20, 24))
+    """Of levels beyond, as much as takes no more latency than that."""
+    level, factor = after(at(40, 40), at(20, 24))
     assert factor * TARGET == pytest.approx(16.8 * MS)
+    assert level == pytest.approx(16.8)
 
 
-def test_throughput_that_is_gone_with_no_latency_is_not_the_limits_doing() -> None:
-    """Capacity was lost, or others have taken it: all that was given up is missing."""
-    assert after(at(14, 12), at(9, 12)) == (0, 1)
-    assert after(at(14, 12), at(9, 20)) == (0, 1)
+@pytest.mark.parametrize("samples", [150, 300, 500])
+def test_throughput_that_is_gone_with_no_latency_is_not_the_limits_doing(samples) -> None:
+    """Capacity was lost, or others have taken it: all that was given up is missing, or nearly."""
+    best = at(14, 15.5, samples=samples)
+    for rtt_ms in (15.5, 15, 20):
+        assert after(best, at(9, rtt_ms, samples=samples)) == (0, 1)
+
+
+def test_latency_is_worth_what_it_is_over_the_baseline_of_its_time() -> None:
+    """Requests ask for a little less work than they did: latency is lower by as much."""
+    level, factor = after(at(14, 15.5, baseline_ms=10.9), at(9, 12))
+    assert level == pytest.approx(14)
+    assert factor == pytest.approx(15.5 / 10.9 / 1.2)
+
+
+@pytest.mark.parametrize("baseline_ms", [5, 8, 12, 20])
+def test_of_other_work_nothing_is_known(baseline_ms: float) -> None:
+    """More is done of short requests than of long ones, at whatever level."""
+    best = at(14, 15.5, baseline_ms=baseline_ms)
+    assert after(best, at(9, 12)) == (0, 1)
 
 
 def test_from_then_on_it_is_compared_with_what_is_done_now() -> None:
     allowance = Allowance()
     allowance.note(at(14, 12), scatter=0.5)
     now = window(8, 10, samples=20)
-    assert not allowance.missed_level(at(9, 20), now, target_ns=TARGET, scatter=0.5)
-    assert allowance.missed_level(at(6, 18), now, target_ns=TARGET, scatter=0.5) == 9
+    assert not allowance.missed_level(at(9, 15), now, target_ns=TARGET, scatter=0.02)
+    level = allowance.missed_level(at(6, 12.5), now, target_ns=TARGET, scatter=0.02)
+    assert level == pytest.approx(9)
 
 
 @pytest.mark.parametrize(("samples", "is_believed"), [(80, False), (500, True)])
@@ -103,7 +124,23 @@ def test_an_allowance_is_made_once_and_grows_with_what_is_seen() -> None:
     target_ns = TARGET * allowance.factor
     assert not allowance.missed_level(at(9, 12), now, target_ns=target_ns, scatter=0.5)
     allowance.note(at(20, 19), scatter=0.5)
-    assert allowance.missed_level(at(14, 15.5), now, target_ns=target_ns, scatter=0.5) == 20
+    level = allowance.missed_level(at(14, 15.5), now, target_ns=target_ns, scatter=0.5)
+    assert level == pytest.approx(20 * 16.8 / 19)
+
+
+def test_without_overload_it_is_halved_now_and_then() -> None:
+    """Whoever checks in overload asks for no halving besides."""
+    allowance, quiet = Allowance(), window(8, 10, samples=20, is_overloaded=False)
+    allowance.factor = 1.4
+    busy = window(8, 10, samples=20)
+    allowance.pass_time(busy, now=seconds(300))
+    allowance.pass_time(quiet, now=seconds(330))
+    assert allowance.factor == 1.4
+    allowance.pass_time(quiet, now=seconds(361))
+    allowance.pass_time(quiet, now=seconds(400))
+    assert allowance.factor == pytest.approx(1.2)
+    allowance.pass_time(quiet, now=seconds(422))
+    assert allowance.factor == pytest.approx(1.1)
 
 
 def test_half_of_it_may_do_and_a_service_that_has_changed_begins_anew() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
+from dataclasses import replace
 
 import pytest
 
@@ -125,6 +126,16 @@ def test_reset_forgets() -> None:
 def test_what_is_done_is_what_is_in_flight_over_how_long_it_takes() -> None:
     """Little's law."""
     assert gathered(seen(2000, in_flight=6)).rate == pytest.approx(3 / 1000)
+
+
+def test_work_is_the_same_while_baselines_are_alike() -> None:
+    ours, others = gathered(seen(1500)), Evidence()
+    window = replace(seen(1500, samples=5), baseline_mean_ns=1090)
+    others.add(window, target_ns=TARGET, memory=math.inf)
+    assert ours.is_of_same_work(others, within=1.1)
+    assert others.is_of_same_work(ours, within=1.1)
+    assert not ours.is_of_same_work(others, within=1.05)
+    assert not others.is_of_same_work(ours, within=1.05)
 
 
 def test_a_copy_stays_as_it_is() -> None:
