@@ -123,6 +123,18 @@ def test_bodies_pass(client):
     assert client.ask("/echo", "POST", body)[1] == body
 
 
+def test_an_upload_that_stops_is_let_in_and_loses_nothing(client):
+    body = bytes(range(250)) * 160
+    with client.open("/echo", "POST", f"Content-Length: {len(body)}\r\n") as raw:
+        raw.sendall(body[:10_000])
+        client.wait_for(in_flight=1)
+        for at in range(10_000, len(body), 5_000):
+            raw.sendall(body[at : at + 5_000])
+        answer = http.client.HTTPResponse(raw)
+        answer.begin()
+        assert (answer.status, answer.read()) == (200, body)
+
+
 def test_a_refusal_is_complete(client, held):
     held(2)
     status, body, headers = client.ask("/")

@@ -3,43 +3,34 @@
 A small body is taken whole before its request asks for a slot, so that who sends slowly, or stops,
 holds none. Of a larger one so much is taken first; the app reads the rest with its slot, and the
 time that it waits is the client's. While others wait for a slot of its cell, a client that does not
-move gives way, as before the proxy: the app hears that it has left.
+move gives way, as before the proxy: the app hears that it has left. With nobody waiting it may take
+`timeouts.client_body` for each byte, until the app begins to answer.
 
 Who stops in a small body may be waiting for the app to say something first. Where a slot is free
-that nobody wants it is let in with what there is, and gives way as soon as somebody does. One of a
-cell at a look, so that they do not crowd a queue that was empty: who stopped longest ago first.
+that nobody wants, or held by another who has stopped, it is let in with what there is, and gives
+way as soon as somebody wants the slot. One of a cell at a look, so that they do not crowd a queue
+that was empty: who stopped longest ago first.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from operator import attrgetter
 from typing import Final
 
-from shedproxy.core import NS_PER_S, Instant
+from shedproxy.core import NS_PER_S, Instant, Mode, Nanos
 from shedproxy.dataplane.asgi.exchange import Exchange
-from shedproxy.dataplane.asgi.types import Message, Receive, Scope
+from shedproxy.dataplane.asgi.types import Message, Receive
 from shedproxy.dataplane.classify import Read
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.stalls import LOOK_NS, STALL_NS, Stalls
 from shedproxy.observability.fault import Fault
 from shedproxy.observability.metric import ProcessCounter
 
-__all__ = [
-    "BODY_FIELDS",
-    "HELD_ALL_MAX",
-    "ClientBody",
-    "SlowBodies",
-    "may_have_body",
-    "waits_for_word",
-]
+__all__ = ["HELD_ALL_MAX", "ClientBody", "SlowBodies"]
 
 HELD_ALL_MAX: Final = 64 * 1024 * 1024
 """Bytes of bodies that are held on an event loop; above that nobody waits for more of one."""
-
-BODY_FIELDS: Final = (b"content-length", b"transfer-encoding")
-"""What says in HTTP/1 that a body follows."""
 
 _DISCONNECT: Final = "http.disconnect"
 
@@ -50,7 +41,16 @@ class SlowBodies:
     Bounds are those of the driver's document, as of the proxy: `timeouts`, `permit_body_size`.
     """
 
-    __slots__ = ("_driver", "_loop", "_stalls", "_timer", "_without_slot", "held")
+    __slots__ = (
+        "_armed_at",
+        "_driver",
+        "_loop",
+        "_stalls",
+        "_timer",
+        "_with_slot",
+        "_without_slot",
+        "held",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, driver: Driver) -> None:
         self._loop = loop
@@ -58,7 +58,10 @@ class SlowBodies:
         self._stalls = Stalls(driver.shedder.waiting)
         self._without_slot: dict[ClientBody, None] = {}
         """A dict for its order."""
+        self._with_slot: dict[ClientBody, None] = {}
+        """Those that an app has asked for more of."""
         self._timer: asyncio.TimerHandle | None = None
+        self._armed_at = Instant(0)
         self.held = 0
         """Bytes that no app has taken yet, those of who waits in a queue included."""
 
@@ -80,12 +83,14 @@ class SlowBodies:
     def watch(self, body: ClientBody, still_ns: int) -> None:
         """The app waits for it: look at it from now on. Harmless when it is watched already."""
         self._without_slot.pop(body, None)
+        self._with_slot[body] = None
         self._stalls.watch(body, self.now(), still_ns)
         self._arm()
 
     def forget(self, body: ClientBody) -> None:
         """It is here, or nobody asks for it any more."""
         self._without_slot.pop(body, None)
+        self._with_slot.pop(body, None)
         self._stalls.forget(body)
 
     def count(self, cell: str, fault: Fault) -> None:
@@ -103,41 +108,57 @@ class SlowBodies:
 
     def _arm(self) -> None:
         if self._timer is None:
+            self._armed_at = self.now()
             self._timer = self._loop.call_later(LOOK_NS / NS_PER_S, self._look)
 
     def _look(self) -> None:
         self._timer = None
         now, timeouts = self.now(), self._driver.document.proxy.timeouts
-        let_in: set[int] = set()
-        for body in sorted(self._without_slot, key=attrgetter("moved_at")):
-            still_ns = now - body.moved_at
-            if still_ns >= timeouts.client_body_ns:
-                body.call_off(is_for_good=True)
-            elif still_ns >= STALL_NS:
-                cell = self._driver.cell_index(body.cell)
-                if cell not in let_in and self._is_slot_to_spare(body) and body.call_off():
-                    let_in.add(cell)
-        self._stalls.turn(
-            now,
-            rate_min=timeouts.body_rate_min,
-            contended_rate_min=timeouts.contended_rate_min,
-        )
-        if self._without_slot or len(self._stalls):
+        # A loop that stood still reads first what has come meanwhile.
+        if now - self._armed_at < 2 * LOOK_NS:
+            is_queued = self._driver.mode is Mode.ENFORCE  # else nobody is kept waiting
+            self._end_silent(now, timeouts.client_body_ns, is_queued=is_queued)
+            self._let_in(now, is_queued=is_queued)
+            self._stalls.turn(
+                now,
+                rate_min=timeouts.body_rate_min,
+                contended_rate_min=timeouts.contended_rate_min,
+            )
+        if self._without_slot or self._with_slot:
             self._arm()
 
-    def _is_slot_to_spare(self, body: ClientBody) -> bool:
-        shedder, cell = self._driver.shedder, body.cell
-        return not shedder.waiting(cell) and shedder.has_room(cell, body.read[0].cost)
+    def _end_silent(self, now: Instant, patience_ns: Nanos, *, is_queued: bool) -> None:
+        for body in tuple(self._with_slot):
+            # Once the app has begun to answer it knows what it waits for.
+            if is_queued and body.is_unanswered and body.still_ns(now) >= patience_ns:
+                body.end_stalled(Fault.BODY_TIMEOUT)
+        for body in tuple(self._without_slot):
+            if is_queued and body.still_ns(now) >= patience_ns:
+                body.call_off(is_for_good=True)
+
+    def _let_in(self, now: Instant, *, is_queued: bool) -> None:
+        """One of a cell, where it takes nothing from anybody who moves."""
+        driver = self._driver
+        stopped = {body.held_cell for body in self._with_slot if body.still_ns(now) >= STALL_NS}
+        let_in: set[int] = set()
+        for body in sorted(self._without_slot, key=attrgetter("moved_at")):
+            name, cell = body.cell, driver.cell_index(body.cell)
+            if not is_queued:
+                body.call_off()
+            elif body.still_ns(now) >= STALL_NS and cell not in let_in:
+                # One who has stopped too gives way to it, as soon as it waits.
+                has_place = name in stopped or driver.shedder.has_room(name, body.read[0].cost)
+                if has_place and not driver.shedder.waiting(name) and body.call_off():
+                    let_in.add(cell)
 
 
 class ClientBody:
     """Of one request. To the app, `receive`."""
 
     __slots__ = (
-        "_cancelling",
+        "_asked_at",
         "_gone",
         "_held",
-        "_is_called_off",
         "_is_closed",
         "_is_complete",
         "_one",
@@ -145,9 +166,9 @@ class ClientBody:
         "_receive",
         "_slow",
         "_still_ns",
-        "_task",
         "cell",
         "exchange",
+        "fault",
         "is_too_slow",
         "moved",
         "moved_at",
@@ -172,12 +193,16 @@ class ClientBody:
         """Bytes that have come,"""
         self.moved_at = slow.now()
         """and when the last did."""
+        self.fault = Fault.SLOW_CLIENT
+        """What it is ended with, if it is."""
         self._held: Message | None = None
-        self._is_complete = self._is_closed = self._is_called_off = False
-        self._task: asyncio.Task[object] | None = None
-        self._cancelling = 0
-        """How often others had cancelled it before."""
+        self._is_complete = self._is_closed = False
         self._reading: asyncio.Task[Message] | None = None
+        """A read that goes on, whoever waits for it: servers may lose what one had that is
+        cancelled (granian).
+        """
+        self._asked_at = self.moved_at
+        """Since when it is read, if it is."""
         self._gone: asyncio.Future[None] | None = None
         """Waited for beside what is read; None: nothing is awaited."""
         self._one: asyncio.Lock | None = None
@@ -192,18 +217,12 @@ class ClientBody:
         """
         slow = self._slow
         self.cell = cell
-        task = asyncio.current_task()
-        assert task is not None
-        self._cancelling = task.cancelling()
-        if self._cancelling:
-            await asyncio.sleep(0)  # what has yet to arrive of it, arrives here
-        self._task = task
         slow.await_first(self)
         parts: list[bytes] = []
         is_ready = False
         try:
             while not self._is_complete and self.moved < slow.size_max and slow.held < HELD_ALL_MAX:
-                message = await self._first()
+                message = await self._read_on()
                 if message is None:
                     self._still_ns = slow.now() - self.moved_at
                     break
@@ -217,7 +236,6 @@ class ClientBody:
                 self._note(message)
             is_ready = not self.is_too_slow
         finally:
-            self._task = None
             slow.forget(self)
             # As one, so that who watches for the client to leave has only one to put aside.
             self._held = {
@@ -229,31 +247,12 @@ class ClientBody:
                 self.close()
         return is_ready
 
-    async def _first(self) -> Message | None:
-        """The next message; None: it was called off. No server loses one when that is cancelled."""
-        try:
-            return await self._receive()
-        except asyncio.CancelledError:
-            if not self._take_back():
-                raise
-            return None
-        finally:
-            self._take_back()  # who is around us may have kept it to himself
-
-    def _take_back(self) -> bool:
-        """Whether it was called off, and that is all: as `asyncio.timeout`, whoever else has
-        cancelled it goes before.
-        """
-        task, was_called_off, self._is_called_off = self._task, self._is_called_off, False
-        return was_called_off and task is not None and task.uncancel() <= self._cancelling
-
     def call_off(self, *, is_for_good: bool = False) -> bool:
         """Stop waiting for more before the slot. False: that had been said before."""
-        if self._task is None or self._is_called_off:
+        if self._gone is None or self._gone.done():
             return False
         self.is_too_slow = is_for_good
-        self._is_called_off = True
-        self._task.cancel()
+        self._gone.set_result(None)
         return True
 
     def count(self, fault: Fault) -> None:
@@ -289,29 +288,38 @@ class ClientBody:
             return {"type": _DISCONNECT}
         if self._is_complete:
             return await self._receive()
-        loop = asyncio.get_running_loop()
-        reading = self._reading
-        if reading is None:
-            self._reading = reading = loop.create_task(self._read())
-            reading.add_done_callback(_retrieve)
         since = slow.now()
         slow.watch(self, self._still_ns)
-        self._gone = loop.create_future()
         try:
-            await asyncio.wait((reading, self._gone), return_when=asyncio.FIRST_COMPLETED)
+            message = await self._read_on()
         finally:
-            self._gone = None
             exchange.note_stalled(slow.now() - since)
-        if not reading.done() or reading.cancelled():
+        if message is None:
             return {"type": _DISCONNECT}
-        self._reading = None
-        message = reading.result()
         if message["type"] == _DISCONNECT:
             self._is_closed = True  # what is missing of the body will not come
             slow.forget(self)
         else:
             self._note(message)
         return message
+
+    async def _read_on(self) -> Message | None:
+        """The next message; None: nobody shall wait for it any more."""
+        loop = asyncio.get_running_loop()
+        reading = self._reading
+        if reading is None:
+            self._reading = reading = loop.create_task(self._read())
+            reading.add_done_callback(_retrieve)
+        self._asked_at = self._slow.now()
+        self._gone = loop.create_future()
+        try:
+            await asyncio.wait((reading, self._gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._gone = None
+        if not reading.done() or reading.cancelled():
+            return None
+        self._reading = None
+        return reading.result()
 
     def close(self) -> None:
         """Nobody will ask for more."""
@@ -349,49 +357,33 @@ class ClientBody:
         return permit.request.cell
 
     @property
+    def is_unanswered(self) -> bool:
+        """Whether its request holds a slot, and the app has not begun to answer."""
+        exchange = self.exchange
+        return exchange is not None and exchange.is_unanswered and self.held_cell is not None
+
+    @property
     def is_awaited(self) -> bool:
-        """Whether the app waits for more of it."""
+        """Whether somebody waits for more of it."""
         return self._gone is not None
 
-    def end_stalled(self) -> None:
+    def still_ns(self, now: Instant) -> Nanos:
+        """For how long it has been awaited without a byte."""
+        return Nanos(now - max(self.moved_at, self._asked_at) if self.is_awaited else 0)
+
+    def end_stalled(self, fault: Fault = Fault.SLOW_CLIENT) -> None:
         """Let the app hear that the client has left."""
         exchange = self.exchange
         assert exchange is not None
-        assert exchange.permit is not None
         self._is_closed = True
-        self.cell = exchange.permit.request.cell
-        exchange.disown(Fault.SLOW_CLIENT.status)
+        self.fault = fault
+        if exchange.permit is not None:
+            self.cell = exchange.permit.request.cell
+            exchange.disown(fault.status)
+        if exchange.is_disowned:
+            self.count(fault)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
-
-
-def may_have_body(scope: Scope, fields: Mapping[bytes, bytes], has_fields: int) -> bool:
-    """Whether a body may follow, whatever the method: some apps read it of any.
-
-    Args:
-        scope: of an HTTP request.
-        fields: headers of it by name, at least those of `BODY_FIELDS`.
-        has_fields: not 0 where there is one of these.
-    """
-    if has_fields and (b"transfer-encoding" in fields or fields[b"content-length"] != b"0"):
-        return True
-    # From HTTP/2 on no field tells whether a body follows, and one that does not is here at once.
-    version = scope.get("http_version", "1.1")
-    return bool(version not in {"1.1", "1.0"})
-
-
-def waits_for_word(scope: Scope, size_max: int) -> bool:
-    """Whether its client waits to be told to send a body that is not surely small.
-
-    It is asked by the app then, with its slot: nobody shall send for nothing.
-    """
-    is_expecting, length = False, -1
-    for name, value in scope["headers"]:
-        if name == b"expect":
-            is_expecting = True
-        elif name == b"content-length" and value.isdigit():
-            length = int(value)
-    return is_expecting and not 0 <= length <= size_max
 
 
 def _retrieve(reading: asyncio.Task[Message]) -> None:

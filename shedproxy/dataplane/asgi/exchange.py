@@ -151,9 +151,14 @@ class Exchange:
 
     # --- running ----------------------------------------------------------------------------
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether it holds a slot, and the app has not begun to answer."""
+        return self.permit is not None and not self._status
+
     def disown(self, status: int) -> None:
         """Take the slot, and the client, from an app that has not begun to answer it."""
-        if self.permit is not None and not self._status:
+        if self.is_unanswered:
             self.is_disowned = True
             self._send = _to_nobody
             # How long the client has taken for its body says nothing of the app.

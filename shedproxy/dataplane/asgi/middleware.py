@@ -182,8 +182,7 @@ class ShedMiddleware:
         finally:
             body.close()
         if exchange.is_disowned:
-            body.count(Fault.SLOW_CLIENT)
-            await refuse(fault_messages(runtime.rejections, Fault.SLOW_CLIENT, scope), send)
+            await refuse(fault_messages(runtime.rejections, body.fault, scope), send)
 
     async def _aside(
         self,

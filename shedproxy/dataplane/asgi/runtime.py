@@ -19,13 +19,8 @@ from shedproxy.core import (
     RequestInfo,
     Ticket,
 )
-from shedproxy.dataplane.asgi.client_body import (
-    BODY_FIELDS,
-    ClientBody,
-    SlowBodies,
-    may_have_body,
-    waits_for_word,
-)
+from shedproxy.dataplane.asgi.body_head import BODY_FIELDS, may_have_body, waits_for_word
+from shedproxy.dataplane.asgi.client_body import ClientBody, SlowBodies
 from shedproxy.dataplane.asgi.exchange import Exchange
 from shedproxy.dataplane.asgi.refusal import refusal_messages
 from shedproxy.dataplane.asgi.route_table import RouteTable

@@ -9,7 +9,6 @@ import pytest
 
 from shedproxy.core import NS_PER_S, CellPolicy, Kind, Lane, Mode, Outcome, Policy
 from shedproxy.dataplane.asgi import client_body
-from shedproxy.dataplane.asgi.client_body import BODY_FIELDS, may_have_body, waits_for_word
 from shedproxy.dataplane.asgi.middleware import ShedMiddleware
 from shedproxy.dataplane.driver import Driver
 from shedproxy.dataplane.stalls import LOOK_NS, STALL_NS
@@ -69,39 +68,6 @@ def finished(monkeypatch):
 
     monkeypatch.setattr(Driver, "finish", noted)
     return seen
-
-
-@pytest.mark.parametrize(
-    ("headers", "version", "expected"),
-    [
-        ([LENGTH], "1.1", True),
-        ([(b"host", b"a"), CHUNKED], "1.1", True),
-        ([(b"content-length", b"0")], "1.1", False),
-        ([(b"content-length", b"0"), CHUNKED], "1.1", True),
-        ([], "1.1", False),
-        ([CHUNKED], "1.0", True),
-        ([(b"content-length", b"0")], "2", True),
-        ([], "3", True),
-    ],
-)
-def test_which_heads_may_be_followed_by_a_body(headers, version, expected):
-    """Whatever the method: Django reads a body of any. HTTP/2 says by a flag if there is one."""
-    fields = {name: value for name, value in headers if name in BODY_FIELDS}
-    assert may_have_body({"http_version": version}, fields, len(fields)) is expected
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ([LENGTH], False),
-        ([LENGTH, (b"expect", b"100-continue")], False),
-        ([(b"content-length", b"101"), (b"expect", b"100-continue")], True),
-        ([CHUNKED, (b"expect", b"100-continue")], True),
-        ([(b"content-length", b"\xb2"), (b"expect", b"100-continue")], True),
-    ],
-)
-def test_whose_client_is_told_by_the_app_to_send(headers, expected):
-    assert waits_for_word({"headers": headers}, 100) is expected
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
@@ -273,7 +239,8 @@ async def let_pass(middleware, clock, length_ns):
         clock.advance(LOOK_NS)
         slow.close()  # its timer is the test's
         slow._look()
-        await asyncio.sleep(0)
+        for _ in range(4):  # who is let in is heard of by its task, and the app by that
+            await asyncio.sleep(0)
 
 
 async def let_stall(middleware, clock):
@@ -313,6 +280,32 @@ async def test_with_nobody_waiting_it_may_take_its_time(shed, reader, clock):
     slow.send_body(b"end")
     await slow.end()
     assert slow.status == 200
+
+
+async def test_but_not_for_ever(shed, reader, clock, finished):
+    middleware = shed(reader, limit=1)
+    slow = await stalled(middleware)
+    await let_pass(middleware, clock, Timeouts().client_body_ns + LOOK_NS)
+    assert await slow.end() is None
+    assert (slow.status, slow.headers["shedproxy-reason"]) == (408, "body_timeout")
+    assert [one[:2] for one in finished] == [(Outcome.IGNORE, 408)]
+    assert middleware._driver.meter.faults(0, Fault.BODY_TIMEOUT) == 1
+    assert cell(middleware).in_flight == 0
+
+
+async def test_unless_the_app_has_begun_to_answer(shed, clock):
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        message = await receive()
+        await send({"type": "http.response.body", "body": message["body"]})
+
+    middleware = shed(app, limit=1)
+    slow = await stalled(middleware)
+    await let_pass(middleware, clock, Timeouts().client_body_ns + LOOK_NS)
+    slow.send_body(b"end")
+    await slow.end()
+    assert (slow.status, slow.body) == (200, b"end")
 
 
 async def test_what_an_app_says_to_who_has_left_for_it_is_not_heard(shed, clock, finished):
@@ -668,12 +661,20 @@ async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(shed, held, 
         await other.end()
 
 
+async def look_in_this_turn(middleware, clock, after_ns):
+    """So much time with its looks, the last of them without a turn of the loop after it."""
+    await let_pass(middleware, clock, after_ns - LOOK_NS)
+    clock.advance(LOOK_NS)
+    slow = middleware._runtime()._slow_bodies
+    slow.close()
+    slow._look()
+
+
 async def test_a_server_that_cancels_in_the_turn_of_that_is_obeyed(shed, clock, reader):
     middleware = shed(reader)
     slow = AsgiProbe(middleware).request("POST", headers=[LENGTH])
     await eventually_async(lambda: slow.receive_count == 1)
-    clock.advance(STALL_NS)
-    middleware._runtime()._slow_bodies._look()
+    await look_in_this_turn(middleware, clock, STALL_NS)
     slow.cancel()
     assert isinstance(await slow.end(), asyncio.CancelledError)
     assert reader.messages == []
@@ -697,7 +698,7 @@ async def test_a_cancellation_from_before_is_not_taken_for_ours(shed, clock, rea
     if is_past:
         await eventually_async(lambda: request.receive_count == 2)
         await let_pass(middleware, clock, STALL_NS)
-        assert cell(middleware).in_flight == 1, "it was called off, and nothing else"
+        await eventually_async(lambda: cell(middleware).in_flight == 1)
         request.send_body(b"y")
         await request.end()
         assert request.body == b"2"
@@ -707,105 +708,110 @@ async def test_a_cancellation_from_before_is_not_taken_for_ours(shed, clock, rea
     assert cell(middleware).in_flight == 0
 
 
-async def test_one_that_has_yet_to_arrive_is_not_either(shed, clock, reader):
-    """In the very turn in which it is called off."""
+async def test_a_read_of_the_server_is_never_broken_off_for_that(shed, clock, reader):
+    """Some lose what one had that is cancelled (granian)."""
     middleware = shed(reader)
-    slow = middleware._runtime()._slow_bodies
+    broken_off = []
 
     async def outer(scope, receive, send):
-        asyncio.current_task().cancel()
-        loop = asyncio.get_running_loop()
-        loop.call_soon(lambda: (clock.advance(STALL_NS), slow.close(), slow._look()))
-        await middleware(scope, receive, send)
-
-    request = AsgiProbe(outer).request("POST", headers=[LENGTH])
-    assert isinstance(await request.end(), asyncio.CancelledError)
-    assert (reader.messages, cell(middleware).in_flight) == ([], 0)
-
-
-class Swallower:
-    """A middleware around ours whose `receive` keeps one cancellation to itself: it gives, or
-    raises, something instead.
-    """
-
-    def __init__(self, middleware, instead):
-        self.middleware = middleware
-        self.instead = instead
-        self.cancelling = None
-        """How many want the task to end, as far as it knows, when the app runs or has failed."""
-
-    async def __call__(self, scope, receive, send):
-        async def swallow():
+        async def noted():
             try:
                 return await receive()
             except asyncio.CancelledError:
-                instead, self.instead = self.instead, None
-                if instead is None:
-                    raise
-                if isinstance(instead, Exception):
-                    raise instead from None
-                return instead
+                broken_off.append(1)
+                raise
 
-        try:
-            await self.middleware(scope, swallow, send)
-        finally:
-            self.cancelling = asyncio.current_task().cancelling()
+        await middleware(scope, noted, send)
 
-
-async def test_what_a_server_gives_although_it_was_called_off_is_taken(shed, clock, reader):
-    middleware = shed(reader)
-    part = {"type": "http.request", "body": b"late", "more_body": True}
-    outer = Swallower(middleware, part)
-    request = AsgiProbe(outer).request("POST", headers=[LENGTH])
-    await eventually_async(lambda: request.receive_count == 1)
-    await let_pass(middleware, clock, STALL_NS)
+    request = AsgiProbe(outer).request("POST", headers=[CHUNKED])
+    request.send_body(b"x", more=True)
     await eventually_async(lambda: request.receive_count == 2)
-    assert reader.messages == []
-    request.send_body(b"r")
-    await request.end()
-    assert (request.body, outer.cancelling) == (b"5", 0)
-
-
-async def test_it_may_be_called_off_again(shed, clock, reader):
-    middleware = shed(reader)
-    nothing = {"type": "http.request", "body": b"", "more_body": True}
-    outer = Swallower(middleware, nothing)
-    request = AsgiProbe(outer).request("POST", headers=[LENGTH])
-    await eventually_async(lambda: request.receive_count == 1)
     await let_pass(middleware, clock, STALL_NS)
-    await eventually_async(lambda: request.receive_count == 2)
-    await let_pass(middleware, clock, LOOK_NS)
     await eventually_async(lambda: cell(middleware).in_flight == 1)
-    request.send_body(b"x")
+    request.send_body(b"y")
     await request.end()
-    assert (request.body, outer.cancelling) == (b"1", 0)
+    assert (request.body, request.receive_count, broken_off) == (b"2", 2, [])
 
 
-async def test_one_that_came_when_nobody_would_wait_any_more_is_taken(shed, clock, reader, held):
+async def test_what_comes_in_the_turn_of_that_is_taken(shed, clock, reader):
+    middleware = shed(reader)
+    request = AsgiProbe(middleware).request("POST", headers=[CHUNKED])
+    request.send_body(b"x", more=True)
+    await eventually_async(lambda: request.receive_count == 2)
+    await look_in_this_turn(middleware, clock, STALL_NS)
+    request.send_body(b"yz")
+    await request.end()
+    assert request.body == b"3"
+
+
+async def test_also_when_nobody_would_wait_any_more(shed, clock, reader, held):
     async def app(scope, receive, send):
         await (held if scope["method"] == "GET" else reader)(scope, receive, send)
 
     middleware = shed(app, limit=1, wait_max_ns=100 * NS_PER_S)
     first = AsgiProbe(middleware).request()
     await eventually_async(lambda: held.started)
-    outer = Swallower(middleware, {"type": "http.request", "body": b"late"})
-    request = AsgiProbe(outer).request("POST", headers=[LENGTH])
+    request = AsgiProbe(middleware).request("POST", headers=[LENGTH])
     await eventually_async(lambda: request.receive_count == 1)
-    await let_pass(middleware, clock, Timeouts().client_body_ns)
+    await look_in_this_turn(middleware, clock, Timeouts().client_body_ns)
+    request.send_body(b"late")
     held.gate.set()
     await first.end()
     await request.end()
-    assert (request.status, request.body, outer.cancelling) == (200, b"4", 0)
+    assert (request.status, request.body) == (200, b"4")
 
 
-async def test_an_error_in_place_of_being_called_off_leaves_nothing(shed, clock, reader):
+async def test_who_has_stopped_inside_gives_way_to_who_has_before_it(shed, reader, clock):
+    middleware = shed(reader, limit=1, wait_max_ns=30 * NS_PER_S)
+    slow = []
+    for _ in range(2):
+        request = AsgiProbe(middleware).request("POST", headers=[LENGTH])
+        request.send_body(b"x", more=True)
+        await eventually_async(lambda request=request: request.receive_count == 2)
+        clock.advance(1)
+        slow.append(request)
+    first, second = slow
+    await let_pass(middleware, clock, STALL_NS + LOOK_NS)
+    assert (is_let_in(first), is_let_in(second)) == (True, False)
+    await let_pass(middleware, clock, STALL_NS + 2 * LOOK_NS)
+    await first.end()
+    assert first.status == 408
+    await eventually_async(lambda: is_let_in(second))
+    second.send_body(b"y")
+    await second.end()
+    assert second.body == b"2"
+
+
+async def test_time_in_which_the_loop_stood_still_is_nobodys(shed, reader, clock):
     middleware = shed(reader)
-    outer = Swallower(middleware, LookupError())
-    request = AsgiProbe(outer).request("POST", headers=[LENGTH])
+    request = AsgiProbe(middleware).request("POST", headers=[LENGTH])
     await eventually_async(lambda: request.receive_count == 1)
-    await let_pass(middleware, clock, STALL_NS)
-    assert isinstance(await request.end(), LookupError)
-    assert outer.cancelling == 0
+    slow = middleware._runtime()._slow_bodies
+    clock.advance(2 * Timeouts().client_body_ns)
+    slow.close()
+    slow._look()
+    request.send_body(b"here meanwhile")
+    await request.end()
+    assert (request.status, request.body) == (200, b"14")
+
+
+async def test_once_nobody_is_refused_nobody_is_kept_waiting(shed, reader, held, clock):
+    async def app(scope, receive, send):
+        await (held if scope["method"] == "GET" else reader)(scope, receive, send)
+
+    middleware = shed(app, limit=1)
+    first = AsgiProbe(middleware).request()
+    await eventually_async(lambda: held.started)
+    slow = AsgiProbe(middleware).request("POST", headers=[LENGTH])
+    await eventually_async(lambda: slow.receive_count == 1)
+    middleware._driver.set_mode(Mode.OFF)
+    await let_pass(middleware, clock, LOOK_NS)
+    await eventually_async(lambda: is_let_in(slow))
+    slow.send_body(b"x")
+    await slow.end()
+    assert slow.status == 200
+    held.gate.set()
+    await first.end()
 
 
 async def test_what_all_hold_together_is_bounded(shed, reader, monkeypatch):
@@ -834,10 +840,12 @@ async def test_what_waits_in_the_queue_is_held_too(shed, reader, held, clock, mo
     slow = middleware._runtime()._slow_bodies
     first = AsgiProbe(middleware).request()
     await eventually_async(lambda: held.started)
-    requests = [AsgiProbe(middleware).request("POST", headers=[LENGTH]) for _ in range(3)]
-    for request in requests:
+    requests = []
+    for count in range(3):
+        request = AsgiProbe(middleware).request("POST", headers=[LENGTH])
         request.send_body(b"12345")
-    await eventually_async(lambda: cell(middleware).queue_length == 3)
+        requests.append(request)
+        await eventually_async(lambda count=count: cell(middleware).queue_length == count + 1)
     assert slow.held == 10
     assert requests[2].receive_count == 0, "there is no room for it"
     if how == "run":
