@@ -15,7 +15,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _path = sys.path[:]
 sys.path[:] = [entry for entry in _path if entry and Path(entry).resolve() != _ROOT]
 with contextlib.suppress(ImportError):  # an editable install is the checkout
-    import shedproxy  # noqa: F401
+    import shedproxy  # noqa: F401 - imported to be there first
 sys.path[:] = _path
 if getattr(sys.modules.get("shedproxy"), "__file__", None) is None:
     # An editable install may leave a directory of data there, which is imported as a package.

@@ -117,7 +117,8 @@ class SlowBodies:
         # A loop that stood still reads first what has come meanwhile.
         if now - self._armed_at < 2 * LOOK_NS:
             is_queued = self._driver.mode is Mode.ENFORCE  # else nobody is kept waiting
-            self._end_silent(now, timeouts.client_body_ns, is_queued=is_queued)
+            if is_queued:
+                self._end_silent(now, timeouts.client_body_ns)
             self._let_in(now, is_queued=is_queued)
             self._stalls.turn(
                 now,
@@ -127,13 +128,13 @@ class SlowBodies:
         if self._without_slot or self._with_slot:
             self._arm()
 
-    def _end_silent(self, now: Instant, patience_ns: Nanos, *, is_queued: bool) -> None:
+    def _end_silent(self, now: Instant, patience_ns: Nanos) -> None:
         for body in tuple(self._with_slot):
             # Once the app has begun to answer it knows what it waits for.
-            if is_queued and body.is_unanswered and body.still_ns(now) >= patience_ns:
+            if body.is_unanswered and body.still_ns(now) >= patience_ns:
                 body.end_stalled(Fault.BODY_TIMEOUT)
         for body in tuple(self._without_slot):
-            if is_queued and body.still_ns(now) >= patience_ns:
+            if body.still_ns(now) >= patience_ns:
                 body.call_off(is_for_good=True)
 
     def _let_in(self, now: Instant, *, is_queued: bool) -> None:
