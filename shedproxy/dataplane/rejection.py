@@ -49,6 +49,9 @@ _KEEP: Final = b"\r\n\r\n"
 _CLOSE: Final = b"\r\nconnection: close\r\n\r\n"
 _SECONDS: Final = [b"%d\r\nshedproxy-id: " % seconds for seconds in range(256)]
 """What a Retry-After says, and what stands between it and the id."""
+_RETRIES: Final = [(b"retry-after", b"%d" % seconds) for seconds in range(256)]
+_STORED: Final = frozenset((404, 405, 410, 414, 501))
+"""Refusing statuses that a cache may store without being told (RFC 9110 15.1)."""
 
 
 class _Rendered:
@@ -133,7 +136,9 @@ class Rejections:
         headers = [*rendered.headers, (b"shedproxy-id", refusal_id)]
         if rendered.says_retry:
             seconds = self._retry_after_s(rejected)
-            headers.append((b"retry-after", b"%d" % seconds))
+            headers.append(
+                _RETRIES[seconds] if seconds < 256 else (b"retry-after", b"%d" % seconds)
+            )
         if not rendered.body:
             return rendered.status, headers, b""
         return rendered.status, headers, b"".join((rendered.body, refusal_id, rendered.body_end))
@@ -207,7 +212,7 @@ class Rejections:
         }
         body = self._body(problem)
         before, _, after = body.rpartition(_ID_MARK.encode("ascii"))
-        headers = _headers(reason.label, len(body), self._content_type, added)
+        headers = _headers(reason.label, status, len(body), self._content_type, added)
         says_retry = entry.retry_after and all(name != "retry-after" for name, _ in headers)
         start = _start(status, headers)
         return _Rendered(
@@ -233,7 +238,7 @@ class Rejections:
         }
         body = self._body(problem)
         added = [("allow", _ALLOW)] if fault.status == HTTPStatus.METHOD_NOT_ALLOWED else []
-        return _headers(fault.label, len(body), self._content_type, added), body
+        return _headers(fault.label, fault.status, len(body), self._content_type, added), body
 
     @property
     def _content_type(self) -> str | None:
@@ -264,11 +269,17 @@ def _check(document: RejectDocument) -> None:
 
 
 def _headers(
-    reason: str, length: int, content_type: str | None, added: list[tuple[str, str]]
+    reason: str, status: int, length: int, content_type: str | None, added: list[tuple[str, str]]
 ) -> list[tuple[str, str]]:
-    """Header fields of an answer. Configured ones replace ours, framing excepted."""
+    """Header fields of an answer. Configured ones replace ours, framing excepted.
+
+    Without a body an answer says the least that there is to say: that it must not be stored is
+    said where its status does not say so.
+    """
     own = [("content-type", content_type)] if content_type else []
-    own += [("cache-control", "no-store"), ("shedproxy-reason", reason)]
+    if content_type or status in _STORED:
+        own.append(("cache-control", "no-store"))
+    own.append(("shedproxy-reason", reason))
     given = [(n.lower(), v) for n, v in added if n.lower() not in _FRAMING_NAMES]
     replaced = {name for name, _ in given}
     kept = [(name, value) for name, value in own if name not in replaced]

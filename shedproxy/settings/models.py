@@ -296,7 +296,7 @@ class RejectSettings(Section):
     headers: dict[HeaderName, FieldValue] = preset({})
     """Added to every refusal, for example access-control-allow-origin for browsers."""
     body: Literal["problem", "text", "empty"] = "problem"
-    """"problem" is RFC 9457 problem+json."""
+    """"problem" is RFC 9457 problem+json, "text" a line; "empty", the cheapest: only the head."""
 
 
 class TelemetrySettings(Section):

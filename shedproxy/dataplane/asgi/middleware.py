@@ -129,16 +129,16 @@ class ShedMiddleware:
                 await self.app(scope, receive, send)
             return
         runtime = self._last
-        if runtime is None or not runtime.is_here():
+        began = None if runtime is None else runtime.begin(scope, receive, send)
+        if runtime is None or began is None:
             runtime = self._runtime()
-        began = runtime.begin(scope, receive, send)
+            began = runtime.begin(scope, receive, send)
+            assert began is not None
         # Below are `refuse` and `Exchange.run`: a coroutine more would cost more than they do.
-        if isinstance(began, Rejected):
-            start, body = runtime.refusal(began, scope)
+        if isinstance(began, list):
             try:
-                await send(start)
-                if body is not None:
-                    await send(body)
+                for message in began:
+                    await send(message)
             except OSError:
                 pass  # a client that has left does not need it
             return

@@ -12,7 +12,7 @@ __all__ = ["fault_messages", "refusal_messages", "refuse"]
 
 def refusal_messages(
     rejections: Rejections, rejected: Rejected, refusal_id: bytes, scope: Scope
-) -> tuple[Message, Message | None]:
+) -> list[Message]:
     """What answers a request or a WebSocket handshake that the driver has refused.
 
     A WebSocket gets a real HTTP answer where the server offers the denial response extension;
@@ -21,34 +21,32 @@ def refusal_messages(
     prefix = ""
     if scope["type"] == "websocket":
         if "websocket.http.response" not in (scope.get("extensions") or {}):
-            return {"type": "websocket.close", "code": 1013, "reason": "overloaded"}, None
+            return [{"type": "websocket.close", "code": 1013, "reason": "overloaded"}]
         prefix = "websocket."
     status, headers, body = rejections.asgi(rejected, refusal_id)
-    if scope.get("method") == "HEAD":
+    if body and scope.get("method") == "HEAD":
         body = b""
-    return (
+    return [
         {"type": prefix + "http.response.start", "status": status, "headers": headers},
         {"type": prefix + "http.response.body", "body": body, "more_body": False},
-    )
+    ]
 
 
-def fault_messages(rejections: Rejections, fault: Fault, scope: Scope) -> tuple[Message, Message]:
+def fault_messages(rejections: Rejections, fault: Fault, scope: Scope) -> list[Message]:
     """What answers a request that failed, and ends its connection: its body is not all here."""
     status, headers, body = rejections.fault_asgi(fault)
     if scope.get("http_version", "1.1").startswith("1"):
         headers.append((b"connection", b"close"))
-    return (
+    return [
         {"type": "http.response.start", "status": status, "headers": headers},
         {"type": "http.response.body", "body": body, "more_body": False},
-    )
+    ]
 
 
-async def refuse(messages: tuple[Message, Message | None], send: Send) -> None:
+async def refuse(messages: list[Message], send: Send) -> None:
     """Send them. A client that has left is no error."""
-    start, body = messages
     try:
-        await send(start)
-        if body is not None:
-            await send(body)
+        for message in messages:
+            await send(message)
     except OSError:
         pass  # `suppress` would cost more than all of this

@@ -35,7 +35,8 @@ from shedproxy.snapshot import Document, Rule
 
 __all__ = ["ClassifyHook", "Runtime", "compile_document"]
 
-Began: TypeAlias = "tuple[Exchange, Permit | Ticket] | Rejected"
+Exchanged: TypeAlias = "tuple[Exchange, Permit | Ticket]"
+Began: TypeAlias = "Exchanged | Rejected"
 
 ClassifyHook = Callable[[Scope, RequestInfo], Criticality | RequestInfo | None]
 """The app's own word on a request, after rules, marks and headers; must be cheap and not block."""
@@ -138,29 +139,31 @@ class Runtime:
         self._changed: dict[tuple[int, Criticality], tuple[RequestInfo, RequestInfo]] = {}
         self.driver.moves.turn(self._classifier.keys, self._present)
 
-    def is_here(self) -> bool:
-        """Whether the loop that runs now is this one's: what `get_running_loop` would say.
-
-        That asks the system for the process first, which costs as much as classifying a request.
-        """
-        return self._thread_id == get_ident() and self.loop.is_running()
-
     def close(self) -> None:
         """Stop the timers; permits that are out may still come back."""
         self._slow_bodies.close()
         if self.is_owner:
             self.driver.close()
 
-    def begin(self, scope: Scope, receive: Receive, send: Send) -> Began | ClientBody:
-        """Decide on a request that has come. Who is refused at once has no exchange. One that may
-        have a body is decided by `collect`.
+    def begin(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> list[Message] | Exchanged | ClientBody | None:
+        """Decide on a request that has come. None: on another loop; this one is not asked.
+
+        Who is refused at once has no exchange, only what is to be sent. One that may have a body is
+        decided by `collect`.
         """
+        # What `get_running_loop` would say, which asks the system for the process first: that costs
+        # as much as classifying a request.
+        if self._thread_id != get_ident() or not self.loop.is_running():
+            return None
         read = self._read(scope)
         keys = self._classifier.keys
         moving = 0 if keys is None else keys.take_moving()
         if self._may_have_body:
             return ClientBody(receive, self._slow_bodies, read, moving)
-        return self._begin(read, moving, scope, receive, send)
+        began = self._begin(read, moving, scope, receive, send)
+        return self.refusal(began, scope) if isinstance(began, Rejected) else began
 
     async def collect(
         self, body: ClientBody, scope: Scope, receive: Receive, send: Send
@@ -234,7 +237,7 @@ class Runtime:
         read = info, flow_hash, cohort, time_left_ns, rule
         return self._arrive(read, moving, scope, exchange)
 
-    def refusal(self, rejected: Rejected, scope: Scope) -> tuple[Message, Message | None]:
+    def refusal(self, rejected: Rejected, scope: Scope) -> list[Message]:
         """What it is answered with."""
         refusal_id = self.driver.ring.text_of(rejected.record_id)
         return refusal_messages(self.rejections, rejected, refusal_id, scope)

@@ -253,6 +253,14 @@ def test_configured_statuses_win_over_the_preset(front):
     assert wire(document, refusal(RejectReason.FAIR_SHARE))[0] == 403
 
 
+@pytest.mark.parametrize("status", [404, 405, 410, 414, 429, 501, 503])
+def test_without_a_body_no_store_is_said_where_the_status_does_not_say_it(status):
+    fields = wire(RejectDocument(body="empty", status_capacity=status))[1]
+    is_stored = status not in {429, 503}  # RFC 9110 15.1
+    assert ("cache-control" in fields) is is_stored
+    assert wire(RejectDocument(status_capacity=status))[1]["cache-control"] == "no-store"
+
+
 def test_configured_headers_are_added_and_replace_ours_but_not_the_framing():
     document = RejectDocument(
         headers=(
