@@ -140,9 +140,9 @@ class AdaptiveLimit:
         if self._dip is not None:
             return self._move_in_dip(self._dip, window, now=now)
         self._is_anchored = self._is_anchored or not window.is_provisional
-        self._allowance.pass_time(window, now=now)
         if self._trial is not None:
             return self._move_in_trial(self._trial, window, now=now)
+        self._allowance.pass_time(window, now=now)
         is_cold = self._is_ramping and not self._is_anchored
         if not window.limit_was_reached or (is_cold and window.was_reached_late):
             if is_cold:
@@ -160,10 +160,10 @@ class AdaptiveLimit:
         if self._is_ramping:
             return self._ramp(window, scatter, now=now)
         missed = self._allowance.missed_level(
-            self._evidence, window, target_ns=target, scatter=scatter
+            self._evidence, window, target_ns=target, scatter=scatter, now=now
         )
         if missed > self._level:
-            self._knee.lift()  # above it more was done
+            self._knee.lift(missed)
             self._rise_to(missed)
             self._forget()
             return LimitCause.STEADY
@@ -306,7 +306,7 @@ class AdaptiveLimit:
     def _relearn(self, window: WindowSummary, *, now: Instant, is_due: bool = False) -> LimitCause:
         self.suspects_change = not is_due
         if is_due:
-            self._allowance.halve()
+            self._allowance.halve(now=now)
         self._begin_dip(self._level, Dip.check_length_ns(window.baseline_mean_ns), now=now)
         return LimitCause.RELEARNT
 

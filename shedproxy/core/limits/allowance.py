@@ -41,7 +41,8 @@ _FACTOR_MAX: Final = 1.4
 such services; but of many proxies before one, of which some fall alone, each may claim it."""
 _FACTOR_STEP: Final = 1.02
 _EASE_NS: Final = 60 * NS_PER_S
-"""Without overload there are no checks that would halve it: then it is halved this often."""
+"""Without overload there are no checks that would halve it: then it is halved where this has passed
+since it grew, or was halved."""
 
 
 class Allowance:
@@ -59,17 +60,15 @@ class Allowance:
         """The service has changed."""
         self.factor, self._best = 1.0, None
 
-    def halve(self) -> None:
+    def halve(self, *, now: Instant) -> None:
         """Half of it may do: if not, a fall will show it."""
         self.factor = 1.0 + (self.factor - 1.0) / 2.0
+        self._halved_at = now
 
     def pass_time(self, window: WindowSummary, *, now: Instant) -> None:
         """A window has passed, whoever bounded it."""
-        if window.is_overloaded:
-            self._halved_at = now
-        elif now - self._halved_at >= _EASE_NS:
-            self._halved_at = now
-            self.halve()
+        if not window.is_overloaded and now - self._halved_at >= _EASE_NS:
+            self.halve(now=now)
 
     def note(self, seen: Evidence, *, scatter: float) -> None:
         """What was seen at a level that is being left."""
@@ -79,7 +78,13 @@ class Allowance:
                 self._best = seen.copy()
 
     def missed_level(
-        self, seen: Evidence, window: WindowSummary, *, target_ns: float, scatter: float
+        self,
+        seen: Evidence,
+        window: WindowSummary,
+        *,
+        target_ns: float,
+        scatter: float,
+        now: Instant,
     ) -> float:
         """The level in slots that was worth its latency; 0: none. `factor` rises towards it.
 
@@ -88,6 +93,7 @@ class Allowance:
             window: the last of it. While nobody is refused it is only remembered.
             target_ns: latency aimed at in it, `factor` included.
             scatter: squared coefficient of variation of single latencies.
+            now: from which on it is halved again.
         """
         if seen.count < _SAMPLES * (1.0 + scatter) or not seen.done_rps:
             return 0.0
@@ -113,6 +119,7 @@ class Allowance:
         factor = min(_FACTOR_MAX, wanted)
         if factor <= _FACTOR_STEP * self.factor:
             return 0.0
-        self.factor = factor
+        # What is done there from now on is what the next fall is held against.
+        self.factor, self._best, self._halved_at = factor, None, now
         # Latency is at most proportional to what is in flight.
         return best.in_flight * factor / wanted

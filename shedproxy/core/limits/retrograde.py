@@ -133,9 +133,10 @@ class Knee:
         """How many in flight are low: one at least, two unless they are known to cost."""
         return low_in_flight(limit, always=1 if self.company_costs else LOW_ALWAYS)
 
-    def lift(self) -> None:
-        """There is none any more."""
-        self.level = math.inf
+    def lift(self, level: float = math.inf) -> None:
+        """There is none, if it was below `level` slots: with so many more was done."""
+        if level > self.level:
+            self.level = math.inf
 
     def is_in_doubt(self, two: Evidence, more: Evidence, *, scatter: float) -> bool:
         """Whether one slot may be best: two did at least nearly what many did.

@@ -630,6 +630,28 @@ def test_a_level_that_did_more_ends_the_belief_in_a_knee_below_it() -> None:
     assert limit.limit > 15
 
 
+def test_a_check_in_overload_asks_whether_half_the_latency_allowed_would_do() -> None:
+    service = settled(20, error=DOUBTFUL)
+    service.limit._allowance.factor = 1.4
+    service.tell_until(LimitCause.RELEARNT, is_overloaded=True)
+    assert service.limit._allowance.factor == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize("is_tried", [False, True])
+def test_latency_allowed_is_halved_by_time_but_not_amid_a_trial(is_tried: bool) -> None:
+    """A trial compares levels by the latency that both aim at."""
+    service = settled(20)
+    limit = service.limit
+    if is_tried:
+        become_slower(service)
+        while limit._trial is None:
+            service.tell()
+    limit._allowance.factor = 1.4
+    limit._allowance._halved_at = Instant(service.now - 61 * NS_PER_S)
+    service.tell()
+    assert (limit._allowance.factor == 1.4) is is_tried
+
+
 def test_another_latency_below_a_knee_is_looked_into_like_any_other() -> None:
     """It is no trial of the knee, which says where more is done and not how long it takes."""
     service = settled(30)

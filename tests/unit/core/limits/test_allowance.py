@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from shedproxy.core import NS_PER_MS, NS_PER_S, seconds
+from shedproxy.core import NS_PER_MS, NS_PER_S, Instant, seconds
 from shedproxy.core.limits.allowance import Allowance
 from shedproxy.core.limits.evidence import Evidence
 from shedproxy.core.window import WindowSummary
@@ -38,6 +38,11 @@ def at(in_flight: float, rtt_ms: float, *, samples: int = 500, **how) -> Evidenc
     return evidence
 
 
+def missed_level(allowance: Allowance, seen: Evidence, last: WindowSummary, **how) -> float:
+    how = {"target_ns": TARGET, "scatter": 0.5, "now": Instant(0), **how}
+    return allowance.missed_level(seen, last, **how)
+
+
 def after(
     best: Evidence, seen: Evidence, *, scatter: float = 0.5, target_ns: float = TARGET, **how
 ) -> tuple[float, float]:
@@ -45,7 +50,7 @@ def after(
     allowance = Allowance()
     allowance.note(best, scatter=scatter)
     now = window(8, 10, samples=20, **how)
-    level = allowance.missed_level(seen, now, target_ns=target_ns, scatter=scatter)
+    level = missed_level(allowance, seen, now, target_ns=target_ns, scatter=scatter)
     return level, allowance.factor
 
 
@@ -94,8 +99,8 @@ def test_from_then_on_it_is_compared_with_what_is_done_now() -> None:
     allowance = Allowance()
     allowance.note(at(14, 12), scatter=0.5)
     now = window(8, 10, samples=20)
-    assert not allowance.missed_level(at(9, 15), now, target_ns=TARGET, scatter=0.02)
-    level = allowance.missed_level(at(6, 12.5), now, target_ns=TARGET, scatter=0.02)
+    assert not missed_level(allowance, at(9, 15), now, scatter=0.02)
+    level = missed_level(allowance, at(6, 12.5), now, scatter=0.02)
     assert level == pytest.approx(9)
 
 
@@ -120,39 +125,65 @@ def test_while_nobody_is_refused_it_is_remembered_only() -> None:
 def test_an_allowance_is_made_once_and_grows_with_what_is_seen() -> None:
     allowance, now = Allowance(), window(8, 10, samples=20)
     allowance.note(at(14, 15.5), scatter=0.5)
-    assert allowance.missed_level(at(9, 12), now, target_ns=TARGET, scatter=0.5)
+    assert missed_level(allowance, at(9, 12), now)
     target_ns = TARGET * allowance.factor
-    assert not allowance.missed_level(at(9, 12), now, target_ns=target_ns, scatter=0.5)
+    assert not missed_level(allowance, at(9, 12), now, target_ns=target_ns)
     allowance.note(at(20, 19), scatter=0.5)
-    level = allowance.missed_level(at(14, 15.5), now, target_ns=target_ns, scatter=0.5)
+    level = missed_level(allowance, at(14, 15.5), now, target_ns=target_ns)
     assert level == pytest.approx(20 * 16.8 / 19)
 
 
+def test_what_was_claimed_is_held_against_what_is_done_there_now() -> None:
+    """Or what was done once, in better times, would be claimed for ever."""
+    allowance, now = Allowance(), window(8, 10, samples=20)
+    allowance.note(at(14, 15.5), scatter=0.5)
+    assert missed_level(allowance, at(9, 12), now)
+    allowance.halve(now=Instant(0))
+    there = at(13, 15.6, samples=400)  # less than was
+    assert not missed_level(allowance, there, now, target_ns=TARGET * allowance.factor)
+    assert not missed_level(allowance, at(12, 14.4), now, target_ns=TARGET * allowance.factor)
+
+
 def test_without_overload_it_is_halved_now_and_then() -> None:
-    """Whoever checks in overload asks for no halving besides."""
     allowance, quiet = Allowance(), window(8, 10, samples=20, is_overloaded=False)
-    allowance.factor = 1.4
     busy = window(8, 10, samples=20)
-    allowance.pass_time(busy, now=seconds(300))
-    allowance.pass_time(quiet, now=seconds(330))
-    assert allowance.factor == 1.4
+    allowance.note(at(14, 15.5), scatter=0.5)
+    assert missed_level(allowance, at(9, 12), busy, now=seconds(300))
+    claimed = allowance.factor - 1
+    allowance.pass_time(
+        busy, now=seconds(360)
+    )  # who checks in overload asks for no halving besides
+    allowance.pass_time(quiet, now=seconds(359))
+    assert allowance.factor == 1 + claimed
     allowance.pass_time(quiet, now=seconds(361))
     allowance.pass_time(quiet, now=seconds(400))
-    assert allowance.factor == pytest.approx(1.2)
+    assert allowance.factor == pytest.approx(1 + claimed / 2)
     allowance.pass_time(quiet, now=seconds(422))
-    assert allowance.factor == pytest.approx(1.1)
+    assert allowance.factor == pytest.approx(1 + claimed / 4)
+
+
+def test_short_overloads_that_come_back_do_not_keep_it() -> None:
+    allowance, quiet = Allowance(), window(8, 10, samples=20, is_overloaded=False)
+    allowance.factor = 1.4
+    for at_s in range(60, 310, 10):
+        allowance.pass_time(window(8, 10, samples=20), now=seconds(at_s))
+        allowance.pass_time(quiet, now=seconds(at_s + 5))
+    assert allowance.factor == pytest.approx(1 + 0.4 / 2**5)
 
 
 def test_half_of_it_may_do_and_a_service_that_has_changed_begins_anew() -> None:
     allowance, now = Allowance(), window(8, 10, samples=20)
     allowance.note(at(14, 15.5), scatter=0.5)
-    allowance.missed_level(at(9, 12), now, target_ns=TARGET, scatter=0.5)
+    missed_level(allowance, at(9, 12), now)
     extra = allowance.factor - 1
-    allowance.halve()
+    allowance.halve(now=seconds(10))
     assert allowance.factor == pytest.approx(1 + extra / 2)
+    allowance.pass_time(window(8, 10, samples=20, is_overloaded=False), now=seconds(69))
+    assert allowance.factor == pytest.approx(1 + extra / 2)
+    allowance.note(at(14, 15.5), scatter=0.5)
     allowance.forget()
     assert allowance.factor == 1
-    assert not allowance.missed_level(at(9, 12), now, target_ns=TARGET, scatter=0.5)
+    assert not missed_level(allowance, at(9, 12), now)
 
 
 def test_of_windows_without_time_nothing_is_known() -> None:

@@ -149,5 +149,10 @@ def test_a_knee_that_is_lifted_is_none() -> None:
     assert not knee.is_known
     knee.level = 3.0
     assert knee.is_known
+    knee.lift(3.0)  # nothing above it was seen to do more
+    assert knee.level == 3.0
+    knee.lift(3.5)
+    assert not knee.is_known
+    knee.level = 3.0
     knee.lift()
     assert not knee.is_known
