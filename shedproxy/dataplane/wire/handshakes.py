@@ -49,6 +49,7 @@ class Newcomer(Timed):
     __slots__ = (
         "_handshakes",
         "address",
+        "has_begun",
         "is_gone",
         "since",
         "sock",
@@ -64,7 +65,9 @@ class Newcomer(Timed):
         self.address = address
         self.since = now
         self.task: asyncio.Task[object] | None = None
-        """The handshake, once it has begun."""
+        """The handshake, once it is to begin."""
+        self.has_begun = False
+        """The socket is the loop's."""
         self.is_gone = False
 
     @property
@@ -290,16 +293,18 @@ class Handshakes:
         self._give_time(newcomer)
         client = ClientConnection(self._server)
         self._shaking[client] = newcomer
-        newcomer.task = self._loop.create_task(
-            self._loop.connect_accepted_socket(
-                lambda: cast("asyncio.Protocol", client),
-                newcomer.sock,
-                ssl=self._context,
-                ssl_handshake_timeout=_NO_TIMEOUT_S,
-                ssl_shutdown_timeout=_NO_TIMEOUT_S,  # who ends it goes by what the client takes
-            )
-        )
+        newcomer.task = self._loop.create_task(self._greet(newcomer, client))
         newcomer.task.add_done_callback(partial(self._on_shaken, client))
+
+    async def _greet(self, newcomer: Newcomer, client: ClientConnection) -> None:
+        newcomer.has_begun = True
+        await self._loop.connect_accepted_socket(
+            lambda: cast("asyncio.Protocol", client),
+            newcomer.sock,
+            ssl=self._context,
+            ssl_handshake_timeout=_NO_TIMEOUT_S,
+            ssl_shutdown_timeout=_NO_TIMEOUT_S,  # who ends it goes by what the client takes
+        )
 
     def on_through(self, client: ClientConnection) -> None:
         """The handshake is over: from here on it is a client."""
@@ -313,6 +318,8 @@ class Handshakes:
             task.exception()  # it left, or cannot speak TLS: nobody is there to be told
         newcomer = self._shaking.pop(client, None)
         if newcomer is not None:
+            if not newcomer.has_begun:  # dropped before the task's first turn
+                newcomer.sock.close()
             self._server.wheel.forget(newcomer)
             self._reception.forget(newcomer)
 

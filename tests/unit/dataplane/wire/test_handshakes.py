@@ -166,25 +166,30 @@ async def test_trusted_come_first_and_other_addresses_take_turns(door, monkeypat
     )
 
 
-@pytest.mark.parametrize("data", [b"", "ready", "shaking"], ids=["silent", "ready", "shaking"])
-async def test_a_newcomer_can_be_let_go_of_in_every_phase(door, data) -> None:
+@pytest.mark.parametrize("phase", ["silent", "ready", "called", "shaking"])
+async def test_a_newcomer_can_be_let_go_of_in_every_phase(door, phase) -> None:
     opened = await door(rate=20)
-    if data == "ready":
+    if phase in {"ready", "called"}:
         for _ in range(2):
             opened.connect(hello())
         await eventually_async(lambda: opened.begun == 2)
     already = len(opened.reception.crowd)
-    client = opened.connect(hello() if data else b"")
+    client = opened.connect(b"" if phase == "silent" else hello())
     await opened.arrived(already + 1)
-    if data == "shaking":
+    if phase == "silent":
+        (newcomer,) = opened.handshakes._silent
+    elif phase == "shaking":
         await eventually_async(lambda: opened.begun == 1)
         (newcomer,) = opened.handshakes._shaking.values()
-    elif data == "ready":
+        await eventually_async(lambda: newcomer.has_begun)
+    else:
         await eventually_async(lambda: opened.handshakes._ready)
         (line,) = opened.handshakes._ready.values()
         (newcomer,) = line
-    else:
-        (newcomer,) = opened.handshakes._silent
+    if phase == "called":  # its handshake is to begin in the next turn of the loop
+        opened.handshakes.set_rate(0)
+        opened.handshakes._serve()
+        assert not newcomer.has_begun
     opened.reception.evict(newcomer)
     opened.handshakes.drop(newcomer)
     assert opened.bench.driver.meter.counted(ProcessCounter.EVICTED_HANDSHAKE) == 1
