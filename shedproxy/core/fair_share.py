@@ -59,7 +59,7 @@ class FairShare:
     `enter` is followed by one `leave` with the same place and cost.
     """
 
-    __slots__ = ("_first", "_is_enabled", "_second", "_slack", "_used")
+    __slots__ = ("_first", "_held", "_is_enabled", "_second", "_slack", "_squares", "_used")
 
     def __init__(self, policy: FairnessPolicy) -> None:
         self.apply(policy)
@@ -67,6 +67,8 @@ class FairShare:
         self._second = [0] * _BUCKETS
         self._used = 0
         """Buckets in use, of both rows."""
+        self._held = self._squares = 0
+        """What is in the system, and the squares of the first row's buckets, summed."""
 
     def apply(self, policy: FairnessPolicy) -> None:
         """Take a new policy; the counts stay."""
@@ -80,6 +82,8 @@ class FairShare:
         if not held:
             self._used += 1
         row[index] = held + cost
+        self._held += cost
+        self._squares += cost * (2 * held + cost)
         row, index = self._second, place & _MASK
         held = row[index]
         if not held:
@@ -98,6 +102,8 @@ class FairShare:
         if left < 0 or left_too < 0:
             raise ValueError(f"the flow at {place} has less than {cost} in the system")
         first[high], second[low] = left, left_too
+        self._held -= cost
+        self._squares -= cost * (2 * left + cost)
         if not left:
             self._used -= 1
         if not left_too:
@@ -107,6 +113,14 @@ class FairShare:
         """Slots this flow holds or waits for: exact, or too high by what shares all its buckets."""
         one, other = self._first[place >> _BITS], self._second[place & _MASK]
         return min(other, one)
+
+    @property
+    def largest_part(self) -> float:
+        """No flow has more than this part of what is in the system, above 0 and at most 1.
+
+        The root of the sum of squares: exact for a flood, too high for many alike.
+        """
+        return math.sqrt(self._squares) / self._held if self._held else 1.0
 
     @property
     def flows_active(self) -> int:

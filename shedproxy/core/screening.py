@@ -353,6 +353,7 @@ class Screening:
             wait_max_ns = max(0, min(wait_max_ns, patience.bound_ns - limits.typical_ns))
         self._wait_max_ns = wait_max_ns
         level.is_shared = self._fair.flows_active > 1
+        level.largest_part = self._fair.largest_part
         level.busy_slots = int(limits.limit - limits.limit * limits.standing_share)
         self._progress.fit(Nanos(limits.typical_ns))
         if self._demand.starved_since >= 0 and self._host_in_flight() >= level.full_from:

@@ -4,9 +4,9 @@ While demand is below capacity the queue is the buffer of bursts: long, and nobo
 Overload begins when the waiters already there would take most of the longest wait (`BEGIN_SHARE`),
 or the oldest have been passed by for so long while the queue swelled (`queues.swell`), because
 refusals are then inevitable; with a short queue already where demand lasts that is above capacity
-and of one tenant, or where the queue swells soon after the last overload (`surge`). What the first
-ends of work say is not believed before somebody was waited for as long. It ends when a row of
-arrivals met none. In between three rules hold:
+and not the flood of one of several tenants, or where the queue swells soon after the last overload
+(`surge`). What the first ends of work say is not believed before somebody was waited for as long.
+It ends when a row of arrivals met none. In between three rules hold:
 
 1. **A short queue per level.** Overloaded by x = demand of the level and better ones over capacity,
    a queue needs only so many waiters that it hardly ever runs dry. In the diffusion limit a queue
@@ -118,6 +118,7 @@ class ShedLevel:
         "full_from",
         "is_overloaded",
         "is_shared",
+        "largest_part",
         "relapse_length",
         "relaxed_below",
         "share",
@@ -141,6 +142,8 @@ class ShedLevel:
         self.is_overloaded = False
         self.is_shared = False
         """Several tenants ask: they are no equals."""
+        self.largest_part = 1.0
+        """None of them has a larger part of what is in the system."""
         self.busy_slots = 0
         """Of all workers, those that the service works on; the caller knows."""
         self.share = 0.0
@@ -248,8 +251,11 @@ class ShedLevel:
             surge = self._surge
             surge.add(asked, waiting=waiting, pace_rps=pace_rps, limit=limit, now=now)
             # Of several tenants one may ask for all of it. The long queue keeps it from the others,
-            # as they take turns there; a short one is full of it.
-            if surge.lasts and not (self.is_overloaded or self.is_shared):
+            # as they take turns there; a short one is full of it. Without the largest of a crowd it
+            # were overload all the same.
+            others_rps = demand.offered_rps * (1.0 - self.largest_part)
+            is_of_many = not self.is_shared or others_rps > LOAD_MIN * pace_rps
+            if surge.lasts and is_of_many and not self.is_overloaded:
                 length = min(length, short)
             if surge.is_wary(now):
                 self.relapse_length = short

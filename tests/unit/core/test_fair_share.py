@@ -77,6 +77,32 @@ def test_a_busy_tenant_does_not_hide_a_small_one():
     assert fair.in_system(place_of(2)) == 1
 
 
+@settings(max_examples=50)
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(1, 5)), min_size=1, max_size=200),
+    st.sampled_from([1, PLACE_BITS]),
+)
+def test_nobody_has_more_than_the_largest_part(entered, bits):
+    fair = FairShare(FairnessPolicy())
+    truth: Counter[int] = Counter()
+    for flow, cost in entered:
+        fair.enter(mix64(flow) & ((1 << bits) - 1), cost)
+        truth[flow] += cost
+    assert max(truth.values()) / truth.total() <= fair.largest_part <= 1.0
+    for flow, cost in entered:
+        fair.leave(mix64(flow) & ((1 << bits) - 1), cost)
+    assert fair.largest_part == 1.0, "of nothing, one may have all"
+
+
+def test_of_many_alike_the_largest_part_is_small_and_of_a_flood_it_is_what_it_has():
+    fair = FairShare(FairnessPolicy())
+    for flow in range(100):
+        fair.enter(place_of(flow), 2)
+    assert fair.largest_part == pytest.approx(0.1)
+    fair.enter(place_of(200), 800)
+    assert fair.largest_part == pytest.approx(0.8, rel=0.01)
+
+
 def test_leaving_what_never_entered_is_an_error_and_changes_nothing():
     fair = FairShare(FairnessPolicy())
     fair.enter(3, 2)

@@ -118,14 +118,17 @@ def test_the_first_ends_of_work_do_not_tell_how_long_the_queue_takes() -> None:
     assert slow.begin_length == 3
 
 
-@pytest.mark.parametrize(("is_shared", "length"), [(False, 14), (True, 37)])
-def test_demand_that_lasts_begins_it_with_a_short_queue_if_it_is_all_of_one(
-    is_shared: bool, length: int
+@pytest.mark.parametrize(
+    ("is_shared", "largest_part", "length"),
+    [(False, 1.0, 14), (True, 1.0, 37), (True, 0.45, 37), (True, 0.4, 14), (True, 0.1, 14)],
+)
+def test_demand_that_lasts_begins_it_with_a_short_queue_unless_it_is_of_one_of_several(
+    is_shared: bool, largest_part: float, length: int
 ) -> None:
-    """Twice capacity for seconds. One of several tenants is kept from the others by the long queue,
-    in which they take turns."""
+    """Twice capacity for seconds. A tenant without whom it were none is kept from the others by the
+    long queue, in which they take turns."""
     level = measured({CRITICAL: 200}, capacity=100)
-    level.is_shared = is_shared
+    level.is_shared, level.largest_part = is_shared, largest_part
     for second in range(2, 6):
         for _ in range(200):
             level.demand.on_arrival(CRITICAL, 1)
