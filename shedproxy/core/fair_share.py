@@ -120,7 +120,8 @@ class FairShare:
 
         The root of the sum of squares: exact for a flood, too high for many alike.
         """
-        return math.sqrt(self._squares) / self._held if self._held else 1.0
+        held = self._held
+        return math.sqrt(self._squares) / held if held else 1.0
 
     @property
     def flows_active(self) -> int:

@@ -250,12 +250,7 @@ class ShedLevel:
             short = math.ceil(queue_needed(load=LOAD_MIN, scatter=scatter, limit=limit))
             surge = self._surge
             surge.add(asked, waiting=waiting, pace_rps=pace_rps, limit=limit, now=now)
-            # Of several tenants one may ask for all of it. The long queue keeps it from the others,
-            # as they take turns there; a short one is full of it. Without the largest of a crowd it
-            # were overload all the same.
-            others_rps = demand.offered_rps * (1.0 - self.largest_part)
-            is_of_many = not self.is_shared or others_rps > LOAD_MIN * pace_rps
-            if surge.lasts and is_of_many and not self.is_overloaded:
+            if surge.lasts and not self.is_overloaded and self._is_of_many(pace_rps):
                 length = min(length, short)
             if surge.is_wary(now):
                 self.relapse_length = short
@@ -280,6 +275,15 @@ class ShedLevel:
                 demand.recount(LASTING_S)  # at the beginning there may have been too few to count
             self._fit_to_bursts()
             self._aim(limit, standing, scatter, wait_max_ns)
+
+    def _is_of_many(self, pace_rps: float) -> bool:
+        """Whether it were overload without the largest tenant too, or all ask as one.
+
+        Of several tenants one may ask for all of it. The long queue keeps it from the others, as
+        they take turns there; a short one is full of it.
+        """
+        others_rps = self.demand.offered_rps * (1.0 - self.largest_part)
+        return not self.is_shared or others_rps > LOAD_MIN * pace_rps
 
     def _fit_to_bursts(self) -> None:
         """Stretch the queues while slots are idle although more than enough is asked for."""
