@@ -132,6 +132,7 @@ class ShedMiddleware:
         began = None if runtime is None else runtime.begin(scope, receive, send)
         if runtime is None or began is None:
             runtime = self._runtime()
+            runtime.move_here()
             began = runtime.begin(scope, receive, send)
             assert began is not None
         # Below are `refuse` and `Exchange.run`: a coroutine more would cost more than they do.

@@ -139,6 +139,10 @@ class Runtime:
         self._changed: dict[tuple[int, Criticality], tuple[RequestInfo, RequestInfo]] = {}
         self.driver.moves.turn(self._classifier.keys, self._present)
 
+    def move_here(self) -> None:
+        """Its loop runs on this thread now."""
+        self._thread_id = get_ident()
+
     def close(self) -> None:
         """Stop the timers; permits that are out may still come back."""
         self._slow_bodies.close()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -609,3 +610,28 @@ async def test_a_hook_that_raises_leaves_nothing_for_the_next_request(clock):
     await other.end()
     assert other.status == 200
     driver.close()
+
+
+def test_a_loop_may_go_on_on_another_thread():
+    app = ShedMiddleware(_answer_ok)
+    loop = asyncio.new_event_loop()
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    def ask() -> None:
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        loop.run_until_complete(app(scope, None, send))
+
+    ask()
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    loop.close()
+    assert [message["status"] for message in sent if "status" in message] == [200, 200]
+
+
+async def _answer_ok(_scope, _receive, send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
